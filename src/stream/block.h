@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Blocks: the memory of a log.
+ *
+ * A log is a chain of blocks, each full of records. The writer fills the last block and publishes
+ * each record by `committed`, a new block by `next`. Readers follow behind.
+ *
+ * A block lives as long as somebody refers to it: the stream refers to the oldest block that it
+ * retains, every block to the one after it, and every reader to the one that it stands in. So a
+ * block that all readers have left, and that is not retained, goes by itself, in order. The writer's
+ * own block needs no reference of its own: it is the end of the chain that the stream's reference
+ * keeps.
+ */
+#ifndef BURBLE_STREAM_BLOCK_H
+#define BURBLE_STREAM_BLOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/atomic.h"
+
+/* Precedes the bytes of each record; records start at multiples of its size. */
+struct burble__record_head {
+    uint32_t len;
+    uint32_t tokens;
+};
+
+struct burble__block {
+    _Atomic(struct burble__block *) next; /* writer: released once the next block is ready */
+    _Atomic(uint32_t) committed;          /* writer: bytes of data[] that readers may read */
+    _Atomic(uint32_t) refs;
+    uint32_t capacity;  /* bytes of data[]; never changes */
+    uint32_t text;      /* writer only: bytes of text in it, for retention */
+    uint64_t first_seq; /* of its first record; never changes */
+    unsigned char data[];
+};
+
+/* How many bytes of a block a record of `len` bytes takes. */
+static inline size_t burble__record_size(size_t len)
+{
+    const size_t unit = sizeof(struct burble__record_head);
+    return unit + (len + unit - 1) / unit * unit;
+}
+
+/* A new block with one reference, room for `capacity` bytes; NULL where memory is short. */
+struct burble__block *burble__block_create(size_t capacity, uint64_t first_seq);
+
+/* One more reference; only by somebody who has one, or while the block before it is held. */
+void burble__block_ref(struct burble__block *block);
+
+/* Gives a reference back, and frees what nobody refers to any more. */
+void burble__block_unref(struct burble__block *block);
+
+#endif

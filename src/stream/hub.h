@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The inside of a hub: what waiters need of it.
+ *
+ * The protocol
+ *
+ *   pushing (any thread)                dispatching (the loop's thread)
+ *     push onto the ready stack           clear the descriptor
+ *     it was empty: signal                take the whole stack
+ *
+ *   The descriptor is cleared *before* the stack is taken. A push that the taking misses found the
+ *   stack empty, and so signals after the clearing. The other way round the clearing could swallow
+ *   the signal of a push that was not taken, and its reader would never be called.
+ *
+ *   A push onto a stack that is not empty needs no signal: the one that made it non-empty has
+ *   signalled, or is about to, and whoever answers that signal takes both.
+ */
+#ifndef BURBLE_STREAM_HUB_H
+#define BURBLE_STREAM_HUB_H
+
+#include <burble/hub.h>
+
+#include "stream/waiter.h"
+
+void burble__hub_ref(burble_hub *hub);
+void burble__hub_unref(burble_hub *hub);
+
+/* Takes over a FIRED waiter with its stack's reference. Any thread. */
+void burble__hub_push(burble_hub *hub, struct burble__waiter *waiter);
+
+/* Whether the hub was destroyed; only in its thread. */
+bool burble__hub_closed(const burble_hub *hub);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+#include "stream/producer.h"
+
+#include <pthread.h>
+#include <stddef.h>
+
+#include "base/alloc.h"
+#include "stream/stream.h"
+
+struct burble__production {
+    struct burble__production *prev, *next;
+    burble_stream *stream; /* a weak reference */
+    uint64_t ticket;
+};
+
+/* What a thread produces. Freed by the thread's own exit. */
+struct productions {
+    struct burble__production head; /* of a ring; its other fields are unused */
+    uint64_t thread;
+    size_t count;
+    size_t tidy_at; /* the count at which entries that are no longer valid are looked for */
+};
+
+#define TIDY_AT_LEAST 16
+
+static _Thread_local struct productions *mine;
+static _Thread_local uint64_t self;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t at_exit;
+static bool have_key;
+
+static _Atomic(uint64_t) threads; /* numbers given so far */
+static _Atomic(uint64_t) tickets;
+
+uint64_t burble__producer_self(void)
+{
+    return self;
+}
+
+static void drop(struct productions *list, struct burble__production *entry)
+{
+    entry->prev->next = entry->next;
+    entry->next->prev = entry->prev;
+    list->count--;
+    burble__stream_unref_weak(entry->stream);
+    burble__free(entry);
+}
+
+static bool valid(const struct burble__production *entry)
+{
+    const burble_stream *stream = entry->stream;
+    return burble__load_relaxed(&stream->producer.ticket) == entry->ticket
+           && burble__load_relaxed(&stream->refs) != 0 && !burble__stream_closed(stream);
+}
+
+/* Runs in a thread that exits. */
+static void fail_all(void *arg)
+{
+    struct productions *list = arg;
+    while (list->head.next != &list->head) {
+        struct burble__production *entry = list->head.next;
+        burble_stream *stream = entry->stream;
+        /* The order counts: a stream of which another thread has taken over the writing is let be,
+         * and one that has just gone is not brought back. */
+        if (valid(entry) && burble__stream_try_ref(stream)) {
+            /* Its entry is dropped below, not by the failing. */
+            burble__store_relaxed(&stream->producer.thread, 0);
+            burble_stream_fail(stream, BURBLE_EDIED, burble_result_text(BURBLE_EDIED));
+            burble_stream_unref(&stream);
+        }
+        drop(list, entry);
+    }
+    mine = NULL;
+    self = 0;
+    burble__free(list);
+}
+
+static void make_key(void)
+{
+    have_key = pthread_key_create(&at_exit, fail_all) == 0;
+}
+
+static struct productions *list_of_this_thread(void)
+{
+    if (mine != NULL)
+        return mine;
+    pthread_once(&once, make_key);
+    if (!have_key)
+        return NULL;
+    struct productions *list = burble__calloc(1, sizeof *list);
+    if (list == NULL)
+        return NULL;
+    if (pthread_setspecific(at_exit, list) != 0) {
+        burble__free(list);
+        return NULL;
+    }
+    list->head.prev = list->head.next = &list->head;
+    list->thread = burble__add_relaxed(&threads, 1) + 1;
+    list->tidy_at = TIDY_AT_LEAST;
+    mine = list;
+    self = list->thread;
+    return list;
+}
+
+/* Looks through the list each time it has doubled, so that an entry costs a constant on average. */
+static void tidy(struct productions *list)
+{
+    if (list->count < list->tidy_at)
+        return;
+    for (struct burble__production *entry = list->head.next; entry != &list->head;) {
+        struct burble__production *next = entry->next;
+        if (!valid(entry))
+            drop(list, entry);
+        entry = next;
+    }
+    list->tidy_at = list->count < TIDY_AT_LEAST / 2 ? TIDY_AT_LEAST : 2 * list->count;
+}
+
+int burble__producer_adopt(burble_stream *stream)
+{
+    struct productions *list = list_of_this_thread();
+    if (list == NULL)
+        return BURBLE_ENOMEM;
+    struct burble__production *entry = burble__malloc(sizeof *entry);
+    if (entry == NULL)
+        return BURBLE_ENOMEM;
+    tidy(list);
+    burble__add_relaxed(&stream->weak, 1);
+    entry->stream = stream;
+    entry->ticket = burble__add_relaxed(&tickets, 1) + 1;
+    entry->next = &list->head;
+    entry->prev = list->head.prev;
+    entry->prev->next = entry->next->prev = entry;
+    list->count++;
+    stream->producer.production = entry;
+    burble__store_relaxed(&stream->producer.thread, list->thread);
+    burble__store_relaxed(&stream->producer.ticket, entry->ticket);
+    return BURBLE_OK;
+}
+
+void burble__producer_release(burble_stream *stream)
+{
+    if (self == 0 || burble__load_relaxed(&stream->producer.thread) != self)
+        return;
+    burble__store_relaxed(&stream->producer.thread, 0);
+    drop(mine, stream->producer.production);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Readers: a position in a log, and waiting there.
+ */
+#include <string.h>
+
+#include <burble/stream.h>
+
+#include "base/alloc.h"
+#include "stream/block.h"
+#include "stream/hub.h"
+#include "stream/stream.h"
+#include "stream/waiter.h"
+
+struct burble_reader {
+    burble_stream *stream;         /* a reference */
+    struct burble__block *block;   /* a reference: where the reader stands */
+    uint32_t offset;               /* of the next record, in block->data */
+    int end;                       /* what it has reported as the end; BURBLE_OK: nothing yet */
+    uint64_t seq;                  /* of the next record */
+    struct burble__waiter *waiter; /* a reference; NULL: attached to nothing */
+};
+
+/* ---- finding a position ---------------------------------------------------------------------- */
+
+static void move_to_next(burble_reader *reader, struct burble__block *next)
+{
+    burble__block_ref(next); /* before our block goes, which keeps it */
+    burble__block_unref(reader->block);
+    reader->block = next;
+    reader->offset = 0;
+}
+
+static struct burble__record_head record_at(const burble_reader *reader)
+{
+    struct burble__record_head head;
+    memcpy(&head, reader->block->data + reader->offset, sizeof head);
+    return head;
+}
+
+/* From the beginning of the oldest block forward to `from`, or to the end of what there is. */
+static void walk_to(burble_reader *reader, uint64_t from)
+{
+    for (;;) {
+        struct burble__block *next = burble__load_acquire(&reader->block->next);
+        if (next == NULL || next->first_seq > from)
+            break;
+        move_to_next(reader, next);
+    }
+    reader->seq = reader->block->first_seq;
+    const uint32_t committed = burble__load_acquire(&reader->block->committed);
+    while (reader->seq < from && reader->offset < committed) {
+        reader->offset += (uint32_t)burble__record_size(record_at(reader).len);
+        reader->seq++;
+    }
+}
+
+int burble_reader_create(burble_stream *stream, uint64_t from, burble_reader **out,
+                         uint64_t *oldest)
+{
+    int rc = BURBLE_OK;
+    uint64_t bound = 0;
+
+    *out = NULL;
+    burble_reader *reader = burble__calloc(1, sizeof *reader);
+    if (reader == NULL)
+        return BURBLE_ENOMEM;
+    /* The lock keeps the writer from letting go of this block before we have our reference. */
+    pthread_mutex_lock(&stream->head_lock);
+    reader->block = stream->head;
+    burble__block_ref(reader->block);
+    pthread_mutex_unlock(&stream->head_lock);
+
+    const uint64_t first = reader->block->first_seq;
+    if (from == BURBLE_FROM_OLDEST)
+        from = first;
+    if (from < first) {
+        rc = BURBLE_EGONE;
+        bound = first;
+        goto fail;
+    }
+    walk_to(reader, from);
+    if (reader->seq != from && from != BURBLE_FROM_TAIL) {
+        rc = BURBLE_EINVAL;
+        bound = reader->seq;
+        goto fail;
+    }
+    reader->stream = burble_stream_ref(stream);
+    burble__add_relaxed(&stream->readers, 1);
+    *out = reader;
+    return BURBLE_OK;
+
+fail:
+    if (oldest != NULL)
+        *oldest = bound;
+    burble__block_unref(reader->block);
+    burble__free(reader);
+    return rc;
+}
+
+static void detach(burble_reader *reader)
+{
+    if (reader->waiter == NULL)
+        return;
+    burble__waiter_retire(reader->waiter, &reader->stream->parked);
+    reader->waiter = NULL;
+}
+
+void burble_reader_destroy(burble_reader **handle)
+{
+    if (handle == NULL || *handle == NULL)
+        return;
+    burble_reader *reader = *handle;
+    *handle = NULL;
+    burble_stream *stream = reader->stream;
+    detach(reader);
+    burble__block_unref(reader->block);
+    burble__free(reader);
+    if (burble__sub_acq_rel(&stream->readers, 1) == 1 && stream->cancel_when_unread)
+        burble_stream_cancel(stream);
+    burble_stream_unref(&stream);
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* Whether there is a record to hand out. Moves on to the block that has it. */
+static bool has_record(burble_reader *reader)
+{
+    for (;;) {
+        /* Acquire: pairs with the release in burble_stream_append. */
+        if (reader->offset < burble__load_acquire(&reader->block->committed))
+            return true;
+        /* Acquire: pairs with the release in grow(). */
+        struct burble__block *next = burble__load_acquire(&reader->block->next);
+        if (next == NULL)
+            return false;
+        /* Once more: the writer may have committed to this block between our two loads and only then
+         * have gone on to the next one. Without this look that record would be skipped. */
+        if (reader->offset < burble__load_acquire(&reader->block->committed))
+            return true;
+        move_to_next(reader, next);
+    }
+}
+
+/* Whether burble_reader_next has something to say: a record or the end. */
+static bool has_news(burble_reader *reader)
+{
+    return has_record(reader) || burble__stream_closed(reader->stream);
+}
+
+/* How a stream that has been read to its end has ended. */
+static int end_of(const burble_stream *stream)
+{
+    burble_status status;
+    burble_stream_status(stream, &status);
+    switch (status.state) {
+    case BURBLE_ENDED:
+        return BURBLE_END;
+    case BURBLE_CANCELLED:
+        return BURBLE_ECANCELED;
+    default:
+        return status.code;
+    }
+}
+
+int burble_reader_next(burble_reader *reader, burble_record *record)
+{
+    if (reader->end != BURBLE_OK)
+        return reader->end;
+    if (!has_record(reader)) {
+        if (!burble__stream_closed(reader->stream))
+            return BURBLE_AGAIN;
+        /* Once more: the last record was published before the end, perhaps after our first look. */
+        if (!has_record(reader)) {
+            reader->end = end_of(reader->stream);
+            return reader->end;
+        }
+    }
+    const struct burble__record_head head = record_at(reader);
+    record->text = (const char *)reader->block->data + reader->offset + sizeof head;
+    record->len = head.len;
+    record->tokens = head.tokens;
+    record->seq = reader->seq++;
+    reader->offset += (uint32_t)burble__record_size(head.len);
+    return BURBLE_OK;
+}
+
+uint64_t burble_reader_position(const burble_reader *reader)
+{
+    return reader->seq;
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+int burble_reader_wait(burble_reader *reader, uint64_t deadline)
+{
+    if (reader->waiter == NULL || reader->waiter->hub != NULL) {
+        if (has_news(reader))
+            return BURBLE_OK;
+        detach(reader);
+        reader->waiter = burble__waiter_create_blocking();
+        if (reader->waiter == NULL)
+            return BURBLE_ENOMEM;
+    }
+    struct burble__waiter *waiter = reader->waiter;
+    while (!has_news(reader)) {
+        burble__waiter_arm(waiter, &reader->stream->parked);
+        if (has_news(reader))
+            return BURBLE_OK; /* still ARMED: the next wait may return early, and looks again */
+        if (!burble__parker_wait(&waiter->to.parker, deadline))
+            return has_news(reader) ? BURBLE_OK : BURBLE_ETIMEDOUT;
+        /* Relaxed: only this thread arms it, and whoever fired it was done with it before it
+         * signalled the parker. */
+        burble__store_relaxed(&waiter->state, BURBLE__IDLE);
+    }
+    return BURBLE_OK;
+}
+
+int burble_reader_attach(burble_reader *reader, burble_hub *hub, burble_ready_fn *ready, void *arg)
+{
+    detach(reader);
+    if (hub == NULL)
+        return BURBLE_OK;
+    reader->waiter = burble__waiter_create(hub, reader, ready, arg);
+    return reader->waiter == NULL ? BURBLE_ENOMEM : BURBLE_OK;
+}
+
+int burble_reader_park(burble_reader *reader)
+{
+    struct burble__waiter *waiter = reader->waiter;
+    if (waiter == NULL || waiter->hub == NULL || burble__hub_closed(waiter->hub))
+        return BURBLE_EDETACHED;
+    burble__waiter_arm(waiter, &reader->stream->parked);
+    return has_news(reader) ? BURBLE_OK : BURBLE_AGAIN;
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A stream's life and its writer.
+ *
+ * The writer takes no lock that a reader can hold for longer than a few instructions, and waits for
+ * nobody. What it publishes, readers find by acquiring `committed`, `next` and `state`.
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include "stream/stream.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+
+/* Blocks start small, so that a thousand idle streams take little, and double up to a few KiB, so
+ * that a long text takes few blocks. Sizes include the block's own head. */
+#define FIRST_BLOCK 256
+#define LARGEST_BLOCK 4096
+
+void burble_stream_options_init(burble_stream_options *options)
+{
+    *options = (burble_stream_options){.keep = 0};
+}
+
+int burble_stream_create(const burble_stream_options *options, burble_stream **out)
+{
+    burble_stream_options defaults;
+
+    *out = NULL;
+    if (options == NULL) {
+        burble_stream_options_init(&defaults);
+        options = &defaults;
+    }
+    burble_stream *stream = burble__aligned_alloc(BURBLE__CACHE_LINE, sizeof *stream);
+    if (stream == NULL)
+        return BURBLE_ENOMEM;
+    memset(stream, 0, sizeof *stream);
+    stream->head = burble__block_create(FIRST_BLOCK - sizeof(struct burble__block), 0);
+    if (stream->head == NULL)
+        goto fail_memory;
+    if (pthread_mutex_init(&stream->head_lock, NULL) != 0)
+        goto fail_block;
+    stream->tail = stream->head;
+    stream->keep = options->keep;
+    stream->track_activity = options->track_activity;
+    stream->cancel_when_unread = options->cancel_when_unread;
+    atomic_init(&stream->producer.thread, 0);
+    atomic_init(&stream->producer.ticket, 0);
+    atomic_init(&stream->parked, NULL);
+    atomic_init(&stream->state, BURBLE_OPEN);
+    atomic_init(&stream->readers, 0);
+    atomic_init(&stream->active_at, 0);
+    atomic_init(&stream->refs, 1);
+    atomic_init(&stream->weak, 1);
+    *out = stream;
+    return BURBLE_OK;
+
+fail_block:
+    burble__block_unref(stream->head);
+fail_memory:
+    burble__free(stream);
+    return BURBLE_ENOMEM;
+}
+
+burble_stream *burble_stream_ref(burble_stream *stream)
+{
+    burble__add_relaxed(&stream->refs, 1); /* the caller has one already */
+    return stream;
+}
+
+bool burble__stream_try_ref(burble_stream *stream)
+{
+    uint32_t refs = burble__load_relaxed(&stream->refs);
+    while (refs != 0)
+        if (burble__cas_weak_acq_rel(&stream->refs, &refs, refs + 1))
+            return true;
+    return false;
+}
+
+void burble__stream_unref_weak(burble_stream *stream)
+{
+    if (burble__sub_acq_rel(&stream->weak, 1) == 1)
+        burble__free(stream);
+}
+
+void burble_stream_unref(burble_stream **handle)
+{
+    if (handle == NULL || *handle == NULL)
+        return;
+    burble_stream *stream = *handle;
+    *handle = NULL;
+    if (burble__sub_acq_rel(&stream->refs, 1) != 1)
+        return;
+    /* Every reader has a reference, and takes its waiter off the stack when it goes. */
+    assert(burble__load_relaxed(&stream->parked) == NULL);
+    burble__producer_release(stream);
+    burble__block_unref(stream->head);
+    pthread_mutex_destroy(&stream->head_lock);
+    burble__free(stream->message);
+    burble__stream_unref_weak(stream);
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+/* What a writer is told that comes too late. */
+static int too_late(uint32_t state)
+{
+    return state == BURBLE_CANCELLED ? BURBLE_ECANCELED : BURBLE_ECLOSED;
+}
+
+/* Lets go of the oldest blocks as far as retention allows. A reader that is being made may hold the
+ * lock; then it is left to the next time. */
+static void trim(burble_stream *stream)
+{
+    if (pthread_mutex_trylock(&stream->head_lock) != 0)
+        return;
+    while (stream->head != stream->tail
+           && stream->retained - stream->head->text >= stream->keep) {
+        struct burble__block *old = stream->head;
+        /* Ours to read plainly: we wrote it. Referred to before `old` goes, which keeps it. */
+        struct burble__block *next = burble__load_relaxed(&old->next);
+        burble__block_ref(next);
+        stream->head = next;
+        stream->retained -= old->text;
+        burble__block_unref(old);
+    }
+    pthread_mutex_unlock(&stream->head_lock);
+}
+
+/* Goes on to a new block with room for `size` bytes. */
+static int grow(burble_stream *stream, size_t size)
+{
+    struct burble__block *old = stream->tail;
+    size_t total = 2 * (sizeof *old + (size_t)old->capacity);
+    if (total > LARGEST_BLOCK)
+        total = LARGEST_BLOCK;
+    const size_t usual = total - sizeof *old;
+    struct burble__block *block =
+        burble__block_create(size > usual ? size : usual, stream->next_seq);
+    if (block == NULL)
+        return BURBLE_ENOMEM;
+    /* Release: a reader that sees the block sees it initialised. It pairs with the acquire of `next`
+     * in burble_reader_next. The block's one reference is the old block's. */
+    burble__store_release(&old->next, block);
+    stream->tail = block;
+    stream->used = 0;
+    trim(stream);
+    return BURBLE_OK;
+}
+
+int burble_stream_append(burble_stream *stream, const char *text, size_t len, uint32_t tokens)
+{
+    if (len > BURBLE_RECORD_MAX || (text == NULL && len != 0))
+        return BURBLE_EINVAL;
+    /* Relaxed: cancelling is a request, seen at one of the next appends; nothing is read on the
+     * strength of it. */
+    const uint32_t state = burble__load_relaxed(&stream->state);
+    if (state != BURBLE_OPEN)
+        return too_late(state);
+    if (burble__load_relaxed(&stream->producer.thread) != burble__producer_self()
+        || burble__producer_self() == 0) {
+        const int rc = burble__producer_adopt(stream);
+        if (rc != BURBLE_OK)
+            return rc;
+    }
+    if (stream->track_activity)
+        burble__store_relaxed(&stream->active_at, burble__now());
+    if (len == 0)
+        return BURBLE_OK;
+
+    const size_t size = burble__record_size(len);
+    if (size > stream->tail->capacity - stream->used) {
+        const int rc = grow(stream, size);
+        if (rc != BURBLE_OK)
+            return rc;
+    }
+    struct burble__block *tail = stream->tail;
+    const struct burble__record_head head = {(uint32_t)len, tokens};
+    memcpy(tail->data + stream->used, &head, sizeof head);
+    memcpy(tail->data + stream->used + sizeof head, text, len);
+    stream->used += (uint32_t)size;
+    stream->next_seq++;
+    stream->retained += len;
+    tail->text += (uint32_t)len;
+    /* Release: a reader that sees the new length sees the record. It pairs with the acquire of
+     * `committed` in burble_reader_next; without it, a reader could copy bytes not yet written. */
+    burble__store_release(&tail->committed, stream->used);
+    burble__waiter_wake(&stream->parked);
+    return BURBLE_OK;
+}
+
+/* ---- ending ---------------------------------------------------------------------------------- */
+
+/* Wins the right to end the stream, or says who has. */
+static int claim(burble_stream *stream)
+{
+    uint32_t state = BURBLE_OPEN;
+    if (burble__cas_acq_rel(&stream->state, &state, BURBLE__CLOSING))
+        return BURBLE_OK;
+    return too_late(state);
+}
+
+static void close_as(burble_stream *stream, burble_state state)
+{
+    /* Release: a reader that sees the terminal state sees why, and, as the writer has released its
+     * last record before, sees that record when it looks once more. It pairs with the acquire of
+     * `state` in burble_reader_next; without it a reader could report an end before the last text. */
+    burble__store_release(&stream->state, (uint32_t)state);
+    burble__waiter_wake(&stream->parked);
+    burble__producer_release(stream);
+}
+
+int burble_stream_end(burble_stream *stream, burble_reason reason)
+{
+    const int rc = claim(stream);
+    if (rc != BURBLE_OK)
+        return rc;
+    stream->reason = reason;
+    close_as(stream, BURBLE_ENDED);
+    return BURBLE_OK;
+}
+
+/* A copy, cut at the beginning of a character where it is too long. NULL where memory is short: a
+ * failure without its words is still a failure. */
+static char *copy_message(const char *message)
+{
+    size_t len = strnlen(message, BURBLE_MESSAGE_MAX + 1);
+    if (len > BURBLE_MESSAGE_MAX) {
+        len = BURBLE_MESSAGE_MAX;
+        while (len > 0 && ((unsigned char)message[len] & 0xC0u) == 0x80u)
+            len--;
+    }
+    char *copy = burble__malloc(len + 1);
+    if (copy == NULL)
+        return NULL;
+    memcpy(copy, message, len);
+    copy[len] = '\0';
+    return copy;
+}
+
+int burble_stream_fail(burble_stream *stream, int code, const char *message)
+{
+    if (code >= 0)
+        return BURBLE_EINVAL;
+    const int rc = claim(stream);
+    if (rc != BURBLE_OK)
+        return rc;
+    stream->code = code;
+    stream->message = message == NULL ? NULL : copy_message(message);
+    close_as(stream, BURBLE_FAILED);
+    return BURBLE_OK;
+}
+
+bool burble_stream_cancel(burble_stream *stream)
+{
+    if (claim(stream) != BURBLE_OK)
+        return false;
+    close_as(stream, BURBLE_CANCELLED);
+    return true;
+}
+
+bool burble__stream_closed(const burble_stream *stream)
+{
+    const uint32_t state = burble__load_acquire(&stream->state);
+    return state != BURBLE_OPEN && state != BURBLE__CLOSING;
+}
+
+void burble_stream_status(const burble_stream *stream, burble_status *status)
+{
+    *status = (burble_status){.state = BURBLE_OPEN, .message = ""};
+    if (!burble__stream_closed(stream))
+        return;
+    status->state = (burble_state)burble__load_relaxed(&stream->state);
+    status->reason = stream->reason;
+    status->code = stream->code;
+    if (stream->message != NULL)
+        status->message = stream->message;
+}
+
+uint64_t burble_stream_active_at(const burble_stream *stream)
+{
+    return burble__load_relaxed(&stream->active_at);
+}

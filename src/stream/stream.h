@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The inside of a stream.
+ */
+#ifndef BURBLE_STREAM_STREAM_H
+#define BURBLE_STREAM_STREAM_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <burble/stream.h>
+
+#include "base/atomic.h"
+#include "stream/block.h"
+#include "stream/producer.h"
+#include "stream/waiter.h"
+
+/* Keeps what the writer writes for itself off the lines that readers write. */
+#define BURBLE__CACHE_LINE 64
+
+/* A stream's state while somebody who has won the right to end it writes down how. Readers take it
+ * for OPEN: the terminal state follows, and wakes them. */
+#define BURBLE__CLOSING 4
+
+struct burble_stream {
+    /* The writer's own. */
+    struct burble__block *tail;      /* the end of the chain that `head` keeps */
+    uint32_t used;                   /* bytes of tail->data, all committed */
+    bool track_activity;             /* never changes */
+    bool cancel_when_unread;         /* never changes */
+    uint64_t next_seq;               /* of the next record */
+    uint64_t retained;               /* bytes of text from `head` on */
+    uint64_t keep;                   /* never changes */
+    struct burble__producer producer;
+
+    /* Shared. `parked` is written by readers that run out of text, and read at each append. */
+    _Alignas(BURBLE__CACHE_LINE) burble__waiter_stack parked;
+    _Atomic(uint32_t) state; /* burble_state or BURBLE__CLOSING */
+    _Atomic(uint32_t) readers;
+    _Atomic(uint64_t) active_at;
+
+    /* `refs` keeps the stream; `weak` keeps only this memory, for threads that have it on their list
+     * of streams to fail (see producer.h). All the strong references count as one weak one. */
+    _Atomic(uint32_t) refs;
+    _Atomic(uint32_t) weak;
+
+    /* The oldest block that is retained. Taken by readers that are made, and *tried* by the writer,
+     * which never waits for it. */
+    pthread_mutex_t head_lock;
+    struct burble__block *head;
+
+    /* Written in BURBLE__CLOSING, published by the terminal state. */
+    burble_reason reason;
+    int code;
+    char *message; /* NULL: none */
+};
+
+/* A strong reference, if the stream has not gone. Needs a weak one. */
+bool burble__stream_try_ref(burble_stream *stream);
+
+void burble__stream_unref_weak(burble_stream *stream);
+
+/* Whether it has ended, failed or been cancelled. */
+bool burble__stream_closed(const burble_stream *stream);
+
+#endif

@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Waiting: readers of an event loop through a hub, on each kind of descriptor, and threads that
+ * block.
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include "support.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <burble/stream.h>
+
+enum { SOON_MS = 10000 }; /* how long a wake-up that must come may take on a bad day */
+
+static uint64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static burble_hub *new_hub(void **state)
+{
+    burble_hub_options options;
+    burble_hub *hub;
+    burble_hub_options_init(&options);
+    options.wake = *(const burble_wake *)*state;
+    assert_int_equal(burble_hub_create(&options, &hub), BURBLE_OK);
+    return hub;
+}
+
+static burble_stream *new_stream(void)
+{
+    burble_stream *stream;
+    assert_int_equal(burble_stream_create(NULL, &stream), BURBLE_OK);
+    return stream;
+}
+
+static burble_reader *new_reader(burble_stream *stream)
+{
+    burble_reader *reader;
+    assert_int_equal(burble_reader_create(stream, BURBLE_FROM_OLDEST, &reader, NULL), BURBLE_OK);
+    return reader;
+}
+
+static bool readable(const burble_hub *hub, int timeout_ms)
+{
+    struct pollfd fd = {.fd = burble_hub_fd(hub), .events = POLLIN};
+    return poll(&fd, 1, timeout_ms) == 1;
+}
+
+/* Writes down who was called, in order. */
+struct calls {
+    burble_reader *who[64];
+    size_t n;
+};
+
+static void note(burble_reader *reader, void *arg)
+{
+    struct calls *calls = arg;
+    assert_true(calls->n < 64);
+    calls->who[calls->n++] = reader;
+}
+
+static void a_parked_reader_is_called_once_per_parking(void **state)
+{
+    burble_hub *hub = new_hub(state);
+    burble_stream *stream = new_stream();
+    burble_reader *reader = new_reader(stream);
+    struct calls calls = {.n = 0};
+    burble_record record;
+
+    assert_int_equal(burble_reader_attach(reader, hub, note, &calls), BURBLE_OK);
+    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN);
+    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN); /* parking twice is parking */
+    assert_false(readable(hub, 0));
+    assert_int_equal(burble_stream_append(stream, "a", 1, 1), BURBLE_OK);
+    assert_int_equal(burble_stream_append(stream, "b", 1, 1), BURBLE_OK);
+    assert_true(readable(hub, 0));
+    assert_int_equal(burble_hub_dispatch(hub, 0), 1);
+    assert_int_equal(calls.n, 1);
+    assert_ptr_equal(calls.who[0], reader);
+    assert_false(readable(hub, 0));
+    assert_int_equal(burble_hub_dispatch(hub, 0), 0);
+
+    assert_int_equal(burble_reader_park(reader), BURBLE_OK); /* there is something */
+    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN);
+    burble_stream_end(stream, BURBLE_REASON_STOP);
+    assert_true(readable(hub, 0));
+    assert_int_equal(burble_hub_dispatch(hub, 0), 1);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+    burble_hub_destroy(&hub);
+}
+
+static void nothing_is_signalled_where_nobody_waits(void **state)
+{
+    burble_hub *hub = new_hub(state);
+    burble_stream *stream = new_stream();
+    burble_reader *reader = new_reader(stream);
+    struct calls calls = {.n = 0};
+    burble_reader_attach(reader, hub, note, &calls);
+    for (int i = 0; i < 1000; i++)
+        burble_stream_append(stream, "x", 1, 1);
+    assert_int_equal(burble_hub_signals(hub), 0);
+    assert_false(readable(hub, 0));
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+    burble_hub_destroy(&hub);
+}
+
+static void a_thousand_streams_that_move_together_cost_one_signal(void **state)
+{
+    enum { STREAMS = 1000, STEPS = 5 };
+    static burble_stream *streams[STREAMS];
+    static burble_reader *readers[STREAMS];
+    static struct calls calls[STREAMS];
+    burble_hub *hub = new_hub(state);
+    burble_record record;
+    for (int i = 0; i < STREAMS; i++) {
+        streams[i] = new_stream();
+        readers[i] = new_reader(streams[i]);
+        calls[i].n = 0;
+        burble_reader_attach(readers[i], hub, note, &calls[i]);
+    }
+    for (int step = 0; step < STEPS; step++) {
+        for (int i = 0; i < STREAMS; i++)
+            assert_int_equal(burble_reader_park(readers[i]), BURBLE_AGAIN);
+        for (int i = 0; i < STREAMS; i++)
+            burble_stream_append(streams[i], "x", 1, 1);
+        assert_int_equal(burble_hub_signals(hub), step + 1);
+        assert_int_equal(burble_hub_dispatch(hub, 0), STREAMS);
+        for (int i = 0; i < STREAMS; i++)
+            assert_int_equal(burble_reader_next(readers[i], &record), BURBLE_OK);
+    }
+    for (int i = 0; i < STREAMS; i++) {
+        burble_reader_destroy(&readers[i]);
+        burble_stream_unref(&streams[i]);
+    }
+    burble_hub_destroy(&hub);
+}
+
+static void readers_are_called_in_the_order_in_which_they_became_ready(void **state)
+{
+    enum { STREAMS = 20 };
+    burble_hub *hub = new_hub(state);
+    burble_stream *streams[STREAMS];
+    burble_reader *readers[STREAMS];
+    struct calls calls = {.n = 0};
+    for (int i = 0; i < STREAMS; i++) {
+        streams[i] = new_stream();
+        readers[i] = new_reader(streams[i]);
+        burble_reader_attach(readers[i], hub, note, &calls);
+        burble_reader_park(readers[i]);
+    }
+    for (int i = 0; i < STREAMS; i++)
+        burble_stream_append(streams[(i * 7) % STREAMS], "x", 1, 1);
+    burble_hub_dispatch(hub, 0);
+    for (size_t i = 0; i < STREAMS; i++)
+        assert_ptr_equal(calls.who[i], readers[(i * 7) % STREAMS]);
+    for (int i = 0; i < STREAMS; i++) {
+        burble_reader_destroy(&readers[i]);
+        burble_stream_unref(&streams[i]);
+    }
+    burble_hub_destroy(&hub);
+}
+
+static void dispatching_in_slices_calls_everybody_and_stays_readable_meanwhile(void **state)
+{
+    enum { STREAMS = 10 };
+    burble_hub *hub = new_hub(state);
+    burble_stream *streams[STREAMS];
+    burble_reader *readers[STREAMS];
+    struct calls calls = {.n = 0};
+    for (int i = 0; i < STREAMS; i++) {
+        streams[i] = new_stream();
+        readers[i] = new_reader(streams[i]);
+        burble_reader_attach(readers[i], hub, note, &calls);
+        burble_reader_park(readers[i]);
+    }
+    for (int i = 0; i < 7; i++)
+        burble_stream_append(streams[i], "x", 1, 1);
+    assert_int_equal(burble_hub_dispatch(hub, 4), 4);
+    assert_true(readable(hub, 0));
+    for (int i = 7; i < STREAMS; i++)
+        burble_stream_append(streams[i], "x", 1, 1);
+    assert_int_equal(burble_hub_dispatch(hub, 4), 4);
+    assert_int_equal(burble_hub_dispatch(hub, 4), 2);
+    assert_false(readable(hub, 0));
+    for (size_t i = 0; i < STREAMS; i++)
+        assert_ptr_equal(calls.who[i], readers[i]);
+    for (int i = 0; i < STREAMS; i++) {
+        burble_reader_destroy(&readers[i]);
+        burble_stream_unref(&streams[i]);
+    }
+    burble_hub_destroy(&hub);
+}
+
+/* Destroys another reader that is ready, too. */
+struct killer {
+    burble_reader **victim;
+    int calls;
+};
+
+static void kill_other(burble_reader *reader, void *arg)
+{
+    (void)reader;
+    struct killer *killer = arg;
+    killer->calls++;
+    burble_reader_destroy(killer->victim);
+}
+
+static void a_reader_destroyed_by_another_ones_function_is_not_called(void **state)
+{
+    burble_hub *hub = new_hub(state);
+    burble_stream *stream = new_stream();
+    burble_reader *one = new_reader(stream);
+    burble_reader *two = new_reader(stream);
+    struct killer first = {&two, 0};
+    struct killer second = {&one, 0};
+    burble_reader_attach(one, hub, kill_other, &first);
+    burble_reader_attach(two, hub, kill_other, &second);
+    burble_reader_park(one);
+    burble_reader_park(two);
+    burble_stream_append(stream, "x", 1, 1);
+    assert_int_equal(burble_hub_dispatch(hub, 0), 1);
+    assert_int_equal(first.calls, 1);
+    assert_int_equal(second.calls, 0);
+    burble_reader_destroy(&one);
+    burble_stream_unref(&stream);
+    burble_hub_destroy(&hub);
+}
+
+static void a_reader_may_go_while_parked_and_the_others_still_wake(void **state)
+{
+    burble_hub *hub = new_hub(state);
+    burble_stream *stream = new_stream();
+    burble_reader *stays = new_reader(stream);
+    struct calls calls = {.n = 0};
+    burble_reader_attach(stays, hub, note, &calls);
+    burble_reader_park(stays);
+    for (int i = 0; i < 100; i++) {
+        burble_reader *goes = new_reader(stream);
+        burble_reader_attach(goes, hub, note, &calls);
+        burble_reader_park(goes);
+        burble_reader_destroy(&goes);
+        burble_hub_dispatch(hub, 0); /* the one that stays is woken for nothing, and parks again */
+        calls.n = 0;
+        assert_int_equal(burble_reader_park(stays), BURBLE_AGAIN);
+    }
+    burble_stream_append(stream, "x", 1, 1);
+    burble_hub_dispatch(hub, 0);
+    assert_int_equal(calls.n, 1);
+    assert_ptr_equal(calls.who[0], stays);
+    burble_reader_destroy(&stays);
+    burble_stream_unref(&stream);
+    burble_hub_destroy(&hub);
+}
+
+static void a_reader_moves_to_another_hub(void **state)
+{
+    burble_hub *from = new_hub(state);
+    burble_hub *to = new_hub(state);
+    burble_stream *stream = new_stream();
+    burble_reader *reader = new_reader(stream);
+    struct calls before = {.n = 0}, after = {.n = 0};
+    burble_reader_attach(reader, from, note, &before);
+    burble_reader_park(reader);
+    burble_reader_attach(reader, to, note, &after);
+    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN);
+    burble_stream_append(stream, "x", 1, 1);
+    burble_hub_dispatch(from, 0);
+    burble_hub_dispatch(to, 0);
+    assert_int_equal(before.n, 0);
+    assert_int_equal(after.n, 1);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+    burble_hub_destroy(&from);
+    burble_hub_destroy(&to);
+}
+
+static void a_hub_that_is_destroyed_leaves_its_readers_usable(void **state)
+{
+    burble_hub *hub = new_hub(state);
+    burble_stream *parked_on = new_stream(), *fired_on = new_stream();
+    burble_reader *parked = new_reader(parked_on), *fired = new_reader(fired_on);
+    struct calls calls = {.n = 0};
+    burble_record record;
+    burble_reader_attach(parked, hub, note, &calls);
+    burble_reader_attach(fired, hub, note, &calls);
+    burble_reader_park(parked);
+    burble_reader_park(fired);
+    burble_stream_append(fired_on, "x", 1, 1);
+    burble_hub_destroy(&hub);
+    burble_stream_append(parked_on, "y", 1, 1); /* wakes into a hub that is gone */
+    assert_int_equal(calls.n, 0);
+    assert_int_equal(burble_reader_park(parked), BURBLE_EDETACHED);
+
+    hub = new_hub(state);
+    assert_int_equal(burble_reader_attach(parked, hub, note, &calls), BURBLE_OK);
+    assert_int_equal(burble_reader_park(parked), BURBLE_OK);
+    assert_int_equal(burble_reader_next(parked, &record), BURBLE_OK);
+    assert_int_equal(burble_reader_next(fired, &record), BURBLE_OK);
+    burble_reader_destroy(&parked);
+    burble_reader_destroy(&fired);
+    burble_stream_unref(&parked_on);
+    burble_stream_unref(&fired_on);
+    burble_hub_destroy(&hub);
+}
+
+static void parking_without_a_hub_is_an_error(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream();
+    burble_reader *reader = new_reader(stream);
+    assert_int_equal(burble_reader_park(reader), BURBLE_EDETACHED);
+    assert_int_equal(burble_reader_wait(reader, 1), BURBLE_ETIMEDOUT);
+    assert_int_equal(burble_reader_park(reader), BURBLE_EDETACHED);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+}
+
+static void an_unknown_kind_of_descriptor_is_refused(void **state)
+{
+    (void)state;
+    burble_hub *hub;
+    const burble_hub_options options = {.wake = (burble_wake)99};
+    assert_int_equal(burble_hub_create(&options, &hub), BURBLE_EINVAL);
+    assert_null(hub);
+}
+
+/* ---- other threads ---------------------------------------------------------------------------- */
+
+static void *append_one(void *arg)
+{
+    burble_stream_append(arg, "x", 1, 1);
+    burble_stream_end(arg, BURBLE_REASON_STOP);
+    return NULL;
+}
+
+static void a_wake_up_crosses_threads(void **state)
+{
+    burble_hub *hub = new_hub(state);
+    burble_stream *stream = new_stream();
+    burble_reader *reader = new_reader(stream);
+    struct calls calls = {.n = 0};
+    pthread_t thread;
+    burble_reader_attach(reader, hub, note, &calls);
+    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN);
+    assert_int_equal(pthread_create(&thread, NULL, append_one, stream), 0);
+    assert_true(readable(hub, SOON_MS));
+    burble_hub_dispatch(hub, 0);
+    assert_int_equal(calls.n, 1);
+    pthread_join(thread, NULL);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+    burble_hub_destroy(&hub);
+}
+
+static void a_blocked_thread_wakes_for_text_and_for_the_end(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream();
+    burble_reader *reader = new_reader(stream);
+    burble_record record;
+    pthread_t thread;
+    const uint64_t deadline = now() + (uint64_t)SOON_MS * 1000000u;
+    assert_int_equal(pthread_create(&thread, NULL, append_one, stream), 0);
+    while (burble_reader_next(reader, &record) == BURBLE_AGAIN)
+        assert_int_equal(burble_reader_wait(reader, deadline), BURBLE_OK);
+    int rc;
+    while ((rc = burble_reader_next(reader, &record)) == BURBLE_AGAIN)
+        assert_int_equal(burble_reader_wait(reader, deadline), BURBLE_OK);
+    assert_int_equal(rc, BURBLE_END);
+    pthread_join(thread, NULL);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+}
+
+static void a_deadline_ends_a_wait_and_not_before(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream();
+    burble_reader *reader = new_reader(stream);
+    for (int i = 0; i < 3; i++) {
+        const uint64_t deadline = now() + 5000000u;
+        assert_int_equal(burble_reader_wait(reader, deadline), BURBLE_ETIMEDOUT);
+        assert_true(now() >= deadline);
+    }
+    burble_stream_append(stream, "x", 1, 1); /* fires the waiter that the last wait left armed */
+    assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+}
+
+static void *cancel(void *arg)
+{
+    burble_stream_cancel(arg);
+    return NULL;
+}
+
+static void cancelling_wakes_a_blocked_thread(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream();
+    burble_reader *reader = new_reader(stream);
+    burble_record record;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, cancel, stream), 0);
+    assert_int_equal(burble_reader_wait(reader, now() + (uint64_t)SOON_MS * 1000000u), BURBLE_OK);
+    assert_int_equal(burble_reader_next(reader, &record), BURBLE_ECANCELED);
+    pthread_join(thread, NULL);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+}
+
+#define ON(test, kind)                                                                             \
+    {                                                                                              \
+        #test " (" #kind ")", test, NULL, NULL, &kind                                              \
+    }
+#define ON_BOTH(test) ON(test, eventfd), ON(test, pipe)
+
+int main(void)
+{
+#ifdef __linux__
+    static burble_wake eventfd = BURBLE_WAKE_EVENTFD;
+#else
+    static burble_wake eventfd = BURBLE_WAKE_BEST;
+#endif
+    static burble_wake pipe = BURBLE_WAKE_PIPE;
+    const struct CMUnitTest tests[] = {
+        ON_BOTH(a_parked_reader_is_called_once_per_parking),
+        ON_BOTH(nothing_is_signalled_where_nobody_waits),
+        ON_BOTH(a_thousand_streams_that_move_together_cost_one_signal),
+        ON_BOTH(readers_are_called_in_the_order_in_which_they_became_ready),
+        ON_BOTH(dispatching_in_slices_calls_everybody_and_stays_readable_meanwhile),
+        ON_BOTH(a_reader_destroyed_by_another_ones_function_is_not_called),
+        ON_BOTH(a_reader_may_go_while_parked_and_the_others_still_wake),
+        ON_BOTH(a_reader_moves_to_another_hub),
+        ON_BOTH(a_hub_that_is_destroyed_leaves_its_readers_usable),
+        ON_BOTH(a_wake_up_crosses_threads),
+        cmocka_unit_test(parking_without_a_hub_is_an_error),
+        cmocka_unit_test(an_unknown_kind_of_descriptor_is_refused),
+        cmocka_unit_test(a_blocked_thread_wakes_for_text_and_for_the_end),
+        cmocka_unit_test(a_deadline_ends_a_wait_and_not_before),
+        cmocka_unit_test(cancelling_wakes_a_blocked_thread),
+    };
+    return cmocka_run_group_tests_name("hub", tests, NULL, NULL);
+}

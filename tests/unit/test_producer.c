@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The producer's death: a thread that wrote to a stream and exits without ending it fails it.
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include "support.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include <burble/stream.h>
+
+enum { MANY = 500 };
+
+static burble_stream *new_stream(void)
+{
+    burble_stream *stream;
+    assert_int_equal(burble_stream_create(NULL, &stream), BURBLE_OK);
+    return stream;
+}
+
+static void in_a_thread(void *(*run)(void *), void *arg)
+{
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, run, arg), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+static burble_state state_of(const burble_stream *stream)
+{
+    burble_status status;
+    burble_stream_status(stream, &status);
+    return status.state;
+}
+
+static void *write_one(void *arg)
+{
+    burble_stream_append(arg, "last words", 10, 1);
+    return NULL;
+}
+
+static void *write_and_end(void *arg)
+{
+    burble_stream_append(arg, "x", 1, 1);
+    burble_stream_end(arg, BURBLE_REASON_STOP);
+    return NULL;
+}
+
+static void *only_touch(void *arg)
+{
+    burble_stream_append(arg, NULL, 0, 1);
+    return NULL;
+}
+
+static void a_reader_gets_the_text_and_then_the_death(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream();
+    burble_reader *reader;
+    burble_record record;
+    burble_reader_create(stream, 0, &reader, NULL);
+    in_a_thread(write_one, stream);
+    assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
+    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+    assert_memory_equal(record.text, "last words", 10);
+    assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
+    assert_int_equal(burble_reader_next(reader, &record), BURBLE_EDIED);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+}
+
+static void *blocked_read(void *arg)
+{
+    burble_reader *reader = arg;
+    burble_record record;
+    static int result;
+    do {
+        result = burble_reader_next(reader, &record);
+        if (result == BURBLE_AGAIN)
+            burble_reader_wait(reader, 0);
+    } while (result >= 0);
+    return &result;
+}
+
+static void a_thread_that_is_already_blocked_learns_of_the_death(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream();
+    burble_reader *reader;
+    pthread_t thread;
+    void *result;
+    burble_reader_create(stream, 0, &reader, NULL);
+    assert_int_equal(pthread_create(&thread, NULL, blocked_read, reader), 0);
+    in_a_thread(write_one, stream);
+    pthread_join(thread, &result);
+    assert_int_equal(*(int *)result, BURBLE_EDIED);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+}
+
+static void a_thread_that_ended_its_stream_may_go(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream();
+    in_a_thread(write_and_end, stream);
+    assert_int_equal(state_of(stream), BURBLE_ENDED);
+    burble_stream_unref(&stream);
+}
+
+static void a_thread_that_only_showed_activity_counts_as_the_producer(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream();
+    in_a_thread(only_touch, stream);
+    assert_int_equal(state_of(stream), BURBLE_FAILED);
+    burble_stream_unref(&stream);
+}
+
+/* Writes, waits for leave to go, and goes. */
+struct relay {
+    burble_stream *stream;
+    pthread_barrier_t written, leave;
+};
+
+static void *write_then_wait(void *arg)
+{
+    struct relay *relay = arg;
+    burble_stream_append(relay->stream, "x", 1, 1);
+    pthread_barrier_wait(&relay->written);
+    pthread_barrier_wait(&relay->leave);
+    return NULL;
+}
+
+static void a_stream_that_was_taken_over_survives_its_first_producer(void **state)
+{
+    (void)state;
+    struct relay relay = {.stream = new_stream()};
+    pthread_t thread;
+    pthread_barrier_init(&relay.written, NULL, 2);
+    pthread_barrier_init(&relay.leave, NULL, 2);
+    assert_int_equal(pthread_create(&thread, NULL, write_then_wait, &relay), 0);
+    pthread_barrier_wait(&relay.written);
+    assert_int_equal(burble_stream_append(relay.stream, "y", 1, 1), BURBLE_OK);
+    pthread_barrier_wait(&relay.leave);
+    pthread_join(thread, NULL);
+    assert_int_equal(state_of(relay.stream), BURBLE_OPEN);
+    assert_int_equal(burble_stream_end(relay.stream, BURBLE_REASON_STOP), BURBLE_OK);
+    pthread_barrier_destroy(&relay.written);
+    pthread_barrier_destroy(&relay.leave);
+    burble_stream_unref(&relay.stream);
+}
+
+static void *write_many(void *arg)
+{
+    burble_stream **streams = arg;
+    for (int i = 0; i < MANY; i++)
+        burble_stream_append(streams[i], "x", 1, 1);
+    for (int i = 0; i < MANY; i += 2)
+        burble_stream_end(streams[i], BURBLE_REASON_STOP);
+    return NULL;
+}
+
+static void all_streams_of_a_thread_that_it_did_not_end_fail(void **state)
+{
+    (void)state;
+    burble_stream *streams[MANY];
+    for (int i = 0; i < MANY; i++)
+        streams[i] = new_stream();
+    in_a_thread(write_many, streams);
+    for (int i = 0; i < MANY; i++) {
+        assert_int_equal(state_of(streams[i]), i % 2 == 0 ? BURBLE_ENDED : BURBLE_FAILED);
+        burble_stream_unref(&streams[i]);
+    }
+}
+
+/* Streams that go while they are on the list of a thread that lives on: LeakSanitizer and
+ * AddressSanitizer say whether that is right. */
+static void *write_and_drop(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < MANY; i++) {
+        burble_stream *stream = NULL;
+        if (burble_stream_create(NULL, &stream) != BURBLE_OK)
+            continue;
+        burble_stream_append(stream, "x", 1, 1);
+        if (i % 3 == 0)
+            burble_stream_cancel(stream);
+        burble_stream_unref(&stream);
+    }
+    return NULL;
+}
+
+static void streams_may_go_before_the_thread_that_wrote_them(void **state)
+{
+    (void)state;
+    in_a_thread(write_and_drop, NULL);
+    write_and_drop(NULL);
+}
+
+struct handover {
+    burble_stream *streams[MANY];
+    pthread_barrier_t written, leave;
+};
+
+static void *write_all_then_wait(void *arg)
+{
+    struct handover *handover = arg;
+    for (int i = 0; i < MANY; i++)
+        burble_stream_append(handover->streams[i], "x", 1, 1);
+    pthread_barrier_wait(&handover->written);
+    pthread_barrier_wait(&handover->leave);
+    return NULL;
+}
+
+static void streams_may_be_dropped_by_another_thread_than_their_producer(void **state)
+{
+    (void)state;
+    static struct handover handover;
+    pthread_t thread;
+    for (int i = 0; i < MANY; i++)
+        handover.streams[i] = new_stream();
+    pthread_barrier_init(&handover.written, NULL, 2);
+    pthread_barrier_init(&handover.leave, NULL, 2);
+    assert_int_equal(pthread_create(&thread, NULL, write_all_then_wait, &handover), 0);
+    pthread_barrier_wait(&handover.written);
+    for (int i = 0; i < MANY; i++)
+        burble_stream_unref(&handover.streams[i]);
+    pthread_barrier_wait(&handover.leave);
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&handover.written);
+    pthread_barrier_destroy(&handover.leave);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_reader_gets_the_text_and_then_the_death),
+        cmocka_unit_test(a_thread_that_is_already_blocked_learns_of_the_death),
+        cmocka_unit_test(a_thread_that_ended_its_stream_may_go),
+        cmocka_unit_test(a_thread_that_only_showed_activity_counts_as_the_producer),
+        cmocka_unit_test(a_stream_that_was_taken_over_survives_its_first_producer),
+        cmocka_unit_test(all_streams_of_a_thread_that_it_did_not_end_fail),
+        cmocka_unit_test(streams_may_go_before_the_thread_that_wrote_them),
+        cmocka_unit_test(streams_may_be_dropped_by_another_thread_than_their_producer),
+    };
+    return cmocka_run_group_tests_name("producer", tests, NULL, NULL);
+}

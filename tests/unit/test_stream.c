@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The log: what is written is read, whole and in order, by every reader; how a stream ends; what it
+ * retains.
+ */
+#include "support.h"
+
+#include <string.h>
+
+#include <burble/stream.h>
+
+static burble_stream *new_stream(const burble_stream_options *options)
+{
+    burble_stream *stream;
+    assert_int_equal(burble_stream_create(options, &stream), BURBLE_OK);
+    return stream;
+}
+
+static burble_reader *new_reader(burble_stream *stream, uint64_t from)
+{
+    burble_reader *reader;
+    assert_int_equal(burble_reader_create(stream, from, &reader, NULL), BURBLE_OK);
+    return reader;
+}
+
+static void put(burble_stream *stream, const char *text)
+{
+    assert_int_equal(burble_stream_append(stream, text, strlen(text), 1), BURBLE_OK);
+}
+
+static void expect(burble_reader *reader, const char *text, uint64_t seq)
+{
+    burble_record record;
+    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+    assert_int_equal(record.len, strlen(text));
+    assert_memory_equal(record.text, text, record.len);
+    assert_int_equal(record.seq, seq);
+}
+
+static void expect_result(burble_reader *reader, int result)
+{
+    burble_record record;
+    assert_int_equal(burble_reader_next(reader, &record), result);
+}
+
+static void records_are_read_whole_and_in_order(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, 0);
+    expect_result(reader, BURBLE_AGAIN);
+    put(stream, "Hello");
+    put(stream, ", ");
+    expect(reader, "Hello", 0);
+    expect(reader, ", ", 1);
+    expect_result(reader, BURBLE_AGAIN);
+    put(stream, "world");
+    expect(reader, "world", 2);
+    assert_int_equal(burble_reader_position(reader), 3);
+    burble_stream_end(stream, BURBLE_REASON_STOP);
+    expect_result(reader, BURBLE_END);
+    burble_reader_destroy(&reader);
+    assert_null(reader);
+    burble_stream_unref(&stream);
+    assert_null(stream);
+}
+
+static void a_record_says_how_many_tokens_it_is(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, 0);
+    burble_record record;
+    assert_int_equal(burble_stream_append(stream, "abc", 3, 7), BURBLE_OK);
+    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+    assert_int_equal(record.tokens, 7);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+}
+
+/* Every length from 1 to beyond the largest block, so that each way to fill a block occurs. */
+static void records_of_every_length_survive_the_change_of_blocks(void **state)
+{
+    (void)state;
+    enum { LONGEST = 9000, STEP = 7 };
+    static char text[LONGEST];
+    for (size_t i = 0; i < LONGEST; i++)
+        text[i] = (char)('a' + i % 26);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *behind = new_reader(stream, 0);
+    burble_reader *beside = new_reader(stream, 0);
+    burble_record record;
+    for (size_t len = 1; len < LONGEST; len += STEP) {
+        assert_int_equal(burble_stream_append(stream, text, len, 1), BURBLE_OK);
+        assert_int_equal(burble_reader_next(beside, &record), BURBLE_OK);
+        assert_int_equal(record.len, len);
+        assert_memory_equal(record.text, text, len);
+    }
+    burble_stream_end(stream, BURBLE_REASON_NONE);
+    for (size_t len = 1; len < LONGEST; len += STEP) {
+        assert_int_equal(burble_reader_next(behind, &record), BURBLE_OK);
+        assert_int_equal(record.len, len);
+        assert_memory_equal(record.text, text, len);
+    }
+    expect_result(behind, BURBLE_END);
+    expect_result(beside, BURBLE_END);
+    burble_reader_destroy(&behind);
+    burble_reader_destroy(&beside);
+    burble_stream_unref(&stream);
+}
+
+static void each_reader_has_a_position_of_its_own(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *one = new_reader(stream, 0);
+    burble_reader *two = new_reader(stream, 0);
+    put(stream, "a");
+    put(stream, "b");
+    expect(one, "a", 0);
+    expect(one, "b", 1);
+    expect(two, "a", 0);
+    burble_reader_destroy(&one);
+    expect(two, "b", 1);
+    burble_reader_destroy(&two);
+    burble_stream_unref(&stream);
+}
+
+static void a_stream_outlives_its_handle_while_it_has_readers(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, 0);
+    put(stream, "kept");
+    burble_stream_unref(&stream);
+    expect(reader, "kept", 0);
+    expect_result(reader, BURBLE_AGAIN);
+    burble_reader_destroy(&reader);
+}
+
+static void an_end_comes_after_all_text_and_never_changes(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, 0);
+    burble_status status;
+    put(stream, "a");
+    assert_int_equal(burble_stream_end(stream, BURBLE_REASON_LENGTH), BURBLE_OK);
+    assert_int_equal(burble_stream_end(stream, BURBLE_REASON_STOP), BURBLE_ECLOSED);
+    assert_int_equal(burble_stream_fail(stream, -50, "late"), BURBLE_ECLOSED);
+    assert_false(burble_stream_cancel(stream));
+    assert_int_equal(burble_stream_append(stream, "b", 1, 1), BURBLE_ECLOSED);
+    burble_stream_status(stream, &status);
+    assert_int_equal(status.state, BURBLE_ENDED);
+    assert_int_equal(status.reason, BURBLE_REASON_LENGTH);
+    expect(reader, "a", 0);
+    expect_result(reader, BURBLE_END);
+    expect_result(reader, BURBLE_END);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+}
+
+static void a_failure_reaches_readers_after_the_text_with_its_code_and_words(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, 0);
+    burble_status status;
+    put(stream, "so far");
+    assert_int_equal(burble_stream_fail(stream, 3, "not an error code"), BURBLE_EINVAL);
+    assert_int_equal(burble_stream_fail(stream, -77, "no memory on the device"), BURBLE_OK);
+    expect(reader, "so far", 0);
+    expect_result(reader, -77);
+    expect_result(reader, -77);
+    burble_stream_status(stream, &status);
+    assert_int_equal(status.state, BURBLE_FAILED);
+    assert_int_equal(status.code, -77);
+    assert_string_equal(status.message, "no memory on the device");
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+}
+
+static void a_failure_message_is_cut_at_a_character(void **state)
+{
+    (void)state;
+    char message[BURBLE_MESSAGE_MAX + 10];
+    memset(message, 'x', sizeof message);
+    message[sizeof message - 1] = '\0';
+    memcpy(message + BURBLE_MESSAGE_MAX - 2, "\xE2\x82\xAC", 3); /* one byte too long */
+    burble_stream *stream = new_stream(NULL);
+    burble_status status;
+    burble_stream_fail(stream, BURBLE_EFAILED, message);
+    burble_stream_status(stream, &status);
+    assert_int_equal(strlen(status.message), BURBLE_MESSAGE_MAX - 2);
+    burble_stream_unref(&stream);
+}
+
+static void cancelling_stops_the_writer_and_keeps_what_was_written(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, 0);
+    put(stream, "a");
+    assert_true(burble_stream_cancel(stream));
+    assert_false(burble_stream_cancel(stream));
+    assert_int_equal(burble_stream_append(stream, "b", 1, 1), BURBLE_ECANCELED);
+    assert_int_equal(burble_stream_end(stream, BURBLE_REASON_STOP), BURBLE_ECANCELED);
+    expect(reader, "a", 0);
+    expect_result(reader, BURBLE_ECANCELED);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+}
+
+static void the_last_reader_takes_the_stream_along_where_asked(void **state)
+{
+    (void)state;
+    burble_stream_options options;
+    burble_stream_options_init(&options);
+    options.cancel_when_unread = true;
+    burble_stream *stream = new_stream(&options);
+    burble_reader *one = new_reader(stream, 0);
+    burble_reader *two = new_reader(stream, 0);
+    burble_reader_destroy(&one);
+    put(stream, "still read");
+    burble_reader_destroy(&two);
+    assert_int_equal(burble_stream_append(stream, "x", 1, 1), BURBLE_ECANCELED);
+    burble_stream_unref(&stream);
+}
+
+static void nothing_is_retained_unless_asked(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *late;
+    uint64_t oldest = 0;
+    for (int i = 0; i < 10000; i++)
+        put(stream, "12345678");
+    assert_int_equal(burble_reader_create(stream, 0, &late, &oldest), BURBLE_EGONE);
+    assert_null(late);
+    assert_true(oldest > 9000 && oldest <= 10000);
+    late = new_reader(stream, oldest);
+    expect(late, "12345678", oldest);
+    burble_reader_destroy(&late);
+    burble_stream_unref(&stream);
+}
+
+static void everything_is_retained_where_asked(void **state)
+{
+    (void)state;
+    burble_stream_options options;
+    burble_stream_options_init(&options);
+    options.keep = BURBLE_KEEP_ALL;
+    burble_stream *stream = new_stream(&options);
+    char text[16];
+    for (int i = 0; i < 10000; i++) {
+        snprintf(text, sizeof text, "%d", i);
+        put(stream, text);
+    }
+    burble_stream_end(stream, BURBLE_REASON_STOP);
+    for (uint64_t from = 0; from <= 10000; from += 1250) {
+        burble_reader *late = new_reader(stream, from);
+        for (uint64_t i = from; i < 10000; i++) {
+            snprintf(text, sizeof text, "%d", (int)i);
+            expect(late, text, i);
+        }
+        expect_result(late, BURBLE_END);
+        burble_reader_destroy(&late);
+    }
+    burble_stream_unref(&stream);
+}
+
+static void at_least_as_many_bytes_are_retained_as_asked(void **state)
+{
+    (void)state;
+    burble_stream_options options;
+    burble_stream_options_init(&options);
+    options.keep = 20000;
+    burble_stream *stream = new_stream(&options);
+    for (int i = 0; i < 20000; i++) {
+        put(stream, "12345678");
+        if (i % 1000 != 999)
+            continue;
+        burble_reader *late = new_reader(stream, BURBLE_FROM_OLDEST);
+        const uint64_t left = (uint64_t)(i + 1) - burble_reader_position(late);
+        const uint64_t wanted = (uint64_t)(i + 1) * 8 < 20000 ? (uint64_t)(i + 1) : 20000 / 8;
+        assert_true(left >= wanted);
+        assert_true(left * 8 < 20000 + 2 * 4096); /* and not much more: a block or two */
+        burble_reader_destroy(&late);
+    }
+    burble_stream_unref(&stream);
+}
+
+static void a_reader_at_the_tail_gets_what_comes_next(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream(NULL);
+    for (int i = 0; i < 1000; i++)
+        put(stream, "before");
+    burble_reader *tail = new_reader(stream, BURBLE_FROM_TAIL);
+    assert_int_equal(burble_reader_position(tail), 1000);
+    expect_result(tail, BURBLE_AGAIN);
+    put(stream, "after");
+    expect(tail, "after", 1000);
+    burble_reader_destroy(&tail);
+    burble_stream_unref(&stream);
+}
+
+static void a_position_in_the_future_is_refused_but_the_next_one_is_not(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader;
+    uint64_t next = 99;
+    put(stream, "a");
+    assert_int_equal(burble_reader_create(stream, 2, &reader, &next), BURBLE_EINVAL);
+    assert_int_equal(next, 1);
+    reader = new_reader(stream, 1);
+    expect_result(reader, BURBLE_AGAIN);
+    put(stream, "b");
+    expect(reader, "b", 1);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+}
+
+static void absurd_records_are_refused(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream(NULL);
+    assert_int_equal(burble_stream_append(stream, NULL, 1, 1), BURBLE_EINVAL);
+    assert_int_equal(burble_stream_append(stream, "x", BURBLE_RECORD_MAX + 1, 1), BURBLE_EINVAL);
+    assert_int_equal(burble_stream_append(stream, NULL, 0, 1), BURBLE_OK); /* only activity */
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
+    expect_result(reader, BURBLE_AGAIN);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+}
+
+static void activity_is_noted_where_asked(void **state)
+{
+    (void)state;
+    burble_stream_options options;
+    burble_stream_options_init(&options);
+    options.track_activity = true;
+    burble_stream *stream = new_stream(&options);
+    assert_int_equal(burble_stream_active_at(stream), 0);
+    burble_stream_append(stream, NULL, 0, 1);
+    assert_true(burble_stream_active_at(stream) > 0);
+    burble_stream_unref(&stream);
+    stream = new_stream(NULL);
+    put(stream, "x");
+    assert_int_equal(burble_stream_active_at(stream), 0);
+    burble_stream_unref(&stream);
+}
+
+static void null_handles_are_fine(void **state)
+{
+    (void)state;
+    burble_stream *stream = NULL;
+    burble_reader *reader = NULL;
+    burble_hub *hub = NULL;
+    burble_stream_unref(&stream);
+    burble_stream_unref(NULL);
+    burble_reader_destroy(&reader);
+    burble_reader_destroy(NULL);
+    burble_hub_destroy(&hub);
+    burble_hub_destroy(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(records_are_read_whole_and_in_order),
+        cmocka_unit_test(a_record_says_how_many_tokens_it_is),
+        cmocka_unit_test(records_of_every_length_survive_the_change_of_blocks),
+        cmocka_unit_test(each_reader_has_a_position_of_its_own),
+        cmocka_unit_test(a_stream_outlives_its_handle_while_it_has_readers),
+        cmocka_unit_test(an_end_comes_after_all_text_and_never_changes),
+        cmocka_unit_test(a_failure_reaches_readers_after_the_text_with_its_code_and_words),
+        cmocka_unit_test(a_failure_message_is_cut_at_a_character),
+        cmocka_unit_test(cancelling_stops_the_writer_and_keeps_what_was_written),
+        cmocka_unit_test(the_last_reader_takes_the_stream_along_where_asked),
+        cmocka_unit_test(nothing_is_retained_unless_asked),
+        cmocka_unit_test(everything_is_retained_where_asked),
+        cmocka_unit_test(at_least_as_many_bytes_are_retained_as_asked),
+        cmocka_unit_test(a_reader_at_the_tail_gets_what_comes_next),
+        cmocka_unit_test(a_position_in_the_future_is_refused_but_the_next_one_is_not),
+        cmocka_unit_test(absurd_records_are_refused),
+        cmocka_unit_test(activity_is_noted_where_asked),
+        cmocka_unit_test(null_handles_are_fine),
+    };
+    return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
+}
