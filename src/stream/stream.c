@@ -203,14 +203,20 @@ static int claim(burble_stream *stream)
     return too_late(state);
 }
 
+/* Whoever has closed the stream tells the others. */
+static void announce(burble_stream *stream)
+{
+    burble__waiter_wake(&stream->parked);
+    burble__producer_release(stream);
+}
+
 static void close_as(burble_stream *stream, burble_state state)
 {
     /* Release: a reader that sees the terminal state sees why, and, as the writer has released its
-     * last record before, sees that record when it looks once more. It pairs with the acquire of
-     * `state` in burble_reader_next; without it a reader could report an end before the last text. */
+     * last record before, sees that record when it looks once more. It pairs with the acquire in
+     * burble__stream_closed; without it a reader could report an end before the last text. */
     burble__store_release(&stream->state, (uint32_t)state);
-    burble__waiter_wake(&stream->parked);
-    burble__producer_release(stream);
+    announce(stream);
 }
 
 int burble_stream_end(burble_stream *stream, burble_reason reason)
@@ -256,9 +262,12 @@ int burble_stream_fail(burble_stream *stream, int code, const char *message)
 
 bool burble_stream_cancel(burble_stream *stream)
 {
-    if (claim(stream) != BURBLE_OK)
+    /* In one step: there is nothing to write down, and a writer that comes between must not take it
+     * for another kind of end. */
+    uint32_t state = BURBLE_OPEN;
+    if (!burble__cas_acq_rel(&stream->state, &state, (uint32_t)BURBLE_CANCELLED))
         return false;
-    close_as(stream, BURBLE_CANCELLED);
+    announce(stream);
     return true;
 }
 
