@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Vocabularies: what each token is compiled to, and what is refused.
+ */
+#include "support.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "text/vocab.h"
+
+static burble_token token(const char *text)
+{
+    return (burble_token){.text = text, .len = (uint32_t)strlen(text)};
+}
+
+static burble_vocab *create(burble_decoder decoder, const burble_token *tokens, size_t n)
+{
+    burble_vocab_options options;
+    burble_vocab *vocab;
+    burble_vocab_options_init(&options);
+    options.decoder = decoder;
+    assert_int_equal(burble_vocab_create(&options, tokens, n, &vocab, NULL), BURBLE_OK);
+    assert_int_equal(burble_vocab_size(vocab), n);
+    return vocab;
+}
+
+static void assert_piece(const burble_vocab *vocab, uint32_t id, const char *bytes, size_t len,
+                         unsigned flags)
+{
+    const burble__piece piece = burble__vocab_piece(vocab, id);
+    assert_int_equal(piece & ((1u << BURBLE__PIECE_LEN_SHIFT) - 1), flags);
+    assert_int_equal(burble__piece_len(piece), len);
+    if (len > 0) {
+        assert_memory_equal(burble__piece_bytes(vocab, piece), bytes, len);
+    }
+}
+
+/* A vocabulary of this one token compiles it to these bytes. */
+static void assert_compiles(burble_decoder decoder, const char *text, const char *bytes, size_t len,
+                            unsigned flags)
+{
+    const burble_token one = token(text);
+    burble_vocab *vocab = create(decoder, &one, 1);
+    assert_piece(vocab, 0, bytes, len, flags);
+    burble_vocab_unref(&vocab);
+}
+
+static void the_defaults_are_byte_level_with_nothing_stripped(void **state)
+{
+    (void)state;
+    burble_vocab_options options;
+    memset(&options, 0xFF, sizeof options);
+    burble_vocab_options_init(&options);
+    assert_int_equal(options.decoder, BURBLE_DECODER_BYTE_LEVEL);
+    assert_int_equal(options.strip_left, 0);
+}
+
+/* ---- byte-level ------------------------------------------------------------------------------ */
+
+/* GPT-2's alphabet, byte by byte, as its authors' table prints it. */
+static const char *const spelled[256] = {
+    "Ā", "ā", "Ă",  "ă", "Ą", "ą", "Ć", "ć", "Ĉ", "ĉ", "Ċ", "ċ", "Č",  "č", "Ď", "ď", /* 00 */
+    "Đ", "đ", "Ē",  "ē", "Ĕ", "ĕ", "Ė", "ė", "Ę", "ę", "Ě", "ě", "Ĝ",  "ĝ", "Ğ", "ğ", /* 10 */
+    "Ġ", "!", "\"", "#", "$", "%", "&", "'", "(", ")", "*", "+", ",",  "-", ".", "/", /* 20 */
+    "0", "1", "2",  "3", "4", "5", "6", "7", "8", "9", ":", ";", "<",  "=", ">", "?", /* 30 */
+    "@", "A", "B",  "C", "D", "E", "F", "G", "H", "I", "J", "K", "L",  "M", "N", "O", /* 40 */
+    "P", "Q", "R",  "S", "T", "U", "V", "W", "X", "Y", "Z", "[", "\\", "]", "^", "_", /* 50 */
+    "`", "a", "b",  "c", "d", "e", "f", "g", "h", "i", "j", "k", "l",  "m", "n", "o", /* 60 */
+    "p", "q", "r",  "s", "t", "u", "v", "w", "x", "y", "z", "{", "|",  "}", "~", "ġ", /* 70 */
+    "Ģ", "ģ", "Ĥ",  "ĥ", "Ħ", "ħ", "Ĩ", "ĩ", "Ī", "ī", "Ĭ", "ĭ", "Į",  "į", "İ", "ı", /* 80 */
+    "Ĳ", "ĳ", "Ĵ",  "ĵ", "Ķ", "ķ", "ĸ", "Ĺ", "ĺ", "Ļ", "ļ", "Ľ", "ľ",  "Ŀ", "ŀ", "Ł", /* 90 */
+    "ł", "¡", "¢",  "£", "¤", "¥", "¦", "§", "¨", "©", "ª", "«", "¬",  "Ń", "®", "¯", /* A0 */
+    "°", "±", "²",  "³", "´", "µ", "¶", "·", "¸", "¹", "º", "»", "¼",  "½", "¾", "¿", /* B0 */
+    "À", "Á", "Â",  "Ã", "Ä", "Å", "Æ", "Ç", "È", "É", "Ê", "Ë", "Ì",  "Í", "Î", "Ï", /* C0 */
+    "Ð", "Ñ", "Ò",  "Ó", "Ô", "Õ", "Ö", "×", "Ø", "Ù", "Ú", "Û", "Ü",  "Ý", "Þ", "ß", /* D0 */
+    "à", "á", "â",  "ã", "ä", "å", "æ", "ç", "è", "é", "ê", "ë", "ì",  "í", "î", "ï", /* E0 */
+    "ð", "ñ", "ò",  "ó", "ô", "õ", "ö", "÷", "ø", "ù", "ú", "û", "ü",  "ý", "þ", "ÿ", /* F0 */
+};
+
+static void the_byte_level_alphabet_spells_every_byte(void **state)
+{
+    (void)state;
+    burble_token tokens[256];
+    for (unsigned byte = 0; byte < 256; byte++) {
+        tokens[byte] = token(spelled[byte]);
+    }
+    burble_vocab *vocab = create(BURBLE_DECODER_BYTE_LEVEL, tokens, 256);
+    for (unsigned byte = 0; byte < 256; byte++) {
+        const char c = (char)byte;
+        assert_piece(vocab, byte, &c, 1, byte < 0x80 ? BURBLE__PIECE_TEXT : 0);
+    }
+    burble_vocab_unref(&vocab);
+}
+
+static void a_byte_level_token_outside_the_alphabet_stands_for_its_own_bytes(void **state)
+{
+    (void)state;
+    /* The characters next to the alphabet on every side, and longer ones. */
+    static const char *const outside[] = {"\x01", " ",   "\x7F", "\xC2\x80", "\xC2\xA0", "\xC2\xAD",
+                                          "ń",    "ƀ",   "ſ",    "日",       "😀",       "x y",
+                                          "Ġ日",  "日Ġ", "ĠĠń",  "abc ",     "ŅĠ"};
+    for (size_t i = 0; i < sizeof outside / sizeof outside[0]; i++) {
+        assert_compiles(BURBLE_DECODER_BYTE_LEVEL, outside[i], outside[i], strlen(outside[i]),
+                        BURBLE__PIECE_TEXT);
+    }
+}
+
+static void a_byte_level_token_is_text_only_where_it_is_whole_characters(void **state)
+{
+    (void)state;
+    const burble_decoder decoder = BURBLE_DECODER_BYTE_LEVEL;
+    assert_compiles(decoder, "Ġhello", " hello", 6, BURBLE__PIECE_TEXT);
+    assert_compiles(decoder, "ä¸Ń", "中", 3, BURBLE__PIECE_TEXT);
+    assert_compiles(decoder, "Ġä¸", " \xE4\xB8", 3, 0);
+    assert_compiles(decoder, "Ńa",
+                    "\xAD"
+                    "a",
+                    2, 0);
+    assert_compiles(decoder, "é", "\xE9", 1, 0);
+}
+
+static void an_empty_byte_level_token_stands_for_nothing(void **state)
+{
+    (void)state;
+    assert_compiles(BURBLE_DECODER_BYTE_LEVEL, "", "", 0, BURBLE__PIECE_NOTHING);
+}
+
+/* ---- byte fallback --------------------------------------------------------------------------- */
+
+static void with_byte_fallback_every_byte_token_is_its_byte(void **state)
+{
+    (void)state;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        const char c = (char)byte;
+        const unsigned flags = byte < 0x80 ? BURBLE__PIECE_TEXT : 0;
+        char text[8];
+        snprintf(text, sizeof text, "<0x%02X>", byte);
+        assert_compiles(BURBLE_DECODER_BYTE_FALLBACK, text, &c, 1, flags);
+        snprintf(text, sizeof text, "<0x%02x>", byte);
+        assert_compiles(BURBLE_DECODER_BYTE_FALLBACK, text, &c, 1, flags);
+    }
+    /* What Rust's from_str_radix reads, too. */
+    assert_compiles(BURBLE_DECODER_BYTE_FALLBACK, "<0x+A>", "\n", 1, BURBLE__PIECE_TEXT);
+}
+
+static void with_byte_fallback_what_only_looks_like_a_byte_token_is_text(void **state)
+{
+    (void)state;
+    static const char *const others[] = {"<0x4>",   "<0x041>", "<0x4G>", "<0xG4>", "<0x-1>",
+                                         "<0x++>",  "<0x4+>",  "<0X41>", "(0x41>", "<0x41)",
+                                         " <0x41>", "<0x41> ", "<0xé>",  "0x41",   "<0x@1>",
+                                         "<0x1`>",  "<0x/1>",  "<0x1:>", ""};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        assert_compiles(BURBLE_DECODER_BYTE_FALLBACK, others[i], others[i], strlen(others[i]),
+                        BURBLE__PIECE_TEXT);
+    }
+}
+
+static void with_byte_fallback_every_u2581_is_a_space(void **state)
+{
+    (void)state;
+    const burble_decoder decoder = BURBLE_DECODER_BYTE_FALLBACK;
+    assert_compiles(decoder, "▁", " ", 1, BURBLE__PIECE_TEXT);
+    assert_compiles(decoder, "▁▁a▁", "  a ", 4, BURBLE__PIECE_TEXT);
+    assert_compiles(decoder, "▀▂日▁", "▀▂日 ", 10, BURBLE__PIECE_TEXT);
+    assert_compiles(decoder, "<0x▁▁>", "<0x  >", 6, BURBLE__PIECE_TEXT);
+}
+
+/* ---- both ------------------------------------------------------------------------------------ */
+
+static void flags_are_kept_and_absent_tokens_stand_for_nothing(void **state)
+{
+    (void)state;
+    for (int decoder = 0; decoder <= 1; decoder++) {
+        burble_token tokens[] = {token("a"),
+                                 token("<s>"),
+                                 token("gone"),
+                                 token("both"),
+                                 {.text = NULL, .len = 0, .flags = BURBLE_TOKEN_ABSENT}};
+        tokens[1].flags = BURBLE_TOKEN_SPECIAL;
+        tokens[2].flags = BURBLE_TOKEN_ABSENT;
+        tokens[3].flags = BURBLE_TOKEN_ABSENT | BURBLE_TOKEN_SPECIAL;
+        burble_vocab *vocab = create((burble_decoder)decoder, tokens, 5);
+        assert_piece(vocab, 0, "a", 1, BURBLE__PIECE_TEXT);
+        assert_piece(vocab, 1, "<s>", 3, BURBLE__PIECE_TEXT | BURBLE__PIECE_SPECIAL);
+        assert_piece(vocab, 2, "", 0, BURBLE__PIECE_NOTHING);
+        assert_piece(vocab, 3, "", 0, BURBLE__PIECE_NOTHING | BURBLE__PIECE_SPECIAL);
+        assert_piece(vocab, 4, "", 0, BURBLE__PIECE_NOTHING);
+        assert_piece(vocab, 5, "", 0, BURBLE__PIECE_NOTHING);
+        assert_piece(vocab, UINT32_MAX, "", 0, BURBLE__PIECE_NOTHING);
+        burble_vocab_unref(&vocab);
+    }
+}
+
+static void tokens_are_copied_and_need_not_end_in_nul(void **state)
+{
+    (void)state;
+    char text[] = {'a', 'b', 'c', '\0', 'd'};
+    const burble_token tokens[] = {{.text = text, .len = 3}, {.text = text + 1, .len = 4}};
+    burble_vocab *vocab = create(BURBLE_DECODER_BYTE_FALLBACK, tokens, 2);
+    memset(text, '?', sizeof text);
+    assert_piece(vocab, 0, "abc", 3, BURBLE__PIECE_TEXT);
+    assert_piece(vocab, 1, "bc\0d", 4, BURBLE__PIECE_TEXT);
+    burble_vocab_unref(&vocab);
+}
+
+static void a_vocabulary_may_be_empty(void **state)
+{
+    (void)state;
+    burble_vocab *vocab = create(BURBLE_DECODER_BYTE_LEVEL, NULL, 0);
+    assert_piece(vocab, 0, "", 0, BURBLE__PIECE_NOTHING);
+    burble_vocab_unref(&vocab);
+}
+
+static void the_longest_token_is_accepted_and_kept_whole(void **state)
+{
+    (void)state;
+    char *text = malloc(BURBLE_VOCAB_MAX_TOKEN);
+    assert_non_null(text);
+    memset(text, 'x', BURBLE_VOCAB_MAX_TOKEN);
+    const burble_token tokens[] = {{.text = text, .len = BURBLE_VOCAB_MAX_TOKEN},
+                                   {.text = text, .len = BURBLE_VOCAB_MAX_TOKEN},
+                                   token("z")};
+    for (int decoder = 0; decoder <= 1; decoder++) {
+        burble_vocab *vocab = create((burble_decoder)decoder, tokens, 3);
+        assert_piece(vocab, 0, text, BURBLE_VOCAB_MAX_TOKEN, BURBLE__PIECE_TEXT);
+        assert_piece(vocab, 1, text, BURBLE_VOCAB_MAX_TOKEN, BURBLE__PIECE_TEXT);
+        assert_piece(vocab, 2, "z", 1, BURBLE__PIECE_TEXT);
+        burble_vocab_unref(&vocab);
+    }
+    free(text);
+}
+
+static void what_is_out_of_bounds_is_refused_and_the_token_at_fault_is_named(void **state)
+{
+    (void)state;
+    static char long_text[BURBLE_VOCAB_MAX_TOKEN + 1];
+    memset(long_text, 'x', sizeof long_text);
+    const burble_token bad[] = {
+        {.text = long_text, .len = sizeof long_text},
+        {.text = NULL, .len = 1},
+        {.text = "\xE4\xB8", .len = 2},     /* incomplete */
+        {.text = "a\xFF", .len = 2},        /* no UTF-8 at all */
+        {.text = "\xED\xA0\x80", .len = 3}, /* a surrogate */
+        {.text = "a", .len = 1, .flags = 4},
+        {.text = "\xFF", .len = 1, .flags = BURBLE_TOKEN_ABSENT},
+    };
+    for (int decoder = 0; decoder <= 1; decoder++) {
+        const burble_vocab_options options = {.decoder = (burble_decoder)decoder};
+        for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+            const burble_token tokens[] = {token("fine"), token("Ġ"), bad[i], bad[i]};
+            burble_vocab *vocab = (burble_vocab *)&options;
+            size_t where = 99;
+            assert_int_equal(burble_vocab_create(&options, tokens, 4, &vocab, &where),
+                             BURBLE_EINVAL);
+            assert_null(vocab);
+            assert_int_equal(where, 2);
+            assert_int_equal(burble_vocab_create(&options, tokens, 4, &vocab, NULL), BURBLE_EINVAL);
+        }
+    }
+}
+
+static void what_is_refused_as_a_whole_names_the_number_of_tokens(void **state)
+{
+    (void)state;
+    const burble_token one = token("a");
+    const struct {
+        burble_vocab_options options;
+        const burble_token *tokens;
+        size_t n;
+    } bad[] = {
+        /* NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange): that is the point */
+        {{.decoder = (burble_decoder)2}, &one, 1},
+        {{.decoder = BURBLE_DECODER_BYTE_LEVEL, .strip_left = 1}, &one, 1},
+        {{.decoder = BURBLE_DECODER_BYTE_LEVEL}, NULL, 1},
+        {{.decoder = BURBLE_DECODER_BYTE_LEVEL}, &one, BURBLE_VOCAB_MAX_IDS + 1},
+        {{.decoder = BURBLE_DECODER_BYTE_FALLBACK}, &one, SIZE_MAX},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        burble_vocab *vocab = (burble_vocab *)&one;
+        size_t where = 99;
+        assert_int_equal(
+            burble_vocab_create(&bad[i].options, bad[i].tokens, bad[i].n, &vocab, &where),
+            BURBLE_EINVAL);
+        assert_null(vocab);
+        assert_int_equal(where, bad[i].n);
+    }
+}
+
+static void it_takes_eight_bytes_per_id_beside_the_bytes_of_its_pieces(void **state)
+{
+    (void)state;
+    enum { N = 10000 };
+    static char texts[N][16];
+    burble_token *tokens = calloc(N, sizeof *tokens);
+    assert_non_null(tokens);
+    size_t bytes = 0;
+    for (int i = 0; i < N; i++) {
+        const int len = snprintf(texts[i], sizeof texts[i], "Ġw%d", i);
+        tokens[i] = token(texts[i]);
+        bytes += (size_t)len - 1; /* the two bytes of Ġ become one space */
+    }
+    burble_vocab *vocab = create(BURBLE_DECODER_BYTE_LEVEL, tokens, N);
+    assert_int_equal(burble_vocab_memory(vocab), sizeof *vocab + (size_t)8 * N + bytes);
+    burble_vocab_unref(&vocab);
+    free(tokens);
+}
+
+static void giving_back_nothing_is_fine(void **state)
+{
+    (void)state;
+    burble_vocab *none = NULL;
+    burble_vocab_unref(&none);
+    burble_vocab_unref(NULL);
+}
+
+static void *share(void *shared)
+{
+    for (int i = 0; i < 10000; i++) {
+        burble_vocab *mine = burble_vocab_ref(shared);
+        assert(burble_vocab_size(mine) == 1);
+        burble_vocab_unref(&mine);
+    }
+    burble_vocab *last = shared;
+    burble_vocab_unref(&last);
+    return NULL;
+}
+
+static void the_last_of_several_threads_to_give_it_back_frees_it(void **state)
+{
+    (void)state;
+    enum { THREADS = 4 };
+    const burble_token one = token("a");
+    burble_vocab *vocab = create(BURBLE_DECODER_BYTE_LEVEL, &one, 1);
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, share, burble_vocab_ref(vocab)), 0);
+    }
+    assert_ptr_equal(burble_vocab_ref(vocab), vocab);
+    burble_vocab *second = vocab;
+    burble_vocab_unref(&vocab);
+    assert_null(vocab);
+    burble_vocab_unref(&second);
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_defaults_are_byte_level_with_nothing_stripped),
+        cmocka_unit_test(the_byte_level_alphabet_spells_every_byte),
+        cmocka_unit_test(a_byte_level_token_outside_the_alphabet_stands_for_its_own_bytes),
+        cmocka_unit_test(a_byte_level_token_is_text_only_where_it_is_whole_characters),
+        cmocka_unit_test(an_empty_byte_level_token_stands_for_nothing),
+        cmocka_unit_test(with_byte_fallback_every_byte_token_is_its_byte),
+        cmocka_unit_test(with_byte_fallback_what_only_looks_like_a_byte_token_is_text),
+        cmocka_unit_test(with_byte_fallback_every_u2581_is_a_space),
+        cmocka_unit_test(flags_are_kept_and_absent_tokens_stand_for_nothing),
+        cmocka_unit_test(tokens_are_copied_and_need_not_end_in_nul),
+        cmocka_unit_test(a_vocabulary_may_be_empty),
+        cmocka_unit_test(the_longest_token_is_accepted_and_kept_whole),
+        cmocka_unit_test(what_is_out_of_bounds_is_refused_and_the_token_at_fault_is_named),
+        cmocka_unit_test(what_is_refused_as_a_whole_names_the_number_of_tokens),
+        cmocka_unit_test(it_takes_eight_bytes_per_id_beside_the_bytes_of_its_pieces),
+        cmocka_unit_test(giving_back_nothing_is_fine),
+        cmocka_unit_test(the_last_of_several_threads_to_give_it_back_frees_it),
+    };
+    return cmocka_run_group_tests_name("vocab", tests, NULL, NULL);
+}
