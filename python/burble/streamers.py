@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""Streamers with the names, arguments and protocol of those of transformers.
+
+They differ where those fail:
+
+* Empty chunks are not delivered to the consumer; they count as signs of life, for the timeout.
+* The text, joined, is what ``tokenizer.decode`` makes of all ids at once.
+* A consumer never waits for a generation thread that has died: it gets :exc:`ProducerDied` after
+  the text so far; with :meth:`run`, the exception itself.
+* The asynchronous class can be made anywhere, not only in a running loop.
+* ``cancel()`` stops the generation at its next token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, Callable, Literal, TypeVar
+
+from . import _core
+from ._tokenizers import decoding_of
+
+T = TypeVar("T")
+Chunk = Literal["word", "token"]
+OnTimeout = Literal["raise", "stop"]
+
+# How many generations run() lets run at once, unless it is given an executor; others wait for their
+# turn. A bound, so that a busy server does not start threads without end.
+_WORKERS = 64
+
+_lock = threading.Lock()
+_executor: ThreadPoolExecutor | None = None
+_running: weakref.WeakSet[_core.Streamer] = weakref.WeakSet()
+
+
+def _own_executor() -> ThreadPoolExecutor:
+    """burble's own threads, so that the loop's default executor is left to the program."""
+    global _executor
+    with _lock:
+        if _executor is None:
+            _executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="burble")
+            # The interpreter waits for these threads when it exits: they should not go on until
+            # their models have said all they have to say. This must come before that waiting,
+            # which atexit does not.
+            register = getattr(threading, "_register_atexit", None)
+            if register is not None:
+                register(_cancel_running)
+        return _executor
+
+
+def _cancel_running() -> None:
+    for streamer in list(_running):
+        streamer.cancel()
+
+
+class TextStreamer(_core.Streamer):
+    """Prints the text to standard output, in whole words, as it is generated.
+
+    :param tokenizer: any tokenizer of transformers (fast or slow), or a ``tokenizers.Tokenizer``.
+    :param skip_prompt: leave out the first ``put`` of a sequence, which is the prompt.
+    :param chunk: ``"word"``: chunks as transformers' streamers cut them; ``"token"``: text as early
+        as possible.
+    :param decode_kwargs: passed on to the tokenizer's ``decode``.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        skip_prompt: bool = False,
+        *,
+        chunk: Chunk = "word",
+        **decode_kwargs: Any,
+    ) -> None:
+        self._init(tokenizer, skip_prompt, chunk, decode_kwargs)
+
+    def _init(
+        self,
+        tokenizer: Any,
+        skip_prompt: bool,
+        chunk: Chunk,
+        decode_kwargs: dict[str, Any],
+        timeout: float | None = None,
+        on_timeout: OnTimeout = "raise",
+    ) -> None:
+        if on_timeout not in ("raise", "stop"):
+            raise ValueError(f"on_timeout: expected 'raise' or 'stop', found {on_timeout!r}")
+        source, skip_special = decoding_of(tokenizer, decode_kwargs)
+        detokenizer = _core.Detokenizer(source, skip_special)
+        _core.Streamer.__init__(
+            self, detokenizer, skip_prompt, chunk, timeout, on_timeout == "stop"
+        )
+        self.tokenizer = tokenizer
+        self.decode_kwargs = decode_kwargs
+        self._run_task: asyncio.Task[Any] | None = None
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Print ``text``, and a newline at the end of the stream. To be overridden."""
+        print(text, flush=True, end=None if stream_end else "")
+
+    async def run(
+        self,
+        generate: Callable[..., T],
+        /,
+        *args: Any,
+        executor: Executor | None = None,
+        **kwargs: Any,
+    ) -> T:
+        """Run ``generate(*args, streamer=self, **kwargs)`` in a thread; return what it returns.
+
+        Usually as ``asyncio.create_task(streamer.run(model.generate, **inputs))``. What it raises
+        reaches whoever iterates, after the text so far, and whoever awaits this. Cancelling the
+        task stops the generation at its next token.
+
+        :param generate: any function that calls ``put`` and ``end`` of its ``streamer``.
+        :param executor: where to run it; default: burble's own, of 64 threads.
+        """
+        self._run_task = asyncio.current_task()
+        future = (executor or _own_executor()).submit(self._generate, generate, args, kwargs)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+    def _generate(
+        self, generate: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> T:
+        """What run() runs in the thread."""
+        _running.add(self)
+        try:
+            result = generate(*args, streamer=self, **kwargs)
+            if not self._written:
+                self.end()
+            return result
+        except BaseException as exception:
+            self._fail(exception)
+            raise
+        finally:
+            _running.discard(self)
+
+
+class TextIteratorStreamer(_core.IteratorStreamer, TextStreamer):
+    """Hands the text to a thread that iterates: ``for new_text in streamer``.
+
+    :param timeout: how many seconds to wait for a token, counted from the last one; None: for ever
+        (but not for a generation thread that has died).
+    :param on_timeout: ``"raise"`` raises ``queue.Empty``, as transformers does; ``"stop"`` ends the
+        iteration quietly.
+
+    The other parameters are those of :class:`TextStreamer`. One consumer; it may iterate again for
+    the next generation.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        skip_prompt: bool = False,
+        timeout: float | None = None,
+        *,
+        chunk: Chunk = "word",
+        on_timeout: OnTimeout = "raise",
+        **decode_kwargs: Any,
+    ) -> None:
+        self._init(tokenizer, skip_prompt, chunk, decode_kwargs, timeout, on_timeout)
+
+
+class AsyncTextIteratorStreamer(_core.AsyncIteratorStreamer, TextStreamer):
+    """Hands the text to a task that iterates: ``async for new_text in streamer``.
+
+    Works with asyncio and uvloop; all streamers of a loop share one file descriptor, and a consumer
+    that is awake costs no wake-up. May be made anywhere, and read in any loop.
+
+    :param timeout: how many seconds to wait for a token, counted from the last one; None: for ever
+        (but not for a generation thread that has died).
+    :param on_timeout: ``"raise"`` raises ``TimeoutError``, as transformers does; ``"stop"`` ends
+        the iteration quietly.
+
+    The other parameters are those of :class:`TextStreamer`. One consumer; it may iterate again for
+    the next generation.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        skip_prompt: bool = False,
+        timeout: float | None = None,
+        *,
+        chunk: Chunk = "word",
+        on_timeout: OnTimeout = "raise",
+        **decode_kwargs: Any,
+    ) -> None:
+        self._init(tokenizer, skip_prompt, chunk, decode_kwargs, timeout, on_timeout)

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of the extension share: the module's state and its types.
+ */
+#ifndef BURBLE_PYTHON_CORE_H
+#define BURBLE_PYTHON_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <burble/chunk.h>
+#include <burble/detok.h>
+#include <burble/stream.h>
+
+#if PY_VERSION_HEX < 0x030A0000
+static inline PyObject *Py_NewRef(PyObject *object)
+{
+    Py_INCREF(object);
+    return object;
+}
+static inline PyObject *Py_XNewRef(PyObject *object)
+{
+    Py_XINCREF(object);
+    return object;
+}
+#endif
+
+/* Lives as long as the module; every heap type keeps the module. */
+struct core {
+    PyTypeObject *vocabulary_type;
+    PyTypeObject *detokenizer_type;
+    PyTypeObject *hub_type;
+    PyTypeObject *parked_type;
+    PyTypeObject *next_type;
+    PyTypeObject *streamer_type;
+    PyTypeObject *iterator_type;
+    PyTypeObject *async_iterator_type;
+
+    PyObject *error;         /* burble.Error */
+    PyObject *producer_died; /* burble.ProducerDied */
+    PyObject *cancelled;     /* burble.Cancelled */
+
+    /* Imported at the first use, so that importing burble imports neither asyncio nor queue. */
+    PyObject *get_running_loop; /* asyncio._get_running_loop */
+    PyObject *hub_of;           /* burble._loops.hub_of */
+    PyObject *cancelled_error;  /* asyncio.CancelledError */
+    PyObject *queue_empty;      /* queue.Empty */
+
+    unsigned long main_thread; /* the only one that handles signals */
+
+    PyObject *str_on_finalized_text;
+    PyObject *str_stream_end;
+    PyObject *str_tolist;
+    PyObject *str_push;
+    PyObject *str_finish;
+    PyObject *str_reset;
+    PyObject *str_holds;
+    PyObject *str_call_soon;
+    PyObject *str_call_later;
+    PyObject *str_context;
+};
+
+/* The state of the module that `type`, or the type that it was derived from, belongs to. */
+struct core *core_of(PyTypeObject *type);
+
+/* Imports attribute `name` of `module` into *slot, once. 0, or -1 with an exception. */
+int core_import(PyObject **slot, const char *module, const char *name);
+
+/* Raises the Python exception for one of burble's results; returns NULL. */
+PyObject *core_raise(struct core *core, int result);
+
+extern PyType_Spec vocabulary_spec;
+extern PyType_Spec detokenizer_spec;
+extern PyType_Spec hub_spec;
+extern PyType_Spec parked_spec;
+extern PyType_Spec next_spec;
+extern PyType_Spec streamer_spec;
+extern PyType_Spec iterator_spec;
+extern PyType_Spec async_iterator_spec;
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * _core.Hub: the hub of one asyncio event loop.
+ */
+#include "hub.h"
+
+/* How many tasks one drain resumes before the loop gets to look after others. */
+#define SLICE 512
+
+HubObject *hub_of_running_loop(struct core *core, HubObject *last, PyObject **loop)
+{
+    if (core_import(&core->get_running_loop, "asyncio", "_get_running_loop") < 0
+        || core_import(&core->hub_of, "burble._loops", "hub_of") < 0)
+        return NULL;
+    *loop = PyObject_CallObject(core->get_running_loop, NULL);
+    if (*loop == NULL)
+        return NULL;
+    if (*loop == Py_None) {
+        Py_CLEAR(*loop);
+        PyErr_SetString(PyExc_RuntimeError,
+                        "no asyncio event loop is running here: use `async for` in a coroutine of "
+                        "an asyncio or uvloop program, or TextIteratorStreamer in a thread");
+        return NULL;
+    }
+    if (last != NULL && last->loop == *loop && last->hub != NULL)
+        return (HubObject *)Py_NewRef((PyObject *)last);
+    PyObject *hub = PyObject_CallFunctionObjArgs(core->hub_of, *loop, NULL);
+    if (hub != NULL && !Py_IS_TYPE(hub, core->hub_type)) {
+        PyErr_Format(PyExc_TypeError, "hub_of gave %.100s", Py_TYPE(hub)->tp_name);
+        Py_CLEAR(hub);
+    }
+    if (hub == NULL)
+        Py_CLEAR(*loop);
+    return (HubObject *)hub;
+}
+
+static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"loop", NULL};
+    PyObject *loop;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O", names, &loop))
+        return NULL;
+    HubObject *self = (HubObject *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    const int rc = burble_hub_create(NULL, &self->hub);
+    if (rc != BURBLE_OK) {
+        core_raise(core_of(type), rc);
+        Py_DECREF(self);
+        return NULL;
+    }
+    self->loop = loop;
+    return (PyObject *)self;
+}
+
+static void hub_dealloc(HubObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    burble_hub_destroy(&self->hub);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *hub_fileno(HubObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (self->hub == NULL) {
+        PyErr_SetString(PyExc_ValueError, "the hub is closed");
+        return NULL;
+    }
+    return PyLong_FromLong(burble_hub_fd(self->hub));
+}
+
+static PyObject *hub_drain(HubObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (self->hub != NULL) {
+        /* What a resumed task raises goes to the loop's exception handler, but for the two that end
+         * a program (see parked.c): those are raised here. */
+        Py_INCREF(self);
+        burble_hub_dispatch(self->hub, SLICE);
+        Py_DECREF(self);
+        if (PyErr_Occurred())
+            return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *hub_close(HubObject *self, PyObject *unused)
+{
+    (void)unused;
+    burble_hub_destroy(&self->hub);
+    Py_RETURN_NONE;
+}
+
+static PyObject *hub_signals(HubObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(self->hub == NULL ? 0 : burble_hub_signals(self->hub));
+}
+
+static PyMethodDef hub_methods[] = {
+    {"fileno", (PyCFunction)hub_fileno, METH_NOARGS,
+     "fileno($self, /)\n--\n\nThe descriptor that becomes readable when tasks are to be resumed."},
+    {"drain", (PyCFunction)hub_drain, METH_NOARGS,
+     "drain($self, /)\n--\n\nResume the tasks whose streams have moved."},
+    {"close", (PyCFunction)hub_close, METH_NOARGS,
+     "close($self, /)\n--\n\nClose the descriptor. Idempotent."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef hub_getset[] = {
+    {"signals", (getter)hub_signals, NULL, "How often the descriptor has been signalled.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot hub_slots[] = {
+    {Py_tp_doc, "Hub(loop)\n--\n\nGathers the wake-ups of one event loop behind one descriptor."},
+    {Py_tp_new, hub_new},
+    {Py_tp_dealloc, hub_dealloc},
+    {Py_tp_methods, hub_methods},
+    {Py_tp_getset, hub_getset},
+    {0, NULL},
+};
+
+PyType_Spec hub_spec = {
+    .name = "burble._core.Hub",
+    .basicsize = sizeof(HubObject),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = hub_slots,
+};

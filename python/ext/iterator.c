@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * _core.IteratorStreamer: a streamer that a thread reads with `for`.
+ */
+#include "streamer.h"
+
+/* A thread that handles signals looks up this often while it waits: a condition variable does not
+ * wake for Ctrl-C. Other threads sleep until there is something. */
+#define SIGNAL_CHECK_NS 50000000u
+
+/* Blocks until there may be something to read. 1; 0 where the timeout passed; -1 with an exception,
+ * of a signal handler's. */
+static int wait_for_text(StreamerObject *self)
+{
+    const bool handles_signals = PyThread_get_thread_ident() == self->core->main_thread;
+    const uint64_t began = streamer_now();
+    burble_reader *reader = self->reading->reader;
+    for (;;) {
+        /* The deadline moves while tokens come that make no text yet. */
+        const uint64_t deadline = streamer_deadline(self, began);
+        uint64_t until = deadline;
+        if (handles_signals) {
+            const uint64_t check = streamer_now() + SIGNAL_CHECK_NS;
+            until = deadline == 0 || check < deadline ? check : deadline;
+        }
+        int rc;
+        Py_BEGIN_ALLOW_THREADS
+        rc = burble_reader_wait(reader, until);
+        Py_END_ALLOW_THREADS
+        if (rc == BURBLE_OK)
+            return 1;
+        if (rc != BURBLE_ETIMEDOUT) {
+            core_raise(self->core, rc);
+            return -1;
+        }
+        if (handles_signals && PyErr_CheckSignals() < 0)
+            return -1;
+        if (deadline != 0 && streamer_now() >= streamer_deadline(self, began))
+            return 0;
+    }
+}
+
+static PyObject *iterator_next(StreamerObject *self)
+{
+    PyObject *text = NULL;
+    enum reading reading;
+    if (self->reading == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%.100s.__init__ was not called", Py_TYPE(self)->tp_name);
+        return NULL;
+    }
+    if (self->blocked) {
+        PyErr_Format(PyExc_RuntimeError, "another thread is reading this %.100s: one consumer each",
+                     Py_TYPE(self)->tp_name);
+        return NULL;
+    }
+    while ((reading = streamer_read(self, &text)) == READ_NOTHING) {
+        self->blocked = true;
+        const int rc = wait_for_text(self);
+        self->blocked = false;
+        if (rc < 0)
+            return NULL;
+        if (rc == 0) {
+            if (core_import(&self->core->queue_empty, "queue", "Empty") == 0)
+                streamer_timed_out(self, self->core->queue_empty);
+            return NULL;
+        }
+    }
+    /* READ_END is NULL without an exception: StopIteration. */
+    return reading == READ_TEXT ? text : NULL;
+}
+
+static PyMethodDef iterator_methods[] = {
+    STREAMER_ON_FINALIZED_TEXT,
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot iterator_slots[] = {
+    {Py_tp_doc, "A streamer that a thread reads with `for`."},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, iterator_next},
+    {Py_tp_methods, iterator_methods},
+    {0, NULL},
+};
+
+PyType_Spec iterator_spec = {
+    .name = "burble._core.IteratorStreamer",
+    .basicsize = sizeof(StreamerObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = iterator_slots,
+};

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * burble._core: the extension module.
+ */
+#include "core.h"
+
+static struct PyModuleDef core_module;
+
+struct core *core_of(PyTypeObject *type)
+{
+    /* Types that Python code derives from ours belong to other modules, or to none. Ours come first
+     * on the way up through tp_base. */
+    for (; type != NULL; type = type->tp_base) {
+        if (!PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
+            continue;
+        PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
+        if (module != NULL && PyModule_Check(module) && PyModule_GetDef(module) == &core_module)
+            return PyModule_GetState(module);
+    }
+    Py_UNREACHABLE();
+}
+
+int core_import(PyObject **slot, const char *module_name, const char *name)
+{
+    if (*slot != NULL)
+        return 0;
+    PyObject *module = PyImport_ImportModule(module_name);
+    if (module == NULL)
+        return -1;
+    *slot = PyObject_GetAttrString(module, name);
+    Py_DECREF(module);
+    return *slot == NULL ? -1 : 0;
+}
+
+PyObject *core_raise(struct core *core, int result)
+{
+    switch (result) {
+    case BURBLE_ENOMEM:
+        return PyErr_NoMemory();
+    case BURBLE_ESYSTEM:
+        return PyErr_SetFromErrno(PyExc_OSError);
+    case BURBLE_ECANCELED:
+        PyErr_SetString(core->cancelled, "the streamer was cancelled");
+        return NULL;
+    case BURBLE_EDIED:
+        PyErr_SetString(core->producer_died,
+                        "the generation thread exited without ending the stream; it probably "
+                        "raised an exception (see its traceback)");
+        return NULL;
+    default:
+        PyErr_SetString(core->error, burble_result_text(result));
+        return NULL;
+    }
+}
+
+#define TYPES(X)                                                                                   \
+    X(vocabulary)                                                                                  \
+    X(detokenizer)                                                                                 \
+    X(hub)                                                                                         \
+    X(parked)                                                                                      \
+    X(next)                                                                                        \
+    X(streamer)                                                                                    \
+    X(iterator)                                                                                    \
+    X(async_iterator)
+
+#define OBJECTS(X)                                                                                 \
+    X(error)                                                                                       \
+    X(producer_died)                                                                               \
+    X(cancelled)                                                                                   \
+    X(get_running_loop)                                                                            \
+    X(hub_of)                                                                                      \
+    X(cancelled_error)                                                                             \
+    X(queue_empty)                                                                                 \
+    X(str_on_finalized_text)                                                                       \
+    X(str_stream_end)                                                                              \
+    X(str_tolist)                                                                                  \
+    X(str_push)                                                                                    \
+    X(str_finish)                                                                                  \
+    X(str_reset)                                                                                   \
+    X(str_holds)                                                                                   \
+    X(str_call_soon)                                                                               \
+    X(str_call_later)                                                                              \
+    X(str_context)
+
+static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base)
+{
+    *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, (PyObject *)base);
+    if (*slot == NULL)
+        return -1;
+#ifndef Py_TPFLAGS_DISALLOW_INSTANTIATION
+    if (spec == &parked_spec || spec == &next_spec)
+        (*slot)->tp_new = NULL; /* only made by streamers */
+#endif
+    return PyModule_AddType(module, *slot);
+}
+
+static int add_exception(PyObject *module, PyObject **slot, const char *name, const char *doc,
+                         PyObject *base)
+{
+    *slot = PyErr_NewExceptionWithDoc(name, doc, base, NULL);
+    if (*slot == NULL)
+        return -1;
+    Py_INCREF(*slot);
+    if (PyModule_AddObject(module, strchr(name, '.') + 1, *slot) < 0) {
+        Py_DECREF(*slot);
+        return -1;
+    }
+    return 0;
+}
+
+static int find_main_thread(struct core *core)
+{
+    PyObject *threading = PyImport_ImportModule("threading");
+    if (threading == NULL)
+        return -1;
+    PyObject *thread = PyObject_CallMethod(threading, "main_thread", NULL);
+    PyObject *ident = thread == NULL ? NULL : PyObject_GetAttrString(thread, "ident");
+    if (ident != NULL)
+        core->main_thread = PyLong_AsUnsignedLong(ident);
+    Py_XDECREF(ident);
+    Py_XDECREF(thread);
+    Py_DECREF(threading);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int exec(PyObject *module)
+{
+    struct core *core = PyModule_GetState(module);
+
+    const struct {
+        PyObject **slot;
+        const char *text;
+    } names[] = {
+        {&core->str_on_finalized_text, "on_finalized_text"},
+        {&core->str_stream_end, "stream_end"},
+        {&core->str_tolist, "tolist"},
+        {&core->str_push, "push"},
+        {&core->str_finish, "finish"},
+        {&core->str_reset, "reset"},
+        {&core->str_holds, "holds"},
+        {&core->str_call_soon, "call_soon"},
+        {&core->str_call_later, "call_later"},
+        {&core->str_context, "context"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if ((*names[i].slot = PyUnicode_InternFromString(names[i].text)) == NULL)
+            return -1;
+
+    if (add_type(module, &core->vocabulary_type, &vocabulary_spec, NULL) < 0
+        || add_type(module, &core->detokenizer_type, &detokenizer_spec, NULL) < 0
+        || add_type(module, &core->hub_type, &hub_spec, NULL) < 0
+        || add_type(module, &core->parked_type, &parked_spec, NULL) < 0
+        || add_type(module, &core->next_type, &next_spec, NULL) < 0
+        || add_type(module, &core->streamer_type, &streamer_spec, NULL) < 0
+        || add_type(module, &core->iterator_type, &iterator_spec, core->streamer_type) < 0
+        || add_type(module, &core->async_iterator_type, &async_iterator_spec, core->streamer_type)
+               < 0)
+        return -1;
+
+    if (add_exception(module, &core->error, "burble.Error", "The base of burble's exceptions.",
+                      NULL)
+            < 0
+        || add_exception(module, &core->producer_died, "burble.ProducerDied",
+                         "The thread that generated exited without ending its stream.",
+                         core->error)
+               < 0
+        || add_exception(module, &core->cancelled, "burble.Cancelled",
+                         "The stream was cancelled: raised in the thread that generates, to stop\n"
+                         "it, and where the stream is read, after the text that came before.",
+                         core->error)
+               < 0)
+        return -1;
+    if (PyModule_AddStringConstant(module, "__version__", burble_version()) < 0)
+        return -1;
+    return find_main_thread(core);
+}
+
+static int traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct core *core = PyModule_GetState(module);
+#define VISIT(name) Py_VISIT(core->name);
+#define VISIT_TYPE(name) Py_VISIT(core->name##_type);
+    OBJECTS(VISIT)
+    TYPES(VISIT_TYPE)
+    return 0;
+}
+
+static int clear(PyObject *module)
+{
+    struct core *core = PyModule_GetState(module);
+#define CLEAR(name) Py_CLEAR(core->name);
+#define CLEAR_TYPE(name) Py_CLEAR(core->name##_type);
+    OBJECTS(CLEAR)
+    TYPES(CLEAR_TYPE)
+    return 0;
+}
+
+static void free_module(void *module)
+{
+    clear(module);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, exec},
+    {0, NULL},
+};
+
+static struct PyModuleDef core_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "burble._core",
+    .m_doc = "The C part of burble; its public names are in the package burble.",
+    .m_size = sizeof(struct core),
+    .m_slots = slots,
+    .m_traverse = traverse,
+    .m_clear = clear,
+    .m_free = free_module,
+};
+
+PyMODINIT_FUNC PyInit__core(void);
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(&core_module);
+}

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT */
+#include "parked.h"
+
+enum parked_state { PENDING, DONE, CANCELLED };
+
+typedef struct {
+    PyObject_HEAD
+    struct core *core;
+    StreamerObject *streamer; /* a reference while pending, else NULL */
+    PyObject *loop;
+    PyObject *callback; /* the first one with its context, which is nearly always the only one */
+    PyObject *context;
+    PyObject *more;    /* a list of pairs of further ones; or NULL */
+    PyObject *message; /* of a cancellation; or NULL */
+    enum parked_state state;
+    char blocking;
+} ParkedObject;
+
+static ParkedObject *as_parked(const PyObject *object)
+{
+    return (ParkedObject *)object;
+}
+
+PyObject *parked_create(StreamerObject *streamer, PyObject *loop)
+{
+    PyTypeObject *type = streamer->core->parked_type;
+    ParkedObject *self = as_parked(streamer->spare);
+    streamer->spare = NULL;
+    /* Use it again only if nobody else remembers it. */
+    if (self != NULL && Py_REFCNT(self) != 1)
+        Py_CLEAR(self);
+    if (self == NULL) {
+        self = (ParkedObject *)type->tp_alloc(type, 0);
+        if (self == NULL)
+            return NULL;
+        self->core = streamer->core;
+    }
+    self->state = PENDING;
+    self->blocking = 0;
+    Py_CLEAR(self->message);
+    Py_XSETREF(self->loop, Py_NewRef(loop));
+    self->streamer = (StreamerObject *)Py_NewRef((PyObject *)streamer);
+    streamer->parked = Py_NewRef((PyObject *)self);
+    return (PyObject *)self;
+}
+
+bool parked_is_pending(const PyObject *parked)
+{
+    return as_parked(parked)->state == PENDING;
+}
+
+void parked_block(PyObject *parked)
+{
+    as_parked(parked)->blocking = 1;
+}
+
+int parked_check(const PyObject *parked)
+{
+    ParkedObject *self = as_parked(parked);
+    if (self->state != CANCELLED)
+        return 0;
+    if (core_import(&self->core->cancelled_error, "asyncio", "CancelledError") == 0) {
+        if (self->message != NULL)
+            PyErr_SetObject(self->core->cancelled_error, self->message);
+        else
+            PyErr_SetNone(self->core->cancelled_error);
+    }
+    return -1;
+}
+
+/* No longer what its streamer waits for. */
+static void leave(ParkedObject *self, enum parked_state state)
+{
+    StreamerObject *streamer = self->streamer;
+    self->state = state;
+    self->streamer = NULL;
+    if (streamer == NULL)
+        return;
+    if (streamer->parked == (PyObject *)self)
+        Py_CLEAR(streamer->parked);
+    if (streamer->spare == NULL)
+        streamer->spare = Py_NewRef((PyObject *)self);
+    Py_DECREF(streamer);
+}
+
+void parked_abandon(PyObject *parked)
+{
+    ParkedObject *self = as_parked(parked);
+    if (self->state != PENDING)
+        return;
+    leave(self, CANCELLED);
+    Py_CLEAR(self->callback);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->more);
+}
+
+/* ---- waking ---------------------------------------------------------------------------------- */
+
+/* What went wrong in a callback, told to the loop as its own callbacks' errors are. */
+static void report(PyObject *loop)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    PyObject *context = Py_BuildValue("{s:s,s:O}", "message",
+                                      "Exception while resuming what waits for a burble streamer",
+                                      "exception", value);
+    PyObject *none = context == NULL ? NULL
+                                     : PyObject_CallMethod(loop, "call_exception_handler", "O",
+                                                           context);
+    if (none == NULL)
+        PyErr_WriteUnraisable(loop);
+    Py_XDECREF(none);
+    Py_XDECREF(context);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+}
+
+static void call_now(ParkedObject *self, PyObject *callback, PyObject *context)
+{
+    if (PyContext_Enter(context) == 0) {
+        PyObject *none = PyObject_CallFunctionObjArgs(callback, (PyObject *)self, NULL);
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        const int left = PyContext_Exit(context);
+        if (none != NULL) {
+            Py_DECREF(none);
+        } else {
+            if (left < 0)
+                PyErr_Clear();
+            PyErr_Restore(type, value, traceback);
+        }
+    }
+    if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)
+        && !PyErr_ExceptionMatches(PyExc_SystemExit))
+        report(self->loop);
+}
+
+/* Through the loop, in its next round: for what is not called from the hub. */
+static int call_soon(ParkedObject *self, PyObject *callback, PyObject *context)
+{
+    PyObject *method = PyObject_GetAttr(self->loop, self->core->str_call_soon);
+    if (method == NULL)
+        return -1;
+    PyObject *args[] = {callback, (PyObject *)self, context};
+    PyObject *names = PyTuple_Pack(1, self->core->str_context);
+    PyObject *handle = names == NULL ? NULL : PyObject_Vectorcall(method, args, 2, names);
+    Py_XDECREF(names);
+    Py_DECREF(method);
+    Py_XDECREF(handle);
+    return handle == NULL ? -1 : 0;
+}
+
+/* Takes all callbacks off and hands each to `how`. */
+static int for_each_callback(ParkedObject *self, int (*how)(ParkedObject *, PyObject *, PyObject *))
+{
+    PyObject *callback = self->callback, *context = self->context, *more = self->more;
+    int rc = 0;
+    self->callback = self->context = self->more = NULL;
+    if (callback != NULL)
+        rc = how(self, callback, context);
+    for (Py_ssize_t i = 0; rc == 0 && more != NULL && i < PyList_GET_SIZE(more); i++) {
+        PyObject *pair = PyList_GET_ITEM(more, i);
+        rc = how(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+    }
+    Py_XDECREF(callback);
+    Py_XDECREF(context);
+    Py_XDECREF(more);
+    return rc;
+}
+
+static int call_now_and_go_on(ParkedObject *self, PyObject *callback, PyObject *context)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback); /* of the callback before, if it ends the program */
+    call_now(self, callback, context);
+    if (type != NULL) {
+        PyErr_Clear();
+        PyErr_Restore(type, value, traceback);
+    }
+    return 0;
+}
+
+void parked_wake(StreamerObject *streamer)
+{
+    ParkedObject *self = as_parked(streamer->parked);
+    if (self == NULL)
+        return;
+    Py_INCREF(self);
+    leave(self, DONE);
+    for_each_callback(self, call_now_and_go_on);
+    Py_DECREF(self);
+}
+
+/* ---- the future protocol --------------------------------------------------------------------- */
+
+static PyObject *parked_add_done_callback(ParkedObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "context", NULL};
+    PyObject *callback, *context = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O", names, &callback, &context))
+        return NULL;
+    context = context == NULL || context == Py_None ? PyContext_CopyCurrent() : Py_NewRef(context);
+    if (context == NULL)
+        return NULL;
+    int rc = 0;
+    if (self->state != PENDING) {
+        rc = call_soon(self, callback, context);
+    } else if (self->callback == NULL) {
+        self->callback = Py_NewRef(callback);
+        self->context = Py_NewRef(context);
+    } else {
+        PyObject *pair = PyTuple_Pack(2, callback, context);
+        if (pair == NULL || (self->more == NULL && (self->more = PyList_New(0)) == NULL))
+            rc = -1;
+        else
+            rc = PyList_Append(self->more, pair);
+        Py_XDECREF(pair);
+    }
+    Py_DECREF(context);
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *parked_remove_done_callback(ParkedObject *self, PyObject *callback)
+{
+    Py_ssize_t removed = 0;
+    for (Py_ssize_t i = self->more == NULL ? 0 : PyList_GET_SIZE(self->more); i-- > 0;) {
+        PyObject *pair = PyList_GET_ITEM(self->more, i);
+        const int same = PyObject_RichCompareBool(PyTuple_GET_ITEM(pair, 0), callback, Py_EQ);
+        if (same < 0 || (same && PySequence_DelItem(self->more, i) < 0))
+            return NULL;
+        removed += same;
+    }
+    if (self->callback != NULL) {
+        const int same = PyObject_RichCompareBool(self->callback, callback, Py_EQ);
+        if (same < 0)
+            return NULL;
+        if (same) {
+            Py_CLEAR(self->callback);
+            Py_CLEAR(self->context);
+            removed++;
+        }
+    }
+    return PyLong_FromSsize_t(removed);
+}
+
+static PyObject *parked_cancel(ParkedObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"msg", NULL};
+    PyObject *message = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O", names, &message))
+        return NULL;
+    if (self->state != PENDING)
+        Py_RETURN_FALSE;
+    Py_INCREF(self);
+    leave(self, CANCELLED);
+    if (message != Py_None)
+        Py_XSETREF(self->message, Py_NewRef(message));
+    const int rc = for_each_callback(self, call_soon);
+    Py_DECREF(self);
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_TRUE;
+}
+
+static PyObject *parked_done(ParkedObject *self, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->state != PENDING);
+}
+
+static PyObject *parked_cancelled(ParkedObject *self, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->state == CANCELLED);
+}
+
+/* None: that there is something to read is all that it has to say. */
+static PyObject *parked_result(ParkedObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (self->state == PENDING) {
+        PyErr_SetString(PyExc_RuntimeError, "the streamer is still waiting for text");
+        return NULL;
+    }
+    if (parked_check((PyObject *)self) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *parked_get_loop(ParkedObject *self, PyObject *unused)
+{
+    (void)unused;
+    return Py_NewRef(self->loop);
+}
+
+static PyObject *parked_get_blocking(ParkedObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->blocking);
+}
+
+static int parked_set_blocking(ParkedObject *self, PyObject *value, void *unused)
+{
+    (void)unused;
+    const int truth = value == NULL ? -1 : PyObject_IsTrue(value);
+    if (value == NULL)
+        PyErr_SetString(PyExc_AttributeError, "_asyncio_future_blocking cannot be deleted");
+    if (truth < 0)
+        return -1;
+    self->blocking = (char)truth;
+    return 0;
+}
+
+static PyObject *parked_repr(ParkedObject *self)
+{
+    static const char *states[] = {"pending", "done", "cancelled"};
+    return PyUnicode_FromFormat("<burble: waiting for text, %s>", states[self->state]);
+}
+
+static int parked_traverse(ParkedObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->streamer);
+    Py_VISIT(self->loop);
+    Py_VISIT(self->callback);
+    Py_VISIT(self->context);
+    Py_VISIT(self->more);
+    Py_VISIT(self->message);
+    return 0;
+}
+
+static int parked_clear(ParkedObject *self)
+{
+    Py_CLEAR(self->streamer);
+    Py_CLEAR(self->loop);
+    Py_CLEAR(self->callback);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->more);
+    Py_CLEAR(self->message);
+    return 0;
+}
+
+static void parked_dealloc(ParkedObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    parked_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef parked_methods[] = {
+    {"add_done_callback", (PyCFunction)(void (*)(void))parked_add_done_callback,
+     METH_VARARGS | METH_KEYWORDS, NULL},
+    {"remove_done_callback", (PyCFunction)parked_remove_done_callback, METH_O, NULL},
+    {"cancel", (PyCFunction)(void (*)(void))parked_cancel, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"done", (PyCFunction)parked_done, METH_NOARGS, NULL},
+    {"cancelled", (PyCFunction)parked_cancelled, METH_NOARGS, NULL},
+    {"result", (PyCFunction)parked_result, METH_NOARGS, NULL},
+    {"exception", (PyCFunction)parked_result, METH_NOARGS, NULL},
+    {"get_loop", (PyCFunction)parked_get_loop, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef parked_getset[] = {
+    {"_asyncio_future_blocking", (getter)parked_get_blocking, (setter)parked_set_blocking, NULL,
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot parked_slots[] = {
+    {Py_tp_doc, "What a task waits for that waits for a streamer's next text."},
+    {Py_tp_repr, parked_repr},
+    {Py_tp_traverse, parked_traverse},
+    {Py_tp_clear, parked_clear},
+    {Py_tp_dealloc, parked_dealloc},
+    {Py_tp_methods, parked_methods},
+    {Py_tp_getset, parked_getset},
+    {0, NULL},
+};
+
+PyType_Spec parked_spec = {
+    .name = "burble._core.Parked",
+    .basicsize = sizeof(ParkedObject),
+#ifdef Py_TPFLAGS_DISALLOW_INSTANTIATION
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+#else
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+#endif
+    .slots = parked_slots,
+};

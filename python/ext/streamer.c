@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * _core.Streamer: ids from generate, through the detokenizer and the chunker, into a stream (or, in
+ * TextStreamer, into on_finalized_text alone).
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include "streamer.h"
+
+#include <structmember.h>
+#include <time.h>
+
+uint64_t streamer_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+/* All that is left of a sequence, as one str; the detokenizer and the chunker are then as new. */
+static PyObject *rest_of_sequence(StreamerObject *self)
+{
+    struct kept_text held;
+    burble_text before, after;
+    if (detokenizer_finish(self->detokenizer, &held) < 0)
+        return NULL;
+    if (burble_chunker_push(self->chunker, held.text.bytes, held.text.len, 0, false, &before, NULL)
+        != BURBLE_OK) {
+        Py_XDECREF(held.keeper);
+        return PyErr_NoMemory();
+    }
+    PyObject *text = PyUnicode_DecodeUTF8(before.bytes, (Py_ssize_t)before.len, NULL);
+    Py_XDECREF(held.keeper);
+    burble_chunker_finish(self->chunker, &after, NULL);
+    if (text == NULL || after.len == 0)
+        return text;
+    PyObject *rest = PyUnicode_DecodeUTF8(after.bytes, (Py_ssize_t)after.len, NULL);
+    PyObject *both = rest == NULL ? NULL : PyUnicode_Concat(text, rest);
+    Py_DECREF(text);
+    Py_XDECREF(rest);
+    return both;
+}
+
+static int forget_sequence(StreamerObject *self)
+{
+    burble_chunker_reset(self->chunker);
+    self->next_tokens_are_prompt = true;
+    return detokenizer_reset(self->detokenizer);
+}
+
+/* Appends to the stream of the round that is being written. 0, or -1 with an exception. */
+static int append(StreamerObject *self, const char *bytes, size_t len, uint32_t tokens)
+{
+    const int rc = burble_stream_append(self->writing->stream, bytes, len, tokens);
+    if (rc == BURBLE_OK)
+        return 0;
+    /* The text was already taken from the chunker: a consumer must not read past the gap. */
+    if (rc == BURBLE_ENOMEM)
+        burble_stream_fail(self->writing->stream, BURBLE_ENOMEM, NULL);
+    core_raise(self->core, rc);
+    return -1;
+}
+
+static int append_str(StreamerObject *self, PyObject *text)
+{
+    Py_ssize_t len;
+    const char *bytes = PyUnicode_AsUTF8AndSize(text, &len);
+    return bytes == NULL ? -1 : append(self, bytes, (size_t)len, 1);
+}
+
+/* Before anything is written: goes on to a new round where the last one is over, and notes that its
+ * producer is alive. 0; or -1 with an exception (Cancelled, where it was cancelled). */
+static int begin_writing(StreamerObject *self)
+{
+    if (self->cancelled) {
+        core_raise(self->core, BURBLE_ECANCELED);
+        return -1;
+    }
+    if (self->writing == NULL)
+        return 0;
+    if (!self->writing->written) {
+        const int rc = burble_stream_append(self->writing->stream, NULL, 0, 0);
+        if (rc != BURBLE_ECLOSED) {
+            if (rc != BURBLE_OK)
+                core_raise(self->core, rc);
+            return rc == BURBLE_OK ? 0 : -1;
+        }
+        /* It failed under its last producer, and this is another generation. What that one left in
+         * the chunker belongs to its round. */
+        self->writing->written = true;
+        self->writing->last_text = rest_of_sequence(self);
+        if (self->writing->last_text == NULL)
+            return -1;
+        self->next_tokens_are_prompt = true;
+    }
+    if (round_advance(self->core, &self->writing) < 0)
+        return -1;
+    return append(self, NULL, 0, 0);
+}
+
+/* Whether on_finalized_text is the one below, not one of a subclass or of the instance. */
+static bool is_plain(StreamerObject *self, PyObject *method)
+{
+    return PyCFunction_CheckExact(method)
+           && PyCFunction_GET_SELF(method) == (PyObject *)self
+           && PyCFunction_GET_FUNCTION(method) == (PyCFunction)(void (*)(void))streamer_on_finalized_text;
+}
+
+/* Hands a chunk to on_finalized_text, empty ones as well, as transformers does; or, where nobody has
+ * overridden it, does what it would do without making a str. */
+static int emit_chunk(StreamerObject *self, burble_text chunk, uint32_t tokens)
+{
+    PyObject *method = PyObject_GetAttr((PyObject *)self, self->core->str_on_finalized_text);
+    if (method == NULL)
+        return -1;
+    if (is_plain(self, method)) {
+        Py_DECREF(method);
+        return append(self, chunk.bytes, chunk.len, tokens);
+    }
+    PyObject *text = PyUnicode_DecodeUTF8(chunk.bytes, (Py_ssize_t)chunk.len, NULL);
+    PyObject *none = text == NULL ? NULL : PyObject_CallFunctionObjArgs(method, text, NULL);
+    Py_DECREF(method);
+    Py_XDECREF(text);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+static int emit_end(StreamerObject *self, PyObject *text)
+{
+    PyObject *method = PyObject_GetAttr((PyObject *)self, self->core->str_on_finalized_text);
+    if (method == NULL)
+        return -1;
+    PyObject *args[] = {text, Py_True};
+    PyObject *names = PyTuple_Pack(1, self->core->str_stream_end);
+    PyObject *none = names == NULL ? NULL : PyObject_Vectorcall(method, args, 1, names);
+    Py_XDECREF(names);
+    Py_DECREF(method);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+static bool enter(StreamerObject *self)
+{
+    if (self->detokenizer == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%.100s.__init__ was not called", Py_TYPE(self)->tp_name);
+        return false;
+    }
+    if (self->busy) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%.100s is being written by another thread, or from within its own "
+                     "on_finalized_text: one generation at a time",
+                     Py_TYPE(self)->tp_name);
+        return false;
+    }
+    self->busy = true;
+    return true;
+}
+
+static int put_ids(StreamerObject *self, const struct ids *ids)
+{
+    struct kept_text kept;
+    burble_text chunk;
+    uint32_t tokens;
+    if (begin_writing(self) < 0)
+        return -1;
+    if (self->skip_prompt && self->next_tokens_are_prompt) {
+        self->next_tokens_are_prompt = false;
+        return 0;
+    }
+    if (detokenizer_push(self->detokenizer, ids, &kept) < 0)
+        return -1;
+    int rc = -1;
+    const int holds = detokenizer_holds(self->detokenizer);
+    if (holds >= 0) {
+        if (burble_chunker_push(self->chunker, kept.text.bytes, kept.text.len, (uint32_t)ids->n,
+                                holds != 0, &chunk, &tokens)
+            != BURBLE_OK)
+            PyErr_NoMemory();
+        else
+            rc = emit_chunk(self, chunk, tokens);
+    }
+    Py_XDECREF(kept.keeper);
+    return rc;
+}
+
+static PyObject *streamer_put(StreamerObject *self, PyObject *value)
+{
+    struct ids ids;
+    if (!enter(self))
+        return NULL;
+    int rc = ids_read(self->core, value, &ids);
+    if (rc == 0) {
+        rc = put_ids(self, &ids);
+        ids_clear(&ids);
+    }
+    self->busy = false;
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *streamer_end(StreamerObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (!enter(self))
+        return NULL;
+    int rc = begin_writing(self);
+    if (rc == 0) {
+        PyObject *text = rest_of_sequence(self);
+        self->next_tokens_are_prompt = true;
+        rc = text == NULL ? -1 : emit_end(self, text);
+        Py_XDECREF(text);
+    }
+    self->busy = false;
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args, Py_ssize_t n,
+                                     PyObject *names)
+{
+    const Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    PyObject *text = n > 0 ? args[0] : NULL, *end = n > 1 ? args[1] : Py_False;
+    for (Py_ssize_t i = 0; i < named; i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i);
+        if (PyUnicode_CompareWithASCIIString(name, "stream_end") == 0 && n < 2) {
+            end = args[n + i];
+        } else if (PyUnicode_CompareWithASCIIString(name, "text") == 0 && n < 1) {
+            text = args[n + i];
+        } else {
+            PyErr_Format(PyExc_TypeError, "on_finalized_text() got an unexpected argument %R", name);
+            return NULL;
+        }
+    }
+    if (n > 2 || text == NULL || !PyUnicode_Check(text)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "on_finalized_text(text, stream_end=False): text must be a str");
+        return NULL;
+    }
+    const int ends = PyObject_IsTrue(end);
+    if (ends < 0)
+        return NULL;
+    if (self->writing == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%.100s.__init__ was not called", Py_TYPE(self)->tp_name);
+        return NULL;
+    }
+    if (begin_writing(self) < 0 || append_str(self, text) < 0)
+        return NULL;
+    if (ends) {
+        self->writing->written = true;
+        const int rc = burble_stream_end(self->writing->stream, BURBLE_REASON_NONE);
+        if (rc != BURBLE_OK)
+            return core_raise(self->core, rc);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *streamer_cancel(StreamerObject *self, PyObject *unused)
+{
+    (void)unused;
+    self->cancelled = true;
+    if (self->writing != NULL) {
+        /* A round that is over stays readable; the one that would come next is the cancelled one. */
+        if (self->writing->written && round_advance(self->core, &self->writing) < 0)
+            return NULL;
+        burble_stream_cancel(self->writing->stream);
+    }
+    Py_RETURN_NONE;
+}
+
+/* _fail(exception): generate raised it (run() calls this in its thread). What was written so far comes first. */
+static PyObject *streamer_fail(StreamerObject *self, PyObject *exception)
+{
+    if (self->writing == NULL || self->cancelled)
+        Py_RETURN_NONE;
+    if (!enter(self))
+        return NULL;
+    int rc = begin_writing(self);
+    if (rc == 0) {
+        PyObject *text = rest_of_sequence(self);
+        rc = text == NULL ? -1 : append_str(self, text);
+        Py_XDECREF(text);
+        self->next_tokens_are_prompt = true;
+        self->writing->written = true;
+        Py_XSETREF(self->writing->error, Py_NewRef(exception));
+        burble_stream_fail(self->writing->stream, BURBLE_EFAILED, NULL);
+    }
+    self->busy = false;
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static void raise_failure(StreamerObject *self, int rc)
+{
+    PyObject *error = self->reading->error;
+    if (error != NULL)
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    else
+        core_raise(self->core, rc);
+}
+
+/* What the dead producer's chunker held, once: it is text that the model has generated. */
+static PyObject *take_last_text(StreamerObject *self)
+{
+    struct round *round = self->reading;
+    if (round->last_text == NULL) {
+        if (round->written || self->writing != round)
+            return PyUnicode_New(0, 0);
+        round->written = true;
+        self->next_tokens_are_prompt = true;
+        return rest_of_sequence(self);
+    }
+    PyObject *text = round->last_text;
+    round->last_text = NULL;
+    return text;
+}
+
+enum reading streamer_read(StreamerObject *self, PyObject **text)
+{
+    burble_record record;
+    const int rc = burble_reader_next(self->reading->reader, &record);
+    switch (rc) {
+    case BURBLE_OK:
+        *text = PyUnicode_DecodeUTF8(record.text, (Py_ssize_t)record.len, NULL);
+        return *text == NULL ? READ_ERROR : READ_TEXT;
+    case BURBLE_AGAIN:
+        return READ_NOTHING;
+    case BURBLE_END:
+        return round_advance(self->core, &self->reading) < 0 ? READ_ERROR : READ_END;
+    case BURBLE_ECANCELED:
+        core_raise(self->core, rc);
+        return READ_ERROR;
+    case BURBLE_EDIED:
+        *text = take_last_text(self);
+        if (*text == NULL)
+            return READ_ERROR;
+        if (PyUnicode_GET_LENGTH(*text) > 0)
+            return READ_TEXT;
+        Py_CLEAR(*text);
+        break;
+    default:
+        break;
+    }
+    raise_failure(self, rc);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    const int advanced = round_advance(self->core, &self->reading);
+    if (advanced == 0)
+        PyErr_Restore(type, value, traceback);
+    return READ_ERROR;
+}
+
+uint64_t streamer_deadline(const StreamerObject *self, uint64_t began)
+{
+    if (self->timeout == 0)
+        return 0;
+    const uint64_t active = burble_stream_active_at(self->reading->stream);
+    return (active > began ? active : began) + self->timeout;
+}
+
+enum reading streamer_timed_out(StreamerObject *self, PyObject *exception)
+{
+    if (self->stop_on_timeout)
+        return READ_END;
+    PyObject *seconds = PyFloat_FromDouble((double)self->timeout / 1e9);
+    if (seconds != NULL)
+        PyErr_Format(exception, "no token came within the timeout of %R s", seconds);
+    Py_XDECREF(seconds);
+    return READ_ERROR;
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static PyObject *streamer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)args;
+    (void)kwargs;
+    StreamerObject *self = (StreamerObject *)type->tp_alloc(type, 0);
+    if (self != NULL)
+        self->core = core_of(type);
+    return (PyObject *)self;
+}
+
+static int set_timeout(StreamerObject *self, PyObject *value, void *unused)
+{
+    (void)unused;
+    if (value == NULL || value == Py_None) {
+        self->timeout = 0;
+        return 0;
+    }
+    const double seconds = PyFloat_AsDouble(value);
+    if (seconds == -1.0 && PyErr_Occurred())
+        return -1;
+    if (!(seconds >= 0.0)) {
+        PyErr_Format(PyExc_ValueError, "timeout: expected None or seconds from 0 on, found %R",
+                     value);
+        return -1;
+    }
+    /* A hundred years are for ever; 0 means at once, which one nanosecond is. */
+    const double most = 100.0 * 365 * 86400;
+    self->timeout = (uint64_t)((seconds < most ? seconds : most) * 1e9);
+    if (self->timeout == 0)
+        self->timeout = 1;
+    return 0;
+}
+
+static PyObject *get_timeout(StreamerObject *self, void *unused)
+{
+    (void)unused;
+    if (self->timeout == 0)
+        Py_RETURN_NONE;
+    return PyFloat_FromDouble((double)self->timeout / 1e9);
+}
+
+static int streamer_init(StreamerObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"detokenizer", "skip_prompt",     "chunk",
+                            "timeout",     "stop_on_timeout", NULL};
+    PyObject *detokenizer, *timeout = Py_None;
+    const char *chunk = "word";
+    int skip_prompt = 0, stop_on_timeout = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|psOp", names, self->core->detokenizer_type,
+                                     &detokenizer, &skip_prompt, &chunk, &timeout,
+                                     &stop_on_timeout))
+        return -1;
+    if (self->detokenizer != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "a streamer is initialised once");
+        return -1;
+    }
+    burble_chunking rule;
+    if (strcmp(chunk, "word") == 0) {
+        rule = BURBLE_CHUNK_WORD;
+    } else if (strcmp(chunk, "token") == 0) {
+        rule = BURBLE_CHUNK_TOKEN;
+    } else {
+        PyErr_Format(PyExc_ValueError, "chunk: expected 'word' or 'token', found '%s'", chunk);
+        return -1;
+    }
+    if (set_timeout(self, timeout, NULL) < 0)
+        return -1;
+    const bool has_consumer = PyObject_TypeCheck(self, self->core->iterator_type)
+                              || PyObject_TypeCheck(self, self->core->async_iterator_type);
+    if (has_consumer) {
+        self->writing = round_create(self->core);
+        if (self->writing == NULL)
+            return -1;
+        self->reading = round_ref(self->writing);
+    }
+    const int rc = burble_chunker_create(rule, &self->chunker);
+    if (rc != BURBLE_OK) {
+        core_raise(self->core, rc);
+        return -1;
+    }
+    self->skip_prompt = skip_prompt != 0;
+    self->stop_on_timeout = stop_on_timeout != 0;
+    self->next_tokens_are_prompt = true;
+    self->detokenizer = (DetokenizerObject *)Py_NewRef(detokenizer);
+    return forget_sequence(self);
+}
+
+/* Whether generate has ended the round that it wrote: for run(). */
+static PyObject *streamer_written(StreamerObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->writing == NULL || self->writing->written);
+}
+
+static PyObject *streamer_path(StreamerObject *self, void *unused)
+{
+    (void)unused;
+    if (self->detokenizer == NULL)
+        Py_RETURN_NONE;
+    return PyObject_GetAttrString((PyObject *)self->detokenizer, "path");
+}
+
+static int streamer_traverse(StreamerObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->detokenizer);
+    Py_VISIT(self->hub);
+    Py_VISIT(self->parked);
+    Py_VISIT(self->spare);
+    Py_VISIT(self->spare_next);
+    Py_VISIT(self->timer);
+    /* The sides share their rounds: visit each round once, from the side that is behind. A round is
+     * behind another if it comes earlier in the chain. */
+    for (struct round *round = self->writing; round != NULL; round = round->next)
+        if (round == self->reading)
+            return round_traverse(self->writing, visit, arg);
+    return self->reading == NULL ? 0 : round_traverse(self->reading, visit, arg);
+}
+
+static int streamer_clear(StreamerObject *self)
+{
+    struct round *writing = self->writing, *reading = self->reading;
+    self->writing = self->reading = NULL;
+    round_unref(writing);
+    round_unref(reading);
+    Py_CLEAR(self->hub);
+    Py_CLEAR(self->parked);
+    Py_CLEAR(self->spare);
+    Py_CLEAR(self->spare_next);
+    Py_CLEAR(self->timer);
+    Py_CLEAR(self->detokenizer);
+    return 0;
+}
+
+static void streamer_dealloc(StreamerObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    streamer_clear(self);
+    burble_chunker_destroy(&self->chunker);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+PyDoc_STRVAR(put_doc,
+             "put($self, value, /)\n--\n\n"
+             "Take the next token ids: what generate calls for the prompt and for each step.\n\n"
+             "value: an int, a list of ints, or a tensor or NumPy array of shape [n] or [1, n].\n"
+             "Raises ValueError for more than one sequence or an id below 0, TypeError for what is\n"
+             "no token ids, Cancelled after cancel(). One thread at a time.");
+
+PyDoc_STRVAR(end_doc,
+             "end($self, /)\n--\n\n"
+             "End the sequence: the rest of its text, then the end. The next put() begins anew.");
+
+PyDoc_STRVAR(cancel_doc,
+             "cancel($self, /)\n--\n\n"
+             "Stop generating: the next put() raises Cancelled, and so does reading, after the\n"
+             "text that came before. For good; idempotent; from any thread.");
+
+static PyMethodDef streamer_methods[] = {
+    {"put", (PyCFunction)streamer_put, METH_O, put_doc},
+    {"end", (PyCFunction)streamer_end, METH_NOARGS, end_doc},
+    {"cancel", (PyCFunction)streamer_cancel, METH_NOARGS, cancel_doc},
+    {"_fail", (PyCFunction)streamer_fail, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef streamer_members[] = {
+    {"skip_prompt", T_BOOL, offsetof(StreamerObject, skip_prompt), 0,
+     "Whether the first put() of a sequence, the prompt, is left out."},
+    {"next_tokens_are_prompt", T_BOOL, offsetof(StreamerObject, next_tokens_are_prompt), 0,
+     "Whether the next put() is taken for the prompt."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef streamer_getset[] = {
+    {"timeout", (getter)get_timeout, (setter)set_timeout,
+     "How many seconds to wait for a token, counted from the last one; None: without end.", NULL},
+    {"_written", (getter)streamer_written, NULL, NULL, NULL},
+    {"path", (getter)streamer_path, NULL, "As Detokenizer.path: 'compiled' or 'windowed'.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot streamer_slots[] = {
+    {Py_tp_doc, "The base of the streamers."},
+    {Py_tp_new, streamer_new},
+    {Py_tp_init, streamer_init},
+    {Py_tp_traverse, streamer_traverse},
+    {Py_tp_clear, streamer_clear},
+    {Py_tp_dealloc, streamer_dealloc},
+    {Py_tp_methods, streamer_methods},
+    {Py_tp_members, streamer_members},
+    {Py_tp_getset, streamer_getset},
+    {0, NULL},
+};
+
+PyType_Spec streamer_spec = {
+    .name = "burble._core.Streamer",
+    .basicsize = sizeof(StreamerObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = streamer_slots,
+};

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The base of the streamers: put() and end(), as generate calls them, down to the stream.
+ */
+#ifndef BURBLE_PYTHON_STREAMER_H
+#define BURBLE_PYTHON_STREAMER_H
+
+#include "core.h"
+#include "detokenizer.h"
+#include "hub.h"
+#include "round.h"
+
+typedef struct {
+    PyObject_HEAD
+    struct core *core;
+
+    /* The writing side: the thread that generates. */
+    DetokenizerObject *detokenizer;
+    burble_chunker *chunker;
+    struct round *writing; /* NULL in a streamer that has no consumer (TextStreamer) */
+    char skip_prompt;
+    char next_tokens_are_prompt;
+    bool cancelled; /* for good */
+    bool busy;      /* inside put() or end() */
+
+    /* The reading side: one consumer. */
+    struct round *reading;
+    uint64_t timeout; /* nanoseconds; 0: none */
+    char stop_on_timeout;
+    bool blocked; /* a thread is inside __next__ */
+
+    /* asyncio only. */
+    HubObject *hub;        /* of the loop where it was read last; or NULL */
+    PyObject *parked;      /* what the consumer's task waits for; or NULL */
+    PyObject *spare;       /* one of those to use again; or NULL */
+    PyObject *spare_next;  /* the same for the awaitables of __anext__ */
+    PyObject *timer;       /* a handle of the loop's, where one runs; or NULL */
+    uint64_t wait_began;   /* when the present wait began */
+    bool timed_out;        /* the present wait has */
+    unsigned int streak;   /* chunks handed out without giving way to the loop */
+    uint64_t streak_began; /* when that began */
+} StreamerObject;
+
+/* Reads without waiting: the next text, a new reference in *text; or why there is none. The end of a
+ * round moves the reading side on to the next one. */
+enum reading { READ_TEXT, READ_NOTHING, READ_END, READ_ERROR };
+enum reading streamer_read(StreamerObject *self, PyObject **text);
+
+/* When a wait that began at `began` is over, in nanoseconds of CLOCK_MONOTONIC: the timeout counts
+ * from the last token, or from the wait's beginning where that is later. 0: never. */
+uint64_t streamer_deadline(const StreamerObject *self, uint64_t began);
+
+/* CLOCK_MONOTONIC, in nanoseconds. */
+uint64_t streamer_now(void);
+
+/* A wait has timed out: raises `exception` and returns READ_ERROR, or, where that is to end the
+ * iteration quietly, READ_END. */
+enum reading streamer_timed_out(StreamerObject *self, PyObject *exception);
+
+/* on_finalized_text(text, stream_end=False) of the types with a consumer: appends to the stream. */
+PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args, Py_ssize_t n,
+                                     PyObject *names);
+
+#define STREAMER_ON_FINALIZED_TEXT                                                                 \
+    {"on_finalized_text", (PyCFunction)(void (*)(void))streamer_on_finalized_text,                 \
+     METH_FASTCALL | METH_KEYWORDS,                                                                \
+     "on_finalized_text($self, text, stream_end=False)\n--\n\n"                                    \
+     "Called with each chunk of text as it becomes final; hands it to the consumer, with the\n"    \
+     "end where stream_end is true. To be overridden."}
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BURBLE_PYTHON_VOCABULARY_H
+#define BURBLE_PYTHON_VOCABULARY_H
+
+#include "core.h"
+
+typedef struct {
+    PyObject_HEAD
+    burble_vocab *vocab;
+} VocabularyObject;
+
+#endif
