@@ -52,7 +52,9 @@ BURBLE_API int burble_chunker_push(burble_chunker *chunker, const char *text, si
                                    uint32_t tokens, bool holds, burble_text *chunk,
                                    uint32_t *chunk_tokens);
 
-/* Ends the text: hands out all that waits (may be empty). The chunker is then as new. Never fails. */
+/* Ends the text: hands out all that waits (may be empty). *chunk_tokens (may be NULL) is the number
+ * of tokens since the last chunk, also where no text is left. The chunker is then as new. Never
+ * fails. */
 BURBLE_API void burble_chunker_finish(burble_chunker *chunker, burble_text *chunk,
                                       uint32_t *chunk_tokens);
 

@@ -50,7 +50,7 @@ BURBLE_API void burble_detok_destroy(burble_detok **detok);
 /* Takes the next `n` ids and hands out the text that has become final; `text->len` may be 0. An id
  * beyond the vocabulary stands for nothing, as for the tokenizers library.
  *
- * BURBLE_OK      *text is valid until the next call on this detokenizer
+ * BURBLE_OK      *text is valid until the next call on this detokenizer, its destruction included
  * BURBLE_EINVAL  an id is negative; none of the ids was taken, *text is empty
  * BURBLE_ENOMEM  none of the ids was taken, *text is empty */
 BURBLE_API int burble_detok_push(burble_detok *detok, const int32_t *ids, size_t n,

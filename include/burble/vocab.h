@@ -69,12 +69,14 @@ BURBLE_API void burble_vocab_options_init(burble_vocab_options *options);
 /* Makes a vocabulary of `n` tokens; the token for id i is tokens[i]. Everything is copied.
  *
  * BURBLE_OK      *out is the vocabulary, with one reference, which the caller owns
- * BURBLE_EINVAL  n above BURBLE_VOCAB_MAX_IDS; a token longer than BURBLE_VOCAB_MAX_TOKEN or with
- *                NULL text and a length; a token whose text is not UTF-8; an unknown decoder or
- *                flag. *out is NULL and, where a token is at fault, *where is its id (else n).
+ * BURBLE_EINVAL  n above BURBLE_VOCAB_MAX_IDS; NULL `tokens` with n above 0; an unknown decoder;
+ *                `strip_left` with BURBLE_DECODER_BYTE_LEVEL; a token longer than
+ *                BURBLE_VOCAB_MAX_TOKEN, with NULL text and a length, with an unknown flag, or whose
+ *                text is not UTF-8. *out is NULL and, where a token is at fault, *where is its id
+ *                (else n).
  * BURBLE_ENOMEM  *out is NULL
  *
- * `where` may be NULL. Any thread. */
+ * `options` must not be NULL; `where` may be. Any thread. */
 BURBLE_API int burble_vocab_create(const burble_vocab_options *options, const burble_token *tokens,
                                    size_t n, burble_vocab **out, size_t *where);
 

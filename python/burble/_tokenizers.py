@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
 import weakref
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, Literal, NamedTuple, Union
 
 from . import _core
 from ._window import Window
@@ -28,13 +29,13 @@ _BYTE_TOKEN = re.compile(r"<0x(?:[0-9A-Fa-f]{2}|\+[0-9A-Fa-f])>")
 class _Rule(NamedTuple):
     """The decoders that the C side knows."""
 
-    decoder: str
+    decoder: Literal["byte_level", "byte_fallback"]
     strip_left: int
 
 
 class _Cached(NamedTuple):
     fingerprint: tuple[Any, ...]
-    vocabulary: Optional[_core.Vocabulary]
+    vocabulary: _core.Vocabulary | None
 
 
 _cache: weakref.WeakKeyDictionary[Any, _Cached] = weakref.WeakKeyDictionary()
@@ -130,10 +131,8 @@ def _vocabulary(tokenizer: Any, backend: Any) -> _core.Vocabulary | None:
     rule = _rule(json.loads(state)) if state else None
     if rule is not None:
         vocabulary = _compile(backend, rule, added)
-    try:
+    with contextlib.suppress(TypeError):
         _cache[tokenizer] = _Cached(fingerprint, vocabulary)
-    except TypeError:
-        pass
     return vocabulary
 
 
@@ -146,25 +145,30 @@ def _rule(decoder: dict[str, Any]) -> _Rule | None:
     steps = decoder["decoders"]
     if [step["type"] for step in steps[:3]] != ["Replace", "ByteFallback", "Fuse"]:
         return None
-    if steps[0]["pattern"] != {"String": "\N{LOWER ONE EIGHTH BLOCK}"} or steps[0]["content"] != " ":
+    if (
+        steps[0]["pattern"] != {"String": "\N{LOWER ONE EIGHTH BLOCK}"}
+        or steps[0]["content"] != " "
+    ):
         return None
     if len(steps) == 3:
         return _Rule("byte_fallback", 0)
     strip = steps[3]
     if len(steps) == 4 and strip["type"] == "Strip" and strip["content"] == " ":
-        if strip["stop"] == 0 and 0 <= strip["start"] < 2**31:
-            return _Rule("byte_fallback", strip["start"])
+        return _Rule("byte_fallback", strip["start"]) if strip["stop"] == 0 else None
     return None
 
 
 def _compile(backend: Any, rule: _Rule, added: dict[int, Any]) -> _core.Vocabulary | None:
     tokens = backend.get_vocab(with_added_tokens=True)
+    # The tokenizers library tells special tokens by their text, not by their id.
+    special = {token.content for token in added.values() if token.special}
     try:
         vocabulary = _core.Vocabulary(
             rule.decoder,
             tokens,
             {i: token.content for i, token in added.items()},
-            [i for i, token in added.items() if token.special],
+            [i for token, i in tokens.items() if token in special]
+            + [i for i, token in added.items() if token.content in special],
             rule.strip_left,
         )
     except ValueError:  # ids or tokens beyond what the C side accepts
@@ -202,5 +206,7 @@ def _window(tokenizer: Any, decode_kwargs: dict[str, Any], raw: bool, skip: bool
     dropped: frozenset[int] = frozenset()
     if skip and not raw:
         dropped = frozenset(getattr(tokenizer, "all_special_ids", ()))
-    cleans = not raw and _cleans_up(tokenizer, getattr(tokenizer, "backend_tokenizer", None), decode_kwargs)
+    cleans = not raw and _cleans_up(
+        tokenizer, getattr(tokenizer, "backend_tokenizer", None), decode_kwargs
+    )
     return Window(decode, dropped=dropped, cleans_up=cleans)

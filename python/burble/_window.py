@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Callable
 
 # How many ids of context the window keeps before the text that is new. A decoder looks at its
@@ -26,6 +26,10 @@ _CLEANED_UP = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 'r
 _UNSETTLED = tuple(sorted({p[:n] for p in _CLEANED_UP for n in range(1, len(p))}, key=len)[::-1])
 
 
+def _equal(pair: tuple[str, str]) -> bool:
+    return pair[0] == pair[1]
+
+
 class Window:
     """Text from a tokenizer whose rule is not known, a few ids at a time.
 
@@ -34,7 +38,7 @@ class Window:
     :param cleans_up: whether decode cleans up spaces, as transformers does for WordPiece.
     """
 
-    __slots__ = ("_decode", "_dropped", "_cleans_up", "_ids", "_shown", "_limit", "holds")
+    __slots__ = ("_cleans_up", "_decode", "_dropped", "_ids", "_limit", "_shown", "holds")
 
     def __init__(
         self,
@@ -94,7 +98,7 @@ class Window:
         unshown = len(text) - self._shown
         # Its beginning may differ, having lost its own context. Its end must not: all that is yet
         # to be shown, and half of it in any case.
-        same = len(commonprefix([text[::-1], shorter[::-1]]))
+        same = sum(1 for _ in takewhile(_equal, zip(reversed(text), reversed(shorter))))
         if shorter.strip() and same >= unshown and 2 * same >= len(shorter):
             self._ids = ids
             self._shown = len(shorter) - unshown

@@ -14,6 +14,7 @@ They differ where those fail:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import weakref
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -53,6 +54,12 @@ def _own_executor() -> ThreadPoolExecutor:
 def _cancel_running() -> None:
     for streamer in list(_running):
         streamer.cancel()
+
+
+def _look_at_exception(task: asyncio.Task[Any]) -> None:
+    """Tell a finished task that its exception was seen."""
+    if not task.cancelled():
+        task.exception()
 
 
 class TextStreamer(_core.Streamer):
@@ -123,6 +130,18 @@ class TextStreamer(_core.Streamer):
         except asyncio.CancelledError:
             self.cancel()
             raise
+
+    def _error_delivered(self) -> None:
+        """The consumer has got the exception of run(): its task need not report it as well."""
+        task = self._run_task
+        if task is None:
+            return
+        if task.done():
+            _look_at_exception(task)
+            return
+        # The consumer may be in another thread than the task, and that one's loop may be closed.
+        with contextlib.suppress(RuntimeError):
+            task.get_loop().call_soon_threadsafe(task.add_done_callback, _look_at_exception)
 
     def _generate(
         self, generate: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -59,8 +59,8 @@ static int start_timer(StreamerObject *self, PyObject *loop, uint64_t delay)
     PyObject *seconds = PyFloat_FromDouble((double)delay / 1e9);
     PyObject *handle = NULL;
     if (callback != NULL && seconds != NULL)
-        handle = PyObject_CallMethodObjArgs(loop, self->core->str_call_later, seconds, callback,
-                                            NULL);
+        handle =
+            PyObject_CallMethodObjArgs(loop, self->core->str_call_later, seconds, callback, NULL);
     Py_XDECREF(callback);
     Py_XDECREF(seconds);
     if (handle == NULL)

@@ -68,10 +68,11 @@ static int read_rows(PyObject *value, struct ids *ids)
     if (rows == 0 || !is_row(PySequence_Fast_GET_ITEM(value, 0)))
         return read_row(value, ids);
     if (rows > 1) {
-        PyErr_Format(PyExc_ValueError,
-                     "only one sequence can be streamed: expected token ids of shape [n] or [1, n], "
-                     "found %zd rows",
-                     rows);
+        PyErr_Format(
+            PyExc_ValueError,
+            "only one sequence can be streamed: expected token ids of shape [n] or [1, n], "
+            "found %zd rows",
+            rows);
         return -1;
     }
     PyObject *row = Py_NewRef(PySequence_Fast_GET_ITEM(value, 0));

@@ -25,7 +25,7 @@ static int wait_for_text(StreamerObject *self)
         }
         int rc;
         Py_BEGIN_ALLOW_THREADS
-        rc = burble_reader_wait(reader, until);
+            rc = burble_reader_wait(reader, until);
         Py_END_ALLOW_THREADS
         if (rc == BURBLE_OK)
             return 1;

@@ -161,8 +161,7 @@ static int exec(PyObject *module)
                       NULL)
             < 0
         || add_exception(module, &core->producer_died, "burble.ProducerDied",
-                         "The thread that generated exited without ending its stream.",
-                         core->error)
+                         "The thread that generated exited without ending its stream.", core->error)
                < 0
         || add_exception(module, &core->cancelled, "burble.Cancelled",
                          "The stream was cancelled: raised in the thread that generates, to stop\n"

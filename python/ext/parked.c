@@ -107,9 +107,8 @@ static void report(PyObject *loop)
     PyObject *context = Py_BuildValue("{s:s,s:O}", "message",
                                       "Exception while resuming what waits for a burble streamer",
                                       "exception", value);
-    PyObject *none = context == NULL ? NULL
-                                     : PyObject_CallMethod(loop, "call_exception_handler", "O",
-                                                           context);
+    PyObject *none =
+        context == NULL ? NULL : PyObject_CallMethod(loop, "call_exception_handler", "O", context);
     if (none == NULL)
         PyErr_WriteUnraisable(loop);
     Py_XDECREF(none);

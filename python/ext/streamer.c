@@ -103,9 +103,9 @@ static int begin_writing(StreamerObject *self)
 /* Whether on_finalized_text is the one below, not one of a subclass or of the instance. */
 static bool is_plain(StreamerObject *self, PyObject *method)
 {
-    return PyCFunction_CheckExact(method)
-           && PyCFunction_GET_SELF(method) == (PyObject *)self
-           && PyCFunction_GET_FUNCTION(method) == (PyCFunction)(void (*)(void))streamer_on_finalized_text;
+    return PyCFunction_CheckExact(method) && PyCFunction_GET_SELF(method) == (PyObject *)self
+           && PyCFunction_GET_FUNCTION(method)
+                  == (PyCFunction)(void (*)(void))streamer_on_finalized_text;
 }
 
 /* Hands a chunk to on_finalized_text, empty ones as well, as transformers does; or, where nobody has
@@ -231,7 +231,8 @@ PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args
         } else if (PyUnicode_CompareWithASCIIString(name, "text") == 0 && n < 1) {
             text = args[n + i];
         } else {
-            PyErr_Format(PyExc_TypeError, "on_finalized_text() got an unexpected argument %R", name);
+            PyErr_Format(PyExc_TypeError, "on_finalized_text() got an unexpected argument %R",
+                         name);
             return NULL;
         }
     }
@@ -299,10 +300,16 @@ static PyObject *streamer_fail(StreamerObject *self, PyObject *exception)
 static void raise_failure(StreamerObject *self, int rc)
 {
     PyObject *error = self->reading->error;
-    if (error != NULL)
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    else
+    if (error == NULL) {
         core_raise(self->core, rc);
+        return;
+    }
+    /* So that run()'s task does not complain that nobody looked at its exception. */
+    PyObject *none = PyObject_CallMethod((PyObject *)self, "_error_delivered", NULL);
+    if (none == NULL)
+        PyErr_WriteUnraisable((PyObject *)self);
+    Py_XDECREF(none);
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
 }
 
 /* What the dead producer's chunker held, once: it is text that the model has generated. */
@@ -521,12 +528,13 @@ static void streamer_dealloc(StreamerObject *self)
     Py_DECREF(type);
 }
 
-PyDoc_STRVAR(put_doc,
-             "put($self, value, /)\n--\n\n"
-             "Take the next token ids: what generate calls for the prompt and for each step.\n\n"
-             "value: an int, a list of ints, or a tensor or NumPy array of shape [n] or [1, n].\n"
-             "Raises ValueError for more than one sequence or an id below 0, TypeError for what is\n"
-             "no token ids, Cancelled after cancel(). One thread at a time.");
+PyDoc_STRVAR(
+    put_doc,
+    "put($self, value, /)\n--\n\n"
+    "Take the next token ids: what generate calls for the prompt and for each step.\n\n"
+    "value: an int, a list of ints, or a tensor or NumPy array of shape [n] or [1, n].\n"
+    "Raises ValueError for more than one sequence or an id below 0, TypeError for what is\n"
+    "no token ids, Cancelled after cancel(). One thread at a time.");
 
 PyDoc_STRVAR(end_doc,
              "end($self, /)\n--\n\n"

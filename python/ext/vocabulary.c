@@ -108,8 +108,8 @@ static PyObject *vocabulary_new(PyTypeObject *type, PyObject *args, PyObject *kw
     } else if (strcmp(decoder, "byte_fallback") == 0) {
         options.decoder = BURBLE_DECODER_BYTE_FALLBACK;
     } else {
-        PyErr_Format(PyExc_ValueError, "decoder: expected 'byte_level' or 'byte_fallback', found '%s'",
-                     decoder);
+        PyErr_Format(PyExc_ValueError,
+                     "decoder: expected 'byte_level' or 'byte_fallback', found '%s'", decoder);
         return NULL;
     }
 
@@ -170,12 +170,9 @@ PyDoc_STRVAR(vocabulary_doc,
              "strip_left: spaces to take from the beginning of the text ('byte_fallback')");
 
 static PyType_Slot vocabulary_slots[] = {
-    {Py_tp_doc, (void *)vocabulary_doc},
-    {Py_tp_new, vocabulary_new},
-    {Py_tp_dealloc, vocabulary_dealloc},
-    {Py_sq_length, vocabulary_length},
-    {Py_tp_getset, vocabulary_getset},
-    {0, NULL},
+    {Py_tp_doc, (void *)vocabulary_doc}, {Py_tp_new, vocabulary_new},
+    {Py_tp_dealloc, vocabulary_dealloc}, {Py_sq_length, vocabulary_length},
+    {Py_tp_getset, vocabulary_getset},   {0, NULL},
 };
 
 PyType_Spec vocabulary_spec = {

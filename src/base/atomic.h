@@ -9,6 +9,8 @@
 
 #include <stdatomic.h>
 
+#define burble__init(p, v) atomic_init((p), (v)) /* before anybody else knows of it */
+
 #define burble__load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
 #define burble__load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
 

@@ -8,9 +8,9 @@ struct burble__block *burble__block_create(size_t capacity, uint64_t first_seq)
     struct burble__block *block = burble__malloc(sizeof *block + capacity);
     if (block == NULL)
         return NULL;
-    atomic_init(&block->next, NULL);
-    atomic_init(&block->committed, 0);
-    atomic_init(&block->refs, 1);
+    burble__init(&block->next, NULL);
+    burble__init(&block->committed, 0);
+    burble__init(&block->refs, 1);
     block->capacity = (uint32_t)capacity;
     block->text = 0;
     block->first_seq = first_seq;

@@ -65,10 +65,10 @@ int burble_hub_create(const burble_hub_options *options, burble_hub **out)
     burble_hub *hub = burble__calloc(1, sizeof *hub);
     if (hub == NULL)
         return BURBLE_ENOMEM;
-    atomic_init(&hub->ready, NULL);
-    atomic_init(&hub->closed, false);
-    atomic_init(&hub->refs, 1);
-    atomic_init(&hub->signals, 0);
+    burble__init(&hub->ready, NULL);
+    burble__init(&hub->closed, false);
+    burble__init(&hub->refs, 1);
+    burble__init(&hub->signals, 0);
     hub->wake.kind = kind;
     if (pthread_mutex_init(&hub->wake_lock, NULL) != 0)
         goto fail_memory;

@@ -58,8 +58,8 @@ static bool valid(const struct burble__production *entry)
 static void fail_all(void *arg)
 {
     struct productions *list = arg;
-    while (list->head.next != &list->head) {
-        struct burble__production *entry = list->head.next;
+    for (struct burble__production *entry = list->head.next; entry != &list->head;) {
+        struct burble__production *next = entry->next;
         burble_stream *stream = entry->stream;
         /* The order counts: a stream of which another thread has taken over the writing is let be,
          * and one that has just gone is not brought back. */
@@ -70,6 +70,7 @@ static void fail_all(void *arg)
             burble_stream_unref(&stream);
         }
         drop(list, entry);
+        entry = next;
     }
     mine = NULL;
     self = 0;

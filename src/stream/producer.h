@@ -24,8 +24,8 @@ struct burble__production; /* an entry of a thread's list */
 
 /* In each stream. */
 struct burble__producer {
-    _Atomic(uint64_t) thread; /* the number of the thread that writes; 0: none yet */
-    _Atomic(uint64_t) ticket; /* of its adoption */
+    _Atomic(uint64_t) thread;              /* the number of the thread that writes; 0: none yet */
+    _Atomic(uint64_t) ticket;              /* of its adoption */
     struct burble__production *production; /* that thread's own: its entry */
 };
 

@@ -47,14 +47,14 @@ int burble_stream_create(const burble_stream_options *options, burble_stream **o
     stream->keep = options->keep;
     stream->track_activity = options->track_activity;
     stream->cancel_when_unread = options->cancel_when_unread;
-    atomic_init(&stream->producer.thread, 0);
-    atomic_init(&stream->producer.ticket, 0);
-    atomic_init(&stream->parked, NULL);
-    atomic_init(&stream->state, BURBLE_OPEN);
-    atomic_init(&stream->readers, 0);
-    atomic_init(&stream->active_at, 0);
-    atomic_init(&stream->refs, 1);
-    atomic_init(&stream->weak, 1);
+    burble__init(&stream->producer.thread, 0);
+    burble__init(&stream->producer.ticket, 0);
+    burble__init(&stream->parked, NULL);
+    burble__init(&stream->state, BURBLE_OPEN);
+    burble__init(&stream->readers, 0);
+    burble__init(&stream->active_at, 0);
+    burble__init(&stream->refs, 1);
+    burble__init(&stream->weak, 1);
     *out = stream;
     return BURBLE_OK;
 
@@ -117,8 +117,7 @@ static void trim(burble_stream *stream)
 {
     if (pthread_mutex_trylock(&stream->head_lock) != 0)
         return;
-    while (stream->head != stream->tail
-           && stream->retained - stream->head->text >= stream->keep) {
+    while (stream->head != stream->tail && stream->retained - stream->head->text >= stream->keep) {
         struct burble__block *old = stream->head;
         /* Ours to read plainly: we wrote it. Referred to before `old` goes, which keeps it. */
         struct burble__block *next = burble__load_relaxed(&old->next);

@@ -25,13 +25,13 @@
 
 struct burble_stream {
     /* The writer's own. */
-    struct burble__block *tail;      /* the end of the chain that `head` keeps */
-    uint32_t used;                   /* bytes of tail->data, all committed */
-    bool track_activity;             /* never changes */
-    bool cancel_when_unread;         /* never changes */
-    uint64_t next_seq;               /* of the next record */
-    uint64_t retained;               /* bytes of text from `head` on */
-    uint64_t keep;                   /* never changes */
+    struct burble__block *tail; /* the end of the chain that `head` keeps */
+    uint32_t used;              /* bytes of tail->data, all committed */
+    bool track_activity;        /* never changes */
+    bool cancel_when_unread;    /* never changes */
+    uint64_t next_seq;          /* of the next record */
+    uint64_t retained;          /* bytes of text from `head` on */
+    uint64_t keep;              /* never changes */
     struct burble__producer producer;
 
     /* Shared. `parked` is written by readers that run out of text, and read at each append. */

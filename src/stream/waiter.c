@@ -11,9 +11,9 @@ static struct burble__waiter *create(burble_hub *hub)
     struct burble__waiter *waiter = burble__calloc(1, sizeof *waiter);
     if (waiter == NULL)
         return NULL;
-    atomic_init(&waiter->state, BURBLE__IDLE);
-    atomic_init(&waiter->refs, 1);
-    atomic_init(&waiter->retired, false);
+    burble__init(&waiter->state, BURBLE__IDLE);
+    burble__init(&waiter->refs, 1);
+    burble__init(&waiter->retired, false);
     waiter->hub = hub;
     return waiter;
 }

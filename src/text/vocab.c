@@ -132,8 +132,8 @@ static bool check(const burble_token *tokens, size_t n, size_t *where, size_t *b
         if (token->len > BURBLE_VOCAB_MAX_TOKEN || (token->flags & ~ALL_TOKEN_FLAGS) != 0) {
             return false;
         }
-        if (token->len > 0 &&
-            (token->text == NULL || !burble__utf8_valid(token->text, token->len))) {
+        if (token->len > 0
+            && (token->text == NULL || !burble__utf8_valid(token->text, token->len))) {
             return false;
         }
         *bytes = token->len > SIZE_MAX - *bytes ? SIZE_MAX : *bytes + token->len;
@@ -165,8 +165,8 @@ static size_t compile(burble_vocab *vocab, burble_decoder decoder, const burble_
         if ((tokens[i].flags & BURBLE_TOKEN_SPECIAL) != 0) {
             flags |= BURBLE__PIECE_SPECIAL;
         }
-        vocab->pieces[i] = (burble__piece)end << BURBLE__PIECE_OFFSET_SHIFT |
-                           (burble__piece)len << BURBLE__PIECE_LEN_SHIFT | flags;
+        vocab->pieces[i] = (burble__piece)end << BURBLE__PIECE_OFFSET_SHIFT
+                           | (burble__piece)len << BURBLE__PIECE_LEN_SHIFT | flags;
         end += len;
     }
     return end;
@@ -198,9 +198,9 @@ int burble_vocab_create(const burble_vocab_options *options, const burble_token 
     *out = NULL;
 
     const bool fallback = options->decoder == BURBLE_DECODER_BYTE_FALLBACK;
-    if (n > BURBLE_VOCAB_MAX_IDS || (tokens == NULL && n > 0) ||
-        (!fallback && options->decoder != BURBLE_DECODER_BYTE_LEVEL) ||
-        (!fallback && options->strip_left != 0) || !check(tokens, n, &at, &bytes)) {
+    if (n > BURBLE_VOCAB_MAX_IDS || (tokens == NULL && n > 0)
+        || (!fallback && options->decoder != BURBLE_DECODER_BYTE_LEVEL)
+        || (!fallback && options->strip_left != 0) || !check(tokens, n, &at, &bytes)) {
         goto done;
     }
     result = BURBLE_ENOMEM;
@@ -217,7 +217,7 @@ int burble_vocab_create(const burble_vocab_options *options, const burble_token 
         .strip_left = options->strip_left,
         .rule = fallback ? BURBLE__UTF8_PER_BYTE : BURBLE__UTF8_PER_PART,
     };
-    atomic_init(&vocab->refs, 1);
+    burble__init(&vocab->refs, 1);
     vocab->blob = burble__malloc(vocab->blob_size);
     if (vocab->blob == NULL) {
         goto free_vocab;

@@ -169,9 +169,9 @@ static void on_ready(burble_reader *reader, void *arg)
             return;
         } else if (next_random(&self->loop->seed) % 64 == 0) {
             burble_reader_destroy(&self->reader); /* parked or not: begin anew */
-            check(world, burble_reader_create(world->streams[self->stream], self->seq,
-                                              &self->reader, NULL)
-                             == BURBLE_OK);
+            check(world,
+                  burble_reader_create(world->streams[self->stream], self->seq, &self->reader, NULL)
+                      == BURBLE_OK);
             attach(self);
             reader = self->reader;
         } else if (burble_reader_park(reader) == BURBLE_AGAIN) {

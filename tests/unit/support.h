@@ -6,11 +6,12 @@
 #ifndef BURBLE_TESTS_SUPPORT_H
 #define BURBLE_TESTS_SUPPORT_H
 
-/* clang-format off: cmocka.h wants these before it */
-#include <setjmp.h>
+/* clang-format off */
+#include <setjmp.h> /* cmocka.h wants these before it */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 /* clang-format on */
 

@@ -422,10 +422,7 @@ static void cancelling_wakes_a_blocked_thread(void **state)
     burble_stream_unref(&stream);
 }
 
-#define ON(test, kind)                                                                             \
-    {                                                                                              \
-        #test " (" #kind ")", test, NULL, NULL, &kind                                              \
-    }
+#define ON(test, kind) {#test " (" #kind ")", test, NULL, NULL, &kind}
 #define ON_BOTH(test) ON(test, eventfd), ON(test, pipe)
 
 int main(void)

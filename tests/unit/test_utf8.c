@@ -52,9 +52,9 @@ static struct text decode(const unsigned char *bytes, size_t n, enum burble__utf
         bool whole = false;
         for (size_t row = 0; row < sizeof well_formed / sizeof well_formed[0]; row++) {
             size_t len = 0;
-            while (len < well_formed[row].len && at + len < n &&
-                   bytes[at + len] >= well_formed[row].range[len][0] &&
-                   bytes[at + len] <= well_formed[row].range[len][1]) {
+            while (len < well_formed[row].len && at + len < n
+                   && bytes[at + len] >= well_formed[row].range[len][0]
+                   && bytes[at + len] <= well_formed[row].range[len][1]) {
                 len++;
             }
             if (len > longest) {

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: MIT
+#
+# The front door: `make help` says what there is. Every target sets up what it lacks by itself, once.
+# What builds the C is Meson (meson.build), what builds the package is pip with meson-python
+# (pyproject.toml); this file only calls them.
+
+PYTHON ?= python3
+MODEL ?=
+PROMPT ?=
+
+# The programs behind `make demo` and `make bench`.
+DEMO ?= examples/demo.py
+BENCH ?= bench/run.py
+
+VENV := .venv
+BUILD := build
+DONE := $(VENV)/.done
+PY := $(VENV)/bin/python
+# (MAKEFLAGS: make's job slots are not for Ninja, which looks for them there.)
+RUN := MAKEFLAGS= PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+PIP := $(RUN) $(PY) -m pip --disable-pip-version-check --no-input -qq
+MESON := $(RUN) $(PY) -m mesonbuild.mesonmain
+NINJA := $(RUN) ninja --quiet
+
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := all
+# Ninja is what runs in parallel; pip and apt-get must not.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: all package demo test bench lint format clean distclean help python-3.11
+
+# ---- what a person asks for ----------------------------------------------------------------------
+
+all: $(BUILD)/release/build.ninja $(DONE)/package
+	@echo "-- building the library ($(BUILD)/release)"
+	@$(NINJA) -C $(BUILD)/release
+	@echo "-- done: the library is in $(BUILD)/release/src, the Python package in $(VENV)"
+
+package: $(DONE)/package
+
+# MODEL and PROMPT reach the program through the environment, so that any character may be in them.
+demo: export BURBLE_MODEL := $(value MODEL)
+demo: export BURBLE_PROMPT := $(value PROMPT)
+demo: python-3.11 $(DONE)/demo $(DONE)/package
+	@set --; \
+	if [ -n "$$BURBLE_MODEL" ]; then set -- "$$@" --model "$$BURBLE_MODEL"; fi; \
+	if [ -n "$$BURBLE_PROMPT" ]; then set -- "$$@" --prompt "$$BURBLE_PROMPT"; fi; \
+	exec $(PY) $(DEMO) "$$@"
+
+# Every stage runs, also after one that failed; the closing line counts them all.
+test: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(BUILD)/tsan/build.ninja \
+      $(DONE)/demo $(DONE)/test $(DONE)/package
+	@failed=0; \
+	rm -rf $(BUILD)/reports; mkdir -p $(BUILD)/reports; \
+	for kind in plain asan tsan; do \
+	    echo "-- C tests ($$kind)"; \
+	    $(NINJA) -C $(BUILD)/$$kind || { failed=1; continue; }; \
+	    set --; \
+	    if [ $$kind = tsan ] && setarch -R true 2>/dev/null; then set -- --wrapper='setarch -R'; fi; \
+	    rm -f $(BUILD)/$$kind/meson-logs/testlog*; \
+	    $(MESON) test -C $(BUILD)/$$kind --no-rebuild --quiet --print-errorlogs \
+	        --timeout-multiplier 4 "$$@" >$(BUILD)/reports/$$kind.log 2>&1 || \
+	        { failed=1; cat $(BUILD)/reports/$$kind.log; }; \
+	    cp $(BUILD)/$$kind/meson-logs/testlog*.json $(BUILD)/reports/$$kind.json || failed=1; \
+	done; \
+	echo "-- Python tests"; \
+	$(PY) -m pytest --quiet --junit-xml=$(BUILD)/reports/python.xml tests/python || failed=1; \
+	$(PY) -c "$$SUM_UP" $(BUILD)/reports/plain.json $(BUILD)/reports/asan.json \
+	    $(BUILD)/reports/tsan.json $(BUILD)/reports/python.xml || failed=1; \
+	exit $$failed
+
+bench: python-3.11 $(DONE)/demo $(DONE)/bench $(DONE)/package
+	@$(PY) $(BENCH)
+
+C_FILES = $(sort $(shell find include src python/ext tests bench examples tools fuzz \
+    \( -name '*.c' -o -name '*.h' \) 2>/dev/null))
+PY_FILES = python/burble $(wildcard examples)
+
+lint: python-3.11 $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja
+	@failed=0; \
+	check() { echo "-- $$1"; shift; "$$@" || failed=1; }; \
+	check "ruff check" $(PY) -m ruff check --quiet .; \
+	check "ruff format" $(PY) -m ruff format --quiet --diff .; \
+	check "mypy --strict" $(PY) -m mypy --no-error-summary $(PY_FILES); \
+	check "clang-format" $(VENV)/bin/clang-format --dry-run --Werror $(C_FILES); \
+	check "cc -Werror ($(BUILD)/lint)" env $(NINJA) -k 0 -C $(BUILD)/lint; \
+	check "clang-tidy" sh -c 'printf "%s\n" "$$@" | xargs -P 2 -n 1 \
+	    $(VENV)/bin/clang-tidy --quiet -p $(BUILD)/lint 2>$(BUILD)/clang-tidy.log \
+	    || { cat $(BUILD)/clang-tidy.log >&2; exit 1; }' - \
+	    $(filter src/%.c python/ext/%.c,$(C_FILES)); \
+	exit $$failed
+
+format: python-3.11 $(DONE)/lint
+	@echo "-- clang-format, ruff"
+	@$(VENV)/bin/clang-format -i $(C_FILES)
+	@$(PY) -m ruff check --quiet --fix-only . && $(PY) -m ruff format --quiet .
+
+clean:
+	@rm -rf $(BUILD) dist $(DONE)/package
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	@rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+help:
+	@echo 'make             build all: the C library in $(BUILD)/release, the Python package in $(VENV)/'
+	@echo 'make demo        stream a small model'"'"'s text; MODEL=<name or folder> PROMPT="<text>"'
+	@echo 'make test        the C tests (plain, ASan + UBSan, TSan), then the Python tests'
+	@echo 'make bench       measure'
+	@echo 'make lint        check style, types and warnings'
+	@echo 'make format      format the sources'
+	@echo 'make clean       remove what was built; make distclean: $(VENV)/ and .cache/, too'
+	@echo
+	@echo 'Each installs what it lacks. PYTHON=<interpreter> (now: $(PYTHON)) chooses the Python that'
+	@echo '$(VENV)/ is made with; CC and CFLAGS choose the compiler.'
+
+# ---- the system: what apt-get can bring, where a probe shows that it is missing -------------------
+
+# cc, python and cmocka are what can be needed. `lack` notes what is missing, in words, and Debian's
+# packages for it.
+define SYSTEM_SH
+lack() {
+    missing="$$missing$${missing:+; }$$1"
+    packages="$$packages $$2"
+}
+probe_cc() {
+    printf '%s\n' '#include <pthread.h>' '#include <stdatomic.h>' 'int main(void) { return 0; }' |
+        $${CC:-cc} -std=c11 -x c -fsyntax-only - 2>/dev/null || lack 'a C11 compiler' 'gcc libc6-dev'
+}
+probe_python() {
+    if ! command -v $(PYTHON) >/dev/null 2>&1; then
+        lack 'Python 3.9 or above, as $(PYTHON)' 'python3 python3-dev python3-venv'
+        return
+    fi
+    version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || {
+        echo "burble needs Python 3.9 or above; $(PYTHON) is $$version. Choose another: make PYTHON=python3.12" >&2
+        exit 1
+    }
+    $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null ||
+        lack "$(PYTHON)'s modules venv and ensurepip" "python$$version-venv"
+    $(PYTHON) -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
+        lack "$(PYTHON)'s C headers (Python.h)" "python$$version-dev"
+}
+probe_cmocka() {
+    command -v pkg-config >/dev/null || lack pkg-config pkg-config
+    pkg-config --exists cmocka 2>/dev/null || lack cmocka libcmocka-dev
+}
+probe() {
+    missing= packages=
+    for part; do "probe_$$part"; done
+    [ -z "$$missing" ]
+}
+need() {
+    probe "$$@" && return
+    if command -v apt-get >/dev/null; then
+        echo "-- installing Debian packages:$$packages"
+        sudo=
+        [ "$$(id -u)" -eq 0 ] || sudo=sudo
+        { $$sudo apt-get -qq update &&
+            $$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 \
+                install --no-install-recommends $$packages; } >$(BUILD)/apt-get.log 2>&1 ||
+            cat $(BUILD)/apt-get.log >&2
+        probe "$$@" && return
+    fi
+    echo "burble needs: $$missing. Please install it (on Debian:$$packages) and call make again." >&2
+    exit 1
+}
+endef
+export SYSTEM_SH
+
+$(BUILD)/.system-%:
+	@mkdir -p $(BUILD)
+	@eval "$$SYSTEM_SH"; need $*
+	@touch $@
+
+# ---- the virtual environment, and what is installed there -----------------------------------------
+
+# $(DONE)/venv holds the name of the Python that $(VENV) was made with.
+made_with := $(strip $(file <$(DONE)/venv))
+ifneq ($(made_with),)
+ifneq ($(filter command environment,$(origin PYTHON)),)
+ifeq ($(filter clean distclean help,$(MAKECMDGOALS)),)
+ifneq ($(made_with),$(PYTHON))
+$(error $(VENV)/ was made with PYTHON=$(made_with), not $(PYTHON); `make distclean` removes it)
+endif
+endif
+endif
+endif
+
+$(DONE)/venv: | $(BUILD)/.system-python
+	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	    echo "-- making $(VENV)/ ($$($(PYTHON) --version))"; \
+	    $(PYTHON) -m venv --clear $(VENV); \
+	fi
+	@mkdir -p $(DONE)
+	@echo '$(PYTHON)' >$@
+
+$(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/lint: $(DONE)/%: requirements/%.txt $(DONE)/venv
+	@echo "-- installing Python packages ($<)"
+	@$(PIP) install -r $<
+	@touch $@
+
+# Folders are listed, too: a file that was removed counts as a change.
+PACKAGE_SOURCES := $(shell find include src python pyproject.toml meson.build meson.options LICENSE \
+    README.md -name __pycache__ -prune -o -print 2>/dev/null)
+
+$(DONE)/package: $(PACKAGE_SOURCES) $(DONE)/build | $(BUILD)/.system-cc
+	@echo "-- building and installing the Python package"
+	@$(PIP) install --no-build-isolation --no-deps --force-reinstall \
+	    --config-settings=build-dir=$(BUILD)/python .
+	@touch $@
+
+# What some of the pinned packages need.
+python-3.11: $(DONE)/venv
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "`make $(MAKECMDGOALS)` needs Python \
+	3.11 or above, for the packages that it uses; $(VENV)/ has %d.%d. Choose another: make distclean, then \
+	make $(MAKECMDGOALS) PYTHON=<interpreter>" % sys.version_info[:2])'
+
+# ---- the C builds: one folder under $(BUILD) for each kind ----------------------------------------
+
+release_options := -Dbuildtype=release -Dpython=disabled -Dtests=disabled
+plain_options := -Dpython=disabled -Dtests=enabled
+asan_options := $(plain_options) -Db_sanitize=address,undefined -Db_lundef=false
+tsan_options := $(plain_options) -Db_sanitize=thread -Db_lundef=false
+lint_options := -Dwerror=true -Dpython=enabled -Dtests=enabled
+
+KINDS := release plain asan tsan lint
+$(KINDS:%=$(BUILD)/%/build.ninja): $(BUILD)/%/build.ninja: $(DONE)/build Makefile | $(BUILD)/.system-cc
+	@echo "-- configuring $(BUILD)/$*"
+	@rm -rf $(BUILD)/$*
+	@$(MESON) setup $($*_options) $(BUILD)/$* >$(BUILD)/meson.log 2>&1 || \
+	    { cat $(BUILD)/meson.log >&2; rm -rf $(BUILD)/$*; exit 1; }
+$(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan lint): | $(BUILD)/.system-cmocka
+
+# ---- the closing line of `make test` --------------------------------------------------------------
+
+# Adds up Meson's logs (*.json) and pytest's report (*.xml). A program counts as the cases that it
+# printed as TAP; where it failed although none of them did (a leak, a race), as one failure more. A
+# stage without any case has failed.
+define SUM_UP
+import json
+import re
+import sys
+import xml.etree.ElementTree as tree
+
+def meson(path):
+    for line in open(path, encoding="utf-8"):
+        program = json.loads(line)
+        output = program.get("stdout", "")
+        cases = []
+        for not_ok, rest in re.findall(r"^(not )?ok \d+(.*)$$", output, re.MULTILINE):
+            cases.append("skipped" if "# SKIP" in rest else "failed" if not_ok else "passed")
+        plan = re.search(r"^1\.\.(\d+)$$", output, re.MULTILINE)
+        if plan:
+            cases += ["failed"] * (int(plan.group(1)) - len(cases))
+        result = {"OK": "passed", "SKIP": "skipped"}.get(program["result"], "failed")
+        if not cases or (result == "failed" and "failed" not in cases):
+            cases.append(result)
+        yield from cases
+
+def pytest(path):
+    for case in tree.parse(path).iter("testcase"):
+        found = {child.tag for child in case}
+        yield "failed" if found & {"failure", "error"} else "skipped" if "skipped" in found else "passed"
+
+count = {"passed": 0, "failed": 0, "skipped": 0}
+for path in sys.argv[1:]:
+    try:
+        cases = list(pytest(path) if path.endswith(".xml") else meson(path))
+    except (OSError, ValueError, tree.ParseError) as error:
+        cases = []
+        print(error)
+    if not cases:
+        print("no test ran:", path)
+        cases = ["failed"]
+    for case in cases:
+        count[case] += 1
+print(", ".join(f"{n} {outcome}" for outcome, n in count.items()))
+sys.exit(count["failed"] > 0)
+endef
+export SUM_UP
