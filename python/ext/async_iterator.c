@@ -120,8 +120,9 @@ static int park(StreamerObject *self, PyObject **parked)
             rc = -1;
         }
     }
-    if (rc == 0 && self->timeout != 0) {
+    if (rc == 0)
         self->wait_began = streamer_now();
+    if (rc == 0 && self->timeout != 0) {
         self->timed_out = false;
         /* A timer of another loop's is left to itself: its handle is not this thread's. */
         if (self->timer == NULL || !same_loop)
@@ -129,7 +130,11 @@ static int park(StreamerObject *self, PyObject **parked)
     }
     if (rc == 0) {
         *parked = parked_create(self, loop);
-        rc = *parked == NULL ? -1 : 0;
+        rc = *parked == NULL ? -1 : hub_enlist(self, loop);
+        if (rc < 0 && *parked != NULL) {
+            parked_abandon(*parked);
+            Py_CLEAR(*parked);
+        }
     }
     Py_DECREF(loop);
     return rc;

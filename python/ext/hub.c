@@ -4,6 +4,9 @@
  */
 #include "hub.h"
 
+#include "producer.h"
+#include "streamer.h"
+
 /* How many tasks one drain resumes before the loop gets to look after others. */
 #define SLICE 512
 
@@ -49,6 +52,7 @@ static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Py_DECREF(self);
         return NULL;
     }
+    self->core = core_of(type);
     self->loop = loop;
     return (PyObject *)self;
 }
@@ -86,6 +90,80 @@ static PyObject *hub_drain(HubObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* ---- generations that have died without a word ------------------------------------------------ */
+
+static int look_later(HubObject *self, PyObject *loop)
+{
+    PyObject *look = PyObject_GetAttrString((PyObject *)self, "_look");
+    PyObject *seconds = PyFloat_FromDouble((double)PRODUCER_LOOK_NS / 1e9);
+    PyObject *handle = NULL;
+    if (look != NULL && seconds != NULL)
+        handle = PyObject_CallMethodObjArgs(loop, self->core->str_call_later, seconds, look, NULL);
+    Py_XDECREF(look);
+    Py_XDECREF(seconds);
+    Py_XDECREF(handle);
+    self->looking = handle != NULL;
+    return handle == NULL ? -1 : 0;
+}
+
+int hub_enlist(StreamerObject *streamer, PyObject *loop)
+{
+    HubObject *self = streamer->hub;
+    streamer->before = NULL;
+    streamer->after = self->first;
+    if (self->first != NULL)
+        self->first->before = streamer;
+    self->first = streamer;
+    streamer->listed = true;
+    return self->looking ? 0 : look_later(self, loop);
+}
+
+void hub_delist(StreamerObject *streamer)
+{
+    if (!streamer->listed)
+        return;
+    if (streamer->before != NULL)
+        streamer->before->after = streamer->after;
+    else
+        streamer->hub->first = streamer->after;
+    if (streamer->after != NULL)
+        streamer->after->before = streamer->before;
+    streamer->before = streamer->after = NULL;
+    streamer->listed = false;
+}
+
+/* One timer for all that are parked here, and none where nobody is. */
+static PyObject *hub_look(HubObject *self, PyObject *unused)
+{
+    (void)unused;
+    PyObject *frames = NULL;
+    const uint64_t now = streamer_now();
+    int rc = 0;
+    self->looking = false;
+    StreamerObject *streamer = (StreamerObject *)Py_XNewRef((PyObject *)self->first);
+    while (rc == 0 && streamer != NULL) {
+        if (now - streamer->wait_began >= PRODUCER_LOOK_NS)
+            rc = producer_look(streamer->reading, &frames);
+        /* Looking may have run the garbage collector: who comes after is known only now. */
+        StreamerObject *after = (StreamerObject *)Py_XNewRef((PyObject *)streamer->after);
+        Py_DECREF(streamer);
+        streamer = after;
+    }
+    Py_XDECREF(streamer);
+    Py_XDECREF(frames);
+    if (rc == 0 && self->first != NULL) {
+        PyObject *loop = PyObject_CallObject(self->core->get_running_loop, NULL);
+        if (loop == NULL)
+            return NULL;
+        if (loop != Py_None)
+            rc = look_later(self, loop);
+        Py_DECREF(loop);
+    }
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyObject *hub_close(HubObject *self, PyObject *unused)
 {
     (void)unused;
@@ -106,6 +184,7 @@ static PyMethodDef hub_methods[] = {
      "drain($self, /)\n--\n\nResume the tasks whose streams have moved."},
     {"close", (PyCFunction)hub_close, METH_NOARGS,
      "close($self, /)\n--\n\nClose the descriptor. Idempotent."},
+    {"_look", (PyCFunction)hub_look, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

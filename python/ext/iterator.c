@@ -2,10 +2,11 @@
  *
  * _core.IteratorStreamer: a streamer that a thread reads with `for`.
  */
+#include "producer.h"
 #include "streamer.h"
 
 /* A thread that handles signals looks up this often while it waits: a condition variable does not
- * wake for Ctrl-C. Other threads sleep until there is something. */
+ * wake for Ctrl-C. Other threads look up only for a generation that has died without a word. */
 #define SIGNAL_CHECK_NS 50000000u
 
 /* Blocks until there may be something to read. 1; 0 where the timeout passed; -1 with an exception,
@@ -18,11 +19,9 @@ static int wait_for_text(StreamerObject *self)
     for (;;) {
         /* The deadline moves while tokens come that make no text yet. */
         const uint64_t deadline = streamer_deadline(self, began);
-        uint64_t until = deadline;
-        if (handles_signals) {
-            const uint64_t check = streamer_now() + SIGNAL_CHECK_NS;
-            until = deadline == 0 || check < deadline ? check : deadline;
-        }
+        uint64_t until = streamer_now() + (handles_signals ? SIGNAL_CHECK_NS : PRODUCER_LOOK_NS);
+        if (deadline != 0 && deadline < until)
+            until = deadline;
         int rc;
         Py_BEGIN_ALLOW_THREADS
             rc = burble_reader_wait(reader, until);
@@ -35,6 +34,13 @@ static int wait_for_text(StreamerObject *self)
         }
         if (handles_signals && PyErr_CheckSignals() < 0)
             return -1;
+        if (streamer_now() - began >= PRODUCER_LOOK_NS) {
+            PyObject *frames = NULL;
+            rc = producer_look(self->reading, &frames);
+            Py_XDECREF(frames);
+            if (rc < 0)
+                return -1;
+        }
         if (deadline != 0 && streamer_now() >= streamer_deadline(self, began))
             return 0;
     }

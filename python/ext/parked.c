@@ -76,6 +76,7 @@ static void leave(ParkedObject *self, enum parked_state state)
     self->streamer = NULL;
     if (streamer == NULL)
         return;
+    hub_delist(streamer);
     if (streamer->parked == (PyObject *)self)
         Py_CLEAR(streamer->parked);
     if (streamer->spare == NULL)

@@ -7,6 +7,8 @@
 
 #include "streamer.h"
 
+#include "producer.h"
+
 #include <structmember.h>
 #include <time.h>
 
@@ -70,6 +72,13 @@ static int append_str(StreamerObject *self, PyObject *text)
     return bytes == NULL ? -1 : append(self, bytes, (size_t)len, 1);
 }
 
+/* No more will be written to this round. */
+static void finish_writing(struct round *round)
+{
+    round->written = true;
+    Py_CLEAR(round->frame);
+}
+
 /* Before anything is written: goes on to a new round where the last one is over, and notes that its
  * producer is alive. 0; or -1 with an exception (Cancelled, where it was cancelled). */
 static int begin_writing(StreamerObject *self)
@@ -85,11 +94,12 @@ static int begin_writing(StreamerObject *self)
         if (rc != BURBLE_ECLOSED) {
             if (rc != BURBLE_OK)
                 core_raise(self->core, rc);
+            producer_note(self->writing);
             return rc == BURBLE_OK ? 0 : -1;
         }
         /* It failed under its last producer, and this is another generation. What that one left in
          * the chunker belongs to its round. */
-        self->writing->written = true;
+        finish_writing(self->writing);
         self->writing->last_text = rest_of_sequence(self);
         if (self->writing->last_text == NULL)
             return -1;
@@ -97,6 +107,7 @@ static int begin_writing(StreamerObject *self)
     }
     if (round_advance(self->core, &self->writing) < 0)
         return -1;
+    producer_note(self->writing);
     return append(self, NULL, 0, 0);
 }
 
@@ -251,7 +262,7 @@ PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args
     if (begin_writing(self) < 0 || append_str(self, text) < 0)
         return NULL;
     if (ends) {
-        self->writing->written = true;
+        finish_writing(self->writing);
         const int rc = burble_stream_end(self->writing->stream, BURBLE_REASON_NONE);
         if (rc != BURBLE_OK)
             return core_raise(self->core, rc);
@@ -285,7 +296,7 @@ static PyObject *streamer_fail(StreamerObject *self, PyObject *exception)
         rc = text == NULL ? -1 : append_str(self, text);
         Py_XDECREF(text);
         self->next_tokens_are_prompt = true;
-        self->writing->written = true;
+        finish_writing(self->writing);
         Py_XSETREF(self->writing->error, Py_NewRef(exception));
         burble_stream_fail(self->writing->stream, BURBLE_EFAILED, NULL);
     }
@@ -319,7 +330,7 @@ static PyObject *take_last_text(StreamerObject *self)
     if (round->last_text == NULL) {
         if (round->written || self->writing != round)
             return PyUnicode_New(0, 0);
-        round->written = true;
+        finish_writing(round);
         self->next_tokens_are_prompt = true;
         return rest_of_sequence(self);
     }
@@ -507,6 +518,7 @@ static int streamer_clear(StreamerObject *self)
 {
     struct round *writing = self->writing, *reading = self->reading;
     self->writing = self->reading = NULL;
+    hub_delist(self);
     round_unref(writing);
     round_unref(reading);
     Py_CLEAR(self->hub);

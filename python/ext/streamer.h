@@ -10,7 +10,9 @@
 #include "hub.h"
 #include "round.h"
 
-typedef struct {
+typedef struct StreamerObject StreamerObject;
+
+struct StreamerObject {
     PyObject_HEAD
     struct core *core;
 
@@ -27,19 +29,21 @@ typedef struct {
     struct round *reading;
     uint64_t timeout; /* nanoseconds; 0: none */
     char stop_on_timeout;
-    bool blocked; /* a thread is inside __next__ */
+    bool blocked;        /* a thread is inside __next__ */
+    uint64_t wait_began; /* when the present wait began */
 
     /* asyncio only. */
-    HubObject *hub;        /* of the loop where it was read last; or NULL */
-    PyObject *parked;      /* what the consumer's task waits for; or NULL */
-    PyObject *spare;       /* one of those to use again; or NULL */
-    PyObject *spare_next;  /* the same for the awaitables of __anext__ */
-    PyObject *timer;       /* a handle of the loop's, where one runs; or NULL */
-    uint64_t wait_began;   /* when the present wait began */
-    bool timed_out;        /* the present wait has */
-    unsigned int streak;   /* chunks handed out without giving way to the loop */
-    uint64_t streak_began; /* when that began */
-} StreamerObject;
+    HubObject *hub;                 /* of the loop where it was read last; or NULL */
+    PyObject *parked;               /* what the consumer's task waits for; or NULL */
+    StreamerObject *before, *after; /* others that are parked at the same hub */
+    bool listed;                    /* whether this one is among them */
+    PyObject *spare;                /* one of those to use again; or NULL */
+    PyObject *spare_next;           /* the same for the awaitables of __anext__ */
+    PyObject *timer;                /* a handle of the loop's, where one runs; or NULL */
+    bool timed_out;                 /* the present wait has */
+    unsigned int streak;            /* chunks handed out without giving way to the loop */
+    uint64_t streak_began;          /* when that began */
+};
 
 /* Reads without waiting: the next text, a new reference in *text; or why there is none. The end of a
  * round moves the reading side on to the next one. */

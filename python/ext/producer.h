@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Whether a generation still runs, where its thread outlives it.
+ *
+ * A thread that exits fails its streams by itself. A thread of a pool lives on when generate raises,
+ * and neither put() nor end() is called any more: nothing that the streamer sees tells this from a
+ * slow model. But transformers' generate calls end() before it returns, always. So while a round is
+ * being written from within a call of it, that call's frame is remembered; and when a consumer has
+ * waited for a while, and the frame is no longer on its thread's stack, the round has died.
+ *
+ * Functions other than transformers' may come back to a streamer in another call, so nothing is
+ * concluded from theirs.
+ */
+#ifndef BURBLE_PYTHON_PRODUCER_H
+#define BURBLE_PYTHON_PRODUCER_H
+
+#include "round.h"
+
+/* How long a consumer waits before it looks, in nanoseconds, and how often it looks again. */
+#define PRODUCER_LOOK_NS 500000000u
+
+/* Called in the thread that writes: remembers the call of generate that it is in, if it is in one.
+ * Never fails: where something is odd, nothing is remembered. */
+void producer_note(struct round *round);
+
+/* Fails the round if its generate has come to an end without ending it. `frames` is NULL or what
+ * sys._current_frames() has given a moment ago, and is set so that several rounds can share it.
+ * 0, or -1 with an exception. */
+int producer_look(struct round *round, PyObject **frames);
+
+#endif
