@@ -50,8 +50,6 @@ typedef struct burble_stream_options {
     /* Cancel the stream when its last reader is destroyed, so that nobody generates for nobody.
      * Default: false. */
     bool cancel_when_unread;
-    /* Note the time of each append, for burble_stream_active_at. Default: false. */
-    bool track_activity;
 } burble_stream_options;
 
 /* One chunk of text. */
@@ -105,7 +103,7 @@ BURBLE_API void burble_stream_unref(burble_stream **stream);
 /* ---- writing: one thread at a time ----------------------------------------------------------- */
 
 /* Appends one record of `len` bytes that stands for `tokens` tokens, and wakes who waits. The bytes
- * are copied. With `len` 0 no record is made, but the call counts as activity.
+ * are copied. With `len` 0 no record is made, but the results are the same.
  *
  * The thread that appends is the stream's producer from then on: if it exits while the stream is
  * open, the stream fails with BURBLE_EDIED.
@@ -138,10 +136,6 @@ BURBLE_API bool burble_stream_cancel(burble_stream *stream);
 
 /* How the stream stands. Any thread. */
 BURBLE_API void burble_stream_status(const burble_stream *stream, burble_status *status);
-
-/* When the writer appended last, in nanoseconds of CLOCK_MONOTONIC; 0 where it has not yet or where
- * `track_activity` is off. Any thread. */
-BURBLE_API uint64_t burble_stream_active_at(const burble_stream *stream);
 
 /* ---- reading: one thread at a time for each reader ------------------------------------------- */
 

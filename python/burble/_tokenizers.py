@@ -99,11 +99,11 @@ def _cleans_up(tokenizer: Any, backend: Any, decode_kwargs: dict[str, Any]) -> b
     wanted = decode_kwargs.get("clean_up_tokenization_spaces")
     if wanted is None:
         wanted = getattr(tokenizer, "clean_up_tokenization_spaces", False)
-    # From transformers 5 on, a BPE tokenizer cleans up only where this attribute is set, too.
+    # From transformers 5 on, a fast BPE tokenizer cleans up only where this attribute is set, too.
     forced = getattr(
         tokenizer, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", None
     )
-    if forced is False and type(backend.model).__name__ == "BPE":
+    if forced is False and backend is not None and type(backend.model).__name__ == "BPE":
         return False
     return bool(wanted)
 
@@ -118,7 +118,8 @@ def _vocabulary(tokenizer: Any, backend: Any) -> _core.Vocabulary | None:
     fingerprint = (
         state,
         backend.get_vocab_size(with_added_tokens=True),
-        tuple((i, token.content, token.special) for i, token in added.items()),
+        tuple(_spelled(backend, added).items()),
+        frozenset(_special_texts(added)),
     )
     try:
         cached = _cache.get(tokenizer)
@@ -158,17 +159,27 @@ def _rule(decoder: dict[str, Any]) -> _Rule | None:
     return None
 
 
+def _spelled(backend: Any, added: dict[int, Any]) -> dict[int, str]:
+    """Added tokens as decode spells them: where they are normalized, not as they were added."""
+    return {i: backend.id_to_token(i) for i in added}
+
+
+def _special_texts(added: dict[int, Any]) -> set[str]:
+    """By what the tokenizers library tells special tokens when it decodes: text, not ids."""
+    return {token.content for token in added.values() if token.special}
+
+
 def _compile(backend: Any, rule: _Rule, added: dict[int, Any]) -> _core.Vocabulary | None:
     tokens = backend.get_vocab(with_added_tokens=True)
-    # The tokenizers library tells special tokens by their text, not by their id.
-    special = {token.content for token in added.values() if token.special}
+    spelled = _spelled(backend, added)
+    special = _special_texts(added)
     try:
         vocabulary = _core.Vocabulary(
             rule.decoder,
             tokens,
-            {i: token.content for i, token in added.items()},
-            [i for token, i in tokens.items() if token in special]
-            + [i for i, token in added.items() if token.content in special],
+            spelled,
+            [i for token, i in tokens.items() if spelled.get(i, token) in special]
+            + [i for i, token in spelled.items() if token in special],
             rule.strip_left,
         )
     except ValueError:  # ids or tokens beyond what the C side accepts
@@ -203,9 +214,12 @@ def _agrees(
 
 def _window(tokenizer: Any, decode_kwargs: dict[str, Any], raw: bool, skip: bool) -> Window:
     decode: Callable[[list[int]], str] = lambda ids: tokenizer.decode(ids, **decode_kwargs)  # noqa: E731
+    backend = tokenizer if raw else _backend(tokenizer)
     dropped: frozenset[int] = frozenset()
-    if skip and not raw:
-        dropped = frozenset(getattr(tokenizer, "all_special_ids", ()))
+    if skip and backend is not None:
+        added = backend.get_added_tokens_decoder()
+        special = _special_texts(added)
+        dropped = frozenset(i for i, text in _spelled(backend, added).items() if text in special)
     cleans = not raw and _cleans_up(
         tokenizer, getattr(tokenizer, "backend_tokenizer", None), decode_kwargs
     )

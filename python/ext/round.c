@@ -8,10 +8,7 @@ struct round *round_create(struct core *core)
         PyErr_NoMemory();
         return NULL;
     }
-    burble_stream_options options;
-    burble_stream_options_init(&options);
-    options.track_activity = true; /* timeouts count from the last token */
-    int rc = burble_stream_create(&options, &round->stream);
+    int rc = burble_stream_create(NULL, &round->stream);
     if (rc == BURBLE_OK)
         rc = burble_reader_create(round->stream, 0, &round->reader, NULL);
     if (rc != BURBLE_OK) {

@@ -52,17 +52,42 @@ static int forget_sequence(StreamerObject *self)
     return detokenizer_reset(self->detokenizer);
 }
 
+static void raise_two_writers(StreamerObject *self)
+{
+    PyErr_Format(PyExc_RuntimeError,
+                 "%.100s is being written by another thread, or from within its own "
+                 "on_finalized_text: one generation at a time",
+                 Py_TYPE(self)->tp_name);
+}
+
 /* Appends to the stream of the round that is being written. 0, or -1 with an exception. */
 static int append(StreamerObject *self, const char *bytes, size_t len, uint32_t tokens)
 {
-    const int rc = burble_stream_append(self->writing->stream, bytes, len, tokens);
-    if (rc == BURBLE_OK)
-        return 0;
-    /* The text was already taken from the chunker: a consumer must not read past the gap. */
-    if (rc == BURBLE_ENOMEM)
-        burble_stream_fail(self->writing->stream, BURBLE_ENOMEM, NULL);
-    core_raise(self->core, rc);
-    return -1;
+    if (self->appending) {
+        raise_two_writers(self);
+        return -1;
+    }
+    struct round *round = round_ref(self->writing);
+    int rc;
+    self->appending = true;
+    if (len > 0 && (self->parked != NULL || self->blocked)) {
+        /* This append wakes the consumer's thread, which wants the GIL at once. If we kept it, the
+         * system would run that thread only to have it wait for us. */
+        Py_BEGIN_ALLOW_THREADS
+            rc = burble_stream_append(round->stream, bytes, len, tokens);
+        Py_END_ALLOW_THREADS
+    } else {
+        rc = burble_stream_append(round->stream, bytes, len, tokens);
+    }
+    self->appending = false;
+    if (rc != BURBLE_OK) {
+        /* The text was already taken from the chunker: a consumer must not read past the gap. */
+        if (rc == BURBLE_ENOMEM)
+            burble_stream_fail(round->stream, BURBLE_ENOMEM, NULL);
+        core_raise(self->core, rc);
+    }
+    round_unref(round);
+    return rc == BURBLE_OK ? 0 : -1;
 }
 
 static int append_str(StreamerObject *self, PyObject *text)
@@ -89,6 +114,12 @@ static int begin_writing(StreamerObject *self)
     }
     if (self->writing == NULL)
         return 0;
+    if (self->appending) {
+        raise_two_writers(self);
+        return -1;
+    }
+    if (self->timeout != 0)
+        self->active_at = streamer_now();
     if (!self->writing->written) {
         const int rc = burble_stream_append(self->writing->stream, NULL, 0, 0);
         if (rc != BURBLE_ECLOSED) {
@@ -159,10 +190,7 @@ static bool enter(StreamerObject *self)
         return false;
     }
     if (self->busy) {
-        PyErr_Format(PyExc_RuntimeError,
-                     "%.100s is being written by another thread, or from within its own "
-                     "on_finalized_text: one generation at a time",
-                     Py_TYPE(self)->tp_name);
+        raise_two_writers(self);
         return false;
     }
     self->busy = true;
@@ -378,8 +406,7 @@ uint64_t streamer_deadline(const StreamerObject *self, uint64_t began)
 {
     if (self->timeout == 0)
         return 0;
-    const uint64_t active = burble_stream_active_at(self->reading->stream);
-    return (active > began ? active : began) + self->timeout;
+    return (self->active_at > began ? self->active_at : began) + self->timeout;
 }
 
 enum reading streamer_timed_out(StreamerObject *self, PyObject *exception)

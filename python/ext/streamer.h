@@ -22,8 +22,10 @@ struct StreamerObject {
     struct round *writing; /* NULL in a streamer that has no consumer (TextStreamer) */
     char skip_prompt;
     char next_tokens_are_prompt;
-    bool cancelled; /* for good */
-    bool busy;      /* inside put() or end() */
+    bool cancelled;     /* for good */
+    bool busy;          /* inside put() or end() */
+    bool appending;     /* inside a stream's append, perhaps without the GIL */
+    uint64_t active_at; /* when the last token came; noted only where there is a timeout */
 
     /* The reading side: one consumer. */
     struct round *reading;

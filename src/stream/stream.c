@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 
 /* Blocks start small, so that a thousand idle streams take little, and double up to a few KiB, so
  * that a long text takes few blocks. Sizes include the block's own head. */
@@ -45,14 +44,12 @@ int burble_stream_create(const burble_stream_options *options, burble_stream **o
         goto fail_block;
     stream->tail = stream->head;
     stream->keep = options->keep;
-    stream->track_activity = options->track_activity;
     stream->cancel_when_unread = options->cancel_when_unread;
     burble__init(&stream->producer.thread, 0);
     burble__init(&stream->producer.ticket, 0);
     burble__init(&stream->parked, NULL);
     burble__init(&stream->state, BURBLE_OPEN);
     burble__init(&stream->readers, 0);
-    burble__init(&stream->active_at, 0);
     burble__init(&stream->refs, 1);
     burble__init(&stream->weak, 1);
     *out = stream;
@@ -165,8 +162,6 @@ int burble_stream_append(burble_stream *stream, const char *text, size_t len, ui
         if (rc != BURBLE_OK)
             return rc;
     }
-    if (stream->track_activity)
-        burble__store_relaxed(&stream->active_at, burble__now());
     if (len == 0)
         return BURBLE_OK;
 
@@ -286,9 +281,4 @@ void burble_stream_status(const burble_stream *stream, burble_status *status)
     status->code = stream->code;
     if (stream->message != NULL)
         status->message = stream->message;
-}
-
-uint64_t burble_stream_active_at(const burble_stream *stream)
-{
-    return burble__load_relaxed(&stream->active_at);
 }

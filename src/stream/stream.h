@@ -27,7 +27,6 @@ struct burble_stream {
     /* The writer's own. */
     struct burble__block *tail; /* the end of the chain that `head` keeps */
     uint32_t used;              /* bytes of tail->data, all committed */
-    bool track_activity;        /* never changes */
     bool cancel_when_unread;    /* never changes */
     uint64_t next_seq;          /* of the next record */
     uint64_t retained;          /* bytes of text from `head` on */
@@ -38,7 +37,6 @@ struct burble_stream {
     _Alignas(BURBLE__CACHE_LINE) burble__waiter_stack parked;
     _Atomic(uint32_t) state; /* burble_state or BURBLE__CLOSING */
     _Atomic(uint32_t) readers;
-    _Atomic(uint64_t) active_at;
 
     /* `refs` keeps the stream; `weak` keeps only this memory, for threads that have it on their list
      * of streams to fail (see producer.h). All the strong references count as one weak one. */

@@ -328,27 +328,10 @@ static void absurd_records_are_refused(void **state)
     burble_stream *stream = new_stream(NULL);
     assert_int_equal(burble_stream_append(stream, NULL, 1, 1), BURBLE_EINVAL);
     assert_int_equal(burble_stream_append(stream, "x", BURBLE_RECORD_MAX + 1, 1), BURBLE_EINVAL);
-    assert_int_equal(burble_stream_append(stream, NULL, 0, 1), BURBLE_OK); /* only activity */
+    assert_int_equal(burble_stream_append(stream, NULL, 0, 1), BURBLE_OK); /* no record */
     burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
     expect_result(reader, BURBLE_AGAIN);
     burble_reader_destroy(&reader);
-    burble_stream_unref(&stream);
-}
-
-static void activity_is_noted_where_asked(void **state)
-{
-    (void)state;
-    burble_stream_options options;
-    burble_stream_options_init(&options);
-    options.track_activity = true;
-    burble_stream *stream = new_stream(&options);
-    assert_int_equal(burble_stream_active_at(stream), 0);
-    burble_stream_append(stream, NULL, 0, 1);
-    assert_true(burble_stream_active_at(stream) > 0);
-    burble_stream_unref(&stream);
-    stream = new_stream(NULL);
-    put(stream, "x");
-    assert_int_equal(burble_stream_active_at(stream), 0);
     burble_stream_unref(&stream);
 }
 
@@ -385,7 +368,6 @@ int main(void)
         cmocka_unit_test(a_reader_at_the_tail_gets_what_comes_next),
         cmocka_unit_test(a_position_in_the_future_is_refused_but_the_next_one_is_not),
         cmocka_unit_test(absurd_records_are_refused),
-        cmocka_unit_test(activity_is_noted_where_asked),
         cmocka_unit_test(null_handles_are_fine),
     };
     return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
