@@ -44,8 +44,8 @@ demo: export BURBLE_MODEL := $(value MODEL)
 demo: export BURBLE_PROMPT := $(value PROMPT)
 demo: python-3.11 $(DONE)/demo $(DONE)/package
 	@set --; \
-	if [ -n "$$BURBLE_MODEL" ]; then set -- "$$@" --model "$$BURBLE_MODEL"; fi; \
-	if [ -n "$$BURBLE_PROMPT" ]; then set -- "$$@" --prompt "$$BURBLE_PROMPT"; fi; \
+	if [ -n "$$BURBLE_MODEL" ]; then set -- "$$@" --model="$$BURBLE_MODEL"; fi; \
+	if [ -n "$$BURBLE_PROMPT" ]; then set -- "$$@" --prompt="$$BURBLE_PROMPT"; fi; \
 	exec $(PY) $(DEMO) "$$@"
 
 # Every stage runs, also after one that failed; the closing line counts them all.

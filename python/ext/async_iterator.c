@@ -93,11 +93,29 @@ static PyObject *on_timer(StreamerObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* A task that waited in a loop which has been closed will never be resumed: it no longer counts as
+ * the consumer. 0, or -1 with an exception. */
+static int forget_closed_loop(StreamerObject *self)
+{
+    if (self->parked == NULL)
+        return 0;
+    PyObject *loop = PyObject_CallMethod(self->parked, "get_loop", NULL);
+    PyObject *closed = loop == NULL ? NULL : PyObject_CallMethod(loop, "is_closed", NULL);
+    const int truth = closed == NULL ? -1 : PyObject_IsTrue(closed);
+    Py_XDECREF(loop);
+    Py_XDECREF(closed);
+    if (truth > 0 && self->parked != NULL)
+        parked_abandon(self->parked);
+    return truth < 0 ? -1 : 0;
+}
+
 /* Nothing is there: parks. 1 where something has come meanwhile; 0 parked, with a new reference in
  * *parked; -1 with an exception. */
 static int park(StreamerObject *self, PyObject **parked)
 {
     PyObject *loop;
+    if (forget_closed_loop(self) < 0)
+        return -1;
     if (self->parked != NULL) {
         PyErr_Format(PyExc_RuntimeError,
                      "another task is already waiting for the next text of this %.100s: one "

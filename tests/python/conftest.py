@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: MIT
+"""What the Python tests share: tokenizers, texts, random ids and the tally of what was compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
+SHAKESPEARE = ROOT / "models" / "shakespeare"
+
+# BURBLE_TEST_LONG=1: more sequences, and the whole of the texts.
+LONG = os.environ.get("BURBLE_TEST_LONG", "") not in ("", "0")
+
+# Tokenizers in ../shared, which a clean clone does not have.
+SHARED_FAMILIES = ("gpt2", "llama2", "llama3", "phi3", "qwen2", "falcon")
+# Tokenizers that are always there: the shipped model's, and two that the tests train.
+OWN_FAMILIES = ("shakespeare", "trained-byte-level", "trained-byte-fallback")
+
+# Something of everything that tokenizers find hard; the small tokenizers are trained on it.
+SAMPLE_TEXT = """\
+The quick brown fox jumps over the lazy dog; it's what we've said: they'd, she'll, I'm, don't.
+It is  doubled   and tripled , isn't it ?\tTabs , too !
+
+Größe, naïve café, Žižek, İstanbul, œuvre, «guillemets», “curly” – en — em … end.
+Съешь же ещё этих мягких французских булок, да выпей чаю.
+Ξεσκεπάζω την ψυχοφθόρα βδελυγμία. עברית עם English. العربية: نصٌّ مُشَكَّل.
+हिन्दी में एक वाक्य। ภาษาไทยไม่มีการเว้นวรรค 中文没有空格,一个字一个字地出现。
+日本語のテキスト、カタカナとひらがな。한국어 문장입니다. 𠀀𠀁 CJK 扩展。
+Emoji: 👍🏽 👩‍👩‍👧‍👦 🇩🇪 ☃️ 🎉🎉; combining: é ñ ̈; math: 𝔘𝔫𝔦 ∑ √2 ≠ ∞; \u200bzero\u200dwidth\ufeff.
+def f(n: int) -> int:
+    return n if n < 2 else f(n - 1) + f(n - 2)  # comment
+"""
+
+
+def require_shared() -> Path:
+    """The path of ../shared, or a skip."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there: its tokenizers and texts are not part of the clone")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    return require_shared()
+
+
+# ---- tokenizers ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Family:
+    """A tokenizer of transformers, with the ids that make sequences hard."""
+
+    name: str
+    tokenizer: Any
+    size: int  # ids from here on stand for nothing
+    special: list[int]
+    byte_of: dict[int, int]  # ids of single bytes, most sequences of which are not UTF-8
+    cutting: list[int]  # end in a newline, a space or an ideograph
+    byte_fallback: bool
+    pieces: list[int] = field(init=False)
+    piece_of: dict[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pieces = list(self.byte_of)
+        self.piece_of = {byte: i for i, byte in self.byte_of.items()}
+
+    @property
+    def backend(self) -> Any:
+        return self.tokenizer.backend_tokenizer
+
+    def random_ids(self, rng: random.Random, n: int) -> list[int]:
+        """``n`` ids of a random mixture of kinds."""
+        kinds = [
+            lambda: rng.randrange(self.size),
+            lambda: rng.choice(self.special),
+            lambda: rng.choice(self.pieces),
+            lambda: rng.choice(self.cutting),
+            lambda: self.size + rng.randrange(1000),
+        ]
+        weights = [rng.choice((0, 1, 8)) for _ in kinds]
+        if not any(weights):
+            weights[0] = 1
+        ids: list[int] = []
+        while len(ids) < n:
+            if rng.random() < 0.05:  # a character in pieces, with or without its end
+                ids += self.spell(rng.choice("é中€한👍𠀀\n \ufffd"))[: rng.randint(1, 4)]
+            ids.append(rng.choices(kinds, weights)[0]())
+        return ids[:n]
+
+    def spell(self, text: str | bytes) -> list[int]:
+        """Text in pieces of one byte each (those that there are)."""
+        data = text.encode() if isinstance(text, str) else text
+        return [self.piece_of[byte] for byte in data if byte in self.piece_of]
+
+
+def byte_level_alphabet() -> list[str]:
+    """GPT-2's spelling of the 256 bytes, in their order."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = iter(range(256, 512))
+    return [chr(byte) if byte in plain else chr(next(rest)) for byte in range(256)]
+
+
+def family_of(name: str, tokenizer: Any) -> Family:
+    backend = tokenizer.backend_tokenizer
+    vocab: dict[str, int] = backend.get_vocab(with_added_tokens=True)
+    size = max(vocab.values()) + 1
+    byte_fallback = "<0x0A>" in vocab
+    names = [f"<0x{byte:02X}>" for byte in range(256)] if byte_fallback else byte_level_alphabet()
+    byte_of = {vocab[name]: byte for byte, name in enumerate(names) if name in vocab}
+    added = backend.get_added_tokens_decoder()
+    special = [i for i, token in added.items() if token.special]
+    rng = random.Random(name)
+    letter = next(i for i, byte in byte_of.items() if byte == ord("A"))
+    cutting = []
+    for i in [*rng.sample(range(size), min(size, 4000)), *byte_of]:
+        text = backend.decode([letter, i], skip_special_tokens=False)[1:]
+        if text.endswith(("\n", " ")) or "\u4e00" <= text[-1:] <= "\u9fff":
+            cutting.append(i)
+    return Family(name, tokenizer, size, special, byte_of, cutting, byte_fallback)
+
+
+def fast(backend: Any, **kwargs: Any) -> Any:
+    """A ``tokenizers.Tokenizer`` as a tokenizer of transformers."""
+    import transformers
+
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **kwargs)
+
+
+def train_byte_level() -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<|end|>", "<|user|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([SAMPLE_TEXT], trainer)
+    backend.add_tokens(["<tool>", "añadido", "两个字"])
+    return backend
+
+
+def train_byte_fallback() -> Any:
+    """In the manner of Llama 2: 256 byte tokens, U+2581 for spaces, one space stripped."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+
+    backend = Tokenizer(models.BPE(unk_token="<unk>"))
+    trainer = trainers.BpeTrainer(
+        vocab_size=500,
+        limit_alphabet=120,
+        special_tokens=["<unk>", "<s>", "</s>"],
+        max_token_length=8,
+        show_progress=False,
+    )
+    backend.train_from_iterator([SAMPLE_TEXT.replace(" ", "\u2581")], trainer)
+    described = json.loads(backend.to_str())
+    vocab: dict[str, int] = described["model"]["vocab"]
+    for byte in range(256):
+        vocab[f"<0x{byte:02X}>"] = len(vocab)
+    described["model"].update(byte_fallback=True, fuse_unk=True)
+    backend = Tokenizer.from_str(json.dumps(described))
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+    )
+    backend.decoder = decoders.Sequence(
+        [
+            decoders.Replace("\u2581", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    backend.add_tokens(["<tool>", "\u2581añadido"])
+    return backend
+
+
+def load_family(name: str) -> Family:
+    import transformers
+
+    if name == "trained-byte-level":
+        return family_of(name, fast(train_byte_level(), eos_token="<|end|>"))
+    if name == "trained-byte-fallback":
+        return family_of(name, fast(train_byte_fallback(), eos_token="</s>", unk_token="<unk>"))
+    path = SHAKESPEARE if name == "shakespeare" else require_shared() / "tokenizers" / name
+    return family_of(name, transformers.AutoTokenizer.from_pretrained(path))
+
+
+@pytest.fixture(scope="session", params=(*SHARED_FAMILIES, *OWN_FAMILIES))
+def family(request: pytest.FixtureRequest) -> Family:
+    return load_family(request.param)
+
+
+@pytest.fixture(scope="session", params=OWN_FAMILIES)
+def own_family(request: pytest.FixtureRequest) -> Family:
+    return load_family(request.param)
+
+
+@pytest.fixture(scope="session")
+def shakespeare() -> Any:
+    """The tokenizer of the shipped model."""
+    import transformers
+
+    return transformers.AutoTokenizer.from_pretrained(SHAKESPEARE)
+
+
+@pytest.fixture(scope="session")
+def shakespeare_model() -> Any:
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    return transformers.AutoModelForCausalLM.from_pretrained(SHAKESPEARE).eval()
+
+
+# ---- texts ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def texts() -> dict[str, str]:
+    """The texts by name: the sample above and, where ../shared is there, its corpora."""
+    found = {"sample": SAMPLE_TEXT}
+    for path in sorted((SHARED / "corpus").glob("*.txt")):
+        found[path.stem] = path.read_text(encoding="utf-8")
+    return found
+
+
+# ---- the documented exception --------------------------------------------------------------------
+
+
+def bytes_as_text(data: bytes) -> str:
+    """Valid characters as they are, every other byte as one U+FFFD."""
+    text = ""
+    while data:
+        try:
+            return text + data.decode()
+        except UnicodeDecodeError as error:
+            text += data[: error.start].decode() + "\N{REPLACEMENT CHARACTER}"
+            data = data[error.start + 1 :]
+    return text
+
+
+def documented_decode(family: Family, ids: list[int], skip: bool) -> tuple[str, bool]:
+    """What burble promises to make of ids of a byte-fallback tokenizer, and whether there was a
+    run of byte tokens that is not UTF-8: the exception of BURBLE_DECODER_BYTE_FALLBACK in
+    include/burble/vocab.h, written down a second time."""
+    special = set(family.special) if skip else set()
+    parts: list[str] = []
+    run = bytearray()
+    malformed = False
+
+    def end_run() -> None:
+        nonlocal malformed
+        text = bytes_as_text(bytes(run))
+        malformed = malformed or text.encode() != bytes(run)
+        parts.append(text)
+        run.clear()
+
+    for i in ids:
+        if i in special or i >= family.size:
+            continue
+        if i in family.byte_of:
+            run.append(family.byte_of[i])
+            continue
+        end_run()
+        parts.append(family.backend.id_to_token(i).replace("\u2581", " "))
+    end_run()
+    text = "".join(parts)
+    return text.removeprefix(" "), malformed
+
+
+# ---- the tally -----------------------------------------------------------------------------------
+
+_TALLY: pytest.StashKey[dict[str, Counter[str]]] = pytest.StashKey()
+
+
+@pytest.fixture(scope="session")
+def tally(pytestconfig: pytest.Config) -> dict[str, Counter[str]]:
+    """Counts what was compared, by heading; shown at the end of the run."""
+    return pytestconfig.stash.setdefault(_TALLY, {})
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for heading, counts in sorted(config.stash.get(_TALLY, {}).items()):
+        line = f"{heading}: {counts['compared']:,} sequences compared, {counts['differ']:,} differ"
+        notes = {what: n for what, n in counts.items() if what not in ("compared", "differ")}
+        if notes:
+            line += f" ({', '.join(f'{n:,} {what}' for what, n in notes.items())})"
+        terminalreporter.write_line(line)

@@ -1,0 +1,485 @@
+# SPDX-License-Identifier: MIT
+"""The programs in examples/, run as a user runs them: the demo on a pipe and on a terminal, the web
+server with clients that stay and clients that leave."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import importlib.util
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+httpx = pytest.importorskip("httpx")
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        "libasan" in os.environ.get("LD_PRELOAD", ""), reason="torch takes too long under ASan"
+    ),
+]
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "examples" / "demo.py"
+ENV = {
+    name: value
+    for name, value in os.environ.items()
+    if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "MODEL", "PORT")
+} | {"TERM": "xterm-256color", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+# What bounds a wait that should end at once, and only then.
+SOON = 20.0
+
+FIGURES = ("first text", "the event loop", "burble", "tokens/s", "put()")
+
+
+# ---- the demo on a pipe --------------------------------------------------------------------------
+
+
+def demo(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(DEMO), *args],
+        env=ENV | env,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=50,
+        cwd="/",
+    )
+
+
+def test_demo_on_a_pipe_prints_each_conversations_lines_then_the_figures() -> None:
+    done = demo("--max-new-tokens", "60")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+    assert re.search(r"^3 conversations at once: \d+ tokens", done.stdout, re.MULTILINE)
+    for figure in FIGURES:
+        assert figure in done.stdout
+    for number in (1, 2, 3):
+        said = re.findall(rf"^{number}\| (.+)$", done.stdout, re.MULTILINE)
+        assert len("".join(said)) > 60
+
+
+@pytest.fixture(scope="module")
+def program() -> Any:
+    """The demo as a module."""
+    spec = importlib.util.spec_from_file_location("demo", DEMO)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Here:
+    """Runs the demo in this process, which has loaded torch already."""
+
+    def __init__(self, program: Any, capsys: pytest.CaptureFixture[str]) -> None:
+        self.program = program
+        self.capsys = capsys
+
+    def __call__(self, *args: str) -> tuple[int, str, str]:
+        self.capsys.readouterr()
+        code = self.program.main(args)
+        return (code, *self.capsys.readouterr())
+
+
+@pytest.fixture
+def here(program: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
+    for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
+        monkeypatch.setenv(name, "error")
+    return Here(program, capsys)
+
+
+def test_demo_prints_exactly_what_the_model_generates(
+    here: Here, shakespeare: Any, shakespeare_model: Any
+) -> None:
+    code, out, _ = here(
+        *("--prompt", "O Romeo,", "--temperature", "0"),
+        *("--conversations", "2", "--max-new-tokens", "50"),
+    )
+    assert code == 0
+    expected = greedy(shakespeare, shakespeare_model, "O Romeo,", 50)
+    for number in (1, 2):
+        said = re.findall(rf"^{number}\|(?: (.*))?$", out, re.MULTILINE)
+        assert said == [line.rstrip() for line in expected.split("\n")]
+
+
+def test_demo_with_one_conversation_and_a_seed_says_the_same_again(here: Here) -> None:
+    args = ("--conversations", "1", "--seed", "3", "--max-new-tokens", "40")
+    first, second = (re.findall(r"^1\|.*", here(*args)[1], re.MULTILINE) for _ in "ab")
+    assert first == second
+    assert len(first) > 1
+
+
+def test_demo_says_as_much_as_the_context_holds(here: Here) -> None:
+    code, out, _ = here("--prompt", "and so on " * 160, "--conversations", "2", "--temperature=0")
+    assert code == 0
+    assert re.search(r"2 conversations at once: [1-9]\d* tokens", out)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--model", "/no/such/folder"), "/no/such/folder: there is no such folder"),
+        (("--model", str(ROOT / "src")), "holds no model: it has no config.json"),
+        (("--prompt", ""), "the prompt is empty"),
+        (("--prompt", "and so on " * 600), "the model's context only 512"),
+    ],
+)
+def test_demo_tells_an_error_in_one_line(here: Here, args: tuple[str, ...], message: str) -> None:
+    code, _, err = here(*args)
+    assert code == 1
+    assert err.startswith("demo: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_demo_tells_in_one_line_that_there_is_no_such_model() -> None:
+    done = demo("--model", "no-such-model")
+    assert done.returncode == 1
+    assert done.stderr.startswith("demo: no-such-model: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "args", [("--conversations", "0"), ("--max-new-tokens", "x"), ("--temperature", "-1")]
+)
+def test_demo_refuses_what_makes_no_sense(args: tuple[str, ...]) -> None:
+    done = demo(*args)
+    assert done.returncode == 2
+    assert args[0] in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("width", [2, 3, 7, 40])
+def test_demo_cuts_any_text_into_lines_that_fit(program: Any, width: int) -> None:
+    text = "The fox  jumps.\n\n日本語のテキスト、中文 and cafe\u0301, 👍🏽!\n" + "x" * 50 + " end"
+    lines = program.wrap(text, width)
+    assert max(program.cells(line.rstrip()) for line in lines) <= width
+    assert "".join(lines) == text.replace("\n", "")
+    # What the demo does as the text grows.
+    grown = [""]
+    for c in text:
+        grown[-1:] = program.wrap(grown[-1] + c, width)
+    assert grown == lines
+
+
+# ---- the demo on a terminal ----------------------------------------------------------------------
+
+
+class OnTerminal:
+    """A program on a pseudo-terminal of 100 columns and 30 lines."""
+
+    def __init__(self, *args: str, **env: str) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, str(DEMO), *args],
+            env=ENV | env,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self.output = ""
+
+    def read_until(self, pattern: str, seconds: float = 40.0) -> None:
+        """Read until ``pattern`` is in the output; or, where it is "", until the program's end."""
+        deadline = time.monotonic() + seconds
+        while not (pattern and re.search(pattern, self.output)):
+            left = deadline - time.monotonic()
+            assert left > 0, f"no {pattern or 'end'} within {seconds} s: {self.output[-2000:]!r}"
+            if select.select([self.master], [], [], left)[0]:
+                try:
+                    data = os.read(self.master, 65536)
+                except OSError:  # Linux says so when the other side has been closed
+                    data = b""
+                if not data:
+                    assert not pattern, f"ended without {pattern}: {self.output[-2000:]!r}"
+                    return
+                self.output += data.decode(errors="replace")
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+@contextmanager
+def on_terminal(*args: str, **env: str) -> Iterator[OnTerminal]:
+    program = OnTerminal(*args, **env)
+    try:
+        yield program
+    finally:
+        program.close()
+
+
+def test_demo_on_a_terminal_goes_on_ticking_while_the_text_grows() -> None:
+    with on_terminal("--max-new-tokens", "200") as program:
+        program.read_until("")
+        assert program.process.wait(SOON) == 0
+    ticks = [int(n) for n in re.findall(r"has ticked (\d+) times", program.output)]
+    tokens = [int(n) for n in re.findall(r"└ .{0,8}?(\d+) tokens", program.output)]
+    assert ticks == sorted(ticks)
+    assert len(set(ticks)) > 5
+    assert len(set(tokens)) > 10
+    assert program.output.count("✓") >= 3
+    assert program.output.rindex("\x1b[?25h") > program.output.index("\x1b[?25l")
+    for figure in FIGURES:
+        assert figure in program.output[program.output.rindex("\x1b[?25h") :]
+
+
+def test_demo_on_a_terminal_respects_no_color() -> None:
+    with on_terminal("--max-new-tokens", "20", NO_COLOR="1") as program:
+        program.read_until("")
+        assert program.process.wait(SOON) == 0
+    assert "ROMEO" in program.output
+    assert not re.search(r"\x1b\[[\d;]*m", program.output)
+
+
+def test_demo_on_a_dumb_terminal_prints_lines() -> None:
+    with on_terminal("--max-new-tokens", "20", TERM="dumb") as program:
+        program.read_until("")
+        assert program.process.wait(SOON) == 0
+    assert "1| " in program.output
+    assert "\x1b" not in program.output
+
+
+def test_ctrl_c_ends_the_demo_in_mid_stream_with_a_word() -> None:
+    with on_terminal("--max-new-tokens", "500", "--conversations", "8") as program:
+        program.read_until(r"└ .{0,8}?[1-9]\d tokens")
+        program.process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        program.read_until("", SOON)
+        assert program.process.wait(SOON) == 130
+        assert time.monotonic() - began < 5
+    assert "stopped" in program.output
+    assert "\x1b[?25h" in program.output  # the cursor is back
+    assert "Traceback" not in program.output
+    assert "tokens/s" not in program.output
+
+
+def test_ctrl_c_ends_the_demo_while_it_loads() -> None:
+    with on_terminal() as program:
+        program.read_until("loading")
+        program.process.send_signal(signal.SIGINT)
+        program.read_until("", SOON)
+        assert program.process.wait(SOON) == 130
+    assert "stopped" in program.output
+    assert "Traceback" not in program.output
+
+
+# ---- the web server ------------------------------------------------------------------------------
+
+# The example itself, whose model can be slowed down, and which tells what it is doing.
+OBSERVED = """
+import time
+import uvicorn
+import burble.streamers
+from examples.fastapi_app import app, model
+
+state = {"pace": 0.0, "steps": 0}
+
+def before_step(*_):
+    state["steps"] += 1
+    time.sleep(state["pace"])
+
+model.register_forward_pre_hook(before_step)
+
+@app.get("/pace/{seconds}")
+async def pace(seconds: float) -> None:
+    state["pace"] = seconds
+
+@app.get("/running")
+async def running() -> list[int]:
+    return [len(burble.streamers._running), state["steps"]]
+
+uvicorn.run(app, port=0, access_log=False)
+"""
+
+
+class Server:
+    def __init__(self, log: Path, *command: str, **env: str) -> None:
+        self.log = log
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, *command], env=ENV | env, stdout=file, stderr=file, cwd=ROOT
+            )
+        self.url = self._url()
+
+    def _url(self) -> str:
+        deadline = time.monotonic() + 40
+        while time.monotonic() < deadline and self.process.poll() is None:
+            found = re.search(r"http://127\.0\.0\.1:\d+", self.log.read_text())
+            if found:
+                return found.group()
+            time.sleep(0.05)
+        self.stop()
+        pytest.fail(f"the server did not start: {self.log.read_text()}")
+
+    def get(self, path: str, **query: Any) -> Any:
+        return httpx.get(self.url + path, params=query, trust_env=False, timeout=SOON)
+
+    def running(self) -> tuple[int, int]:
+        """How many generations are running, and how many steps there were in all."""
+        running, steps = self.get("/running").json()
+        return running, steps
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server") / "log", "-c", OBSERVED)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(observed: Server) -> Iterator[Server]:
+    """The server, at the model's own pace before and after, and without a complaint."""
+    yield observed
+    observed.get("/pace/0")
+    wait_for_nothing_running(observed)
+    assert not re.search("Traceback|ERROR|never retrieved", observed.log.read_text())
+
+
+def wait_for_nothing_running(server: Server) -> int:
+    """Wait until no generation is running; return how many steps there were until then."""
+    deadline = time.monotonic() + SOON
+    while True:
+        running, steps = server.running()
+        if running == 0:
+            return steps
+        assert time.monotonic() < deadline, f"{running} generations are still running"
+        time.sleep(0.02)
+
+
+def greedy(tokenizer: Any, model: Any, prompt: str, n: int) -> str:
+    inputs = tokenizer(prompt, return_tensors="pt")
+    ids = model.generate(**inputs, max_new_tokens=n, do_sample=False)[0]
+    text: str = tokenizer.decode(ids[inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return text
+
+
+@pytest.mark.parametrize("way", ["python examples/fastapi_app.py", "uvicorn"])
+def test_server_starts_in_the_ways_that_it_names(way: str, tmp_path: Path) -> None:
+    script = ("examples/fastapi_app.py",)
+    command = ("-m", "uvicorn", "examples.fastapi_app:app", "--port", "0")
+    server = Server(tmp_path / "log", *(command if way == "uvicorn" else script), PORT="0")
+    try:
+        answer = server.get("/generate", prompt="ROMEO:", max_new_tokens=20)
+    finally:
+        server.stop()
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert len(answer.text) > 20
+
+
+def test_server_sends_the_text_piece_by_piece_and_exactly(
+    server: Server, shakespeare: Any, shakespeare_model: Any
+) -> None:
+    expected = greedy(shakespeare, shakespeare_model, "JULIET:", 60)
+    server.get("/pace/0.01")
+    pieces, times = [], []
+    query = {"prompt": "JULIET:", "max_new_tokens": 60, "do_sample": False}
+    with httpx.stream("GET", server.url + "/generate", params=query, trust_env=False) as answer:
+        for piece in answer.iter_text():
+            pieces.append(piece)
+            times.append(time.monotonic())
+    assert "".join(pieces) == expected
+    assert len(pieces) > 10
+    assert times[-1] - times[0] > 0.2  # 60 steps of 10 ms: it came as it was made
+
+
+def test_server_streams_to_several_clients_at_once(
+    server: Server, shakespeare: Any, shakespeare_model: Any
+) -> None:
+    prompts = ["ROMEO:", "JULIET:", "KING HENRY:", "First Citizen:", "What, ho!", "My lord,"]
+    expected = [greedy(shakespeare, shakespeare_model, prompt, 50) for prompt in prompts]
+    server.get("/pace/0.01")
+
+    async def read(client: Any, prompt: str) -> tuple[str, float, float]:
+        text, first = "", 0.0
+        query = {"prompt": prompt, "max_new_tokens": 50, "do_sample": False}
+        async with client.stream("GET", server.url + "/generate", params=query) as answer:
+            async for piece in answer.aiter_text():
+                first = first or time.monotonic()
+                text += piece
+        return text, first, time.monotonic()
+
+    async def read_all() -> list[tuple[str, float, float]]:
+        async with httpx.AsyncClient(trust_env=False, timeout=SOON) as client:
+            return await asyncio.gather(*(read(client, prompt) for prompt in prompts))
+
+    answers = asyncio.run(read_all())
+    assert [text for text, _, _ in answers] == expected
+    assert max(first for _, first, _ in answers) < min(last for _, _, last in answers)
+
+
+def test_server_stops_generating_when_the_client_leaves(server: Server) -> None:
+    wait_for_nothing_running(server)
+    server.get("/pace/0.02")
+    before = server.running()[1]
+    query = {"prompt": "ROMEO:", "max_new_tokens": 500, "do_sample": False}
+    with httpx.stream("GET", server.url + "/generate", params=query, trust_env=False) as answer:
+        pieces = answer.iter_text()  # kept: httpx closes the connection when it is collected
+        next(pieces)
+        assert server.running()[0] == 1
+    # To the end it would have been ten seconds.
+    steps = wait_for_nothing_running(server) - before
+    assert steps < 250
+    time.sleep(0.1)
+    assert server.running()[1] - before == steps
+
+
+def test_server_lets_the_other_clients_have_their_text_when_one_leaves(
+    server: Server, shakespeare: Any, shakespeare_model: Any
+) -> None:
+    expected = greedy(shakespeare, shakespeare_model, "JULIET:", 60)
+    server.get("/pace/0.01")
+    stays = {"prompt": "JULIET:", "max_new_tokens": 60, "do_sample": False}
+    leaves = {"prompt": "ROMEO:", "max_new_tokens": 500, "do_sample": False}
+    url = server.url + "/generate"
+    with httpx.stream("GET", url, params=stays, trust_env=False) as staying:
+        with httpx.stream("GET", url, params=leaves, trust_env=False) as leaving:
+            pieces = leaving.iter_text()
+            next(pieces)
+        assert "".join(staying.iter_text()) == expected
+
+
+def test_server_refuses_what_does_not_fit_the_model(server: Server) -> None:
+    for query in (
+        {"prompt": ""},
+        {"prompt": "ROMEO:", "max_new_tokens": 0},
+        {"prompt": "ROMEO:", "max_new_tokens": 512},
+    ):
+        assert server.get("/generate", **query).status_code == 422
