@@ -3,11 +3,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import weakref
 from asyncio import AbstractEventLoop
 
 from . import _core
+
+
+def on_timer(reference: weakref.ref[_core.AsyncIteratorStreamer]) -> None:
+    """What a loop's timer calls for a streamer that waits with a timeout."""
+    streamer = reference()
+    if streamer is not None:
+        streamer._on_timer(asyncio.get_running_loop())
+
 
 _hubs: weakref.WeakKeyDictionary[AbstractEventLoop, _core.Hub] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import threading
 import weakref
+from collections.abc import Coroutine, Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Callable, Literal, TypeVar
 
@@ -62,6 +63,42 @@ def _look_at_exception(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
+def _check(name: str, value: Any, allowed: tuple[str, str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name}: expected {allowed[0]!r} or {allowed[1]!r}, found {value!r}")
+
+
+class _Run(Coroutine[Any, Any, T]):
+    """The coroutine of run(), which also hears of a cancellation before its first step.
+
+    A coroutine that is cancelled before it has begun ends without running a line of its own, and
+    the consumer would wait for a generation that never comes.
+    """
+
+    def __init__(self, streamer: TextStreamer, running: Coroutine[Any, Any, T]) -> None:
+        self._streamer = streamer
+        self._running = running
+        self._begun = False
+
+    def send(self, value: Any) -> Any:
+        self._begun = True
+        return self._running.send(value)
+
+    def throw(self, *exception: Any) -> Any:
+        if not self._begun:
+            self._streamer.cancel()
+        return self._running.throw(*exception)
+
+    def close(self) -> None:
+        if not self._begun:
+            self._streamer.cancel()
+        self._running.close()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        self._begun = True
+        return (yield from self._running.__await__())
+
+
 class TextStreamer(_core.Streamer):
     """Prints the text to standard output, in whole words, as it is generated.
 
@@ -91,8 +128,8 @@ class TextStreamer(_core.Streamer):
         timeout: float | None = None,
         on_timeout: OnTimeout = "raise",
     ) -> None:
-        if on_timeout not in ("raise", "stop"):
-            raise ValueError(f"on_timeout: expected 'raise' or 'stop', found {on_timeout!r}")
+        _check("chunk", chunk, ("word", "token"))
+        _check("on_timeout", on_timeout, ("raise", "stop"))
         source, skip_special = decoding_of(tokenizer, decode_kwargs)
         detokenizer = _core.Detokenizer(source, skip_special)
         _core.Streamer.__init__(
@@ -106,14 +143,14 @@ class TextStreamer(_core.Streamer):
         """Print ``text``, and a newline at the end of the stream. To be overridden."""
         print(text, flush=True, end=None if stream_end else "")
 
-    async def run(
+    def run(
         self,
         generate: Callable[..., T],
         /,
         *args: Any,
         executor: Executor | None = None,
         **kwargs: Any,
-    ) -> T:
+    ) -> Coroutine[Any, Any, T]:
         """Run ``generate(*args, streamer=self, **kwargs)`` in a thread; return what it returns.
 
         Usually as ``asyncio.create_task(streamer.run(model.generate, **inputs))``. What it raises
@@ -123,8 +160,22 @@ class TextStreamer(_core.Streamer):
         :param generate: any function that calls ``put`` and ``end`` of its ``streamer``.
         :param executor: where to run it; default: burble's own, of 64 threads.
         """
+        return _Run(self, self._run(generate, args, executor, kwargs))
+
+    async def _run(
+        self,
+        generate: Callable[..., T],
+        args: tuple[Any, ...],
+        executor: Executor | None,
+        kwargs: dict[str, Any],
+    ) -> T:
         self._run_task = asyncio.current_task()
-        future = (executor or _own_executor()).submit(self._generate, generate, args, kwargs)
+        self._begin()
+        try:
+            future = (executor or _own_executor()).submit(self._generate, generate, args, kwargs)
+        except BaseException as exception:
+            self._fail(exception)
+            raise
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:

@@ -55,25 +55,46 @@ static int attach(StreamerObject *self, HubObject *hub)
 /* Asks the loop to call _on_timer after `delay` nanoseconds. */
 static int start_timer(StreamerObject *self, PyObject *loop, uint64_t delay)
 {
-    PyObject *callback = PyObject_GetAttrString((PyObject *)self, "_on_timer");
-    PyObject *seconds = PyFloat_FromDouble((double)delay / 1e9);
     PyObject *handle = NULL;
-    if (callback != NULL && seconds != NULL)
-        handle =
-            PyObject_CallMethodObjArgs(loop, self->core->str_call_later, seconds, callback, NULL);
-    Py_XDECREF(callback);
+    if (core_import(&self->core->on_timer, "burble._loops", "on_timer") < 0)
+        return -1;
+    /* By a weak reference: a long timeout must not keep a streamer that nobody else wants. */
+    PyObject *reference = PyWeakref_NewRef((PyObject *)self, NULL);
+    PyObject *seconds = PyFloat_FromDouble((double)delay / 1e9);
+    if (reference != NULL && seconds != NULL)
+        handle = PyObject_CallMethodObjArgs(loop, self->core->str_call_later, seconds,
+                                            self->core->on_timer, reference, NULL);
+    Py_XDECREF(reference);
     Py_XDECREF(seconds);
     if (handle == NULL)
         return -1;
     Py_XSETREF(self->timer, handle);
+    self->timer_loop = loop;
+    self->timer_at = streamer_now() + delay;
     return 0;
+}
+
+/* The timer is not needed any more; `loop` is the one that runs. A timer of another loop's is left to
+ * itself, since its handle is not this thread's: it will find that it is no longer the one. */
+static void stop_timer(StreamerObject *self, const PyObject *loop)
+{
+    PyObject *timer = self->timer;
+    self->timer = NULL;
+    if (timer != NULL && self->timer_loop == loop) {
+        PyObject *none = PyObject_CallMethod(timer, "cancel", NULL);
+        if (none == NULL)
+            PyErr_WriteUnraisable(timer);
+        Py_XDECREF(none);
+    }
+    Py_XDECREF(timer);
 }
 
 /* One timer serves all waits of a streamer: it is not moved with every token, but looks, when it
  * fires, how long the present wait still has. So a wait costs no timer where one is running. */
-static PyObject *on_timer(StreamerObject *self, PyObject *unused)
+static PyObject *on_timer(StreamerObject *self, PyObject *loop)
 {
-    (void)unused;
+    if (self->timer == NULL || self->timer_loop != loop)
+        Py_RETURN_NONE; /* a timer that was left behind in another loop */
     Py_CLEAR(self->timer);
     if (self->parked == NULL || self->timeout == 0 || self->reading == NULL)
         Py_RETURN_NONE;
@@ -85,10 +106,7 @@ static PyObject *on_timer(StreamerObject *self, PyObject *unused)
             return NULL;
         Py_RETURN_NONE;
     }
-    PyObject *loop = PyObject_CallMethod(self->parked, "get_loop", NULL);
-    const int rc = loop == NULL ? -1 : start_timer(self, loop, deadline - now);
-    Py_XDECREF(loop);
-    if (rc < 0)
+    if (start_timer(self, loop, deadline - now) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -126,7 +144,6 @@ static int park(StreamerObject *self, PyObject **parked)
     HubObject *hub = hub_of_running_loop(self->core, self->hub, &loop);
     if (hub == NULL)
         return -1;
-    const bool same_loop = hub == self->hub;
     Py_XSETREF(self->hub, hub);
     int rc = attach(self, hub);
     if (rc == 0) {
@@ -142,9 +159,12 @@ static int park(StreamerObject *self, PyObject **parked)
         self->wait_began = streamer_now();
     if (rc == 0 && self->timeout != 0) {
         self->timed_out = false;
-        /* A timer of another loop's is left to itself: its handle is not this thread's. */
-        if (self->timer == NULL || !same_loop)
+        /* A timer that fires too early looks again; one that would fire too late is replaced. */
+        if (self->timer == NULL || self->timer_loop != loop
+            || self->timer_at > self->wait_began + self->timeout) {
+            stop_timer(self, loop);
             rc = start_timer(self, loop, self->timeout);
+        }
     }
     if (rc == 0) {
         *parked = parked_create(self, loop);
@@ -218,6 +238,8 @@ static enum step step(NextObject *self, PyObject **value)
         case READ_TEXT:
             return STEP_RETURN;
         case READ_END:
+            if (streamer->timer != NULL)
+                stop_timer(streamer, streamer->hub == NULL ? NULL : streamer->hub->loop);
             PyErr_SetNone(PyExc_StopAsyncIteration);
             return STEP_ERROR;
         case READ_ERROR:
@@ -419,7 +441,7 @@ static PyObject *async_iterator_anext(StreamerObject *self)
 
 static PyMethodDef async_iterator_methods[] = {
     STREAMER_ON_FINALIZED_TEXT,
-    {"_on_timer", (PyCFunction)on_timer, METH_NOARGS, NULL},
+    {"_on_timer", (PyCFunction)on_timer, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -46,6 +46,8 @@ struct core {
     /* Imported at the first use, so that importing burble imports neither asyncio nor queue. */
     PyObject *get_running_loop; /* asyncio._get_running_loop */
     PyObject *hub_of;           /* burble._loops.hub_of */
+    PyObject *on_timer;         /* burble._loops.on_timer */
+    PyObject *current_thread;   /* threading.current_thread */
     PyObject *cancelled_error;  /* asyncio.CancelledError */
     PyObject *queue_empty;      /* queue.Empty */
 

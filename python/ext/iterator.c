@@ -41,7 +41,9 @@ static int wait_for_text(StreamerObject *self)
             if (rc < 0)
                 return -1;
         }
-        if (deadline != 0 && streamer_now() >= streamer_deadline(self, began))
+        /* Not the deadline from before the wait: tokens may have come, or a new timeout. */
+        const uint64_t due = streamer_deadline(self, began);
+        if (due != 0 && streamer_now() >= due)
             return 0;
     }
 }

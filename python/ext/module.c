@@ -68,6 +68,8 @@ PyObject *core_raise(struct core *core, int result)
     X(producer_died)                                                                               \
     X(cancelled)                                                                                   \
     X(get_running_loop)                                                                            \
+    X(on_timer)                                                                                    \
+    X(current_thread)                                                                              \
     X(hub_of)                                                                                      \
     X(cancelled_error)                                                                             \
     X(queue_empty)                                                                                 \

@@ -93,6 +93,7 @@ void parked_abandon(PyObject *parked)
     Py_CLEAR(self->callback);
     Py_CLEAR(self->context);
     Py_CLEAR(self->more);
+    Py_CLEAR(self->loop);
 }
 
 /* ---- waking ---------------------------------------------------------------------------------- */
@@ -142,7 +143,12 @@ static void call_now(ParkedObject *self, PyObject *callback, PyObject *context)
 /* Through the loop, in its next round: for what is not called from the hub. */
 static int call_soon(ParkedObject *self, PyObject *callback, PyObject *context)
 {
-    PyObject *method = PyObject_GetAttr(self->loop, self->core->str_call_soon);
+    PyObject *loop = self->loop; /* none any more where it is done: then the one that runs here */
+    if (core_import(&self->core->get_running_loop, "asyncio", "_get_running_loop") < 0)
+        return -1;
+    loop = loop != NULL ? Py_NewRef(loop) : PyObject_CallObject(self->core->get_running_loop, NULL);
+    PyObject *method = loop == NULL ? NULL : PyObject_GetAttr(loop, self->core->str_call_soon);
+    Py_XDECREF(loop);
     if (method == NULL)
         return -1;
     PyObject *args[] = {callback, (PyObject *)self, context};
@@ -192,6 +198,7 @@ void parked_wake(StreamerObject *streamer)
     Py_INCREF(self);
     leave(self, DONE);
     for_each_callback(self, call_now_and_go_on);
+    Py_CLEAR(self->loop); /* kept for use again, it must not keep a loop that has gone */
     Py_DECREF(self);
 }
 
@@ -262,6 +269,7 @@ static PyObject *parked_cancel(ParkedObject *self, PyObject *args, PyObject *kwa
     if (message != Py_None)
         Py_XSETREF(self->message, Py_NewRef(message));
     const int rc = for_each_callback(self, call_soon);
+    Py_CLEAR(self->loop);
     Py_DECREF(self);
     if (rc < 0)
         return NULL;
@@ -296,7 +304,7 @@ static PyObject *parked_result(ParkedObject *self, PyObject *unused)
 static PyObject *parked_get_loop(ParkedObject *self, PyObject *unused)
 {
     (void)unused;
-    return Py_NewRef(self->loop);
+    return Py_NewRef(self->loop == NULL ? Py_None : self->loop);
 }
 
 static PyObject *parked_get_blocking(ParkedObject *self, void *unused)

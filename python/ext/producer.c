@@ -23,26 +23,90 @@ static bool is_generate(PyFrameObject *frame)
     return is;
 }
 
-void producer_note(struct round *round)
+/* A number for the calling thread that no other one ever gets. */
+static uint64_t unique_number(void)
 {
-    if (round->noted)
-        return;
-    round->noted = true;
+    static _Thread_local uint64_t mine;
+    static uint64_t given; /* under the GIL */
+    if (mine == 0)
+        mine = ++given;
+    return mine;
+}
+
+/* The frame of the call of generate that this thread is in, or NULL. */
+static PyObject *frame_of_generate(void)
+{
     PyFrameObject *frame = PyEval_GetFrame();
     Py_XINCREF(frame);
     for (int i = 0; frame != NULL && i < MOST_FRAMES; i++) {
-        if (is_generate(frame)) {
-            /* The frame refers to the streamer, which refers to this round: a cycle that the end of
-             * the round, or the garbage collector, undoes. */
-            round->frame = (PyObject *)frame;
-            round->thread = PyThread_get_thread_ident();
-            return;
-        }
+        if (is_generate(frame))
+            return (PyObject *)frame;
         PyFrameObject *back = PyFrame_GetBack(frame);
         Py_DECREF(frame);
         frame = back;
     }
     Py_XDECREF(frame);
+    return NULL;
+}
+
+int producer_note(struct core *core, struct round *round)
+{
+    const uint64_t writer = unique_number();
+    if (round->writer == writer)
+        return 0;
+    if (round->writer != 0)
+        producer_check_thread(round);
+    if (core_import(&core->current_thread, "threading", "current_thread") < 0)
+        return -1;
+    PyObject *thread = PyObject_CallObject(core->current_thread, NULL);
+    if (thread == NULL)
+        return -1;
+    Py_XSETREF(round->thread, thread);
+    round->writer = writer;
+    round->ident = PyThread_get_thread_ident();
+    /* The frame refers to the streamer, which refers to this round: a cycle that the end of the
+     * round, or the garbage collector, undoes. */
+    Py_XSETREF(round->frame, frame_of_generate());
+    return 0;
+}
+
+static void fail(struct round *round)
+{
+    burble_stream_fail(round->stream, BURBLE_EDIED, burble_result_text(BURBLE_EDIED));
+}
+
+void producer_check_thread(struct round *round)
+{
+    if (round->thread == NULL || round->writer == unique_number())
+        return;
+    /* A thread that Python did not start always says that it lives, or that it cannot tell. */
+    PyObject *alive = PyObject_CallMethod(round->thread, "is_alive", NULL);
+    if (alive == Py_False)
+        fail(round);
+    Py_XDECREF(alive);
+    PyErr_Clear();
+}
+
+/* What runs in each thread, by its number: a new reference. NULL with an exception. */
+static PyObject *current_frames(void)
+{
+    PyObject *function = PySys_GetObject("_current_frames"); /* borrowed */
+    if (function == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "sys._current_frames is gone");
+        return NULL;
+    }
+    return PyObject_CallObject(function, NULL);
+}
+
+/* The top of a thread's stack: borrowed from `frames`, NULL where there is no such thread. 0 or -1. */
+static int top_of_stack(PyObject *frames, unsigned long ident, PyObject **top)
+{
+    PyObject *number = PyLong_FromUnsignedLong(ident);
+    if (number == NULL)
+        return -1;
+    *top = PyDict_GetItemWithError(frames, number);
+    Py_DECREF(number);
+    return *top == NULL && PyErr_Occurred() ? -1 : 0;
 }
 
 static bool is_on_stack(PyObject *wanted, PyObject *top)
@@ -64,27 +128,17 @@ static bool is_on_stack(PyObject *wanted, PyObject *top)
 int producer_look(struct round *round, PyObject **frames)
 {
     burble_status status;
+    PyObject *top;
     if (round->frame == NULL)
         return 0;
     burble_stream_status(round->stream, &status);
     if (status.state != BURBLE_OPEN)
         return 0;
-    if (*frames == NULL) {
-        PyObject *function = PySys_GetObject("_current_frames"); /* borrowed */
-        if (function == NULL)
-            return 0;
-        *frames = PyObject_CallObject(function, NULL);
-        if (*frames == NULL)
-            return -1;
-    }
-    PyObject *thread = PyLong_FromUnsignedLong(round->thread);
-    if (thread == NULL)
+    if (*frames == NULL && (*frames = current_frames()) == NULL)
         return -1;
-    PyObject *top = PyDict_GetItemWithError(*frames, thread); /* borrowed */
-    Py_DECREF(thread);
-    if (top == NULL && PyErr_Occurred())
+    if (top_of_stack(*frames, round->ident, &top) < 0)
         return -1;
     if (!is_on_stack(round->frame, top))
-        burble_stream_fail(round->stream, BURBLE_EDIED, burble_result_text(BURBLE_EDIED));
+        fail(round);
     return 0;
 }

@@ -19,9 +19,14 @@
 /* How long a consumer waits before it looks, in nanoseconds, and how often it looks again. */
 #define PRODUCER_LOOK_NS 500000000u
 
-/* Called in the thread that writes: remembers the call of generate that it is in, if it is in one.
- * Never fails: where something is odd, nothing is remembered. */
-void producer_note(struct round *round);
+/* Called in the thread that writes, each time: where it is not the one that wrote last, remembers it,
+ * and the call of generate that it is in, if it is in one. A thread that has exited since then, with
+ * the round open, has died: then the round fails first (the system may not have come to it yet).
+ * 0, or -1 with an exception. */
+int producer_note(struct core *core, struct round *round);
+
+/* Fails the round if the thread that wrote it last has exited. Never fails itself. */
+void producer_check_thread(struct round *round);
 
 /* Fails the round if its generate has come to an end without ending it. `frames` is NULL or what
  * sys._current_frames() has given a moment ago, and is set so that several rounds can share it.

@@ -37,6 +37,7 @@ void round_unref(struct round *round)
         burble_stream_unref(&round->stream);
         Py_CLEAR(round->hub);
         Py_CLEAR(round->frame);
+        Py_CLEAR(round->thread);
         Py_CLEAR(round->error);
         Py_CLEAR(round->last_text);
         PyMem_Free(round);
@@ -59,6 +60,7 @@ int round_traverse(struct round *round, visitproc visit, void *arg)
     for (; round != NULL; round = round->next) {
         Py_VISIT(round->error);
         Py_VISIT(round->frame);
+        Py_VISIT(round->thread);
         Py_VISIT(round->hub);
     }
     return 0;

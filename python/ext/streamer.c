@@ -102,6 +102,33 @@ static void finish_writing(struct round *round)
 {
     round->written = true;
     Py_CLEAR(round->frame);
+    Py_CLEAR(round->thread);
+}
+
+/* The producer of the round that is being written is dead. What it left in the chunker is text that
+ * the model has generated, and belongs to that round: it is put there, and the writing side is done
+ * with the round. A consumer and a new generation may come to this at once, and a tokenizer that
+ * decodes in Python lets go of the GIL in the midst of it: hence the lock. 0, or -1 with an
+ * exception. */
+static int bury(StreamerObject *self)
+{
+    struct round *round = round_ref(self->writing);
+    if (!PyThread_acquire_lock(self->burying, NOWAIT_LOCK)) {
+        Py_BEGIN_ALLOW_THREADS
+            PyThread_acquire_lock(self->burying, WAIT_LOCK);
+        Py_END_ALLOW_THREADS
+    }
+    int rc = 0;
+    if (!round->written) { /* nobody was faster */
+        round->last_text = rest_of_sequence(self);
+        if (round->last_text == NULL)
+            rc = -1;
+        self->next_tokens_are_prompt = true;
+        finish_writing(round);
+    }
+    PyThread_release_lock(self->burying);
+    round_unref(round);
+    return rc;
 }
 
 /* Before anything is written: goes on to a new round where the last one is over, and notes that its
@@ -121,24 +148,21 @@ static int begin_writing(StreamerObject *self)
     if (self->timeout != 0)
         self->active_at = streamer_now();
     if (!self->writing->written) {
+        if (producer_note(self->core, self->writing) < 0)
+            return -1;
         const int rc = burble_stream_append(self->writing->stream, NULL, 0, 0);
         if (rc != BURBLE_ECLOSED) {
             if (rc != BURBLE_OK)
                 core_raise(self->core, rc);
-            producer_note(self->writing);
             return rc == BURBLE_OK ? 0 : -1;
         }
-        /* It failed under its last producer, and this is another generation. What that one left in
-         * the chunker belongs to its round. */
-        finish_writing(self->writing);
-        self->writing->last_text = rest_of_sequence(self);
-        if (self->writing->last_text == NULL)
+        /* It failed under its last producer, and this is another generation. */
+        if (bury(self) < 0)
             return -1;
-        self->next_tokens_are_prompt = true;
     }
-    if (round_advance(self->core, &self->writing) < 0)
+    if (round_advance(self->core, &self->writing) < 0
+        || producer_note(self->core, self->writing) < 0)
         return -1;
-    producer_note(self->writing);
     return append(self, NULL, 0, 0);
 }
 
@@ -224,9 +248,18 @@ static int put_ids(StreamerObject *self, const struct ids *ids)
     return rc;
 }
 
-static PyObject *streamer_put(StreamerObject *self, PyObject *value)
+static PyObject *streamer_put(StreamerObject *self, PyObject *const *args, Py_ssize_t n,
+                              PyObject *names)
 {
     struct ids ids;
+    const Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    if (n + named != 1
+        || (named == 1
+            && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "value") != 0)) {
+        PyErr_SetString(PyExc_TypeError, "put(value) takes one argument");
+        return NULL;
+    }
+    PyObject *value = args[0];
     if (!enter(self))
         return NULL;
     int rc = ids_read(self->core, value, &ids);
@@ -301,20 +334,38 @@ PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args
 static PyObject *streamer_cancel(StreamerObject *self, PyObject *unused)
 {
     (void)unused;
+    burble_status status;
     self->cancelled = true;
-    if (self->writing != NULL) {
-        /* A round that is over stays readable; the one that would come next is the cancelled one. */
-        if (self->writing->written && round_advance(self->core, &self->writing) < 0)
-            return NULL;
-        burble_stream_cancel(self->writing->stream);
-    }
+    if (self->writing == NULL)
+        Py_RETURN_NONE;
+    /* A round that is over stays readable; the one that would come next is the cancelled one. */
+    if (!self->writing->written)
+        producer_check_thread(self->writing);
+    burble_stream_status(self->writing->stream, &status);
+    if (!self->writing->written && status.state == BURBLE_FAILED && bury(self) < 0)
+        return NULL;
+    if (self->writing->written && round_advance(self->core, &self->writing) < 0)
+        return NULL;
+    burble_stream_cancel(self->writing->stream);
+    Py_CLEAR(self->writing->frame);
     Py_RETURN_NONE;
 }
 
-/* _fail(exception): generate raised it (run() calls this in its thread). What was written so far comes first. */
+/* _begin(): run() is about to generate, so that what was written before is another generation. */
+static PyObject *streamer_begin(StreamerObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (self->writing != NULL && self->writing->written && !self->cancelled
+        && round_advance(self->core, &self->writing) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* _fail(exception): generate raised it (run() calls this in its thread). What was written so far
+ * comes first; what was ended already is left alone. */
 static PyObject *streamer_fail(StreamerObject *self, PyObject *exception)
 {
-    if (self->writing == NULL || self->cancelled)
+    if (self->writing == NULL || self->cancelled || self->writing->written)
         Py_RETURN_NONE;
     if (!enter(self))
         return NULL;
@@ -338,33 +389,27 @@ static PyObject *streamer_fail(StreamerObject *self, PyObject *exception)
 
 static void raise_failure(StreamerObject *self, int rc)
 {
-    PyObject *error = self->reading->error;
-    if (error == NULL) {
-        core_raise(self->core, rc);
-        return;
-    }
     /* So that run()'s task does not complain that nobody looked at its exception. */
     PyObject *none = PyObject_CallMethod((PyObject *)self, "_error_delivered", NULL);
     if (none == NULL)
         PyErr_WriteUnraisable((PyObject *)self);
     Py_XDECREF(none);
-    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    PyObject *error = self->reading->error;
+    if (error != NULL)
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    else
+        core_raise(self->core, rc);
 }
 
 /* What the dead producer's chunker held, once: it is text that the model has generated. */
 static PyObject *take_last_text(StreamerObject *self)
 {
     struct round *round = self->reading;
-    if (round->last_text == NULL) {
-        if (round->written || self->writing != round)
-            return PyUnicode_New(0, 0);
-        finish_writing(round);
-        self->next_tokens_are_prompt = true;
-        return rest_of_sequence(self);
-    }
+    if (self->writing == round && !round->written && bury(self) < 0)
+        return NULL;
     PyObject *text = round->last_text;
     round->last_text = NULL;
-    return text;
+    return text == NULL ? PyUnicode_New(0, 0) : text;
 }
 
 enum reading streamer_read(StreamerObject *self, PyObject **text)
@@ -379,8 +424,8 @@ enum reading streamer_read(StreamerObject *self, PyObject **text)
         return READ_NOTHING;
     case BURBLE_END:
         return round_advance(self->core, &self->reading) < 0 ? READ_ERROR : READ_END;
-    case BURBLE_ECANCELED:
-        core_raise(self->core, rc);
+    case BURBLE_ECANCELED: /* for good: no other round follows */
+        raise_failure(self, rc);
         return READ_ERROR;
     case BURBLE_EDIED:
         *text = take_last_text(self);
@@ -413,10 +458,8 @@ enum reading streamer_timed_out(StreamerObject *self, PyObject *exception)
 {
     if (self->stop_on_timeout)
         return READ_END;
-    PyObject *seconds = PyFloat_FromDouble((double)self->timeout / 1e9);
-    if (seconds != NULL)
-        PyErr_Format(exception, "no token came within the timeout of %R s", seconds);
-    Py_XDECREF(seconds);
+    PyErr_Format(exception, "no token came within the timeout of %S s",
+                 self->timeout_given == NULL ? Py_None : self->timeout_given);
     return READ_ERROR;
 }
 
@@ -437,11 +480,17 @@ static int set_timeout(StreamerObject *self, PyObject *value, void *unused)
     (void)unused;
     if (value == NULL || value == Py_None) {
         self->timeout = 0;
+        Py_CLEAR(self->timeout_given);
         return 0;
     }
     const double seconds = PyFloat_AsDouble(value);
-    if (seconds == -1.0 && PyErr_Occurred())
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError))
+            PyErr_Format(PyExc_TypeError,
+                         "timeout: expected None or a number of seconds, found %.100s",
+                         Py_TYPE(value)->tp_name);
         return -1;
+    }
     if (!(seconds >= 0.0)) {
         PyErr_Format(PyExc_ValueError, "timeout: expected None or seconds from 0 on, found %R",
                      value);
@@ -452,15 +501,14 @@ static int set_timeout(StreamerObject *self, PyObject *value, void *unused)
     self->timeout = (uint64_t)((seconds < most ? seconds : most) * 1e9);
     if (self->timeout == 0)
         self->timeout = 1;
+    Py_XSETREF(self->timeout_given, Py_NewRef(value));
     return 0;
 }
 
 static PyObject *get_timeout(StreamerObject *self, void *unused)
 {
     (void)unused;
-    if (self->timeout == 0)
-        Py_RETURN_NONE;
-    return PyFloat_FromDouble((double)self->timeout / 1e9);
+    return Py_NewRef(self->timeout_given == NULL ? Py_None : self->timeout_given);
 }
 
 static int streamer_init(StreamerObject *self, PyObject *args, PyObject *kwargs)
@@ -496,6 +544,11 @@ static int streamer_init(StreamerObject *self, PyObject *args, PyObject *kwargs)
         if (self->writing == NULL)
             return -1;
         self->reading = round_ref(self->writing);
+    }
+    self->burying = PyThread_allocate_lock();
+    if (self->burying == NULL) {
+        PyErr_NoMemory();
+        return -1;
     }
     const int rc = burble_chunker_create(rule, &self->chunker);
     if (rc != BURBLE_OK) {
@@ -563,13 +616,16 @@ static void streamer_dealloc(StreamerObject *self)
     PyObject_GC_UnTrack(self);
     streamer_clear(self);
     burble_chunker_destroy(&self->chunker);
+    Py_CLEAR(self->timeout_given);
+    if (self->burying != NULL)
+        PyThread_free_lock(self->burying);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
 PyDoc_STRVAR(
     put_doc,
-    "put($self, value, /)\n--\n\n"
+    "put($self, value)\n--\n\n"
     "Take the next token ids: what generate calls for the prompt and for each step.\n\n"
     "value: an int, a list of ints, or a tensor or NumPy array of shape [n] or [1, n].\n"
     "Raises ValueError for more than one sequence or an id below 0, TypeError for what is\n"
@@ -585,9 +641,10 @@ PyDoc_STRVAR(cancel_doc,
              "text that came before. For good; idempotent; from any thread.");
 
 static PyMethodDef streamer_methods[] = {
-    {"put", (PyCFunction)streamer_put, METH_O, put_doc},
+    {"put", (PyCFunction)(void (*)(void))streamer_put, METH_FASTCALL | METH_KEYWORDS, put_doc},
     {"end", (PyCFunction)streamer_end, METH_NOARGS, end_doc},
     {"cancel", (PyCFunction)streamer_cancel, METH_NOARGS, cancel_doc},
+    {"_begin", (PyCFunction)streamer_begin, METH_NOARGS, NULL},
     {"_fail", (PyCFunction)streamer_fail, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

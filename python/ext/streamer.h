@@ -19,7 +19,8 @@ struct StreamerObject {
     /* The writing side: the thread that generates. */
     DetokenizerObject *detokenizer;
     burble_chunker *chunker;
-    struct round *writing; /* NULL in a streamer that has no consumer (TextStreamer) */
+    struct round *writing;      /* NULL in a streamer that has no consumer (TextStreamer) */
+    PyThread_type_lock burying; /* held while a dead producer's text is taken out */
     char skip_prompt;
     char next_tokens_are_prompt;
     bool cancelled;     /* for good */
@@ -29,7 +30,8 @@ struct StreamerObject {
 
     /* The reading side: one consumer. */
     struct round *reading;
-    uint64_t timeout; /* nanoseconds; 0: none */
+    uint64_t timeout;        /* nanoseconds; 0: none */
+    PyObject *timeout_given; /* the same as it was given, or NULL */
     char stop_on_timeout;
     bool blocked;        /* a thread is inside __next__ */
     uint64_t wait_began; /* when the present wait began */
@@ -42,6 +44,8 @@ struct StreamerObject {
     PyObject *spare;                /* one of those to use again; or NULL */
     PyObject *spare_next;           /* the same for the awaitables of __anext__ */
     PyObject *timer;                /* a handle of the loop's, where one runs; or NULL */
+    const PyObject *timer_loop;     /* that loop: compared, never used */
+    uint64_t timer_at;              /* when it fires */
     bool timed_out;                 /* the present wait has */
     unsigned int streak;            /* chunks handed out without giving way to the loop */
     uint64_t streak_began;          /* when that began */

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: MIT
+"""TextIteratorStreamer: what it promises the thread that reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from tokenizers import Tokenizer
+
+import burble
+
+pytestmark = pytest.mark.timeout(60)
+
+MODEL = Path(__file__).parents[2] / "models" / "shakespeare"
+
+# What bounds a wait that should end at once, and only then.
+SOON = 20.0
+
+
+@functools.cache
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_file(str(MODEL / "tokenizer.json"))
+
+
+@functools.cache
+def ids(text: str) -> list[int]:
+    found: list[int] = tokenizer().encode(text).ids
+    return found
+
+
+def make(**options: Any) -> burble.TextIteratorStreamer:
+    """A streamer whose every put() of a whole text is one chunk."""
+    options.setdefault("chunk", "token")
+    return burble.TextIteratorStreamer(tokenizer(), **options)
+
+
+def say(streamer: burble.TextIteratorStreamer, *texts: str) -> None:
+    for text in texts:
+        streamer.put(ids(text))
+
+
+@contextlib.contextmanager
+def in_thread(target: Callable[..., object], *args: Any) -> Iterator[threading.Thread]:
+    thread = threading.Thread(target=target, args=args)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.join(SOON)
+        assert not thread.is_alive()
+
+
+# ---- text and rounds ---------------------------------------------------------------------------
+
+
+def test_text_arrives_in_order_and_the_iteration_ends() -> None:
+    streamer = make()
+    texts = [f"line {n}\n" for n in range(5000)]
+
+    def generate() -> None:
+        say(streamer, *texts)
+        streamer.end()
+
+    with in_thread(generate):
+        assert list(streamer) == texts
+
+
+def test_text_written_before_the_first_look_is_there() -> None:
+    streamer = make()
+    say(streamer, "To be, ", "or not")
+    streamer.end()
+    assert list(streamer) == ["To be, ", "or not"]
+
+
+def test_the_last_word_comes_with_the_end() -> None:
+    streamer = burble.TextIteratorStreamer(tokenizer())
+    for token in ids("Alas, poor Yorick"):
+        streamer.put([token])
+    streamer.end()
+    assert list(streamer) == ["Alas, ", "poor ", "Yorick"]
+
+
+def test_an_incomplete_character_comes_with_the_end_as_a_replacement() -> None:
+    streamer = make()
+    streamer.put(ids("€")[:1])
+    streamer.end()
+    assert list(streamer) == ["\N{REPLACEMENT CHARACTER}"]
+
+
+def test_a_generation_without_text_just_ends() -> None:
+    streamer = make()
+    streamer.put([0])
+    streamer.end()
+    streamer.end()
+    assert [list(streamer), list(streamer)] == [[], []]
+
+
+def test_an_iteration_goes_on_where_the_last_one_broke_off() -> None:
+    streamer = make()
+    say(streamer, "a ", "b ", "c ")
+    streamer.end()
+    for text in streamer:
+        assert text == "a "
+        break
+    assert next(streamer) == "b "
+    assert list(streamer) == ["c "]
+
+
+def test_a_second_loop_waits_for_the_second_generation() -> None:
+    streamer = make()
+    first_is_read = threading.Event()
+
+    def generate() -> None:
+        say(streamer, "first ")
+        streamer.end()
+        assert first_is_read.wait(SOON)
+        say(streamer, "second ")
+        streamer.end()
+
+    with in_thread(generate):
+        assert list(streamer) == ["first "]
+        first_is_read.set()
+        assert list(streamer) == ["second "]
+
+
+def test_generations_may_be_ahead_of_their_reader() -> None:
+    streamer = make()
+    for n in range(100):
+        say(streamer, *[f"{n}.{m} " for m in range(n % 4)])
+        streamer.end()
+    for n in range(100):
+        assert list(streamer) == [f"{n}.{m} " for m in range(n % 4)]
+
+
+def test_each_generation_has_a_prompt_of_its_own() -> None:
+    streamer = make(skip_prompt=True)
+    for _ in range(3):
+        say(streamer, "the prompt", "the text")
+        streamer.end()
+        assert list(streamer) == ["the text"]
+
+
+def test_many_threads_read_their_streamers_at_once() -> None:
+    streamers = [make() for _ in range(32)]
+    found: dict[int, list[str]] = {}
+
+    def read(n: int) -> None:
+        found[n] = list(streamers[n])
+
+    with contextlib.ExitStack() as stack:
+        for n in range(len(streamers)):
+            stack.enter_context(in_thread(read, n))
+        for step in range(100):
+            for streamer in streamers:
+                say(streamer, f"{step} ")
+        for streamer in streamers:
+            streamer.end()
+    assert found == {n: [f"{step} " for step in range(100)] for n in range(len(streamers))}
+
+
+def test_a_streamer_may_be_read_by_one_thread_after_another() -> None:
+    streamer = make()
+    found: list[str] = []
+    for n in range(10):
+        with in_thread(lambda: found.append(next(streamer))):
+            say(streamer, f"{n} ")
+    assert found == [f"{n} " for n in range(10)]
+
+
+def test_a_second_reader_at_the_same_time_is_told_so() -> None:
+    streamer = make()
+    refused, served = queue.Queue[str](), queue.Queue[str]()
+
+    def read() -> None:
+        try:
+            served.put(next(streamer))
+        except RuntimeError as error:
+            refused.put(str(error))
+
+    with in_thread(read), in_thread(read):
+        # Whichever came second.
+        message = refused.get(timeout=SOON)
+        say(streamer, "for the other ")
+        assert served.get(timeout=SOON) == "for the other "
+    assert "another thread is reading" in message
+    assert refused.empty()
+    assert served.empty()
+
+
+def test_a_streamer_that_is_let_go_is_freed_at_once() -> None:
+    streamer = make(timeout=3600)
+    reference = weakref.ref(streamer)
+    say(streamer, "text ")
+    streamer.end()
+    assert list(streamer) == ["text "]
+    gc.disable()
+    try:
+        del streamer
+        assert reference() is None
+    finally:
+        gc.enable()
+
+
+# ---- timeouts ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["main thread", "other thread"])
+def call(request: pytest.FixtureRequest) -> Callable[[Callable[[], Any]], Any]:
+    """Calls a function in the main thread, which also looks after signals, or in another one."""
+
+    def elsewhere(function: Callable[[], Any]) -> Any:
+        results: list[Any] = []
+
+        def run() -> None:
+            try:
+                results.append(function())
+            except BaseException as error:
+                results.append(error)
+
+        with in_thread(run):
+            pass
+        if isinstance(results[0], BaseException):
+            raise results[0]
+        return results[0]
+
+    return elsewhere if request.param == "other thread" else lambda function: function()
+
+
+def test_a_timeout_raises_empty_and_the_next_look_goes_on(
+    call: Callable[[Callable[[], Any]], Any],
+) -> None:
+    streamer = make(timeout=0.08)
+    say(streamer, "first ")
+    assert call(lambda: next(streamer)) == "first "
+    began = time.monotonic()
+    with pytest.raises(queue.Empty, match=r"0\.08 s"):
+        call(lambda: next(streamer))
+    assert 0.075 < time.monotonic() - began < 5
+    say(streamer, "second ")
+    assert call(lambda: next(streamer)) == "second "
+
+
+def test_a_timeout_may_end_the_iteration_quietly(
+    call: Callable[[Callable[[], Any]], Any],
+) -> None:
+    streamer = make(timeout=0.02, on_timeout="stop")
+    say(streamer, "all ", "there is ")
+    assert call(lambda: list(streamer)) == ["all ", "there is "]
+    say(streamer, "more ")
+    assert call(lambda: list(streamer)) == ["more "]
+
+
+def test_a_timeout_of_nothing_looks_once() -> None:
+    streamer = make(timeout=0)
+    with pytest.raises(queue.Empty):
+        next(streamer)
+    say(streamer, "here ")
+    assert next(streamer) == "here "
+
+
+def test_a_timeout_holds_for_the_first_token_too() -> None:
+    with pytest.raises(queue.Empty):
+        next(make(timeout=0.02))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["special", "the middle of a word", "half a character"])
+def test_a_timeout_counts_from_the_last_token_even_one_without_text(what: str) -> None:
+    streamer = make(timeout=0.8, chunk="word" if what == "the middle of a word" else "token")
+    quiet = {"special": [0], "the middle of a word": ids("a"), "half a character": ids("€")[:1]}
+    pace = threading.Event()
+
+    def generate() -> None:
+        if what == "half a character":
+            for token in ids("€" * 4):  # three tokens each, and text with every third one
+                pace.wait(0.1)
+                streamer.put([token])
+        else:
+            for _ in range(12):
+                pace.wait(0.1)
+                streamer.put(quiet[what])
+        streamer.put(ids(" end "))
+        streamer.end()
+
+    with in_thread(generate):
+        text = "".join(streamer)
+    assert text.endswith(" end ")
+
+
+def test_a_timeout_may_be_changed_between_looks() -> None:
+    streamer = make(timeout=SOON)
+    streamer.timeout = 0.02
+    with pytest.raises(queue.Empty, match=r"0\.02 s"):
+        next(streamer)
+    streamer.timeout = None
+    with in_thread(say, streamer, "text "):
+        assert next(streamer) == "text "
+
+
+def test_a_timeout_taken_away_during_a_wait_no_longer_ends_it() -> None:
+    streamer = make(timeout=0.3)
+    found: list[Any] = []
+
+    def read() -> None:
+        try:
+            found.append(next(streamer))
+        except queue.Empty as error:
+            found.append(error)
+
+    with in_thread(read) as reader:
+        streamer.timeout = None
+        reader.join(0.5)
+        say(streamer, "text ")
+    assert found == ["text "]
+
+
+# ---- Ctrl-C ------------------------------------------------------------------------------------
+
+CTRL_C = """
+import sys, time
+import burble
+from tokenizers import Tokenizer
+
+streamer = burble.TextIteratorStreamer(Tokenizer.from_file(sys.argv[1]), timeout={timeout})
+print("waiting", flush=True)
+try:
+    next(streamer)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def is_asleep(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "S"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+@pytest.mark.parametrize("timeout", [None, 3600])
+def test_ctrl_c_interrupts_a_main_thread_that_waits(timeout: float | None) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", CTRL_C.format(timeout=timeout), str(MODEL / "tokenizer.json")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "waiting\n"
+        until = time.monotonic() + SOON
+        while not is_asleep(process.pid):
+            assert time.monotonic() < until
+        sent = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+        assert time.monotonic() - sent < 2
+        assert process.wait(SOON) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_signal_handler_that_returns_lets_the_wait_go_on() -> None:
+    streamer = make()
+    handled = threading.Event()
+
+    def generate() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        assert handled.wait(SOON)
+        say(streamer, "after ")
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: handled.set())
+    try:
+        with in_thread(generate):
+            assert next(streamer) == "after "
+    finally:
+        signal.signal(signal.SIGUSR1, before)
