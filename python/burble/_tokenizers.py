@@ -8,7 +8,7 @@ import json
 import random
 import re
 import weakref
-from typing import Any, Callable, Literal, NamedTuple, Union
+from typing import Any, Callable, NamedTuple, Union
 
 from . import _core
 from ._window import Window
@@ -23,14 +23,17 @@ _TRANSFORMERS_DECODE = {
     "transformers.tokenization_utils_tokenizers",
 }
 
+_PLAIN_STEPS = {"ByteLevel": "byte_level", "ByteFallback": "byte_fallback", "Fuse": "fuse"}
+
+# A regular expression without operators, and the characters in it that only an escape makes plain.
+_PLAIN_REGEX = re.compile(r"(?:[^\\^$.|?*+()\[\]{}]|\\[\\^$.|?*+()\[\]{}])+")
+_ESCAPED = re.compile(r"\\(.)")
+
 _BYTE_TOKEN = re.compile(r"<0x(?:[0-9A-Fa-f]{2}|\+[0-9A-Fa-f])>")
 
 
-class _Rule(NamedTuple):
-    """The decoders that the C side knows."""
-
-    decoder: Literal["byte_level", "byte_fallback"]
-    strip_left: int
+# A step as _core.Vocabulary takes it: name, text, with, start, stop, flag, or fewer of these.
+_Step = tuple[Any, ...]
 
 
 class _Cached(NamedTuple):
@@ -128,50 +131,76 @@ def _vocabulary(tokenizer: Any, backend: Any) -> _core.Vocabulary | None:
         return cached.vocabulary
 
     vocabulary = None
-    rule = _rule(json.loads(state)) if state else None
-    if rule is not None:
-        vocabulary = _compile(backend, rule, added)
+    decoder = json.loads(state) if state else None
+    steps = [] if decoder is None else _steps(decoder)
+    if steps is not None:
+        vocabulary = _compile(backend, steps, " " if decoder is None else None, added)
     with contextlib.suppress(TypeError):
         _cache[tokenizer] = _Cached(fingerprint, vocabulary)
     return vocabulary
 
 
-def _rule(decoder: dict[str, Any]) -> _Rule | None:
-    """Recognise a decoder, as it stands in ``tokenizer.json``."""
-    if decoder["type"] == "ByteLevel":
-        return _Rule("byte_level", 0)
+def _steps(decoder: dict[str, Any]) -> list[_Step] | None:
+    """The steps of a decoder, as it stands in ``tokenizer.json``; None where one is unknown."""
     if decoder["type"] != "Sequence":
-        return None
-    steps = decoder["decoders"]
-    if [step["type"] for step in steps[:3]] != ["Replace", "ByteFallback", "Fuse"]:
-        return None
-    if (
-        steps[0]["pattern"] != {"String": "\N{LOWER ONE EIGHTH BLOCK}"}
-        or steps[0]["content"] != " "
-    ):
-        return None
-    if len(steps) == 3:
-        return _Rule("byte_fallback", 0)
-    strip = steps[3]
-    if len(steps) == 4 and strip["type"] == "Strip" and strip["content"] == " ":
-        return _Rule("byte_fallback", strip["start"]) if strip["stop"] == 0 else None
+        step = _step(decoder)
+        return None if step is None else [step]
+    steps: list[_Step] = []
+    for inner in decoder["decoders"]:
+        more = _steps(inner)
+        if more is None:
+            return None
+        steps += more
+    return steps
+
+
+def _step(decoder: dict[str, Any]) -> _Step | None:
+    kind = decoder["type"]
+    if kind in _PLAIN_STEPS:
+        return (_PLAIN_STEPS[kind],)
+    if kind == "Replace":
+        pattern = decoder["pattern"]
+        text = pattern["String"] if "String" in pattern else _literal(pattern["Regex"])
+        return None if text is None else ("replace", text, decoder["content"])
+    if kind == "Strip":
+        return ("strip", decoder["content"], None, decoder["start"], decoder["stop"])
+    if kind == "Metaspace":
+        prepends = decoder["prepend_scheme"] != "never"
+        return ("metaspace", decoder["replacement"], None, 0, 0, prepends)
+    if kind == "WordPiece":
+        return ("wordpiece", decoder["prefix"], None, 0, 0, decoder["cleanup"])
+    if kind == "BPEDecoder":
+        return ("bpe", decoder["suffix"])
+    if kind == "CTC":
+        delimiter = decoder["word_delimiter_token"]
+        return ("ctc", decoder["pad_token"], delimiter, 0, 0, decoder["cleanup"])
     return None
 
 
-def _compile(backend: Any, rule: _Rule, added: dict[int, Any]) -> _core.Vocabulary | None:
+def _literal(regex: str) -> str | None:
+    """The only string that a regular expression matches, if it is that plain."""
+    if not _PLAIN_REGEX.fullmatch(regex):
+        return None
+    return _ESCAPED.sub(r"\1", regex)
+
+
+def _compile(
+    backend: Any, steps: list[_Step], join: str | None, added: dict[int, Any]
+) -> _core.Vocabulary | None:
     tokens = backend.get_vocab(with_added_tokens=True)
     # The tokenizers library tells special tokens by their text, not by their id.
     special = {token.content for token in added.values() if token.special}
     try:
         vocabulary = _core.Vocabulary(
-            rule.decoder,
+            steps,
             tokens,
             {i: token.content for i, token in added.items()},
             [i for token, i in tokens.items() if token in special]
             + [i for i, token in added.items() if token.content in special],
-            rule.strip_left,
+            join,
         )
-    except ValueError:  # ids or tokens beyond what the C side accepts
+    except (NotImplementedError, OverflowError, ValueError):
+        # Steps that cannot be streamed, or ids, tokens or numbers beyond what the C side accepts.
         return None
     return vocabulary if _agrees(vocabulary, backend, tokens, added) else None
 
