@@ -5,7 +5,7 @@
  * the borders of whatever pieces the text comes in.
  *
  * The match is the one that is complete first; of several that become complete with the same byte,
- * the longest.
+ * the longest; of equal strings, the first.
  *
  * One thread at a time per filter.
  */
