@@ -13,6 +13,7 @@
 
 #include <burble/chunk.h>
 #include <burble/detok.h>
+#include <burble/stop.h>
 #include <burble/stream.h>
 
 #if PY_VERSION_HEX < 0x030A0000
@@ -42,6 +43,7 @@ struct core {
     PyObject *error;         /* burble.Error */
     PyObject *producer_died; /* burble.ProducerDied */
     PyObject *cancelled;     /* burble.Cancelled */
+    PyObject *stopped;       /* burble.Stopped */
 
     /* Imported at the first use, so that importing burble imports neither asyncio nor queue. */
     PyObject *get_running_loop; /* asyncio._get_running_loop */

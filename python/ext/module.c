@@ -67,6 +67,7 @@ PyObject *core_raise(struct core *core, int result)
     X(error)                                                                                       \
     X(producer_died)                                                                               \
     X(cancelled)                                                                                   \
+    X(stopped)                                                                                     \
     X(get_running_loop)                                                                            \
     X(hub_of)                                                                                      \
     X(cancelled_error)                                                                             \
@@ -167,6 +168,12 @@ static int exec(PyObject *module)
                          "The stream was cancelled: raised in the thread that generates, to stop\n"
                          "it, and where the stream is read, after the text that came before.",
                          core->error)
+               < 0
+        || add_exception(module, &core->stopped, "burble.Stopped",
+                         "A stop string was met: raised by put(), in a generation that run() has\n"
+                         "started and that cannot be stopped in another way, to end it. run()\n"
+                         "catches it, and whoever reads never sees it.",
+                         core->cancelled)
                < 0)
         return -1;
     if (PyModule_AddStringConstant(module, "__version__", burble_version()) < 0)

@@ -41,6 +41,7 @@ void round_unref(struct round *round)
         Py_CLEAR(round->hub);
         Py_CLEAR(round->error);
         Py_CLEAR(round->last_text);
+        Py_CLEAR(round->match);
         PyMem_Free(round);
         round = next;
     }
@@ -61,6 +62,7 @@ int round_traverse(struct round *round, visitproc visit, void *arg)
     for (; round != NULL; round = round->next) {
         Py_VISIT(round->error);
         Py_VISIT(round->hub);
+        Py_VISIT(round->match);
     }
     return 0;
 }

@@ -21,6 +21,7 @@ struct round {
     HubObject *hub;      /* a reference: the hub that the reader is attached to; or NULL */
     PyObject *error;     /* what generate raised, where it did */
     PyObject *last_text; /* of a producer that died: what its chunker still held; or NULL */
+    PyObject *match;     /* of a stop string that ended it, as detokenizer_match has it; or NULL */
     bool written;        /* the writing side is done with it */
     int refs;
     struct round *next; /* a reference */

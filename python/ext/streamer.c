@@ -19,20 +19,14 @@ uint64_t streamer_now(void)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* All that is left of a sequence, as one str; the detokenizer and the chunker are then as new. */
-static PyObject *rest_of_sequence(StreamerObject *self)
+/* What the chunker holds and the last text of a sequence, as one str; the chunker is then as new. */
+static PyObject *drain_chunker(StreamerObject *self, burble_text last)
 {
-    struct kept_text held;
     burble_text before, after;
-    if (detokenizer_finish(self->detokenizer, &held) < 0)
-        return NULL;
-    if (burble_chunker_push(self->chunker, held.text.bytes, held.text.len, 0, false, &before, NULL)
-        != BURBLE_OK) {
-        Py_XDECREF(held.keeper);
+    if (burble_chunker_push(self->chunker, last.bytes, last.len, 0, false, &before, NULL)
+        != BURBLE_OK)
         return PyErr_NoMemory();
-    }
     PyObject *text = PyUnicode_DecodeUTF8(before.bytes, (Py_ssize_t)before.len, NULL);
-    Py_XDECREF(held.keeper);
     burble_chunker_finish(self->chunker, &after, NULL);
     if (text == NULL || after.len == 0)
         return text;
@@ -43,10 +37,27 @@ static PyObject *rest_of_sequence(StreamerObject *self)
     return both;
 }
 
+/* All that is left of a sequence, as one str; the detokenizer and the chunker are then as new. */
+static PyObject *rest_of_sequence(StreamerObject *self)
+{
+    struct kept_text held;
+    if (detokenizer_finish(self->detokenizer, &held) < 0)
+        return NULL;
+    PyObject *text = drain_chunker(self, held.text);
+    Py_XDECREF(held.keeper);
+    return text;
+}
+
+static void begin_sequence(StreamerObject *self)
+{
+    self->next_tokens_are_prompt = true;
+    self->at_beginning = true;
+}
+
 static int forget_sequence(StreamerObject *self)
 {
     burble_chunker_reset(self->chunker);
-    self->next_tokens_are_prompt = true;
+    begin_sequence(self);
     return detokenizer_reset(self->detokenizer);
 }
 
@@ -93,7 +104,7 @@ static int begin_writing(StreamerObject *self)
         self->writing->last_text = rest_of_sequence(self);
         if (self->writing->last_text == NULL)
             return -1;
-        self->next_tokens_are_prompt = true;
+        begin_sequence(self);
     }
     if (round_advance(self->core, &self->writing) < 0)
         return -1;
@@ -127,8 +138,30 @@ static int emit_chunk(StreamerObject *self, burble_text chunk, uint32_t tokens)
     return none == NULL ? -1 : 0;
 }
 
+static void set_finish(StreamerObject *self, enum finish finish, PyObject *match)
+{
+    self->finish = finish;
+    Py_XSETREF(self->match, Py_XNewRef(match));
+}
+
+/* Hands the last text of a sequence to on_finalized_text, with the end; and with the stop string that
+ * was the reason, where one was. */
 static int emit_end(StreamerObject *self, PyObject *text)
 {
+    PyObject *match = NULL;
+    self->reason = BURBLE_REASON_NONE;
+    if (self->detokenizer->has_met) {
+        match = detokenizer_match(self->detokenizer);
+        if (match == NULL)
+            return -1;
+        self->reason = BURBLE_REASON_STOP;
+    }
+    if (self->writing == NULL)
+        set_finish(self, match == NULL ? FINISH_END : FINISH_STOP, match);
+    else
+        Py_XSETREF(self->writing->match, Py_XNewRef(match));
+    Py_XDECREF(match);
+
     PyObject *method = PyObject_GetAttr((PyObject *)self, self->core->str_on_finalized_text);
     if (method == NULL)
         return -1;
@@ -138,6 +171,7 @@ static int emit_end(StreamerObject *self, PyObject *text)
     Py_XDECREF(names);
     Py_DECREF(method);
     Py_XDECREF(none);
+    self->reason = BURBLE_REASON_NONE;
     return none == NULL ? -1 : 0;
 }
 
@@ -158,22 +192,117 @@ static bool enter(StreamerObject *self)
     return true;
 }
 
+/* ---- stop strings ---------------------------------------------------------------------------- */
+
+/* The generation is over that went on after its stop string. */
+static int leave_stopped(StreamerObject *self)
+{
+    self->stopped = false;
+    burble_stream_unref(&self->stopped_by);
+    return forget_sequence(self);
+}
+
+static int raise_stopped(StreamerObject *self)
+{
+    PyErr_SetString(self->core->stopped, "a stop string was met");
+    return -1;
+}
+
+/* A stop string was met: ends the round with the text before it. generate does not know yet; what it
+ * still puts is not heard, until it calls end(). If it raises instead, and its thread exits, what
+ * comes then is another generation: the producer of `stopped_by` has died. */
+static int stop(StreamerObject *self, burble_text last)
+{
+    PyObject *text = drain_chunker(self, last);
+    const int rc = text == NULL ? -1 : emit_end(self, text);
+    Py_XDECREF(text);
+    if (rc < 0)
+        return -1;
+    self->stopped = true;
+    self->stopped_in = PyThread_get_thread_ident();
+    if (burble_stream_create(NULL, &self->stopped_by) == BURBLE_OK)
+        burble_stream_append(self->stopped_by, NULL, 0, 0);
+    return self->raise_stopped ? raise_stopped(self) : 0;
+}
+
+/* How long a thread that Python takes for finished may still need until it has exited. */
+#define EXIT_NS 100000000u
+
+/* Waits until a stream has ended, but not long. */
+static void wait_for_end(burble_stream *stream)
+{
+    burble_reader *reader;
+    if (burble_reader_create(stream, BURBLE_FROM_TAIL, &reader, NULL) != BURBLE_OK)
+        return;
+    const uint64_t deadline = streamer_now() + EXIT_NS;
+    Py_BEGIN_ALLOW_THREADS
+        burble_reader_wait(reader, deadline);
+    Py_END_ALLOW_THREADS
+    burble_reader_destroy(&reader);
+}
+
+/* Whether the thread has exited that was stopped: this is another generation's. */
+static bool has_died(StreamerObject *self)
+{
+    const unsigned long thread = PyThread_get_thread_ident();
+    if (self->stopped_by == NULL)
+        return false;
+    if (self->stopped_in != thread) {
+        wait_for_end(self->stopped_by);
+        self->stopped_in = thread;
+    }
+    return burble_stream_append(self->stopped_by, NULL, 0, 0) == BURBLE_ECLOSED;
+}
+
+/* A put() after the stop. 1 where it is not to be heard, 0 where it is another generation's; or -1
+ * with an exception, which ends the generation. */
+static int put_after_stop(StreamerObject *self)
+{
+    if (has_died(self))
+        return leave_stopped(self);
+    if (self->cancelled) {
+        core_raise(self->core, BURBLE_ECANCELED);
+        return -1;
+    }
+    return self->raise_stopped ? raise_stopped(self) : 1;
+}
+
+/* ---- put and end ----------------------------------------------------------------------------- */
+
+/* The first put of a sequence, where it comes as generate makes it: none of it was generated. */
+static bool is_prompt(StreamerObject *self, const struct ids *ids)
+{
+    const bool first = self->at_beginning;
+    self->at_beginning = false;
+    return first && ids->batch;
+}
+
 static int put_ids(StreamerObject *self, const struct ids *ids)
 {
     struct kept_text kept;
     burble_text chunk;
     uint32_t tokens;
+    if (self->stopped) {
+        const int rc = put_after_stop(self);
+        if (rc != 0)
+            return rc < 0 ? -1 : 0;
+    }
     if (begin_writing(self) < 0)
         return -1;
+    if (self->at_beginning && self->writing == NULL)
+        set_finish(self, FINISH_NONE, NULL);
+    const bool prompt = is_prompt(self, ids);
     if (self->skip_prompt && self->next_tokens_are_prompt) {
         self->next_tokens_are_prompt = false;
         return 0;
     }
-    if (detokenizer_push(self->detokenizer, ids, &kept) < 0)
+    if (detokenizer_push(self->detokenizer, ids, prompt, &kept) < 0)
         return -1;
     int rc = -1;
     const int holds = detokenizer_holds(self->detokenizer);
-    if (holds >= 0) {
+    if (holds >= 0 && self->detokenizer->stopped) {
+        rc = stop(self, kept.text);
+    } else if (holds >= 0) {
         if (burble_chunker_push(self->chunker, kept.text.bytes, kept.text.len, (uint32_t)ids->n,
                                 holds != 0, &chunk, &tokens)
             != BURBLE_OK)
@@ -201,17 +330,28 @@ static PyObject *streamer_put(StreamerObject *self, PyObject *value)
     Py_RETURN_NONE;
 }
 
+/* An end() after the stop. 1 where there is nothing more to end, 0 where it is another generation's;
+ * or -1 with an exception. */
+static int end_after_stop(StreamerObject *self)
+{
+    const bool another = has_died(self);
+    return leave_stopped(self) < 0 ? -1 : !another;
+}
+
 static PyObject *streamer_end(StreamerObject *self, PyObject *unused)
 {
     (void)unused;
     if (!enter(self))
         return NULL;
-    int rc = begin_writing(self);
+    int rc = self->stopped ? end_after_stop(self) : 0;
     if (rc == 0) {
-        PyObject *text = rest_of_sequence(self);
-        self->next_tokens_are_prompt = true;
-        rc = text == NULL ? -1 : emit_end(self, text);
-        Py_XDECREF(text);
+        rc = begin_writing(self);
+        if (rc == 0) {
+            PyObject *text = rest_of_sequence(self);
+            begin_sequence(self);
+            rc = text == NULL ? -1 : emit_end(self, text);
+            Py_XDECREF(text);
+        }
     }
     self->busy = false;
     if (rc < 0)
@@ -252,7 +392,7 @@ PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args
         return NULL;
     if (ends) {
         self->writing->written = true;
-        const int rc = burble_stream_end(self->writing->stream, BURBLE_REASON_NONE);
+        const int rc = burble_stream_end(self->writing->stream, self->reason);
         if (rc != BURBLE_OK)
             return core_raise(self->core, rc);
     }
@@ -279,12 +419,19 @@ static PyObject *streamer_fail(StreamerObject *self, PyObject *exception)
         Py_RETURN_NONE;
     if (!enter(self))
         return NULL;
+    if (self->stopped) { /* its text has ended all the same */
+        const int left = leave_stopped(self);
+        self->busy = false;
+        if (left < 0)
+            return NULL;
+        Py_RETURN_NONE;
+    }
     int rc = begin_writing(self);
     if (rc == 0) {
         PyObject *text = rest_of_sequence(self);
         rc = text == NULL ? -1 : append_str(self, text);
         Py_XDECREF(text);
-        self->next_tokens_are_prompt = true;
+        begin_sequence(self);
         self->writing->written = true;
         Py_XSETREF(self->writing->error, Py_NewRef(exception));
         burble_stream_fail(self->writing->stream, BURBLE_EFAILED, NULL);
@@ -320,12 +467,21 @@ static PyObject *take_last_text(StreamerObject *self)
         if (round->written || self->writing != round)
             return PyUnicode_New(0, 0);
         round->written = true;
-        self->next_tokens_are_prompt = true;
+        begin_sequence(self);
         return rest_of_sequence(self);
     }
     PyObject *text = round->last_text;
     round->last_text = NULL;
     return text;
+}
+
+/* The round is read to its end. */
+static void note_finish(StreamerObject *self)
+{
+    burble_status status;
+    burble_stream_status(self->reading->stream, &status);
+    set_finish(self, status.reason == BURBLE_REASON_STOP ? FINISH_STOP : FINISH_END,
+               self->reading->match);
 }
 
 enum reading streamer_read(StreamerObject *self, PyObject **text)
@@ -335,10 +491,13 @@ enum reading streamer_read(StreamerObject *self, PyObject **text)
     switch (rc) {
     case BURBLE_OK:
         *text = PyUnicode_DecodeUTF8(record.text, (Py_ssize_t)record.len, NULL);
+        if (self->finish != FINISH_NONE)
+            set_finish(self, FINISH_NONE, NULL);
         return *text == NULL ? READ_ERROR : READ_TEXT;
     case BURBLE_AGAIN:
         return READ_NOTHING;
     case BURBLE_END:
+        note_finish(self);
         return round_advance(self->core, &self->reading) < 0 ? READ_ERROR : READ_END;
     case BURBLE_ECANCELED:
         core_raise(self->core, rc);
@@ -475,7 +634,33 @@ static int streamer_init(StreamerObject *self, PyObject *args, PyObject *kwargs)
 static PyObject *streamer_written(StreamerObject *self, void *unused)
 {
     (void)unused;
-    return PyBool_FromLong(self->writing == NULL || self->writing->written);
+    return PyBool_FromLong(!self->stopped && (self->writing == NULL || self->writing->written));
+}
+
+static PyObject *streamer_stopped(StreamerObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->stopped);
+}
+
+static PyObject *streamer_should_stop(StreamerObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->stopped || self->cancelled);
+}
+
+static PyObject *streamer_match(StreamerObject *self, void *unused)
+{
+    (void)unused;
+    return Py_NewRef(self->match == NULL ? Py_None : self->match);
+}
+
+static PyObject *streamer_finish_reason(StreamerObject *self, void *unused)
+{
+    (void)unused;
+    if (self->finish == FINISH_NONE)
+        Py_RETURN_NONE;
+    return PyUnicode_FromString(self->finish == FINISH_STOP ? "stop" : "end");
 }
 
 static PyObject *streamer_path(StreamerObject *self, void *unused)
@@ -495,6 +680,7 @@ static int streamer_traverse(StreamerObject *self, visitproc visit, void *arg)
     Py_VISIT(self->spare);
     Py_VISIT(self->spare_next);
     Py_VISIT(self->timer);
+    Py_VISIT(self->match);
     /* The sides share their rounds: visit each round once, from the side that is behind. A round is
      * behind another if it comes earlier in the chain. */
     for (struct round *round = self->writing; round != NULL; round = round->next)
@@ -514,6 +700,7 @@ static int streamer_clear(StreamerObject *self)
     Py_CLEAR(self->spare);
     Py_CLEAR(self->spare_next);
     Py_CLEAR(self->timer);
+    Py_CLEAR(self->match);
     Py_CLEAR(self->detokenizer);
     return 0;
 }
@@ -524,6 +711,7 @@ static void streamer_dealloc(StreamerObject *self)
     PyObject_GC_UnTrack(self);
     streamer_clear(self);
     burble_chunker_destroy(&self->chunker);
+    burble_stream_unref(&self->stopped_by);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -534,7 +722,8 @@ PyDoc_STRVAR(
     "Take the next token ids: what generate calls for the prompt and for each step.\n\n"
     "value: an int, a list of ints, or a tensor or NumPy array of shape [n] or [1, n].\n"
     "Raises ValueError for more than one sequence or an id below 0, TypeError for what is\n"
-    "no token ids, Cancelled after cancel(). One thread at a time.");
+    "no token ids, Cancelled after cancel(), and Stopped where run() has to stop a generation\n"
+    "in this way. After a stop string, ids are ignored until end(). One thread at a time.");
 
 PyDoc_STRVAR(end_doc,
              "end($self, /)\n--\n\n"
@@ -558,6 +747,7 @@ static PyMemberDef streamer_members[] = {
      "Whether the first put() of a sequence, the prompt, is left out."},
     {"next_tokens_are_prompt", T_BOOL, offsetof(StreamerObject, next_tokens_are_prompt), 0,
      "Whether the next put() is taken for the prompt."},
+    {"_raise_stopped", T_BOOL, offsetof(StreamerObject, raise_stopped), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -565,6 +755,17 @@ static PyGetSetDef streamer_getset[] = {
     {"timeout", (getter)get_timeout, (setter)set_timeout,
      "How many seconds to wait for a token, counted from the last one; None: without end.", NULL},
     {"_written", (getter)streamer_written, NULL, NULL, NULL},
+    {"_stopped", (getter)streamer_stopped, NULL, NULL, NULL},
+    {"_match", (getter)streamer_match, NULL, NULL, NULL},
+    {"should_stop", (getter)streamer_should_stop, NULL,
+     "Whether the generation that puts its tokens here should end: a stop string was met (until\n"
+     "end() is called), or cancel() was called. For loops of one's own.",
+     NULL},
+    {"finish_reason", (getter)streamer_finish_reason, NULL,
+     "How the generation ended whose text was read last (TextStreamer: written): 'stop' with a\n"
+     "stop string, 'end' by itself, with the end of its text or its limit, which a streamer is\n"
+     "not told. None: not yet, or it was cancelled or failed.",
+     NULL},
     {"path", (getter)streamer_path, NULL, "As Detokenizer.path: 'compiled' or 'windowed'.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -10,6 +10,13 @@
 #include "hub.h"
 #include "round.h"
 
+/* How the generation ended that was read last. */
+enum finish {
+    FINISH_NONE, /* not yet, or not by itself */
+    FINISH_STOP, /* with a stop string */
+    FINISH_END   /* by end() */
+};
+
 typedef struct {
     PyObject_HEAD
     struct core *core;
@@ -20,14 +27,23 @@ typedef struct {
     struct round *writing; /* NULL in a streamer that has no consumer (TextStreamer) */
     char skip_prompt;
     char next_tokens_are_prompt;
-    bool cancelled; /* for good */
-    bool busy;      /* inside put() or end() */
+    bool at_beginning; /* nothing of the sequence was put yet */
+    bool cancelled;    /* for good */
+    bool busy;         /* inside put() or end() */
+    /* A stop string has ended the round; generate, which has not, is heard to its end(). */
+    bool stopped;
+    char raise_stopped;        /* put() ends the generation of a stopped round */
+    burble_stream *stopped_by; /* while stopped: fails when the thread exits that was; or NULL */
+    unsigned long stopped_in;  /* that thread */
+    burble_reason reason;      /* with which on_finalized_text ends the stream */
 
     /* The reading side: one consumer. */
     struct round *reading;
     uint64_t timeout; /* nanoseconds; 0: none */
     char stop_on_timeout;
     bool blocked; /* a thread is inside __next__ */
+    enum finish finish;
+    PyObject *match; /* with FINISH_STOP: as detokenizer_match has it; else NULL */
 
     /* asyncio only. */
     HubObject *hub;        /* of the loop where it was read last; or NULL */
