@@ -108,12 +108,36 @@ static int run_op(const struct burble__op *op, struct burble__traced *text,
     }
 }
 
-void burble__compiler_init(struct burble__compiler *compiler, enum burble__core core,
-                           const struct burble__op *ops, size_t n_ops)
+/* Which operations act on single tokens, how their results are put together, and which operations
+ * are left for the whole text. */
+static void divide(struct burble__compiler *compiler, const struct burble__plan *plan,
+                   bool has_steps)
 {
-    compiler->core = core;
-    compiler->ops = ops;
-    compiler->n_ops = n_ops;
+    size_t i = 0;
+    while (i < plan->n_ops && plan->ops[i].kind < BURBLE__OP_FUSE) {
+        i++;
+    }
+    compiler->ops = plan->ops;
+    compiler->n_ops = i;
+    compiler->core = has_steps ? BURBLE__CORE_TEXT : BURBLE__CORE_RAW;
+    if (i < plan->n_ops && plan->ops[i].kind == BURBLE__OP_BYTE_LEVEL) {
+        compiler->core = BURBLE__CORE_BYTE_LEVEL;
+    }
+    i += i < plan->n_ops;
+    compiler->late = i;
+    if (i > 0 && plan->ops[i - 1].kind == BURBLE__OP_BYTE_FALLBACK) {
+        compiler->core = BURBLE__CORE_FALLBACK;
+        while (i < plan->n_ops && plan->ops[i].kind < BURBLE__OP_FUSE) {
+            i++;
+        }
+    }
+    compiler->rest = i;
+}
+
+void burble__compiler_init(struct burble__compiler *compiler, const struct burble__plan *plan,
+                           bool has_steps)
+{
+    divide(compiler, plan, has_steps);
     burble__writer_init(&compiler->writers[0], TEXT_MAX);
     burble__writer_init(&compiler->writers[1], TEXT_MAX);
     fill_alphabet(compiler->alphabet);
@@ -146,35 +170,35 @@ int burble__compiler_run(struct burble__compiler *compiler, size_t begin, size_t
     return text->len > BURBLE_VOCAB_MAX_TOKEN ? BURBLE_EUNSUPPORTED : BURBLE_OK;
 }
 
+bool burble__compiler_is_byte(const struct burble__compiler *compiler,
+                              const struct burble__traced *text)
+{
+    return compiler->core == BURBLE__CORE_FALLBACK && byte_of(text->bytes, text->len) >= 0;
+}
+
 size_t burble__compiler_spell(const struct burble__compiler *compiler,
-                              const struct burble__traced *text, char *out, bool *is_text)
+                              const struct burble__traced *text, bool is_byte, char *out,
+                              bool *is_text)
 {
     size_t len = text->len;
-    int byte = -1;
     *is_text = true;
-    switch (compiler->core) {
-    case BURBLE__CORE_BYTE_LEVEL:
+    if (is_byte) {
+        const int byte = byte_of(text->bytes, len);
+        out[0] = (char)byte;
+        /* Where something acts on runs of byte tokens, it has to see them all. */
+        *is_text = byte < 0x80 && compiler->late == compiler->rest;
+        return 1;
+    }
+    if (compiler->core == BURBLE__CORE_BYTE_LEVEL) {
         /* What does not spell bytes stands for its own. */
         if (spell(compiler->alphabet, text, out, &len)) {
             *is_text = len > 0 && burble__utf8_valid(out, len);
             return len;
         }
-        break;
-    case BURBLE__CORE_FALLBACK:
-        byte = byte_of(text->bytes, text->len);
-        if (byte >= 0) {
-            out[0] = (char)byte;
-            *is_text = byte < 0x80;
-            return 1;
-        }
-        break; /* where it is empty, too, it ends a run of bytes */
-    case BURBLE__CORE_RAW:
+    } else if (compiler->core == BURBLE__CORE_RAW) {
         *is_text = len > 0 && burble__utf8_valid(text->bytes, len);
-        break;
-    case BURBLE__CORE_TEXT:
-        break;
     }
-    if (len > 0) {
+    if (len > 0) { /* where it is empty, it still ends a run of byte tokens */
         memcpy(out, text->bytes, len);
     }
     return len;

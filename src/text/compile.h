@@ -24,12 +24,16 @@ struct burble__compiler {
     enum burble__core core;
     const struct burble__op *ops; /* the plan's, of which the first n_ops act on single tokens */
     size_t n_ops;
+    /* CORE_FALLBACK: those from `late` to before `rest` act on what byte tokens have become, and on
+     * the other tokens. */
+    size_t late, rest;
     struct burble__writer writers[2]; /* text on its way from one operation to the next */
     int16_t alphabet[BURBLE__ALPHABET_END];
 };
 
-void burble__compiler_init(struct burble__compiler *compiler, enum burble__core core,
-                           const struct burble__op *ops, size_t n_ops);
+/* Divides the plan; all operations from `rest` on are for the whole text. */
+void burble__compiler_init(struct burble__compiler *compiler, const struct burble__plan *plan,
+                           bool has_steps);
 void burble__compiler_finish(struct burble__compiler *compiler);
 
 /* Takes *text through the operations from `begin` to before `end`, for a token at this place of
@@ -38,10 +42,16 @@ void burble__compiler_finish(struct burble__compiler *compiler);
 int burble__compiler_run(struct burble__compiler *compiler, size_t begin, size_t end,
                          unsigned place, struct burble__traced *text);
 
+/* Whether such a text, with the first n_ops operations behind it, is a byte token. */
+bool burble__compiler_is_byte(const struct burble__compiler *compiler,
+                              const struct burble__traced *text);
+
 /* What the text that came through all operations stands for: the bytes are written to `out`, which
- * has room for as many as the text has. *is_text says whether they are characters, complete and
- * apart from what comes before and after them. Returns how many bytes they are. */
+ * has room for as many as the text has. `is_byte`: it is a byte token. *is_text says whether they
+ * are characters, complete and apart from what comes before and after them. Returns how many bytes
+ * they are. */
 size_t burble__compiler_spell(const struct burble__compiler *compiler,
-                              const struct burble__traced *text, char *out, bool *is_text);
+                              const struct burble__traced *text, bool is_byte, char *out,
+                              bool *is_text);
 
 #endif

@@ -74,7 +74,9 @@ struct state {
     uint32_t waiting_out; /* bytes of its piece that have gone on, being the same in any case */
     bool waits;
     bool waiting_first;
-    bool begun; /* there was a token */
+    bool begun;     /* there was a token */
+    bool in_run;    /* the last one was a byte token, where runs of them are rewritten */
+    bool run_first; /* that run is the first token */
     struct burble__utf8 utf8;
     union slot slots[]; /* the vocabulary's filters, its rewrites, and those of clean_up */
 };
@@ -111,8 +113,8 @@ struct burble_detok {
 
 static const struct burble__rewrite *rewrite_at(const burble_detok *detok, size_t i)
 {
-    const size_t n = detok->vocab->n_rewrites;
-    return i < n ? &detok->vocab->rewrites[i] : &clean_up[i - n];
+    const size_t n = detok->vocab->rewrites.n;
+    return i < n ? &detok->vocab->rewrites.at[i] : &clean_up[i - n];
 }
 
 static struct burble__rewrite_state *rewrite_state(const burble_detok *detok, size_t i)
@@ -250,6 +252,61 @@ static int take_piece(burble_detok *detok, burble__piece piece, size_t from,
                       token);
 }
 
+/* Puts the text behind what was written. */
+static int collect(struct burble__writer *out, const struct burble__traced *text)
+{
+    int result = burble__buffer_append(&out->bytes, text->bytes, text->len);
+    if (result == BURBLE_OK && text->origins != NULL) {
+        result = burble__buffer_append(&out->origins, (const char *)text->origins,
+                                       text->len * sizeof *text->origins);
+    }
+    return result;
+}
+
+/* Rewrites what a piece in a run of byte tokens has become, which is what `out` has from here on. One
+ * character at a time is all that is rewritten there, so nothing is ever held. */
+static int rewrite_run(burble_detok *detok, size_t from)
+{
+    const struct burble__rewrites *rewrites = &detok->vocab->in_runs[detok->state->run_first];
+    const bool traced = detok->options.spans;
+    struct burble__writer *out = &detok->out;
+    struct burble__traced text = burble__writer_text(out, traced);
+    const struct burble__origin *none = NULL;
+    unsigned free_one = 0;
+    text.bytes += from;
+    text.len -= from;
+    text.origins = traced ? text.origins + from : NULL;
+    for (size_t i = 0; i < rewrites->n && text.len > 0; i++) {
+        struct burble__rewrite_state state = {0};
+        struct burble__writer *stage = &detok->stages[free_one];
+        const int result =
+            burble__rewrite_run(&rewrites->at[i], &state, true, &text, stage, &none, &detok->holds);
+        if (result != BURBLE_OK) {
+            return result;
+        }
+        free_one ^= stage->bytes.len > 0;
+    }
+    if (text.bytes == out->bytes.bytes + from && text.len > 0) {
+        return BURBLE_OK; /* it is what it was */
+    }
+    out->bytes.len = from;
+    out->origins.len = traced ? from * sizeof *text.origins : 0;
+    return collect(out, &text);
+}
+
+/* Takes a piece where runs of byte tokens are rewritten. */
+static int take_in_run(burble_detok *detok, burble__piece piece, struct origins *origins,
+                       bool first)
+{
+    struct state *state = detok->state;
+    const size_t from = detok->out.bytes.len;
+    const bool in_run = (piece & BURBLE__PIECE_TEXT) == 0;
+    state->run_first = in_run && (state->in_run ? state->run_first : first);
+    state->in_run = in_run;
+    const int result = take_piece(detok, piece, 0, origins, state->taken);
+    return in_run && result == BURBLE_OK ? rewrite_run(detok, from) : result;
+}
+
 /* How many bytes two pieces have in common at their beginning, whole characters of text. */
 static size_t common(const burble_vocab *vocab, burble__piece a, burble__piece b)
 {
@@ -326,10 +383,14 @@ static int take(burble_detok *detok, int32_t id, struct origins *origins)
     if ((piece & detok->skip) == 0 && passes(detok, (uint32_t)id)) {
         const unsigned place = state->begun ? 0 : BURBLE__AT_FIRST;
         state->begun = true;
-        result = (vocab->places & BURBLE__AT_LAST) != 0
-                     ? take_waiting(detok, (uint32_t)id, piece, place, origins)
-                     : take_piece(detok, burble__vocab_at(vocab, (uint32_t)id, piece, place), 0,
-                                  origins, state->taken);
+        if ((vocab->places & BURBLE__AT_LAST) != 0) {
+            result = take_waiting(detok, (uint32_t)id, piece, place, origins);
+        } else {
+            const burble__piece here = burble__vocab_at(vocab, (uint32_t)id, piece, place);
+            result = vocab->in_runs[0].n + vocab->in_runs[1].n > 0
+                         ? take_in_run(detok, here, origins, place != 0)
+                         : take_piece(detok, here, 0, origins, state->taken);
+        }
     }
     state->taken++;
     return result;
@@ -355,7 +416,7 @@ static bool is_clean(const struct burble__traced *text)
 static bool clean_up_holds(const burble_detok *detok)
 {
     uint32_t held = 0;
-    for (size_t i = detok->vocab->n_rewrites; i < detok->n_rewrites; i++) {
+    for (size_t i = detok->vocab->rewrites.n; i < detok->n_rewrites; i++) {
         held |= rewrite_state(detok, i)->held;
     }
     return held > 0;
@@ -367,7 +428,7 @@ static int rewrite(burble_detok *detok, bool end, struct burble__traced *text,
 {
     unsigned free_one = 0;
     for (size_t i = 0; i < detok->n_rewrites; i++) {
-        if (i == detok->vocab->n_rewrites && is_clean(text) && !clean_up_holds(detok)) {
+        if (i == detok->vocab->rewrites.n && is_clean(text) && !clean_up_holds(detok)) {
             return BURBLE_OK;
         }
         struct burble__writer *out = &detok->stages[free_one];
@@ -460,6 +521,7 @@ static bool lend(burble_detok *detok, int32_t id, struct burble__traced *text)
         }
     }
     state->begun = true;
+    state->in_run = false;
     state->taken++;
     return true;
 }
@@ -600,7 +662,7 @@ int burble_detok_create(burble_vocab *vocab, const burble_detok_options *options
 {
     const burble_detok_options defaults = {0};
     options = options == NULL ? &defaults : options;
-    const size_t n_rewrites = vocab->n_rewrites + (options->clean_up ? COUNT(clean_up) : 0);
+    const size_t n_rewrites = vocab->rewrites.n + (options->clean_up ? COUNT(clean_up) : 0);
     const size_t state_size =
         sizeof(struct state) + (vocab->n_filters + n_rewrites) * sizeof(union slot);
     burble_detok *detok = burble__malloc(sizeof *detok + 2 * state_size);
@@ -685,16 +747,6 @@ int burble_detok_copy(const burble_detok *detok, burble_detok **out)
 }
 
 /* ---- taking ids ------------------------------------------------------------------------------ */
-
-static int collect(struct burble__writer *out, const struct burble__traced *text)
-{
-    int result = burble__buffer_append(&out->bytes, text->bytes, text->len);
-    if (result == BURBLE_OK && text->origins != NULL) {
-        result = burble__buffer_append(&out->origins, (const char *)text->origins,
-                                       text->len * sizeof *text->origins);
-    }
-    return result;
-}
 
 /* Takes the ids one by one, remembering where each began; *taken is how many. */
 static int run_each(burble_detok *detok, const int32_t *ids, size_t n, bool hand_out,

@@ -40,10 +40,10 @@ enum burble__op_kind {
     BURBLE__OP_JOIN,  /* puts `text` before it */
     BURBLE__OP_DEDUP, /* drops it where it is the same as the token before it */
     BURBLE__OP_DROP,  /* drops it where it is empty */
-    /* These leave one token: */
+    /* These, from OP_FUSE on, leave one token: */
     BURBLE__OP_FUSE,
     BURBLE__OP_BYTE_LEVEL,
-    /* Makes tokens of runs of byte tokens. */
+    /* Makes tokens of runs of byte tokens: */
     BURBLE__OP_BYTE_FALLBACK
 };
 

@@ -27,6 +27,7 @@ struct maker {
     struct burble__plan plan;
     struct burble__compiler compiler;
     struct burble__buffer blob;
+    struct burble__buffer late; /* see run_late */
     struct burble__buffer other_ids;
     struct burble__buffer others;
     size_t longest; /* piece, in bytes */
@@ -79,34 +80,12 @@ static int check_tokens(const burble_token *tokens, size_t n, bool utf8, burble_
     return BURBLE_OK;
 }
 
-/* Which operations act on single tokens: the first *n_ops. Sets how their results are put together
- * and which operations are left for the whole text: those from *rest on. */
-static void divide(const struct burble__plan *plan, size_t n_steps, enum burble__core *core,
-                   size_t *n_ops, size_t *rest)
+/* Whether an operation on each of some tokens can be done to a run of byte tokens while it goes on:
+ * with a single character, which no border parts, and where it is not the last one that counts. */
+static bool works_on_runs(const struct burble__op *op)
 {
-    *core = n_steps == 0 ? BURBLE__CORE_RAW : BURBLE__CORE_TEXT;
-    *n_ops = plan->n_ops;
-    *rest = plan->n_ops;
-    for (size_t i = 0; i < plan->n_ops; i++) {
-        const enum burble__op_kind kind = plan->ops[i].kind;
-        if (kind == BURBLE__OP_FUSE || kind == BURBLE__OP_BYTE_LEVEL
-            || kind == BURBLE__OP_BYTE_FALLBACK) {
-            *core = kind == BURBLE__OP_BYTE_LEVEL      ? BURBLE__CORE_BYTE_LEVEL
-                    : kind == BURBLE__OP_BYTE_FALLBACK ? BURBLE__CORE_FALLBACK
-                                                       : BURBLE__CORE_TEXT;
-            *n_ops = i;
-            *rest = i + 1;
-            return;
-        }
-    }
-}
-
-/* Whether an operation on each of some tokens is the same as on all of them joined: so it is with a
- * single character, which no border between tokens parts. */
-static bool works_joined(const struct burble__op *op)
-{
-    if (op->kind != BURBLE__OP_REWRITE || op->places != BURBLE__ANYWHERE
-        || op->rewrite.kind != BURBLE__REWRITE_REPLACE) {
+    if (op->kind != BURBLE__OP_REWRITE || op->rewrite.kind != BURBLE__REWRITE_REPLACE
+        || op->places == BURBLE__LAST || op->places == BURBLE__NOT_LAST) {
         return false;
     }
     for (uint32_t i = 1; i < op->rewrite.text_len; i++) {
@@ -118,7 +97,7 @@ static bool works_joined(const struct burble__op *op)
 }
 
 /* Whether the operations can be streamed in this order. */
-static int check_order(const struct maker *maker, size_t rest)
+static int check_order(const struct maker *maker)
 {
     const struct burble__plan *plan = &maker->plan;
     const struct burble__compiler *compiler = &maker->compiler;
@@ -131,20 +110,19 @@ static int check_order(const struct maker *maker, size_t rest)
         }
         by_place |= plan->ops[i].places != BURBLE__ANYWHERE;
     }
-    bool joined = compiler->core != BURBLE__CORE_FALLBACK;
-    for (size_t i = rest; i < plan->n_ops; i++) {
-        const enum burble__op_kind kind = plan->ops[i].kind;
-        if (joined && (kind == BURBLE__OP_BYTE_LEVEL || kind == BURBLE__OP_BYTE_FALLBACK)) {
-            return burble__fail(maker->error, BURBLE_EUNSUPPORTED,
-                                "ByteLevel or ByteFallback after a step that joins all tokens "
-                                "(ByteLevel, Fuse) is not supported");
-        }
-        if (!joined && kind != BURBLE__OP_FUSE && !works_joined(&plan->ops[i])) {
+    for (size_t i = compiler->late; i < compiler->rest; i++) {
+        if (!works_on_runs(&plan->ops[i]) || (maker->vocab->places & BURBLE__AT_LAST) != 0) {
             return burble__fail(maker->error, BURBLE_EUNSUPPORTED,
                                 "a step on single tokens between ByteFallback and Fuse is not "
-                                "supported");
+                                "supported, but for replacing one character");
         }
-        joined |= kind == BURBLE__OP_FUSE;
+    }
+    for (size_t i = compiler->rest; i < plan->n_ops; i++) {
+        if (plan->ops[i].kind > BURBLE__OP_FUSE) {
+            return burble__fail(maker->error, BURBLE_EUNSUPPORTED,
+                                "ByteLevel or ByteFallback after a step that joins tokens "
+                                "(ByteLevel, ByteFallback, Fuse) is not supported");
+        }
     }
     return BURBLE_OK;
 }
@@ -153,7 +131,7 @@ static int check_order(const struct maker *maker, size_t rest)
 static unsigned places_of(const struct burble__compiler *compiler)
 {
     unsigned places = 0;
-    for (size_t i = 0; i < compiler->n_ops; i++) {
+    for (size_t i = 0; i < compiler->rest; i++) {
         const unsigned at = compiler->ops[i].places;
         places |= at == BURBLE__FIRST || at == BURBLE__NOT_FIRST ? BURBLE__AT_FIRST : 0;
         places |= at == BURBLE__LAST || at == BURBLE__NOT_LAST ? BURBLE__AT_LAST : 0;
@@ -296,6 +274,19 @@ static burble__piece pack(const struct spelled *spelled)
            | (spelled->is_text ? BURBLE__PIECE_TEXT : 0u);
 }
 
+/* Takes a text that lies in the compiler through its late operations. */
+static int run_late(struct maker *maker, unsigned place, struct burble__traced *text)
+{
+    struct burble__compiler *compiler = &maker->compiler;
+    maker->late.len = 0;
+    const int result = burble__buffer_append(&maker->late, text->bytes, text->len);
+    if (result != BURBLE_OK) {
+        return result;
+    }
+    text->bytes = text->len == 0 ? "" : maker->late.bytes;
+    return burble__compiler_run(compiler, compiler->late, compiler->rest, place, text);
+}
+
 /* Puts what the token stands for at this place at the end of the blob. */
 static int spell_at(struct maker *maker, size_t id, unsigned place, struct spelled *spelled)
 {
@@ -305,6 +296,10 @@ static int spell_at(struct maker *maker, size_t id, unsigned place, struct spell
         text.bytes = maker->tokens[id].text;
     }
     int result = burble__compiler_run(compiler, 0, compiler->n_ops, place, &text);
+    const bool is_byte = result == BURBLE_OK && burble__compiler_is_byte(compiler, &text);
+    if (result == BURBLE_OK && !is_byte && compiler->late < compiler->rest) {
+        result = run_late(maker, place, &text);
+    }
     if (result == BURBLE_EUNSUPPORTED) {
         return burble__fail(maker->error, result, "token %zu becomes too long", id);
     }
@@ -316,7 +311,7 @@ static int spell_at(struct maker *maker, size_t id, unsigned place, struct spell
     }
     char *out = maker->blob.bytes + maker->blob.len;
     spelled->offset = maker->blob.len;
-    spelled->len = burble__compiler_spell(compiler, &text, out, &spelled->is_text);
+    spelled->len = burble__compiler_spell(compiler, &text, is_byte, out, &spelled->is_text);
     maker->blob.len += spelled->len;
     maker->longest = spelled->len > maker->longest ? spelled->len : maker->longest;
     return BURBLE_OK;
@@ -451,23 +446,23 @@ static int make_pieces(struct maker *maker)
 
 /* ---- rewrites of the whole text ------------------------------------------------------------------ */
 
-/* Whether it is one for the whole text, which is a token at the first place and the last. */
-static bool is_for_all(const struct burble__op *op)
+/* Whether the operation is a rewrite of tokens at this place. */
+static bool is_for(const struct burble__op *op, unsigned place)
 {
-    const unsigned all = BURBLE__AT_FIRST | BURBLE__AT_LAST;
-    return op->kind == BURBLE__OP_REWRITE && (op->places >> all & 1) != 0;
+    return op->kind == BURBLE__OP_REWRITE && (op->places >> place & 1) != 0;
 }
 
-/* Copies the rewrites with all they refer to, in one piece of memory. */
-static int make_rewrites(struct maker *maker, size_t rest)
+/* Copies the rewrites for this place among the operations from `begin` to before `end`, with all
+ * they refer to, in one piece of memory. */
+static int make_rewrites(struct maker *maker, size_t begin, size_t end, unsigned place,
+                         struct burble__rewrites *out)
 {
-    burble_vocab *vocab = maker->vocab;
-    const struct burble__plan *plan = &maker->plan;
+    const struct burble__op *ops = maker->plan.ops;
     size_t n = 0;
     size_t bytes = 0;
-    for (size_t i = rest; i < plan->n_ops; i++) {
-        if (is_for_all(&plan->ops[i])) {
-            const struct burble__rewrite *rewrite = &plan->ops[i].rewrite;
+    for (size_t i = begin; i < end; i++) {
+        if (is_for(&ops[i], place)) {
+            const struct burble__rewrite *rewrite = &ops[i].rewrite;
             n++;
             bytes += sizeof *rewrite + rewrite->text_len * (sizeof *rewrite->fallback + 1)
                      + rewrite->with_len;
@@ -476,19 +471,19 @@ static int make_rewrites(struct maker *maker, size_t rest)
     if (n == 0) {
         return BURBLE_OK;
     }
-    vocab->rewrites = burble__malloc(bytes);
-    if (vocab->rewrites == NULL) {
+    out->at = burble__malloc(bytes);
+    if (out->at == NULL) {
         return no_memory(maker->error);
     }
-    vocab->memory += bytes;
-    for (size_t i = rest; i < plan->n_ops; i++) {
-        if (is_for_all(&plan->ops[i])) {
-            vocab->rewrites[vocab->n_rewrites++] = plan->ops[i].rewrite;
+    maker->vocab->memory += bytes;
+    for (size_t i = begin; i < end; i++) {
+        if (is_for(&ops[i], place)) {
+            out->at[out->n++] = ops[i].rewrite;
         }
     }
-    uint32_t *fallback = (void *)(vocab->rewrites + n);
+    uint32_t *fallback = (void *)(out->at + n);
     for (size_t i = 0; i < n; i++) {
-        struct burble__rewrite *rewrite = &vocab->rewrites[i];
+        struct burble__rewrite *rewrite = &out->at[i];
         if (rewrite->fallback != NULL) {
             memcpy(fallback, rewrite->fallback, rewrite->text_len * sizeof *fallback);
             rewrite->fallback = fallback;
@@ -497,7 +492,7 @@ static int make_rewrites(struct maker *maker, size_t rest)
     }
     char *text = (void *)fallback;
     for (size_t i = 0; i < n; i++) {
-        struct burble__rewrite *rewrite = &vocab->rewrites[i];
+        struct burble__rewrite *rewrite = &out->at[i];
         memcpy(text, rewrite->text, rewrite->text_len);
         memcpy(text + rewrite->text_len, rewrite->with, rewrite->with_len);
         rewrite->text = text;
@@ -505,6 +500,20 @@ static int make_rewrites(struct maker *maker, size_t rest)
         text += rewrite->text_len + rewrite->with_len;
     }
     return BURBLE_OK;
+}
+
+static int make_all_rewrites(struct maker *maker)
+{
+    burble_vocab *vocab = maker->vocab;
+    const struct burble__compiler *compiler = &maker->compiler;
+    /* The whole text is a token at the first place and the last. */
+    const unsigned all = BURBLE__AT_FIRST | BURBLE__AT_LAST;
+    int result = make_rewrites(maker, compiler->rest, maker->plan.n_ops, all, &vocab->rewrites);
+    for (unsigned first = 0; first < 2 && result == BURBLE_OK; first++) {
+        result =
+            make_rewrites(maker, compiler->late, compiler->rest, first, &vocab->in_runs[first]);
+    }
+    return result;
 }
 
 /* Finishing a sequence never fails, so there must be a bound to what it hands out. */
@@ -516,8 +525,8 @@ static int check_finish(struct maker *maker)
         vocab->finish_max += BURBLE__UTF8_GROWTH * maker->longest;
     }
     size_t max = vocab->finish_max;
-    for (size_t i = 0; i < vocab->n_rewrites && max <= FINISH_MAX; i++) {
-        max = burble__rewrite_bound(&vocab->rewrites[i], max);
+    for (size_t i = 0; i < vocab->rewrites.n && max <= FINISH_MAX; i++) {
+        max = burble__rewrite_bound(&vocab->rewrites.at[i], max);
     }
     if (max > FINISH_MAX) {
         return burble__fail(maker->error, BURBLE_EUNSUPPORTED,
@@ -530,18 +539,16 @@ static int check_finish(struct maker *maker)
 
 static int make(struct maker *maker, const burble_vocab_options *options)
 {
-    enum burble__core core;
-    size_t n_ops, rest;
-    divide(&maker->plan, options->n_steps, &core, &n_ops, &rest);
-    burble__compiler_init(&maker->compiler, core, maker->plan.ops, n_ops);
-    maker->vocab->rule =
-        core == BURBLE__CORE_FALLBACK ? BURBLE__UTF8_PER_BYTE : BURBLE__UTF8_PER_PART;
+    burble__compiler_init(&maker->compiler, &maker->plan, options->n_steps > 0);
+    maker->vocab->rule = maker->compiler.core == BURBLE__CORE_FALLBACK ? BURBLE__UTF8_PER_BYTE
+                                                                       : BURBLE__UTF8_PER_PART;
     maker->vocab->places = places_of(&maker->compiler);
     burble__buffer_init(&maker->blob, BLOB_MAX < SIZE_MAX / 2 ? (size_t)BLOB_MAX : SIZE_MAX / 2);
+    burble__buffer_init(&maker->late, BURBLE_VOCAB_MAX_TOKEN);
     burble__buffer_init(&maker->other_ids, SIZE_MAX / 2);
     burble__buffer_init(&maker->others, SIZE_MAX / 2);
 
-    int result = check_order(maker, rest);
+    int result = check_order(maker);
     if (result == BURBLE_OK) {
         result = make_filters(maker);
     }
@@ -549,13 +556,14 @@ static int make(struct maker *maker, const burble_vocab_options *options)
         result = make_pieces(maker);
     }
     if (result == BURBLE_OK) {
-        result = make_rewrites(maker, rest);
+        result = make_all_rewrites(maker);
     }
     if (result == BURBLE_OK) {
         result = check_finish(maker);
     }
     burble__buffer_finish(&maker->others);
     burble__buffer_finish(&maker->other_ids);
+    burble__buffer_finish(&maker->late);
     burble__buffer_finish(&maker->blob);
     burble__compiler_finish(&maker->compiler);
     return result;
@@ -620,7 +628,9 @@ void burble_vocab_unref(burble_vocab **vocab)
     const size_t before = burble__sub_acq_rel(&mine->refs, 1);
     assert(before > 0);
     if (before == 1) {
-        burble__free(mine->rewrites);
+        burble__free(mine->in_runs[1].at);
+        burble__free(mine->in_runs[0].at);
+        burble__free(mine->rewrites.at);
         burble__free(mine->filters);
         burble__free(mine->others);
         burble__free(mine->other_ids);

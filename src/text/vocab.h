@@ -51,6 +51,11 @@ enum {
  * if, and only if, the filter takes their tokens for the same. */
 #define BURBLE__FILTER_DROP (UINT32_C(1) << 31)
 
+struct burble__rewrites {
+    struct burble__rewrite *at;
+    size_t n;
+};
+
 struct burble_vocab {
     _Atomic(size_t) refs;
     size_t size;   /* ids; never changes, like all that follows */
@@ -62,9 +67,9 @@ struct burble_vocab {
     uint32_t *other_ids; /* their pieces at each place, see burble__vocab_at, follow in `others` */
     burble__piece *others;
     size_t n_filters;
-    uint32_t *filters; /* n_filters times `size` */
-    size_t n_rewrites;
-    struct burble__rewrite *rewrites;
+    uint32_t *filters;                  /* n_filters times `size` */
+    struct burble__rewrites rewrites;   /* of the whole text */
+    struct burble__rewrites in_runs[2]; /* of what byte tokens become: [1] in the first token */
     size_t
         finish_max; /* the most bytes that the end of the sequence can hand out, before rewrites */
     burble__piece pieces[];

@@ -767,6 +767,30 @@ static void clean_up_holds_back_only_what_a_rule_can_still_change(void **state)
     CHECK_VECTORS(vectors);
 }
 
+static void between_byte_fallback_and_fuse_single_characters_may_be_replaced(void **state)
+{
+    (void)state;
+    static const burble_step steps[] = {
+        {.kind = BURBLE_STEP_BYTE_FALLBACK},
+        {.kind = BURBLE_STEP_METASPACE, .text = "▁", .flag = true},
+        {.kind = BURBLE_STEP_REPLACE, .text = "!", .with = "?!"},
+    };
+    const struct vector vectors[] = {
+        {steps,
+         3,
+         false,
+         {"▁a", "▁b!", "<0xE2>", "<0x96>", "<0x81>", "▁"},
+         {"a", " b?!", "", "", " ", " ", ""}},
+        {steps,
+         3,
+         false,
+         {"<0x21>", "<0xE2>", "<0x96>", "<0x81>", "▁", "<0xE2>", "<0x41>"},
+         {"?!", "", "", "", " ", "", R "A", ""}},
+        {steps, 3, false, {"<0xE4>"}, {"", R}},
+    };
+    CHECK_VECTORS(vectors);
+}
+
 static void without_steps_tokens_are_joined_as_they_are(void **state)
 {
     (void)state;
@@ -900,6 +924,7 @@ int main(void)
         cmocka_unit_test(a_replacement_holds_back_only_what_may_still_be_its_pattern),
         cmocka_unit_test(a_strip_on_the_right_holds_back_only_what_it_may_take),
         cmocka_unit_test(clean_up_holds_back_only_what_a_rule_can_still_change),
+        cmocka_unit_test(between_byte_fallback_and_fuse_single_characters_may_be_replaced),
         cmocka_unit_test(without_steps_tokens_are_joined_as_they_are),
         cmocka_unit_test(a_character_of_several_tokens_came_from_all_of_them),
         cmocka_unit_test(held_bytes_keep_their_token),
