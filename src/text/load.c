@@ -126,7 +126,7 @@ static bool is_format(burble_vocab_format format)
 static int refuse_format(const struct burble__source *source, burble_vocab_format format)
 {
     return burble__load_fail(source, BURBLE_EINVAL, "expected a format from 0 to %d, found %d",
-                             (int)BURBLE_VOCAB_TEKKEN, (int)format);
+                             BURBLE_VOCAB_TEKKEN, (int)format);
 }
 
 int burble_vocab_parse(const void *data, size_t size, burble_vocab_format format, const char *name,

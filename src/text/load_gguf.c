@@ -44,9 +44,6 @@ enum type {
 /* tokenizer.ggml.token_type */
 enum { KIND_UNKNOWN = 2, KIND_CONTROL = 3, KIND_UNUSED = 5, KIND_BYTE = 6 };
 
-/* How deep arrays in arrays go, at most. */
-#define DEPTH_MAX 4
-
 struct cursor {
     const struct burble__source *source;
     size_t at;
@@ -162,7 +159,7 @@ static int fail_type(const struct cursor *cursor, size_t at, uint64_t type)
 static int read_array(struct cursor *cursor, struct array *out)
 {
     const size_t start = cursor->at;
-    uint64_t type;
+    uint64_t type = 0;
     int result = read_number(cursor, 4, "an array's type", &type);
     if (result == BURBLE_OK) {
         result = read_number(cursor, 8, "an array's length", &out->n);
@@ -182,38 +179,35 @@ static int read_array(struct cursor *cursor, struct array *out)
     return need(cursor, out->n * each, "an array");
 }
 
-static int skip_value(struct cursor *cursor, uint64_t type, unsigned depth);
-
-/* Goes through as many elements as there are: `need` has seen that each has some bytes left. */
-static int skip_array(struct cursor *cursor, const struct array *array, unsigned depth)
+/* `need` has seen that there are some bytes for each element, so that this ends with the source.
+ * Arrays in arrays are in the format, but in no file: llama.cpp refuses them. */
+static int skip_array(struct cursor *cursor)
 {
-    if (array->type != TYPE_STRING && array->type != TYPE_ARRAY) {
-        cursor->at += (size_t)array->n * size_of(array->type);
+    struct array array = {0};
+    int result = read_array(cursor, &array);
+    if (result == BURBLE_OK && array.type == TYPE_ARRAY) {
+        return burble__load_fail(cursor->source, BURBLE_EUNSUPPORTED,
+                                 "byte %zu: an array of arrays in the metadata", array.at);
+    }
+    if (result == BURBLE_OK && array.type != TYPE_STRING) {
+        cursor->at += (size_t)array.n * size_of(array.type);
         return BURBLE_OK;
     }
-    int result = BURBLE_OK;
-    for (uint64_t i = 0; i < array->n && result == BURBLE_OK; i++) {
-        result = skip_value(cursor, array->type, depth);
+    for (uint64_t i = 0; result == BURBLE_OK && i < array.n; i++) {
+        struct text text;
+        result = read_text(cursor, "a string", &text);
     }
     return result;
 }
 
-static int skip_value(struct cursor *cursor, uint64_t type, unsigned depth)
+static int skip_value(struct cursor *cursor, uint64_t type)
 {
     if (type == TYPE_STRING) {
         struct text text;
         return read_text(cursor, "a string", &text);
     }
     if (type == TYPE_ARRAY) {
-        struct array array;
-        const int result = read_array(cursor, &array);
-        if (result == BURBLE_OK && depth == DEPTH_MAX) {
-            return burble__load_fail(cursor->source, BURBLE_EFORMAT,
-                                     "byte %zu: expected at most %d arrays in one another, found "
-                                     "more",
-                                     array.at, DEPTH_MAX);
-        }
-        return result == BURBLE_OK ? skip_array(cursor, &array, depth + 1) : result;
+        return skip_array(cursor);
     }
     uint64_t value;
     const size_t size = size_of(type);
@@ -300,12 +294,12 @@ static int read_head(struct cursor *cursor, uint64_t *n)
 
 static int read_metadata(struct cursor *cursor, struct metadata *metadata)
 {
-    uint64_t n;
+    uint64_t n = 0;
     int result = read_head(cursor, &n);
     /* Each member takes at least 13 bytes, so that a wrong number ends with the file. */
     for (uint64_t i = 0; result == BURBLE_OK && i < n; i++) {
-        struct text key;
-        uint64_t type;
+        struct text key = {0};
+        uint64_t type = 0;
         result = read_text(cursor, "a key", &key);
         if (result == BURBLE_OK) {
             result = read_number(cursor, 4, "a value's type", &type);
@@ -314,7 +308,7 @@ static int read_metadata(struct cursor *cursor, struct metadata *metadata)
             result = note(cursor, &key, type, metadata);
         }
         if (result == BURBLE_OK) {
-            result = skip_value(cursor, type, 0);
+            result = skip_value(cursor, type);
         }
     }
     return result;

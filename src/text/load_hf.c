@@ -205,7 +205,9 @@ static int read_step(struct decoder *decoder, const json_t *object, const char *
                              burble__quote(name, json_string_length(type)).text);
 }
 
-/* A sequence is its steps one after the other, in whatever way it is nested. */
+/* A sequence is its steps one after the other, in whatever way it is nested. DEPTH_MAX bounds the
+ * recursion. */
+/* NOLINTNEXTLINE(misc-no-recursion) */
 static int read_decoder(struct decoder *decoder, const json_t *object, const char *path,
                         unsigned depth)
 {
@@ -330,7 +332,7 @@ static int insert(json_t *set, const char *text, size_t len, json_t *value)
 static int read_added(const struct burble__source *source, const json_t *object, const char *path,
                       json_t **content)
 {
-    json_t *id;
+    json_t *id = NULL;
     if (!json_is_object(object)) {
         return burble__json_fail(source, path, "an object", object);
     }
@@ -352,7 +354,7 @@ static int read_added(const struct burble__source *source, const json_t *object,
  * the same. */
 static int add(struct added *added, const json_t *object, const char *path)
 {
-    json_t *content;
+    json_t *content = NULL;
     int result = read_added(added->source, object, path, &content);
     if (result != BURBLE_OK || json_string_length(content) == 0) {
         return result;
