@@ -145,7 +145,7 @@ static bool passes(const burble_detok *detok, uint32_t id)
 
 /* ---- from pieces to characters --------------------------------------------------------------- */
 
-static int put_origin(struct burble__buffer *origins, const struct burble__origin *origin)
+static int hold_origin(struct burble__buffer *origins, const struct burble__origin *origin)
 {
     return burble__buffer_append(origins, (const char *)origin, sizeof *origin);
 }
@@ -451,7 +451,7 @@ static int rewrite_traced(burble_detok *detok, bool end, struct burble__traced *
     int result = BURBLE_OK;
     detok->holds.len = 0;
     for (size_t i = 0; i < detok->state->utf8.held && result == BURBLE_OK; i++) {
-        result = put_origin(&detok->holds, &origins->at[i]);
+        result = hold_origin(&detok->holds, &origins->at[i]);
     }
     return result == BURBLE_OK ? rewrite(detok, end, text, held) : result;
 }

@@ -100,7 +100,7 @@ static size_t count_right(const struct burble__rewrite *rewrite, const struct bu
     return count;
 }
 
-static void skip(struct burble__traced *text, size_t n)
+static void advance(struct burble__traced *text, size_t n)
 {
     text->bytes += n;
     text->len -= n;
@@ -117,7 +117,7 @@ static void strip_left(const struct burble__rewrite *rewrite, struct burble__rew
             return;
         }
         state->left--;
-        skip(text, len);
+        advance(text, len);
     }
 }
 
