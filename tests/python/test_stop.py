@@ -19,7 +19,7 @@ import burble
 pytestmark = pytest.mark.timeout(60)
 
 MODEL = Path(__file__).parents[2] / "models" / "shakespeare"
-TEXT = "To be, or not to be: that is the question.\n\nWhether 'tis nobler — naïve 中文 😀 — sleep.\n"
+TEXT = "To be, or not to be: that is the question.\n\nWhether 'tis nobler, naïve 中文 😀, to die.\n"
 
 
 @functools.cache
