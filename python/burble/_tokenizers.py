@@ -29,6 +29,18 @@ _PLAIN_STEPS = {"ByteLevel": "byte_level", "ByteFallback": "byte_fallback", "Fus
 _PLAIN_REGEX = re.compile(r"(?:[^\\^$.|?*+()\[\]{}]|\\[\\^$.|?*+()\[\]{}])+")
 _ESCAPED = re.compile(r"\\(.)")
 
+# The options of decode that run in C, for a tokenizer of transformers and for a raw one.
+_KNOWN_OPTIONS = (
+    frozenset({"skip_special_tokens", "clean_up_tokenization_spaces"}),
+    frozenset({"skip_special_tokens"}),
+)
+
+# A text, and what the cleaning that runs in C makes of it.
+_CLEANING = (
+    " . a ? b ! c , d ' e n't f 'm g 's h 've i 're j do not k  . ' s ; ) % 'd 'll",
+    ". a? b! c, d'en't f'm g's h've i're j do not k .'s ; ) % 'd 'll",
+)
+
 _BYTE_TOKEN = re.compile(r"<0x(?:[0-9A-Fa-f]{2}|\+[0-9A-Fa-f])>")
 
 
@@ -60,11 +72,16 @@ def decoding_of(tokenizer: Any, decode_kwargs: dict[str, Any]) -> tuple[Source, 
     # tokenizers.Tokenizer.decode skips special tokens unless told otherwise, transformers does not.
     skip = bool(decode_kwargs.get("skip_special_tokens", raw))
     backend = tokenizer if raw else _backend(tokenizer)
-    if backend is not None and _options_are_plain(tokenizer, backend, raw, decode_kwargs):
+    cleans_up = not raw and _cleans_up(tokenizer, decode_kwargs)
+    if (
+        backend is not None
+        and not decode_kwargs.keys() - _KNOWN_OPTIONS[raw]
+        and not (cleans_up and _cleaned(tokenizer) != _CLEANING)
+    ):
         vocabulary = _vocabulary(tokenizer, backend)
         if vocabulary is not None:
-            return vocabulary, skip
-    return _window(tokenizer, decode_kwargs, raw, skip), skip
+            return vocabulary.cleaned_up() if cleans_up else vocabulary, skip
+    return _window(tokenizer, decode_kwargs, raw, skip, cleans_up), skip
 
 
 def _is_raw(tokenizer: Any) -> bool:
@@ -87,18 +104,15 @@ def _backend(tokenizer: Any) -> Any | None:
     return backend if backend is not None and _is_raw(backend) else None
 
 
-def _options_are_plain(
-    tokenizer: Any, backend: Any, raw: bool, decode_kwargs: dict[str, Any]
-) -> bool:
-    """Whether nothing but ``skip_special_tokens`` changes what decode returns."""
-    if raw:
-        return not decode_kwargs.keys() - {"skip_special_tokens"}
-    if decode_kwargs.keys() - {"skip_special_tokens", "clean_up_tokenization_spaces"}:
-        return False
-    return not _cleans_up(tokenizer, backend, decode_kwargs)
+def _cleaned(tokenizer: Any) -> tuple[str, str] | None:
+    """What the tokenizer's own cleaning makes of a text that every rule applies to."""
+    try:
+        return _CLEANING[0], tokenizer.clean_up_tokenization(_CLEANING[0])
+    except Exception:  # it has none, or one of its own
+        return None
 
 
-def _cleans_up(tokenizer: Any, backend: Any, decode_kwargs: dict[str, Any]) -> bool:
+def _cleans_up(tokenizer: Any, decode_kwargs: dict[str, Any]) -> bool:
     wanted = decode_kwargs.get("clean_up_tokenization_spaces")
     if wanted is None:
         wanted = getattr(tokenizer, "clean_up_tokenization_spaces", False)
@@ -106,7 +120,8 @@ def _cleans_up(tokenizer: Any, backend: Any, decode_kwargs: dict[str, Any]) -> b
     forced = getattr(
         tokenizer, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", None
     )
-    if forced is False and type(backend.model).__name__ == "BPE":
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    if forced is False and type(model).__name__ == "BPE":
         return False
     return bool(wanted)
 
@@ -230,12 +245,11 @@ def _agrees(
 # ---- the other way -----------------------------------------------------------------------------
 
 
-def _window(tokenizer: Any, decode_kwargs: dict[str, Any], raw: bool, skip: bool) -> Window:
+def _window(
+    tokenizer: Any, decode_kwargs: dict[str, Any], raw: bool, skip: bool, cleans_up: bool
+) -> Window:
     decode: Callable[[list[int]], str] = lambda ids: tokenizer.decode(ids, **decode_kwargs)  # noqa: E731
     dropped: frozenset[int] = frozenset()
     if skip and not raw:
         dropped = frozenset(getattr(tokenizer, "all_special_ids", ()))
-    cleans = not raw and _cleans_up(
-        tokenizer, getattr(tokenizer, "backend_tokenizer", None), decode_kwargs
-    )
-    return Window(decode, dropped=dropped, cleans_up=cleans)
+    return Window(decode, dropped=dropped, cleans_up=cleans_up)

@@ -280,6 +280,7 @@ static int detokenizer_init(DetokenizerObject *self, PyObject *args, PyObject *k
     burble_detok_options_init(&options);
     options.skip_special = skip != 0;
     VocabularyObject *vocabulary = (VocabularyObject *)source;
+    options.clean_up = vocabulary->clean_up;
     const int rc = burble_detok_create(vocabulary->vocab, &options, &self->detok);
     if (rc != BURBLE_OK) {
         core_raise(self->core, rc);

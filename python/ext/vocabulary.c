@@ -217,6 +217,27 @@ static PyObject *vocabulary_memory(VocabularyObject *self, void *unused)
     return PyLong_FromSize_t(burble_vocab_memory(self->vocab));
 }
 
+static PyObject *vocabulary_cleaned_up(VocabularyObject *self, PyObject *unused)
+{
+    (void)unused;
+    PyTypeObject *type = Py_TYPE(self);
+    VocabularyObject *other = (VocabularyObject *)type->tp_alloc(type, 0);
+    if (other != NULL) {
+        other->vocab = burble_vocab_ref(self->vocab);
+        other->clean_up = true;
+    }
+    return (PyObject *)other;
+}
+
+PyDoc_STRVAR(cleaned_up_doc, "cleaned_up($self, /)\n--\n\n"
+                             "The same vocabulary (not a copy), whose text is cleaned up as the\n"
+                             "clean_up_tokenization of transformers does it.");
+
+static PyMethodDef vocabulary_methods[] = {
+    {"cleaned_up", (PyCFunction)vocabulary_cleaned_up, METH_NOARGS, cleaned_up_doc},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyGetSetDef vocabulary_getset[] = {
     {"memory", (getter)vocabulary_memory, NULL, "Bytes of memory that the vocabulary takes.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -235,9 +256,13 @@ PyDoc_STRVAR(
     "Raises NotImplementedError for steps that cannot be streamed.");
 
 static PyType_Slot vocabulary_slots[] = {
-    {Py_tp_doc, (void *)vocabulary_doc}, {Py_tp_new, vocabulary_new},
-    {Py_tp_dealloc, vocabulary_dealloc}, {Py_sq_length, vocabulary_length},
-    {Py_tp_getset, vocabulary_getset},   {0, NULL},
+    {Py_tp_doc, (void *)vocabulary_doc},
+    {Py_tp_new, vocabulary_new},
+    {Py_tp_dealloc, vocabulary_dealloc},
+    {Py_sq_length, vocabulary_length},
+    {Py_tp_getset, vocabulary_getset},
+    {Py_tp_methods, vocabulary_methods},
+    {0, NULL},
 };
 
 PyType_Spec vocabulary_spec = {
