@@ -38,11 +38,11 @@ static void burble__free(void *p)
 
 /* NOLINTBEGIN(bugprone-suspicious-include): that is the point */
 #include "../../src/base/buffer.c"
-#include "../../src/text/rewrite.c"
 #include "../../src/text/compile.c"
+#include "../../src/text/detok.c"
+#include "../../src/text/rewrite.c"
 #include "../../src/text/steps.c"
 #include "../../src/text/vocab.c"
-#include "../../src/text/detok.c"
 /* NOLINTEND(bugprone-suspicious-include) */
 
 static const burble_token tokens[] = {
