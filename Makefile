@@ -28,7 +28,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test bench lint format clean distclean help python-3.11
+.PHONY: all package demo test bench fuzz lint format clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
 
@@ -77,6 +77,24 @@ C_FILES = $(sort $(shell find include src python/ext tests bench examples tools 
     \( -name '*.c' -o -name '*.h' \) 2>/dev/null))
 PY_FILES = python/burble $(wildcard examples)
 
+# Each target for T seconds, from its corpus on; what is new stays in $(BUILD). A finding is a file
+# $(BUILD)/fuzz-TARGET/crash-…, to be run with $(BUILD)/fuzz/tests/fuzz/fuzz_TARGET.
+T ?= 60
+FUZZ_TARGETS := $(notdir $(wildcard tests/fuzz/corpus/*))
+fuzz: $(BUILD)/fuzz/build.ninja
+	@$(NINJA) -C $(BUILD)/fuzz $(FUZZ_TARGETS:%=tests/fuzz/fuzz_%)
+	@failed=0; \
+	for target in $(FUZZ_TARGETS); do \
+	    mkdir -p $(BUILD)/fuzz-$$target; \
+	    $(BUILD)/fuzz/tests/fuzz/fuzz_$$target -max_total_time=$(T) -rss_limit_mb=2048 -timeout=10 \
+	        -artifact_prefix=$(BUILD)/fuzz-$$target/ -print_final_stats=1 $(BUILD)/fuzz-$$target \
+	        tests/fuzz/corpus/$$target >$(BUILD)/fuzz-$$target.log 2>&1 || \
+	        { failed=1; tail -n 40 $(BUILD)/fuzz-$$target.log; }; \
+	    echo "-- $$target: $$(sed -n 's/^stat::number_of_executed_units: *//p' \
+	        $(BUILD)/fuzz-$$target.log) inputs"; \
+	done; \
+	exit $$failed
+
 lint: python-3.11 $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja
 	@failed=0; \
 	check() { echo "-- $$1"; shift; "$$@" || failed=1; }; \
@@ -108,6 +126,7 @@ help:
 	@echo 'make demo        stream a small model'"'"'s text; MODEL=<name or folder> PROMPT="<text>"'
 	@echo 'make test        the C tests (plain, ASan + UBSan, TSan), then the Python tests'
 	@echo 'make bench       measure'
+	@echo 'make fuzz        the loaders of tokenizer files, T=<seconds> for each (now: $(T)); needs clang'
 	@echo 'make lint        check style, types and warnings'
 	@echo 'make format      format the sources'
 	@echo 'make clean       remove what was built; make distclean: $(VENV)/ and .cache/, too'
@@ -117,8 +136,8 @@ help:
 
 # ---- the system: what apt-get can bring, where a probe shows that it is missing -------------------
 
-# cc, python and cmocka are what can be needed. `lack` notes what is missing, in words, and Debian's
-# packages for it.
+# cc, python, cmocka, jansson and fuzz are what can be needed. `lack` notes what is missing, in words,
+# and Debian's packages for it.
 define SYSTEM_SH
 lack() {
     missing="$$missing$${missing:+; }$$1"
@@ -147,6 +166,16 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
 probe_cmocka() {
     command -v pkg-config >/dev/null || lack pkg-config pkg-config
     pkg-config --exists cmocka 2>/dev/null || lack cmocka libcmocka-dev
+}
+probe_jansson() {
+    command -v pkg-config >/dev/null || lack pkg-config pkg-config
+    pkg-config --exists 'jansson >= 2.14' 2>/dev/null || lack 'jansson 2.14 or above' libjansson-dev
+}
+probe_fuzz() {
+    printf '%s\n' '#include <stddef.h>' 'int LLVMFuzzerTestOneInput(const char *data, size_t size);' \
+        'int LLVMFuzzerTestOneInput(const char *data, size_t size) { return data == NULL && size; }' |
+        clang -fsanitize=fuzzer,address,undefined -x c -o $(BUILD)/.fuzz - 2>/dev/null ||
+        lack 'clang with libFuzzer' 'clang libclang-rt-dev'
 }
 probe() {
     missing= packages=
@@ -221,19 +250,23 @@ python-3.11: $(DONE)/venv
 
 # ---- the C builds: one folder under $(BUILD) for each kind ----------------------------------------
 
-release_options := -Dbuildtype=release -Dpython=disabled -Dtests=disabled
-plain_options := -Dpython=disabled -Dtests=enabled
+release_options := -Dbuildtype=release -Djson=enabled -Dpython=disabled -Dtests=disabled
+plain_options := -Djson=enabled -Dpython=disabled -Dtests=enabled
 asan_options := $(plain_options) -Db_sanitize=address,undefined -Db_lundef=false
 tsan_options := $(plain_options) -Db_sanitize=thread -Db_lundef=false
-lint_options := -Dwerror=true -Dpython=enabled -Dtests=enabled
+lint_options := -Dwerror=true -Djson=enabled -Dpython=enabled -Dtests=enabled
+fuzz_options := $(plain_options) -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+fuzz_env := CC=clang
 
-KINDS := release plain asan tsan lint
-$(KINDS:%=$(BUILD)/%/build.ninja): $(BUILD)/%/build.ninja: $(DONE)/build Makefile | $(BUILD)/.system-cc
+KINDS := release plain asan tsan lint fuzz
+$(KINDS:%=$(BUILD)/%/build.ninja): $(BUILD)/%/build.ninja: $(DONE)/build Makefile | \
+    $(BUILD)/.system-cc $(BUILD)/.system-jansson
 	@echo "-- configuring $(BUILD)/$*"
 	@rm -rf $(BUILD)/$*
-	@$(MESON) setup $($*_options) $(BUILD)/$* >$(BUILD)/meson.log 2>&1 || \
+	@$($*_env) $(MESON) setup $($*_options) $(BUILD)/$* >$(BUILD)/meson.log 2>&1 || \
 	    { cat $(BUILD)/meson.log >&2; rm -rf $(BUILD)/$*; exit 1; }
-$(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan lint): | $(BUILD)/.system-cmocka
+$(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan lint fuzz): | $(BUILD)/.system-cmocka
+$(BUILD)/fuzz/build.ninja: | $(BUILD)/.system-fuzz
 
 # ---- the closing line of `make test` --------------------------------------------------------------
 

@@ -25,6 +25,13 @@ typedef struct burble_detok burble_detok;
 
 typedef struct burble_detok_options {
     bool skip_special; /* leave out tokens with BURBLE_TOKEN_SPECIAL */
+    /* Clean up spaces before punctuation and in contractions, as transformers'
+     * clean_up_tokenization does with the whole text. Holds back only what a rule can still change. */
+    bool clean_up;
+    /* Keep what it takes to go back this many tokens (burble_detok_rewind). 0: nothing. */
+    uint32_t rewind;
+    /* Say from which tokens each piece of text came (burble_detok_spans). */
+    bool spans;
 } burble_detok_options;
 
 /* A piece of text that belongs to somebody else: valid, complete UTF-8, not ended by NUL. */
@@ -63,6 +70,34 @@ BURBLE_API void burble_detok_finish(burble_detok *detok, burble_text *text);
 
 /* Forgets the sequence: at the beginning of a new one, nothing handed out. */
 BURBLE_API void burble_detok_reset(burble_detok *detok);
+
+/* Begins in the middle: takes ids that come before the ones to be streamed (a prompt's last ones, at
+ * least as many as decide how the next one begins: some 8) and hands out nothing for them. What the
+ * prompt leaves incomplete is completed by the ids that follow, and handed out then. Results as for
+ * burble_detok_push. */
+BURBLE_API int burble_detok_prime(burble_detok *detok, const int32_t *ids, size_t n);
+
+/* A detokenizer in the same state, independent from now on. BURBLE_OK, or BURBLE_ENOMEM with *out
+ * NULL. */
+BURBLE_API int burble_detok_copy(const burble_detok *detok, burble_detok **out);
+
+/* Goes back by the last `n` ids that were pushed (or primed), as if they never had been; *bytes (may
+ * be NULL) is how many of the bytes that were handed out are thereby taken back.
+ *
+ * BURBLE_OK
+ * BURBLE_EINVAL  more than options.rewind, or than there are; nothing was done */
+BURBLE_API int burble_detok_rewind(burble_detok *detok, size_t n, uint64_t *bytes);
+
+/* Where text came from: bytes [begin, end) of the text handed out last came from tokens [first, last]
+ * of the sequence, counted from 0 over all ids pushed and primed. */
+typedef struct burble_span {
+    size_t begin, end;
+    uint64_t first, last;
+} burble_span;
+
+/* The spans of the text that the last push or finish handed out, in order, without gaps; *n of them,
+ * valid until the next call on this detokenizer. With options.spans off, or no text, *n is 0. */
+BURBLE_API void burble_detok_spans(const burble_detok *detok, const burble_span **spans, size_t *n);
 
 /* Whether something is held back that a later id completes, or the end turns into U+FFFD. */
 BURBLE_API bool burble_detok_holds(const burble_detok *detok);

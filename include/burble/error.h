@@ -25,13 +25,22 @@
     X(EGONE, -7, "the position is no longer retained")                                             \
     X(ECLOSED, -8, "the stream has already ended")                                                 \
     X(EDETACHED, -9, "the reader is attached to no hub that is open")                              \
-    X(ESYSTEM, -10, "a system call failed (errno says why)")
+    X(ESYSTEM, -10, "a system call failed (errno says why)")                                       \
+    X(EFORMAT, -11, "the data is malformed")                                                       \
+    X(EUNSUPPORTED, -12, "this kind is not supported")
 
 typedef enum burble_result {
 #define BURBLE_RESULT_ENUM(name, value, text) BURBLE_##name = (value),
     BURBLE_RESULTS(BURBLE_RESULT_ENUM)
 #undef BURBLE_RESULT_ENUM
 } burble_result;
+
+/* What went wrong, for a person, where a function takes an `error` to fill in. The message says what
+ * was expected, what was found, and where; it ends in NUL and is cut where it is too long. */
+typedef struct burble_error {
+    int code; /* the result that the function returned */
+    char message[256];
+} burble_error;
 
 #ifdef __cplusplus
 extern "C" {

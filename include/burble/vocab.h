@@ -7,6 +7,7 @@
 #ifndef BURBLE_VOCAB_H
 #define BURBLE_VOCAB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,24 +23,32 @@ extern "C" {
 #define BURBLE_VOCAB_MAX_IDS (1u << 24)
 #define BURBLE_VOCAB_MAX_TOKEN (1u << 16)
 
-/* How tokens become text. */
-typedef enum burble_decoder {
-    /* Byte-level BPE (GPT-2, Llama 3, Qwen, Falcon): a token is spelled in GPT-2's alphabet of 256
-     * printable characters, one per byte; a token with a character outside that alphabet stands for
-     * its own UTF-8 bytes. The bytes of the whole sequence, decoded as UTF-8, are the text; what is
-     * not UTF-8 becomes U+FFFD, one for each maximal part of a character (Unicode 15, 3.9, U+FFFD
-     * Substitution of Maximal Subparts, which is also what Rust's from_utf8_lossy does).
-     * The rule of `ByteLevel` in Hugging Face's tokenizers. */
-    BURBLE_DECODER_BYTE_LEVEL = 0,
+/* One step of the rule by which tokens become text. The steps are those of Hugging Face's tokenizers
+ * (its `decoders`), with the same meaning: each maps a list of token texts to a list of token texts,
+ * and what the last one leaves is joined. */
+typedef enum burble_step_kind {
+    BURBLE_STEP_BYTE_LEVEL,    /* GPT-2's alphabet of 256 characters back to bytes; joins all */
+    BURBLE_STEP_BYTE_FALLBACK, /* runs of `<0x00>` … `<0xFF>` to characters */
+    BURBLE_STEP_FUSE,          /* joins all */
+    BURBLE_STEP_REPLACE,       /* `text` by `with`, in each token */
+    BURBLE_STEP_STRIP,         /* up to `start` times `text`, one character, from the left of each
+                                  token and up to `stop` times from its right */
+    BURBLE_STEP_METASPACE,     /* `text`, one character, by a space; with `flag` (any prepend scheme
+                                  but "never") by nothing in the first token */
+    BURBLE_STEP_WORDPIECE,     /* `text` (##) marks continuations, other tokens get a space before
+                                  them; `flag`: cleanup */
+    BURBLE_STEP_BPE,           /* `text` (</w>) by a space, in the last token by nothing */
+    BURBLE_STEP_CTC            /* repeated tokens once; `text` (the pad token) by nothing; `flag`
+                                  (cleanup): `with` (the word delimiter) by a space */
+} burble_step_kind;
 
-    /* SentencePiece-style BPE with byte fallback (Llama 2, Phi 3): U+2581 stands for a space, and
-     * tokens `<0x00>` to `<0xFF>` for single bytes. A run of byte tokens that is UTF-8 becomes those
-     * characters; in a run that is not, each byte outside a valid character becomes one U+FFFD.
-     * (The tokenizers library replaces *all* bytes of such a run, also those of the valid characters
-     * in it; a stream cannot know that early. See docs/design.md.)
-     * The rule of `Sequence[Replace(U+2581, " "), ByteFallback, Fuse, Strip(" ", n, 0)]`. */
-    BURBLE_DECODER_BYTE_FALLBACK = 1
-} burble_decoder;
+typedef struct burble_step {
+    burble_step_kind kind;
+    const char *text; /* UTF-8, ended by NUL; NULL where the kind has none */
+    const char *with; /* the same */
+    uint32_t start, stop;
+    bool flag;
+} burble_step;
 
 /* Flags of one token. */
 enum {
@@ -55,30 +64,63 @@ typedef struct burble_token {
 } burble_token;
 
 typedef struct burble_vocab_options {
-    burble_decoder decoder;
-    /* How many spaces (U+0020) to take away from the beginning of the text: `Strip`'s `start`. Only
-     * for BURBLE_DECODER_BYTE_FALLBACK, else 0. */
-    uint32_t strip_left;
+    const burble_step *steps; /* n_steps of them, in order; copied */
+    size_t n_steps;           /* 0: the tokens joined by `join` */
+    const char *join;         /* between tokens where there are no steps; NULL: nothing */
 } burble_vocab_options;
 
 typedef struct burble_vocab burble_vocab;
 
-/* Fills in the defaults: byte-level, nothing stripped. */
+/* Fills in the defaults: no steps, nothing between tokens. That is a plain table of pieces: a token's
+ * text is its bytes as they are, which need not be UTF-8 by themselves; the bytes of the sequence,
+ * decoded as UTF-8, are the text (what is not UTF-8 becomes U+FFFD, one for each maximal part of a
+ * character). */
 BURBLE_API void burble_vocab_options_init(burble_vocab_options *options);
 
 /* Makes a vocabulary of `n` tokens; the token for id i is tokens[i]. Everything is copied.
  *
- * BURBLE_OK      *out is the vocabulary, with one reference, which the caller owns
- * BURBLE_EINVAL  n above BURBLE_VOCAB_MAX_IDS; NULL `tokens` with n above 0; an unknown decoder;
- *                `strip_left` with BURBLE_DECODER_BYTE_LEVEL; a token longer than
- *                BURBLE_VOCAB_MAX_TOKEN, with NULL text and a length, with an unknown flag, or whose
- *                text is not UTF-8. *out is NULL and, where a token is at fault, *where is its id
- *                (else n).
- * BURBLE_ENOMEM  *out is NULL
+ * BURBLE_OK            *out is the vocabulary, with one reference, which the caller owns
+ * BURBLE_EUNSUPPORTED  the steps are well-formed but cannot be streamed by this library
+ * BURBLE_EINVAL        n above BURBLE_VOCAB_MAX_IDS, NULL `tokens` with n above 0, an unknown step or
+ *                      one without what it needs, a token that is too long, has NULL text and a
+ *                      length, an unknown flag, or (with steps) is not UTF-8
+ * BURBLE_ENOMEM
+ * In all but the first case *out is NULL, and *error (may be NULL) says what was wrong, naming the
+ * token by its id or the step by its number.
  *
- * `options` must not be NULL; `where` may be. Any thread. */
+ * `options` may be NULL for the defaults. Any thread. */
 BURBLE_API int burble_vocab_create(const burble_vocab_options *options, const burble_token *tokens,
-                                   size_t n, burble_vocab **out, size_t *where);
+                                   size_t n, burble_vocab **out, burble_error *error);
+
+/* ---- loading (also see burble_vocab_parse) ----------------------------------------------------- */
+
+/* What a file may be. */
+typedef enum burble_vocab_format {
+    BURBLE_VOCAB_AUTO = 0,     /* told by its content (and, for a rank file, its name) */
+    BURBLE_VOCAB_HF_JSON,      /* Hugging Face `tokenizer.json` */
+    BURBLE_VOCAB_GGUF,         /* the vocabulary in a GGUF file's metadata */
+    BURBLE_VOCAB_TIKTOKEN,     /* a tiktoken rank file: base64 and rank in each line */
+    BURBLE_VOCAB_SENTENCEPIECE,/* a SentencePiece `.model` */
+    BURBLE_VOCAB_TEKKEN        /* mistral-common's Tekken JSON */
+} burble_vocab_format;
+
+/* Makes a vocabulary of a file.
+ *
+ * BURBLE_OK            *out is the vocabulary, with one reference, which the caller owns
+ * BURBLE_ESYSTEM       the file cannot be read (errno says why)
+ * BURBLE_EFORMAT       the file is not what it should be: truncated, sizes that do not add up, ids out
+ *                      of range or given twice, …
+ * BURBLE_EUNSUPPORTED  well-formed, but a kind of tokenizer that this library cannot stream
+ * BURBLE_EINVAL        an unknown format
+ * BURBLE_ENOMEM
+ * In all but the first case *out is NULL, and *error (may be NULL) names the file, the place in it
+ * and what was wrong. No more memory is taken than the file's own size justifies. Any thread. */
+BURBLE_API int burble_vocab_load(const char *path, burble_vocab_format format, burble_vocab **out,
+                                 burble_error *error);
+
+/* The same for `size` bytes in memory; `name` (may be NULL) stands for the file's in messages. */
+BURBLE_API int burble_vocab_parse(const void *data, size_t size, burble_vocab_format format,
+                                  const char *name, burble_vocab **out, burble_error *error);
 
 /* One more reference; returns `vocab`. Any thread. */
 BURBLE_API burble_vocab *burble_vocab_ref(burble_vocab *vocab);

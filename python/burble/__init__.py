@@ -11,8 +11,8 @@ Drop-in classes for those of transformers, without their defects::
 and :class:`Detokenizer`, which turns token ids into text as they come.
 """
 
-from ._core import Cancelled, Error, ProducerDied, __version__
-from .detokenizer import Detokenizer
+from ._core import Cancelled, Error, ProducerDied, Stopped, __version__
+from .detokenizer import Detokenizer, StopMatch
 from .streamers import AsyncTextIteratorStreamer, TextIteratorStreamer, TextStreamer
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "Detokenizer",
     "Error",
     "ProducerDied",
+    "StopMatch",
+    "Stopped",
     "TextIteratorStreamer",
     "TextStreamer",
     "__version__",

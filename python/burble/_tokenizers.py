@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 import re
 import weakref
-from typing import Any, Callable, Literal, NamedTuple, Union
+from typing import Any, Callable, NamedTuple, Union
 
 from . import _core
 from ._window import Window
@@ -23,14 +22,29 @@ _TRANSFORMERS_DECODE = {
     "transformers.tokenization_utils_tokenizers",
 }
 
+_PLAIN_STEPS = {"ByteLevel": "byte_level", "ByteFallback": "byte_fallback", "Fuse": "fuse"}
+
+# A regular expression without operators, and the characters in it that only an escape makes plain.
+_PLAIN_REGEX = re.compile(r"(?:[^\\^$.|?*+()\[\]{}]|\\[\\^$.|?*+()\[\]{}])+")
+_ESCAPED = re.compile(r"\\(.)")
+
+# The options of decode that run in C, for a tokenizer of transformers and for a raw one.
+_KNOWN_OPTIONS = (
+    frozenset({"skip_special_tokens", "clean_up_tokenization_spaces"}),
+    frozenset({"skip_special_tokens"}),
+)
+
+# A text, and what the cleaning that runs in C makes of it.
+_CLEANING = (
+    " . a ? b ! c , d ' e n't f 'm g 's h 've i 're j do not k  . ' s ; ) % 'd 'll",
+    ". a? b! c, d'en't f'm g's h've i're j do not k .'s ; ) % 'd 'll",
+)
+
 _BYTE_TOKEN = re.compile(r"<0x(?:[0-9A-Fa-f]{2}|\+[0-9A-Fa-f])>")
 
 
-class _Rule(NamedTuple):
-    """The decoders that the C side knows."""
-
-    decoder: Literal["byte_level", "byte_fallback"]
-    strip_left: int
+# A step as _core.Vocabulary takes it: name, text, with, start, stop, flag, or fewer of these.
+_Step = tuple[Any, ...]
 
 
 class _Cached(NamedTuple):
@@ -39,6 +53,25 @@ class _Cached(NamedTuple):
 
 
 _cache: weakref.WeakKeyDictionary[Any, _Cached] = weakref.WeakKeyDictionary()
+
+# The same for tokenizers that cannot be referred to weakly (those of older versions of the
+# tokenizers library), by identity: the last few, which are thereby kept.
+_kept: list[tuple[Any, _Cached]] = []
+_KEPT = 8
+
+
+def _cached(tokenizer: Any) -> _Cached | None:
+    try:
+        return _cache.get(tokenizer)
+    except TypeError:
+        return next((cached for kept, cached in _kept if kept is tokenizer), None)
+
+
+def _remember(tokenizer: Any, cached: _Cached) -> None:
+    try:
+        _cache[tokenizer] = cached
+    except TypeError:
+        _kept[:] = [(tokenizer, cached), *(k for k in _kept if k[0] is not tokenizer)][:_KEPT]
 
 
 def decoding_of(tokenizer: Any, decode_kwargs: dict[str, Any]) -> tuple[Source, bool]:
@@ -57,11 +90,16 @@ def decoding_of(tokenizer: Any, decode_kwargs: dict[str, Any]) -> tuple[Source, 
     # tokenizers.Tokenizer.decode skips special tokens unless told otherwise, transformers does not.
     skip = bool(decode_kwargs.get("skip_special_tokens", raw))
     backend = tokenizer if raw else _backend(tokenizer)
-    if backend is not None and _options_are_plain(tokenizer, backend, raw, decode_kwargs):
+    cleans_up = not raw and _cleans_up(tokenizer, decode_kwargs)
+    if (
+        backend is not None
+        and not decode_kwargs.keys() - _KNOWN_OPTIONS[raw]
+        and not (cleans_up and _cleaned(tokenizer) != _CLEANING)
+    ):
         vocabulary = _vocabulary(tokenizer, backend)
         if vocabulary is not None:
-            return vocabulary, skip
-    return _window(tokenizer, decode_kwargs, raw, skip), skip
+            return vocabulary.cleaned_up() if cleans_up else vocabulary, skip
+    return _window(tokenizer, decode_kwargs, raw, skip, cleans_up), skip
 
 
 def _is_raw(tokenizer: Any) -> bool:
@@ -84,18 +122,15 @@ def _backend(tokenizer: Any) -> Any | None:
     return backend if backend is not None and _is_raw(backend) else None
 
 
-def _options_are_plain(
-    tokenizer: Any, backend: Any, raw: bool, decode_kwargs: dict[str, Any]
-) -> bool:
-    """Whether nothing but ``skip_special_tokens`` changes what decode returns."""
-    if raw:
-        return not decode_kwargs.keys() - {"skip_special_tokens"}
-    if decode_kwargs.keys() - {"skip_special_tokens", "clean_up_tokenization_spaces"}:
-        return False
-    return not _cleans_up(tokenizer, backend, decode_kwargs)
+def _cleaned(tokenizer: Any) -> tuple[str, str] | None:
+    """What the tokenizer's own cleaning makes of a text that every rule applies to."""
+    try:
+        return _CLEANING[0], tokenizer.clean_up_tokenization(_CLEANING[0])
+    except Exception:  # it has none, or one of its own
+        return None
 
 
-def _cleans_up(tokenizer: Any, backend: Any, decode_kwargs: dict[str, Any]) -> bool:
+def _cleans_up(tokenizer: Any, decode_kwargs: dict[str, Any]) -> bool:
     wanted = decode_kwargs.get("clean_up_tokenization_spaces")
     if wanted is None:
         wanted = getattr(tokenizer, "clean_up_tokenization_spaces", False)
@@ -103,7 +138,8 @@ def _cleans_up(tokenizer: Any, backend: Any, decode_kwargs: dict[str, Any]) -> b
     forced = getattr(
         tokenizer, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", None
     )
-    if forced is False and backend is not None and type(backend.model).__name__ == "BPE":
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    if forced is False and type(model).__name__ == "BPE":
         return False
     return bool(wanted)
 
@@ -121,41 +157,53 @@ def _vocabulary(tokenizer: Any, backend: Any) -> _core.Vocabulary | None:
         tuple(_spelled(backend, added).items()),
         frozenset(_special_texts(added)),
     )
-    try:
-        cached = _cache.get(tokenizer)
-    except TypeError:  # not to be referred to weakly, or not hashable
-        cached = None
+    cached = _cached(tokenizer)
     if cached is not None and cached.fingerprint == fingerprint:
         return cached.vocabulary
 
     vocabulary = None
-    rule = _rule(json.loads(state)) if state else None
-    if rule is not None:
-        vocabulary = _compile(backend, rule, added)
-    with contextlib.suppress(TypeError):
-        _cache[tokenizer] = _Cached(fingerprint, vocabulary)
+    decoder = json.loads(state) if state else None
+    steps = [] if decoder is None else _steps(decoder)
+    if steps is not None:
+        vocabulary = _compile(backend, steps, " " if decoder is None else None, added)
+    _remember(tokenizer, _Cached(fingerprint, vocabulary))
     return vocabulary
 
 
-def _rule(decoder: dict[str, Any]) -> _Rule | None:
-    """Recognise a decoder, as it stands in ``tokenizer.json``."""
-    if decoder["type"] == "ByteLevel":
-        return _Rule("byte_level", 0)
+def _steps(decoder: dict[str, Any]) -> list[_Step] | None:
+    """The steps of a decoder, as it stands in ``tokenizer.json``; None where one is unknown."""
     if decoder["type"] != "Sequence":
-        return None
-    steps = decoder["decoders"]
-    if [step["type"] for step in steps[:3]] != ["Replace", "ByteFallback", "Fuse"]:
-        return None
-    if (
-        steps[0]["pattern"] != {"String": "\N{LOWER ONE EIGHTH BLOCK}"}
-        or steps[0]["content"] != " "
-    ):
-        return None
-    if len(steps) == 3:
-        return _Rule("byte_fallback", 0)
-    strip = steps[3]
-    if len(steps) == 4 and strip["type"] == "Strip" and strip["content"] == " ":
-        return _Rule("byte_fallback", strip["start"]) if strip["stop"] == 0 else None
+        step = _step(decoder)
+        return None if step is None else [step]
+    steps: list[_Step] = []
+    for inner in decoder["decoders"]:
+        more = _steps(inner)
+        if more is None:
+            return None
+        steps += more
+    return steps
+
+
+def _step(decoder: dict[str, Any]) -> _Step | None:
+    kind = decoder["type"]
+    if kind in _PLAIN_STEPS:
+        return (_PLAIN_STEPS[kind],)
+    if kind == "Replace":
+        pattern = decoder["pattern"]
+        text = pattern["String"] if "String" in pattern else _literal(pattern["Regex"])
+        return None if text is None else ("replace", text, decoder["content"])
+    if kind == "Strip":
+        return ("strip", decoder["content"], None, decoder["start"], decoder["stop"])
+    if kind == "Metaspace":
+        prepends = decoder["prepend_scheme"] != "never"
+        return ("metaspace", decoder["replacement"], None, 0, 0, prepends)
+    if kind == "WordPiece":
+        return ("wordpiece", decoder["prefix"], None, 0, 0, decoder["cleanup"])
+    if kind == "BPEDecoder":
+        return ("bpe", decoder["suffix"])
+    if kind == "CTC":
+        delimiter = decoder["word_delimiter_token"]
+        return ("ctc", decoder["pad_token"], delimiter, 0, 0, decoder["cleanup"])
     return None
 
 
@@ -169,20 +217,30 @@ def _special_texts(added: dict[int, Any]) -> set[str]:
     return {token.content for token in added.values() if token.special}
 
 
-def _compile(backend: Any, rule: _Rule, added: dict[int, Any]) -> _core.Vocabulary | None:
+def _literal(regex: str) -> str | None:
+    """The only string that a regular expression matches, if it is that plain."""
+    if not _PLAIN_REGEX.fullmatch(regex):
+        return None
+    return _ESCAPED.sub(r"\1", regex)
+
+
+def _compile(
+    backend: Any, steps: list[_Step], join: str | None, added: dict[int, Any]
+) -> _core.Vocabulary | None:
     tokens = backend.get_vocab(with_added_tokens=True)
     spelled = _spelled(backend, added)
     special = _special_texts(added)
     try:
         vocabulary = _core.Vocabulary(
-            rule.decoder,
+            steps,
             tokens,
             spelled,
             [i for token, i in tokens.items() if spelled.get(i, token) in special]
             + [i for i, token in spelled.items() if token in special],
-            rule.strip_left,
+            join,
         )
-    except ValueError:  # ids or tokens beyond what the C side accepts
+    except (NotImplementedError, OverflowError, ValueError):
+        # Steps that cannot be streamed, or ids, tokens or numbers beyond what the C side accepts.
         return None
     return vocabulary if _agrees(vocabulary, backend, tokens, added) else None
 
@@ -212,7 +270,9 @@ def _agrees(
 # ---- the other way -----------------------------------------------------------------------------
 
 
-def _window(tokenizer: Any, decode_kwargs: dict[str, Any], raw: bool, skip: bool) -> Window:
+def _window(
+    tokenizer: Any, decode_kwargs: dict[str, Any], raw: bool, skip: bool, cleans_up: bool
+) -> Window:
     decode: Callable[[list[int]], str] = lambda ids: tokenizer.decode(ids, **decode_kwargs)  # noqa: E731
     backend = tokenizer if raw else _backend(tokenizer)
     dropped: frozenset[int] = frozenset()
@@ -220,7 +280,4 @@ def _window(tokenizer: Any, decode_kwargs: dict[str, Any], raw: bool, skip: bool
         added = backend.get_added_tokens_decoder()
         special = _special_texts(added)
         dropped = frozenset(i for i, text in _spelled(backend, added).items() if text in special)
-    cleans = not raw and _cleans_up(
-        tokenizer, getattr(tokenizer, "backend_tokenizer", None), decode_kwargs
-    )
-    return Window(decode, dropped=dropped, cleans_up=cleans)
+    return Window(decode, dropped=dropped, cleans_up=cleans_up)

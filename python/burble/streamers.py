@@ -9,12 +9,14 @@ They differ where those fail:
   the text so far; with :meth:`run`, the exception itself.
 * The asynchronous class can be made anywhere, not only in a running loop.
 * ``cancel()`` stops the generation at its next token.
+* ``stop`` strings end the text; see :class:`TextStreamer` for how they end the generation.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import threading
 import weakref
 from collections.abc import Coroutine, Generator
@@ -23,6 +25,7 @@ from typing import Any, Callable, Literal, TypeVar
 
 from . import _core
 from ._tokenizers import decoding_of
+from .detokenizer import Stop, StopMatch, stop_strings
 
 T = TypeVar("T")
 Chunk = Literal["word", "token"]
@@ -53,8 +56,30 @@ def _own_executor() -> ThreadPoolExecutor:
 
 
 def _cancel_running() -> None:
-    for streamer in list(_running):
+    with _lock:
+        running = list(_running)
+    for streamer in running:
         streamer.cancel()
+
+
+def _with_criteria(
+    generate: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], criteria: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The arguments of ``generate`` with one more of its ``stopping_criteria``; None where it takes
+    none."""
+    try:
+        signature = inspect.signature(generate)
+        parameter = signature.parameters["stopping_criteria"]
+        bound = signature.bind_partial(*args, **kwargs)
+    except (KeyError, TypeError, ValueError):
+        return None
+    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        return None
+    given = bound.arguments.get("stopping_criteria", parameter.default)
+    if given is parameter.empty or given is None:
+        given = ()
+    bound.arguments["stopping_criteria"] = [*given, criteria]
+    return bound.args, bound.kwargs
 
 
 def _look_at_exception(task: asyncio.Task[Any]) -> None:
@@ -79,6 +104,8 @@ class _Run(Coroutine[Any, Any, T]):
         self._streamer = streamer
         self._running = running
         self._begun = False
+        self.__name__ = "run"
+        self.__qualname__ = f"{type(streamer).__qualname__}.run"
 
     def send(self, value: Any) -> Any:
         self._begun = True
@@ -106,7 +133,17 @@ class TextStreamer(_core.Streamer):
     :param skip_prompt: leave out the first ``put`` of a sequence, which is the prompt.
     :param chunk: ``"word"``: chunks as transformers' streamers cut them; ``"token"``: text as early
         as possible.
+    :param stop: a string, or any number of them, with which the text ends, as for
+        :class:`Detokenizer`. They are looked for in what is generated: not in the first ``put`` of
+        a sequence where that has the shape ``[1, n]``, in which ``generate`` gives the prompt.
+    :param include_stop: whether the text ends with the stop string or before it.
     :param decode_kwargs: passed on to the tokenizer's ``decode``.
+
+    A stop string ends the text at once: whoever reads it sees its end, and ``finish_reason`` is
+    ``"stop"``. The generation is ended, too, where that can be done without harm: by :meth:`run`;
+    by ``stopping_criteria=[streamer.stopping_criteria]``, for a ``generate`` of transformers in a
+    thread of your own; by a look at ``should_stop``, in a loop of your own. Otherwise it goes on to
+    its own end, and its tokens are ignored.
     """
 
     def __init__(
@@ -115,15 +152,19 @@ class TextStreamer(_core.Streamer):
         skip_prompt: bool = False,
         *,
         chunk: Chunk = "word",
+        stop: Stop = (),
+        include_stop: bool = False,
         **decode_kwargs: Any,
     ) -> None:
-        self._init(tokenizer, skip_prompt, chunk, decode_kwargs)
+        self._init(tokenizer, skip_prompt, chunk, stop, include_stop, decode_kwargs)
 
     def _init(
         self,
         tokenizer: Any,
         skip_prompt: bool,
         chunk: Chunk,
+        stop: Stop,
+        include_stop: bool,
         decode_kwargs: dict[str, Any],
         timeout: float | None = None,
         on_timeout: OnTimeout = "raise",
@@ -131,17 +172,39 @@ class TextStreamer(_core.Streamer):
         _check("chunk", chunk, ("word", "token"))
         _check("on_timeout", on_timeout, ("raise", "stop"))
         source, skip_special = decoding_of(tokenizer, decode_kwargs)
-        detokenizer = _core.Detokenizer(source, skip_special)
+        strings = stop_strings(stop)
+        detokenizer = _core.Detokenizer(source, skip_special, strings, include_stop)
         _core.Streamer.__init__(
             self, detokenizer, skip_prompt, chunk, timeout, on_timeout == "stop"
         )
         self.tokenizer = tokenizer
         self.decode_kwargs = decode_kwargs
+        self._has_stop_strings = bool(strings)
         self._run_task: asyncio.Task[Any] | None = None
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Print ``text``, and a newline at the end of the stream. To be overridden."""
         print(text, flush=True, end=None if stream_end else "")
+
+    @property
+    def stopped(self) -> StopMatch | None:
+        """The stop string with which the text ended that was read last, where ``finish_reason`` is
+        ``"stop"``. It is counted in characters of the text that was generated."""
+        match = self._match
+        return None if match is None else StopMatch(*match)
+
+    def stopping_criteria(self, input_ids: Any, scores: Any = None, **kwargs: Any) -> Any:
+        """Tell transformers' ``generate`` to end once a stop string was met (or after
+        ``cancel()``): to be passed as ``stopping_criteria=[streamer.stopping_criteria]``.
+
+        ``generate`` then returns as usual. It may have made a token more than the text has, because
+        it asks before it puts a token. :meth:`run` passes this by itself.
+        """
+        import torch
+
+        return torch.full(
+            (input_ids.shape[0],), self.should_stop, dtype=torch.bool, device=input_ids.device
+        )
 
     def run(
         self,
@@ -150,12 +213,17 @@ class TextStreamer(_core.Streamer):
         *args: Any,
         executor: Executor | None = None,
         **kwargs: Any,
-    ) -> Coroutine[Any, Any, T]:
+    ) -> Coroutine[Any, Any, T | Any]:  # Any: None where a stop string ended another function
         """Run ``generate(*args, streamer=self, **kwargs)`` in a thread; return what it returns.
 
         Usually as ``asyncio.create_task(streamer.run(model.generate, **inputs))``. What it raises
         reaches whoever iterates, after the text so far, and whoever awaits this. Cancelling the
         task stops the generation at its next token.
+
+        A stop string ends the generation, too. Where ``generate`` has a parameter
+        ``stopping_criteria``, as that of transformers has, it is told in that way, and this returns
+        what it returns. Any other function gets :exc:`Stopped` from its ``put``, and this returns
+        None.
 
         :param generate: any function that calls ``put`` and ``end`` of its ``streamer``.
         :param executor: where to run it; default: burble's own, of 64 threads.
@@ -168,7 +236,7 @@ class TextStreamer(_core.Streamer):
         args: tuple[Any, ...],
         executor: Executor | None,
         kwargs: dict[str, Any],
-    ) -> T:
+    ) -> T | None:
         self._run_task = asyncio.current_task()
         self._begin()
         try:
@@ -196,19 +264,33 @@ class TextStreamer(_core.Streamer):
 
     def _generate(
         self, generate: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> T:
+    ) -> T | None:
         """What run() runs in the thread."""
-        _running.add(self)
+        with _lock:
+            _running.add(self)
         try:
+            if self._has_stop_strings:
+                told = _with_criteria(generate, args, kwargs, self.stopping_criteria)
+                if told is not None:
+                    args, kwargs = told
+                self._raise_stopped = told is None
             result = generate(*args, streamer=self, **kwargs)
             if not self._written:
-                self.end()
+                with contextlib.suppress(
+                    _core.Cancelled
+                ):  # generate may have thought nothing of it
+                    self.end()
             return result
         except BaseException as exception:
+            if isinstance(exception, _core.Stopped) and self._stopped:
+                self.end()
+                return None
             self._fail(exception)
             raise
         finally:
-            _running.discard(self)
+            self._raise_stopped = False
+            with _lock:
+                _running.discard(self)
 
 
 class TextIteratorStreamer(_core.IteratorStreamer, TextStreamer):
@@ -231,9 +313,13 @@ class TextIteratorStreamer(_core.IteratorStreamer, TextStreamer):
         *,
         chunk: Chunk = "word",
         on_timeout: OnTimeout = "raise",
+        stop: Stop = (),
+        include_stop: bool = False,
         **decode_kwargs: Any,
     ) -> None:
-        self._init(tokenizer, skip_prompt, chunk, decode_kwargs, timeout, on_timeout)
+        self._init(
+            tokenizer, skip_prompt, chunk, stop, include_stop, decode_kwargs, timeout, on_timeout
+        )
 
 
 class AsyncTextIteratorStreamer(_core.AsyncIteratorStreamer, TextStreamer):
@@ -259,6 +345,10 @@ class AsyncTextIteratorStreamer(_core.AsyncIteratorStreamer, TextStreamer):
         *,
         chunk: Chunk = "word",
         on_timeout: OnTimeout = "raise",
+        stop: Stop = (),
+        include_stop: bool = False,
         **decode_kwargs: Any,
     ) -> None:
-        self._init(tokenizer, skip_prompt, chunk, decode_kwargs, timeout, on_timeout)
+        self._init(
+            tokenizer, skip_prompt, chunk, stop, include_stop, decode_kwargs, timeout, on_timeout
+        )

@@ -74,19 +74,26 @@ static int start_timer(StreamerObject *self, PyObject *loop, uint64_t delay)
     return 0;
 }
 
-/* The timer is not needed any more; `loop` is the one that runs. A timer of another loop's is left to
+/* The timer is not needed any more. One of another loop than the one that runs here is left to
  * itself, since its handle is not this thread's: it will find that it is no longer the one. */
-static void stop_timer(StreamerObject *self, const PyObject *loop)
+static void stop_timer(StreamerObject *self)
 {
     PyObject *timer = self->timer;
+    if (timer == NULL)
+        return;
     self->timer = NULL;
-    if (timer != NULL && self->timer_loop == loop) {
-        PyObject *none = PyObject_CallMethod(timer, "cancel", NULL);
-        if (none == NULL)
-            PyErr_WriteUnraisable(timer);
-        Py_XDECREF(none);
-    }
-    Py_XDECREF(timer);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *loop = PyObject_CallObject(self->core->get_running_loop, NULL);
+    PyObject *none = NULL;
+    if (loop != NULL && loop == self->timer_loop)
+        none = PyObject_CallMethod(timer, "cancel", NULL);
+    if (PyErr_Occurred())
+        PyErr_WriteUnraisable(timer);
+    Py_XDECREF(none);
+    Py_XDECREF(loop);
+    Py_DECREF(timer);
+    PyErr_Restore(type, value, traceback);
 }
 
 /* One timer serves all waits of a streamer: it is not moved with every token, but looks, when it
@@ -162,7 +169,7 @@ static int park(StreamerObject *self, PyObject **parked)
         /* A timer that fires too early looks again; one that would fire too late is replaced. */
         if (self->timer == NULL || self->timer_loop != loop
             || self->timer_at > self->wait_began + self->timeout) {
-            stop_timer(self, loop);
+            stop_timer(self);
             rc = start_timer(self, loop, self->timeout);
         }
     }
@@ -238,8 +245,7 @@ static enum step step(NextObject *self, PyObject **value)
         case READ_TEXT:
             return STEP_RETURN;
         case READ_END:
-            if (streamer->timer != NULL)
-                stop_timer(streamer, streamer->hub == NULL ? NULL : streamer->hub->loop);
+            stop_timer(streamer);
             PyErr_SetNone(PyExc_StopAsyncIteration);
             return STEP_ERROR;
         case READ_ERROR:

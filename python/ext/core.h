@@ -13,6 +13,7 @@
 
 #include <burble/chunk.h>
 #include <burble/detok.h>
+#include <burble/stop.h>
 #include <burble/stream.h>
 
 #if PY_VERSION_HEX < 0x030A0000
@@ -42,8 +43,9 @@ struct core {
     PyObject *error;         /* burble.Error */
     PyObject *producer_died; /* burble.ProducerDied */
     PyObject *cancelled;     /* burble.Cancelled */
+    PyObject *stopped;       /* burble.Stopped */
 
-    /* Imported at the first use, so that importing burble imports neither asyncio nor queue. */
+    /* Imported at the first use. */
     PyObject *get_running_loop; /* asyncio._get_running_loop */
     PyObject *hub_of;           /* burble._loops.hub_of */
     PyObject *on_timer;         /* burble._loops.on_timer */

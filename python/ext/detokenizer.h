@@ -6,25 +6,44 @@
 #include "ids.h"
 #include "vocabulary.h"
 
-/* Either compiled (a vocabulary) or windowed (a Python object with push, finish, reset, holds). */
+/* A stop string that was met; begin and end in characters of the text that was searched. */
+struct met {
+    size_t which;
+    uint64_t begin, end;
+};
+
+/* Either compiled (a vocabulary) or windowed (a Python object with push, finish, reset, holds);
+ * behind it the stop strings, if there are any. */
 typedef struct {
     PyObject_HEAD
     struct core *core;
     VocabularyObject *vocabulary;
     burble_detok *detok;
     PyObject *window;
+
+    burble_stop *stop;      /* NULL where there are no stop strings */
+    PyObject *stop_strings; /* a tuple of str, or NULL */
+    bool include_stop;
+    bool stopped;   /* the present sequence has met one: nothing more comes */
+    bool has_met;   /* the same, or it was the last sequence and no other has begun */
+    struct met met; /* where has_met */
+    uint64_t chars; /* characters that have passed the stop filter */
 } DetokenizerObject;
 
 /* Text with whoever keeps its bytes, if that is a Python object. */
 struct kept_text {
     burble_text text;
     PyObject *keeper; /* a reference, or NULL */
+    bool whole;       /* the keeper is a str and this is its text */
 };
 
-/* What the ids make final. 0, or -1 with an exception. */
-int detokenizer_push(DetokenizerObject *self, const struct ids *ids, struct kept_text *out);
+/* What the ids make final, up to a stop string: then `stopped` is set. In a prompt none is looked
+ * for. 0, or -1 with an exception. */
+int detokenizer_push(DetokenizerObject *self, const struct ids *ids, bool prompt,
+                     struct kept_text *out);
 
-/* What was held back; the sequence is over. 0, or -1 with an exception. */
+/* What was held back, up to a stop string: then `has_met` is set; the sequence is over. 0, or -1
+ * with an exception. */
 int detokenizer_finish(DetokenizerObject *self, struct kept_text *out);
 
 /* Forgets the sequence. 0, or -1 with an exception. */
@@ -32,5 +51,8 @@ int detokenizer_reset(DetokenizerObject *self);
 
 /* 1, 0, or -1 with an exception. */
 int detokenizer_holds(DetokenizerObject *self);
+
+/* (which, text, begin, end) of the stop string that was met, or None. */
+PyObject *detokenizer_match(DetokenizerObject *self);
 
 #endif

@@ -28,6 +28,7 @@ static int read_row(PyObject *row, struct ids *ids)
 {
     ids->data = ids->few;
     ids->n = 0;
+    ids->batch = false;
     PyObject *items = PySequence_Fast(row, "a row of token ids is a list");
     if (items == NULL)
         return -1;
@@ -78,6 +79,7 @@ static int read_rows(PyObject *value, struct ids *ids)
     PyObject *row = Py_NewRef(PySequence_Fast_GET_ITEM(value, 0));
     const int rc = read_row(row, ids);
     Py_DECREF(row);
+    ids->batch = true;
     return rc;
 }
 
@@ -86,6 +88,7 @@ int ids_read(struct core *core, PyObject *value, struct ids *ids)
     if (PyLong_Check(value)) {
         ids->data = ids->few;
         ids->n = 1;
+        ids->batch = false;
         return read_id(value, ids->few);
     }
     if (is_row(value))
@@ -106,6 +109,7 @@ int ids_read(struct core *core, PyObject *value, struct ids *ids)
     } else { /* a scalar */
         ids->data = ids->few;
         ids->n = 1;
+        ids->batch = false;
         rc = read_id(list, ids->few);
     }
     Py_DECREF(list);

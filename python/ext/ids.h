@@ -10,6 +10,7 @@
 struct ids {
     int32_t *data; /* n of them; `few` or the heap */
     size_t n;
+    bool batch; /* they came as the one row of a batch: with the shape [1, n] */
     int32_t few[16];
 };
 

@@ -67,6 +67,7 @@ PyObject *core_raise(struct core *core, int result)
     X(error)                                                                                       \
     X(producer_died)                                                                               \
     X(cancelled)                                                                                   \
+    X(stopped)                                                                                     \
     X(get_running_loop)                                                                            \
     X(on_timer)                                                                                    \
     X(current_thread)                                                                              \
@@ -86,7 +87,12 @@ PyObject *core_raise(struct core *core, int result)
 
 static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base)
 {
-    *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, (PyObject *)base);
+    /* A tuple: before 3.10 it may not be the type itself. */
+    PyObject *bases = base == NULL ? NULL : PyTuple_Pack(1, base);
+    if (base != NULL && bases == NULL)
+        return -1;
+    *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, bases);
+    Py_XDECREF(bases);
     if (*slot == NULL)
         return -1;
 #ifndef Py_TPFLAGS_DISALLOW_INSTANTIATION
@@ -169,6 +175,12 @@ static int exec(PyObject *module)
                          "The stream was cancelled: raised in the thread that generates, to stop\n"
                          "it, and where the stream is read, after the text that came before.",
                          core->error)
+               < 0
+        || add_exception(module, &core->stopped, "burble.Stopped",
+                         "A stop string was met: raised by put(), in a generation that run() has\n"
+                         "started and that cannot be stopped in another way, to end it. run()\n"
+                         "catches it, and whoever reads never sees it.",
+                         core->cancelled)
                < 0)
         return -1;
     if (PyModule_AddStringConstant(module, "__version__", burble_version()) < 0)

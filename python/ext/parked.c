@@ -345,6 +345,8 @@ static int parked_traverse(ParkedObject *self, visitproc visit, void *arg)
 
 static int parked_clear(ParkedObject *self)
 {
+    if (self->streamer != NULL)
+        hub_delist(self->streamer);
     Py_CLEAR(self->streamer);
     Py_CLEAR(self->loop);
     Py_CLEAR(self->callback);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "producer.h"
 
+#include <frameobject.h> /* before 3.11, PyFrame_GetBack is declared only there */
+
 /* How far up a stack is looked: generate stands some ten calls above put(). */
 #define MOST_FRAMES 1000
 
@@ -23,16 +25,6 @@ static bool is_generate(PyFrameObject *frame)
     return is;
 }
 
-/* A number for the calling thread that no other one ever gets. */
-static uint64_t unique_number(void)
-{
-    static _Thread_local uint64_t mine;
-    static uint64_t given; /* under the GIL */
-    if (mine == 0)
-        mine = ++given;
-    return mine;
-}
-
 /* The frame of the call of generate that this thread is in, or NULL. */
 static PyObject *frame_of_generate(void)
 {
@@ -51,19 +43,11 @@ static PyObject *frame_of_generate(void)
 
 int producer_note(struct core *core, struct round *round)
 {
-    const uint64_t writer = unique_number();
-    if (round->writer == writer)
+    if (writer_is_me(&round->writer))
         return 0;
-    if (round->writer != 0)
-        producer_check_thread(round);
-    if (core_import(&core->current_thread, "threading", "current_thread") < 0)
+    producer_check_thread(round);
+    if (writer_set(core, &round->writer) < 0)
         return -1;
-    PyObject *thread = PyObject_CallObject(core->current_thread, NULL);
-    if (thread == NULL)
-        return -1;
-    Py_XSETREF(round->thread, thread);
-    round->writer = writer;
-    round->ident = PyThread_get_thread_ident();
     /* The frame refers to the streamer, which refers to this round: a cycle that the end of the
      * round, or the garbage collector, undoes. */
     Py_XSETREF(round->frame, frame_of_generate());
@@ -77,14 +61,8 @@ static void fail(struct round *round)
 
 void producer_check_thread(struct round *round)
 {
-    if (round->thread == NULL || round->writer == unique_number())
-        return;
-    /* A thread that Python did not start always says that it lives, or that it cannot tell. */
-    PyObject *alive = PyObject_CallMethod(round->thread, "is_alive", NULL);
-    if (alive == Py_False)
+    if (writer_has_exited(&round->writer))
         fail(round);
-    Py_XDECREF(alive);
-    PyErr_Clear();
 }
 
 /* What runs in each thread, by its number: a new reference. NULL with an exception. */
@@ -136,7 +114,7 @@ int producer_look(struct round *round, PyObject **frames)
         return 0;
     if (*frames == NULL && (*frames = current_frames()) == NULL)
         return -1;
-    if (top_of_stack(*frames, round->ident, &top) < 0)
+    if (top_of_stack(*frames, round->writer.ident, &top) < 0)
         return -1;
     if (!is_on_stack(round->frame, top))
         fail(round);

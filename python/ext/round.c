@@ -37,9 +37,10 @@ void round_unref(struct round *round)
         burble_stream_unref(&round->stream);
         Py_CLEAR(round->hub);
         Py_CLEAR(round->frame);
-        Py_CLEAR(round->thread);
+        writer_clear(&round->writer);
         Py_CLEAR(round->error);
         Py_CLEAR(round->last_text);
+        Py_CLEAR(round->match);
         PyMem_Free(round);
         round = next;
     }
@@ -60,8 +61,9 @@ int round_traverse(struct round *round, visitproc visit, void *arg)
     for (; round != NULL; round = round->next) {
         Py_VISIT(round->error);
         Py_VISIT(round->frame);
-        Py_VISIT(round->thread);
+        Py_VISIT(round->writer.thread);
         Py_VISIT(round->hub);
+        Py_VISIT(round->match);
     }
     return 0;
 }

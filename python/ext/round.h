@@ -14,18 +14,18 @@
 
 #include "core.h"
 #include "hub.h"
+#include "writer.h"
 
 struct round {
     burble_stream *stream;
     burble_reader *reader;
-    HubObject *hub;      /* a reference: the hub that the reader is attached to; or NULL */
-    PyObject *error;     /* what generate raised, where it did */
-    PyObject *last_text; /* of a producer that died: what its chunker still held; or NULL */
-    uint64_t writer;     /* which thread writes it, by a number of ours; 0: none yet */
-    PyObject *thread;    /* the same as a threading.Thread */
-    unsigned long ident; /* and as Python numbers it */
-    PyObject *frame;     /* the call of generate that writes it, where there is one; or NULL */
-    bool written;        /* the writing side is done with it */
+    HubObject *hub;       /* a reference: the hub that the reader is attached to; or NULL */
+    PyObject *error;      /* what generate raised, where it did */
+    PyObject *last_text;  /* of a producer that died: what its chunker still held; or NULL */
+    struct writer writer; /* the thread that writes it */
+    PyObject *frame;      /* the call of generate that writes it, where there is one; or NULL */
+    PyObject *match;      /* of a stop string that ended it, as detokenizer_match has it; or NULL */
+    bool written;         /* the writing side is done with it */
     int refs;
     struct round *next; /* a reference */
 };

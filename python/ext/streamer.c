@@ -21,20 +21,14 @@ uint64_t streamer_now(void)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* All that is left of a sequence, as one str; the detokenizer and the chunker are then as new. */
-static PyObject *rest_of_sequence(StreamerObject *self)
+/* What the chunker holds and the last text of a sequence, as one str; the chunker is then as new. */
+static PyObject *drain_chunker(StreamerObject *self, burble_text last)
 {
-    struct kept_text held;
     burble_text before, after;
-    if (detokenizer_finish(self->detokenizer, &held) < 0)
-        return NULL;
-    if (burble_chunker_push(self->chunker, held.text.bytes, held.text.len, 0, false, &before, NULL)
-        != BURBLE_OK) {
-        Py_XDECREF(held.keeper);
+    if (burble_chunker_push(self->chunker, last.bytes, last.len, 0, false, &before, NULL)
+        != BURBLE_OK)
         return PyErr_NoMemory();
-    }
     PyObject *text = PyUnicode_DecodeUTF8(before.bytes, (Py_ssize_t)before.len, NULL);
-    Py_XDECREF(held.keeper);
     burble_chunker_finish(self->chunker, &after, NULL);
     if (text == NULL || after.len == 0)
         return text;
@@ -45,10 +39,27 @@ static PyObject *rest_of_sequence(StreamerObject *self)
     return both;
 }
 
+/* All that is left of a sequence, as one str; the detokenizer and the chunker are then as new. */
+static PyObject *rest_of_sequence(StreamerObject *self)
+{
+    struct kept_text held;
+    if (detokenizer_finish(self->detokenizer, &held) < 0)
+        return NULL;
+    PyObject *text = drain_chunker(self, held.text);
+    Py_XDECREF(held.keeper);
+    return text;
+}
+
+static void begin_sequence(StreamerObject *self)
+{
+    self->next_tokens_are_prompt = true;
+    self->at_beginning = true;
+}
+
 static int forget_sequence(StreamerObject *self)
 {
     burble_chunker_reset(self->chunker);
-    self->next_tokens_are_prompt = true;
+    begin_sequence(self);
     return detokenizer_reset(self->detokenizer);
 }
 
@@ -102,7 +113,7 @@ static void finish_writing(struct round *round)
 {
     round->written = true;
     Py_CLEAR(round->frame);
-    Py_CLEAR(round->thread);
+    writer_clear(&round->writer);
 }
 
 /* The producer of the round that is being written is dead. What it left in the chunker is text that
@@ -123,7 +134,7 @@ static int bury(StreamerObject *self)
         round->last_text = rest_of_sequence(self);
         if (round->last_text == NULL)
             rc = -1;
-        self->next_tokens_are_prompt = true;
+        begin_sequence(self);
         finish_writing(round);
     }
     PyThread_release_lock(self->burying);
@@ -193,8 +204,30 @@ static int emit_chunk(StreamerObject *self, burble_text chunk, uint32_t tokens)
     return none == NULL ? -1 : 0;
 }
 
+static void set_finish(StreamerObject *self, enum finish finish, PyObject *match)
+{
+    self->finish = finish;
+    Py_XSETREF(self->match, Py_XNewRef(match));
+}
+
+/* Hands the last text of a sequence to on_finalized_text, with the end; and with the stop string that
+ * was the reason, where one was. */
 static int emit_end(StreamerObject *self, PyObject *text)
 {
+    PyObject *match = NULL;
+    self->reason = BURBLE_REASON_NONE;
+    if (self->detokenizer->has_met) {
+        match = detokenizer_match(self->detokenizer);
+        if (match == NULL)
+            return -1;
+        self->reason = BURBLE_REASON_STOP;
+    }
+    if (self->writing == NULL)
+        set_finish(self, match == NULL ? FINISH_END : FINISH_STOP, match);
+    else
+        Py_XSETREF(self->writing->match, Py_XNewRef(match));
+    Py_XDECREF(match);
+
     PyObject *method = PyObject_GetAttr((PyObject *)self, self->core->str_on_finalized_text);
     if (method == NULL)
         return -1;
@@ -204,6 +237,7 @@ static int emit_end(StreamerObject *self, PyObject *text)
     Py_XDECREF(names);
     Py_DECREF(method);
     Py_XDECREF(none);
+    self->reason = BURBLE_REASON_NONE;
     return none == NULL ? -1 : 0;
 }
 
@@ -221,22 +255,87 @@ static bool enter(StreamerObject *self)
     return true;
 }
 
+/* ---- stop strings ---------------------------------------------------------------------------- */
+
+/* The generation is over that went on after its stop string. */
+static int leave_stopped(StreamerObject *self)
+{
+    self->stopped = false;
+    writer_clear(&self->stopped_by);
+    return forget_sequence(self);
+}
+
+static int raise_stopped(StreamerObject *self)
+{
+    PyErr_SetString(self->core->stopped, "a stop string was met");
+    return -1;
+}
+
+/* A stop string was met: ends the round with the text before it. generate does not know yet; what it
+ * still puts is not heard, until it calls end(). If it raises instead, and its thread exits, what
+ * comes then is another generation. */
+static int stop(StreamerObject *self, burble_text last)
+{
+    PyObject *text = drain_chunker(self, last);
+    const int rc = text == NULL ? -1 : emit_end(self, text);
+    Py_XDECREF(text);
+    if (rc < 0)
+        return -1;
+    self->stopped = true;
+    if (writer_set(self->core, &self->stopped_by) < 0)
+        return -1;
+    return self->raise_stopped ? raise_stopped(self) : 0;
+}
+
+/* A put() after the stop. 1 where it is not to be heard, 0 where it is another generation's; or -1
+ * with an exception, which ends the generation. */
+static int put_after_stop(StreamerObject *self)
+{
+    if (writer_has_exited(&self->stopped_by))
+        return leave_stopped(self);
+    if (self->cancelled) {
+        core_raise(self->core, BURBLE_ECANCELED);
+        return -1;
+    }
+    return self->raise_stopped ? raise_stopped(self) : 1;
+}
+
+/* ---- put and end ----------------------------------------------------------------------------- */
+
+/* The first put of a sequence, where it comes as generate makes it: none of it was generated. */
+static bool is_prompt(StreamerObject *self, const struct ids *ids)
+{
+    const bool first = self->at_beginning;
+    self->at_beginning = false;
+    return first && ids->batch;
+}
+
 static int put_ids(StreamerObject *self, const struct ids *ids)
 {
     struct kept_text kept;
     burble_text chunk;
     uint32_t tokens;
+    if (self->stopped) {
+        const int rc = put_after_stop(self);
+        if (rc != 0)
+            return rc < 0 ? -1 : 0;
+    }
     if (begin_writing(self) < 0)
         return -1;
+    if (self->at_beginning && self->writing == NULL)
+        set_finish(self, FINISH_NONE, NULL);
+    const bool prompt = is_prompt(self, ids);
     if (self->skip_prompt && self->next_tokens_are_prompt) {
         self->next_tokens_are_prompt = false;
         return 0;
     }
-    if (detokenizer_push(self->detokenizer, ids, &kept) < 0)
+    if (detokenizer_push(self->detokenizer, ids, prompt, &kept) < 0)
         return -1;
     int rc = -1;
     const int holds = detokenizer_holds(self->detokenizer);
-    if (holds >= 0) {
+    if (holds >= 0 && self->detokenizer->stopped) {
+        rc = stop(self, kept.text);
+    } else if (holds >= 0) {
         if (burble_chunker_push(self->chunker, kept.text.bytes, kept.text.len, (uint32_t)ids->n,
                                 holds != 0, &chunk, &tokens)
             != BURBLE_OK)
@@ -273,17 +372,28 @@ static PyObject *streamer_put(StreamerObject *self, PyObject *const *args, Py_ss
     Py_RETURN_NONE;
 }
 
+/* An end() after the stop. 1 where there is nothing more to end, 0 where it is another generation's;
+ * or -1 with an exception. */
+static int end_after_stop(StreamerObject *self)
+{
+    const bool another = writer_has_exited(&self->stopped_by);
+    return leave_stopped(self) < 0 ? -1 : !another;
+}
+
 static PyObject *streamer_end(StreamerObject *self, PyObject *unused)
 {
     (void)unused;
     if (!enter(self))
         return NULL;
-    int rc = begin_writing(self);
+    int rc = self->stopped ? end_after_stop(self) : 0;
     if (rc == 0) {
-        PyObject *text = rest_of_sequence(self);
-        self->next_tokens_are_prompt = true;
-        rc = text == NULL ? -1 : emit_end(self, text);
-        Py_XDECREF(text);
+        rc = begin_writing(self);
+        if (rc == 0) {
+            PyObject *text = rest_of_sequence(self);
+            begin_sequence(self);
+            rc = text == NULL ? -1 : emit_end(self, text);
+            Py_XDECREF(text);
+        }
     }
     self->busy = false;
     if (rc < 0)
@@ -324,7 +434,7 @@ PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args
         return NULL;
     if (ends) {
         finish_writing(self->writing);
-        const int rc = burble_stream_end(self->writing->stream, BURBLE_REASON_NONE);
+        const int rc = burble_stream_end(self->writing->stream, self->reason);
         if (rc != BURBLE_OK)
             return core_raise(self->core, rc);
     }
@@ -369,12 +479,19 @@ static PyObject *streamer_fail(StreamerObject *self, PyObject *exception)
         Py_RETURN_NONE;
     if (!enter(self))
         return NULL;
+    if (self->stopped) { /* its text has ended all the same */
+        const int left = leave_stopped(self);
+        self->busy = false;
+        if (left < 0)
+            return NULL;
+        Py_RETURN_NONE;
+    }
     int rc = begin_writing(self);
     if (rc == 0) {
         PyObject *text = rest_of_sequence(self);
         rc = text == NULL ? -1 : append_str(self, text);
         Py_XDECREF(text);
-        self->next_tokens_are_prompt = true;
+        begin_sequence(self);
         finish_writing(self->writing);
         Py_XSETREF(self->writing->error, Py_NewRef(exception));
         burble_stream_fail(self->writing->stream, BURBLE_EFAILED, NULL);
@@ -412,6 +529,15 @@ static PyObject *take_last_text(StreamerObject *self)
     return text == NULL ? PyUnicode_New(0, 0) : text;
 }
 
+/* The round is read to its end. */
+static void note_finish(StreamerObject *self)
+{
+    burble_status status;
+    burble_stream_status(self->reading->stream, &status);
+    set_finish(self, status.reason == BURBLE_REASON_STOP ? FINISH_STOP : FINISH_END,
+               self->reading->match);
+}
+
 enum reading streamer_read(StreamerObject *self, PyObject **text)
 {
     burble_record record;
@@ -419,10 +545,13 @@ enum reading streamer_read(StreamerObject *self, PyObject **text)
     switch (rc) {
     case BURBLE_OK:
         *text = PyUnicode_DecodeUTF8(record.text, (Py_ssize_t)record.len, NULL);
+        if (self->finish != FINISH_NONE)
+            set_finish(self, FINISH_NONE, NULL);
         return *text == NULL ? READ_ERROR : READ_TEXT;
     case BURBLE_AGAIN:
         return READ_NOTHING;
     case BURBLE_END:
+        note_finish(self);
         return round_advance(self->core, &self->reading) < 0 ? READ_ERROR : READ_END;
     case BURBLE_ECANCELED: /* for good: no other round follows */
         raise_failure(self, rc);
@@ -566,7 +695,33 @@ static int streamer_init(StreamerObject *self, PyObject *args, PyObject *kwargs)
 static PyObject *streamer_written(StreamerObject *self, void *unused)
 {
     (void)unused;
-    return PyBool_FromLong(self->writing == NULL || self->writing->written);
+    return PyBool_FromLong(!self->stopped && (self->writing == NULL || self->writing->written));
+}
+
+static PyObject *streamer_stopped(StreamerObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->stopped);
+}
+
+static PyObject *streamer_should_stop(StreamerObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->stopped || self->cancelled);
+}
+
+static PyObject *streamer_match(StreamerObject *self, void *unused)
+{
+    (void)unused;
+    return Py_NewRef(self->match == NULL ? Py_None : self->match);
+}
+
+static PyObject *streamer_finish_reason(StreamerObject *self, void *unused)
+{
+    (void)unused;
+    if (self->finish == FINISH_NONE)
+        Py_RETURN_NONE;
+    return PyUnicode_FromString(self->finish == FINISH_STOP ? "stop" : "end");
 }
 
 static PyObject *streamer_path(StreamerObject *self, void *unused)
@@ -586,6 +741,8 @@ static int streamer_traverse(StreamerObject *self, visitproc visit, void *arg)
     Py_VISIT(self->spare);
     Py_VISIT(self->spare_next);
     Py_VISIT(self->timer);
+    Py_VISIT(self->stopped_by.thread);
+    Py_VISIT(self->match);
     /* The sides share their rounds: visit each round once, from the side that is behind. A round is
      * behind another if it comes earlier in the chain. */
     for (struct round *round = self->writing; round != NULL; round = round->next)
@@ -606,6 +763,7 @@ static int streamer_clear(StreamerObject *self)
     Py_CLEAR(self->spare);
     Py_CLEAR(self->spare_next);
     Py_CLEAR(self->timer);
+    Py_CLEAR(self->match);
     Py_CLEAR(self->detokenizer);
     return 0;
 }
@@ -619,6 +777,7 @@ static void streamer_dealloc(StreamerObject *self)
     Py_CLEAR(self->timeout_given);
     if (self->burying != NULL)
         PyThread_free_lock(self->burying);
+    writer_clear(&self->stopped_by);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -629,7 +788,8 @@ PyDoc_STRVAR(
     "Take the next token ids: what generate calls for the prompt and for each step.\n\n"
     "value: an int, a list of ints, or a tensor or NumPy array of shape [n] or [1, n].\n"
     "Raises ValueError for more than one sequence or an id below 0, TypeError for what is\n"
-    "no token ids, Cancelled after cancel(). One thread at a time.");
+    "no token ids, Cancelled after cancel(), and Stopped where run() has to stop a generation\n"
+    "in this way. After a stop string, ids are ignored until end(). One thread at a time.");
 
 PyDoc_STRVAR(end_doc,
              "end($self, /)\n--\n\n"
@@ -654,6 +814,7 @@ static PyMemberDef streamer_members[] = {
      "Whether the first put() of a sequence, the prompt, is left out."},
     {"next_tokens_are_prompt", T_BOOL, offsetof(StreamerObject, next_tokens_are_prompt), 0,
      "Whether the next put() is taken for the prompt."},
+    {"_raise_stopped", T_BOOL, offsetof(StreamerObject, raise_stopped), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -661,6 +822,17 @@ static PyGetSetDef streamer_getset[] = {
     {"timeout", (getter)get_timeout, (setter)set_timeout,
      "How many seconds to wait for a token, counted from the last one; None: without end.", NULL},
     {"_written", (getter)streamer_written, NULL, NULL, NULL},
+    {"_stopped", (getter)streamer_stopped, NULL, NULL, NULL},
+    {"_match", (getter)streamer_match, NULL, NULL, NULL},
+    {"should_stop", (getter)streamer_should_stop, NULL,
+     "Whether the generation that puts its tokens here should end: a stop string was met (until\n"
+     "end() is called), or cancel() was called. For loops of one's own.",
+     NULL},
+    {"finish_reason", (getter)streamer_finish_reason, NULL,
+     "How the generation ended whose text was read last (TextStreamer: written): 'stop' with a\n"
+     "stop string, 'end' by itself, with the end of its text or its limit, which a streamer is\n"
+     "not told. None: not yet, or it was cancelled or failed.",
+     NULL},
     {"path", (getter)streamer_path, NULL, "As Detokenizer.path: 'compiled' or 'windowed'.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -12,6 +12,13 @@
 
 typedef struct StreamerObject StreamerObject;
 
+/* How the generation ended that was read last. */
+enum finish {
+    FINISH_NONE, /* not yet, or not by itself */
+    FINISH_STOP, /* with a stop string */
+    FINISH_END   /* by end() */
+};
+
 struct StreamerObject {
     PyObject_HEAD
     struct core *core;
@@ -23,10 +30,16 @@ struct StreamerObject {
     PyThread_type_lock burying; /* held while a dead producer's text is taken out */
     char skip_prompt;
     char next_tokens_are_prompt;
+    bool at_beginning;  /* nothing of the sequence was put yet */
     bool cancelled;     /* for good */
     bool busy;          /* inside put() or end() */
     bool appending;     /* inside a stream's append, perhaps without the GIL */
     uint64_t active_at; /* when the last token came; noted only where there is a timeout */
+    /* A stop string has ended the round; generate, which has not, is heard to its end(). */
+    bool stopped;
+    char raise_stopped;       /* put() ends the generation of a stopped round */
+    struct writer stopped_by; /* while stopped: the thread that was */
+    burble_reason reason;     /* with which on_finalized_text ends the stream */
 
     /* The reading side: one consumer. */
     struct round *reading;
@@ -35,6 +48,8 @@ struct StreamerObject {
     char stop_on_timeout;
     bool blocked;        /* a thread is inside __next__ */
     uint64_t wait_began; /* when the present wait began */
+    enum finish finish;
+    PyObject *match; /* with FINISH_STOP: as detokenizer_match has it; else NULL */
 
     /* asyncio only. */
     HubObject *hub;                 /* of the loop where it was read last; or NULL */

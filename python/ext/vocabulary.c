@@ -90,50 +90,112 @@ fail:
     return NULL;
 }
 
+/* What a step's name in Python is. */
+static const struct {
+    const char *name;
+    burble_step_kind kind;
+} step_kinds[] = {
+    {"byte_level", BURBLE_STEP_BYTE_LEVEL},
+    {"byte_fallback", BURBLE_STEP_BYTE_FALLBACK},
+    {"fuse", BURBLE_STEP_FUSE},
+    {"replace", BURBLE_STEP_REPLACE},
+    {"strip", BURBLE_STEP_STRIP},
+    {"metaspace", BURBLE_STEP_METASPACE},
+    {"wordpiece", BURBLE_STEP_WORDPIECE},
+    {"bpe", BURBLE_STEP_BPE},
+    {"ctc", BURBLE_STEP_CTC},
+};
+
+/* One step of (name, text, with, start, stop, flag); its texts belong to the tuple. */
+static int read_step(PyObject *tuple, burble_step *step)
+{
+    const char *name;
+    int flag = 0;
+    *step = (burble_step){0};
+    if (!PyTuple_Check(tuple)) {
+        PyErr_Format(PyExc_TypeError, "a step is a tuple, found %.100s", Py_TYPE(tuple)->tp_name);
+        return -1;
+    }
+    if (!PyArg_ParseTuple(tuple, "s|zzIIp:step", &name, &step->text, &step->with, &step->start,
+                          &step->stop, &flag))
+        return -1;
+    step->flag = flag != 0;
+    for (size_t i = 0; i < sizeof step_kinds / sizeof step_kinds[0]; i++) {
+        if (strcmp(name, step_kinds[i].name) == 0) {
+            step->kind = step_kinds[i].kind;
+            return 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "a step's name: found '%s', which is none", name);
+    return -1;
+}
+
+/* The steps of a sequence of tuples, which `list` keeps. */
+static burble_step *read_steps(PyObject *list, size_t *n)
+{
+    *n = (size_t)PySequence_Fast_GET_SIZE(list);
+    burble_step *steps = PyMem_New(burble_step, *n == 0 ? 1 : *n);
+    if (steps == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (size_t i = 0; i < *n; i++) {
+        if (read_step(PySequence_Fast_GET_ITEM(list, (Py_ssize_t)i), &steps[i]) < 0) {
+            PyMem_Free(steps);
+            return NULL;
+        }
+    }
+    return steps;
+}
+
 static PyObject *vocabulary_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"decoder", "tokens", "added", "special", "strip_left", NULL};
-    const char *decoder;
-    PyObject *tokens, *added, *special;
-    unsigned int strip_left = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sO!O!O|I", names, &decoder, &PyDict_Type,
-                                     &tokens, &PyDict_Type, &added, &special, &strip_left))
-        return NULL;
-
+    static char *names[] = {"steps", "tokens", "added", "special", "join", NULL};
+    PyObject *given, *tokens, *added, *special;
+    PyObject *result = NULL;
     burble_vocab_options options;
     burble_vocab_options_init(&options);
-    options.strip_left = strip_left;
-    if (strcmp(decoder, "byte_level") == 0) {
-        options.decoder = BURBLE_DECODER_BYTE_LEVEL;
-    } else if (strcmp(decoder, "byte_fallback") == 0) {
-        options.decoder = BURBLE_DECODER_BYTE_FALLBACK;
-    } else {
-        PyErr_Format(PyExc_ValueError,
-                     "decoder: expected 'byte_level' or 'byte_fallback', found '%s'", decoder);
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O!O|z", names, &given, &PyDict_Type, &tokens,
+                                     &PyDict_Type, &added, &special, &options.join))
         return NULL;
-    }
-
-    size_t n, where = 0;
+    PyObject *list = PySequence_Fast(given, "steps: expected a sequence of tuples");
+    if (list == NULL)
+        return NULL;
+    burble_step *steps = read_steps(list, &options.n_steps);
+    if (steps == NULL)
+        goto release_list;
+    size_t n;
     burble_token *table = read_tokens(tokens, added, special, &n);
     if (table == NULL)
-        return NULL;
+        goto free_steps;
+
     burble_vocab *vocab;
-    const int rc = burble_vocab_create(&options, table, n, &vocab, &where);
-    PyMem_Free(table);
-    if (rc == BURBLE_EINVAL) {
-        PyErr_Format(PyExc_ValueError, "the vocabulary of %zu tokens is malformed at token %zu", n,
-                     where);
-        return NULL;
+    burble_error error;
+    options.steps = steps;
+    const int rc = burble_vocab_create(&options, table, n, &vocab, &error);
+    if (rc == BURBLE_EINVAL || rc == BURBLE_EUNSUPPORTED) {
+        PyErr_Format(rc == BURBLE_EINVAL ? PyExc_ValueError : PyExc_NotImplementedError,
+                     "the vocabulary: %s", error.message);
+        goto free_table;
     }
-    if (rc != BURBLE_OK)
-        return core_raise(core_of(type), rc);
+    if (rc != BURBLE_OK) {
+        core_raise(core_of(type), rc);
+        goto free_table;
+    }
     VocabularyObject *self = (VocabularyObject *)type->tp_alloc(type, 0);
-    if (self == NULL) {
+    if (self == NULL)
         burble_vocab_unref(&vocab);
-        return NULL;
-    }
-    self->vocab = vocab;
-    return (PyObject *)self;
+    else
+        self->vocab = vocab;
+    result = (PyObject *)self;
+
+free_table:
+    PyMem_Free(table);
+free_steps:
+    PyMem_Free(steps);
+release_list:
+    Py_DECREF(list);
+    return result;
 }
 
 static void vocabulary_dealloc(VocabularyObject *self)
@@ -155,24 +217,52 @@ static PyObject *vocabulary_memory(VocabularyObject *self, void *unused)
     return PyLong_FromSize_t(burble_vocab_memory(self->vocab));
 }
 
+static PyObject *vocabulary_cleaned_up(VocabularyObject *self, PyObject *unused)
+{
+    (void)unused;
+    PyTypeObject *type = Py_TYPE(self);
+    VocabularyObject *other = (VocabularyObject *)type->tp_alloc(type, 0);
+    if (other != NULL) {
+        other->vocab = burble_vocab_ref(self->vocab);
+        other->clean_up = true;
+    }
+    return (PyObject *)other;
+}
+
+PyDoc_STRVAR(cleaned_up_doc, "cleaned_up($self, /)\n--\n\n"
+                             "The same vocabulary (not a copy), whose text is cleaned up as the\n"
+                             "clean_up_tokenization of transformers does it.");
+
+static PyMethodDef vocabulary_methods[] = {
+    {"cleaned_up", (PyCFunction)vocabulary_cleaned_up, METH_NOARGS, cleaned_up_doc},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyGetSetDef vocabulary_getset[] = {
     {"memory", (getter)vocabulary_memory, NULL, "Bytes of memory that the vocabulary takes.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyDoc_STRVAR(vocabulary_doc,
-             "Vocabulary(decoder, tokens, added, special, strip_left=0)\n--\n\n"
-             "What each token id stands for. Immutable; may be shared between threads.\n\n"
-             "decoder: 'byte_level' or 'byte_fallback'\n"
-             "tokens: the text of each token, as the tokenizer spells it, to its id\n"
-             "added: ids whose text differs from, or is not in, tokens, to that text\n"
-             "special: the ids of the special tokens\n"
-             "strip_left: spaces to take from the beginning of the text ('byte_fallback')");
+PyDoc_STRVAR(
+    vocabulary_doc,
+    "Vocabulary(steps, tokens, added, special, join=None)\n--\n\n"
+    "What each token id stands for. Immutable; may be shared between threads.\n\n"
+    "steps: how tokens become text, each (name, text, with, start, stop, flag) or fewer of\n"
+    "  these; the names are those of burble_step_kind\n"
+    "tokens: the text of each token, as the tokenizer spells it, to its id\n"
+    "added: ids whose text differs from, or is not in, tokens, to that text\n"
+    "special: the ids of the special tokens\n"
+    "join: what stands between tokens where there are no steps\n\n"
+    "Raises NotImplementedError for steps that cannot be streamed.");
 
 static PyType_Slot vocabulary_slots[] = {
-    {Py_tp_doc, (void *)vocabulary_doc}, {Py_tp_new, vocabulary_new},
-    {Py_tp_dealloc, vocabulary_dealloc}, {Py_sq_length, vocabulary_length},
-    {Py_tp_getset, vocabulary_getset},   {0, NULL},
+    {Py_tp_doc, (void *)vocabulary_doc},
+    {Py_tp_new, vocabulary_new},
+    {Py_tp_dealloc, vocabulary_dealloc},
+    {Py_sq_length, vocabulary_length},
+    {Py_tp_getset, vocabulary_getset},
+    {Py_tp_methods, vocabulary_methods},
+    {0, NULL},
 };
 
 PyType_Spec vocabulary_spec = {

@@ -7,6 +7,7 @@
 typedef struct {
     PyObject_HEAD
     burble_vocab *vocab;
+    bool clean_up; /* its detokenizers clean up spaces */
 } VocabularyObject;
 
 #endif

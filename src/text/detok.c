@@ -2,10 +2,14 @@
  *
  * The detokenizer: pieces in, text out, with what is held in between.
  *
- * The vocabulary has compiled each token to a piece of one of two kinds. *Text* is valid UTF-8 by
- * itself: it shows that what was held before it stays broken, and goes out as it is. *Bytes* are
- * fed to burble__utf8, which puts characters together across pieces. The two decoders differ only
- * in what a broken character becomes.
+ * A token passes the filters, takes its place, and is then a piece of one of two kinds. *Text* is
+ * valid UTF-8 by itself: it shows that what was held before it stays broken, and goes on as it is.
+ * *Bytes* are fed to burble__utf8, which puts characters together across pieces. What comes out
+ * passes the rewrites, if there are any. A vocabulary whose tokens differ at the end of the
+ * sequence has its last token wait, as far as it differs.
+ *
+ * All that one sequence needs to know is in one `state` of fixed size, which can be copied; that is
+ * how going back is done, and how a call that runs out of memory changes nothing.
  *
  * The usual call, one id whose piece is text with nothing held before it, copies nothing: the text
  * handed out lies in the vocabulary, which the detokenizer's reference keeps. All else is put
@@ -13,6 +17,7 @@
  */
 #include <burble/detok.h>
 
+#include <assert.h>
 #include <string.h>
 
 #include <burble/stream.h>
@@ -21,103 +26,676 @@
 #include "base/buffer.h"
 #include "text/vocab.h"
 
-struct burble_detok {
-    burble_vocab *vocab;
-    unsigned skip;  /* BURBLE__PIECE_…: pieces with one of these are as if never there */
-    uint32_t strip; /* spaces still to be taken away, while the text has not begun */
-    struct burble__utf8 utf8;
-    struct burble__buffer out;
-    char last[BURBLE__UTF8_GROWTH * BURBLE__UTF8_HELD_MAX]; /* finish: what was held */
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* No token before this one, for a filter. */
+#define NO_TOKEN UINT32_MAX
+
+/* What transformers' clean_up_tokenization replaces, in this order. */
+#define CLEAN_UP(pattern, with_text)                                                               \
+    {.kind = BURBLE__REWRITE_REPLACE,                                                              \
+     .text = (pattern),                                                                            \
+     .text_len = sizeof(pattern) - 1,                                                              \
+     .with = (with_text),                                                                          \
+     .with_len = sizeof(with_text) - 1,                                                            \
+     .fallback = space_first}
+static const uint32_t space_first[4] = {0};
+static const uint32_t space_first_and_last[] = {0, 0, 1};
+static const struct burble__rewrite clean_up[] = {
+    CLEAN_UP(" .", "."),
+    CLEAN_UP(" ?", "?"),
+    CLEAN_UP(" !", "!"),
+    CLEAN_UP(" ,", ","),
+    {.kind = BURBLE__REWRITE_REPLACE,
+     .text = " ' ",
+     .text_len = 3,
+     .with = "'",
+     .with_len = 1,
+     .fallback = space_first_and_last},
+    CLEAN_UP(" n't", "n't"),
+    CLEAN_UP(" 'm", "'m"),
+    CLEAN_UP(" 's", "'s"),
+    CLEAN_UP(" 've", "'ve"),
+    CLEAN_UP(" 're", "'re"),
 };
 
-/* Takes spaces away from the beginning of the sequence's text. */
-static void strip(burble_detok *detok, burble_text *text)
+/* A filter's memory of one sequence, or a rewrite's. */
+union slot {
+    uint32_t token; /* the last one that came, NO_TOKEN at the beginning */
+    struct burble__rewrite_state rewrite;
+};
+
+/* Where one sequence stands. */
+struct state {
+    uint64_t taken;       /* ids */
+    uint64_t handed;      /* bytes of text handed out for them */
+    uint64_t waiting_at;  /* which of the ids waits to learn whether it is the last */
+    uint32_t waiting;     /* that id */
+    uint32_t waiting_out; /* bytes of its piece that have gone on, being the same in any case */
+    bool waits;
+    bool waiting_first;
+    bool begun;     /* there was a token */
+    bool in_run;    /* the last one was a byte token, where runs of them are rewritten */
+    bool run_first; /* that run is the first token */
+    struct burble__utf8 utf8;
+    union slot slots[]; /* the vocabulary's filters, its rewrites, and those of clean_up */
+};
+
+/* Where a sequence stood at some time. */
+struct past {
+    struct state *state;
+    struct burble__buffer held; /* as in struct burble_detok */
+};
+
+struct burble_detok {
+    burble_vocab *vocab;
+    unsigned skip; /* BURBLE__PIECE_…: pieces with one of these are as if never there */
+    bool lends;    /* one id at a time can be taken by lend() */
+    burble_detok_options options;
+    size_t n_rewrites;
+    size_t state_size;
+    struct state *state;
+    struct past before;              /* where the last call began */
+    struct burble__writer out;       /* what the pieces become */
+    struct burble__writer stages[2]; /* what the rewrites make of it, in turn */
+    struct burble__writer collected; /* of several ids taken one by one */
+    char last[BURBLE__UTF8_GROWTH * BURBLE__UTF8_HELD_MAX]; /* finish: what was held */
+    /* With options.spans. */
+    struct burble__buffer held;  /* the origins of all bytes that are held, in their order */
+    struct burble__buffer holds; /* the same, being written */
+    struct burble__buffer spans;
+    /* With options.rewind: a ring of so many, where the sequence stood before each of the last ids;
+     * the `n_pasts` before the one at `past` are set. */
+    struct past *pasts;
+    size_t past;
+    size_t n_pasts;
+};
+
+static const struct burble__rewrite *rewrite_at(const burble_detok *detok, size_t i)
 {
-    while (detok->strip > 0 && text->len > 0) {
-        if (text->bytes[0] != ' ') {
-            detok->strip = 0;
-            return;
-        }
-        detok->strip--;
-        text->bytes++;
-        text->len--;
-    }
+    const size_t n = detok->vocab->rewrites.n;
+    return i < n ? &detok->vocab->rewrites.at[i] : &clean_up[i - n];
 }
 
-/* Puts the text of one piece behind `out`. BURBLE_OK or BURBLE_ENOMEM. */
-static int take(burble_detok *detok, burble__piece piece)
+static struct burble__rewrite_state *rewrite_state(const burble_detok *detok, size_t i)
 {
-    struct burble__buffer *out = &detok->out;
-    const size_t len = burble__piece_len(piece);
-    if (burble__buffer_reserve(out, BURBLE__UTF8_GROWTH * (detok->utf8.held + len)) != BURBLE_OK) {
-        return BURBLE_ENOMEM;
+    return &detok->state->slots[detok->vocab->n_filters + i].rewrite;
+}
+
+/* ---- from ids to pieces ---------------------------------------------------------------------- */
+
+/* Whether the token passes the filters. */
+static bool passes(const burble_detok *detok, uint32_t id)
+{
+    const burble_vocab *vocab = detok->vocab;
+    for (size_t i = 0; i < vocab->n_filters; i++) {
+        union slot *slot = &detok->state->slots[i];
+        const uint32_t entry = vocab->filters[i * vocab->size + id];
+        const uint32_t token = entry & ~BURBLE__FILTER_DROP;
+        if (slot->token == token) {
+            return false;
+        }
+        slot->token = token;
+        if ((entry & BURBLE__FILTER_DROP) != 0) {
+            return false;
+        }
     }
-    if ((piece & BURBLE__PIECE_TEXT) == 0) {
-        out->len += burble__utf8_feed(&detok->utf8, burble__piece_bytes(detok->vocab, piece), len,
-                                      out->bytes + out->len);
+    return true;
+}
+
+/* ---- from pieces to characters --------------------------------------------------------------- */
+
+static int hold_origin(struct burble__buffer *origins, const struct burble__origin *origin)
+{
+    return burble__buffer_append(origins, (const char *)origin, sizeof *origin);
+}
+
+static const struct burble__origin *held_origins(const burble_detok *detok)
+{
+    static const struct burble__origin none = {0};
+    return detok->held.len == 0 ? &none : (const void *)detok->held.bytes;
+}
+
+/* The origins of the bytes that burble__utf8 holds. With options.spans. */
+struct origins {
+    struct burble__origin at[BURBLE__UTF8_HELD_MAX + 1];
+};
+
+static int put_replacements(burble_detok *detok, const struct origins *origins, size_t held,
+                            size_t len)
+{
+    struct burble__writer *out = &detok->out;
+    const size_t each = len / 3 == held ? 1 : held; /* bytes that one U+FFFD stands for */
+    int result = BURBLE_OK;
+    for (size_t i = 0; i < len / 3 && result == BURBLE_OK; i++) {
+        const struct burble__origin origin = {origins->at[i * each].first,
+                                              origins->at[i * each + each - 1].last};
+        result = burble__writer_put(out, "\xEF\xBF\xBD", 3, &origin);
+    }
+    return result;
+}
+
+/* One byte of a piece, and where what becomes of it came from. */
+static int feed_traced(burble_detok *detok, struct origins *origins, char byte, uint64_t token)
+{
+    struct burble__utf8 *utf8 = &detok->state->utf8;
+    const struct burble__origin own = {token, token};
+    const size_t before = utf8->held;
+    char text[BURBLE__UTF8_GROWTH * (BURBLE__UTF8_HELD_MAX + 1)];
+    origins->at[before] = own;
+    size_t len = burble__utf8_feed(utf8, &byte, 1, text);
+    if (len == 0) {
         return BURBLE_OK;
     }
-    if (detok->utf8.held > 0) {
-        out->len += burble__utf8_flush(&detok->utf8, out->bytes + out->len);
+    if (utf8->held == 0 && len == before + 1
+        && (before == 0 || ((unsigned char)byte & 0xC0) == 0x80)) {
+        const struct burble__origin whole = {origins->at[0].first, token};
+        return burble__writer_put(&detok->out, text, len, &whole);
     }
-    if (len > 0) { /* where all is empty, `out` has no memory yet */
-        memcpy(out->bytes + out->len, burble__piece_bytes(detok->vocab, piece), len);
-        out->len += len;
+    size_t broken = 0; /* bytes of text for what was held before */
+    if (before > 0) {
+        broken = utf8->rule == BURBLE__UTF8_PER_BYTE ? 3 * before : 3;
+    }
+    int result = put_replacements(detok, origins, before, broken);
+    if (result == BURBLE_OK) {
+        result = burble__writer_put(&detok->out, text + broken, len - broken, &own);
+    }
+    origins->at[0] = own;
+    return result;
+}
+
+static int flush_traced(burble_detok *detok, const struct origins *origins)
+{
+    char text[BURBLE__UTF8_GROWTH * BURBLE__UTF8_HELD_MAX];
+    const size_t held = detok->state->utf8.held;
+    return put_replacements(detok, origins, held, burble__utf8_flush(&detok->state->utf8, text));
+}
+
+/* Some bytes of a piece, as text or not. `origins` is NULL where nobody wants to know. */
+static int take_bytes(burble_detok *detok, const char *bytes, size_t len, bool is_text,
+                      struct origins *origins, uint64_t token)
+{
+    struct burble__utf8 *utf8 = &detok->state->utf8;
+    struct burble__buffer *out = &detok->out.bytes;
+    const struct burble__origin own = {token, token};
+    int result = BURBLE_OK;
+    if (origins == NULL) {
+        result = burble__buffer_reserve(out, BURBLE__UTF8_GROWTH * (utf8->held + len));
+        if (result == BURBLE_OK && !is_text) {
+            out->len += burble__utf8_feed(utf8, bytes, len, out->bytes + out->len);
+        } else if (result == BURBLE_OK) {
+            if (utf8->held > 0) {
+                out->len += burble__utf8_flush(utf8, out->bytes + out->len);
+            }
+            if (len > 0) { /* where all is empty, `out` has no memory yet */
+                memcpy(out->bytes + out->len, bytes, len);
+                out->len += len;
+            }
+        }
+        return result;
+    }
+    if (is_text) {
+        result = flush_traced(detok, origins);
+        return result == BURBLE_OK ? burble__writer_put(&detok->out, bytes, len, &own) : result;
+    }
+    for (size_t i = 0; i < len && result == BURBLE_OK; i++) {
+        result = feed_traced(detok, origins, bytes[i], token);
+    }
+    return result;
+}
+
+static int take_piece(burble_detok *detok, burble__piece piece, size_t from,
+                      struct origins *origins, uint64_t token)
+{
+    return take_bytes(detok, burble__piece_bytes(detok->vocab, piece) + from,
+                      burble__piece_len(piece) - from, (piece & BURBLE__PIECE_TEXT) != 0, origins,
+                      token);
+}
+
+/* Puts the text behind what was written. */
+static int collect(struct burble__writer *out, const struct burble__traced *text)
+{
+    int result = burble__buffer_append(&out->bytes, text->bytes, text->len);
+    if (result == BURBLE_OK && text->origins != NULL) {
+        result = burble__buffer_append(&out->origins, (const char *)text->origins,
+                                       text->len * sizeof *text->origins);
+    }
+    return result;
+}
+
+/* Rewrites what a piece in a run of byte tokens has become, which is what `out` has from here on. One
+ * character at a time is all that is rewritten there, so nothing is ever held. */
+static int rewrite_run(burble_detok *detok, size_t from)
+{
+    const struct burble__rewrites *rewrites = &detok->vocab->in_runs[detok->state->run_first];
+    const bool traced = detok->options.spans;
+    struct burble__writer *out = &detok->out;
+    struct burble__traced text = burble__writer_text(out, traced);
+    const struct burble__origin *none = NULL;
+    unsigned free_one = 0;
+    text.bytes += from;
+    text.len -= from;
+    text.origins = traced ? text.origins + from : NULL;
+    for (size_t i = 0; i < rewrites->n && text.len > 0; i++) {
+        struct burble__rewrite_state state = {0};
+        struct burble__writer *stage = &detok->stages[free_one];
+        const int result =
+            burble__rewrite_run(&rewrites->at[i], &state, true, &text, stage, &none, &detok->holds);
+        if (result != BURBLE_OK) {
+            return result;
+        }
+        free_one ^= stage->bytes.len > 0;
+    }
+    if (text.bytes == out->bytes.bytes + from && text.len > 0) {
+        return BURBLE_OK; /* it is what it was */
+    }
+    out->bytes.len = from;
+    out->origins.len = traced ? from * sizeof *text.origins : 0;
+    return collect(out, &text);
+}
+
+/* Takes a piece where runs of byte tokens are rewritten. */
+static int take_in_run(burble_detok *detok, burble__piece piece, struct origins *origins,
+                       bool first)
+{
+    struct state *state = detok->state;
+    const size_t from = detok->out.bytes.len;
+    const bool in_run = (piece & BURBLE__PIECE_TEXT) == 0;
+    state->run_first = in_run && (state->in_run ? state->run_first : first);
+    state->in_run = in_run;
+    const int result = take_piece(detok, piece, 0, origins, state->taken);
+    return in_run && result == BURBLE_OK ? rewrite_run(detok, from) : result;
+}
+
+/* How many bytes two pieces have in common at their beginning, whole characters of text. */
+static size_t common(const burble_vocab *vocab, burble__piece a, burble__piece b)
+{
+    const char *left = burble__piece_bytes(vocab, a);
+    const char *right = burble__piece_bytes(vocab, b);
+    const size_t len_a = burble__piece_len(a);
+    const size_t len_b = burble__piece_len(b);
+    const size_t most = len_a < len_b ? len_a : len_b;
+    size_t i = 0;
+    if ((a & b & BURBLE__PIECE_TEXT) == 0) {
+        return 0;
+    }
+    while (i < most && left[i] == right[i]) {
+        i++;
+    }
+    while (i > 0
+           && ((i < len_a && ((unsigned char)left[i] & 0xC0) == 0x80)
+               || (i < len_b && ((unsigned char)right[i] & 0xC0) == 0x80))) {
+        i--;
+    }
+    return i;
+}
+
+/* The token that waits turns out to be the last, or not. */
+static int resolve(burble_detok *detok, bool last, struct origins *origins)
+{
+    struct state *state = detok->state;
+    if (!state->waits) {
+        return BURBLE_OK;
+    }
+    const burble__piece piece = detok->vocab->pieces[state->waiting];
+    const unsigned place =
+        (state->waiting_first ? BURBLE__AT_FIRST : 0u) | (last ? BURBLE__AT_LAST : 0u);
+    state->waits = false;
+    return take_piece(detok, burble__vocab_at(detok->vocab, state->waiting, piece, place),
+                      state->waiting_out, origins, state->waiting_at);
+}
+
+/* A token in a vocabulary whose tokens differ at the end of the sequence. */
+static int take_waiting(burble_detok *detok, uint32_t id, burble__piece piece, unsigned place,
+                        struct origins *origins)
+{
+    struct state *state = detok->state;
+    const int result = resolve(detok, false, origins);
+    if (result != BURBLE_OK) {
+        return result;
+    }
+    const burble__piece inside = burble__vocab_at(detok->vocab, id, piece, place);
+    const burble__piece last = burble__vocab_at(detok->vocab, id, piece, place | BURBLE__AT_LAST);
+    const size_t same = common(detok->vocab, inside, last);
+    const bool differ = ((inside ^ last) & BURBLE__PIECE_TEXT) != 0
+                        || same < burble__piece_len(inside) || same < burble__piece_len(last);
+    if (!differ || (piece & (BURBLE__PIECE_LAST_CUT | BURBLE__PIECE_OTHER)) == 0) {
+        return take_piece(detok, inside, 0, origins, state->taken);
+    }
+    state->waits = true;
+    state->waiting = id;
+    state->waiting_at = state->taken;
+    state->waiting_first = place != 0;
+    state->waiting_out = (uint32_t)same;
+    if ((inside & last & BURBLE__PIECE_TEXT) == 0) {
+        return BURBLE_OK; /* as bytes, it might still join what is held */
+    }
+    return take_bytes(detok, burble__piece_bytes(detok->vocab, inside), same, true, origins,
+                      state->taken);
+}
+
+static int take(burble_detok *detok, int32_t id, struct origins *origins)
+{
+    const burble_vocab *vocab = detok->vocab;
+    struct state *state = detok->state;
+    const burble__piece piece = burble__vocab_piece(vocab, (uint32_t)id);
+    int result = BURBLE_OK;
+    if ((piece & detok->skip) == 0 && passes(detok, (uint32_t)id)) {
+        const unsigned place = state->begun ? 0 : BURBLE__AT_FIRST;
+        state->begun = true;
+        if ((vocab->places & BURBLE__AT_LAST) != 0) {
+            result = take_waiting(detok, (uint32_t)id, piece, place, origins);
+        } else {
+            const burble__piece here = burble__vocab_at(vocab, (uint32_t)id, piece, place);
+            result = vocab->in_runs[0].n + vocab->in_runs[1].n > 0
+                         ? take_in_run(detok, here, origins, place != 0)
+                         : take_piece(detok, here, 0, origins, state->taken);
+        }
+    }
+    state->taken++;
+    return result;
+}
+
+/* ---- from characters to text ----------------------------------------------------------------- */
+
+/* Whether clean_up has nothing to do with this text, by its first character and the one after each
+ * space in it. */
+static bool is_clean(const struct burble__traced *text)
+{
+    const char *at = text->bytes;
+    const char *end = at + text->len;
+    while ((at = memchr(at, ' ', (size_t)(end - at))) != NULL) {
+        at++;
+        if (at == end || memchr(".?!,'n", *at, 6) != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool clean_up_holds(const burble_detok *detok)
+{
+    uint32_t held = 0;
+    for (size_t i = detok->vocab->rewrites.n; i < detok->n_rewrites; i++) {
+        held |= rewrite_state(detok, i)->held;
+    }
+    return held > 0;
+}
+
+/* Takes the text through the rewrites. `held` are the origins of what they hold. */
+static int rewrite(burble_detok *detok, bool end, struct burble__traced *text,
+                   const struct burble__origin *held)
+{
+    unsigned free_one = 0;
+    for (size_t i = 0; i < detok->n_rewrites; i++) {
+        if (i == detok->vocab->rewrites.n && is_clean(text) && !clean_up_holds(detok)) {
+            return BURBLE_OK;
+        }
+        struct burble__writer *out = &detok->stages[free_one];
+        const int result = burble__rewrite_run(rewrite_at(detok, i), rewrite_state(detok, i), end,
+                                               text, out, &held, &detok->holds);
+        if (result != BURBLE_OK) {
+            return result;
+        }
+        /* Where something was written, that is the text, and the next one writes elsewhere. */
+        free_one ^= out->bytes.len > 0;
     }
     return BURBLE_OK;
 }
 
-/* Puts the text of all the ids in `out`. Where memory is short, nothing has happened. */
-static int take_all(burble_detok *detok, const int32_t *ids, size_t n)
+/* What `out` has, through the rewrites. `origins` are those of what burble__utf8 holds now; `held`
+ * of what the rewrites held when the call began. */
+static int rewrite_traced(burble_detok *detok, bool end, struct burble__traced *text,
+                          const struct origins *origins, const struct burble__origin *held)
 {
-    const struct burble__utf8 before = detok->utf8;
-    detok->out.len = 0;
-    for (size_t i = 0; i < n; i++) {
-        const burble__piece piece = burble__vocab_piece(detok->vocab, (uint32_t)ids[i]);
-        if ((piece & detok->skip) != 0) {
-            continue;
+    int result = BURBLE_OK;
+    detok->holds.len = 0;
+    for (size_t i = 0; i < detok->state->utf8.held && result == BURBLE_OK; i++) {
+        result = hold_origin(&detok->holds, &origins->at[i]);
+    }
+    return result == BURBLE_OK ? rewrite(detok, end, text, held) : result;
+}
+
+/* Takes the ids, and the end of the sequence behind them if `end`, and hands out the text. After a
+ * failure, *detok->state is undefined. */
+static int run(burble_detok *detok, const int32_t *ids, size_t n, bool end,
+               struct burble__traced *text)
+{
+    struct origins traced = {0};
+    struct origins *origins = detok->options.spans ? &traced : NULL;
+    const struct burble__origin *held = held_origins(detok);
+    const size_t held_before = detok->state->utf8.held;
+    int result = BURBLE_OK;
+    if (origins != NULL) {
+        memcpy(traced.at, held, held_before * sizeof *held);
+    }
+    detok->out.bytes.len = 0;
+    detok->out.origins.len = 0;
+    for (size_t i = 0; i < n && result == BURBLE_OK; i++) {
+        result = take(detok, ids[i], origins);
+    }
+    if (end && result == BURBLE_OK) {
+        result = resolve(detok, true, origins);
+        if (result == BURBLE_OK && detok->state->utf8.held > 0) {
+            result = take_bytes(detok, "", 0, true, origins, 0);
         }
-        if (take(detok, piece) != BURBLE_OK) {
-            detok->utf8 = before;
+    }
+    if (result != BURBLE_OK) {
+        return result;
+    }
+    *text = burble__writer_text(&detok->out, origins != NULL);
+    if (origins == NULL) {
+        return rewrite(detok, end, text, NULL);
+    }
+    result = rewrite_traced(detok, end, text, origins, held + held_before);
+    if (result == BURBLE_OK) {
+        const struct burble__buffer swap = detok->held;
+        detok->held = detok->holds;
+        detok->holds = swap;
+    }
+    return result;
+}
+
+/* The text of one id without a copy, where that can be; false, and nothing changed, where not. */
+static bool lend(burble_detok *detok, int32_t id, struct burble__traced *text)
+{
+    struct state *state = detok->state;
+    burble__piece piece = burble__vocab_piece(detok->vocab, (uint32_t)id);
+    if ((piece & BURBLE__PIECE_TEXT) == 0 || (piece & detok->skip) != 0 || !detok->lends
+        || state->utf8.held > 0) {
+        return false;
+    }
+    if (!state->begun) {
+        piece = burble__vocab_at(detok->vocab, (uint32_t)id, piece, BURBLE__AT_FIRST);
+        if ((piece & BURBLE__PIECE_TEXT) == 0) {
+            return false;
+        }
+    }
+    text->bytes = burble__piece_bytes(detok->vocab, piece);
+    text->len = burble__piece_len(piece);
+    if (detok->n_rewrites > 0) {
+        memcpy(detok->before.state, state, detok->state_size);
+        if (rewrite(detok, false, text, NULL) != BURBLE_OK) {
+            memcpy(state, detok->before.state, detok->state_size);
+            return false;
+        }
+    }
+    state->begun = true;
+    state->in_run = false;
+    state->taken++;
+    return true;
+}
+
+/* ---- spans ----------------------------------------------------------------------------------- */
+
+/* Says where the text came from. BURBLE_OK or BURBLE_ENOMEM. */
+static int note_spans(burble_detok *detok, const struct burble__traced *text)
+{
+    detok->spans.len = 0;
+    for (size_t begin = 0, end; begin < text->len; begin = end) {
+        const struct burble__origin *origin = &text->origins[begin];
+        for (end = begin + 1; end < text->len && text->origins[end].first == origin->first
+                              && text->origins[end].last == origin->last;) {
+            end++;
+        }
+        const burble_span span = {begin, end, origin->first, origin->last};
+        if (burble__buffer_append(&detok->spans, (const char *)&span, sizeof span) != BURBLE_OK) {
             return BURBLE_ENOMEM;
         }
     }
     return BURBLE_OK;
 }
 
-/* The text of one id without a copy, where that can be. */
-static bool lend(const burble_detok *detok, int32_t id, burble_text *text)
+/* ---- where the sequence stood ---------------------------------------------------------------- */
+
+/* BURBLE_OK or BURBLE_ENOMEM. */
+static int save(const burble_detok *detok, struct past *past)
 {
-    const burble__piece piece = burble__vocab_piece(detok->vocab, (uint32_t)id);
-    if ((piece & BURBLE__PIECE_TEXT) == 0 || (piece & detok->skip) != 0 || detok->utf8.held > 0) {
-        return false;
+    past->held.len = 0;
+    memcpy(past->state, detok->state, detok->state_size);
+    return burble__buffer_append(&past->held, detok->held.bytes, detok->held.len);
+}
+
+/* Goes there; *past is then of no more use. */
+static void restore(burble_detok *detok, struct past *past)
+{
+    const struct burble__buffer held = detok->held;
+    memcpy(detok->state, past->state, detok->state_size);
+    detok->held = past->held;
+    past->held = held;
+}
+
+/* Puts where the sequence stands into the ring. */
+static int remember(burble_detok *detok)
+{
+    const size_t all = detok->options.rewind;
+    const int result = save(detok, &detok->pasts[detok->past]);
+    if (result == BURBLE_OK) {
+        detok->past = detok->past + 1 == all ? 0 : detok->past + 1;
+        detok->n_pasts += detok->n_pasts < all;
     }
-    text->bytes = burble__piece_bytes(detok->vocab, piece);
-    text->len = burble__piece_len(piece);
-    return true;
+    return result;
+}
+
+/* Takes the last `n` out of the ring again, as many as there are, which have overwritten others. */
+static void forget(burble_detok *detok, size_t n, size_t n_pasts)
+{
+    const size_t all = detok->options.rewind;
+    detok->past = (detok->past + all - n % all) % all;
+    detok->n_pasts = n >= all ? 0 : n_pasts < all - n ? n_pasts : all - n;
+}
+
+/* ---- making one ------------------------------------------------------------------------------ */
+
+static void begin(burble_detok *detok)
+{
+    const burble_vocab *vocab = detok->vocab;
+    memset(detok->state, 0, detok->state_size);
+    burble__utf8_init(&detok->state->utf8, vocab->rule);
+    for (size_t i = 0; i < vocab->n_filters; i++) {
+        detok->state->slots[i].token = NO_TOKEN;
+    }
+    for (size_t i = 0; i < detok->n_rewrites; i++) {
+        burble__rewrite_reset(rewrite_at(detok, i), rewrite_state(detok, i));
+    }
+    detok->held.len = 0;
+    detok->n_pasts = 0;
+}
+
+static int reserve_writer(struct burble__writer *writer, size_t n, bool traced)
+{
+    const int result = burble__buffer_reserve(&writer->bytes, n);
+    return result == BURBLE_OK && traced
+               ? burble__buffer_reserve(&writer->origins, n * sizeof(struct burble__origin))
+               : result;
+}
+
+/* Makes room for all that the end of a sequence can hand out, because that must not fail. */
+static int reserve_finish(burble_detok *detok)
+{
+    const bool traced = detok->options.spans;
+    size_t max = detok->vocab->finish_max;
+    if (detok->lends && detok->n_rewrites == 0) {
+        return BURBLE_OK;
+    }
+    int result = reserve_writer(&detok->out, max, traced);
+    for (size_t i = 0; i < detok->n_rewrites; i++) {
+        max = burble__rewrite_bound(rewrite_at(detok, i), max);
+    }
+    for (size_t i = 0; i < COUNT(detok->stages) && detok->n_rewrites > 0; i++) {
+        result = result == BURBLE_OK ? reserve_writer(&detok->stages[i], max, traced) : result;
+    }
+    if (traced && result == BURBLE_OK) {
+        result = burble__buffer_reserve(&detok->spans, max * sizeof(burble_span));
+    }
+    return result;
+}
+
+/* The ring, whose states lie behind it. */
+static int make_ring(burble_detok *detok)
+{
+    const size_t n = detok->options.rewind;
+    if (n == 0) {
+        return BURBLE_OK;
+    }
+    const size_t each = sizeof(struct past) + detok->state_size;
+    struct past *pasts = n > SIZE_MAX / each ? NULL : burble__malloc(n * each);
+    if (pasts == NULL) {
+        return BURBLE_ENOMEM;
+    }
+    char *states = (void *)(pasts + n);
+    for (size_t i = 0; i < n; i++) {
+        pasts[i].state = (void *)(states + i * detok->state_size);
+        burble__buffer_init(&pasts[i].held, BURBLE_RECORD_MAX);
+    }
+    detok->pasts = pasts;
+    return BURBLE_OK;
 }
 
 void burble_detok_options_init(burble_detok_options *options)
 {
-    *options = (burble_detok_options){.skip_special = false};
+    *options = (burble_detok_options){0};
 }
 
 int burble_detok_create(burble_vocab *vocab, const burble_detok_options *options,
                         burble_detok **out)
 {
-    burble_detok *detok = burble__malloc(sizeof *detok);
-    *out = detok;
+    const burble_detok_options defaults = {0};
+    options = options == NULL ? &defaults : options;
+    const size_t n_rewrites = vocab->rewrites.n + (options->clean_up ? COUNT(clean_up) : 0);
+    const size_t state_size =
+        sizeof(struct state) + (vocab->n_filters + n_rewrites) * sizeof(union slot);
+    burble_detok *detok = burble__malloc(sizeof *detok + 2 * state_size);
+    *out = NULL;
     if (detok == NULL) {
         return BURBLE_ENOMEM;
     }
-    detok->vocab = burble_vocab_ref(vocab);
-    detok->skip = BURBLE__PIECE_NOTHING;
-    if (options != NULL && options->skip_special) {
-        detok->skip |= BURBLE__PIECE_SPECIAL;
-    }
+    *detok = (burble_detok){
+        .vocab = burble_vocab_ref(vocab),
+        .skip = BURBLE__PIECE_NOTHING | (options->skip_special ? BURBLE__PIECE_SPECIAL : 0u),
+        .lends = (vocab->places & BURBLE__AT_LAST) == 0 && vocab->n_filters == 0
+                 && options->rewind == 0 && !options->spans,
+        .options = *options,
+        .n_rewrites = n_rewrites,
+        .state_size = state_size,
+        .state = (void *)(detok + 1),
+    };
+    detok->before.state = (void *)((char *)(detok + 1) + state_size);
     /* What a push hands out is to fit in one record. */
-    burble__buffer_init(&detok->out, BURBLE_RECORD_MAX);
-    burble_detok_reset(detok);
+    burble__writer_init(&detok->out, BURBLE_RECORD_MAX);
+    burble__writer_init(&detok->stages[0], BURBLE_RECORD_MAX);
+    burble__writer_init(&detok->stages[1], BURBLE_RECORD_MAX);
+    burble__writer_init(&detok->collected, BURBLE_RECORD_MAX);
+    burble__buffer_init(&detok->held, BURBLE_RECORD_MAX);
+    burble__buffer_init(&detok->holds, BURBLE_RECORD_MAX);
+    burble__buffer_init(&detok->before.held, BURBLE_RECORD_MAX);
+    burble__buffer_init(&detok->spans, SIZE_MAX / 2);
+    if (reserve_finish(detok) != BURBLE_OK || make_ring(detok) != BURBLE_OK) {
+        burble_detok_destroy(&detok);
+        return BURBLE_ENOMEM;
+    }
+    begin(detok);
+    *out = detok;
     return BURBLE_OK;
 }
 
@@ -126,47 +704,187 @@ void burble_detok_destroy(burble_detok **detok)
     if (detok == NULL || *detok == NULL) {
         return;
     }
-    burble__buffer_finish(&(*detok)->out);
-    burble_vocab_unref(&(*detok)->vocab);
-    burble__free(*detok);
+    burble_detok *mine = *detok;
+    for (size_t i = 0; mine->pasts != NULL && i < mine->options.rewind; i++) {
+        burble__buffer_finish(&mine->pasts[i].held);
+    }
+    burble__free(mine->pasts);
+    burble__buffer_finish(&mine->spans);
+    burble__buffer_finish(&mine->before.held);
+    burble__buffer_finish(&mine->holds);
+    burble__buffer_finish(&mine->held);
+    burble__writer_finish(&mine->collected);
+    burble__writer_finish(&mine->stages[1]);
+    burble__writer_finish(&mine->stages[0]);
+    burble__writer_finish(&mine->out);
+    burble_vocab_unref(&mine->vocab);
+    burble__free(mine);
     *detok = NULL;
+}
+
+int burble_detok_copy(const burble_detok *detok, burble_detok **out)
+{
+    burble_detok *copy;
+    *out = NULL;
+    if (burble_detok_create(detok->vocab, &detok->options, &copy) != BURBLE_OK) {
+        return BURBLE_ENOMEM;
+    }
+    memcpy(copy->state, detok->state, detok->state_size);
+    int result = burble__buffer_append(&copy->held, detok->held.bytes, detok->held.len);
+    for (size_t i = 0; i < detok->options.rewind && result == BURBLE_OK; i++) {
+        const struct past *past = &detok->pasts[i];
+        memcpy(copy->pasts[i].state, past->state, detok->state_size);
+        result = burble__buffer_append(&copy->pasts[i].held, past->held.bytes, past->held.len);
+    }
+    copy->past = detok->past;
+    copy->n_pasts = detok->n_pasts;
+    if (result != BURBLE_OK) {
+        burble_detok_destroy(&copy);
+        return BURBLE_ENOMEM;
+    }
+    *out = copy;
+    return BURBLE_OK;
+}
+
+/* ---- taking ids ------------------------------------------------------------------------------ */
+
+/* Takes the ids one by one, remembering where each began; *taken is how many. */
+static int run_each(burble_detok *detok, const int32_t *ids, size_t n, bool hand_out,
+                    struct burble__traced *text, size_t *taken)
+{
+    int result = BURBLE_OK;
+    detok->collected.bytes.len = 0;
+    detok->collected.origins.len = 0;
+    for (*taken = 0; *taken < n && result == BURBLE_OK;) {
+        result = remember(detok);
+        if (result == BURBLE_OK) {
+            result = run(detok, ids + (*taken)++, 1, false, text);
+        }
+        if (result == BURBLE_OK && hand_out) {
+            detok->state->handed += text->len;
+            result = n > 1 ? collect(&detok->collected, text) : BURBLE_OK;
+        }
+    }
+    if (n != 1) {
+        *text = burble__writer_text(&detok->collected, detok->options.spans);
+    }
+    return result;
+}
+
+/* Takes the ids, or where memory is short none of them. */
+static int take_ids(burble_detok *detok, const int32_t *ids, size_t n, bool hand_out,
+                    struct burble__traced *text)
+{
+    const size_t n_pasts = detok->n_pasts;
+    size_t taken = 0;
+    int result = save(detok, &detok->before);
+    if (result != BURBLE_OK) {
+        return result;
+    }
+    result = detok->options.rewind > 0 ? run_each(detok, ids, n, hand_out, text, &taken)
+                                       : run(detok, ids, n, false, text);
+    if (result == BURBLE_OK && detok->options.spans && hand_out) {
+        result = note_spans(detok, text);
+    }
+    if (result != BURBLE_OK) {
+        restore(detok, &detok->before);
+        if (detok->options.rewind > 0) {
+            forget(detok, taken, n_pasts);
+        }
+    }
+    return result;
+}
+
+static bool are_ids(const int32_t *ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] < 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 int burble_detok_push(burble_detok *detok, const int32_t *ids, size_t n, burble_text *text)
 {
+    struct burble__traced traced = {.bytes = ""};
     *text = (burble_text){.bytes = ""};
-    for (size_t i = 0; i < n; i++) {
-        if (ids[i] < 0) {
-            return BURBLE_EINVAL;
-        }
+    detok->spans.len = 0;
+    if (!are_ids(ids, n)) {
+        return BURBLE_EINVAL;
     }
-    if (n != 1 || !lend(detok, ids[0], text)) {
-        const int result = take_all(detok, ids, n);
+    if (n != 1 || !lend(detok, ids[0], &traced)) {
+        const int result = take_ids(detok, ids, n, true, &traced);
         if (result != BURBLE_OK) {
             return result;
         }
-        if (detok->out.len > 0) {
-            *text = (burble_text){.bytes = detok->out.bytes, .len = detok->out.len};
-        }
     }
-    strip(detok, text);
+    *text = (burble_text){.bytes = traced.bytes, .len = traced.len};
+    return BURBLE_OK;
+}
+
+int burble_detok_prime(burble_detok *detok, const int32_t *ids, size_t n)
+{
+    struct burble__traced nobody_wants_it;
+    detok->spans.len = 0;
+    return are_ids(ids, n) ? take_ids(detok, ids, n, false, &nobody_wants_it) : BURBLE_EINVAL;
+}
+
+int burble_detok_rewind(burble_detok *detok, size_t n, uint64_t *bytes)
+{
+    const uint64_t handed = detok->state->handed;
+    if (n > detok->n_pasts) {
+        return BURBLE_EINVAL;
+    }
+    if (n > 0) {
+        const size_t all = detok->options.rewind;
+        detok->past = (detok->past + all - n) % all;
+        detok->n_pasts -= n;
+        restore(detok, &detok->pasts[detok->past]);
+    }
+    detok->spans.len = 0;
+    if (bytes != NULL) {
+        *bytes = handed - detok->state->handed;
+    }
     return BURBLE_OK;
 }
 
 void burble_detok_finish(burble_detok *detok, burble_text *text)
 {
-    text->bytes = detok->last;
-    text->len = burble__utf8_flush(&detok->utf8, detok->last);
-    burble_detok_reset(detok);
+    struct burble__traced traced = {.bytes = ""};
+    if (detok->lends && detok->n_rewrites == 0) {
+        traced.bytes = detok->last;
+        traced.len = burble__utf8_flush(&detok->state->utf8, detok->last);
+    } else {
+        /* There is room: burble_detok_create has seen to it. */
+        int result = run(detok, NULL, 0, true, &traced);
+        assert(result == BURBLE_OK);
+        result = detok->options.spans ? note_spans(detok, &traced) : BURBLE_OK;
+        assert(result == BURBLE_OK);
+        (void)result;
+    }
+    *text = (burble_text){.bytes = traced.bytes, .len = traced.len};
+    begin(detok);
 }
 
 void burble_detok_reset(burble_detok *detok)
 {
-    detok->strip = detok->vocab->strip_left;
-    burble__utf8_init(&detok->utf8, detok->vocab->rule);
+    detok->spans.len = 0;
+    begin(detok);
 }
 
 bool burble_detok_holds(const burble_detok *detok)
 {
-    return detok->utf8.held > 0;
+    bool holds = detok->state->utf8.held > 0 || detok->state->waits;
+    for (size_t i = 0; i < detok->n_rewrites && !holds; i++) {
+        holds = rewrite_state(detok, i)->held > 0;
+    }
+    return holds;
+}
+
+void burble_detok_spans(const burble_detok *detok, const burble_span **spans, size_t *n)
+{
+    static const burble_span none = {0};
+    *n = detok->spans.len / sizeof **spans;
+    *spans = *n == 0 ? &none : (const void *)detok->spans.bytes;
 }

@@ -6,232 +6,606 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/buffer.h"
+#include "base/fail.h"
+#include "text/compile.h"
 
 #define ALL_TOKEN_FLAGS ((uint32_t)(BURBLE_TOKEN_SPECIAL | BURBLE_TOKEN_ABSENT))
 
-/* The character after the last one of GPT-2's alphabet. */
-#define ALPHABET_END 0x144
+/* How many bytes the blob may have: as many as a piece's offset can tell apart. */
+#define BLOB_MAX (((uint64_t)1 << (64 - BURBLE__PIECE_OFFSET_SHIFT)) - 1)
 
-/* GPT-2's alphabet, from character to byte; -1 where a character is not in it.
- * Source: bytes_to_unicode in https://github.com/openai/gpt-2/blob/master/src/encoder.py */
-struct alphabet {
-    int16_t byte[ALPHABET_END];
+/* More than this may not be left to hand out when a sequence ends, in bytes. */
+#define FINISH_MAX ((size_t)1 << 19)
+
+/* While a vocabulary is made. */
+struct maker {
+    burble_vocab *vocab;
+    const burble_token *tokens;
+    size_t n;
+    burble_error *error;
+    struct burble__plan plan;
+    struct burble__compiler compiler;
+    struct burble__buffer blob;
+    struct burble__buffer late; /* see run_late */
+    struct burble__buffer other_ids;
+    struct burble__buffer others;
+    size_t longest; /* piece, in bytes */
 };
 
-/* Printable bytes of Latin-1 are spelled as themselves, the other 68 in their order from U+0100. */
-static void alphabet_init(struct alphabet *alphabet)
+/* What a token stands for at one place: where in the blob, and whether it is text. */
+struct spelled {
+    size_t offset;
+    size_t len;
+    bool is_text;
+};
+
+static int no_memory(burble_error *error)
 {
-    memset(alphabet, 0xFF, sizeof *alphabet);
-    unsigned next = 0x100;
-    for (unsigned byte = 0; byte < 0x100; byte++) {
-        const bool printable = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD);
-        alphabet->byte[printable ? byte : next++] = (int16_t)byte;
-    }
-    assert(next == ALPHABET_END);
+    return burble__fail(error, BURBLE_ENOMEM, "out of memory");
 }
 
-/* Writes the bytes that a token spells in the alphabet; false where a character is not in it. The
- * token is UTF-8. */
-static bool spell(const struct alphabet *alphabet, const burble_token *token, char *out,
-                  size_t *len)
-{
-    size_t written = 0;
-    for (size_t i = 0; i < token->len; i++) {
-        unsigned character = (unsigned char)token->text[i];
-        if (character > 0xC5) {
-            return false; /* the first byte of a character beyond U+017F */
-        }
-        if (character >= 0x80) {
-            character = (character & 0x1F) << 6 | ((unsigned char)token->text[++i] & 0x3F);
-        }
-        if (character >= ALPHABET_END || alphabet->byte[character] < 0) {
-            return false;
-        }
-        out[written++] = (char)alphabet->byte[character];
-    }
-    *len = written;
-    return true;
-}
+/* ---- what is asked for --------------------------------------------------------------------------- */
 
-/* The piece of a byte-level token: what it spells, or where it does not, its own bytes.
- * Source: decode_chain of ByteLevel in tokenizers/src/pre_tokenizers/byte_level.rs of
- * https://github.com/huggingface/tokenizers. */
-static unsigned compile_byte_level(const struct alphabet *alphabet, const burble_token *token,
-                                   char *out, size_t *len)
+/* Whether the tokens are within their bounds. */
+static int check_tokens(const burble_token *tokens, size_t n, bool utf8, burble_error *error)
 {
-    if (!spell(alphabet, token, out, len)) {
-        *len = token->len;
-        memcpy(out, token->text, token->len);
+    if (n > BURBLE_VOCAB_MAX_IDS) {
+        return burble__fail(error, BURBLE_EINVAL, "expected at most %u tokens, found %zu",
+                            BURBLE_VOCAB_MAX_IDS, n);
     }
-    if (*len == 0) {
-        return BURBLE__PIECE_NOTHING; /* bytes before and after it still join */
+    if (tokens == NULL && n > 0) {
+        return burble__fail(error, BURBLE_EINVAL, "expected %zu tokens, found NULL", n);
     }
-    return burble__utf8_valid(out, *len) ? BURBLE__PIECE_TEXT : 0;
-}
-
-/* Copies a token with U+2581 replaced by spaces. */
-static size_t replace_blocks(const burble_token *token, char *out)
-{
-    size_t written = 0;
-    for (size_t i = 0; i < token->len; i++) {
-        if (token->len - i >= 3 && memcmp(token->text + i, "\xE2\x96\x81", 3) == 0) {
-            out[written++] = ' ';
-            i += 2;
-        } else {
-            out[written++] = token->text[i];
-        }
-    }
-    return written;
-}
-
-/* -1 for what is no hexadecimal digit. */
-static int digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    const char lower = (char)(c | 0x20);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
-/* The byte that a byte token stands for, or -1. The two characters in it are read as Rust's
- * u8::from_str_radix reads them, which takes a sign for a digit: `<0x+A>` is 10. */
-static int byte_of(const char *text, size_t len)
-{
-    if (len != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>') {
-        return -1;
-    }
-    const int high = text[3] == '+' ? 0 : digit(text[3]);
-    const int low = digit(text[4]);
-    return high < 0 || low < 0 ? -1 : high << 4 | low;
-}
-
-/* The piece of a token with byte fallback: one byte, or text with spaces in it.
- * Source: decode_chain of ByteFallback in tokenizers/src/decoders/byte_fallback.rs, behind a
- * Replace, as in the tokenizer.json of Llama 2. */
-static unsigned compile_byte_fallback(const burble_token *token, char *out, size_t *len)
-{
-    *len = replace_blocks(token, out);
-    const int byte = byte_of(out, *len);
-    if (byte < 0) {
-        return BURBLE__PIECE_TEXT; /* also where it is empty: it ends a run of bytes */
-    }
-    out[0] = (char)byte;
-    *len = 1;
-    return byte < 0x80 ? BURBLE__PIECE_TEXT : 0;
-}
-
-/* Whether the tokens are within their bounds; *where is the first that is not. *bytes is how many
- * bytes they have together, SIZE_MAX where that does not fit. */
-static bool check(const burble_token *tokens, size_t n, size_t *where, size_t *bytes)
-{
-    *bytes = 0;
     for (size_t i = 0; i < n; i++) {
         const burble_token *token = &tokens[i];
-        *where = i;
-        if (token->len > BURBLE_VOCAB_MAX_TOKEN || (token->flags & ~ALL_TOKEN_FLAGS) != 0) {
+        if (token->len > BURBLE_VOCAB_MAX_TOKEN) {
+            return burble__fail(error, BURBLE_EINVAL,
+                                "token %zu: expected at most %u bytes, found %lu", i,
+                                BURBLE_VOCAB_MAX_TOKEN, (unsigned long)token->len);
+        }
+        if ((token->flags & ~ALL_TOKEN_FLAGS) != 0) {
+            return burble__fail(error, BURBLE_EINVAL, "token %zu: unknown flags 0x%lX", i,
+                                (unsigned long)(token->flags & ~ALL_TOKEN_FLAGS));
+        }
+        if (token->len > 0 && token->text == NULL) {
+            return burble__fail(error, BURBLE_EINVAL,
+                                "token %zu: expected %lu bytes of text, found NULL", i,
+                                (unsigned long)token->len);
+        }
+        if (token->len > 0 && utf8 && !burble__utf8_valid(token->text, token->len)) {
+            return burble__fail(error, BURBLE_EINVAL, "token %zu: expected UTF-8", i);
+        }
+    }
+    return BURBLE_OK;
+}
+
+/* Whether an operation on each of some tokens can be done to a run of byte tokens while it goes on:
+ * with a single character, which no border parts, and where it is not the last one that counts. */
+static bool works_on_runs(const struct burble__op *op)
+{
+    if (op->kind != BURBLE__OP_REWRITE || op->rewrite.kind != BURBLE__REWRITE_REPLACE
+        || op->places == BURBLE__LAST || op->places == BURBLE__NOT_LAST) {
+        return false;
+    }
+    for (uint32_t i = 1; i < op->rewrite.text_len; i++) {
+        if (((unsigned char)op->rewrite.text[i] & 0xC0) != 0x80) {
             return false;
         }
-        if (token->len > 0
-            && (token->text == NULL || !burble__utf8_valid(token->text, token->len))) {
-            return false;
-        }
-        *bytes = token->len > SIZE_MAX - *bytes ? SIZE_MAX : *bytes + token->len;
     }
     return true;
 }
 
-/* Makes the pieces and fills the blob, which has room for the tokens as they are spelled: no piece
- * is longer. Returns how many bytes of the blob are in use. */
-static size_t compile(burble_vocab *vocab, burble_decoder decoder, const burble_token *tokens,
-                      size_t n)
+/* Whether the operations can be streamed in this order. */
+static int check_order(const struct maker *maker)
 {
-    struct alphabet alphabet;
-    alphabet_init(&alphabet);
-    size_t end = 0;
-    for (size_t i = 0; i < n; i++) {
-        size_t len = 0;
-        unsigned flags;
-        if ((tokens[i].flags & BURBLE_TOKEN_ABSENT) != 0) {
-            flags = BURBLE__PIECE_NOTHING;
-        } else if (tokens[i].len == 0) {
-            flags =
-                decoder == BURBLE_DECODER_BYTE_LEVEL ? BURBLE__PIECE_NOTHING : BURBLE__PIECE_TEXT;
-        } else if (decoder == BURBLE_DECODER_BYTE_LEVEL) {
-            flags = compile_byte_level(&alphabet, &tokens[i], vocab->blob + end, &len);
-        } else {
-            flags = compile_byte_fallback(&tokens[i], vocab->blob + end, &len);
+    const struct burble__plan *plan = &maker->plan;
+    const struct burble__compiler *compiler = &maker->compiler;
+    bool by_place = false;
+    for (size_t i = 0; i < compiler->n_ops; i++) {
+        if (plan->ops[i].kind == BURBLE__OP_DEDUP && by_place) {
+            return burble__fail(maker->error, BURBLE_EUNSUPPORTED,
+                                "CTC after a step that depends on a token's place (Metaspace, "
+                                "WordPiece, BPEDecoder) is not supported");
         }
-        if ((tokens[i].flags & BURBLE_TOKEN_SPECIAL) != 0) {
-            flags |= BURBLE__PIECE_SPECIAL;
-        }
-        vocab->pieces[i] = (burble__piece)end << BURBLE__PIECE_OFFSET_SHIFT
-                           | (burble__piece)len << BURBLE__PIECE_LEN_SHIFT | flags;
-        end += len;
+        by_place |= plan->ops[i].places != BURBLE__ANYWHERE;
     }
-    return end;
+    for (size_t i = compiler->late; i < compiler->rest; i++) {
+        if (!works_on_runs(&plan->ops[i]) || (maker->vocab->places & BURBLE__AT_LAST) != 0) {
+            return burble__fail(maker->error, BURBLE_EUNSUPPORTED,
+                                "a step on single tokens between ByteFallback and Fuse is not "
+                                "supported, but for replacing one character");
+        }
+    }
+    for (size_t i = compiler->rest; i < plan->n_ops; i++) {
+        if (plan->ops[i].kind > BURBLE__OP_FUSE) {
+            return burble__fail(maker->error, BURBLE_EUNSUPPORTED,
+                                "ByteLevel or ByteFallback after a step that joins tokens "
+                                "(ByteLevel, ByteFallback, Fuse) is not supported");
+        }
+    }
+    return BURBLE_OK;
 }
 
-/* Gives back what the blob does not need. A failure to shrink leaves it as it is, which will do. */
-static void shrink(burble_vocab *vocab, size_t used)
+/* On which of its places the text of a token depends. */
+static unsigned places_of(const struct burble__compiler *compiler)
 {
-    const size_t size = used == 0 ? 1 : used;
-    char *blob = size == vocab->blob_size ? NULL : burble__realloc(vocab->blob, size);
-    if (blob != NULL) {
-        vocab->blob = blob;
-        vocab->blob_size = size;
+    unsigned places = 0;
+    for (size_t i = 0; i < compiler->rest; i++) {
+        const unsigned at = compiler->ops[i].places;
+        places |= at == BURBLE__FIRST || at == BURBLE__NOT_FIRST ? BURBLE__AT_FIRST : 0;
+        places |= at == BURBLE__LAST || at == BURBLE__NOT_LAST ? BURBLE__AT_LAST : 0;
     }
+    return places;
+}
+
+/* ---- filters --------------------------------------------------------------------------------- */
+
+static uint64_t hash(const char *bytes, size_t n)
+{
+    uint64_t hash = UINT64_C(0xCBF29CE484222325); /* FNV-1a */
+    for (size_t i = 0; i < n; i++) {
+        hash = (hash ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001B3);
+    }
+    return hash ^ hash >> 29;
+}
+
+/* The texts of tokens, behind one another, and for each the number of the first that is the same. */
+struct texts {
+    struct burble__buffer bytes;
+    size_t *ends; /* where the text of token i - 1 ends is where that of token i begins */
+    uint32_t *slots;
+    size_t mask;
+};
+
+static uint32_t intern(struct texts *texts, size_t i)
+{
+    const size_t begin = i == 0 ? 0 : texts->ends[i - 1];
+    const size_t len = texts->ends[i] - begin;
+    const char *bytes = len == 0 ? "" : texts->bytes.bytes + begin;
+    for (size_t at = hash(bytes, len) & texts->mask;; at = (at + 1) & texts->mask) {
+        const uint32_t found = texts->slots[at];
+        if (found == UINT32_MAX) {
+            texts->slots[at] = (uint32_t)i;
+            return (uint32_t)i;
+        }
+        const size_t other = found == 0 ? 0 : texts->ends[found - 1];
+        if (texts->ends[found] - other == len
+            && (len == 0 || memcmp(texts->bytes.bytes + other, bytes, len) == 0)) {
+            return found;
+        }
+    }
+}
+
+/* Fills in one filter: which tokens are the same before operation `dedup`, and which are empty
+ * before operation `drop`. */
+static int fill_filter(struct maker *maker, size_t dedup, size_t drop, struct texts *texts,
+                       uint32_t *filter)
+{
+    int result = BURBLE_OK;
+    for (size_t i = 0; i < maker->n && result == BURBLE_OK; i++) {
+        struct burble__traced text = {.bytes = "", .len = maker->tokens[i].len};
+        if (text.len > 0) {
+            text.bytes = maker->tokens[i].text;
+        }
+        result = burble__compiler_run(&maker->compiler, 0, dedup, 0, &text);
+        if (result == BURBLE_OK) {
+            result = burble__buffer_append(&texts->bytes, text.bytes, text.len);
+        }
+        texts->ends[i] = texts->bytes.len;
+        if (result == BURBLE_OK) {
+            filter[i] = intern(texts, i);
+            /* From the copy: what lies in the compiler is about to be overwritten. */
+            text.bytes = text.len == 0 ? "" : texts->bytes.bytes + texts->bytes.len - text.len;
+            result = burble__compiler_run(&maker->compiler, dedup, drop, 0, &text);
+            filter[i] |= text.len == 0 ? BURBLE__FILTER_DROP : 0;
+        }
+        if (result == BURBLE_EUNSUPPORTED) {
+            return burble__fail(maker->error, result, "token %zu becomes too long", i);
+        }
+    }
+    return result == BURBLE_OK ? result : no_memory(maker->error);
+}
+
+static int make_filter(struct maker *maker, size_t dedup, uint32_t *filter)
+{
+    struct texts texts = {.mask = 1};
+    size_t drop = dedup;
+    int result;
+    while (maker->compiler.ops[drop].kind != BURBLE__OP_DROP) {
+        drop++;
+    }
+    while (texts.mask < 2 * maker->n) {
+        texts.mask = 2 * texts.mask + 1;
+    }
+    burble__buffer_init(&texts.bytes, SIZE_MAX / 2);
+    texts.ends = burble__malloc((maker->n + 1) * sizeof *texts.ends);
+    texts.slots = burble__malloc((texts.mask + 1) * sizeof *texts.slots);
+    if (texts.ends == NULL || texts.slots == NULL) {
+        result = no_memory(maker->error);
+    } else {
+        memset(texts.slots, 0xFF, (texts.mask + 1) * sizeof *texts.slots);
+        result = fill_filter(maker, dedup, drop, &texts, filter);
+    }
+    burble__free(texts.slots);
+    burble__free(texts.ends);
+    burble__buffer_finish(&texts.bytes);
+    return result;
+}
+
+static int make_filters(struct maker *maker)
+{
+    burble_vocab *vocab = maker->vocab;
+    const struct burble__compiler *compiler = &maker->compiler;
+    for (size_t i = 0; i < compiler->n_ops; i++) {
+        vocab->n_filters += compiler->ops[i].kind == BURBLE__OP_DEDUP;
+    }
+    if (vocab->n_filters == 0) {
+        return BURBLE_OK;
+    }
+    const size_t each = maker->n * sizeof *vocab->filters;
+    if (each > SIZE_MAX / vocab->n_filters) {
+        return no_memory(maker->error);
+    }
+    vocab->filters = burble__malloc(each * vocab->n_filters + 1);
+    if (vocab->filters == NULL) {
+        return no_memory(maker->error);
+    }
+    vocab->memory += each * vocab->n_filters + 1;
+    uint32_t *filter = vocab->filters;
+    for (size_t i = 0; i < compiler->n_ops; i++) {
+        if (compiler->ops[i].kind == BURBLE__OP_DEDUP) {
+            const int result = make_filter(maker, i, filter);
+            if (result != BURBLE_OK) {
+                return result;
+            }
+            filter += maker->n;
+        }
+    }
+    return BURBLE_OK;
+}
+
+/* ---- pieces ---------------------------------------------------------------------------------- */
+
+static burble__piece pack(const struct spelled *spelled)
+{
+    return (burble__piece)spelled->offset << BURBLE__PIECE_OFFSET_SHIFT
+           | (burble__piece)spelled->len << BURBLE__PIECE_LEN_SHIFT
+           | (spelled->is_text ? BURBLE__PIECE_TEXT : 0u);
+}
+
+/* Takes a text that lies in the compiler through its late operations. */
+static int run_late(struct maker *maker, unsigned place, struct burble__traced *text)
+{
+    struct burble__compiler *compiler = &maker->compiler;
+    maker->late.len = 0;
+    const int result = burble__buffer_append(&maker->late, text->bytes, text->len);
+    if (result != BURBLE_OK) {
+        return result;
+    }
+    text->bytes = text->len == 0 ? "" : maker->late.bytes;
+    return burble__compiler_run(compiler, compiler->late, compiler->rest, place, text);
+}
+
+/* Puts what the token stands for at this place at the end of the blob. */
+static int spell_at(struct maker *maker, size_t id, unsigned place, struct spelled *spelled)
+{
+    struct burble__compiler *compiler = &maker->compiler;
+    struct burble__traced text = {.bytes = "", .len = maker->tokens[id].len};
+    if (text.len > 0) {
+        text.bytes = maker->tokens[id].text;
+    }
+    int result = burble__compiler_run(compiler, 0, compiler->n_ops, place, &text);
+    const bool is_byte = result == BURBLE_OK && burble__compiler_is_byte(compiler, &text);
+    if (result == BURBLE_OK && !is_byte && compiler->late < compiler->rest) {
+        result = run_late(maker, place, &text);
+    }
+    if (result == BURBLE_EUNSUPPORTED) {
+        return burble__fail(maker->error, result, "token %zu becomes too long", id);
+    }
+    if (result == BURBLE_OK) {
+        result = burble__buffer_reserve(&maker->blob, text.len + 1);
+    }
+    if (result != BURBLE_OK) {
+        return no_memory(maker->error);
+    }
+    char *out = maker->blob.bytes + maker->blob.len;
+    spelled->offset = maker->blob.len;
+    spelled->len = burble__compiler_spell(compiler, &text, is_byte, out, &spelled->is_text);
+    maker->blob.len += spelled->len;
+    maker->longest = spelled->len > maker->longest ? spelled->len : maker->longest;
+    return BURBLE_OK;
+}
+
+static bool same(const struct maker *maker, const struct spelled *a, const struct spelled *b)
+{
+    return a->is_text == b->is_text && a->len == b->len
+           && memcmp(maker->blob.bytes + a->offset, maker->blob.bytes + b->offset, a->len) == 0;
+}
+
+/* Whether `other` is `one` with so many bytes cut off at its left and right. */
+static bool is_cut(const struct maker *maker, const struct spelled *one, size_t left, size_t right,
+                   const struct spelled *other)
+{
+    if (one->len < left + right) {
+        return false;
+    }
+    const struct spelled cut = {one->offset + left, one->len - left - right, one->is_text};
+    return same(maker, &cut, other);
+}
+
+/* Says with flags what the token is at all its places, if that can be said with flags. All that was
+ * spelled after the first is then taken back. */
+static bool flag_places(struct maker *maker, const struct spelled *spelled, unsigned *flags)
+{
+    const unsigned places = maker->vocab->places;
+    const bool first =
+        (places & BURBLE__AT_FIRST) != 0 && !same(maker, &spelled[0], &spelled[BURBLE__AT_FIRST]);
+    const bool last =
+        (places & BURBLE__AT_LAST) != 0 && !same(maker, &spelled[0], &spelled[BURBLE__AT_LAST]);
+    for (unsigned place = 1; place < BURBLE__PLACES; place++) {
+        if ((place & ~places) == 0
+            && !is_cut(maker, &spelled[0], first && (place & BURBLE__AT_FIRST) != 0,
+                       last && (place & BURBLE__AT_LAST) != 0, &spelled[place])) {
+            return false;
+        }
+    }
+    *flags |= first ? BURBLE__PIECE_FIRST_CUT : 0;
+    *flags |= last ? BURBLE__PIECE_LAST_CUT : 0;
+    maker->blob.len = spelled[0].offset + spelled[0].len;
+    return true;
+}
+
+/* Where the token is the end of what it is as the first one (`##s`), one copy does for both. */
+static void share(struct maker *maker, struct spelled *spelled)
+{
+    const struct spelled *first = &spelled[BURBLE__AT_FIRST];
+    const size_t more = first->len - spelled[0].len;
+    if (maker->vocab->places != BURBLE__AT_FIRST || first->len < spelled[0].len
+        || memcmp(maker->blob.bytes + first->offset + more, maker->blob.bytes + spelled[0].offset,
+                  spelled[0].len)
+               != 0) {
+        return;
+    }
+    memmove(maker->blob.bytes + spelled[0].offset, maker->blob.bytes + first->offset, first->len);
+    spelled[BURBLE__AT_FIRST].offset = spelled[0].offset;
+    spelled[0].offset += more;
+    maker->blob.len = spelled[BURBLE__AT_FIRST].offset + first->len;
+}
+
+static int add_others(struct maker *maker, size_t id, const struct spelled *spelled)
+{
+    const uint32_t narrow = (uint32_t)id;
+    if (burble__buffer_append(&maker->other_ids, (const char *)&narrow, sizeof narrow)
+        != BURBLE_OK) {
+        return no_memory(maker->error);
+    }
+    for (unsigned place = 1; place < BURBLE__PLACES; place++) {
+        const burble__piece piece = pack(&spelled[place]);
+        if ((place & ~maker->vocab->places) == 0
+            && burble__buffer_append(&maker->others, (const char *)&piece, sizeof piece)
+                   != BURBLE_OK) {
+            return no_memory(maker->error);
+        }
+    }
+    return BURBLE_OK;
+}
+
+static int make_piece(struct maker *maker, size_t id)
+{
+    const burble_token *token = &maker->tokens[id];
+    unsigned flags = (token->flags & BURBLE_TOKEN_SPECIAL) != 0 ? BURBLE__PIECE_SPECIAL : 0;
+    if ((token->flags & BURBLE_TOKEN_ABSENT) != 0) {
+        maker->vocab->pieces[id] = flags | BURBLE__PIECE_NOTHING;
+        return BURBLE_OK;
+    }
+    struct spelled spelled[BURBLE__PLACES] = {{0}};
+    int result = BURBLE_OK;
+    for (unsigned place = 0; place < BURBLE__PLACES && result == BURBLE_OK; place++) {
+        if ((place & ~maker->vocab->places) == 0) {
+            result = spell_at(maker, id, place, &spelled[place]);
+        }
+    }
+    if (result == BURBLE_OK && !flag_places(maker, spelled, &flags)) {
+        flags |= BURBLE__PIECE_OTHER;
+        share(maker, spelled);
+        result = add_others(maker, id, spelled);
+    }
+    maker->vocab->pieces[id] = pack(&spelled[0]) | flags;
+    return result;
+}
+
+/* What a buffer has, in no more memory than it needs; never NULL after BURBLE_OK. A failure to shrink
+ * leaves it as it is, which will do. */
+static void *settle(struct burble__buffer *buffer, size_t *memory)
+{
+    char *bytes = burble__realloc(buffer->bytes, buffer->len == 0 ? 1 : buffer->len);
+    bytes = bytes == NULL ? buffer->bytes : bytes;
+    *memory += bytes == NULL ? 0 : buffer->len == 0 ? 1 : buffer->len;
+    burble__buffer_init(buffer, 0);
+    return bytes;
+}
+
+static int make_pieces(struct maker *maker)
+{
+    burble_vocab *vocab = maker->vocab;
+    for (size_t id = 0; id < maker->n; id++) {
+        const int result = make_piece(maker, id);
+        if (result != BURBLE_OK) {
+            return result;
+        }
+    }
+    vocab->n_others = maker->other_ids.len / sizeof *vocab->other_ids;
+    vocab->blob = settle(&maker->blob, &vocab->memory);
+    if (vocab->n_others > 0) {
+        vocab->other_ids = settle(&maker->other_ids, &vocab->memory);
+        vocab->others = settle(&maker->others, &vocab->memory);
+    }
+    return vocab->blob == NULL ? no_memory(maker->error) : BURBLE_OK;
+}
+
+/* ---- rewrites of the whole text ------------------------------------------------------------------ */
+
+/* Whether the operation is a rewrite of tokens at this place. */
+static bool is_for(const struct burble__op *op, unsigned place)
+{
+    return op->kind == BURBLE__OP_REWRITE && (op->places >> place & 1) != 0;
+}
+
+/* Copies the rewrites for this place among the operations from `begin` to before `end`, with all
+ * they refer to, in one piece of memory. */
+static int make_rewrites(struct maker *maker, size_t begin, size_t end, unsigned place,
+                         struct burble__rewrites *out)
+{
+    const struct burble__op *ops = maker->plan.ops;
+    size_t n = 0;
+    size_t bytes = 0;
+    for (size_t i = begin; i < end; i++) {
+        if (is_for(&ops[i], place)) {
+            const struct burble__rewrite *rewrite = &ops[i].rewrite;
+            n++;
+            bytes += sizeof *rewrite + rewrite->text_len * (sizeof *rewrite->fallback + 1)
+                     + rewrite->with_len;
+        }
+    }
+    if (n == 0) {
+        return BURBLE_OK;
+    }
+    out->at = burble__malloc(bytes);
+    if (out->at == NULL) {
+        return no_memory(maker->error);
+    }
+    maker->vocab->memory += bytes;
+    for (size_t i = begin; i < end; i++) {
+        if (is_for(&ops[i], place)) {
+            out->at[out->n++] = ops[i].rewrite;
+        }
+    }
+    uint32_t *fallback = (void *)(out->at + n);
+    for (size_t i = 0; i < n; i++) {
+        struct burble__rewrite *rewrite = &out->at[i];
+        if (rewrite->fallback != NULL) {
+            memcpy(fallback, rewrite->fallback, rewrite->text_len * sizeof *fallback);
+            rewrite->fallback = fallback;
+        }
+        fallback += rewrite->text_len;
+    }
+    char *text = (void *)fallback;
+    for (size_t i = 0; i < n; i++) {
+        struct burble__rewrite *rewrite = &out->at[i];
+        memcpy(text, rewrite->text, rewrite->text_len);
+        memcpy(text + rewrite->text_len, rewrite->with, rewrite->with_len);
+        rewrite->text = text;
+        rewrite->with = text + rewrite->text_len;
+        text += rewrite->text_len + rewrite->with_len;
+    }
+    return BURBLE_OK;
+}
+
+static int make_all_rewrites(struct maker *maker)
+{
+    burble_vocab *vocab = maker->vocab;
+    const struct burble__compiler *compiler = &maker->compiler;
+    /* The whole text is a token at the first place and the last. */
+    const unsigned all = BURBLE__AT_FIRST | BURBLE__AT_LAST;
+    int result = make_rewrites(maker, compiler->rest, maker->plan.n_ops, all, &vocab->rewrites);
+    for (unsigned first = 0; first < 2 && result == BURBLE_OK; first++) {
+        result =
+            make_rewrites(maker, compiler->late, compiler->rest, first, &vocab->in_runs[first]);
+    }
+    return result;
+}
+
+/* Finishing a sequence never fails, so there must be a bound to what it hands out. */
+static int check_finish(struct maker *maker)
+{
+    burble_vocab *vocab = maker->vocab;
+    vocab->finish_max = (size_t)BURBLE__UTF8_GROWTH * BURBLE__UTF8_HELD_MAX;
+    if ((vocab->places & BURBLE__AT_LAST) != 0) {
+        vocab->finish_max += BURBLE__UTF8_GROWTH * maker->longest;
+    }
+    size_t max = vocab->finish_max;
+    for (size_t i = 0; i < vocab->rewrites.n && max <= FINISH_MAX; i++) {
+        max = burble__rewrite_bound(&vocab->rewrites.at[i], max);
+    }
+    if (max > FINISH_MAX) {
+        return burble__fail(maker->error, BURBLE_EUNSUPPORTED,
+                            "the steps may hold back more than %zu bytes to the end", FINISH_MAX);
+    }
+    return BURBLE_OK;
+}
+
+/* ---- all together -------------------------------------------------------------------------------- */
+
+static int make(struct maker *maker, const burble_vocab_options *options)
+{
+    burble__compiler_init(&maker->compiler, &maker->plan, options->n_steps > 0);
+    maker->vocab->rule = maker->compiler.core == BURBLE__CORE_FALLBACK ? BURBLE__UTF8_PER_BYTE
+                                                                       : BURBLE__UTF8_PER_PART;
+    maker->vocab->places = places_of(&maker->compiler);
+    burble__buffer_init(&maker->blob, BLOB_MAX < SIZE_MAX / 2 ? (size_t)BLOB_MAX : SIZE_MAX / 2);
+    burble__buffer_init(&maker->late, BURBLE_VOCAB_MAX_TOKEN);
+    burble__buffer_init(&maker->other_ids, SIZE_MAX / 2);
+    burble__buffer_init(&maker->others, SIZE_MAX / 2);
+
+    int result = check_order(maker);
+    if (result == BURBLE_OK) {
+        result = make_filters(maker);
+    }
+    if (result == BURBLE_OK) {
+        result = make_pieces(maker);
+    }
+    if (result == BURBLE_OK) {
+        result = make_all_rewrites(maker);
+    }
+    if (result == BURBLE_OK) {
+        result = check_finish(maker);
+    }
+    burble__buffer_finish(&maker->others);
+    burble__buffer_finish(&maker->other_ids);
+    burble__buffer_finish(&maker->late);
+    burble__buffer_finish(&maker->blob);
+    burble__compiler_finish(&maker->compiler);
+    return result;
 }
 
 void burble_vocab_options_init(burble_vocab_options *options)
 {
-    *options = (burble_vocab_options){.decoder = BURBLE_DECODER_BYTE_LEVEL};
+    *options = (burble_vocab_options){0};
 }
 
 int burble_vocab_create(const burble_vocab_options *options, const burble_token *tokens, size_t n,
-                        burble_vocab **out, size_t *where)
+                        burble_vocab **out, burble_error *error)
 {
-    size_t at = n;
-    size_t bytes = 0;
-    int result = BURBLE_EINVAL;
-    burble_vocab *vocab = NULL;
+    const burble_vocab_options defaults = {0};
+    struct maker maker = {.tokens = tokens, .n = n, .error = error};
     *out = NULL;
+    options = options == NULL ? &defaults : options;
+    int result = check_tokens(tokens, n, options->n_steps > 0, error);
+    if (result != BURBLE_OK) {
+        return result;
+    }
+    result = burble__plan_init(&maker.plan, options, error);
+    if (result != BURBLE_OK) {
+        return result;
+    }
+    const size_t size = sizeof *maker.vocab + n * sizeof(burble__piece);
+    maker.vocab =
+        n > (SIZE_MAX - sizeof *maker.vocab) / sizeof(burble__piece) ? NULL : burble__malloc(size);
+    if (maker.vocab == NULL) {
+        result = no_memory(error);
+        goto finish_plan;
+    }
+    *maker.vocab = (burble_vocab){.size = n, .memory = size};
+    burble__init(&maker.vocab->refs, 1);
+    result = make(&maker, options);
+    if (result != BURBLE_OK) {
+        burble_vocab_unref(&maker.vocab);
+    }
+    *out = maker.vocab;
 
-    const bool fallback = options->decoder == BURBLE_DECODER_BYTE_FALLBACK;
-    if (n > BURBLE_VOCAB_MAX_IDS || (tokens == NULL && n > 0)
-        || (!fallback && options->decoder != BURBLE_DECODER_BYTE_LEVEL)
-        || (!fallback && options->strip_left != 0) || !check(tokens, n, &at, &bytes)) {
-        goto done;
-    }
-    result = BURBLE_ENOMEM;
-    if (bytes == SIZE_MAX || n > (SIZE_MAX - sizeof *vocab) / sizeof(burble__piece)) {
-        goto done;
-    }
-    vocab = burble__malloc(sizeof *vocab + n * sizeof(burble__piece));
-    if (vocab == NULL) {
-        goto done;
-    }
-    *vocab = (burble_vocab){
-        .size = n,
-        .blob_size = bytes == 0 ? 1 : bytes,
-        .strip_left = options->strip_left,
-        .rule = fallback ? BURBLE__UTF8_PER_BYTE : BURBLE__UTF8_PER_PART,
-    };
-    burble__init(&vocab->refs, 1);
-    vocab->blob = burble__malloc(vocab->blob_size);
-    if (vocab->blob == NULL) {
-        goto free_vocab;
-    }
-    shrink(vocab, compile(vocab, options->decoder, tokens, n));
-    *out = vocab;
-    return BURBLE_OK;
-
-free_vocab:
-    burble__free(vocab);
-done:
-    if (where != NULL && result == BURBLE_EINVAL) {
-        *where = at;
-    }
+finish_plan:
+    burble__plan_finish(&maker.plan);
     return result;
 }
 
@@ -254,6 +628,12 @@ void burble_vocab_unref(burble_vocab **vocab)
     const size_t before = burble__sub_acq_rel(&mine->refs, 1);
     assert(before > 0);
     if (before == 1) {
+        burble__free(mine->in_runs[1].at);
+        burble__free(mine->in_runs[0].at);
+        burble__free(mine->rewrites.at);
+        burble__free(mine->filters);
+        burble__free(mine->others);
+        burble__free(mine->other_ids);
         burble__free(mine->blob);
         burble__free(mine);
     }
@@ -266,5 +646,46 @@ size_t burble_vocab_size(const burble_vocab *vocab)
 
 size_t burble_vocab_memory(const burble_vocab *vocab)
 {
-    return sizeof *vocab + vocab->size * sizeof(burble__piece) + vocab->blob_size;
+    return vocab->memory;
+}
+
+/* ---- for the detokenizer ------------------------------------------------------------------------- */
+
+/* Where in `other_ids` an id is that is there. */
+static size_t find_other(const burble_vocab *vocab, uint32_t id)
+{
+    size_t low = 0;
+    size_t high = vocab->n_others;
+    while (high - low > 1) {
+        const size_t middle = low + (high - low) / 2;
+        if (vocab->other_ids[middle] <= id) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    assert(vocab->other_ids[low] == id);
+    return low;
+}
+
+burble__piece burble__vocab_at(const burble_vocab *vocab, uint32_t id, burble__piece piece,
+                               unsigned place)
+{
+    const burble__piece one = (burble__piece)1 << BURBLE__PIECE_LEN_SHIFT;
+    place &= vocab->places;
+    if (place == 0) {
+        return piece;
+    }
+    if ((piece & BURBLE__PIECE_OTHER) != 0) {
+        const size_t at = find_other(vocab, id);
+        const bool both = vocab->places == (BURBLE__AT_FIRST | BURBLE__AT_LAST);
+        return vocab->others[both ? 3 * at + place - 1 : at];
+    }
+    if ((place & BURBLE__AT_FIRST) != 0 && (piece & BURBLE__PIECE_FIRST_CUT) != 0) {
+        piece += ((burble__piece)1 << BURBLE__PIECE_OFFSET_SHIFT) - one;
+    }
+    if ((place & BURBLE__AT_LAST) != 0 && (piece & BURBLE__PIECE_LAST_CUT) != 0) {
+        piece -= one;
+    }
+    return piece;
 }

@@ -2,10 +2,14 @@
  *
  * What a vocabulary looks like inside, for the detokenizer.
  *
- * At creation every token is compiled to a *piece*: the bytes it stands for and a few flags. The
- * bytes of all pieces lie behind one another in one blob; a piece is one 64-bit word that says
- * where in it, so that looking a token up is one load, and the vocabulary takes 8 bytes per id
- * beside the bytes themselves.
+ * At creation every token is taken through all the steps that act on single tokens, and so compiled
+ * to a *piece*: the bytes it stands for and a few flags. The bytes of all pieces lie in one blob; a
+ * piece is one 64-bit word that says where in it, so that looking a token up is one load, and the
+ * vocabulary takes 8 bytes per id beside the bytes themselves.
+ *
+ * What remains for the detokenizer is, in this order: filters, which drop tokens (CTC); which of its
+ * places in the sequence a token takes; putting characters together; and rewrites of the whole text.
+ * Most vocabularies need but one of these.
  */
 #ifndef BURBLE_TEXT_VOCAB_H
 #define BURBLE_TEXT_VOCAB_H
@@ -17,6 +21,8 @@
 
 #include "base/atomic.h"
 #include "base/utf8.h"
+#include "text/rewrite.h"
+#include "text/steps.h"
 
 /* From the low end: 7 bits of flags, 17 of length, 40 of offset. That is room for every vocabulary
  * that passes the bounds of <burble/vocab.h>: a piece of 2^16 bytes, 2^24 of them. */
@@ -27,23 +33,45 @@ typedef uint64_t burble__piece;
 #define BURBLE__PIECE_OFFSET_SHIFT (BURBLE__PIECE_LEN_SHIFT + BURBLE__PIECE_LEN_BITS)
 
 enum {
-    /* It changes neither the text nor what is held: an id without a token, or an empty token where
-     * that means nothing. */
+    /* No token has this id. */
     BURBLE__PIECE_NOTHING = 1u << 0,
     /* Left out where special tokens are skipped. */
     BURBLE__PIECE_SPECIAL = 1u << 1,
     /* Valid UTF-8, nothing incomplete: text as it is, and what was held before it stays broken.
      * Pieces without this flag are bytes, to be fed to burble__utf8. */
-    BURBLE__PIECE_TEXT = 1u << 2
+    BURBLE__PIECE_TEXT = 1u << 2,
+    /* As the first of the sequence, it is without its first byte; as the last, without its last. */
+    BURBLE__PIECE_FIRST_CUT = 1u << 3,
+    BURBLE__PIECE_LAST_CUT = 1u << 4,
+    /* As the first or the last of the sequence, it is another piece, to be found in `others`. */
+    BURBLE__PIECE_OTHER = 1u << 5
+};
+
+/* In a filter's entry: the token is dropped in any case. The other bits are the same for two ids
+ * if, and only if, the filter takes their tokens for the same. */
+#define BURBLE__FILTER_DROP (UINT32_C(1) << 31)
+
+struct burble__rewrites {
+    struct burble__rewrite *at;
+    size_t n;
 };
 
 struct burble_vocab {
     _Atomic(size_t) refs;
-    size_t size;      /* ids; never changes, like all that follows */
-    size_t blob_size; /* bytes, at least 1 */
+    size_t size;   /* ids; never changes, like all that follows */
+    size_t memory; /* bytes, of all of it */
     char *blob;
-    uint32_t strip_left; /* spaces to take away from the beginning of the text */
     enum burble__utf8_rule rule;
+    unsigned places;     /* BURBLE__AT_…: on which of these pieces depend */
+    size_t n_others;     /* ids whose pieces have BURBLE__PIECE_OTHER, in ascending order */
+    uint32_t *other_ids; /* their pieces at each place, see burble__vocab_at, follow in `others` */
+    burble__piece *others;
+    size_t n_filters;
+    uint32_t *filters;                  /* n_filters times `size` */
+    struct burble__rewrites rewrites;   /* of the whole text */
+    struct burble__rewrites in_runs[2]; /* of what byte tokens become: [1] in the first token */
+    size_t
+        finish_max; /* the most bytes that the end of the sequence can hand out, before rewrites */
     burble__piece pieces[];
 };
 
@@ -63,5 +91,9 @@ static inline const char *burble__piece_bytes(const burble_vocab *vocab, burble_
 {
     return vocab->blob + (size_t)(piece >> BURBLE__PIECE_OFFSET_SHIFT);
 }
+
+/* What the piece of `id` is at this place (BURBLE__AT_… together). */
+burble__piece burble__vocab_at(const burble_vocab *vocab, uint32_t id, burble__piece piece,
+                               unsigned place);
 
 #endif

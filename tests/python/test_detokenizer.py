@@ -239,7 +239,7 @@ NOTHING = {
 
 def both_paths(tokenizer: Any) -> list[Any]:
     """A detokenizer of each kind for the same tokenizer."""
-    window = _tokenizers._window(tokenizer, {}, False, False)
+    window = _tokenizers._window(tokenizer, {}, False, False, False)
     windowed = burble._core.Detokenizer(window)
     assert windowed.path == "windowed"
     return [burble.Detokenizer(tokenizer), windowed]

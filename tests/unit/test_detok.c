@@ -54,16 +54,16 @@ static const struct entry fall[] = {
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 struct family {
-    burble_decoder decoder;
+    bool fallback;
     uint32_t strip_left;
     const struct entry *entries;
     size_t n;
 };
 
-static const struct family byte_level = {BURBLE_DECODER_BYTE_LEVEL, 0, level, COUNT(level)};
-static const struct family byte_fallback = {BURBLE_DECODER_BYTE_FALLBACK, 1, fall, COUNT(fall)};
-static const struct family byte_fallback_2 = {BURBLE_DECODER_BYTE_FALLBACK, 2, fall, COUNT(fall)};
-static const struct family byte_fallback_0 = {BURBLE_DECODER_BYTE_FALLBACK, 0, fall, COUNT(fall)};
+static const struct family byte_level = {false, 0, level, COUNT(level)};
+static const struct family byte_fallback = {true, 1, fall, COUNT(fall)};
+static const struct family byte_fallback_2 = {true, 2, fall, COUNT(fall)};
+static const struct family byte_fallback_0 = {true, 0, fall, COUNT(fall)};
 
 /* Spells bytes in GPT-2's alphabet. */
 static void spell_level(const char *bytes, char *out)
@@ -104,11 +104,21 @@ static burble_vocab *new_vocab(const struct family *family)
 {
     static char spelled[LONGEST][64];
     burble_token tokens[LONGEST];
-    const burble_vocab_options options = {family->decoder, family->strip_left};
+    const burble_step as_bytes = {.kind = BURBLE_STEP_BYTE_LEVEL};
+    const burble_step with_fallback[] = {
+        {.kind = BURBLE_STEP_REPLACE, .text = "▁", .with = " "},
+        {.kind = BURBLE_STEP_BYTE_FALLBACK},
+        {.kind = BURBLE_STEP_FUSE},
+        {.kind = BURBLE_STEP_STRIP, .text = " ", .start = family->strip_left},
+    };
+    const burble_vocab_options options = {
+        .steps = family->fallback ? with_fallback : &as_bytes,
+        .n_steps = family->fallback ? COUNT(with_fallback) : 1,
+    };
     burble_vocab *vocab;
     assert_true(family->n <= LONGEST);
     for (size_t i = 0; i < family->n; i++) {
-        if (family->decoder == BURBLE_DECODER_BYTE_LEVEL) {
+        if (!family->fallback) {
             spell_level(family->entries[i].bytes, spelled[i]);
         } else {
             spell_fall(&family->entries[i], spelled[i]);
@@ -211,7 +221,7 @@ static void decode(struct sequence *text, const char *bytes, size_t n, bool per_
 static struct sequence oracle(const struct family *family, bool skip_special, const int32_t *ids,
                               size_t n)
 {
-    const bool per_byte = family->decoder == BURBLE_DECODER_BYTE_FALLBACK;
+    const bool per_byte = family->fallback;
     struct sequence text = {.settled = MAX_TEXT};
     char run[MAX_TEXT];
     size_t run_len = 0;
@@ -506,8 +516,8 @@ static void where_memory_is_short_no_id_is_taken(void **state)
     struct sequence got = {0};
     burble_text text = {.bytes = NULL, .len = 99};
     push(detok, (const int32_t[]){FALL_E4}, 1, &got);
-    const size_t max = detok->out.max;
-    detok->out.max = detok->out.capacity;
+    const size_t max = detok->out.bytes.max;
+    detok->out.bytes.max = detok->out.bytes.capacity;
     int32_t ids[64] = {FALL_B8, FALL_AD, FALL_E4, FALL_B8};
     for (size_t i = 4; i < COUNT(ids); i++) {
         ids[i] = 0;
@@ -516,7 +526,7 @@ static void where_memory_is_short_no_id_is_taken(void **state)
     assert_non_null(text.bytes);
     assert_int_equal(text.len, 0);
     assert_true(burble_detok_holds(detok));
-    detok->out.max = max;
+    detok->out.bytes.max = max;
     push(detok, ids, COUNT(ids), &got);
     assert_int_equal(got.len, 3 + 6 + 60);
     assert_memory_equal(got.bytes, "中" R R "aaa", 12);
@@ -524,9 +534,10 @@ static void where_memory_is_short_no_id_is_taken(void **state)
 
     /* The spaces that are still to be stripped are state, too. */
     detok = new_detok(&byte_fallback, false);
-    detok->out.max = 16;
-    assert_int_equal(burble_detok_push(detok, (const int32_t[]){FALL_SPACE, 0, 0, 2, 2}, 5, &text),
-                     BURBLE_ENOMEM);
+    detok->out.bytes.max = detok->out.bytes.capacity;
+    ids[0] = FALL_SPACE;
+    ids[1] = 0;
+    assert_int_equal(burble_detok_push(detok, ids, COUNT(ids), &text), BURBLE_ENOMEM);
     got.len = 0;
     push(detok, (const int32_t[]){FALL_SPACE, 0}, 2, &got);
     assert_text(&got, "a", 1);
@@ -542,7 +553,7 @@ static void the_text_of_one_ordinary_token_is_not_copied(void **state)
     assert_int_equal(burble_detok_push(detok, (const int32_t[]){2}, 1, &text), BURBLE_OK);
     assert_ptr_equal(text.bytes, burble__piece_bytes(vocab, vocab->pieces[2]) + 1);
     assert_int_equal(text.len, 3);
-    assert_null(detok->out.bytes);
+    assert_int_equal(detok->out.bytes.len, 0);
     burble_detok_destroy(&detok);
 }
 

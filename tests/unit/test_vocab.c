@@ -16,12 +16,30 @@ static burble_token token(const char *text)
     return (burble_token){.text = text, .len = (uint32_t)strlen(text)};
 }
 
-static burble_vocab *create(burble_decoder decoder, const burble_token *tokens, size_t n)
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* The two families that most models are of. */
+enum decoder { BYTE_LEVEL, BYTE_FALLBACK };
+
+static burble_vocab_options options_of(enum decoder decoder)
 {
+    static const burble_step byte_level = {.kind = BURBLE_STEP_BYTE_LEVEL};
+    static const burble_step byte_fallback[] = {
+        {.kind = BURBLE_STEP_REPLACE, .text = "▁", .with = " "},
+        {.kind = BURBLE_STEP_BYTE_FALLBACK},
+        {.kind = BURBLE_STEP_FUSE},
+    };
     burble_vocab_options options;
-    burble_vocab *vocab;
     burble_vocab_options_init(&options);
-    options.decoder = decoder;
+    options.steps = decoder == BYTE_LEVEL ? &byte_level : byte_fallback;
+    options.n_steps = decoder == BYTE_LEVEL ? 1 : COUNT(byte_fallback);
+    return options;
+}
+
+static burble_vocab *create(enum decoder decoder, const burble_token *tokens, size_t n)
+{
+    const burble_vocab_options options = options_of(decoder);
+    burble_vocab *vocab;
     assert_int_equal(burble_vocab_create(&options, tokens, n, &vocab, NULL), BURBLE_OK);
     assert_int_equal(burble_vocab_size(vocab), n);
     return vocab;
@@ -39,7 +57,7 @@ static void assert_piece(const burble_vocab *vocab, uint32_t id, const char *byt
 }
 
 /* A vocabulary of this one token compiles it to these bytes. */
-static void assert_compiles(burble_decoder decoder, const char *text, const char *bytes, size_t len,
+static void assert_compiles(enum decoder decoder, const char *text, const char *bytes, size_t len,
                             unsigned flags)
 {
     const burble_token one = token(text);
@@ -48,14 +66,15 @@ static void assert_compiles(burble_decoder decoder, const char *text, const char
     burble_vocab_unref(&vocab);
 }
 
-static void the_defaults_are_byte_level_with_nothing_stripped(void **state)
+static void the_defaults_are_no_steps_and_nothing_between_tokens(void **state)
 {
     (void)state;
     burble_vocab_options options;
     memset(&options, 0xFF, sizeof options);
     burble_vocab_options_init(&options);
-    assert_int_equal(options.decoder, BURBLE_DECODER_BYTE_LEVEL);
-    assert_int_equal(options.strip_left, 0);
+    assert_null(options.steps);
+    assert_int_equal(options.n_steps, 0);
+    assert_null(options.join);
 }
 
 /* ---- byte-level ------------------------------------------------------------------------------ */
@@ -87,7 +106,7 @@ static void the_byte_level_alphabet_spells_every_byte(void **state)
     for (unsigned byte = 0; byte < 256; byte++) {
         tokens[byte] = token(spelled[byte]);
     }
-    burble_vocab *vocab = create(BURBLE_DECODER_BYTE_LEVEL, tokens, 256);
+    burble_vocab *vocab = create(BYTE_LEVEL, tokens, 256);
     for (unsigned byte = 0; byte < 256; byte++) {
         const char c = (char)byte;
         assert_piece(vocab, byte, &c, 1, byte < 0x80 ? BURBLE__PIECE_TEXT : 0);
@@ -103,15 +122,14 @@ static void a_byte_level_token_outside_the_alphabet_stands_for_its_own_bytes(voi
                                           "ń",    "ƀ",   "ſ",    "日",       "😀",       "x y",
                                           "Ġ日",  "日Ġ", "ĠĠń",  "abc ",     "ŅĠ"};
     for (size_t i = 0; i < sizeof outside / sizeof outside[0]; i++) {
-        assert_compiles(BURBLE_DECODER_BYTE_LEVEL, outside[i], outside[i], strlen(outside[i]),
-                        BURBLE__PIECE_TEXT);
+        assert_compiles(BYTE_LEVEL, outside[i], outside[i], strlen(outside[i]), BURBLE__PIECE_TEXT);
     }
 }
 
 static void a_byte_level_token_is_text_only_where_it_is_whole_characters(void **state)
 {
     (void)state;
-    const burble_decoder decoder = BURBLE_DECODER_BYTE_LEVEL;
+    const enum decoder decoder = BYTE_LEVEL;
     assert_compiles(decoder, "Ġhello", " hello", 6, BURBLE__PIECE_TEXT);
     assert_compiles(decoder, "ä¸Ń", "中", 3, BURBLE__PIECE_TEXT);
     assert_compiles(decoder, "Ġä¸", " \xE4\xB8", 3, 0);
@@ -122,10 +140,10 @@ static void a_byte_level_token_is_text_only_where_it_is_whole_characters(void **
     assert_compiles(decoder, "é", "\xE9", 1, 0);
 }
 
-static void an_empty_byte_level_token_stands_for_nothing(void **state)
+static void an_empty_byte_level_token_parts_no_character(void **state)
 {
     (void)state;
-    assert_compiles(BURBLE_DECODER_BYTE_LEVEL, "", "", 0, BURBLE__PIECE_NOTHING);
+    assert_compiles(BYTE_LEVEL, "", "", 0, 0);
 }
 
 /* ---- byte fallback --------------------------------------------------------------------------- */
@@ -138,12 +156,12 @@ static void with_byte_fallback_every_byte_token_is_its_byte(void **state)
         const unsigned flags = byte < 0x80 ? BURBLE__PIECE_TEXT : 0;
         char text[8];
         snprintf(text, sizeof text, "<0x%02X>", byte);
-        assert_compiles(BURBLE_DECODER_BYTE_FALLBACK, text, &c, 1, flags);
+        assert_compiles(BYTE_FALLBACK, text, &c, 1, flags);
         snprintf(text, sizeof text, "<0x%02x>", byte);
-        assert_compiles(BURBLE_DECODER_BYTE_FALLBACK, text, &c, 1, flags);
+        assert_compiles(BYTE_FALLBACK, text, &c, 1, flags);
     }
     /* What Rust's from_str_radix reads, too. */
-    assert_compiles(BURBLE_DECODER_BYTE_FALLBACK, "<0x+A>", "\n", 1, BURBLE__PIECE_TEXT);
+    assert_compiles(BYTE_FALLBACK, "<0x+A>", "\n", 1, BURBLE__PIECE_TEXT);
 }
 
 static void with_byte_fallback_what_only_looks_like_a_byte_token_is_text(void **state)
@@ -154,15 +172,14 @@ static void with_byte_fallback_what_only_looks_like_a_byte_token_is_text(void **
                                          " <0x41>", "<0x41> ", "<0xé>",  "0x41",   "<0x@1>",
                                          "<0x1`>",  "<0x/1>",  "<0x1:>", ""};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-        assert_compiles(BURBLE_DECODER_BYTE_FALLBACK, others[i], others[i], strlen(others[i]),
-                        BURBLE__PIECE_TEXT);
+        assert_compiles(BYTE_FALLBACK, others[i], others[i], strlen(others[i]), BURBLE__PIECE_TEXT);
     }
 }
 
 static void with_byte_fallback_every_u2581_is_a_space(void **state)
 {
     (void)state;
-    const burble_decoder decoder = BURBLE_DECODER_BYTE_FALLBACK;
+    const enum decoder decoder = BYTE_FALLBACK;
     assert_compiles(decoder, "▁", " ", 1, BURBLE__PIECE_TEXT);
     assert_compiles(decoder, "▁▁a▁", "  a ", 4, BURBLE__PIECE_TEXT);
     assert_compiles(decoder, "▀▂日▁", "▀▂日 ", 10, BURBLE__PIECE_TEXT);
@@ -183,7 +200,7 @@ static void flags_are_kept_and_absent_tokens_stand_for_nothing(void **state)
         tokens[1].flags = BURBLE_TOKEN_SPECIAL;
         tokens[2].flags = BURBLE_TOKEN_ABSENT;
         tokens[3].flags = BURBLE_TOKEN_ABSENT | BURBLE_TOKEN_SPECIAL;
-        burble_vocab *vocab = create((burble_decoder)decoder, tokens, 5);
+        burble_vocab *vocab = create((enum decoder)decoder, tokens, 5);
         assert_piece(vocab, 0, "a", 1, BURBLE__PIECE_TEXT);
         assert_piece(vocab, 1, "<s>", 3, BURBLE__PIECE_TEXT | BURBLE__PIECE_SPECIAL);
         assert_piece(vocab, 2, "", 0, BURBLE__PIECE_NOTHING);
@@ -200,7 +217,7 @@ static void tokens_are_copied_and_need_not_end_in_nul(void **state)
     (void)state;
     char text[] = {'a', 'b', 'c', '\0', 'd'};
     const burble_token tokens[] = {{.text = text, .len = 3}, {.text = text + 1, .len = 4}};
-    burble_vocab *vocab = create(BURBLE_DECODER_BYTE_FALLBACK, tokens, 2);
+    burble_vocab *vocab = create(BYTE_FALLBACK, tokens, 2);
     memset(text, '?', sizeof text);
     assert_piece(vocab, 0, "abc", 3, BURBLE__PIECE_TEXT);
     assert_piece(vocab, 1, "bc\0d", 4, BURBLE__PIECE_TEXT);
@@ -210,7 +227,7 @@ static void tokens_are_copied_and_need_not_end_in_nul(void **state)
 static void a_vocabulary_may_be_empty(void **state)
 {
     (void)state;
-    burble_vocab *vocab = create(BURBLE_DECODER_BYTE_LEVEL, NULL, 0);
+    burble_vocab *vocab = create(BYTE_LEVEL, NULL, 0);
     assert_piece(vocab, 0, "", 0, BURBLE__PIECE_NOTHING);
     burble_vocab_unref(&vocab);
 }
@@ -225,7 +242,7 @@ static void the_longest_token_is_accepted_and_kept_whole(void **state)
                                    {.text = text, .len = BURBLE_VOCAB_MAX_TOKEN},
                                    token("z")};
     for (int decoder = 0; decoder <= 1; decoder++) {
-        burble_vocab *vocab = create((burble_decoder)decoder, tokens, 3);
+        burble_vocab *vocab = create((enum decoder)decoder, tokens, 3);
         assert_piece(vocab, 0, text, BURBLE_VOCAB_MAX_TOKEN, BURBLE__PIECE_TEXT);
         assert_piece(vocab, 1, text, BURBLE_VOCAB_MAX_TOKEN, BURBLE__PIECE_TEXT);
         assert_piece(vocab, 2, "z", 1, BURBLE__PIECE_TEXT);
@@ -234,60 +251,149 @@ static void the_longest_token_is_accepted_and_kept_whole(void **state)
     free(text);
 }
 
-static void what_is_out_of_bounds_is_refused_and_the_token_at_fault_is_named(void **state)
+/* Creating it fails like this, and the message says so. */
+static void assert_refused(const burble_vocab_options *options, const burble_token *tokens,
+                           size_t n, int result, const char *message)
+{
+    burble_vocab *vocab = (burble_vocab *)options;
+    burble_error error = {.code = 99};
+    assert_int_equal(burble_vocab_create(options, tokens, n, &vocab, &error), result);
+    assert_null(vocab);
+    assert_int_equal(error.code, result);
+    if (strstr(error.message, message) == NULL) {
+        fail_msg("expected \"... %s ...\", found \"%s\"", message, error.message);
+    }
+    assert_int_equal(burble_vocab_create(options, tokens, n, &vocab, NULL), result);
+    assert_null(vocab);
+}
+
+static void a_token_out_of_bounds_is_refused_and_named(void **state)
 {
     (void)state;
     static char long_text[BURBLE_VOCAB_MAX_TOKEN + 1];
     memset(long_text, 'x', sizeof long_text);
-    const burble_token bad[] = {
-        {.text = long_text, .len = sizeof long_text},
-        {.text = NULL, .len = 1},
-        {.text = "\xE4\xB8", .len = 2},     /* incomplete */
-        {.text = "a\xFF", .len = 2},        /* no UTF-8 at all */
-        {.text = "\xED\xA0\x80", .len = 3}, /* a surrogate */
-        {.text = "a", .len = 1, .flags = 4},
-        {.text = "\xFF", .len = 1, .flags = BURBLE_TOKEN_ABSENT},
+    const struct {
+        burble_token token;
+        const char *message;
+    } bad[] = {
+        {{.text = long_text, .len = sizeof long_text}, "at most 65536 bytes, found 65537"},
+        {{.text = NULL, .len = 1}, "expected 1 bytes of text, found NULL"},
+        {{.text = "\xE4\xB8", .len = 2}, "UTF-8"},     /* incomplete */
+        {{.text = "a\xFF", .len = 2}, "UTF-8"},        /* not at all */
+        {{.text = "\xED\xA0\x80", .len = 3}, "UTF-8"}, /* a surrogate */
+        {{.text = "a", .len = 1, .flags = 4}, "unknown flags 0x4"},
+        {{.text = "\xFF", .len = 1, .flags = BURBLE_TOKEN_ABSENT}, "UTF-8"},
     };
     for (int decoder = 0; decoder <= 1; decoder++) {
-        const burble_vocab_options options = {.decoder = (burble_decoder)decoder};
-        for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-            const burble_token tokens[] = {token("fine"), token("Ġ"), bad[i], bad[i]};
-            burble_vocab *vocab = (burble_vocab *)&options;
-            size_t where = 99;
-            assert_int_equal(burble_vocab_create(&options, tokens, 4, &vocab, &where),
-                             BURBLE_EINVAL);
-            assert_null(vocab);
-            assert_int_equal(where, 2);
-            assert_int_equal(burble_vocab_create(&options, tokens, 4, &vocab, NULL), BURBLE_EINVAL);
+        const burble_vocab_options options = options_of((enum decoder)decoder);
+        for (size_t i = 0; i < COUNT(bad); i++) {
+            const burble_token tokens[] = {token("fine"), token("Ġ"), bad[i].token, bad[i].token};
+            assert_refused(&options, tokens, 4, BURBLE_EINVAL, "token 2: ");
+            assert_refused(&options, tokens, 4, BURBLE_EINVAL, bad[i].message);
         }
     }
 }
 
-static void what_is_refused_as_a_whole_names_the_number_of_tokens(void **state)
+static void without_steps_a_token_need_not_be_utf8(void **state)
+{
+    (void)state;
+    const burble_token one = {.text = "\xFF", .len = 1};
+    const burble_vocab_options joined = {.join = " "};
+    burble_vocab *vocab;
+    assert_int_equal(burble_vocab_create(NULL, &one, 1, &vocab, NULL), BURBLE_OK);
+    assert_piece(vocab, 0, "\xFF", 1, 0);
+    burble_vocab_unref(&vocab);
+    assert_int_equal(burble_vocab_create(&joined, &one, 1, &vocab, NULL), BURBLE_OK);
+    assert_piece(vocab, 0, " \xFF", 2, BURBLE__PIECE_FIRST_CUT);
+    burble_vocab_unref(&vocab);
+}
+
+static void too_many_tokens_and_none_at_all_are_refused(void **state)
 {
     (void)state;
     const burble_token one = token("a");
+    const burble_vocab_options options = options_of(BYTE_LEVEL);
+    assert_refused(&options, NULL, 1, BURBLE_EINVAL, "expected 1 tokens, found NULL");
+    assert_refused(&options, &one, BURBLE_VOCAB_MAX_IDS + 1, BURBLE_EINVAL, "16777217");
+    assert_refused(&options, &one, SIZE_MAX, BURBLE_EINVAL, "at most 16777216 tokens");
+    assert_refused(NULL, NULL, 1, BURBLE_EINVAL, "found NULL");
+}
+
+static void a_step_without_what_it_needs_is_refused_and_named(void **state)
+{
+    (void)state;
+    static char long_text[BURBLE_VOCAB_MAX_TOKEN + 2];
+    memset(long_text, 'x', sizeof long_text - 1);
+    const burble_token one = token("a");
     const struct {
-        burble_vocab_options options;
-        const burble_token *tokens;
-        size_t n;
+        burble_step step;
+        int result;
+        const char *message;
     } bad[] = {
         /* NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange): that is the point */
-        {{.decoder = (burble_decoder)2}, &one, 1},
-        {{.decoder = BURBLE_DECODER_BYTE_LEVEL, .strip_left = 1}, &one, 1},
-        {{.decoder = BURBLE_DECODER_BYTE_LEVEL}, NULL, 1},
-        {{.decoder = BURBLE_DECODER_BYTE_LEVEL}, &one, BURBLE_VOCAB_MAX_IDS + 1},
-        {{.decoder = BURBLE_DECODER_BYTE_FALLBACK}, &one, SIZE_MAX},
+        {{.kind = (burble_step_kind)9}, BURBLE_EINVAL, "found 9"},
+        {{.kind = BURBLE_STEP_REPLACE, .with = "a"}, BURBLE_EINVAL, "(Replace): expected `text`"},
+        {{.kind = BURBLE_STEP_REPLACE, .text = "a"}, BURBLE_EINVAL, "(Replace): expected `with`"},
+        {{.kind = BURBLE_STEP_REPLACE, .text = "\xFF", .with = ""}, BURBLE_EINVAL, "UTF-8"},
+        {{.kind = BURBLE_STEP_REPLACE, .text = "a", .with = "\xC3"}, BURBLE_EINVAL, "UTF-8"},
+        {{.kind = BURBLE_STEP_REPLACE, .text = long_text, .with = ""}, BURBLE_EINVAL, "65536"},
+        {{.kind = BURBLE_STEP_REPLACE, .text = "", .with = ""}, BURBLE_EUNSUPPORTED, "empty"},
+        {{.kind = BURBLE_STEP_STRIP}, BURBLE_EINVAL, "(Strip): expected `text`"},
+        {{.kind = BURBLE_STEP_STRIP, .text = ""}, BURBLE_EINVAL, "one character, found 0"},
+        {{.kind = BURBLE_STEP_STRIP, .text = "▁a"}, BURBLE_EINVAL, "one character, found 2"},
+        {{.kind = BURBLE_STEP_METASPACE}, BURBLE_EINVAL, "(Metaspace): expected `text`"},
+        {{.kind = BURBLE_STEP_METASPACE, .text = "ab"}, BURBLE_EINVAL, "one character, found 2"},
+        {{.kind = BURBLE_STEP_WORDPIECE}, BURBLE_EINVAL, "(WordPiece): expected `text`"},
+        {{.kind = BURBLE_STEP_BPE}, BURBLE_EINVAL, "(BPEDecoder): expected `text`"},
+        {{.kind = BURBLE_STEP_BPE, .text = ""}, BURBLE_EUNSUPPORTED, "empty"},
+        {{.kind = BURBLE_STEP_CTC, .with = "|"}, BURBLE_EINVAL, "(CTC): expected `text`"},
+        {{.kind = BURBLE_STEP_CTC, .text = "", .flag = true}, BURBLE_EINVAL, "expected `with`"},
+        {{.kind = BURBLE_STEP_CTC, .text = "", .with = "", .flag = true},
+         BURBLE_EUNSUPPORTED,
+         "empty"},
     };
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        burble_vocab *vocab = (burble_vocab *)&one;
-        size_t where = 99;
-        assert_int_equal(
-            burble_vocab_create(&bad[i].options, bad[i].tokens, bad[i].n, &vocab, &where),
-            BURBLE_EINVAL);
-        assert_null(vocab);
-        assert_int_equal(where, bad[i].n);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        const burble_step steps[] = {{.kind = BURBLE_STEP_FUSE}, bad[i].step};
+        const burble_vocab_options options = {.steps = steps, .n_steps = 2};
+        assert_refused(&options, &one, 1, bad[i].result, "step 1");
+        assert_refused(&options, &one, 1, bad[i].result, bad[i].message);
     }
+    const burble_vocab_options none = {.n_steps = 3};
+    assert_refused(&none, &one, 1, BURBLE_EINVAL, "expected 3 steps, found NULL");
+    const burble_vocab_options bad_join = {.join = "\xFF"};
+    assert_refused(&bad_join, &one, 1, BURBLE_EINVAL, "`join`");
+}
+
+static void steps_that_cannot_be_streamed_are_unsupported(void **state)
+{
+    (void)state;
+    const burble_token one = token("aaaaaaaa");
+    static char long_text[BURBLE_VOCAB_MAX_TOKEN];
+    memset(long_text, 'x', sizeof long_text - 1);
+    const burble_step byte_level = {.kind = BURBLE_STEP_BYTE_LEVEL};
+    const burble_step fuse = {.kind = BURBLE_STEP_FUSE};
+    const burble_step ctc = {.kind = BURBLE_STEP_CTC, .text = "<pad>"};
+    const burble_step bpe = {.kind = BURBLE_STEP_BPE, .text = "</w>"};
+    const burble_step longer = {.kind = BURBLE_STEP_REPLACE, .text = "a", .with = long_text};
+    const burble_step patient = {.kind = BURBLE_STEP_STRIP, .text = " ", .stop = UINT32_MAX};
+    const struct {
+        burble_step steps[2];
+        const char *message;
+    } bad[] = {
+        {{fuse, byte_level}, "ByteLevel"},       {{byte_level, byte_level}, "ByteLevel"},
+        {{bpe, ctc}, "CTC after a step"},        {{fuse, longer}, "hold back"},
+        {{longer, fuse}, "token 0 becomes too"}, {{fuse, patient}, "hold back"},
+    };
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        const burble_vocab_options options = {.steps = bad[i].steps, .n_steps = 2};
+        assert_refused(&options, &one, 1, BURBLE_EUNSUPPORTED, bad[i].message);
+    }
+    burble_step many[300];
+    for (size_t i = 0; i < COUNT(many); i++) {
+        many[i] = fuse;
+    }
+    const burble_vocab_options options = {.steps = many, .n_steps = COUNT(many)};
+    assert_refused(&options, &one, 1, BURBLE_EUNSUPPORTED, "at most 256 steps, found 300");
 }
 
 static void it_takes_eight_bytes_per_id_beside_the_bytes_of_its_pieces(void **state)
@@ -303,8 +409,35 @@ static void it_takes_eight_bytes_per_id_beside_the_bytes_of_its_pieces(void **st
         tokens[i] = token(texts[i]);
         bytes += (size_t)len - 1; /* the two bytes of Ġ become one space */
     }
-    burble_vocab *vocab = create(BURBLE_DECODER_BYTE_LEVEL, tokens, N);
+    burble_vocab *vocab = create(BYTE_LEVEL, tokens, N);
     assert_int_equal(burble_vocab_memory(vocab), sizeof *vocab + (size_t)8 * N + bytes);
+    burble_vocab_unref(&vocab);
+    free(tokens);
+}
+
+static void a_word_and_its_continuation_are_stored_once(void **state)
+{
+    (void)state;
+    enum { N = 30000 };
+    static char texts[N][16];
+    const burble_step steps = {.kind = BURBLE_STEP_WORDPIECE, .text = "##", .flag = true};
+    const burble_vocab_options options = {.steps = &steps, .n_steps = 1};
+    burble_token *tokens = calloc(N, sizeof *tokens);
+    burble_vocab *vocab;
+    size_t bytes = 0;
+    assert_non_null(tokens);
+    for (int i = 0; i < N; i++) { /* as in BERT's vocabulary, one in five continues a word */
+        const int len = snprintf(texts[i], sizeof texts[i], i % 5 == 0 ? "##x%d" : "x%d", i);
+        tokens[i] = token(texts[i]);
+        bytes += (size_t)len;
+    }
+    assert_int_equal(burble_vocab_create(&options, tokens, N, &vocab, NULL), BURBLE_OK);
+    assert_true(burble_vocab_memory(vocab) <= 2 * bytes + (size_t)8 * N);
+    assert_piece(vocab, 1, " x1", 3, BURBLE__PIECE_TEXT | BURBLE__PIECE_FIRST_CUT);
+    assert_piece(vocab, 5, "x5", 2, BURBLE__PIECE_TEXT | BURBLE__PIECE_OTHER);
+    const burble__piece first = burble__vocab_at(vocab, 5, vocab->pieces[5], BURBLE__AT_FIRST);
+    assert_int_equal(burble__piece_len(first), 4);
+    assert_memory_equal(burble__piece_bytes(vocab, first), "##x5", 4);
     burble_vocab_unref(&vocab);
     free(tokens);
 }
@@ -334,7 +467,7 @@ static void the_last_of_several_threads_to_give_it_back_frees_it(void **state)
     (void)state;
     enum { THREADS = 4 };
     const burble_token one = token("a");
-    burble_vocab *vocab = create(BURBLE_DECODER_BYTE_LEVEL, &one, 1);
+    burble_vocab *vocab = create(BYTE_LEVEL, &one, 1);
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, share, burble_vocab_ref(vocab)), 0);
@@ -352,11 +485,11 @@ static void the_last_of_several_threads_to_give_it_back_frees_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_defaults_are_byte_level_with_nothing_stripped),
+        cmocka_unit_test(the_defaults_are_no_steps_and_nothing_between_tokens),
         cmocka_unit_test(the_byte_level_alphabet_spells_every_byte),
         cmocka_unit_test(a_byte_level_token_outside_the_alphabet_stands_for_its_own_bytes),
         cmocka_unit_test(a_byte_level_token_is_text_only_where_it_is_whole_characters),
-        cmocka_unit_test(an_empty_byte_level_token_stands_for_nothing),
+        cmocka_unit_test(an_empty_byte_level_token_parts_no_character),
         cmocka_unit_test(with_byte_fallback_every_byte_token_is_its_byte),
         cmocka_unit_test(with_byte_fallback_what_only_looks_like_a_byte_token_is_text),
         cmocka_unit_test(with_byte_fallback_every_u2581_is_a_space),
@@ -364,8 +497,12 @@ int main(void)
         cmocka_unit_test(tokens_are_copied_and_need_not_end_in_nul),
         cmocka_unit_test(a_vocabulary_may_be_empty),
         cmocka_unit_test(the_longest_token_is_accepted_and_kept_whole),
-        cmocka_unit_test(what_is_out_of_bounds_is_refused_and_the_token_at_fault_is_named),
-        cmocka_unit_test(what_is_refused_as_a_whole_names_the_number_of_tokens),
+        cmocka_unit_test(a_token_out_of_bounds_is_refused_and_named),
+        cmocka_unit_test(without_steps_a_token_need_not_be_utf8),
+        cmocka_unit_test(too_many_tokens_and_none_at_all_are_refused),
+        cmocka_unit_test(a_step_without_what_it_needs_is_refused_and_named),
+        cmocka_unit_test(steps_that_cannot_be_streamed_are_unsupported),
+        cmocka_unit_test(a_word_and_its_continuation_are_stored_once),
         cmocka_unit_test(it_takes_eight_bytes_per_id_beside_the_bytes_of_its_pieces),
         cmocka_unit_test(giving_back_nothing_is_fine),
         cmocka_unit_test(the_last_of_several_threads_to_give_it_back_frees_it),

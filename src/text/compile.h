@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Single tokens through the operations that act on single tokens.
+ */
+#ifndef BURBLE_TEXT_COMPILE_H
+#define BURBLE_TEXT_COMPILE_H
+
+#include <burble/vocab.h>
+
+#include "text/steps.h"
+
+/* The character after the last one of GPT-2's alphabet. */
+#define BURBLE__ALPHABET_END 0x144
+
+/* What puts the bytes of tokens together to text. */
+enum burble__core {
+    BURBLE__CORE_RAW,        /* tokens are bytes */
+    BURBLE__CORE_TEXT,       /* tokens are text */
+    BURBLE__CORE_BYTE_LEVEL, /* tokens spell bytes */
+    BURBLE__CORE_FALLBACK    /* some tokens are bytes */
+};
+
+struct burble__compiler {
+    enum burble__core core;
+    const struct burble__op *ops; /* the plan's, of which the first n_ops act on single tokens */
+    size_t n_ops;
+    /* CORE_FALLBACK: those from `late` to before `rest` act on what byte tokens have become, and on
+     * the other tokens. */
+    size_t late, rest;
+    struct burble__writer writers[2]; /* text on its way from one operation to the next */
+    int16_t alphabet[BURBLE__ALPHABET_END];
+};
+
+/* Divides the plan; all operations from `rest` on are for the whole text. */
+void burble__compiler_init(struct burble__compiler *compiler, const struct burble__plan *plan,
+                           bool has_steps);
+void burble__compiler_finish(struct burble__compiler *compiler);
+
+/* Takes *text through the operations from `begin` to before `end`, for a token at this place of
+ * its list; it is then valid until the next call, unless it still is what it was.
+ * BURBLE_OK, BURBLE_EUNSUPPORTED where it becomes too long, or BURBLE_ENOMEM. */
+int burble__compiler_run(struct burble__compiler *compiler, size_t begin, size_t end,
+                         unsigned place, struct burble__traced *text);
+
+/* Whether such a text, with the first n_ops operations behind it, is a byte token. */
+bool burble__compiler_is_byte(const struct burble__compiler *compiler,
+                              const struct burble__traced *text);
+
+/* What the text that came through all operations stands for: the bytes are written to `out`, which
+ * has room for as many as the text has. `is_byte`: it is a byte token. *is_text says whether they
+ * are characters, complete and apart from what comes before and after them. Returns how many bytes
+ * they are. */
+size_t burble__compiler_spell(const struct burble__compiler *compiler,
+                              const struct burble__traced *text, bool is_byte, char *out,
+                              bool *is_text);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the loaders of the single formats share.
+ *
+ * A loader reads a *source*, bytes in memory that it does not trust, gathers tokens in a *table* and
+ * makes a vocabulary of it. Every count and size that a source claims is held against the bytes that
+ * are left before anything is allocated for it.
+ */
+#ifndef BURBLE_TEXT_LOAD_H
+#define BURBLE_TEXT_LOAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <burble/vocab.h>
+
+/* How much of a file is read, at most: some seven times the largest tokenizer.json, and that is the
+ * largest kind. Of a GGUF file, only the part before the tensors counts. */
+#define BURBLE__LOAD_MAX ((size_t)256 << 20)
+
+struct burble__source {
+    const char *name;  /* of the file, for messages; NULL: none */
+    const char *bytes; /* `size` of them */
+    size_t size;
+    uint64_t total;      /* of the whole file; above `size` where only its beginning is there */
+    burble_error *error; /* may be NULL */
+};
+
+/* Says what went wrong, after the file's name; returns `code`. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+int burble__load_fail(const struct burble__source *source, int code, const char *format, ...);
+
+/* Bytes from a file as they can stand in a message: in quotation marks, cut where they are long, and
+ * with \xHH for what is not printable or not UTF-8. */
+struct burble__quoted {
+    char text[64];
+};
+struct burble__quoted burble__quote(const char *bytes, size_t len);
+
+/* The tokens found so far; the token for id i is tokens[i]. Ids that were not given are ABSENT. */
+struct burble__table {
+    burble_token *tokens;
+    size_t n;
+    size_t capacity;
+    size_t max; /* ids are below it */
+};
+
+/* Makes it empty, with a bound on the ids that the source's size justifies. */
+void burble__table_init(struct burble__table *table, const struct burble__source *source);
+void burble__table_finish(struct burble__table *table);
+
+/* The place of a token in its source, for messages: "line" 7, or only a path. */
+struct burble__place {
+    const char *what;
+    size_t number; /* BURBLE__NO_NUMBER: none */
+};
+#define BURBLE__NO_NUMBER SIZE_MAX
+
+/* Gives an id its token; the text has to stay where it is. BURBLE_OK, BURBLE_EFORMAT (out of range,
+ * given before, too long) or BURBLE_ENOMEM. */
+int burble__table_put(struct burble__table *table, const struct burble__source *source, int64_t id,
+                      burble_token token, struct burble__place place);
+
+/* The same, but it may take the place of another. */
+int burble__table_replace(struct burble__table *table, const struct burble__source *source,
+                          int64_t id, burble_token token, struct burble__place place);
+
+/* burble_vocab_create, with the file's name in its messages and BURBLE_EFORMAT for what it finds
+ * wrong with the tokens. */
+int burble__table_compile(const struct burble__table *table, const struct burble__source *source,
+                          const burble_vocab_options *options, burble_vocab **out);
+
+/* The loaders, one for each format. They return as burble_vocab_parse does, with *out NULL on
+ * failure. Only burble__load_gguf takes a source that is not all there, and returns BURBLE_AGAIN
+ * where it needs more of it. */
+int burble__load_gguf(const struct burble__source *source, burble_vocab **out);
+int burble__load_tiktoken(const struct burble__source *source, burble_vocab **out);
+int burble__load_sentencepiece(const struct burble__source *source, burble_vocab **out);
+
+/* A tokenizer.json or a Tekken file, told by its members where the format is BURBLE_VOCAB_AUTO. */
+int burble__load_json(const struct burble__source *source, burble_vocab_format format,
+                      burble_vocab **out);
+
+#endif

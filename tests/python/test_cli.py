@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: MIT
+"""The `burble` command: a filter as a Unix system expects one."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import re
+import signal
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer
+
+pytestmark = pytest.mark.timeout(60)
+
+ROOT = Path(__file__).parents[2]
+VOCAB = str(ROOT / "models" / "shakespeare" / "tokenizer.json")
+TEXT = "To be, or not to be: naïve 中文 😀.\n\nROMEO:\nSleep."
+
+
+@functools.cache
+def command() -> str:
+    """The built command: what BURBLE_COMMAND names, or what `make` has built."""
+    given = os.environ.get("BURBLE_COMMAND")
+    if given:
+        return given
+    for kind in ("plain", "release", "asan"):
+        path = ROOT / "build" / kind / "tools" / "burble"
+        if path.exists():
+            return str(path)
+    pytest.skip("no burble command: `make` builds it, or BURBLE_COMMAND says where it is")
+
+
+@functools.cache
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_file(VOCAB)
+
+
+@functools.cache
+def ids() -> list[int]:
+    found: list[int] = tokenizer().encode(TEXT).ids
+    return found
+
+
+def environment() -> dict[str, str]:
+    """Without a sanitizer that is meant for Python."""
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+
+
+def burble(
+    *args: str, data: bytes | str = b"", **kwargs: Any
+) -> subprocess.CompletedProcess[bytes]:
+    if isinstance(data, str):
+        data = data.encode()
+    if "stdin" not in kwargs:
+        kwargs["input"] = data
+    kwargs.setdefault("stdout", subprocess.PIPE)
+    return subprocess.run(
+        [command(), *args], stderr=subprocess.PIPE, env=environment(), timeout=30, **kwargs
+    )
+
+
+def start(*args: str, **kwargs: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [command(), *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        bufsize=0,
+        **kwargs,
+    )
+
+
+def in_text(numbers: list[int]) -> bytes:
+    return " ".join(map(str, numbers)).encode()
+
+
+def in_binary(numbers: list[int]) -> bytes:
+    return struct.pack(f"<{len(numbers)}i", *numbers)
+
+
+def succeed(*args: str, data: bytes | str = b"", **kwargs: Any) -> str:
+    result = burble(*args, data=data, **kwargs)
+    assert (result.returncode, result.stderr) == (0, b"")
+    return result.stdout.decode()
+
+
+# ---- from ids to text ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("space", [" ", "\n", "\t\r\n\v\f  "])
+def test_ids_in_decimal_become_text(space: str) -> None:
+    numbers = space.join(map(str, ids()))
+    for data in (numbers, space + numbers + space, numbers + "\n"):
+        assert succeed("tokens", VOCAB, data=data) == TEXT
+
+
+def test_ids_in_binary_become_text() -> None:
+    for option in ("--binary", "-b"):
+        assert succeed("tokens", option, VOCAB, data=in_binary(ids())) == TEXT
+    assert succeed("tokens", VOCAB, "--binary", data=in_binary(ids())) == TEXT
+
+
+def test_much_input_becomes_all_of_its_text() -> None:
+    many = ids() * 8000
+    want = tokenizer().decode(many)
+    assert succeed("tokens", VOCAB, data=in_text(many)) == want
+    assert succeed("tokens", "-b", VOCAB, data=in_binary(many)) == want
+
+
+def test_no_ids_are_no_text() -> None:
+    for data in ("", " \n "):
+        assert succeed("tokens", VOCAB, data=data) == ""
+    assert succeed("tokens", "-b", VOCAB) == ""
+
+
+def test_half_a_character_at_the_end_becomes_a_replacement() -> None:
+    half = tokenizer().encode("中").ids[:1]
+    assert succeed("tokens", VOCAB, data=in_text(half)) == "\N{REPLACEMENT CHARACTER}"
+
+
+def test_an_id_that_the_vocabulary_lacks_stands_for_nothing() -> None:
+    numbers = [2147483647, *ids(), 999999]
+    assert succeed("tokens", VOCAB, data=in_text(numbers)) == TEXT
+
+
+def test_special_tokens_are_left_out_on_demand() -> None:
+    added = tokenizer().get_added_tokens_decoder()
+    special = [i for i, token in added.items() if token.special]
+    if not special:
+        pytest.skip("the tokenizer has no special tokens")
+    data = in_text([special[0], *ids(), special[0]])
+    mark = added[special[0]].content
+    assert succeed("tokens", VOCAB, data=data) == mark + TEXT + mark
+    for option in ("--skip-special", "-k"):
+        assert succeed("tokens", option, VOCAB, data=data) == TEXT
+
+
+def test_the_format_can_be_said() -> None:
+    for args in (("--format", "hf"), ("--format=auto",), ("-fhf",)):
+        assert succeed("tokens", *args, VOCAB, data=in_text(ids())) == TEXT
+
+
+# ---- streaming -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_text_is_out_before_the_input_ends(binary: bool) -> None:
+    with start("tokens", *(["-b"] if binary else []), VOCAB) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for n in range(1, len(ids()) + 1):
+            number = ids()[n - 1 : n]
+            process.stdin.write(in_binary(number) if binary else in_text(number) + b"\n")
+            want = tokenizer().decode(ids()[:n]).encode()
+            before = tokenizer().decode(ids()[: n - 1]).encode()
+            if not want.endswith("\N{REPLACEMENT CHARACTER}".encode()):
+                before = before.removesuffix("\N{REPLACEMENT CHARACTER}".encode())
+                assert os.read(process.stdout.fileno(), 100) == want.removeprefix(before)
+        process.stdin.close()
+        assert process.stdout.read() == b""
+        assert process.wait() == 0
+
+
+def test_ids_may_come_a_byte_at_a_time() -> None:
+    for option, data in (([], in_text(ids()[:12])), (["-b"], in_binary(ids()[:12]))):
+        with start("tokens", *option, VOCAB) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            for byte in data:
+                process.stdin.write(bytes([byte]))
+            process.stdin.close()
+            assert process.stdout.read().decode() == tokenizer().decode(ids()[:12])
+
+
+def test_signals_and_a_non_blocking_input_disturb_nothing() -> None:
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(read_end, fcntl.F_SETFL, os.O_NONBLOCK)
+    process = subprocess.Popen(
+        [command(), "tokens", VOCAB], stdin=read_end, stdout=subprocess.PIPE, env=environment()
+    )
+    assert process.stdout is not None
+    os.close(read_end)
+    try:
+        for number in ids()[:5]:
+            os.write(write_end, b"%d " % number)
+            for _ in range(3):
+                process.send_signal(signal.SIGSTOP)
+                process.send_signal(signal.SIGCONT)
+    finally:
+        os.close(write_end)
+    assert process.stdout.read().decode() == tokenizer().decode(ids()[:5])
+    process.stdout.close()
+    assert process.wait() == 0
+
+
+# ---- stop strings --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--stop", "\n\n"], TEXT.split("\n\n")[0]),
+        (["--stop", "\n\n", "--include-stop"], TEXT.split("\n\n")[0] + "\n\n"),
+        (["-s", "ROMEO:", "-s", "文 😀"], TEXT.split("文")[0]),
+        (["-s", "not to", "-s", " to", "-i"], "To be, or not to"),
+        (["--stop=nothing of it"], TEXT),
+        (["--stop=Sleep. And"], TEXT),
+        (["--include-stop"], TEXT),
+    ],
+)
+def test_a_stop_string_ends_the_text(options: list[str], text: str) -> None:
+    for data, binary in ((in_text(ids()), []), (in_binary(ids()), ["-b"])):
+        assert succeed("tokens", *options, *binary, VOCAB, data=data) == text
+
+
+def test_after_a_stop_string_the_rest_is_not_read() -> None:
+    with start("tokens", "--stop", "not", VOCAB) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(in_text(ids()) + b"\nnonsense")
+        assert process.stdout.read() == b"To be, or "
+        assert process.wait() == 0  # although its input is still open
+
+
+def test_a_stop_string_in_front_of_a_bad_id_ends_it_well() -> None:
+    assert succeed("tokens", "--stop", "not", VOCAB, data=in_text(ids()) + b" x") == "To be, or "
+
+
+# ---- errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (b"398 12 x3 4", 'found "x3" in line 1, column 8'),
+        (b"398\n12\n  -1\n", 'found "-1" in line 3, column 3'),
+        (b"398 12 2147483648", 'found "2147483648" in line 1, column 8'),
+        (b"398 12 +4", 'found "+4" in line 1, column 8'),
+        (b"398 12 4,", 'found "4," in line 1, column 8'),
+        (b"398\t12\t" + b"9" * 100, 'found "' + "9" * 32 + '"... in line 1, column 8'),
+        (b'398 12 "\xff\x00" ', r'found "\x22\xFF\x00\x22" in line 1, column 8 (binary'),
+    ],
+)
+def test_what_is_no_id_is_an_error_that_says_where(data: bytes, where: str) -> None:
+    result = burble("tokens", VOCAB, data=data)
+    assert result.returncode == 1
+    assert result.stdout.decode() == tokenizer().decode([398, 12])  # all that came before
+    message = result.stderr.decode()
+    start = "burble tokens: standard input: expected a token id (0 to 2147483647), " + where
+    assert message.startswith(start)
+    assert message.count("\n") == 1
+
+
+def test_binary_ids_below_zero_are_an_error_that_says_where() -> None:
+    result = burble("tokens", "-b", VOCAB, data=in_binary([398, 12, -5, 4]))
+    assert (result.returncode, result.stdout.decode()) == (1, tokenizer().decode([398, 12]))
+    assert b"standard input: expected a token id" in result.stderr
+    assert result.stderr.endswith(b", found -5 at byte 8\n")
+
+
+def test_truncated_binary_input_is_an_error() -> None:
+    for cut in (1, 2, 3):
+        result = burble("tokens", "-b", VOCAB, data=in_binary([398, 12])[:-cut])
+        assert (result.returncode, result.stdout.decode()) == (1, tokenizer().decode([398]))
+        found = f"found the end after {4 - cut} of them at byte 4\n".encode()
+        assert result.stderr.endswith(found)
+
+
+def test_a_vocabulary_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.json"
+    result = burble("tokens", str(missing))
+    assert result.returncode == 1
+    want = f"burble tokens: {missing}: No such file or directory\n".encode()
+    assert result.stderr == want
+    for name, content in (("empty", b""), ("half.json", Path(VOCAB).read_bytes()[:1000])):
+        path = tmp_path / name
+        path.write_bytes(content)
+        result = burble("tokens", str(path), data=in_text(ids()))
+        assert (result.returncode, result.stdout) == (1, b"")
+        assert result.stderr.startswith(f"burble tokens: {path}: ".encode())
+    result = burble("tokens", "--format", "gguf", VOCAB)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"burble tokens: {VOCAB}: ".encode())
+
+
+def test_an_input_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        result = burble("tokens", VOCAB, stdin=folder)
+    finally:
+        os.close(folder)
+    assert result.returncode == 1
+    assert result.stderr == b"burble tokens: standard input: Is a directory\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    "args", [("tokens", VOCAB), ("tokens", "--help"), ("--help",), ("--version",)]
+)
+def test_a_full_disk_is_an_error(args: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        result = burble(*args, data=in_text(ids()), stdout=full)
+    assert result.returncode == 1
+    assert re.fullmatch(
+        rb"burble( tokens)?: standard output: No space left on device\n", result.stderr
+    )
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_reader_that_goes_ends_it_quietly(ignored: bool) -> None:
+    # subprocess gives its children the default action for SIGPIPE unless it is told not to.
+    handler = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        process = start("tokens", VOCAB, restore_signals=not ignored)
+    finally:
+        signal.signal(signal.SIGPIPE, handler)
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(in_text(ids()))
+            process.stdin.close()
+        assert process.wait() == (1 if ignored else -signal.SIGPIPE)
+        assert process.stderr.read() == b""
+
+
+# ---- the command line ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "burble: expected a verb, found nothing"),
+        (["nonsense"], "burble: no verb is called 'nonsense'"),
+        (["help", "nonsense"], "burble: no verb is called 'nonsense'"),
+        (["--nonsense"], "burble: expected a verb, found the option '--nonsense'"),
+        (["tokens"], "burble tokens: expected a VOCAB, found nothing"),
+        (["tokens", "a", "b"], "burble tokens: expected one VOCAB, found 'a' and 'b'"),
+        (["tokens", "--nonsense", "a"], "burble tokens: "),
+        (["tokens", "a", "--stop"], "burble tokens: "),
+        (["tokens", "--stop", "", "a"], "burble tokens: --stop: stop string 1 of 1: expected some"),
+        (["tokens", "--format=x", "a"], "burble tokens: --format: expected auto, hf, gguf, "),
+    ],
+)
+def test_a_wrong_command_line_is_told_so(args: list[str], message: str) -> None:
+    result = burble(*args)
+    assert (result.returncode, result.stdout) == (2, b"")
+    first, second = result.stderr.decode().splitlines()
+    assert first.startswith(message)
+    verb = " tokens" if message.startswith("burble tokens") else ""
+    assert second == f"Try 'burble{verb} --help'."
+
+
+def test_a_stop_string_that_is_not_utf8_is_refused() -> None:
+    result = subprocess.run(
+        [command().encode(), b"tokens", b"--stop", b"\xe4\xb8", VOCAB.encode()],
+        capture_output=True,
+        env=environment(),
+        timeout=30,
+        input=b"",
+    )
+    assert result.returncode == 2
+    assert b"--stop: stop string 1 of 1: expected UTF-8" in result.stderr
+
+
+def test_a_vocabulary_may_begin_with_a_dash(tmp_path: Path) -> None:
+    (tmp_path / "-v").write_bytes(Path(VOCAB).read_bytes())
+    assert succeed("tokens", "--", "-v", data=in_text(ids()), cwd=tmp_path) == TEXT
+
+
+def test_the_help_names_every_option() -> None:
+    text = succeed("tokens", "--help")
+    for option in ("binary", "format", "skip-special", "stop", "include-stop", "help", "version"):
+        assert f"--{option}" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert succeed("help", "tokens") == succeed("tokens", "-h") == text
+    assert "tokens VOCAB" in succeed("--help")
+    assert succeed("help") == succeed("-h") == succeed("--help")
+
+
+def test_the_version_is_that_of_the_library() -> None:
+    header = (ROOT / "include" / "burble" / "version.h").read_text()
+    found = re.search(r'#define BURBLE_VERSION "(.*)"', header)
+    assert found is not None
+    for args in (("--version",), ("-V",), ("tokens", "--version"), ("tokens", "-V")):
+        assert succeed(*args) == f"burble {found.group(1)}\n"
+
+
+def test_the_manual_page_names_every_option_and_the_version() -> None:
+    page = (ROOT / "tools" / "burble.1").read_text().replace("\\-", "-")
+    for option in re.findall(r"--[a-z][a-z-]*", succeed("tokens", "--help")):
+        assert option in page
+    assert succeed("--version").strip() in page

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tokenizer.json. What is expected was had from the tokenizers library, version 0.23.3.
+ */
+#include "load_support.h"
+
+#define FORMAT BURBLE_VOCAB_HF_JSON
+
+#define FILE_OF(decoder, vocab, added)                                                             \
+    "{\"added_tokens\":[" added "],\"decoder\":" decoder                                           \
+    ",\"model\":{\"type\":\"BPE\",\"vocab\":" vocab "}}"
+#define ADDED(id, text, special) "{\"id\":" id ",\"content\":\"" text "\",\"special\":" special "}"
+
+#define LLAMA                                                                                      \
+    "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"▁\"},"   \
+    "\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Sequence\",\"decoders\":["         \
+    "{\"type\":\"Fuse\"}]},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]}"
+
+static burble_vocab *load(const char *file)
+{
+    return parse(file, strlen(file), FORMAT);
+}
+
+static void refused(const char *file, const char *message)
+{
+    assert_refused(file, strlen(file), FORMAT, BURBLE_EFORMAT, message);
+}
+
+static void unsupported(const char *file, const char *message)
+{
+    assert_refused(file, strlen(file), FORMAT, BURBLE_EUNSUPPORTED, message);
+}
+
+static void each_decoder_becomes_its_step(void **state)
+{
+    static const struct {
+        const char *file, *text; /* of the ids 0, 1, 2, 0 */
+    } cases[] = {
+        {FILE_OF("null", "{\"a\":0,\"b\":1,\"c\":2}", ""), "a b c a"},
+        {FILE_OF("{\"type\":\"ByteLevel\"}", "{\"Ġa\":0,\"ä¸\":1,\"Ń\":2}", ""), " a中 a"},
+        {FILE_OF(LLAMA, "{\"▁a\":0,\"<0x62>\":1,\"c\":2}", ""), "abc a"},
+        {FILE_OF("{\"type\":\"Metaspace\",\"replacement\":\"▁\"}", "{\"▁a\":0,\"b\":1,\"▁\":2}",
+                 ""),
+         "ab  a"},
+        {FILE_OF("{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"never\"}",
+                 "{\"_a\":0,\"b\":1,\"_\":2}", ""),
+         " ab  a"},
+        {FILE_OF("{\"type\":\"WordPiece\",\"prefix\":\"##\",\"cleanup\":true}",
+                 "{\"a\":0,\"##b\":1,\".\":2}", ""),
+         "ab. a"},
+        {FILE_OF("{\"type\":\"BPEDecoder\",\"suffix\":\"</w>\"}",
+                 "{\"a</w>\":0,\"b\":1,\"c</w>\":2}", ""),
+         "a bc a"},
+        {FILE_OF("{\"type\":\"CTC\",\"pad_token\":\"<p>\",\"word_delimiter_token\":\"|\","
+                 "\"cleanup\":true}",
+                 "{\"a\":0,\"<p>\":1,\"|\":2}", ""),
+         "a a"},
+        {FILE_OF("{\"type\":\"Sequence\",\"decoders\":[]}", "{\"a\":0,\"b\":1,\"c\":2}", ""),
+         "abca"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        burble_vocab *vocab = load(cases[i].file);
+        ASSERT_TEXT(vocab, false, cases[i].text, 0, 1, 2, 0);
+        burble_vocab_unref(&vocab);
+    }
+}
+
+static void a_unigram_vocabulary_is_an_array(void **state)
+{
+    (void)state;
+    burble_vocab *vocab = load(FILE_OF("null", "[[\"<unk>\",0],[\"a\",-1.5],[\"a\",-2]]",
+                                       ADDED("1", "a", "true") "," ADDED("9", "new", "false")));
+    assert_int_equal(burble_vocab_size(vocab), 4);
+    ASSERT_TEXT(vocab, false, "<unk> a a new", 0, 1, 2, 3);
+    ASSERT_TEXT(vocab, true, "<unk> new", 0, 1, 2, 3);
+    burble_vocab_unref(&vocab);
+}
+
+static void an_added_token_has_the_models_id_or_the_next_one(void **state)
+{
+    (void)state;
+    burble_vocab *vocab = load(
+        FILE_OF("null", "{\"a\":0,\"b\":5}",
+                ADDED("2", "X", "true") "," ADDED("6", "Y", "false") "," ADDED("8", "b", "true")));
+    assert_int_equal(burble_vocab_size(vocab), 6);
+    ASSERT_TEXT(vocab, false, "a X Y b", 0, 1, 2, 3, 4, 5);
+    ASSERT_TEXT(vocab, true, "a Y", 0, 1, 2, 3, 4, 5);
+    burble_vocab_unref(&vocab);
+}
+
+static void an_added_token_takes_the_place_of_the_models(void **state)
+{
+    (void)state;
+    burble_vocab *vocab = load(FILE_OF("null", "{\"a\":0,\"b\":2}", ADDED("2", "X", "false")));
+    ASSERT_TEXT(vocab, false, "a X", 0, 2);
+    burble_vocab_unref(&vocab);
+}
+
+static void a_text_is_added_once_and_special_if_any_of_them_is(void **state)
+{
+    (void)state;
+    burble_vocab *vocab =
+        load(FILE_OF("null", "{\"a\":0}",
+                     ADDED("1", "Y", "false") "," ADDED("2", "Y", "true") "," ADDED(
+                         "3", "", "true") "," ADDED("4", "Z", "false")));
+    assert_int_equal(burble_vocab_size(vocab), 3);
+    ASSERT_TEXT(vocab, true, "a Z", 0, 1, 2);
+    burble_vocab_unref(&vocab);
+}
+
+static void what_cannot_be_streamed_is_named(void **state)
+{
+    (void)state;
+    unsupported(FILE_OF("{\"type\":\"Foo\"}", "{}", ""), "decoder: a decoder of type \"Foo\"");
+    unsupported(FILE_OF("{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},{\"type\":"
+                        "\"Replace\",\"pattern\":{\"Regex\":\"a\"},\"content\":\"\"}]}",
+                        "{}", ""),
+                "decoder.decoders[1].pattern: a decoder that replaces a regular expression");
+    unsupported(FILE_OF("{\"type\":\"BPEDecoder\",\"suffix\":\"a\\u0000\"}", "{}", ""),
+                "decoder.suffix: a NUL in a decoder");
+}
+
+static void an_error_names_the_path(void **state)
+{
+    (void)state;
+    refused("{", "line 1, column 1 (byte 1): \"string or '}' expected near end of file\"");
+    refused("[]", "the file: expected an object, found an array of 0");
+    refused("{\"model\":[]}", "model: expected an object, found an array of 0");
+    refused("{\"model\":{}}", "model.vocab: expected an object or an array, found nothing");
+    refused(FILE_OF("[]", "{}", ""), "decoder: expected an object, found an array of 0");
+    refused(FILE_OF("{}", "{}", ""), "decoder.type: expected a string, found nothing");
+    refused(FILE_OF("{\"type\":\"Strip\",\"content\":\"ab\",\"start\":1,\"stop\":0}", "{}", ""),
+            "decoder.content: expected one character, found \"ab\"");
+    refused(FILE_OF("{\"type\":\"Strip\",\"content\":\"a\",\"start\":-1,\"stop\":0}", "{}", ""),
+            "decoder.start: expected an integer of at least 0, found -1");
+    refused(FILE_OF("{\"type\":\"WordPiece\",\"prefix\":\"a\"}", "{}", ""),
+            "decoder.cleanup: expected true or false, found nothing");
+    refused(
+        FILE_OF("{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":null}", "{}", ""),
+        "decoder.prepend_scheme: expected \"always\", \"first\" or \"never\", found null");
+    refused(FILE_OF("null", "{\"a\":\"0\"}", ""),
+            "model.vocab[\"a\"]: expected an id, found \"0\"");
+    refused(FILE_OF("null", "{\"a\":-1}", ""),
+            "model.vocab: expected an id from 0 to 65535 (in a file of this size), found -1");
+    refused(FILE_OF("null", "{\"a\":16777215}", ""),
+            "model.vocab: expected an id from 0 to 65535 (in a file of this size), found 16777215");
+    refused(FILE_OF("null", "{\"a\":3,\"b\":3}", ""),
+            "model.vocab: expected each id once, found 3 for \"a\" and for \"b\"");
+    refused(FILE_OF("null", "[[\"a\"]]", ""),
+            "model.vocab[0]: expected an array of a token and its score, found an array of 1");
+    refused(FILE_OF("null", "{}", ADDED("-1", "x", "true")),
+            "added_tokens[0].id: expected an id, found -1");
+    refused(FILE_OF("null", "{}", "7"), "added_tokens[0]: expected an object, found 7");
+}
+
+static void absurd_depth_is_refused(void **state)
+{
+    static struct bytes file;
+    (void)state;
+    static const char head[] = "{\"model\":{\"vocab\":{}},\"decoder\":";
+    static const char open[] = "{\"type\":\"Sequence\",\"decoders\":[";
+    file.n = 0;
+    put(&file, head, strlen(head));
+    for (unsigned i = 0; i < 30; i++) {
+        put(&file, open, strlen(open));
+    }
+    for (unsigned i = 0; i < 30; i++) {
+        put(&file, "]}", 2);
+    }
+    put(&file, "}", 1);
+    burble_vocab *vocab;
+    burble_error error;
+    assert_int_equal(burble_vocab_parse(file.at, file.n, FORMAT, NULL, &vocab, &error),
+                     BURBLE_EUNSUPPORTED);
+    memset(file.at, '[', sizeof file.at);
+    assert_int_equal(burble_vocab_parse(file.at, sizeof file.at, FORMAT, NULL, &vocab, &error),
+                     BURBLE_EFORMAT);
+}
+
+static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
+{
+    static const char *const files[] = {
+        FILE_OF(LLAMA, "{\"▁a\":0,\"<0x62>\":1,\"c\":2}", ADDED("3", "<s>", "true")),
+        FILE_OF("{\"type\":\"Metaspace\",\"replacement\":\"▁\",\"prepend_scheme\":\"first\"}",
+                "[[\"<unk>\",0],[\"a\",-1.5]]", ADDED("2", "x", "false")),
+        FILE_OF("{\"type\":\"CTC\",\"pad_token\":\"<p>\",\"word_delimiter_token\":\"|\","
+                "\"cleanup\":true}",
+                "{\"a\":0}", ""),
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(files); i++) {
+        assert_survives(files[i], strlen(files[i]), FORMAT);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_decoder_becomes_its_step),
+        cmocka_unit_test(a_unigram_vocabulary_is_an_array),
+        cmocka_unit_test(an_added_token_has_the_models_id_or_the_next_one),
+        cmocka_unit_test(an_added_token_takes_the_place_of_the_models),
+        cmocka_unit_test(a_text_is_added_once_and_special_if_any_of_them_is),
+        cmocka_unit_test(what_cannot_be_streamed_is_named),
+        cmocka_unit_test(an_error_names_the_path),
+        cmocka_unit_test(absurd_depth_is_refused),
+        cmocka_unit_test(a_damaged_file_is_refused_or_a_vocabulary),
+    };
+    return cmocka_run_group_tests_name("load_hf", tests, NULL, NULL);
+}

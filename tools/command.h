@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of the `burble` command share: its verbs, its exit codes and how it speaks.
+ */
+#ifndef BURBLE_TOOLS_COMMAND_H
+#define BURBLE_TOOLS_COMMAND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum {
+    EXIT_DONE = 0,
+    EXIT_ERROR = 1, /* the input, the vocabulary or the system */
+    EXIT_USAGE = 2  /* the command line */
+};
+
+#if defined(__GNUC__)
+#define PRINTF_LIKE(at, first) __attribute__((format(printf, at, first)))
+#else
+#define PRINTF_LIKE(at, first)
+#endif
+
+/* The verbs: each takes its own arguments, the first being what messages begin with ("burble
+ * tokens"), and returns an exit code. */
+int tokens_main(int argc, char **argv);
+
+/* What messages begin with, until another name is set. */
+void set_command_name(const char *name);
+
+/* Writes a message to standard error: the command's name, ": ", the message, a newline. Returns
+ * EXIT_ERROR. */
+int complain(const char *format, ...) PRINTF_LIKE(1, 2);
+
+/* The same for a command line that is not understood: says, too, where the help is. Without a
+ * message (NULL) only that. Returns EXIT_USAGE. */
+int complain_of_usage(const char *format, ...) PRINTF_LIKE(1, 2);
+
+/* Writes all of it to standard output, at once. Where that fails it says so on standard error, but
+ * for a reader that has gone. Returns whether it worked. */
+bool write_out(const char *bytes, size_t len);
+
+/* Closes standard output. Reports a late error as write_out does. Returns whether it worked. */
+bool close_out(void);
+
+/* Writes a text to standard output and closes it; returns an exit code. */
+int print_only(const char *text);
+
+/* The same with the version. */
+int print_version(void);
+
+#endif
