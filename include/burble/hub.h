@@ -66,6 +66,17 @@ BURBLE_API int burble_hub_fd(const burble_hub *hub);
  * Returns how many functions it called. Called from within itself, it does nothing and returns 0. */
 BURBLE_API size_t burble_hub_dispatch(burble_hub *hub, size_t max);
 
+/* Keeps the descriptor quiet: readers that become ready are kept for the next dispatch, which the
+ * loop promises to make by itself, soon (a timer of a few milliseconds, say). Waking a thread that
+ * sleeps costs writer and loop far more than a dispatch that was due anyway, so a loop that expects
+ * more to come holds its hub, and releases it when a dispatch has found nothing. Idempotent; only in
+ * the hub's thread. */
+BURBLE_API void burble_hub_hold(burble_hub *hub);
+
+/* Ends the hold. Where readers have become ready meanwhile, the descriptor is signalled now.
+ * Idempotent; only in the hub's thread. */
+BURBLE_API void burble_hub_release(burble_hub *hub);
+
 /* How many times the descriptor has been signalled, for measuring. Any thread. */
 BURBLE_API uint64_t burble_hub_signals(const burble_hub *hub);
 

@@ -96,12 +96,12 @@ BURBLE_API int burble_vocab_create(const burble_vocab_options *options, const bu
 
 /* What a file may be. */
 typedef enum burble_vocab_format {
-    BURBLE_VOCAB_AUTO = 0,     /* told by its content (and, for a rank file, its name) */
-    BURBLE_VOCAB_HF_JSON,      /* Hugging Face `tokenizer.json` */
-    BURBLE_VOCAB_GGUF,         /* the vocabulary in a GGUF file's metadata */
-    BURBLE_VOCAB_TIKTOKEN,     /* a tiktoken rank file: base64 and rank in each line */
-    BURBLE_VOCAB_SENTENCEPIECE,/* a SentencePiece `.model` */
-    BURBLE_VOCAB_TEKKEN        /* mistral-common's Tekken JSON */
+    BURBLE_VOCAB_AUTO = 0,      /* told by its content (and, for a rank file, its name) */
+    BURBLE_VOCAB_HF_JSON,       /* Hugging Face `tokenizer.json` */
+    BURBLE_VOCAB_GGUF,          /* the vocabulary in a GGUF file's metadata */
+    BURBLE_VOCAB_TIKTOKEN,      /* a tiktoken rank file: base64 and rank in each line */
+    BURBLE_VOCAB_SENTENCEPIECE, /* a SentencePiece `.model` */
+    BURBLE_VOCAB_TEKKEN         /* mistral-common's Tekken JSON */
 } burble_vocab_format;
 
 /* Makes a vocabulary of a file.

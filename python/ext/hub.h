@@ -14,6 +14,7 @@ typedef struct {
                              when it goes */
     struct StreamerObject *first; /* of those that are parked here */
     bool looking;                 /* whether the loop is to call _look */
+    bool holding;                 /* whether the loop is to call _poll, and nobody signals */
 } HubObject;
 
 /* The open hub of the running loop (a new reference). Where there is no running asyncio loop,

@@ -12,6 +12,7 @@
 struct burble_hub {
     burble__waiter_stack ready;
     _Atomic(bool) closed;
+    _Atomic(bool) held;
     _Atomic(uint32_t) refs; /* the owner's and each waiter's */
     _Atomic(uint64_t) signals;
 
@@ -67,6 +68,7 @@ int burble_hub_create(const burble_hub_options *options, burble_hub **out)
         return BURBLE_ENOMEM;
     burble__init(&hub->ready, NULL);
     burble__init(&hub->closed, false);
+    burble__init(&hub->held, false);
     burble__init(&hub->refs, 1);
     burble__init(&hub->signals, 0);
     hub->wake.kind = kind;
@@ -135,11 +137,13 @@ void burble__hub_push(burble_hub *hub, struct burble__waiter *waiter)
 
     /* Pairs with the fence in burble_hub_destroy: either we see that the hub is closed, or the
      * closing thread sees our waiter. Without them a waiter could stay on a stack that nobody takes,
-     * and it and the hub would keep each other for ever. */
+     * and it and the hub would keep each other for ever. And with the fence in burble_hub_release:
+     * either we see that the hub is no longer held, and signal, or the releasing thread sees our
+     * waiter, and does. */
     burble__fence_seq_cst();
     if (burble__load_relaxed(&hub->closed))
         drop(burble__exchange_acq_rel(&hub->ready, NULL));
-    else if (was_empty)
+    else if (was_empty && !burble__load_relaxed(&hub->held))
         signal_hub(hub);
     burble__hub_unref(hub);
 }
@@ -172,6 +176,21 @@ void burble_hub_destroy(burble_hub **handle)
 int burble_hub_fd(const burble_hub *hub)
 {
     return hub->wake.read_fd;
+}
+
+void burble_hub_hold(burble_hub *hub)
+{
+    burble__store_relaxed(&hub->held, true);
+}
+
+void burble_hub_release(burble_hub *hub)
+{
+    if (!burble__load_relaxed(&hub->held))
+        return;
+    burble__store_relaxed(&hub->held, false);
+    burble__fence_seq_cst(); /* pairs with the fence in burble__hub_push */
+    if (burble__load_relaxed(&hub->ready) != NULL)
+        signal_hub(hub);
 }
 
 uint64_t burble_hub_signals(const burble_hub *hub)

@@ -12,6 +12,9 @@
  *   stack empty, and so signals after the clearing. The other way round the clearing could swallow
  *   the signal of a push that was not taken, and its reader would never be called.
  *
+ *   While the hub is held, nobody signals; the loop dispatches by itself. Releasing it is one more
+ *   instance of "write, fence, look": see burble__hub_push.
+ *
  *   A push onto a stack that is not empty needs no signal: the one that made it non-empty has
  *   signalled, or is about to, and whoever answers that signal takes both.
  */

@@ -374,7 +374,7 @@ def test_many_loops_in_many_threads_each_get_their_streamers_text(kind: str) -> 
 def test_a_consumer_that_always_finds_text_lets_other_tasks_run(run: Run) -> None:
     streamer = make()
     word = ids("word ")
-    for _ in range(50_000):
+    for _ in range(200_000):
         streamer.put(word)
     streamer.end()
 
@@ -397,7 +397,7 @@ def test_a_consumer_that_always_finds_text_lets_other_tasks_run(run: Run) -> Non
         return count, turns_at
 
     count, turns_at = run(main())
-    assert count == 50_000
+    assert count == 200_000
     assert len(turns_at) >= 4
     # Its slice is 1 ms; the rest is for a machine that is busy.
     assert max(b - a for a, b in zip(turns_at, turns_at[1:])) < 0.25
@@ -425,7 +425,7 @@ def test_a_consumer_that_is_awake_costs_no_wake_up_of_the_loop(
     run(main())
 
 
-def test_streams_that_move_together_cost_one_signal_a_step(
+def test_streams_that_move_together_cost_at_most_one_signal_a_step(
     run: Run, writer: ThreadPoolExecutor
 ) -> None:
     streamers = [make() for _ in range(200)]
@@ -457,7 +457,8 @@ def test_streams_that_move_together_cost_one_signal_a_step(
             writer.submit(say_to_all, f"{step} ").result(SOON)
             await soon(all_have_it.wait())
             await turns()
-        assert hub.signals - before == 10
+        # The first step for certain; those that follow within the hub's hold need none.
+        assert 1 <= hub.signals - before <= 10
         for streamer in streamers:
             streamer.end()
         await soon(asyncio.gather(*tasks))
@@ -912,7 +913,7 @@ def test_a_driver_that_is_no_task_works(run: Run) -> None:
             await turns()
         streamer.end()
         assert await soon(driver.result) == ["one ", "two "]
-        assert driver.waits == 3
+        assert 1 <= driver.waits <= 3  # texts that come together need one wait
 
     run(main())
 

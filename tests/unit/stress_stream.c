@@ -204,7 +204,13 @@ static void *run_loop(void *arg)
     while (loop.open > 0) {
         struct pollfd fd = {.fd = burble_hub_fd(loop.hub), .events = POLLIN};
         poll(&fd, 1, -1);
+        /* Now and then it holds its hub, and dispatches by itself. */
+        const bool holds = next_random(&loop.seed) % 4 == 0;
+        if (holds)
+            burble_hub_hold(loop.hub);
         burble_hub_dispatch(loop.hub, next_random(&loop.seed) % 3);
+        if (holds)
+            burble_hub_release(loop.hub);
     }
     burble_hub_destroy(&loop.hub);
     return NULL;

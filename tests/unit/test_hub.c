@@ -316,6 +316,43 @@ static void a_hub_that_is_destroyed_leaves_its_readers_usable(void **state)
     burble_hub_destroy(&hub);
 }
 
+static void a_held_hub_is_quiet_and_its_release_signals_what_came(void **state)
+{
+    burble_hub *hub = new_hub(state);
+    burble_stream *stream = new_stream();
+    burble_reader *reader = new_reader(stream);
+    struct calls calls = {.n = 0};
+    burble_record record;
+    burble_reader_attach(reader, hub, note, &calls);
+
+    burble_hub_hold(hub);
+    burble_reader_park(reader);
+    burble_stream_append(stream, "a", 1, 1);
+    assert_false(readable(hub, 0));
+    assert_int_equal(burble_hub_dispatch(hub, 0), 1); /* by itself, as it has promised */
+    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+
+    burble_reader_park(reader);
+    burble_stream_append(stream, "b", 1, 1);
+    assert_int_equal(burble_hub_signals(hub), 0);
+    burble_hub_release(hub);
+    burble_hub_release(hub);
+    assert_int_equal(burble_hub_signals(hub), 1);
+    assert_true(readable(hub, 0));
+    assert_int_equal(burble_hub_dispatch(hub, 0), 1);
+    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+
+    burble_hub_hold(hub);
+    burble_hub_release(hub); /* nothing came: nothing is signalled */
+    assert_int_equal(burble_hub_signals(hub), 1);
+    burble_reader_park(reader);
+    burble_stream_append(stream, "c", 1, 1);
+    assert_true(readable(hub, 0));
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+    burble_hub_destroy(&hub);
+}
+
 static void parking_without_a_hub_is_an_error(void **state)
 {
     (void)state;
@@ -444,6 +481,7 @@ int main(void)
         ON_BOTH(a_reader_moves_to_another_hub),
         ON_BOTH(a_hub_that_is_destroyed_leaves_its_readers_usable),
         ON_BOTH(a_wake_up_crosses_threads),
+        ON_BOTH(a_held_hub_is_quiet_and_its_release_signals_what_came),
         cmocka_unit_test(parking_without_a_hub_is_an_error),
         cmocka_unit_test(an_unknown_kind_of_descriptor_is_refused),
         cmocka_unit_test(a_blocked_thread_wakes_for_text_and_for_the_end),
