@@ -62,7 +62,10 @@ class Conversation:
 
 
 class MeasuredStreamer(burble.AsyncTextIteratorStreamer):
-    """Notes how long each put() takes: all that burble adds to the generating thread's work."""
+    """Notes what each put() costs: all that burble adds to the generating thread's work.
+
+    In the thread's own CPU time: the clock on the wall would also count other threads' turns.
+    """
 
     def __init__(self, puts: list[float], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,10 +73,10 @@ class MeasuredStreamer(burble.AsyncTextIteratorStreamer):
 
     def put(self, value: Any, /) -> None:
         is_prompt = self.next_tokens_are_prompt
-        began = time.perf_counter()
+        began = time.thread_time()
         super().put(value)
         if not is_prompt:
-            self.puts.append(time.perf_counter() - began)
+            self.puts.append(time.thread_time() - began)
 
 
 class Clock:
@@ -307,12 +310,12 @@ def report(conversations: Sequence[Conversation], clock: Clock) -> Iterator[str]
         )
     if puts:
         yield (
-            f"  burble          {statistics.median(puts):.1f} µs a token in put(), from the tensor "
-            "to waking the loop"
+            f"  burble          {statistics.median(puts):.1f} µs of CPU a token in put(), from the "
+            "tensor to waking the loop"
         )
         yield (
             f"                  (median; mean {statistics.mean(puts):.1f}), {share:.2%} of the "
-            "generating threads' time"
+            "time that the tokens took"
         )
 
 
