@@ -106,7 +106,7 @@ lint: python-3.11 $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja
 	check "clang-tidy" sh -c 'printf "%s\n" "$$@" | xargs -P 2 -n 1 \
 	    $(VENV)/bin/clang-tidy --quiet -p $(BUILD)/lint 2>$(BUILD)/clang-tidy.log \
 	    || { cat $(BUILD)/clang-tidy.log >&2; exit 1; }' - \
-	    $(filter src/%.c python/ext/%.c,$(C_FILES)); \
+	    $(filter src/%.c python/ext/%.c tools/%.c,$(C_FILES)); \
 	exit $$failed
 
 format: python-3.11 $(DONE)/lint
@@ -233,7 +233,7 @@ $(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/lint: $(DONE)/%: r
 	@touch $@
 
 # Folders are listed, too: a file that was removed counts as a change.
-PACKAGE_SOURCES := $(shell find include src python pyproject.toml meson.build meson.options LICENSE \
+PACKAGE_SOURCES := $(shell find include src python tools pyproject.toml meson.build meson.options LICENSE \
     README.md -name __pycache__ -prune -o -print 2>/dev/null)
 
 $(DONE)/package: $(PACKAGE_SOURCES) $(DONE)/build | $(BUILD)/.system-cc
