@@ -276,9 +276,8 @@ class TextStreamer(_core.Streamer):
                 self._raise_stopped = told is None
             result = generate(*args, streamer=self, **kwargs)
             if not self._written:
-                with contextlib.suppress(
-                    _core.Cancelled
-                ):  # generate may have thought nothing of it
+                # generate may have caught it, and thought nothing of it.
+                with contextlib.suppress(_core.Cancelled):
                     self.end()
             return result
         except BaseException as exception:

@@ -471,6 +471,8 @@ static PyObject *streamer_cancel(StreamerObject *self, PyObject *unused)
 static PyObject *streamer_begin(StreamerObject *self, PyObject *unused)
 {
     (void)unused;
+    if (self->stopped && leave_stopped(self) < 0)
+        return NULL;
     if (self->writing != NULL && self->writing->written && !self->cancelled
         && round_advance(self->core, &self->writing) < 0)
         return NULL;
@@ -481,7 +483,7 @@ static PyObject *streamer_begin(StreamerObject *self, PyObject *unused)
  * comes first; what was ended already is left alone. */
 static PyObject *streamer_fail(StreamerObject *self, PyObject *exception)
 {
-    if (self->writing == NULL || self->cancelled || self->writing->written)
+    if (self->cancelled || (!self->stopped && (self->writing == NULL || self->writing->written)))
         Py_RETURN_NONE;
     if (!enter(self))
         return NULL;

@@ -254,7 +254,7 @@ def bytes_as_text(data: bytes) -> str:
 
 def documented_decode(family: Family, ids: list[int], skip: bool) -> tuple[str, bool]:
     """What burble promises to make of ids of a byte-fallback tokenizer, and whether there was a
-    run of byte tokens that is not UTF-8: the exception of BURBLE_DECODER_BYTE_FALLBACK in
+    run of byte tokens that is not UTF-8: the exception of BURBLE_STEP_BYTE_FALLBACK in
     include/burble/vocab.h, written down a second time."""
     special = set(family.special) if skip else set()
     parts: list[str] = []
