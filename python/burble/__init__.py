@@ -12,7 +12,7 @@ and :class:`Detokenizer`, which turns token ids into text as they come.
 """
 
 from ._core import Cancelled, Error, ProducerDied, Stopped, __version__
-from .detokenizer import Detokenizer, StopMatch
+from .detokenizer import Detokenizer, Span, StopMatch
 from .streamers import AsyncTextIteratorStreamer, TextIteratorStreamer, TextStreamer
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Detokenizer",
     "Error",
     "ProducerDied",
+    "Span",
     "StopMatch",
     "Stopped",
     "TextIteratorStreamer",

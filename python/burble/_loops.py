@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import weakref
 from asyncio import AbstractEventLoop
@@ -22,6 +23,17 @@ _hubs: weakref.WeakKeyDictionary[AbstractEventLoop, _core.Hub] = weakref.WeakKey
 _lock = threading.Lock()
 
 
+def _after_fork() -> None:
+    """A child has the parent's loops, but none of its threads, one of which may hold the lock."""
+    global _hubs, _lock
+    _hubs = weakref.WeakKeyDictionary()
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def hub_of(loop: AbstractEventLoop) -> _core.Hub:
     """Return the hub of ``loop``, which must be running in this thread."""
     with _lock:
@@ -30,8 +42,13 @@ def hub_of(loop: AbstractEventLoop) -> _core.Hub:
             return hub
         for other in [known for known in _hubs if known.is_closed()]:
             _hubs.pop(other).close()
-        hub = _hubs[loop] = _core.Hub(loop)
-    loop.add_reader(hub.fileno(), hub.drain)
+        hub = _core.Hub(loop)
+        try:
+            loop.add_reader(hub.fileno(), hub.drain)
+        except BaseException:
+            hub.close()
+            raise
+        _hubs[loop] = hub
     # Streamers remember their hub, so it may outlive the loop: its descriptor must not.
     weakref.finalize(loop, hub.close).atexit = False
     return hub

@@ -10,6 +10,8 @@ import weakref
 from typing import Any, Callable, NamedTuple, Union
 
 from . import _core
+from ._sources import vocabulary_of
+from ._steps import PLAIN_STEPS, Step, literal_of
 from ._window import Window
 
 Source = Union[_core.Vocabulary, Window]
@@ -22,15 +24,16 @@ _TRANSFORMERS_DECODE = {
     "transformers.tokenization_utils_tokenizers",
 }
 
-_PLAIN_STEPS = {"ByteLevel": "byte_level", "ByteFallback": "byte_fallback", "Fuse": "fuse"}
-
-# A regular expression without operators, and the characters in it that only an escape makes plain.
-_PLAIN_REGEX = re.compile(r"(?:[^\\^$.|?*+()\[\]{}]|\\[\\^$.|?*+()\[\]{}])+")
-_ESCAPED = re.compile(r"\\(.)")
-
 # The options of decode that run in C, for a tokenizer of transformers and for a raw one.
 _KNOWN_OPTIONS = (
-    frozenset({"skip_special_tokens", "clean_up_tokenization_spaces"}),
+    # The last one only slow tokenizers look at; a fast one takes it and does nothing.
+    frozenset(
+        {
+            "skip_special_tokens",
+            "clean_up_tokenization_spaces",
+            "spaces_between_special_tokens",
+        }
+    ),
     frozenset({"skip_special_tokens"}),
 )
 
@@ -41,10 +44,6 @@ _CLEANING = (
 )
 
 _BYTE_TOKEN = re.compile(r"<0x(?:[0-9A-Fa-f]{2}|\+[0-9A-Fa-f])>")
-
-
-# A step as _core.Vocabulary takes it: name, text, with, start, stop, flag, or fewer of these.
-_Step = tuple[Any, ...]
 
 
 class _Cached(NamedTuple):
@@ -79,12 +78,21 @@ def decoding_of(tokenizer: Any, decode_kwargs: dict[str, Any]) -> tuple[Source, 
 
     :return: a vocabulary, or a window where the rule is not one that runs in C; and whether special
         tokens are skipped (in a window they are already).
-    :raises TypeError: for what is no tokenizer.
+    :raises TypeError: for what is no tokenizer, and for options that its kind does not have.
     """
+    found = vocabulary_of(tokenizer)
+    if found is not None:
+        unknown = decode_kwargs.keys() - {"skip_special_tokens"}
+        if unknown:
+            raise TypeError(
+                "decode options: expected skip_special_tokens alone for a "
+                f"{type(tokenizer).__name__}, found {', '.join(sorted(unknown))}"
+            )
+        return found.vocabulary, bool(decode_kwargs.get("skip_special_tokens", found.skips))
     if not callable(getattr(tokenizer, "decode", None)):
         raise TypeError(
-            "tokenizer: expected a tokenizer of transformers or a tokenizers.Tokenizer (an object "
-            f"with a decode method), found {type(tokenizer).__name__}"
+            "tokenizer: expected a tokenizer (an object with a decode method), a path or a list of "
+            f"bytes, found {type(tokenizer).__name__}"
         )
     raw = _is_raw(tokenizer)
     # tokenizers.Tokenizer.decode skips special tokens unless told otherwise, transformers does not.
@@ -170,12 +178,12 @@ def _vocabulary(tokenizer: Any, backend: Any) -> _core.Vocabulary | None:
     return vocabulary
 
 
-def _steps(decoder: dict[str, Any]) -> list[_Step] | None:
+def _steps(decoder: dict[str, Any]) -> list[Step] | None:
     """The steps of a decoder, as it stands in ``tokenizer.json``; None where one is unknown."""
     if decoder["type"] != "Sequence":
         step = _step(decoder)
         return None if step is None else [step]
-    steps: list[_Step] = []
+    steps: list[Step] = []
     for inner in decoder["decoders"]:
         more = _steps(inner)
         if more is None:
@@ -184,13 +192,13 @@ def _steps(decoder: dict[str, Any]) -> list[_Step] | None:
     return steps
 
 
-def _step(decoder: dict[str, Any]) -> _Step | None:
+def _step(decoder: dict[str, Any]) -> Step | None:
     kind = decoder["type"]
-    if kind in _PLAIN_STEPS:
-        return (_PLAIN_STEPS[kind],)
+    if kind in PLAIN_STEPS:
+        return (PLAIN_STEPS[kind],)
     if kind == "Replace":
         pattern = decoder["pattern"]
-        text = pattern["String"] if "String" in pattern else _literal(pattern["Regex"])
+        text = pattern["String"] if "String" in pattern else literal_of(pattern["Regex"])
         return None if text is None else ("replace", text, decoder["content"])
     if kind == "Strip":
         return ("strip", decoder["content"], None, decoder["start"], decoder["stop"])
@@ -217,15 +225,8 @@ def _special_texts(added: dict[int, Any]) -> set[str]:
     return {token.content for token in added.values() if token.special}
 
 
-def _literal(regex: str) -> str | None:
-    """The only string that a regular expression matches, if it is that plain."""
-    if not _PLAIN_REGEX.fullmatch(regex):
-        return None
-    return _ESCAPED.sub(r"\1", regex)
-
-
 def _compile(
-    backend: Any, steps: list[_Step], join: str | None, added: dict[int, Any]
+    backend: Any, steps: list[Step], join: str | None, added: dict[int, Any]
 ) -> _core.Vocabulary | None:
     tokens = backend.get_vocab(with_added_tokens=True)
     spelled = _spelled(backend, added)
@@ -262,9 +263,22 @@ def _agrees(
         skip = n % 2 == 0
         detokenizer = _core.Detokenizer(vocabulary, skip)
         text = "".join([detokenizer.push(i) for i in sample]) + detokenizer.finish()
-        if text != backend.decode(sample, skip_special_tokens=skip):
+        if text != _decoded(backend, sample, skip):
             return False
     return True
+
+
+def _decoded(backend: Any, ids: list[int], skip: bool) -> str | None:
+    """What the tokenizer decodes; None where it gives up, as some decoders do on some ids."""
+    try:
+        return str(backend.decode(ids, skip_special_tokens=skip))
+    except Exception:
+        return None
+    except BaseException as error:
+        # A panic of the library's Rust code is none of Python's Exceptions.
+        if type(error).__name__ != "PanicException":
+            raise
+        return None
 
 
 # ---- the other way -----------------------------------------------------------------------------

@@ -70,6 +70,13 @@ class Window:
         self._state = _EMPTY
         self.holds = False  # whether some of it was held back
 
+    def copy(self) -> Window:
+        """Another one in the same state."""
+        other = Window(self._decode, dropped=self._dropped, cleans_up=self._cleans_up)
+        other._state = self._state
+        other.holds = self.holds
+        return other
+
     def push(self, ids: list[int]) -> str:
         """Take the next ids; return the text that has become final."""
         new = [i for i in ids if i not in self._dropped]

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple, TypeVar, Union
 
 from . import _core
 from ._tokenizers import decoding_of
 
 Stop = Union[str, Iterable[str], None]
+D = TypeVar("D", bound="Detokenizer")
 
 
 class StopMatch(NamedTuple):
@@ -25,6 +26,19 @@ class StopMatch(NamedTuple):
     """Where it ends: ``begin + len(text)``."""
 
 
+class Span(NamedTuple):
+    """Where a part of the text came from."""
+
+    begin: int
+    """Where it begins, in characters of the text that was returned last."""
+    end: int
+    """Where it ends: the part is ``text[begin:end]``."""
+    first: int
+    """The first token that it came from, counted from 0 over all ids pushed and primed."""
+    last: int
+    """The last one, itself included."""
+
+
 def stop_strings(stop: Stop) -> tuple[str, ...]:
     """The stop strings of a ``stop`` argument."""
     if stop is None:
@@ -38,13 +52,19 @@ class Detokenizer(_core.Detokenizer):
     What ``push`` and ``finish`` return, joined, is what the tokenizer's own ``decode`` makes of all
     the ids at once. Text comes as early as that allows, at a constant cost per token.
 
-    :param tokenizer: any tokenizer of transformers, or a ``tokenizers.Tokenizer``.
+    :param tokenizer: any tokenizer of transformers, a ``tokenizers.Tokenizer``, a tiktoken
+        ``Encoding``, a ``SentencePieceProcessor``, a tokenizer of mistral-common; the path of a
+        ``tokenizer.json``, a GGUF file, a tiktoken rank file, a SentencePiece model or a
+        ``tekken.json``; or a list with the bytes of each token (None where there is none).
     :param skip_special_tokens: leave special tokens out, as ``decode`` does.
     :param stop: a string, or any number of them, with which the text ends: the one that is complete
         first, and of those that are complete with the same character the longest. They are met
         wherever tokens begin and end. No more text is held back for them than the longest end of it
         with which one of them could begin.
     :param include_stop: whether the text ends with the stop string or before it.
+    :param rewind: how many tokens :meth:`rewind` can go back, up to 65,536; it costs the memory of
+        so many states.
+    :param offsets: whether to know where text came from; see :attr:`offsets`.
 
     Once a stop string was met, ``push`` returns ``""``, and :attr:`stopped` says which.
 
@@ -59,9 +79,11 @@ class Detokenizer(_core.Detokenizer):
         skip_special_tokens: bool = False,
         stop: Stop = (),
         include_stop: bool = False,
+        rewind: int = 0,
+        offsets: bool = False,
     ) -> None:
         source, skip = decoding_of(tokenizer, {"skip_special_tokens": skip_special_tokens})
-        super().__init__(source, skip, stop_strings(stop), include_stop)
+        super().__init__(source, skip, stop_strings(stop), include_stop, rewind, offsets)
 
     @property
     def stopped(self) -> StopMatch | None:
@@ -69,3 +91,27 @@ class Detokenizer(_core.Detokenizer):
         too, until the next ``push``."""
         match = self._match
         return None if match is None else StopMatch(*match)
+
+    @property
+    def offsets(self) -> list[Span]:
+        """Where the text came from that ``push`` or ``finish`` returned last: in order and without
+        gaps, also behind stop strings.
+
+        On the compiled path, a character has the tokens that its bytes came from. On the windowed
+        path, text has the token with which it became final, and those before it as long as they
+        had left something held back. Raises RuntimeError without ``offsets=True``.
+        """
+        return [Span(*span) for span in self._offsets]
+
+    def copy(self: D) -> D:
+        """A detokenizer of the same class and in the same state, independent from now on: its stop
+        strings, how far it can go back and the attributes that were set on it included."""
+        other = super().copy()
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __copy__(self: D) -> D:
+        return self.copy()
+
+    def __deepcopy__(self: D, memo: dict[int, Any]) -> D:
+        return self.copy()

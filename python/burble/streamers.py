@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import threading
 import weakref
 from collections.abc import Coroutine, Generator
@@ -53,6 +54,18 @@ def _own_executor() -> ThreadPoolExecutor:
             if register is not None:
                 register(_cancel_running)
         return _executor
+
+
+def _after_fork() -> None:
+    """A child has the executor, but none of its threads, and none of the generations."""
+    global _executor, _lock, _running
+    _executor = None
+    _lock = threading.Lock()
+    _running = weakref.WeakSet()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _cancel_running() -> None:

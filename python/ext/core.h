@@ -49,11 +49,13 @@ struct core {
     PyObject *get_running_loop; /* asyncio._get_running_loop */
     PyObject *hub_of;           /* burble._loops.hub_of */
     PyObject *on_timer;         /* burble._loops.on_timer */
+    PyObject *main_thread;      /* threading.main_thread */
+    PyObject *asyncio_module;   /* asyncio */
     PyObject *current_thread;   /* threading.current_thread */
     PyObject *cancelled_error;  /* asyncio.CancelledError */
     PyObject *queue_empty;      /* queue.Empty */
 
-    unsigned long main_thread; /* the only one that handles signals */
+    bool indirect; /* wake tasks through their loop: loops are nested (nest_asyncio) */
 
     PyObject *str_on_finalized_text;
     PyObject *str_stream_end;
@@ -62,6 +64,7 @@ struct core {
     PyObject *str_finish;
     PyObject *str_reset;
     PyObject *str_holds;
+    PyObject *str_copy;
     PyObject *str_call_soon;
     PyObject *str_call_later;
     PyObject *str_context;

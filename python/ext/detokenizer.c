@@ -42,6 +42,17 @@ static int push_windowed(DetokenizerObject *self, const struct ids *ids, struct 
     return keep(text, out);
 }
 
+/* 1, 0, or -1 with an exception. */
+static int window_holds(DetokenizerObject *self)
+{
+    PyObject *holds = PyObject_GetAttr(self->window, self->core->str_holds);
+    if (holds == NULL)
+        return -1;
+    const int truth = PyObject_IsTrue(holds);
+    Py_DECREF(holds);
+    return truth;
+}
+
 /* Before the stop strings. */
 static int push_all(DetokenizerObject *self, const struct ids *ids, struct kept_text *out)
 {
@@ -75,7 +86,7 @@ static int reset_all(DetokenizerObject *self)
     return 0;
 }
 
-/* ---- stop strings ---------------------------------------------------------------------------- */
+/* ---- where text came from -------------------------------------------------------------------- */
 
 static uint64_t count_characters(burble_text text)
 {
@@ -84,6 +95,119 @@ static uint64_t count_characters(burble_text text)
         n += ((unsigned char)text.bytes[i] & 0xC0) != 0x80;
     return n;
 }
+
+static int stretches_reserve(struct stretches *list, size_t n)
+{
+    if (n <= list->room)
+        return 0;
+    const size_t room = n > 2 * list->room ? n : 2 * list->room;
+    struct stretch *at = PyMem_Resize(list->at, struct stretch, room);
+    if (at == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    list->at = at;
+    list->room = room;
+    return 0;
+}
+
+/* Puts one behind the others, as one with the last of them where that is of the same tokens. */
+static int stretches_add(struct stretches *list, struct stretch stretch)
+{
+    struct stretch *last = list->n == 0 ? NULL : &list->at[list->n - 1];
+    if (stretch.chars == 0)
+        return 0;
+    if (last != NULL && last->first == stretch.first && last->last == stretch.last) {
+        last->chars += stretch.chars;
+        return 0;
+    }
+    if (stretches_reserve(list, list->n + 1) < 0)
+        return -1;
+    list->at[list->n++] = stretch;
+    return 0;
+}
+
+static int stretches_copy(const struct stretches *list, struct stretches *out)
+{
+    *out = (struct stretches){NULL, 0, 0};
+    if (list->n == 0)
+        return 0;
+    if (stretches_reserve(out, list->n) < 0)
+        return -1;
+    memcpy(out->at, list->at, list->n * sizeof *out->at);
+    out->n = list->n;
+    return 0;
+}
+
+/* Moves what the first `chars` characters of one list came from behind the other one. */
+static int stretches_move(struct stretches *from, struct stretches *to, uint64_t chars)
+{
+    size_t gone = 0;
+    for (; gone < from->n && chars > 0; gone++) {
+        struct stretch stretch = from->at[gone];
+        stretch.chars = stretch.chars < chars ? stretch.chars : chars;
+        if (stretches_add(to, stretch) < 0)
+            return -1;
+        chars -= stretch.chars;
+        from->at[gone].chars -= stretch.chars;
+        if (from->at[gone].chars > 0)
+            break;
+    }
+    from->n -= gone;
+    memmove(from->at, from->at + gone, from->n * sizeof *from->at);
+    return 0;
+}
+
+/* Where what a compiled detokenizer has handed out came from. */
+static int trace_compiled(DetokenizerObject *self, burble_text text)
+{
+    const burble_span *spans;
+    size_t n;
+    burble_detok_spans(self->detok, &spans, &n);
+    for (size_t i = 0; i < n; i++) {
+        const burble_text part = {text.bytes + spans[i].begin, spans[i].end - spans[i].begin};
+        const struct stretch stretch = {count_characters(part), spans[i].first, spans[i].last};
+        if (stretches_add(&self->pending, stretch) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The same for a window, which says no more than whether it holds text back: what it hands out is of
+ * the tokens since that was not so. */
+static int trace_windowed(DetokenizerObject *self, burble_text text, bool end)
+{
+    const uint64_t last = end && self->taken > 0 ? self->taken - 1 : self->taken;
+    const struct stretch stretch = {count_characters(text), self->waits ? self->since : last, last};
+    const int holds = window_holds(self);
+    if (holds < 0 || stretches_add(&self->pending, stretch) < 0)
+        return -1;
+    if (holds && !self->waits)
+        self->since = last;
+    self->waits = holds > 0;
+    self->taken += !end;
+    return 0;
+}
+
+/* Notes where text, which no stop filter has seen yet, came from. 0, or -1 with an exception. */
+static int trace(DetokenizerObject *self, burble_text text, bool end)
+{
+    if (!self->offsets)
+        return 0;
+    return self->window == NULL ? trace_compiled(self, text) : trace_windowed(self, text, end);
+}
+
+/* The text is handed out. 0, or -1 with an exception. */
+static int hand_out(DetokenizerObject *self, burble_text text)
+{
+    if (self->rewind == 0 && !self->offsets)
+        return 0;
+    const uint64_t chars = count_characters(text);
+    self->handed += chars;
+    return self->offsets ? stretches_move(&self->pending, &self->spans, chars) : 0;
+}
+
+/* ---- stop strings ---------------------------------------------------------------------------- */
 
 static size_t stop_string_length(const DetokenizerObject *self, size_t which)
 {
@@ -114,29 +238,309 @@ static int filter(DetokenizerObject *self, struct kept_text *kept)
     return 1;
 }
 
+/* ---- where the sequence stood ---------------------------------------------------------------- */
+
+static void place_clear(struct place *place)
+{
+    PyMem_Free(place->pending.at);
+    place->pending = (struct stretches){NULL, 0, 0};
+    Py_CLEAR(place->held);
+    Py_CLEAR(place->window);
+}
+
+/* What the stop filter holds back, as bytes. */
+static PyObject *held_by_filter(DetokenizerObject *self)
+{
+    burble_text held = {"", 0}, nothing;
+    if (self->stop == NULL || self->stopped || !burble_stop_holds(self->stop))
+        return PyBytes_FromStringAndSize("", 0);
+    burble_stop_finish(self->stop, &held);
+    PyObject *bytes = PyBytes_FromStringAndSize(held.bytes, (Py_ssize_t)held.len);
+    /* That is all its state. Given back, it is held again, for which no memory is needed. */
+    burble_stop_push(self->stop, held.bytes, held.len, &nothing, NULL);
+    return bytes;
+}
+
+/* 0, or -1 with an exception and nothing to clear. */
+static int save(DetokenizerObject *self, struct place *place)
+{
+    *place = (struct place){
+        .met = self->met,
+        .chars = self->chars,
+        .handed = self->handed,
+        .taken = self->taken,
+        .since = self->since,
+        .stopped = self->stopped,
+        .has_met = self->has_met,
+        .waits = self->waits,
+    };
+    place->held = held_by_filter(self);
+    if (place->held == NULL || stretches_copy(&self->pending, &place->pending) < 0)
+        goto fail;
+    if (self->window != NULL) {
+        place->window = PyObject_CallMethodObjArgs(self->window, self->core->str_copy, NULL);
+        if (place->window == NULL)
+            goto fail;
+    }
+    return 0;
+
+fail:
+    place_clear(place);
+    return -1;
+}
+
+/* Goes there, and clears it. */
+static void restore(DetokenizerObject *self, struct place *place)
+{
+    self->met = place->met;
+    self->chars = place->chars;
+    self->handed = place->handed;
+    self->taken = place->taken;
+    self->since = place->since;
+    self->stopped = place->stopped;
+    self->has_met = place->has_met;
+    self->waits = place->waits;
+    if (self->stop != NULL) {
+        burble_text nothing;
+        burble_stop_reset(self->stop);
+        burble_stop_push(self->stop, PyBytes_AS_STRING(place->held),
+                         (size_t)PyBytes_GET_SIZE(place->held), &nothing, NULL);
+    }
+    const struct stretches pending = self->pending;
+    self->pending = place->pending;
+    place->pending = pending;
+    PyObject *window = self->window;
+    self->window = place->window;
+    place->window = window;
+    place_clear(place);
+}
+
+/* The place before the last `n` tokens. */
+static struct place *place_back(DetokenizerObject *self, size_t n)
+{
+    return &self->places[(self->place + self->rewind - n) % self->rewind];
+}
+
+static int remember(DetokenizerObject *self)
+{
+    struct place place;
+    if (save(self, &place) < 0)
+        return -1;
+    struct place *oldest = &self->places[self->place];
+    struct place gone = *oldest;
+    *oldest = place;
+    self->place = (self->place + 1) % self->rewind;
+    if (self->n_places == self->rewind)
+        place_clear(&gone);
+    else
+        self->n_places++;
+    return 0;
+}
+
+/* Goes back by `n` of the places; `detok` is the caller's. */
+static void go_back(DetokenizerObject *self, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        place_clear(place_back(self, i));
+    struct place place = *place_back(self, n);
+    self->place = (self->place + self->rewind - n) % self->rewind;
+    self->n_places -= n;
+    restore(self, &place);
+}
+
+static void forget_places(DetokenizerObject *self)
+{
+    while (self->n_places > 0) {
+        struct place gone = *place_back(self, 1);
+        self->place = (self->place + self->rewind - 1) % self->rewind;
+        self->n_places--;
+        place_clear(&gone);
+    }
+}
+
+/* Gives the text up for a str. */
+static PyObject *as_str(struct kept_text *kept)
+{
+    if (kept->keeper != NULL && kept->whole)
+        return kept->keeper; /* the reference passes on */
+    PyObject *text = PyUnicode_DecodeUTF8(kept->text.bytes, (Py_ssize_t)kept->text.len, NULL);
+    Py_XDECREF(kept->keeper);
+    return text;
+}
+
+/* ---- taking ids ------------------------------------------------------------------------------ */
+
+enum purpose { STREAM, PROMPT, PRIME };
+
+/* What the ids make final. Nothing here is undone on failure; *pushed says whether the ids are taken.
+ * 0, or -1 with an exception. */
+static int take(DetokenizerObject *self, const struct ids *ids, enum purpose purpose,
+                struct kept_text *out, bool *pushed)
+{
+    const bool over = self->stopped;
+    const size_t pending = self->pending.n;
+    *out = (struct kept_text){{"", 0}, NULL, false};
+    *pushed = false;
+    if (push_all(self, ids, out) < 0)
+        return -1;
+    *pushed = true;
+    if (trace(self, out->text, false) < 0)
+        goto fail;
+    if (over || purpose == PRIME) {
+        self->pending.n = pending;
+        Py_CLEAR(out->keeper);
+        *out = (struct kept_text){{"", 0}, NULL, false};
+        return 0;
+    }
+    self->has_met = false;
+    if (self->stop != NULL && purpose == STREAM) {
+        const int met = filter(self, out);
+        if (met < 0)
+            return -1;
+        self->stopped = met > 0;
+    }
+    if (hand_out(self, out->text) < 0)
+        goto fail;
+    if (self->stopped)
+        self->pending.n = 0;
+    return 0;
+
+fail:
+    Py_CLEAR(out->keeper);
+    return -1;
+}
+
+/* The same for one id, with a place to go back to where that is wanted. It is taken or it is not. */
+static int take_one(DetokenizerObject *self, int32_t id, enum purpose purpose,
+                    struct kept_text *out)
+{
+    struct ids one = {.n = 1};
+    bool pushed;
+    one.few[0] = id;
+    one.data = one.few;
+    if (self->rewind > 0 && remember(self) < 0)
+        return -1;
+    if (take(self, &one, purpose, out, &pushed) == 0)
+        return 0;
+    if (self->rewind > 0) {
+        if (pushed && self->detok != NULL)
+            burble_detok_rewind(self->detok, 1, NULL);
+        go_back(self, 1);
+    }
+    return -1;
+}
+
+/* One id after the other. On failure *taken is how many were taken. */
+static int take_each(DetokenizerObject *self, const struct ids *ids, enum purpose purpose,
+                     struct kept_text *out, size_t *taken)
+{
+    PyObject *joined = NULL;
+    PyObject *texts = PyList_New(0);
+    PyObject *nothing = PyUnicode_FromString("");
+    *taken = 0;
+    if (texts == NULL || nothing == NULL)
+        goto done;
+    for (; *taken < ids->n; ++*taken) {
+        struct kept_text kept;
+        if (take_one(self, ids->data[*taken], purpose, &kept) < 0)
+            goto done;
+        PyObject *text = as_str(&kept);
+        const int rc = text == NULL ? -1 : PyList_Append(texts, text);
+        Py_XDECREF(text);
+        if (rc < 0) {
+            ++*taken;
+            goto done;
+        }
+    }
+    joined = PyUnicode_Join(nothing, texts);
+done:
+    Py_XDECREF(nothing);
+    Py_XDECREF(texts);
+    return joined == NULL ? -1 : keep(joined, out);
+}
+
+/* Several ids one after the other, all or none of them. Few of them are undone by going back, more
+ * than that by a copy made before: which is no more work than they are. */
+static int take_all_or_none(DetokenizerObject *self, const struct ids *ids, enum purpose purpose,
+                            struct kept_text *out)
+{
+    const bool copied = ids->n > self->rewind;
+    struct place before;
+    burble_detok *detok = NULL;
+    size_t taken;
+    if (copied && self->detok != NULL && burble_detok_copy(self->detok, &detok) != BURBLE_OK) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (copied && save(self, &before) < 0) {
+        burble_detok_destroy(&detok);
+        return -1;
+    }
+    const int rc = take_each(self, ids, purpose, out, &taken);
+    if (rc < 0) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        if (copied) {
+            burble_detok *undone = self->detok;
+            self->detok = detok;
+            detok = undone;
+            forget_places(self);
+            restore(self, &before);
+        } else if (taken > 0) {
+            if (self->detok != NULL)
+                burble_detok_rewind(self->detok, taken, NULL);
+            go_back(self, taken);
+        }
+        self->spans.n = 0;
+        PyErr_Restore(type, value, traceback);
+    } else if (copied) {
+        place_clear(&before);
+    }
+    burble_detok_destroy(&detok);
+    return rc;
+}
+
+static int take_ids(DetokenizerObject *self, const struct ids *ids, enum purpose purpose,
+                    struct kept_text *out)
+{
+    bool pushed;
+    *out = (struct kept_text){{"", 0}, NULL, false};
+    self->spans.n = 0;
+    if (self->rewind > 0 || (self->offsets && self->window != NULL)) {
+        if (ids->n == 1)
+            return take_one(self, ids->data[0], purpose, out);
+        return take_all_or_none(self, ids, purpose, out);
+    }
+    return self->stopped ? 0 : take(self, ids, purpose, out, &pushed);
+}
+
 int detokenizer_push(DetokenizerObject *self, const struct ids *ids, bool prompt,
                      struct kept_text *out)
 {
-    *out = (struct kept_text){{"", 0}, NULL, false};
-    if (self->stopped)
-        return 0;
-    self->has_met = false;
-    if (push_all(self, ids, out) < 0)
-        return -1;
-    if (self->stop == NULL || prompt)
-        return 0;
-    const int met = filter(self, out);
-    self->stopped = met > 0;
-    return met < 0 ? -1 : 0;
+    return take_ids(self, ids, prompt ? PROMPT : STREAM, out);
+}
+
+int detokenizer_prime(DetokenizerObject *self, const struct ids *ids)
+{
+    struct kept_text nothing;
+    const int rc = take_ids(self, ids, PRIME, &nothing);
+    if (rc == 0)
+        Py_CLEAR(nothing.keeper);
+    return rc;
 }
 
 /* The next sequence begins; what was met in the last one is still to be asked for. */
-static void begin_filter(DetokenizerObject *self)
+static void begin_sequence(DetokenizerObject *self)
 {
     if (self->stop != NULL)
         burble_stop_reset(self->stop);
+    forget_places(self);
     self->stopped = false;
     self->chars = 0;
+    self->handed = 0;
+    self->taken = 0;
+    self->waits = false;
+    self->pending.n = 0;
 }
 
 /* Makes the text a str of its own, with `more` behind it. 0, or -1 with an exception. */
@@ -154,17 +558,18 @@ static int join(struct kept_text *kept, burble_text more)
 int detokenizer_finish(DetokenizerObject *self, struct kept_text *out)
 {
     *out = (struct kept_text){{"", 0}, NULL, false};
+    self->spans.n = 0;
     if (self->stopped) {
-        begin_filter(self);
+        begin_sequence(self);
         return reset_all(self);
     }
     self->has_met = false;
     if (finish_all(self, out) < 0)
         return -1;
-    if (self->stop == NULL)
-        return 0;
-    int rc = filter(self, out);
-    if (rc >= 0) {
+    int rc = trace(self, out->text, true);
+    if (rc == 0 && self->stop != NULL)
+        rc = filter(self, out);
+    if (rc >= 0 && self->stop != NULL) {
         /* What the filter gave out is its own until it is called again. */
         rc = join(out, (burble_text){"", 0});
         burble_text rest;
@@ -172,14 +577,19 @@ int detokenizer_finish(DetokenizerObject *self, struct kept_text *out)
         if (rc == 0 && rest.len > 0)
             rc = join(out, rest);
     }
-    begin_filter(self);
+    if (rc == 0)
+        rc = hand_out(self, out->text);
+    if (rc < 0)
+        Py_CLEAR(out->keeper);
+    begin_sequence(self);
     return rc;
 }
 
 int detokenizer_reset(DetokenizerObject *self)
 {
-    begin_filter(self);
+    begin_sequence(self);
     self->has_met = false;
+    self->spans.n = 0;
     return reset_all(self);
 }
 
@@ -187,14 +597,7 @@ int detokenizer_holds(DetokenizerObject *self)
 {
     if (self->stop != NULL && burble_stop_holds(self->stop))
         return 1;
-    if (self->window == NULL)
-        return burble_detok_holds(self->detok);
-    PyObject *holds = PyObject_GetAttr(self->window, self->core->str_holds);
-    if (holds == NULL)
-        return -1;
-    const int truth = PyObject_IsTrue(holds);
-    Py_DECREF(holds);
-    return truth;
+    return self->window == NULL ? burble_detok_holds(self->detok) : window_holds(self);
 }
 
 PyObject *detokenizer_match(DetokenizerObject *self)
@@ -245,6 +648,85 @@ static int set_stop_strings(DetokenizerObject *self, PyObject *strings)
     return rc == 0 ? 0 : -1;
 }
 
+/* ---- going back, and copies ------------------------------------------------------------------ */
+
+/* How many characters are taken back, or -1 with an exception. */
+static int64_t go_back_by(DetokenizerObject *self, PyObject *count)
+{
+    const Py_ssize_t n = PyNumber_AsSsize_t(count, NULL);
+    if (n == -1 && PyErr_Occurred())
+        return -1;
+    if (n < 0 || (size_t)n > self->n_places) {
+        PyErr_Format(PyExc_ValueError,
+                     "rewind: asked for %S tokens, there are %zu to go back by (made with "
+                     "rewind=%zu)",
+                     count, self->n_places, self->rewind);
+        return -1;
+    }
+    self->spans.n = 0;
+    if (n == 0)
+        return 0;
+    const uint64_t handed = self->handed;
+    if (self->detok != NULL)
+        burble_detok_rewind(self->detok, (size_t)n, NULL);
+    go_back(self, (size_t)n);
+    return (int64_t)(handed - self->handed);
+}
+
+static int place_copy(DetokenizerObject *self, const struct place *place, struct place *out)
+{
+    *out = *place;
+    out->held = Py_NewRef(place->held);
+    out->window = NULL;
+    if (stretches_copy(&place->pending, &out->pending) < 0)
+        goto fail;
+    if (place->window != NULL) {
+        out->window = PyObject_CallMethodObjArgs(place->window, self->core->str_copy, NULL);
+        if (out->window == NULL)
+            goto fail;
+    }
+    return 0;
+
+fail:
+    place_clear(out);
+    return -1;
+}
+
+/* Makes `to`, which is as new, what `from` is. */
+static int copy_into(DetokenizerObject *from, DetokenizerObject *to)
+{
+    struct place now;
+    to->include_stop = from->include_stop;
+    to->offsets = from->offsets;
+    if (from->stop_strings != NULL && set_stop_strings(to, from->stop_strings) < 0)
+        return -1;
+    if (from->rewind > 0) {
+        to->places = PyMem_Calloc(from->rewind, sizeof *to->places);
+        if (to->places == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        to->rewind = from->rewind;
+    }
+    for (size_t i = from->n_places; i > 0; i--) {
+        if (place_copy(from, place_back(from, i), &to->places[to->n_places]) < 0)
+            return -1;
+        to->place = ++to->n_places % to->rewind;
+    }
+    if (from->detok != NULL) {
+        const int rc = burble_detok_copy(from->detok, &to->detok);
+        if (rc != BURBLE_OK) {
+            core_raise(from->core, rc);
+            return -1;
+        }
+    }
+    to->vocabulary = (VocabularyObject *)Py_XNewRef((PyObject *)from->vocabulary);
+    if (stretches_copy(&from->spans, &to->spans) < 0 || save(from, &now) < 0)
+        return -1;
+    restore(to, &now);
+    return 0;
+}
+
 /* ---- the type -------------------------------------------------------------------------------- */
 
 static PyObject *detokenizer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -257,19 +739,42 @@ static PyObject *detokenizer_new(PyTypeObject *type, PyObject *args, PyObject *k
     return (PyObject *)self;
 }
 
+static int set_rewind(DetokenizerObject *self, Py_ssize_t rewind)
+{
+    if (rewind < 0 || rewind > REWIND_MAX) {
+        PyErr_Format(PyExc_ValueError, "rewind: expected from 0 to %d tokens, found %zd",
+                     REWIND_MAX, rewind);
+        return -1;
+    }
+    if (rewind > 0 && self->places == NULL) {
+        self->places = PyMem_Calloc((size_t)rewind, sizeof *self->places);
+        if (self->places == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        self->rewind = (size_t)rewind;
+    }
+    return 0;
+}
+
 static int detokenizer_init(DetokenizerObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"source", "skip_special_tokens", "stop", "include_stop", NULL};
+    static char *names[] = {
+        "source", "skip_special_tokens", "stop", "include_stop", "rewind", "offsets", NULL};
     PyObject *source, *strings = NULL;
-    int skip = 0, include = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|pO!p", names, &source, &skip, &PyTuple_Type,
-                                     &strings, &include))
+    Py_ssize_t rewind = 0;
+    int skip = 0, include = 0, offsets = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|pO!pnp", names, &source, &skip, &PyTuple_Type,
+                                     &strings, &include, &rewind, &offsets))
         return -1;
     if (self->detok != NULL || self->window != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "a Detokenizer is initialised once");
         return -1;
     }
     self->include_stop = include != 0;
+    self->offsets = offsets != 0;
+    if (set_rewind(self, rewind) < 0)
+        return -1;
     if (self->stop == NULL && strings != NULL && set_stop_strings(self, strings) < 0)
         return -1;
     if (!PyObject_TypeCheck(source, self->core->vocabulary_type)) {
@@ -279,6 +784,8 @@ static int detokenizer_init(DetokenizerObject *self, PyObject *args, PyObject *k
     burble_detok_options options;
     burble_detok_options_init(&options);
     options.skip_special = skip != 0;
+    options.rewind = (uint32_t)self->rewind;
+    options.spans = self->offsets;
     VocabularyObject *vocabulary = (VocabularyObject *)source;
     options.clean_up = vocabulary->clean_up;
     const int rc = burble_detok_create(vocabulary->vocab, &options, &self->detok);
@@ -296,15 +803,6 @@ static bool ready(DetokenizerObject *self)
         return true;
     PyErr_SetString(PyExc_RuntimeError, "Detokenizer.__init__ was not called");
     return false;
-}
-
-static PyObject *as_str(struct kept_text *kept)
-{
-    if (kept->keeper != NULL && kept->whole)
-        return kept->keeper; /* the reference passes on */
-    PyObject *text = PyUnicode_DecodeUTF8(kept->text.bytes, (Py_ssize_t)kept->text.len, NULL);
-    Py_XDECREF(kept->keeper);
-    return text;
 }
 
 static PyObject *detokenizer_push_method(DetokenizerObject *self, PyObject *value)
@@ -327,6 +825,65 @@ static PyObject *detokenizer_finish_method(DetokenizerObject *self, PyObject *un
     return as_str(&kept);
 }
 
+static PyObject *detokenizer_prime_method(DetokenizerObject *self, PyObject *value)
+{
+    struct ids ids;
+    if (!ready(self) || ids_read(self->core, value, &ids) < 0)
+        return NULL;
+    const int rc = detokenizer_prime(self, &ids);
+    ids_clear(&ids);
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *detokenizer_rewind_method(DetokenizerObject *self, PyObject *count)
+{
+    if (!ready(self))
+        return NULL;
+    const int64_t chars = go_back_by(self, count);
+    return chars < 0 ? NULL : PyLong_FromLongLong(chars);
+}
+
+static PyObject *detokenizer_copy_method(DetokenizerObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (!ready(self))
+        return NULL;
+    PyTypeObject *type = Py_TYPE(self);
+    DetokenizerObject *copy = (DetokenizerObject *)type->tp_alloc(type, 0);
+    if (copy == NULL)
+        return NULL;
+    copy->core = self->core;
+    if (copy_into(self, copy) < 0)
+        Py_CLEAR(copy);
+    return (PyObject *)copy;
+}
+
+static PyObject *detokenizer_get_offsets(DetokenizerObject *self, void *unused)
+{
+    (void)unused;
+    if (!self->offsets) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "offsets: expected a Detokenizer made with offsets=True");
+        return NULL;
+    }
+    PyObject *list = PyList_New((Py_ssize_t)self->spans.n);
+    unsigned long long begin = 0;
+    for (size_t i = 0; list != NULL && i < self->spans.n; i++) {
+        const struct stretch *stretch = &self->spans.at[i];
+        const unsigned long long end = begin + stretch->chars;
+        PyObject *span = Py_BuildValue("KKKK", begin, end, (unsigned long long)stretch->first,
+                                       (unsigned long long)stretch->last);
+        if (span == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i, span);
+        begin = end;
+    }
+    return list;
+}
+
 static PyObject *detokenizer_path(DetokenizerObject *self, void *unused)
 {
     (void)unused;
@@ -347,11 +904,14 @@ static int detokenizer_traverse(DetokenizerObject *self, visitproc visit, void *
     Py_VISIT(self->vocabulary);
     Py_VISIT(self->window);
     Py_VISIT(self->stop_strings);
+    for (size_t i = 0; i < self->n_places; i++)
+        Py_VISIT(place_back(self, i + 1)->window);
     return 0;
 }
 
 static int detokenizer_clear(DetokenizerObject *self)
 {
+    forget_places(self);
     Py_CLEAR(self->window);
     return 0;
 }
@@ -363,6 +923,9 @@ static void detokenizer_dealloc(DetokenizerObject *self)
     detokenizer_clear(self);
     burble_detok_destroy(&self->detok);
     burble_stop_destroy(&self->stop);
+    PyMem_Free(self->places);
+    PyMem_Free(self->spans.at);
+    PyMem_Free(self->pending.at);
     Py_CLEAR(self->stop_strings);
     Py_CLEAR(self->vocabulary);
     type->tp_free(self);
@@ -383,9 +946,32 @@ PyDoc_STRVAR(finish_doc,
              "U+FFFD. The detokenizer is then at the beginning of a new sequence. (A stop string\n"
              "that was met can still be asked for, until that begins.)");
 
+PyDoc_STRVAR(
+    prime_doc,
+    "prime($self, ids, /)\n--\n\n"
+    "Begin in the middle: take ids that come before those to be streamed, such as the\n"
+    "last of a prompt (some 8 of them decide how the text goes on). Nothing is handed out\n"
+    "for them, and no stop string is looked for. A character that they leave incomplete\n"
+    "is completed by the ids that follow, and handed out then.");
+
+PyDoc_STRVAR(
+    rewind_doc,
+    "rewind($self, n, /)\n--\n\n"
+    "Go back by the last n ids that were pushed or primed, as if they never had been, and\n"
+    "return how many characters of the text that was handed out are thereby taken back.\n"
+    "Ids that came after a stop string count, too. Raises ValueError, and does nothing,\n"
+    "for more of them than `rewind`, or than there are in this sequence.");
+
+PyDoc_STRVAR(copy_doc,
+             "copy($self, /)\n--\n\n"
+             "A detokenizer of the same class and in the same state, independent from now on.");
+
 static PyMethodDef detokenizer_methods[] = {
     {"push", (PyCFunction)detokenizer_push_method, METH_O, push_doc},
     {"finish", (PyCFunction)detokenizer_finish_method, METH_NOARGS, finish_doc},
+    {"prime", (PyCFunction)detokenizer_prime_method, METH_O, prime_doc},
+    {"rewind", (PyCFunction)detokenizer_rewind_method, METH_O, rewind_doc},
+    {"copy", (PyCFunction)detokenizer_copy_method, METH_NOARGS, copy_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -395,11 +981,13 @@ static PyGetSetDef detokenizer_getset[] = {
      "tokenizer's own decode over a short window of ids.",
      NULL},
     {"_match", (getter)detokenizer_get_match, NULL, NULL, NULL},
+    {"_offsets", (getter)detokenizer_get_offsets, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 PyDoc_STRVAR(detokenizer_doc,
-             "Detokenizer(source, skip_special_tokens=False, stop=(), include_stop=False)\n--\n\n"
+             "Detokenizer(source, skip_special_tokens=False, stop=(), include_stop=False,\n"
+             "            rewind=0, offsets=False)\n--\n\n"
              "Token ids in, text out, for one sequence. source: a Vocabulary, or a window.");
 
 static PyType_Slot detokenizer_slots[] = {

@@ -12,6 +12,29 @@ struct met {
     uint64_t begin, end;
 };
 
+/* A stretch of text and the tokens of the sequence, counted from 0, that it came from. */
+struct stretch {
+    uint64_t chars, first, last;
+};
+
+struct stretches {
+    struct stretch *at; /* n of them, room for `room` */
+    size_t n, room;
+};
+
+/* Where a sequence stood before a token, but for `detok`, which remembers that by itself. */
+struct place {
+    PyObject *window; /* a copy */
+    PyObject *held;   /* bytes that the stop filter held back */
+    struct stretches pending;
+    struct met met;
+    uint64_t chars, handed, taken, since;
+    bool stopped, has_met, waits;
+};
+
+/* The most that a detokenizer can be made to go back, in tokens. */
+#define REWIND_MAX 65536
+
 /* Either compiled (a vocabulary) or windowed (a Python object with push, finish, reset, holds);
  * behind it the stop strings, if there are any. */
 typedef struct {
@@ -28,6 +51,20 @@ typedef struct {
     bool has_met;   /* the same, or it was the last sequence and no other has begun */
     struct met met; /* where has_met */
     uint64_t chars; /* characters that have passed the stop filter */
+
+    /* With `rewind`: a ring of so many, where the sequence stood before each of the last tokens;
+     * the `n_places` before the one at `place` are set. */
+    struct place *places;
+    size_t rewind, place, n_places;
+    uint64_t handed; /* characters handed out in this sequence */
+
+    /* With `offsets`. */
+    bool offsets;
+    struct stretches spans;   /* of the text handed out last */
+    struct stretches pending; /* of the text that the stop filter holds back */
+    uint64_t taken;           /* tokens of this sequence, where the window has them one by one */
+    uint64_t since;           /* where `waits`: from this token on, the window may hold text */
+    bool waits;
 } DetokenizerObject;
 
 /* Text with whoever keeps its bytes, if that is a Python object. */
@@ -41,6 +78,10 @@ struct kept_text {
  * for. 0, or -1 with an exception. */
 int detokenizer_push(DetokenizerObject *self, const struct ids *ids, bool prompt,
                      struct kept_text *out);
+
+/* Takes ids that come before those to be streamed; nothing is handed out, no stop string looked for.
+ * 0, or -1 with an exception and none of them taken. */
+int detokenizer_prime(DetokenizerObject *self, const struct ids *ids);
 
 /* What was held back, up to a stop string: then `has_met` is set; the sequence is over. 0, or -1
  * with an exception. */

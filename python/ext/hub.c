@@ -120,6 +120,12 @@ static void hold(HubObject *self)
 static bool dispatch(HubObject *self)
 {
     Py_INCREF(self);
+    /* nest_asyncio's mark; it may come at any time. */
+    if (self->core->asyncio_module == NULL)
+        self->core->asyncio_module = PyImport_ImportModule("asyncio");
+    if (self->core->asyncio_module != NULL)
+        self->core->indirect = PyObject_HasAttrString(self->core->asyncio_module, "_nest_patched");
+    PyErr_Clear();
     const bool any = burble_hub_dispatch(self->hub, SLICE) > 0;
     Py_DECREF(self);
     return any;

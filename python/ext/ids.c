@@ -1,21 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 #include "ids.h"
 
+static bool is_row(PyObject *value)
+{
+    return PyList_Check(value) || PyTuple_Check(value);
+}
+
 static int read_id(PyObject *object, int32_t *id)
 {
     int overflow = 0;
     /* Goes through __index__, so that NumPy's integers are fine and floats are not. */
     PyObject *integer = PyNumber_Index(object);
     if (integer == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError))
+        if (is_row(object))
+            PyErr_SetString(PyExc_TypeError, "token ids have the shape [n] or [1, n], found more "
+                                             "dimensions");
+        else if (PyErr_ExceptionMatches(PyExc_TypeError))
             PyErr_Format(PyExc_TypeError, "a token id is an int, found %.100s",
                          Py_TYPE(object)->tp_name);
         return -1;
     }
     const long value = PyLong_AsLongAndOverflow(integer, &overflow);
     if (overflow != 0 || value < 0 || value > INT32_MAX) {
-        PyErr_Format(PyExc_ValueError, "a token id must be from 0 to %d, found %S", INT32_MAX,
-                     integer);
+        if (overflow != 0) /* not to be written out: it may have a million digits */
+            PyErr_Format(PyExc_ValueError, "a token id must be from 0 to %d, found one of %s",
+                         INT32_MAX, overflow < 0 ? "-2^63 or below" : "2^63 or above");
+        else
+            PyErr_Format(PyExc_ValueError, "a token id must be from 0 to %d, found %ld", INT32_MAX,
+                         value);
         Py_DECREF(integer);
         return -1;
     }
@@ -57,11 +69,6 @@ static int read_row(PyObject *row, struct ids *ids)
     return 0;
 }
 
-static bool is_row(PyObject *value)
-{
-    return PyList_Check(value) || PyTuple_Check(value);
-}
-
 /* A list of ids, or of one such list. */
 static int read_rows(PyObject *value, struct ids *ids)
 {
@@ -94,8 +101,8 @@ int ids_read(struct core *core, PyObject *value, struct ids *ids)
     if (is_row(value))
         return read_rows(value, ids);
 
-    PyObject *list = PyObject_CallMethodObjArgs(value, core->str_tolist, NULL);
-    if (list == NULL) {
+    PyObject *tolist = PyObject_GetAttr(value, core->str_tolist);
+    if (tolist == NULL) {
         if (PyErr_ExceptionMatches(PyExc_AttributeError))
             PyErr_Format(PyExc_TypeError,
                          "token ids are an int, a list of ints, or a tensor or array of shape [n] "
@@ -103,6 +110,10 @@ int ids_read(struct core *core, PyObject *value, struct ids *ids)
                          Py_TYPE(value)->tp_name);
         return -1;
     }
+    PyObject *list = PyObject_CallObject(tolist, NULL);
+    Py_DECREF(tolist);
+    if (list == NULL)
+        return -1;
     int rc;
     if (is_row(list)) {
         rc = read_rows(list, ids);

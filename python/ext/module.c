@@ -71,6 +71,8 @@ PyObject *core_raise(struct core *core, int result)
     X(get_running_loop)                                                                            \
     X(on_timer)                                                                                    \
     X(current_thread)                                                                              \
+    X(main_thread)                                                                                 \
+    X(asyncio_module)                                                                              \
     X(hub_of)                                                                                      \
     X(cancelled_error)                                                                             \
     X(queue_empty)                                                                                 \
@@ -81,6 +83,7 @@ PyObject *core_raise(struct core *core, int result)
     X(str_finish)                                                                                  \
     X(str_reset)                                                                                   \
     X(str_holds)                                                                                   \
+    X(str_copy)                                                                                    \
     X(str_call_soon)                                                                               \
     X(str_call_later)                                                                              \
     X(str_context)
@@ -116,21 +119,6 @@ static int add_exception(PyObject *module, PyObject **slot, const char *name, co
     return 0;
 }
 
-static int find_main_thread(struct core *core)
-{
-    PyObject *threading = PyImport_ImportModule("threading");
-    if (threading == NULL)
-        return -1;
-    PyObject *thread = PyObject_CallMethod(threading, "main_thread", NULL);
-    PyObject *ident = thread == NULL ? NULL : PyObject_GetAttrString(thread, "ident");
-    if (ident != NULL)
-        core->main_thread = PyLong_AsUnsignedLong(ident);
-    Py_XDECREF(ident);
-    Py_XDECREF(thread);
-    Py_DECREF(threading);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
 static int exec(PyObject *module)
 {
     struct core *core = PyModule_GetState(module);
@@ -146,6 +134,7 @@ static int exec(PyObject *module)
         {&core->str_finish, "finish"},
         {&core->str_reset, "reset"},
         {&core->str_holds, "holds"},
+        {&core->str_copy, "copy"},
         {&core->str_call_soon, "call_soon"},
         {&core->str_call_later, "call_later"},
         {&core->str_context, "context"},
@@ -185,7 +174,7 @@ static int exec(PyObject *module)
         return -1;
     if (PyModule_AddStringConstant(module, "__version__", burble_version()) < 0)
         return -1;
-    return find_main_thread(core);
+    return 0;
 }
 
 static int traverse(PyObject *module, visitproc visit, void *arg)

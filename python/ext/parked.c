@@ -190,6 +190,13 @@ static int call_now_and_go_on(ParkedObject *self, PyObject *callback, PyObject *
     return 0;
 }
 
+static int call_soon_and_go_on(ParkedObject *self, PyObject *callback, PyObject *context)
+{
+    if (call_soon(self, callback, context) < 0)
+        PyErr_WriteUnraisable(callback);
+    return 0;
+}
+
 void parked_wake(StreamerObject *streamer)
 {
     ParkedObject *self = as_parked(streamer->parked);
@@ -197,7 +204,7 @@ void parked_wake(StreamerObject *streamer)
         return;
     Py_INCREF(self);
     leave(self, DONE);
-    for_each_callback(self, call_now_and_go_on);
+    for_each_callback(self, self->core->indirect ? call_soon_and_go_on : call_now_and_go_on);
     Py_CLEAR(self->loop); /* kept for use again, it must not keep a loop that has gone */
     Py_DECREF(self);
 }

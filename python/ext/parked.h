@@ -7,7 +7,8 @@
  * asks for result(). A Parked speaks that protocol for a streamer that waits for text, and when the
  * text is there, the hub calls the task's wake-up at once, in the task's own context, instead of
  * asking the loop to do so in its next round. That is safe where the hub's drain runs: in a callback
- * of the loop's, outside every task.
+ * of the loop's, outside every task. Where loops are nested (nest_asyncio does that for notebooks), a
+ * resumed task may run the loop, and so the hub, once more: then tasks are resumed by the loop.
  */
 #ifndef BURBLE_PYTHON_PARKED_H
 #define BURBLE_PYTHON_PARKED_H

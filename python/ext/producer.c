@@ -43,13 +43,19 @@ static PyObject *frame_of_generate(void)
 
 int producer_note(struct core *core, struct round *round)
 {
-    if (writer_is_me(&round->writer))
-        return 0;
-    producer_check_thread(round);
-    if (writer_set(core, &round->writer) < 0)
-        return -1;
-    /* The frame refers to the streamer, which refers to this round: a cycle that the end of the
+    PyObject *caller = (PyObject *)PyEval_GetFrame(); /* borrowed */
+    if (writer_is_me(&round->writer)) {
+        /* The same call of the same function, which is what steps of one generation are. */
+        if (caller == round->caller)
+            return 0;
+    } else {
+        producer_check_thread(round);
+        if (writer_set(core, &round->writer) < 0)
+            return -1;
+    }
+    /* The frames refer to the streamer, which refers to this round: a cycle that the end of the
      * round, or the garbage collector, undoes. */
+    Py_XSETREF(round->caller, Py_XNewRef(caller));
     Py_XSETREF(round->frame, frame_of_generate());
     return 0;
 }
@@ -107,10 +113,11 @@ int producer_look(struct round *round, PyObject **frames)
 {
     burble_status status;
     PyObject *top;
-    if (round->frame == NULL)
-        return 0;
     burble_stream_status(round->stream, &status);
     if (status.state != BURBLE_OPEN)
+        return 0;
+    producer_check_thread(round); /* in a child process, the threads of its parent are gone */
+    if (round->frame == NULL)
         return 0;
     if (*frames == NULL && (*frames = current_frames()) == NULL)
         return -1;

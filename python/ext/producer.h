@@ -19,8 +19,8 @@
 /* How long a consumer waits before it looks, in nanoseconds, and how often it looks again. */
 #define PRODUCER_LOOK_NS 500000000u
 
-/* Called in the thread that writes, each time: where it is not the one that wrote last, remembers it,
- * and the call of generate that it is in, if it is in one. A thread that has exited since then, with
+/* Called in the thread that writes, each time: remembers it, and the call of generate that it is in, if
+ * it is in one. A thread that has exited since then, with
  * the round open, has died: then the round fails first (the system may not have come to it yet).
  * 0, or -1 with an exception. */
 int producer_note(struct core *core, struct round *round);

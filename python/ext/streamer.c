@@ -119,6 +119,7 @@ static void finish_writing(struct round *round)
 {
     round->written = true;
     Py_CLEAR(round->frame);
+    Py_CLEAR(round->caller);
     writer_clear(&round->writer);
 }
 
@@ -464,6 +465,7 @@ static PyObject *streamer_cancel(StreamerObject *self, PyObject *unused)
         return NULL;
     burble_stream_cancel(self->writing->stream);
     Py_CLEAR(self->writing->frame);
+    Py_CLEAR(self->writing->caller);
     Py_RETURN_NONE;
 }
 
@@ -530,7 +532,8 @@ static void raise_failure(StreamerObject *self, int rc)
 static PyObject *take_last_text(StreamerObject *self)
 {
     struct round *round = self->reading;
-    if (self->writing == round && !round->written && bury(self) < 0)
+    /* A producer that is still inside put() is not dead, whatever it looked like. */
+    if (self->writing == round && !round->written && !self->busy && bury(self) < 0)
         return NULL;
     PyObject *text = round->last_text;
     round->last_text = NULL;

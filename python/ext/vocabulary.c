@@ -33,6 +33,27 @@ static Py_ssize_t read_id(PyObject *object)
     return id;
 }
 
+/* Marks the tokens whose ids are in `special`. 0, or -1 with an exception. */
+static int mark_special(PyObject *special, burble_token *table, size_t n)
+{
+    PyObject *iterator = PyObject_GetIter(special);
+    if (iterator == NULL)
+        return -1;
+    PyObject *item;
+    while ((item = PyIter_Next(iterator)) != NULL) {
+        const Py_ssize_t id = read_id(item);
+        Py_DECREF(item);
+        if (id >= 0 && (size_t)id < n)
+            table[id].flags |= BURBLE_TOKEN_SPECIAL;
+        else if (id >= 0)
+            PyErr_Format(PyExc_ValueError, "the special token %zd is not in the vocabulary", id);
+        if (PyErr_Occurred())
+            break;
+    }
+    Py_DECREF(iterator);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
 /* All the tokens, with id i at [i]; the texts belong to the keys of `tokens` and to `added`. */
 static burble_token *read_tokens(PyObject *tokens, PyObject *added, PyObject *special, size_t *n)
 {
@@ -66,22 +87,7 @@ static burble_token *read_tokens(PyObject *tokens, PyObject *added, PyObject *sp
         if (read_token(value, &table[PyLong_AsSsize_t(key)]) < 0)
             goto fail;
 
-    PyObject *iterator = PyObject_GetIter(special);
-    if (iterator == NULL)
-        goto fail;
-    PyObject *item;
-    while ((item = PyIter_Next(iterator)) != NULL) {
-        const Py_ssize_t id = read_id(item);
-        Py_DECREF(item);
-        if (id >= 0 && (size_t)id < *n)
-            table[id].flags |= BURBLE_TOKEN_SPECIAL;
-        else if (id >= 0)
-            PyErr_Format(PyExc_ValueError, "the special token %zd is not in the vocabulary", id);
-        if (PyErr_Occurred())
-            break;
-    }
-    Py_DECREF(iterator);
-    if (PyErr_Occurred())
+    if (mark_special(special, table, *n) < 0)
         goto fail;
     return table;
 
@@ -198,6 +204,127 @@ release_list:
     return result;
 }
 
+/* ---- of pieces and of files ------------------------------------------------------------------ */
+
+/* The vocabulary as an object, which takes the reference. */
+static PyObject *wrap(PyTypeObject *type, burble_vocab *vocab)
+{
+    VocabularyObject *self = (VocabularyObject *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        burble_vocab_unref(&vocab);
+    else
+        self->vocab = vocab;
+    return (PyObject *)self;
+}
+
+/* One of bytes, or None where no token has this id. */
+static int read_piece(PyObject *piece, Py_ssize_t i, burble_token *token)
+{
+    *token = (burble_token){NULL, 0, BURBLE_TOKEN_ABSENT};
+    if (piece == Py_None)
+        return 0;
+    if (!PyBytes_Check(piece)) {
+        PyErr_Format(PyExc_TypeError, "piece %zd: expected bytes or None, found %.100s", i,
+                     Py_TYPE(piece)->tp_name);
+        return -1;
+    }
+    const Py_ssize_t len = PyBytes_GET_SIZE(piece);
+    if (len > (Py_ssize_t)BURBLE_VOCAB_MAX_TOKEN) {
+        PyErr_Format(PyExc_ValueError, "piece %zd: expected at most %u bytes, found %zd", i,
+                     BURBLE_VOCAB_MAX_TOKEN, len);
+        return -1;
+    }
+    *token = (burble_token){PyBytes_AS_STRING(piece), (uint32_t)len, 0};
+    return 0;
+}
+
+static PyObject *vocabulary_from_pieces(PyTypeObject *type, PyObject *args)
+{
+    PyObject *given, *special, *result = NULL;
+    if (!PyArg_ParseTuple(args, "OO:from_pieces", &given, &special))
+        return NULL;
+    PyObject *pieces = PySequence_Tuple(given);
+    if (pieces == NULL)
+        return NULL;
+    const Py_ssize_t n = PyTuple_GET_SIZE(pieces);
+    burble_token *table = PyMem_New(burble_token, n == 0 ? 1 : (size_t)n);
+    if (table == NULL) {
+        PyErr_NoMemory();
+        goto release_pieces;
+    }
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (read_piece(PyTuple_GET_ITEM(pieces, i), i, &table[i]) < 0)
+            goto free_table;
+    if (mark_special(special, table, (size_t)n) < 0)
+        goto free_table;
+    burble_vocab *vocab;
+    burble_error error;
+    const int rc = burble_vocab_create(NULL, table, (size_t)n, &vocab, &error);
+    if (rc == BURBLE_OK)
+        result = wrap(type, vocab);
+    else if (rc == BURBLE_EINVAL)
+        PyErr_Format(PyExc_ValueError, "the pieces: %s", error.message);
+    else
+        core_raise(core_of(type), rc);
+
+free_table:
+    PyMem_Free(table);
+release_pieces:
+    Py_DECREF(pieces);
+    return result;
+}
+
+/* The vocabulary that a loader has made, or its exception. */
+static PyObject *loaded(PyTypeObject *type, int rc, burble_vocab *vocab, const burble_error *error)
+{
+    if (rc == BURBLE_OK)
+        return wrap(type, vocab);
+    if (rc != BURBLE_EFORMAT && rc != BURBLE_EUNSUPPORTED)
+        return core_raise(core_of(type), rc);
+    /* A name that is not UTF-8 does not stand in the way of the message. */
+    PyObject *message =
+        PyUnicode_DecodeUTF8(error->message, (Py_ssize_t)strlen(error->message), "replace");
+    if (message != NULL)
+        PyErr_SetObject(PyExc_ValueError, message);
+    Py_XDECREF(message);
+    return NULL;
+}
+
+static PyObject *vocabulary_load(PyTypeObject *type, PyObject *path)
+{
+    PyObject *bytes;
+    burble_vocab *vocab;
+    burble_error error;
+    int rc;
+    if (!PyUnicode_FSConverter(path, &bytes))
+        return NULL;
+    const char *name = PyBytes_AS_STRING(bytes);
+    Py_BEGIN_ALLOW_THREADS
+        rc = burble_vocab_load(name, BURBLE_VOCAB_AUTO, &vocab, &error);
+    Py_END_ALLOW_THREADS
+    Py_DECREF(bytes);
+    if (rc == BURBLE_ESYSTEM)
+        return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
+    return loaded(type, rc, vocab, &error);
+}
+
+static PyObject *vocabulary_parse_sentencepiece(PyTypeObject *type, PyObject *args)
+{
+    Py_buffer model;
+    const char *name;
+    burble_vocab *vocab;
+    burble_error error;
+    int rc;
+    if (!PyArg_ParseTuple(args, "y*s:parse_sentencepiece", &model, &name))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+        rc = burble_vocab_parse(model.buf, (size_t)model.len, BURBLE_VOCAB_SENTENCEPIECE, name,
+                                &vocab, &error);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&model);
+    return loaded(type, rc, vocab, &error);
+}
+
 static void vocabulary_dealloc(VocabularyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
@@ -233,7 +360,26 @@ PyDoc_STRVAR(cleaned_up_doc, "cleaned_up($self, /)\n--\n\n"
                              "The same vocabulary (not a copy), whose text is cleaned up as the\n"
                              "clean_up_tokenization of transformers does it.");
 
+PyDoc_STRVAR(from_pieces_doc,
+             "from_pieces($type, pieces, special, /)\n--\n\n"
+             "Of the bytes of each token, or None where no token has the id; the bytes of a\n"
+             "sequence, decoded as UTF-8, are its text. special: the ids of the special tokens.");
+
+PyDoc_STRVAR(load_doc,
+             "load($type, path, /)\n--\n\n"
+             "Of a GGUF file, a tiktoken rank file or a SentencePiece model, told by its content.\n"
+             "Raises OSError where it cannot be read, ValueError for what is wrong with it.");
+
+PyDoc_STRVAR(parse_sentencepiece_doc,
+             "parse_sentencepiece($type, model, name, /)\n--\n\n"
+             "Of the bytes of a SentencePiece model; the name stands in messages.");
+
 static PyMethodDef vocabulary_methods[] = {
+    {"from_pieces", (PyCFunction)vocabulary_from_pieces, METH_VARARGS | METH_CLASS,
+     from_pieces_doc},
+    {"load", (PyCFunction)vocabulary_load, METH_O | METH_CLASS, load_doc},
+    {"parse_sentencepiece", (PyCFunction)vocabulary_parse_sentencepiece, METH_VARARGS | METH_CLASS,
+     parse_sentencepiece_doc},
     {"cleaned_up", (PyCFunction)vocabulary_cleaned_up, METH_NOARGS, cleaned_up_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -18,7 +18,8 @@ struct productions {
     struct burble__production head; /* of a ring; its other fields are unused */
     uint64_t thread;
     size_t count;
-    size_t tidy_at; /* the count at which entries that are no longer valid are looked for */
+    size_t released; /* how many of these at least are no longer valid */
+    size_t tidy_at;  /* the count at which entries that are no longer valid are looked for */
 };
 
 #define TIDY_AT_LEAST 16
@@ -64,7 +65,7 @@ static void fail_all(void *arg)
         /* The order counts: a stream of which another thread has taken over the writing is let be,
          * and one that has just gone is not brought back. */
         if (valid(entry) && burble__stream_try_ref(stream)) {
-            /* Its entry is dropped below, not by the failing. */
+            /* Its entry is dropped below; the failing must not tidy a list that we walk through. */
             burble__store_relaxed(&stream->producer.thread, 0);
             burble_stream_fail(stream, BURBLE_EDIED, burble_result_text(BURBLE_EDIED));
             burble_stream_unref(&stream);
@@ -104,17 +105,15 @@ static struct productions *list_of_this_thread(void)
     return list;
 }
 
-/* Looks through the list each time it has doubled, so that an entry costs a constant on average. */
 static void tidy(struct productions *list)
 {
-    if (list->count < list->tidy_at)
-        return;
     for (struct burble__production *entry = list->head.next; entry != &list->head;) {
         struct burble__production *next = entry->next;
         if (!valid(entry))
             drop(list, entry);
         entry = next;
     }
+    list->released = 0;
     list->tidy_at = list->count < TIDY_AT_LEAST / 2 ? TIDY_AT_LEAST : 2 * list->count;
 }
 
@@ -126,7 +125,9 @@ int burble__producer_adopt(burble_stream *stream)
     struct burble__production *entry = burble__malloc(sizeof *entry);
     if (entry == NULL)
         return BURBLE_ENOMEM;
-    tidy(list);
+    /* Each time the list has doubled, so that an entry costs a constant on average. */
+    if (list->count >= list->tidy_at)
+        tidy(list);
     burble__add_relaxed(&stream->weak, 1);
     entry->stream = stream;
     entry->ticket = burble__add_relaxed(&tickets, 1) + 1;
@@ -134,7 +135,6 @@ int burble__producer_adopt(burble_stream *stream)
     entry->prev = list->head.prev;
     entry->prev->next = entry->next->prev = entry;
     list->count++;
-    stream->producer.production = entry;
     burble__store_relaxed(&stream->producer.thread, list->thread);
     burble__store_relaxed(&stream->producer.ticket, entry->ticket);
     return BURBLE_OK;
@@ -142,8 +142,13 @@ int burble__producer_adopt(burble_stream *stream)
 
 void burble__producer_release(burble_stream *stream)
 {
-    if (self == 0 || burble__load_relaxed(&stream->producer.thread) != self)
+    /* Another thread may be about to take over the writing, if it is not the writer who ends the
+     * stream: so nothing is concluded from here on but that one entry of ours, whichever it is, is
+     * no longer valid. */
+    uint64_t thread = self;
+    if (thread == 0 || !burble__cas_acq_rel(&stream->producer.thread, &thread, 0))
         return;
-    burble__store_relaxed(&stream->producer.thread, 0);
-    drop(mine, stream->producer.production);
+    mine->released++;
+    if (mine->released >= TIDY_AT_LEAST && 2 * mine->released >= mine->count)
+        tidy(mine);
 }

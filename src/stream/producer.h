@@ -20,13 +20,10 @@
 
 #include "base/atomic.h"
 
-struct burble__production; /* an entry of a thread's list */
-
 /* In each stream. */
 struct burble__producer {
-    _Atomic(uint64_t) thread;              /* the number of the thread that writes; 0: none yet */
-    _Atomic(uint64_t) ticket;              /* of its adoption */
-    struct burble__production *production; /* that thread's own: its entry */
+    _Atomic(uint64_t) thread; /* the number of the thread that writes; 0: none yet */
+    _Atomic(uint64_t) ticket; /* of its adoption */
 };
 
 /* The calling thread's number; 0 where it has never adopted a stream. */
@@ -35,7 +32,7 @@ uint64_t burble__producer_self(void);
 /* Makes the calling thread the producer of the stream. BURBLE_OK or BURBLE_ENOMEM. */
 int burble__producer_adopt(burble_stream *stream);
 
-/* The stream is over: where the calling thread is its producer, its entry goes. */
+/* The stream is over: where the calling thread is its producer, its entry goes, sooner or later. */
 void burble__producer_release(burble_stream *stream);
 
 #endif

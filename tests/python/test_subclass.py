@@ -430,7 +430,7 @@ def test_a_wrong_option_is_named_with_what_was_expected(
         reading_cls(tokenizer(), **options)
 
 
-@pytest.mark.parametrize("wrong", [None, "gpt2", 5, {}])
+@pytest.mark.parametrize("wrong", [None, 5, {}])
 def test_what_is_no_tokenizer_is_named(cls: type[Streamer], wrong: Any) -> None:
     with pytest.raises(TypeError, match=f"tokenizer: expected .* found {type(wrong).__name__}"):
         cls(wrong)

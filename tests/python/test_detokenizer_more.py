@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: MIT
+"""burble.Detokenizer beyond pushing: prompts, copies, going back, offsets, and other sources."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import functools
+import io
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SAMPLE_TEXT, SHAKESPEARE, train_byte_fallback, train_byte_level
+
+import burble
+
+tokenizers = pytest.importorskip("tokenizers")
+
+TEXT = "To be, or not to be: naïve 中文 😀, that's the question .\n"
+SEQUENCES = 60
+
+
+@functools.cache
+def backend(kind: str) -> Any:
+    return train_byte_level() if kind == "bytes" else train_byte_fallback()
+
+
+class Slow:
+    """A tokenizer that burble does not know, so that its text comes through a window."""
+
+    bad = -1  # an id that decode raises for
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def decode(self, ids: list[int], **kwargs: Any) -> str:
+        if self.bad in ids:
+            raise KeyError(self.bad)
+        text: str = self._backend.decode(ids, **kwargs)
+        return text
+
+
+@pytest.fixture(params=["compiled", "windowed"])
+def path(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(params=["bytes", "fallback"])
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def make(path: str, kind: str = "bytes", **kwargs: Any) -> burble.Detokenizer:
+    tokenizer = backend(kind) if path == "compiled" else Slow(backend(kind))
+    detokenizer = burble.Detokenizer(tokenizer, **kwargs)
+    assert detokenizer.path == path
+    return detokenizer
+
+
+def some_ids(kind: str, rng: random.Random, n: int) -> list[int]:
+    """Of real text, cut anywhere. Of a byte-fallback tokenizer they are no byte tokens: what it
+    makes of malformed runs of those is the documented exception."""
+    ids: list[int] = []
+    while len(ids) < n:
+        begin = rng.randrange(len(SAMPLE_TEXT))
+        more = backend(kind).encode(SAMPLE_TEXT[begin : begin + rng.randint(1, 20)])
+        ids += [i for i, token in zip(more.ids, more.tokens) if not token.startswith("<0x")]
+    return ids[:n]
+
+
+# ---- prompts -------------------------------------------------------------------------------------
+
+
+def test_a_prompt_is_not_handed_out_and_its_character_is_completed(path: str, kind: str) -> None:
+    ids = backend(kind).encode(TEXT).ids
+    for at in range(1, len(ids)):
+        detokenizer = make(path, kind)
+        detokenizer.prime(ids[:at])
+        text = "".join([detokenizer.push(i) for i in ids[at:]]) + detokenizer.finish()
+        assert make(path, kind).push(ids[:at]) + text == backend(kind).decode(ids)
+
+
+def test_a_prompt_may_come_in_parts_and_leaves_an_incomplete_end_as_u_fffd(path: str) -> None:
+    ids = backend("bytes").encode("x中").ids
+    detokenizer = make(path)
+    for i in ids[:-1]:
+        detokenizer.prime(i)
+    assert detokenizer.finish() == "\N{REPLACEMENT CHARACTER}"
+    detokenizer.prime([])
+    assert detokenizer.push(ids[:1]) == "x"
+
+
+def test_no_stop_string_is_looked_for_in_a_prompt(path: str) -> None:
+    detokenizer = make(path, stop="be")
+    detokenizer.prime(backend("bytes").encode("to be, b").ids)
+    assert detokenizer.stopped is None
+    assert detokenizer.push(backend("bytes").encode("e or be").ids) == "e or "
+    assert detokenizer.stopped == burble.StopMatch(0, "be", 5, 7)
+
+
+def test_a_negative_id_in_a_prompt_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="-1"):
+        make(path).prime([1, -1])
+
+
+# ---- copies --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop", [(), ("that", "ö", "中文")])
+def test_a_copy_goes_on_by_itself_from_the_same_state(path: str, kind: str, stop: Any) -> None:
+    rng = random.Random(f"{path} {kind}")
+    for _ in range(SEQUENCES):
+        ids, one, two = (some_ids(kind, rng, rng.randint(0, 12)) for _ in range(3))
+        first = make(path, kind, stop=stop, offsets=True, rewind=4)
+        head = first.push(ids)
+        second = copy.copy(first)
+        assert second.offsets == first.offsets
+        for detokenizer, more in ((first, one), (second, two)):
+            fresh = make(path, kind, stop=stop)
+            want = fresh.push(ids) + fresh.push(more) + fresh.finish()
+            assert head + detokenizer.push(more) + detokenizer.finish() == want
+
+
+def test_a_copy_has_the_class_and_the_attributes(path: str) -> None:
+    class Mine(burble.Detokenizer):
+        def __init__(self, tokenizer: Any, label: str) -> None:
+            super().__init__(tokenizer, rewind=2)
+            self.label = label
+
+    mine = Mine(backend("bytes") if path == "compiled" else Slow(backend("bytes")), "beam")
+    assert mine.path == path
+    mine.push(backend("bytes").encode("abc").ids)
+    for other in (mine.copy(), copy.deepcopy(mine)):
+        assert type(other) is Mine
+        assert other.label == "beam"
+        assert other.rewind(1) == mine.copy().rewind(1)
+
+
+# ---- going back ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop", [(), ("that", "o", "\n")])
+@pytest.mark.parametrize("include", [False, True])
+def test_going_back_is_as_if_the_tokens_never_had_been(
+    path: str, kind: str, stop: Any, include: bool
+) -> None:
+    rng = random.Random(f"{path} {kind} {stop}")
+    for _ in range(SEQUENCES):
+        detokenizer = make(path, kind, stop=stop, include_stop=include, rewind=6, offsets=True)
+        ids: list[int] = []
+        text = ""
+        for _ in range(8):
+            more = some_ids(kind, rng, rng.randint(0, 9))
+            ids += more
+            text += detokenizer.push(more)
+            if rng.random() < 0.5:
+                n = rng.randint(0, min(6, len(more)))
+                text = text[: len(text) - detokenizer.rewind(n)]
+                ids = ids[: len(ids) - n]
+            fresh = make(path, kind, stop=stop, include_stop=include)
+            assert text == fresh.push(ids)
+            assert detokenizer.stopped == fresh.stopped
+        assert detokenizer.finish() == fresh.finish()
+
+
+def test_going_back_further_than_there_is_says_so_and_does_nothing(path: str) -> None:
+    detokenizer = make(path, rewind=3)
+    ids = backend("bytes").encode("abcdef").ids
+    with pytest.raises(ValueError, match=r"asked for 1 tokens, there are 0 .*rewind=3"):
+        detokenizer.rewind(1)
+    text = detokenizer.push(ids)
+    for n in (4, -1):
+        with pytest.raises(ValueError, match=f"asked for {n} tokens, there are 3"):
+            detokenizer.rewind(n)
+    assert detokenizer.rewind(3) == len(text) - len(make(path).push(ids[:-3]))
+    detokenizer.finish()
+    with pytest.raises(ValueError, match="there are 0"):
+        detokenizer.rewind(1)
+    with pytest.raises(ValueError, match="from 0 to 65536 tokens, found 65537"):
+        make(path, rewind=65537)
+
+
+@pytest.mark.parametrize("rewind", [0, 3, 100])
+def test_a_decode_that_raises_takes_none_of_the_ids(rewind: int) -> None:
+    ids = backend("bytes").encode(TEXT).ids
+    tokenizer = Slow(backend("bytes"))
+    detokenizer = burble.Detokenizer(tokenizer, rewind=rewind, offsets=True)
+    text = detokenizer.push(ids[:6])
+    tokenizer.bad = next(i for i in ids[9:] if i not in ids[:9])
+    with pytest.raises(KeyError):
+        detokenizer.push(ids[6:])
+    tokenizer.bad = -1
+    assert text + detokenizer.push(ids[6:]) + detokenizer.finish() == TEXT
+
+
+# ---- offsets -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop", [(), ("zebra", "question", "tothe")])
+@pytest.mark.parametrize("rewind", [0, 5])
+@pytest.mark.parametrize("step", [1, 3, 100])
+def test_offsets_cover_the_text_and_name_its_tokens(
+    path: str, kind: str, stop: Any, rewind: int, step: int
+) -> None:
+    ids = backend(kind).encode(TEXT).ids
+    detokenizer = make(path, kind, stop=stop, rewind=rewind, offsets=True)
+    detokenizer.prime(ids[:2])
+    last = 0
+    for more in [*(ids[n : n + step] for n in range(2, len(ids), step)), None]:
+        piece = detokenizer.finish() if more is None else detokenizer.push(more)
+        spans = detokenizer.offsets
+        assert [s.begin for s in spans] == [0, *(s.end for s in spans)][: len(spans)]
+        assert (spans[-1].end if spans else 0) == len(piece)
+        for span in spans:
+            assert span.begin < span.end
+            assert span.first <= span.last < len(ids)
+            assert span.last >= last
+            last = span.last
+            part = piece[span.begin : span.end].strip()
+            assert part in backend(kind).decode(ids[span.first : span.last + 1])
+
+
+def test_offsets_are_refused_unless_asked_for(path: str) -> None:
+    with pytest.raises(RuntimeError, match="offsets=True"):
+        _ = make(path).offsets
+
+
+# ---- other libraries -----------------------------------------------------------------------------
+
+
+def streamed(detokenizer: burble.Detokenizer, ids: list[int]) -> str:
+    return "".join([detokenizer.push(i) for i in ids]) + detokenizer.finish()
+
+
+def test_pieces_are_bytes() -> None:
+    detokenizer = burble.Detokenizer([b"a", b"\xe4\xb8", None, b"\xad"])
+    assert streamed(detokenizer, [0, 1, 2, 3, 1, 9]) == "a中\N{REPLACEMENT CHARACTER}"
+    with pytest.raises(TypeError, match="piece 1: expected bytes or None, found str"):
+        burble.Detokenizer([b"a", "b"])
+
+
+def test_tiktoken_decodes_the_same(tmp_path: Path) -> None:
+    tiktoken = pytest.importorskip("tiktoken")
+    pieces = [bytes([byte]) for byte in range(256)]
+    pieces += [word.encode() for word in sorted({f" {w}" for w in SAMPLE_TEXT.split()})]
+    ranks = {piece: i for i, piece in enumerate(pieces)}
+    end = len(ranks) + 3
+    encoding = tiktoken.Encoding(
+        "mine", pat_str=r"\s*\S+|\s+", mergeable_ranks=ranks, special_tokens={"<|end|>": end}
+    )
+    file = tmp_path / "mine.tiktoken"
+    file.write_bytes(b"".join([base64.b64encode(p) + b" %d\n" % i for p, i in ranks.items()]))
+    rng = random.Random(1)
+    for _ in range(SEQUENCES):
+        ids = rng.choices(range(len(ranks)), k=20) + encoding.encode(TEXT)
+        assert streamed(burble.Detokenizer(file), ids) == encoding.decode(ids)
+        ids.insert(3, end)
+        assert streamed(burble.Detokenizer(encoding), ids) == encoding.decode(ids)
+    assert streamed(burble.Detokenizer(encoding, skip_special_tokens=True), [end, 65]) == "A"
+    streamer = burble.TextIteratorStreamer(encoding)
+    streamer.put(encoding.encode(TEXT))
+    streamer.end()
+    assert "".join(streamer) == TEXT
+    with pytest.raises(TypeError, match="found errors"):
+        burble.TextIteratorStreamer(encoding, errors="ignore")
+
+
+def test_sentencepiece_decodes_the_same(tmp_path: Path) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SAMPLE_TEXT.splitlines()),
+        model_writer=model,
+        vocab_size=500,
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    file = tmp_path / "mine.model"
+    file.write_bytes(model.getvalue())
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    rng = random.Random(2)
+    for _ in range(SEQUENCES):
+        begin = rng.randrange(len(SAMPLE_TEXT))
+        ids = processor.encode(SAMPLE_TEXT[begin : begin + 40] + " \u2603\U0001f9ea")
+        ids += rng.choices(range(processor.get_piece_size()), k=10)
+        for source in (processor, file, str(file)):
+            assert streamed(burble.Detokenizer(source), ids) == processor.decode(ids)
+
+
+def test_mistral_common_decodes_the_same() -> None:
+    mistral_common = pytest.importorskip("mistral_common")
+    mistral = pytest.importorskip("mistral_common.tokens.tokenizers.mistral")
+    base = pytest.importorskip("mistral_common.tokens.tokenizers.base")
+    data = Path(mistral_common.__file__).parent / "data"
+    for file in (data / "tekken_240911.json", data / "mistral_instruct_tokenizer_240323.model.v3"):
+        tokenizer = mistral.MistralTokenizer.from_file(str(file))
+        inner = tokenizer.instruct_tokenizer.tokenizer
+        ids = inner.encode(TEXT, bos=True, eos=True) * 2
+        for source in (tokenizer, inner, file):
+            text = streamed(burble.Detokenizer(source, skip_special_tokens=True), ids)
+            assert text == inner.decode(ids, special_token_policy=base.SpecialTokenPolicy.IGNORE)
+            if file.suffix == ".json":
+                text = streamed(burble.Detokenizer(source), ids)
+                assert text == inner.decode(ids, special_token_policy=base.SpecialTokenPolicy.KEEP)
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_tokenizer_json_decodes_as_the_tokenizer_made_of_it(
+    kind: str, skip: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "tokenizer.json"
+    backend(kind).save(str(file))
+    rng = random.Random(4)
+    for source in (file, SHAKESPEARE / "tokenizer.json"):
+        tokenizer = tokenizers.Tokenizer.from_file(str(source))
+        # A file does not say how an added token looks once its library has normalized it.
+        added = tokenizer.get_added_tokens_decoder()
+        known = [i for i in range(tokenizer.get_vocab_size() + 2) if i not in added]
+        known += [i for i, token in added.items() if token.special]
+        mine = burble.Detokenizer(source, skip_special_tokens=skip)
+        theirs = burble.Detokenizer(tokenizer, skip_special_tokens=skip)
+        for _ in range(SEQUENCES):
+            ids = rng.choices(known, k=30)
+            assert streamed(mine, ids) == streamed(theirs, ids)
+        ids = tokenizer.encode("to be or not").ids
+        assert streamed(mine, ids) == tokenizer.decode(ids, skip_special_tokens=skip)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1,\n "b"', "line 2, column 5: expected JSON"),
+        (b'{"a": "\xff"}', "byte 7: expected UTF-8, found 0xff"),
+        (b'{"a": ' + b"[" * 100_000, "nested too deep"),
+        (b'{"a": 1}', "expected the members of .* found a"),
+        (b'{"model": 3}', "model: expected an object, found 3"),
+        (b'{"model": {"vocab": 3}}', "model.vocab: expected an object or an array, found 3"),
+        (b'{"model": {"vocab": {"a": -1}}}', r'model.vocab\["a"\]: expected an id from 0'),
+        (b'{"model": {"vocab": {"a": 0, "b": 0}}}', "expected each id once, found 0"),
+        (b'{"model": {"vocab": {"\\ud800": 0}}}', "expected Unicode, found the surrogate"),
+        (b'{"config": {}, "vocab": []}', "config.default_vocab_size: expected an integer"),
+        (b"GGUF", ""),
+        (b"what?", ""),
+        (b"", ""),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_name(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "broken.json"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"broken\.json: .*{message}"):
+        burble.Detokenizer(file)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "message"),
+    [
+        ({"type": "Magic"}, r'decoder\.type: expected .* found "Magic"'),
+        ({"type": "Sequence", "decoders": [3]}, r"decoder\.decoders\[0\]: expected an object"),
+        ({"type": "Strip", "content": "ab", "start": 1, "stop": 0}, "one character"),
+        ({"type": "BPEDecoder", "suffix": "a\0"}, r"t\.json: "),
+    ],
+)
+def test_what_is_wrong_with_a_decoder_is_said_with_its_place(
+    decoder: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "t.json"
+    file.write_text(json.dumps({**json.loads(backend("bytes").to_str()), "decoder": decoder}))
+    with pytest.raises(ValueError, match=message):
+        burble.Detokenizer(file)
+
+
+def test_a_file_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        burble.Detokenizer(str(tmp_path / "nowhere"))
+    with pytest.raises(IsADirectoryError):
+        burble.Detokenizer(tmp_path)
