@@ -13,8 +13,10 @@ static int read_id(PyObject *object, int32_t *id)
     PyObject *integer = PyNumber_Index(object);
     if (integer == NULL) {
         if (is_row(object))
-            PyErr_SetString(PyExc_TypeError, "token ids have the shape [n] or [1, n], found more "
-                                             "dimensions");
+            PyErr_Format(
+                PyExc_TypeError,
+                "a token id is an int, found %.100s: token ids have the shape [n] or [1, n]",
+                Py_TYPE(object)->tp_name);
         else if (PyErr_ExceptionMatches(PyExc_TypeError))
             PyErr_Format(PyExc_TypeError, "a token id is an int, found %.100s",
                          Py_TYPE(object)->tp_name);
@@ -22,12 +24,16 @@ static int read_id(PyObject *object, int32_t *id)
     }
     const long value = PyLong_AsLongAndOverflow(integer, &overflow);
     if (overflow != 0 || value < 0 || value > INT32_MAX) {
-        if (overflow != 0) /* not to be written out: it may have a million digits */
-            PyErr_Format(PyExc_ValueError, "a token id must be from 0 to %d, found one of %s",
-                         INT32_MAX, overflow < 0 ? "-2^63 or below" : "2^63 or above");
-        else
-            PyErr_Format(PyExc_ValueError, "a token id must be from 0 to %d, found %ld", INT32_MAX,
-                         value);
+        PyObject *digits = PyObject_Str(integer);
+        if (digits != NULL) {
+            PyErr_Format(PyExc_ValueError, "a token id must be from 0 to %d, found %.100S",
+                         INT32_MAX, digits);
+            Py_DECREF(digits);
+        } else if (PyErr_ExceptionMatches(PyExc_ValueError)) { /* more digits than Python writes */
+            PyErr_Format(PyExc_ValueError,
+                         "a token id must be from 0 to %d, found one of thousands of digits",
+                         INT32_MAX);
+        }
         Py_DECREF(integer);
         return -1;
     }

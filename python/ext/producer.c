@@ -41,21 +41,40 @@ static PyObject *frame_of_generate(void)
     return NULL;
 }
 
+static bool is_on_stack(PyObject *wanted, PyObject *top)
+{
+    PyFrameObject *frame = (PyFrameObject *)Py_XNewRef(top);
+    bool found = false;
+    for (int i = 0; frame != NULL && !found && i < MOST_FRAMES; i++) {
+        found = (PyObject *)frame == wanted;
+        PyFrameObject *back = PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+        frame = back;
+    }
+    /* A stack deeper than we look: nothing is concluded. */
+    found = found || frame != NULL;
+    Py_XDECREF(frame);
+    return found;
+}
+
 int producer_note(struct core *core, struct round *round)
 {
-    PyObject *caller = (PyObject *)PyEval_GetFrame(); /* borrowed */
+    PyObject *top = (PyObject *)PyEval_GetFrame(); /* borrowed */
     if (writer_is_me(&round->writer)) {
-        /* The same call of the same function, which is what steps of one generation are. */
-        if (caller == round->caller)
+        /* A second call of generate, after the first one raised, writes to the same round. */
+        if (round->frame == NULL || is_on_stack(round->frame, top))
             return 0;
     } else {
+        burble_status status;
         producer_check_thread(round);
+        burble_stream_status(round->stream, &status);
+        if (status.state != BURBLE_OPEN)
+            return 0; /* it stays the round of the one that died */
         if (writer_set(core, &round->writer) < 0)
             return -1;
     }
-    /* The frames refer to the streamer, which refers to this round: a cycle that the end of the
+    /* The frame refers to the streamer, which refers to this round: a cycle that the end of the
      * round, or the garbage collector, undoes. */
-    Py_XSETREF(round->caller, Py_XNewRef(caller));
     Py_XSETREF(round->frame, frame_of_generate());
     return 0;
 }
@@ -91,22 +110,6 @@ static int top_of_stack(PyObject *frames, unsigned long ident, PyObject **top)
     *top = PyDict_GetItemWithError(frames, number);
     Py_DECREF(number);
     return *top == NULL && PyErr_Occurred() ? -1 : 0;
-}
-
-static bool is_on_stack(PyObject *wanted, PyObject *top)
-{
-    PyFrameObject *frame = (PyFrameObject *)Py_XNewRef(top);
-    bool found = false;
-    for (int i = 0; frame != NULL && !found && i < MOST_FRAMES; i++) {
-        found = (PyObject *)frame == wanted;
-        PyFrameObject *back = PyFrame_GetBack(frame);
-        Py_DECREF(frame);
-        frame = back;
-    }
-    /* A stack deeper than we look: nothing is concluded. */
-    found = found || frame != NULL;
-    Py_XDECREF(frame);
-    return found;
 }
 
 int producer_look(struct round *round, PyObject **frames)

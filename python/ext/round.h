@@ -23,7 +23,6 @@ struct round {
     PyObject *error;      /* what generate raised, where it did */
     PyObject *last_text;  /* of a producer that died: what its chunker still held; or NULL */
     struct writer writer; /* the thread that writes it */
-    PyObject *caller;     /* the frame that called put() last; or NULL */
     PyObject *frame;      /* the call of generate that writes it, where there is one; or NULL */
     PyObject *match;      /* of a stop string that ended it, as detokenizer_match has it; or NULL */
     bool written;         /* the writing side is done with it */

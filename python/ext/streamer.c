@@ -119,7 +119,6 @@ static void finish_writing(struct round *round)
 {
     round->written = true;
     Py_CLEAR(round->frame);
-    Py_CLEAR(round->caller);
     writer_clear(&round->writer);
 }
 
@@ -259,6 +258,7 @@ static bool enter(StreamerObject *self)
         return false;
     }
     self->busy = true;
+    self->busy_in = writer_my_number();
     return true;
 }
 
@@ -465,7 +465,6 @@ static PyObject *streamer_cancel(StreamerObject *self, PyObject *unused)
         return NULL;
     burble_stream_cancel(self->writing->stream);
     Py_CLEAR(self->writing->frame);
-    Py_CLEAR(self->writing->caller);
     Py_RETURN_NONE;
 }
 
@@ -533,7 +532,8 @@ static PyObject *take_last_text(StreamerObject *self)
 {
     struct round *round = self->reading;
     /* A producer that is still inside put() is not dead, whatever it looked like. */
-    if (self->writing == round && !round->written && !self->busy && bury(self) < 0)
+    const bool inside = self->busy && self->busy_in == round->writer.number;
+    if (self->writing == round && !round->written && !inside && bury(self) < 0)
         return NULL;
     PyObject *text = round->last_text;
     round->last_text = NULL;

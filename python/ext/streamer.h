@@ -33,6 +33,7 @@ struct StreamerObject {
     bool at_beginning;  /* nothing of the sequence was put yet */
     bool cancelled;     /* for good */
     bool busy;          /* inside put() or end() */
+    uint64_t busy_in;   /* the thread that is, as writer_my_number has it */
     bool appending;     /* inside a stream's append, perhaps without the GIL */
     uint64_t active_at; /* when the last token came; noted only where there is a timeout */
     /* A stop string has ended the round; generate, which has not, is heard to its end(). */

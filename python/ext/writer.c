@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "writer.h"
 
-static uint64_t my_number(void)
+uint64_t writer_my_number(void)
 {
     static _Thread_local uint64_t mine;
     static uint64_t given; /* under the GIL */
@@ -12,7 +12,7 @@ static uint64_t my_number(void)
 
 bool writer_is_me(const struct writer *writer)
 {
-    return writer->number == my_number();
+    return writer->number == writer_my_number();
 }
 
 int writer_set(struct core *core, struct writer *writer)
@@ -23,7 +23,7 @@ int writer_set(struct core *core, struct writer *writer)
     if (thread == NULL)
         return -1;
     Py_XSETREF(writer->thread, thread);
-    writer->number = my_number();
+    writer->number = writer_my_number();
     writer->ident = PyThread_get_thread_ident();
     return 0;
 }

@@ -16,6 +16,9 @@ struct writer {
     unsigned long ident; /* Python's number of it, which may be given again */
 };
 
+/* The calling thread's number. */
+uint64_t writer_my_number(void);
+
 /* Whether it is the calling thread. */
 bool writer_is_me(const struct writer *writer);
 

@@ -279,7 +279,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "float array": (np.array([[1.5]]), TypeError, r"found float$"),
     "two rows": ([[5], [5]], ValueError, r"\[n\] or \[1, n\], found 2 rows$"),
     "two rows in a tensor": (torch.tensor([[5, 5]] * 3), ValueError, r"found 3 rows$"),
-    "three dimensions": (torch.tensor([[[5]]]), TypeError, r"found list$"),
+    "three dimensions": (torch.tensor([[[5]]]), TypeError, r"shape \[n\] or \[1, n\]$"),
     "None": (None, TypeError, r"found NoneType$"),
     "None in a list": ([None], TypeError, r"found NoneType$"),
     "str": ("5", TypeError, r"found str$"),
