@@ -3,7 +3,7 @@
  * A detokenizer turns token ids into text, a few at a time, for one sequence.
  *
  * Its law: what it has handed out, joined, is what the tokenizer itself makes of the whole sequence,
- * for every sequence of ids (but for the exception that BURBLE_DECODER_BYTE_FALLBACK documents). It
+ * for every sequence of ids (but for the exception that BURBLE_STEP_BYTE_FALLBACK documents). It
  * hands text out as early as that allows and does a constant amount of work per token.
  *
  * No locks and no I/O; one thread at a time per detokenizer.

@@ -28,7 +28,11 @@ extern "C" {
  * and what the last one leaves is joined. */
 typedef enum burble_step_kind {
     BURBLE_STEP_BYTE_LEVEL,    /* GPT-2's alphabet of 256 characters back to bytes; joins all */
-    BURBLE_STEP_BYTE_FALLBACK, /* runs of `<0x00>` … `<0xFF>` to characters */
+    BURBLE_STEP_BYTE_FALLBACK, /* runs of `<0x00>` … `<0xFF>` to characters. In a run that is not
+                                  UTF-8, each byte outside a valid character becomes one U+FFFD;
+                                  the tokenizers library replaces *all* bytes of such a run, also
+                                  those of its valid characters, which a stream cannot know that
+                                  early */
     BURBLE_STEP_FUSE,          /* joins all */
     BURBLE_STEP_REPLACE,       /* `text` by `with`, in each token */
     BURBLE_STEP_STRIP,         /* up to `start` times `text`, one character, from the left of each

@@ -4,6 +4,8 @@
  */
 #include "detokenizer.h"
 
+#include <assert.h>
+
 static int keep(PyObject *text, struct kept_text *out)
 {
     Py_ssize_t len;
@@ -315,9 +317,10 @@ static void restore(DetokenizerObject *self, struct place *place)
     place_clear(place);
 }
 
-/* The place before the last `n` tokens. */
+/* The place before the last `n` tokens, where there are places. */
 static struct place *place_back(DetokenizerObject *self, size_t n)
 {
+    assert(self->rewind > 0);
     return &self->places[(self->place + self->rewind - n) % self->rewind];
 }
 
@@ -707,11 +710,11 @@ static int copy_into(DetokenizerObject *from, DetokenizerObject *to)
             return -1;
         }
         to->rewind = from->rewind;
-    }
-    for (size_t i = from->n_places; i > 0; i--) {
-        if (place_copy(from, place_back(from, i), &to->places[to->n_places]) < 0)
-            return -1;
-        to->place = ++to->n_places % to->rewind;
+        for (size_t i = from->n_places; i > 0; i--) {
+            if (place_copy(from, place_back(from, i), &to->places[to->n_places]) < 0)
+                return -1;
+            to->place = ++to->n_places % to->rewind;
+        }
     }
     if (from->detok != NULL) {
         const int rc = burble_detok_copy(from->detok, &to->detok);

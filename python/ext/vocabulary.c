@@ -296,7 +296,7 @@ static PyObject *vocabulary_load(PyTypeObject *type, PyObject *path)
     burble_vocab *vocab;
     burble_error error;
     int rc;
-    if (!PyUnicode_FSConverter(path, &bytes))
+    if (!PyUnicode_FSConverter(path, (void *)&bytes))
         return NULL;
     const char *name = PyBytes_AS_STRING(bytes);
     Py_BEGIN_ALLOW_THREADS
