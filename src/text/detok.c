@@ -222,12 +222,14 @@ static int take_bytes(burble_detok *detok, const char *bytes, size_t len, bool i
     if (origins == NULL) {
         result = burble__buffer_reserve(out, BURBLE__UTF8_GROWTH * (utf8->held + len));
         if (result == BURBLE_OK && !is_text) {
-            out->len += burble__utf8_feed(utf8, bytes, len, out->bytes + out->len);
+            if (len > 0) { /* where all is empty, `out` has no memory yet */
+                out->len += burble__utf8_feed(utf8, bytes, len, out->bytes + out->len);
+            }
         } else if (result == BURBLE_OK) {
             if (utf8->held > 0) {
                 out->len += burble__utf8_flush(utf8, out->bytes + out->len);
             }
-            if (len > 0) { /* where all is empty, `out` has no memory yet */
+            if (len > 0) { /* the same */
                 memcpy(out->bytes + out->len, bytes, len);
                 out->len += len;
             }
