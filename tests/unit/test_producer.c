@@ -232,6 +232,33 @@ static void streams_may_be_dropped_by_another_thread_than_their_producer(void **
     pthread_barrier_destroy(&handover.leave);
 }
 
+/* The first producer cancels while the second one takes over: TSan says whether they meet. */
+static void *append_until_cancelled(void *arg)
+{
+    struct relay *relay = arg;
+    pthread_barrier_wait(&relay->written);
+    while (burble_stream_append(relay->stream, "y", 1, 1) == BURBLE_OK)
+        continue;
+    return NULL;
+}
+
+static void a_producer_may_cancel_while_another_takes_over(void **state)
+{
+    (void)state;
+    for (int i = 0; i < MANY; i++) {
+        struct relay relay = {.stream = new_stream()};
+        pthread_t thread;
+        pthread_barrier_init(&relay.written, NULL, 2);
+        assert_int_equal(burble_stream_append(relay.stream, "x", 1, 1), BURBLE_OK);
+        assert_int_equal(pthread_create(&thread, NULL, append_until_cancelled, &relay), 0);
+        pthread_barrier_wait(&relay.written);
+        assert_true(burble_stream_cancel(relay.stream));
+        pthread_join(thread, NULL);
+        pthread_barrier_destroy(&relay.written);
+        burble_stream_unref(&relay.stream);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +270,7 @@ int main(void)
         cmocka_unit_test(all_streams_of_a_thread_that_it_did_not_end_fail),
         cmocka_unit_test(streams_may_go_before_the_thread_that_wrote_them),
         cmocka_unit_test(streams_may_be_dropped_by_another_thread_than_their_producer),
+        cmocka_unit_test(a_producer_may_cancel_while_another_takes_over),
     };
     return cmocka_run_group_tests_name("producer", tests, NULL, NULL);
 }
