@@ -232,31 +232,47 @@ static void streams_may_be_dropped_by_another_thread_than_their_producer(void **
     pthread_barrier_destroy(&handover.leave);
 }
 
-/* The first producer cancels while the second one takes over: TSan says whether they meet. */
-static void *append_until_cancelled(void *arg)
+/* The first producer cancels while the second one takes over, at every distance from one another:
+ * TSan says whether they meet. */
+enum { MEETINGS = 6000 };
+
+struct meeting {
+    burble_stream *stream;
+    pthread_barrier_t begin, end;
+};
+
+static void *take_over(void *arg)
 {
-    struct relay *relay = arg;
-    pthread_barrier_wait(&relay->written);
-    while (burble_stream_append(relay->stream, "y", 1, 1) == BURBLE_OK)
-        continue;
+    struct meeting *meeting = arg;
+    for (int i = 0; i < MEETINGS; i++) {
+        pthread_barrier_wait(&meeting->begin);
+        burble_stream_append(meeting->stream, "y", 1, 1);
+        pthread_barrier_wait(&meeting->end);
+    }
     return NULL;
 }
 
 static void a_producer_may_cancel_while_another_takes_over(void **state)
 {
     (void)state;
-    for (int i = 0; i < MANY; i++) {
-        struct relay relay = {.stream = new_stream()};
-        pthread_t thread;
-        pthread_barrier_init(&relay.written, NULL, 2);
-        assert_int_equal(burble_stream_append(relay.stream, "x", 1, 1), BURBLE_OK);
-        assert_int_equal(pthread_create(&thread, NULL, append_until_cancelled, &relay), 0);
-        pthread_barrier_wait(&relay.written);
-        assert_true(burble_stream_cancel(relay.stream));
-        pthread_join(thread, NULL);
-        pthread_barrier_destroy(&relay.written);
-        burble_stream_unref(&relay.stream);
+    static struct meeting meeting;
+    pthread_t thread;
+    pthread_barrier_init(&meeting.begin, NULL, 2);
+    pthread_barrier_init(&meeting.end, NULL, 2);
+    assert_int_equal(pthread_create(&thread, NULL, take_over, &meeting), 0);
+    for (int i = 0; i < MEETINGS; i++) {
+        meeting.stream = new_stream();
+        assert_int_equal(burble_stream_append(meeting.stream, "x", 1, 1), BURBLE_OK);
+        pthread_barrier_wait(&meeting.begin);
+        for (volatile int distance = i % 200; distance > 0; distance--)
+            continue;
+        assert_true(burble_stream_cancel(meeting.stream));
+        pthread_barrier_wait(&meeting.end);
+        burble_stream_unref(&meeting.stream);
     }
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&meeting.begin);
+    pthread_barrier_destroy(&meeting.end);
 }
 
 int main(void)
