@@ -70,7 +70,7 @@ static int start_timer(StreamerObject *self, PyObject *loop, uint64_t delay)
         return -1;
     Py_XSETREF(self->timer, handle);
     self->timer_loop = loop;
-    self->timer_at = streamer_now() + delay;
+    self->timer_at = burble__now() + delay;
     return 0;
 }
 
@@ -105,7 +105,7 @@ static PyObject *on_timer(StreamerObject *self, PyObject *loop)
     Py_CLEAR(self->timer);
     if (self->parked == NULL || self->timeout == 0 || self->reading == NULL)
         Py_RETURN_NONE;
-    const uint64_t now = streamer_now(), deadline = streamer_deadline(self, self->wait_began);
+    const uint64_t now = burble__now(), deadline = streamer_deadline(self, self->wait_began);
     if (now >= deadline) {
         self->timed_out = true;
         parked_wake(self);
@@ -163,7 +163,7 @@ static int park(StreamerObject *self, PyObject **parked)
         }
     }
     if (rc == 0)
-        self->wait_began = streamer_now();
+        self->wait_began = burble__now();
     if (rc == 0 && self->timeout != 0) {
         self->timed_out = false;
         /* A timer that fires too early looks again; one that would fire too late is replaced. */
@@ -192,7 +192,7 @@ static bool should_give_way(StreamerObject *self)
 {
     if (self->streak++ % CLOCK_EVERY != 0)
         return false;
-    const uint64_t now = streamer_now();
+    const uint64_t now = burble__now();
     if (self->streak == 1) {
         self->streak_began = now;
         return false;

@@ -16,6 +16,8 @@
 #include <burble/stop.h>
 #include <burble/stream.h>
 
+#include "base/clock.h"
+
 #if PY_VERSION_HEX < 0x030A0000
 static inline PyObject *Py_NewRef(PyObject *object)
 {

@@ -199,7 +199,7 @@ static PyObject *hub_look(HubObject *self, PyObject *unused)
 {
     (void)unused;
     PyObject *frames = NULL;
-    const uint64_t now = streamer_now();
+    const uint64_t now = burble__now();
     int rc = 0;
     self->looking = false;
     StreamerObject *streamer = (StreamerObject *)Py_XNewRef((PyObject *)self->first);

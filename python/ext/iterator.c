@@ -34,12 +34,12 @@ static int wait_for_text(StreamerObject *self)
     const int handles_signals = is_main_thread(self->core);
     if (handles_signals < 0)
         return -1;
-    const uint64_t began = streamer_now();
+    const uint64_t began = burble__now();
     burble_reader *reader = self->reading->reader;
     for (;;) {
         /* The deadline moves while tokens come that make no text yet. */
         const uint64_t deadline = streamer_deadline(self, began);
-        uint64_t until = streamer_now() + (handles_signals ? SIGNAL_CHECK_NS : PRODUCER_LOOK_NS);
+        uint64_t until = burble__now() + (handles_signals ? SIGNAL_CHECK_NS : PRODUCER_LOOK_NS);
         if (deadline != 0 && deadline < until)
             until = deadline;
         int rc;
@@ -54,7 +54,7 @@ static int wait_for_text(StreamerObject *self)
         }
         if (handles_signals && PyErr_CheckSignals() < 0)
             return -1;
-        if (streamer_now() - began >= PRODUCER_LOOK_NS) {
+        if (burble__now() - began >= PRODUCER_LOOK_NS) {
             PyObject *frames = NULL;
             rc = producer_look(self->reading, &frames);
             Py_XDECREF(frames);
@@ -63,7 +63,7 @@ static int wait_for_text(StreamerObject *self)
         }
         /* Not the deadline from before the wait: tokens may have come, or a new timeout. */
         const uint64_t due = streamer_deadline(self, began);
-        if (due != 0 && streamer_now() >= due)
+        if (due != 0 && burble__now() >= due)
             return 0;
     }
 }

@@ -3,21 +3,11 @@
  * _core.Streamer: ids from generate, through the detokenizer and the chunker, into a stream (or, in
  * TextStreamer, into on_finalized_text alone).
  */
-#define _POSIX_C_SOURCE 200809L
-
 #include "streamer.h"
 
 #include "producer.h"
 
 #include <structmember.h>
-#include <time.h>
-
-uint64_t streamer_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
@@ -163,7 +153,7 @@ static int begin_writing(StreamerObject *self)
         return -1;
     }
     if (self->timeout != 0)
-        self->active_at = streamer_now();
+        self->active_at = burble__now();
     if (!self->writing->written) {
         if (producer_note(self->core, self->writing) < 0)
             return -1;

@@ -76,9 +76,6 @@ enum reading streamer_read(StreamerObject *self, PyObject **text);
  * from the last token, or from the wait's beginning where that is later. 0: never. */
 uint64_t streamer_deadline(const StreamerObject *self, uint64_t began);
 
-/* CLOCK_MONOTONIC, in nanoseconds. */
-uint64_t streamer_now(void);
-
 /* A wait has timed out: raises `exception` and returns READ_ERROR, or, where that is to end the
  * iteration quietly, READ_END. */
 enum reading streamer_timed_out(StreamerObject *self, PyObject *exception);
