@@ -28,7 +28,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test bench fuzz lint format clean distclean help python-3.11
+.PHONY: all package demo test bench compare fuzz lint format clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
 
@@ -72,6 +72,10 @@ test: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(BUILD)/tsan/build.n
 
 bench: python-3.11 $(DONE)/demo $(DONE)/bench $(DONE)/package
 	@$(PY) $(BENCH)
+
+# (trio is one of the tests' requirements.)
+compare: python-3.11 $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
+	@$(PY) bench/compare/run.py
 
 C_FILES = $(sort $(shell find include src python/ext tests bench examples tools fuzz \
     \( -name '*.c' -o -name '*.h' \) 2>/dev/null))
@@ -126,6 +130,7 @@ help:
 	@echo 'make demo        stream a small model'"'"'s text; MODEL=<name or folder> PROMPT="<text>"'
 	@echo 'make test        the C tests (plain, ASan + UBSan, TSan), then the Python tests'
 	@echo 'make bench       measure'
+	@echo 'make compare     see what burble and its peers do when something goes wrong'
 	@echo 'make fuzz        the loaders of tokenizer files, T=<seconds> for each (now: $(T)); needs clang'
 	@echo 'make lint        check style, types and warnings'
 	@echo 'make format      format the sources'

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The peers, each as its users put it between ``generate`` in a thread and an event loop.
 
-A bridge is made where its consumer runs, and entered; that starts the generation. What its users do
-at the end, it does when it is left. Where a peer has a setting for what a situation asks, the bridge
-uses it; where it has none, it does without.
+A bridge is made where its consumer runs, and entered; that starts the generation. What its users
+do at the end, it does when it is left. Where a peer has a setting for what a situation asks, the
+bridge uses it; where it has none, it does without.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ class Asynchronous(Bridge):
 
 
 class Synchronous(Bridge):
-    """transformers.TextIteratorStreamer, whose blocking ``next`` web frameworks call in a thread."""
+    """transformers.TextIteratorStreamer, whose blocking ``next`` is called in a thread, as web
+    frameworks do it."""
 
     own_timeouts = frozenset((FIRST, EACH))
 

@@ -2,8 +2,8 @@
 """A real generation of the shipped model, and what can be seen of it from outside.
 
 It is watched where no streamer can notice: by a logits processor, which counts the tokens and can
-fail or be slow in the middle of ``generate``, and by a wrapper around ``model.generate``, which sees
-how it ended.
+fail or be slow in the middle of ``generate``, and by a wrapper around ``model.generate``, which
+sees how it ended.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MethodType
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ class Generation:
         self.tokenizer = models.load_tokenizer(models.SHAKESPEARE)
         self.tokenizer.padding_side = "left"
         self.model = models.load_model()
-        self.model.generate = self._watched(self.model.generate)
+        self.model.generate = MethodType(self._watched(type(self.model).generate), self.model)
         self.inputs = dict(self.tokenizer(list(prompts), return_tensors="pt", padding=True))
         self.options = {"do_sample": False, "max_new_tokens": tokens, "min_new_tokens": tokens}
         self.watch = {"logits_processor": [self._before_token]}
@@ -99,10 +100,10 @@ class Generation:
 
     def _watched(self, generate: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(generate)
-        def watched(*args: Any, **kwargs: Any) -> Any:
+        def watched(model: Any, *args: Any, **kwargs: Any) -> Any:
             self.began.set()
             try:
-                self.ids = generate(*args, **kwargs)
+                self.ids = generate(model, *args, **kwargs)
                 return self.ids
             except BaseException as error:
                 self.error = error

@@ -8,6 +8,7 @@ saw. "Waits for ever" means: for ``PATIENCE`` seconds after the generation had e
 from __future__ import annotations
 
 import asyncio
+import textwrap
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, nullcontext
 from typing import Any
@@ -64,7 +65,11 @@ class Reading:
             return "sees the end"
         if self.error is raised:
             return "gets the exception itself"
-        return f"gets {type(self.error).__name__}: {self.error}".removesuffix(": ")
+        return f"gets {_named(self.error)}"
+
+    def then(self) -> str:
+        """Say how the reading ended, unless it was as it should be."""
+        return f", then {self.end()}" if self.error is not None or not self.over else ""
 
 
 def _compared(text: str, made: str, whole: str) -> str:
@@ -74,8 +79,13 @@ def _compared(text: str, made: str, whole: str) -> str:
     if not text:
         return "nothing"
     if made.startswith(text):
-        return f"{whole} but its last {_count(len(made) - len(text), 'character')}"
+        return f"{whole} without its last {_count(len(made) - len(text), 'character')}"
     return f"another text ({text[:20]!r}…)"
+
+
+def _named(error: BaseException) -> str:
+    message = textwrap.shorten(str(error), 60, placeholder=" …")
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _count(n: int, what: str) -> str:
@@ -114,11 +124,12 @@ async def slow(bridge: type[Bridge]) -> str:
         generation = Generation((PROMPT,), tokens)
         reading = Reading()
         async with bridge(generation, lag=8) as entered:
-            source = aiter(entered.read())
-            reading.chunks.append(await anext(source))
+            source = entered.read().__aiter__()
+            reading.chunks.append(await source.__anext__())
             if not await generation.settled():
                 made = generation.made
                 await reading.seen(reading.of(source))
+                await generation.settled()
                 text = _compared(reading.text, generation.text(), "all the text")
                 return f"generation waits at token {made}; {text} arrives once it is read"
             queued.append(f"{_count(entered.queued(), 'chunk')} after {tokens} tokens")
@@ -134,18 +145,18 @@ async def batch(bridge: type[Bridge]) -> str:
     await generation.settled()
     await reading.seen(task)
     if generation.error is not None:
-        error = f"{type(generation.error).__name__}: {generation.error}"
-        return f"generate raises {error}; the consumer {reading.end(generation.error)}"
+        consumer = reading.end(generation.error)
+        return f"generate raises {_named(generation.error)}; the consumer {consumer}"
     rows = range(2)
     if all(isinstance(chunk, tuple) for chunk in reading.chunks):
         texts = ["".join(text for i, text in reading.chunks if i == row) for row in rows]
         if texts == [generation.text(row) for row in rows]:
-            return f"a text for each sequence, then {reading.end()}"
-        return f"texts of their own, but wrong ones, then {reading.end()}"
+            return f"a text for each sequence{reading.then()}"
+        return f"a text for each sequence, but another{reading.then()}"
     mixed = [i for pair in zip(*(generation.new_ids(row) for row in rows)) for i in pair]
     if reading.text == generation.decode(mixed):
-        return f"one text, in which the tokens of the sequences alternate, then {reading.end()}"
-    return f"one text, of none of the sequences, then {reading.end()}"
+        return f"one text, in which the tokens of the sequences alternate{reading.then()}"
+    return f"one text, of none of the sequences{reading.then()}"
 
 
 async def second(bridge: type[Bridge]) -> str:
@@ -160,10 +171,10 @@ async def second(bridge: type[Bridge]) -> str:
             await reading.seen(task)
         made = generation.text()
         if all(reading.text == made for reading in readings):
-            return f"each gets all the text, then {_ends(readings)}"
+            return f"each gets all the text; {_ends(readings)}"
         if sum(len(reading.text) for reading in readings) == len(made):
-            return f"the two get parts of the text, then {_ends(readings)}"
-        return f"text is lost; then {_ends(readings)}"
+            return f"each chunk goes to one of the two; {_ends(readings)}"
+        return f"they get other texts; {_ends(readings)}"
 
 
 async def late(bridge: type[Bridge]) -> str:
@@ -174,8 +185,9 @@ async def late(bridge: type[Bridge]) -> str:
         if not await first.seen(first.of(entered.read())):
             return "the first reader waits for ever"
         await reading.seen(reading.of(entered.read()))
+        await generation.settled()
         text = _compared(reading.text, generation.text(), "all the text")
-        return f"{text}, then {reading.end()}"
+        return f"{text}{reading.then()}"
 
 
 async def stop(bridge: type[Bridge]) -> str:
@@ -195,7 +207,7 @@ async def stop(bridge: type[Bridge]) -> str:
         text = "goes on after it"
     else:
         text = "shows it" if found else "ends before it"
-    return f"{stops}; the text {text}, then {reading.end()}"
+    return f"{stops}; the text {text}{reading.then()}"
 
 
 async def timeouts(bridge: type[Bridge]) -> str:
@@ -240,20 +252,21 @@ async def on_trio(bridge: type[Bridge]) -> str:
         except Exception as error:
             reading.error = error
     reading.over = not scope.cancelled_caught
-    return f"{_compared(reading.text, generation.text(), 'all the text')}, then {reading.end()}"
+    if reading.error is not None and not reading.text:
+        return reading.end()
+    await trio.to_thread.run_sync(generation.ended.wait, PATIENCE)
+    return f"{_compared(reading.text, generation.text(), 'all the text')}{reading.then()}"
 
 
-async def _limited(
-    reading: Reading, bridge: Bridge, kind: str, around: Callable[[], Any]
-) -> None:
+async def _limited(reading: Reading, bridge: Bridge, kind: str, around: Callable[[], Any]) -> None:
     """Read to the end, with ``around`` around the waits of this kind."""
     async with around() if kind == WHOLE else nullcontext(), bridge:
-        source = aiter(bridge.read())
+        source = bridge.read().__aiter__()
         while True:
             waits = kind == EACH or (kind == FIRST and not reading.chunks)
             async with around() if waits else nullcontext():
                 try:
-                    reading.chunks.append(await anext(source))
+                    reading.chunks.append(await source.__anext__())
                 except StopAsyncIteration:
                     return
 
@@ -268,11 +281,13 @@ async def _begun(generation: Generation, task: asyncio.Future[None]) -> None:
 
 def _went_on(generation: Generation, made: int) -> str:
     """Say how far the generation went after it had made so many tokens."""
+    later = f"{_count(generation.made - made, 'token')} later"
     if generation.made == generation.tokens:
-        return f"generation goes on to its end: {generation.tokens - made:,} tokens for nobody"
+        return f"generation goes on to its end, {later}"
     if not generation.ended.is_set():
-        return f"generation hangs, {_count(generation.made - made, 'token')} later"
-    return f"generation stops, {_count(generation.made - made, 'token')} later"
+        return f"generation hangs, {later}"
+    by = "" if generation.error is None else f" ({type(generation.error).__name__} in generate)"
+    return f"generation stops, {later}{by}"
 
 
 def _name(reading: Reading) -> str:
