@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
+# At the end: trio needs an `outcome` of its own.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 import cell
 import machine
