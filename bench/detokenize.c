@@ -91,21 +91,27 @@ static int load(const struct pair *pair)
 
 /* ---- what it is measured with -------------------------------------------------------------------- */
 
+/* How many bytes the file has; it is then at its beginning again. */
+static size_t size_of(FILE *file)
+{
+    const long size = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
+    return fseek(file, 0, SEEK_SET) == 0 && size > 0 ? (size_t)size : 0;
+}
+
 static int read_ids(const char *path, struct pair *pair)
 {
     FILE *file = fopen(path, "rb");
-    long size = -1;
-    if (file != NULL && fseek(file, 0, SEEK_END) == 0) {
-        size = ftell(file);
-        rewind(file);
+    if (file == NULL) {
+        return fail(path, "cannot be opened");
     }
-    pair->n = size < 0 ? 0 : (size_t)size / sizeof *pair->ids;
-    pair->ids = pair->n == 0 ? NULL : malloc(pair->n * sizeof *pair->ids);
-    const size_t n = pair->ids == NULL ? 0 : fread(pair->ids, sizeof *pair->ids, pair->n, file);
-    if (file != NULL) {
-        fclose(file);
-    }
-    return n > 0 && n == pair->n ? 0 : fail(path, "expected ids of 32 bits");
+    const size_t size = size_of(file);
+    pair->ids = size == 0 ? NULL : malloc(size);
+    pair->n =
+        pair->ids == NULL ? 0 : fread(pair->ids, sizeof *pair->ids, size / sizeof *pair->ids, file);
+    fclose(file);
+    return pair->n > 0 && pair->n == size / sizeof *pair->ids
+               ? 0
+               : fail(path, "expected ids of 32 bits");
 }
 
 static int read_pair(char **names, struct pair *pair)

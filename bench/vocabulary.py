@@ -2,7 +2,7 @@
 """What a vocabulary of 128,000 tokens costs: Llama 3's, where it is at hand.
 
 Its making from a ``tokenizers.Tokenizer``, a new one each time, so that burble's cache does not
-have it; its loading in C from tokenizer.json (17 MB); and the memory that it takes, in C and beside the
+have it; its loading in C from tokenizer.json (17 MB); and the memory that it takes, beside the
 bytes of its pieces. Times are CPU times of the one thread that works.
 """
 
