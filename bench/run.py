@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--quick", action="store_true", help="fewer rounds: about a minute and a half in all"
+        "--quick", action="store_true", help="fewer rounds: about two minutes in all"
     )
     parser.add_argument(
         "--only", action="append", choices=NAMES, help="measure only this (may be given again)"
