@@ -70,7 +70,8 @@ test: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(BUILD)/tsan/build.n
 	    $(BUILD)/reports/tsan.json $(BUILD)/reports/python.xml || failed=1; \
 	exit $$failed
 
-bench: python-3.11 $(DONE)/demo $(DONE)/bench $(DONE)/package
+bench: python-3.11 $(BUILD)/release/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
+	@$(NINJA) -C $(BUILD)/release
 	@$(PY) $(BENCH)
 
 # (trio is one of the tests' requirements.)
@@ -110,7 +111,7 @@ lint: python-3.11 $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja
 	check "clang-tidy" sh -c 'printf "%s\n" "$$@" | xargs -P 2 -n 1 \
 	    $(VENV)/bin/clang-tidy --quiet -p $(BUILD)/lint 2>$(BUILD)/clang-tidy.log \
 	    || { cat $(BUILD)/clang-tidy.log >&2; exit 1; }' - \
-	    $(filter src/%.c python/ext/%.c tools/%.c,$(C_FILES)); \
+	    $(filter src/%.c python/ext/%.c tools/%.c bench/%.c,$(C_FILES)); \
 	exit $$failed
 
 format: python-3.11 $(DONE)/lint
@@ -255,11 +256,11 @@ python-3.11: $(DONE)/venv
 
 # ---- the C builds: one folder under $(BUILD) for each kind ----------------------------------------
 
-release_options := -Dbuildtype=release -Djson=enabled -Dpython=disabled -Dtests=disabled
+release_options := -Dbuildtype=release -Djson=enabled -Dpython=disabled -Dtests=disabled -Dbench=true
 plain_options := -Djson=enabled -Dpython=disabled -Dtests=enabled
 asan_options := $(plain_options) -Db_sanitize=address,undefined -Db_lundef=false
 tsan_options := $(plain_options) -Db_sanitize=thread -Db_lundef=false
-lint_options := -Dwerror=true -Djson=enabled -Dpython=enabled -Dtests=enabled
+lint_options := -Dwerror=true -Djson=enabled -Dpython=enabled -Dtests=enabled -Dbench=true
 fuzz_options := $(plain_options) -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
 fuzz_env := CC=clang
 
