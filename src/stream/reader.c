@@ -90,13 +90,14 @@ void burble_reader_destroy(burble_reader **handle)
     *handle = NULL;
     burble_stream *stream = reader->stream;
     detach(reader);
+    /* Before its limit goes, so that a writer which waits for the last reader does not go on. */
+    if (burble__sub_acq_rel(&stream->readers, 1) == 1 && stream->cancel_when_unread)
+        burble_stream_cancel(stream);
     if (!burble__limit_remove(reader))
         burble__block_unref(reader->block, &stream->release);
     else if (reader->block != NULL)
         burble__block_unpin(reader->block, &stream->release);
     burble__free(reader);
-    if (burble__sub_acq_rel(&stream->readers, 1) == 1 && stream->cancel_when_unread)
-        burble_stream_cancel(stream);
     burble_stream_unref(&stream);
 }
 
