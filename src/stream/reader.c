@@ -136,10 +136,10 @@ static void leave(burble_reader *reader, struct burble__block *left)
 static bool has_news(burble_reader *reader)
 {
     struct burble__block *left = NULL;
-    if (reader->end != BURBLE_OK || !burble__limit_hold_place(reader))
+    if (reader->end != BURBLE_OK || !burble__limit_hold_place(reader->limit))
         return true;
     const bool found = has_record(reader, &left);
-    burble__limit_let_go(reader);
+    burble__limit_let_go(reader->limit);
     leave(reader, left);
     return found || burble__stream_closed(reader->stream);
 }
@@ -193,10 +193,10 @@ int burble_reader_next(burble_reader *reader, burble_record *record)
     struct burble__block *left = NULL;
     if (reader->end != BURBLE_OK)
         return reader->end;
-    if (!burble__limit_hold_place(reader))
+    if (!burble__limit_hold_place(reader->limit))
         return lose_place(reader);
     const int rc = next_here(reader, record, &left);
-    burble__limit_let_go(reader);
+    burble__limit_let_go(reader->limit);
     leave(reader, left);
     return rc;
 }
