@@ -387,10 +387,50 @@ static void no_limit_is_exceeded_and_nobody_sleeps_for_ever(void **state)
     assert_true(checked > 0 && dropped > 0);
 }
 
+/* ---- a writer and a reader that are at each other's heels ------------------------------------ */
+
+enum { STEPS = 150000 };
+
+static void *write_steps(void *arg)
+{
+    burble_stream *stream = arg;
+    for (int i = 0; i < STEPS; i++)
+        if (burble_stream_append(stream, "x", 1, 1) != BURBLE_OK)
+            return NULL;
+    burble_stream_end(stream, BURBLE_REASON_STOP);
+    return NULL;
+}
+
+/* The reader does not sleep, so that it makes room at every moment of the writer's going to sleep. */
+static void a_writer_never_sleeps_beside_the_room(void **state)
+{
+    (void)state;
+    for (uint64_t max = 1; max <= 9; max += 4) {
+        burble_stream *stream;
+        burble_reader *reader;
+        burble_record record;
+        pthread_t writer;
+        int rc;
+        uint64_t seq = 0;
+        assert_int_equal(burble_stream_create(NULL, &stream), BURBLE_OK);
+        assert_int_equal(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
+        assert_int_equal(burble_reader_limit(reader, max, BURBLE_LAG_BLOCK), BURBLE_OK);
+        assert_int_equal(pthread_create(&writer, NULL, write_steps, stream), 0);
+        while ((rc = burble_reader_next(reader, &record)) == BURBLE_OK || rc == BURBLE_AGAIN)
+            seq += rc == BURBLE_OK;
+        assert_int_equal(rc, BURBLE_END);
+        assert_int_equal(seq, STEPS);
+        pthread_join(writer, NULL);
+        burble_reader_destroy(&reader);
+        burble_stream_unref(&stream);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_limit_is_exceeded_and_nobody_sleeps_for_ever),
+        cmocka_unit_test(a_writer_never_sleeps_beside_the_room),
     };
     return cmocka_run_group_tests_name("stress_lag", tests, NULL, NULL);
 }
