@@ -9,6 +9,7 @@
  *     detok.h    token ids to text, as early as it is final
  *     stop.h     stop strings, matched across the borders of tokens
  *     chunk.h    how text is cut into records
+ *     engine.h   running a blocking generator on a thread of a pool
  *     version.h  versions
  *
  * The ready engine for llama.cpp is a library of its own, with a header of its own: llama.h.
@@ -24,6 +25,7 @@
 
 #include <burble/chunk.h>
 #include <burble/detok.h>
+#include <burble/engine.h>
 #include <burble/error.h>
 #include <burble/hub.h>
 #include <burble/stop.h>
