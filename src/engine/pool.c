@@ -65,8 +65,7 @@ int burble_pool_create(const burble_pool_options *given, burble_pool **out)
         options = *given;
     if (options.workers == 0 || options.workers > MOST_WORKERS)
         return BURBLE_EINVAL;
-    burble_pool *pool =
-        burble__calloc(1, sizeof *pool + options.workers * sizeof pool->workers[0]);
+    burble_pool *pool = burble__calloc(1, sizeof *pool + options.workers * sizeof pool->workers[0]);
     if (pool == NULL)
         return BURBLE_ENOMEM;
     if (pthread_mutex_init(&pool->lock, NULL) != 0)

@@ -14,9 +14,9 @@
 
 /* What a test's generators and the test tell each other. */
 struct scene {
-    sem_t begun;     /* posted by each generator that begins */
-    sem_t go;        /* waited for by each */
-    sem_t released;  /* posted for each argument that is given back */
+    sem_t begun;    /* posted by each generator that begins */
+    sem_t go;       /* waited for by each */
+    sem_t released; /* posted for each argument that is given back */
     pthread_mutex_t lock;
     int order[64]; /* in which they ran */
     int n;
