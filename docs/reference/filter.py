@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Turns the comments of burble's headers into those that Doxygen reads.
 
-The headers are written for people: plain comments, results as a table. Doxygen wants marks. This is
-its INPUT_FILTER: the header's name comes as the argument, what it shall read goes to standard output,
+The headers are written for people: plain comments, results as a table. Doxygen wants marks. This
+is its INPUT_FILTER: the header is the argument, what it shall read goes to standard output,
 line for line, so that the places in its messages are right.
 """
 
