@@ -28,7 +28,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test bench compare fuzz lint format clean distclean help python-3.11
+.PHONY: all package demo test bench compare fuzz reference lint format clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
 
@@ -100,6 +100,12 @@ fuzz: $(BUILD)/fuzz/build.ninja
 	done; \
 	exit $$failed
 
+# The reference of the C API, from the comments in its headers; what Doxygen finds wrong is an error.
+reference: $(BUILD)/.system-doxygen
+	@rm -rf $(BUILD)/reference
+	@doxygen docs/reference/Doxyfile
+	@echo "-- $(BUILD)/reference/html/index.html"
+
 lint: python-3.11 $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja
 	@failed=0; \
 	check() { echo "-- $$1"; shift; "$$@" || failed=1; }; \
@@ -133,6 +139,7 @@ help:
 	@echo 'make bench       measure'
 	@echo 'make compare     see what burble and its peers do when something goes wrong'
 	@echo 'make fuzz        the loaders of tokenizer files, T=<seconds> for each (now: $(T)); needs clang'
+	@echo 'make reference   the reference of the C API, as HTML, in $(BUILD)/reference'
 	@echo 'make lint        check style, types and warnings'
 	@echo 'make format      format the sources'
 	@echo 'make clean       remove what was built; make distclean: $(VENV)/ and .cache/, too'
@@ -176,6 +183,9 @@ probe_cmocka() {
 probe_jansson() {
     command -v pkg-config >/dev/null || lack pkg-config pkg-config
     pkg-config --exists 'jansson >= 2.14' 2>/dev/null || lack 'jansson 2.14 or above' libjansson-dev
+}
+probe_doxygen() {
+    command -v doxygen >/dev/null || lack doxygen doxygen
 }
 probe_fuzz() {
     printf '%s\n' '#include <stddef.h>' 'int LLVMFuzzerTestOneInput(const char *data, size_t size);' \
