@@ -67,8 +67,9 @@ typedef void burble_release_fn(const burble_record *record, void *arg);
 
 typedef struct burble_stream_options {
     /* How many bytes of text stay readable for readers that come later, after every reader has read
-     * them. 0 (the default): none on purpose, as in a queue. BURBLE_KEEP_ALL: everything. Memory is
-     * given back in blocks, so that somewhat more may be left. */
+     * them. 0 (the default): none on purpose, as in a queue, where nothing goes before there was a
+     * first reader. BURBLE_KEEP_ALL: everything. Memory is given back in blocks, so that somewhat
+     * more may be left. */
     uint64_t keep;
     /* Cancel the stream when its last reader is destroyed, so that nobody generates for nobody.
      * Default: false. */

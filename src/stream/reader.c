@@ -45,6 +45,7 @@ int burble_reader_create(burble_stream *stream, uint64_t from, burble_reader **o
     pthread_mutex_lock(&stream->head_lock);
     reader->block = stream->head;
     burble__block_ref(reader->block);
+    stream->had_reader = true;
     pthread_mutex_unlock(&stream->head_lock);
 
     const uint64_t first = reader->block->first_seq;

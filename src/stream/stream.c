@@ -135,7 +135,9 @@ static void trim(burble_stream *stream)
         return;
     struct burble__block *const old = stream->head;
     struct burble__block *head = old;
-    while (head != stream->tail && stream->retained - head->text >= stream->keep) {
+    /* A generator may be faster than whoever has started it and now makes the reader. */
+    const bool awaited = stream->keep == 0 && !stream->had_reader;
+    while (!awaited && head != stream->tail && stream->retained - head->text >= stream->keep) {
         stream->retained -= head->text;
         head = burble__load_relaxed(&head->next); /* ours to read plainly: we wrote it */
     }

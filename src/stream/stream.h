@@ -54,6 +54,8 @@ struct burble_stream {
      * which never waits for it. */
     pthread_mutex_t head_lock;
     struct burble__block *head;
+    bool
+        had_reader; /* under head_lock: before that, a stream that keeps nothing keeps everything */
 
     /* Written in BURBLE__CLOSING, published by the terminal state. */
     burble_reason reason;

@@ -231,8 +231,9 @@ static void nothing_is_retained_unless_asked(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
-    burble_reader *late;
+    burble_reader *first = new_reader(stream, 0), *late;
     uint64_t oldest = 0;
+    burble_reader_destroy(&first);
     for (int i = 0; i < 10000; i++)
         put(stream, "12345678");
     assert_int_equal(burble_reader_create(stream, 0, &late, &oldest), BURBLE_EGONE);
@@ -241,6 +242,24 @@ static void nothing_is_retained_unless_asked(void **state)
     late = new_reader(stream, oldest);
     expect(late, "12345678", oldest);
     burble_reader_destroy(&late);
+    burble_stream_unref(&stream);
+}
+
+/* A generator may be through before the reader is made for which it was started. */
+static void everything_waits_for_the_first_reader(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *second;
+    for (int i = 0; i < 10000; i++)
+        put(stream, "12345678");
+    burble_reader *first = new_reader(stream, 0);
+    for (int i = 0; i < 10000; i++)
+        expect(first, "12345678", (uint64_t)i);
+    for (int i = 0; i < 1000; i++)
+        put(stream, "12345678");
+    assert_int_equal(burble_reader_create(stream, 0, &second, NULL), BURBLE_EGONE);
+    burble_reader_destroy(&first);
     burble_stream_unref(&stream);
 }
 
@@ -363,6 +382,7 @@ int main(void)
         cmocka_unit_test(cancelling_stops_the_writer_and_keeps_what_was_written),
         cmocka_unit_test(the_last_reader_takes_the_stream_along_where_asked),
         cmocka_unit_test(nothing_is_retained_unless_asked),
+        cmocka_unit_test(everything_waits_for_the_first_reader),
         cmocka_unit_test(everything_is_retained_where_asked),
         cmocka_unit_test(at_least_as_many_bytes_are_retained_as_asked),
         cmocka_unit_test(a_reader_at_the_tail_gets_what_comes_next),

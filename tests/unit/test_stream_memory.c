@@ -164,7 +164,7 @@ static void where_memory_is_short_a_limit_stays_what_it_was(void **state)
         allocations = SIZE_MAX;
         const int full = burble_stream_append_until(stream, "x", 1, 1, BURBLE_NO_WAIT);
         assert_int_equal(full, rc == BURBLE_OK ? BURBLE_EFULL : BURBLE_OK);
-        assert_int_equal(burble_reader_limit(reader, 16, BURBLE_LAG_BLOCK), BURBLE_OK);
+        assert_int_equal(burble_reader_limit(reader, 64, BURBLE_LAG_BLOCK), BURBLE_OK);
         put(stream);
         burble_reader_destroy(&reader);
         burble_stream_unref(&stream);
