@@ -42,6 +42,8 @@ struct core {
     PyTypeObject *iterator_type;
     PyTypeObject *async_iterator_type;
     PyTypeObject *log_type;
+    PyTypeObject *reader_type;
+    PyTypeObject *merged_type;
 
     PyObject *error;         /* burble.Error */
     PyObject *producer_died; /* burble.ProducerDied */
@@ -113,5 +115,7 @@ extern PyType_Spec streamer_spec;
 extern PyType_Spec iterator_spec;
 extern PyType_Spec async_iterator_spec;
 extern PyType_Spec log_spec;
+extern PyType_Spec reader_spec;
+extern PyType_Spec merged_spec;
 
 #endif
