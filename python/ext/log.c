@@ -194,6 +194,14 @@ static void note_activity(LogObject *self)
         self->active_at = burble__now();
 }
 
+/* Readers that have been resumed a moment ago are to read on now, not when their loops look again. */
+static void hurry_readers(LogObject *self)
+{
+    for (ReaderObject *reader = self->readers; reader != NULL; reader = reader->after)
+        if (reader->waits->parked != NULL && reader->waits->hub != NULL)
+            hub_hurry(reader->waits->hub);
+}
+
 /* A reader is at its limit: waits for it, and appends. One of burble's results; 1 with an exception. */
 static int append_when_there_is_room(LogObject *self, const char *bytes, size_t len,
                                      uint32_t tokens)
@@ -203,6 +211,7 @@ static int append_when_there_is_room(LogObject *self, const char *bytes, size_t 
         return 1;
     const bool handles_signals = rc > 0;
     self->full_since = burble__now();
+    hurry_readers(self);
     do {
         uint64_t until = self->total_at;
         if (handles_signals) {
