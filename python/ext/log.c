@@ -219,18 +219,13 @@ static int append_when_there_is_room(LogObject *self, const char *bytes, size_t 
             if (until == 0 || look < until)
                 until = look;
         }
-        /* Objects are appended with the GIL alone, since an append lets go of others. */
         Py_BEGIN_ALLOW_THREADS
-            rc = self->objects
-                     ? burble_stream_wait(self->stream, tokens, until)
-                     : burble_stream_append_until(self->stream, bytes, len, tokens, until);
+            rc = burble_stream_append_until(self->stream, bytes, len, tokens, until);
         Py_END_ALLOW_THREADS
-        if (rc == BURBLE_OK && self->objects)
-            rc = burble_stream_append_until(self->stream, bytes, len, tokens, BURBLE_NO_WAIT);
-        if ((handles_signals && PyErr_CheckSignals() < 0)
-            || (rc == BURBLE_ETIMEDOUT && log_expire(self) < 0))
+        if (rc == BURBLE_ETIMEDOUT
+            && ((handles_signals && PyErr_CheckSignals() < 0) || log_expire(self) < 0))
             rc = 1;
-    } while (rc == BURBLE_ETIMEDOUT || rc == BURBLE_EFULL);
+    } while (rc == BURBLE_ETIMEDOUT);
     self->active_at = burble__now(); /* the time that was spent here is not the model's */
     self->blocked += self->active_at - self->full_since;
     self->full_since = 0;
@@ -240,7 +235,7 @@ static int append_when_there_is_room(LogObject *self, const char *bytes, size_t 
 static int append(LogObject *self, const char *bytes, size_t len, uint32_t tokens)
 {
     int rc;
-    if (len > 0 && !self->objects && log_wakes(self)) {
+    if (len > 0 && log_wakes(self)) {
         /* This append wakes a thread that wants the GIL at once. If we kept it, the system would run
          * that thread only to have it wait for us. */
         Py_BEGIN_ALLOW_THREADS
