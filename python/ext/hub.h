@@ -29,7 +29,7 @@ HubObject *hub_of_running_loop(struct core *core, HubObject *last, PyObject **lo
 
 /* The writer waits for somebody who is parked here: the loop is not to sleep out its hold. Any thread
  * that has the GIL. */
-void hub_hurry(HubObject *hub);
+void hub_hurry(HubObject *self);
 
 /* Notes that a consumer is parked at its hub, whose loop is `loop`, so that a generation which has
  * died without a word is found (see producer.h), where that is its kind's wish. 0, or -1 with an

@@ -8,10 +8,15 @@
 
 /* ---- records that are objects ---------------------------------------------------------------- */
 
-/* What such a record holds: the address of one of these, which owns the reference. */
+/* Owns the reference to one. */
 struct item {
     PyObject *value;
     struct item *next; /* among those that are released */
+};
+
+/* What such a record holds. */
+struct handle {
+    struct item *item;
 };
 
 /* Whose records are gone. burble lets go of a record in the midst of its work, and perhaps in a thread
@@ -27,9 +32,9 @@ static int drop_released_soon(void *unused)
 
 static struct item *item_of(const burble_record *record)
 {
-    struct item *item;
-    memcpy(&item, record->text, sizeof item);
-    return item;
+    struct handle handle;
+    memcpy(&handle, record->text, sizeof handle);
+    return handle.item;
 }
 
 static void release(const burble_record *record, void *unused)
@@ -280,7 +285,8 @@ static int append_object(LogObject *self, PyObject *value, uint32_t tokens)
         return -1;
     }
     item->value = Py_NewRef(value);
-    const int rc = log_append(self, (const char *)&item, sizeof item, tokens);
+    const struct handle handle = {item};
+    const int rc = log_append(self, (const char *)&handle, sizeof handle, tokens);
     if (rc < 0) {
         Py_DECREF(item->value);
         PyMem_RawFree(item);
@@ -457,7 +463,7 @@ static int parse_keep(long long keep, bool objects, uint64_t *bytes)
                      keep);
         return -1;
     }
-    const uint64_t each = objects ? sizeof(struct item *) : 1;
+    const uint64_t each = objects ? sizeof(struct handle) : 1;
     if (keep == -1 || (uint64_t)keep > INT64_MAX / each)
         *bytes = BURBLE_KEEP_ALL;
     else
