@@ -5,33 +5,11 @@
 #include "producer.h"
 #include "streamer.h"
 
-/* A thread that handles signals looks up this often while it waits: a condition variable does not
- * wake for Ctrl-C. Other threads look up only for a generation that has died without a word. */
-#define SIGNAL_CHECK_NS 50000000u
-
-/* Whether this thread handles signals: 1, 0, or -1 with an exception. Looked up each time, since in a
- * child process another thread may be the main one. */
-static int is_main_thread(struct core *core)
-{
-    if (core_import(&core->main_thread, "threading", "main_thread") < 0)
-        return -1;
-    PyObject *thread = PyObject_CallObject(core->main_thread, NULL);
-    PyObject *ident = thread == NULL ? NULL : PyObject_GetAttrString(thread, "ident");
-    Py_XDECREF(thread);
-    if (ident == NULL)
-        return -1;
-    const unsigned long number = PyLong_AsUnsignedLong(ident);
-    Py_DECREF(ident);
-    if (number == (unsigned long)-1 && PyErr_Occurred())
-        return -1;
-    return number == PyThread_get_thread_ident();
-}
-
 /* Blocks until there may be something to read. 1; 0 where the timeout passed; -1 with an exception,
  * of a signal handler's. */
 static int wait_for_text(StreamerObject *self)
 {
-    const int handles_signals = is_main_thread(self->core);
+    const int handles_signals = core_handles_signals(self->core);
     if (handles_signals < 0)
         return -1;
     const uint64_t began = burble__now();

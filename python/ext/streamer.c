@@ -121,29 +121,10 @@ static PyObject *streamer_new(PyTypeObject *type, PyObject *args, PyObject *kwar
 static int set_timeout(StreamerObject *self, PyObject *value, void *unused)
 {
     (void)unused;
-    if (value == NULL || value == Py_None) {
-        self->timeout = 0;
-        Py_CLEAR(self->timeout_given);
-        return 0;
-    }
-    const double seconds = PyFloat_AsDouble(value);
-    if (seconds == -1.0 && PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError))
-            PyErr_Format(PyExc_TypeError,
-                         "timeout: expected None or a number of seconds, found %.100s",
-                         Py_TYPE(value)->tp_name);
+    if (value == NULL)
+        value = Py_None;
+    if (core_nanoseconds(value, "timeout", &self->timeout) < 0)
         return -1;
-    }
-    if (!(seconds >= 0.0)) {
-        PyErr_Format(PyExc_ValueError, "timeout: expected None or seconds from 0 on, found %R",
-                     value);
-        return -1;
-    }
-    /* A hundred years are for ever; 0 means at once, which one nanosecond is. */
-    const double most = 100.0 * 365 * 86400;
-    self->timeout = (uint64_t)((seconds < most ? seconds : most) * 1e9);
-    if (self->timeout == 0)
-        self->timeout = 1;
     Py_XSETREF(self->timeout_given, Py_NewRef(value));
     return 0;
 }
