@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "pipeline.h"
 
+/* A prompt goes to the detokenizer in parts of so many ids, so that its text, which nobody wants, does
+ * not leave a large buffer there. */
+#define PRIME_PART 64
+
+/* A window decodes what it is given several times, so that it gets no more of a prompt than this: some
+ * times what decides how the next token begins. */
+#define PRIME_WINDOW 64
+
 static void begin_sequence(struct pipeline *pipeline)
 {
     pipeline->next_tokens_are_prompt = true;
@@ -90,6 +98,29 @@ bool pipeline_is_prompt(const struct pipeline *pipeline, const struct ids *ids)
     return pipeline->at_beginning && ids->batch;
 }
 
+int pipeline_prime(struct pipeline *pipeline, const struct ids *ids)
+{
+    DetokenizerObject *detokenizer = pipeline->detokenizer;
+    size_t done = 0;
+    if (detokenizer->window != NULL && ids->n > PRIME_WINDOW)
+        done = ids->n - PRIME_WINDOW;
+    while (done < ids->n) {
+        const size_t left = ids->n - done;
+        const struct ids part = {ids->data + done, left < PRIME_PART ? left : PRIME_PART};
+        if (detokenizer_prime(detokenizer, &part) < 0) {
+            PyObject *type, *value, *traceback;
+            PyErr_Fetch(&type, &value, &traceback);
+            if (detokenizer_reset(detokenizer) < 0)
+                PyErr_Clear();
+            PyErr_Restore(type, value, traceback);
+            return -1;
+        }
+        done += part.n;
+    }
+    pipeline->at_beginning = false;
+    return 0;
+}
+
 enum passed pipeline_put(struct pipeline *pipeline, const struct ids *ids, struct piece *piece)
 {
     const bool prompt = pipeline_is_prompt(pipeline, ids);
@@ -108,14 +139,20 @@ enum passed pipeline_put(struct pipeline *pipeline, const struct ids *ids, struc
             passed = PASSED_STOP;
     } else if (holds >= 0) {
         *piece = (struct piece){{"", 0}, 0, kept.keeper};
-        if (burble_chunker_push(pipeline->chunker, kept.text.bytes, kept.text.len,
-                                (uint32_t)ids->n, holds != 0, &piece->text, &piece->tokens)
+        if (burble_chunker_push(pipeline->chunker, kept.text.bytes, kept.text.len, (uint32_t)ids->n,
+                                holds != 0, &piece->text, &piece->tokens)
             == BURBLE_OK)
             return PASSED_PIECE;
         PyErr_NoMemory();
     }
     Py_XDECREF(kept.keeper);
     return passed;
+}
+
+void pipeline_cut(struct pipeline *pipeline, struct piece *piece)
+{
+    piece->keeper = NULL;
+    burble_chunker_finish(pipeline->chunker, &piece->text, &piece->tokens);
 }
 
 int pipeline_rest(struct pipeline *pipeline, struct piece *piece)

@@ -50,9 +50,17 @@ void pipeline_finish(struct pipeline *pipeline);
  * first of a sequence, of the shape [1, n]. */
 bool pipeline_is_prompt(const struct pipeline *pipeline, const struct ids *ids);
 
+/* Takes a prompt that is left out as what comes before the ids that follow, so that those go on where
+ * it stops. 0; or -1 with an exception, and the sequence has not begun. */
+int pipeline_prime(struct pipeline *pipeline, const struct ids *ids);
+
 /* Takes the next ids. The piece is to be cleared where there is one; its text is valid until the next
  * call on this pipeline. */
 enum passed pipeline_put(struct pipeline *pipeline, const struct ids *ids, struct piece *piece);
+
+/* What waits in the chunker for its word to end, as it is; the sequence goes on. The text is valid until
+ * the next call on this pipeline, and nothing is to be cleared. */
+void pipeline_cut(struct pipeline *pipeline, struct piece *piece);
 
 /* All that is left of a sequence: a piece whose keeper is a str, to be cleared. The next ids begin
  * another sequence. 0, or -1 with an exception. */

@@ -49,7 +49,7 @@ static void note_finish(StreamerObject *self)
     burble_status status;
     burble_stream_status(self->reading->stream, &status);
     streamer_set_finish(self, status.reason == BURBLE_REASON_STOP ? FINISH_STOP : FINISH_END,
-               self->reading->match);
+                        self->reading->match);
 }
 
 enum reading streamer_read(StreamerObject *self, PyObject **text)

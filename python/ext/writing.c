@@ -253,8 +253,7 @@ static int put_ids(StreamerObject *self, const struct ids *ids)
     return rc;
 }
 
-PyObject *writing_put(StreamerObject *self, PyObject *const *args, Py_ssize_t n,
-                              PyObject *names)
+PyObject *writing_put(StreamerObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     struct ids ids;
     const Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
