@@ -59,6 +59,9 @@ struct core {
     PyObject *get_running_loop; /* asyncio._get_running_loop */
     PyObject *hub_of;           /* burble._loops.hub_of */
     PyObject *on_timer;         /* burble._loops.on_timer */
+    PyObject *trio_run;         /* burble._trio.current_run */
+    PyObject *trio_wait;        /* burble._trio.wait */
+    PyObject *trio_checkpoint;  /* burble._trio.checkpoint */
     PyObject *main_thread;      /* threading.main_thread */
     PyObject *asyncio_module;   /* asyncio */
     PyObject *current_thread;   /* threading.current_thread */
@@ -79,6 +82,7 @@ struct core {
     PyObject *str_call_later;
     PyObject *str_context;
     PyObject *str_stop;
+    PyObject *str_trio;
 };
 
 /* The state of the module that `type`, or the type that it was derived from, belongs to. */

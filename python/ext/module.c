@@ -119,6 +119,9 @@ PyObject *core_raise(struct core *core, int result)
     X(stopped)                                                                                     \
     X(get_running_loop)                                                                            \
     X(on_timer)                                                                                    \
+    X(trio_run)                                                                                    \
+    X(trio_wait)                                                                                   \
+    X(trio_checkpoint)                                                                             \
     X(current_thread)                                                                              \
     X(main_thread)                                                                                 \
     X(asyncio_module)                                                                              \
@@ -136,7 +139,8 @@ PyObject *core_raise(struct core *core, int result)
     X(str_call_soon)                                                                               \
     X(str_call_later)                                                                              \
     X(str_context)                                                                                 \
-    X(str_stop)
+    X(str_stop)                                                                                    \
+    X(str_trio)
 
 static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base)
 {
@@ -150,7 +154,7 @@ static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, Py
         return -1;
 #ifndef Py_TPFLAGS_DISALLOW_INSTANTIATION
     if (spec == &parked_spec || spec == &next_spec)
-        (*slot)->tp_new = NULL; /* only made by streamers */
+        (*slot)->tp_new = NULL; /* only made by what is waited for */
 #endif
     return PyModule_AddType(module, *slot);
 }
@@ -241,6 +245,7 @@ static int exec(PyObject *module)
         {&core->str_call_later, "call_later"},
         {&core->str_context, "context"},
         {&core->str_stop, "stop"},
+        {&core->str_trio, "trio"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if ((*names[i].slot = PyUnicode_InternFromString(names[i].text)) == NULL)

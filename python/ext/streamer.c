@@ -4,6 +4,7 @@
  */
 #include "streamer.h"
 
+#include "producer.h"
 #include "writing.h"
 
 #include <structmember.h>
@@ -52,16 +53,27 @@ static void note_finish(StreamerObject *self)
                         self->reading->match);
 }
 
-enum reading streamer_read(StreamerObject *self, PyObject **text)
+bool streamer_is_ready(StreamerObject *self)
 {
+    if (self->reading == NULL)
+        PyErr_Format(PyExc_RuntimeError, "%.100s.__init__ was not called", Py_TYPE(self)->tp_name);
+    return self->reading != NULL;
+}
+
+/* The end of a round moves the reading side on to the next one. */
+static enum reading read_text(PyObject *object, PyObject **text)
+{
+    StreamerObject *self = (StreamerObject *)object;
     burble_record record;
+    if (!streamer_is_ready(self))
+        return READ_ERROR;
     const int rc = burble_reader_next(self->reading->reader, &record);
     switch (rc) {
     case BURBLE_OK:
         *text = PyUnicode_DecodeUTF8(record.text, (Py_ssize_t)record.len, NULL);
         if (self->finish != FINISH_NONE)
             streamer_set_finish(self, FINISH_NONE, NULL);
-        return *text == NULL ? READ_ERROR : READ_TEXT;
+        return *text == NULL ? READ_ERROR : READ_VALUE;
     case BURBLE_AGAIN:
         return READ_NOTHING;
     case BURBLE_END:
@@ -75,7 +87,7 @@ enum reading streamer_read(StreamerObject *self, PyObject **text)
         if (*text == NULL)
             return READ_ERROR;
         if (PyUnicode_GET_LENGTH(*text) > 0)
-            return READ_TEXT;
+            return READ_VALUE;
         Py_CLEAR(*text);
         break;
     default:
@@ -90,21 +102,70 @@ enum reading streamer_read(StreamerObject *self, PyObject **text)
     return READ_ERROR;
 }
 
-uint64_t streamer_deadline(const StreamerObject *self, uint64_t began)
+/* Makes `hub` the one through which the present round wakes. One of burble's results. */
+static int attach(StreamerObject *self, HubObject *hub)
 {
+    struct round *round = self->reading;
+    if (round->hub == hub)
+        return BURBLE_OK;
+    const int rc = burble_reader_attach(round->reader, hub->hub, consumer_ready, &self->consumer);
+    Py_XSETREF(round->hub, rc == BURBLE_OK ? (HubObject *)Py_NewRef((PyObject *)hub) : NULL);
+    return rc;
+}
+
+static int park(PyObject *object, HubObject *hub)
+{
+    StreamerObject *self = (StreamerObject *)object;
+    const int rc = attach(self, hub);
+    return rc == BURBLE_OK ? burble_reader_park(self->reading->reader) : rc;
+}
+
+static int wait_for_text(PyObject *object, uint64_t until)
+{
+    burble_reader *reader = ((StreamerObject *)object)->reading->reader;
+    int rc;
+    Py_BEGIN_ALLOW_THREADS
+        rc = burble_reader_wait(reader, until);
+    Py_END_ALLOW_THREADS
+    return rc;
+}
+
+/* The timeout counts from the last token, or from the wait's beginning where that is later. */
+static uint64_t deadline(PyObject *object, uint64_t began)
+{
+    StreamerObject *self = (StreamerObject *)object;
     if (self->timeout == 0)
         return 0;
     return (self->active_at > began ? self->active_at : began) + self->timeout;
 }
 
-enum reading streamer_timed_out(StreamerObject *self, PyObject *exception)
+static enum reading timed_out(PyObject *object, bool in_thread)
 {
+    StreamerObject *self = (StreamerObject *)object;
     if (self->stop_on_timeout)
         return READ_END;
-    PyErr_Format(exception, "no token came within the timeout of %S s",
+    if (in_thread && core_import(&self->core->queue_empty, "queue", "Empty") < 0)
+        return READ_ERROR;
+    PyErr_Format(in_thread ? self->core->queue_empty : PyExc_TimeoutError,
+                 "no token came within the timeout of %S s",
                  self->timeout_given == NULL ? Py_None : self->timeout_given);
     return READ_ERROR;
 }
+
+static int look(PyObject *object, PyObject **frames)
+{
+    StreamerObject *self = (StreamerObject *)object;
+    return self->reading == NULL ? 0 : producer_look(self->reading, frames);
+}
+
+static const struct consumer_kind streamer_consumer = {
+    .read = read_text,
+    .park = park,
+    .wait = wait_for_text,
+    .deadline = deadline,
+    .timed_out = timed_out,
+    .look = look,
+};
 
 /* ---- the type -------------------------------------------------------------------------------- */
 
@@ -113,8 +174,10 @@ static PyObject *streamer_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     (void)args;
     (void)kwargs;
     StreamerObject *self = (StreamerObject *)type->tp_alloc(type, 0);
-    if (self != NULL)
+    if (self != NULL) {
         self->core = core_of(type);
+        consumer_init(&self->consumer, (PyObject *)self, &streamer_consumer, self->core);
+    }
     return (PyObject *)self;
 }
 
@@ -229,16 +292,13 @@ static PyObject *streamer_path(StreamerObject *self, void *unused)
 static int streamer_traverse(StreamerObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->hub);
-    Py_VISIT(self->parked);
-    Py_VISIT(self->spare);
-    Py_VISIT(self->spare_next);
-    Py_VISIT(self->timer);
     Py_VISIT(self->stopped_by.object);
     Py_VISIT(self->match);
-    const int rc = pipeline_traverse(&self->pipeline, visit, arg);
-    if (rc != 0)
-        return rc;
+    int visited = pipeline_traverse(&self->pipeline, visit, arg);
+    if (visited == 0)
+        visited = consumer_traverse(&self->consumer, visit, arg);
+    if (visited != 0)
+        return visited;
     /* The sides share their rounds: visit each round once, from the side that is behind. A round is
      * behind another if it comes earlier in the chain. */
     for (struct round *round = self->writing; round != NULL; round = round->next)
@@ -251,14 +311,9 @@ static int streamer_clear(StreamerObject *self)
 {
     struct round *writing = self->writing, *reading = self->reading;
     self->writing = self->reading = NULL;
-    hub_delist(self);
+    consumer_clear(&self->consumer);
     round_unref(writing);
     round_unref(reading);
-    Py_CLEAR(self->hub);
-    Py_CLEAR(self->parked);
-    Py_CLEAR(self->spare);
-    Py_CLEAR(self->spare_next);
-    Py_CLEAR(self->timer);
     Py_CLEAR(self->match);
     pipeline_clear(&self->pipeline);
     return 0;

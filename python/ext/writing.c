@@ -15,12 +15,6 @@ static void raise_two_writers(StreamerObject *self)
                  Py_TYPE(self)->tp_name);
 }
 
-/* Whether an append now wakes the consumer's thread. */
-static bool wakes_consumer(const StreamerObject *self)
-{
-    return self->blocked || (self->parked != NULL && self->hub != NULL && !self->hub->holding);
-}
-
 /* Appends to the stream of the round that is being written. 0, or -1 with an exception. */
 static int append(StreamerObject *self, const char *bytes, size_t len, uint32_t tokens)
 {
@@ -31,7 +25,7 @@ static int append(StreamerObject *self, const char *bytes, size_t len, uint32_t 
     struct round *round = round_ref(self->writing);
     int rc;
     self->appending = true;
-    if (len > 0 && wakes_consumer(self)) {
+    if (len > 0 && consumer_wakes(&self->consumer)) {
         /* This append wakes the consumer's thread, which wants the GIL at once. If we kept it, the
          * system would run that thread only to have it wait for us. */
         Py_BEGIN_ALLOW_THREADS
