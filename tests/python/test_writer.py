@@ -681,8 +681,8 @@ class Yielding(Slow):
 
 
 def race(output: Output, letter: list[int], ends: Sequence[Callable[[], bool]]) -> tuple[int, int]:
-    """Two threads put a letter until they are told to stop, others end the log meanwhile; return how
-    many letters were put, and how many of the ends were the log's."""
+    """Two threads put a letter until they are told to stop, others end the log meanwhile; return
+    how many letters were put, and how many of the ends were the log's."""
     put: list[None] = []
     ended: list[bool] = []
     start = threading.Barrier(2 + len(ends))
