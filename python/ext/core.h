@@ -44,6 +44,7 @@ struct core {
     PyTypeObject *log_type;
     PyTypeObject *reader_type;
     PyTypeObject *merged_type;
+    PyTypeObject *writer_type;
 
     PyObject *error;         /* burble.Error */
     PyObject *producer_died; /* burble.ProducerDied */
@@ -82,6 +83,7 @@ struct core {
     PyObject *str_call_soon;
     PyObject *str_call_later;
     PyObject *str_context;
+    PyObject *str_stop;
     PyObject *str_trio;
 };
 
@@ -117,5 +119,6 @@ extern PyType_Spec async_iterator_spec;
 extern PyType_Spec log_spec;
 extern PyType_Spec reader_spec;
 extern PyType_Spec merged_spec;
+extern PyType_Spec writer_spec;
 
 #endif

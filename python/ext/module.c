@@ -105,7 +105,8 @@ PyObject *core_raise(struct core *core, int result)
     X(async_iterator)                                                                              \
     X(log)                                                                                         \
     X(reader)                                                                                      \
-    X(merged)
+    X(merged)                                                                                      \
+    X(writer)
 
 #define OBJECTS(X)                                                                                 \
     X(error)                                                                                       \
@@ -140,6 +141,7 @@ PyObject *core_raise(struct core *core, int result)
     X(str_call_soon)                                                                               \
     X(str_call_later)                                                                              \
     X(str_context)                                                                                 \
+    X(str_stop)                                                                                    \
     X(str_trio)
 
 static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base)
@@ -244,6 +246,7 @@ static int exec(PyObject *module)
         {&core->str_call_soon, "call_soon"},
         {&core->str_call_later, "call_later"},
         {&core->str_context, "context"},
+        {&core->str_stop, "stop"},
         {&core->str_trio, "trio"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -261,7 +264,8 @@ static int exec(PyObject *module)
                < 0
         || add_type(module, &core->log_type, &log_spec, NULL) < 0
         || add_type(module, &core->reader_type, &reader_spec, NULL) < 0
-        || add_type(module, &core->merged_type, &merged_spec, NULL) < 0)
+        || add_type(module, &core->merged_type, &merged_spec, NULL) < 0
+        || add_type(module, &core->writer_type, &writer_spec, NULL) < 0)
         return -1;
     if (add_exceptions(module, core) < 0)
         return -1;
