@@ -123,7 +123,7 @@ def _of_tekkenizer(tokenizer: Any) -> Found:
     pieces: list[bytes | None] = [*special, *[None] * (max(ranks.values(), default=-1) + 1)]
     for piece, rank in ranks.items():
         pieces[n + rank] = piece
-    return Found(_core.Vocabulary.from_pieces(pieces, range(n)), True)
+    return Found(_core.Vocabulary.from_pieces(pieces, range(n), True), True)
 
 
 def _of_mistral(tokenizer: Any) -> Found | None:
@@ -402,7 +402,7 @@ def _read_tekken(file: _JsonFile, root: dict[str, Any]) -> _core.Vocabulary:
             pieces.append(base64.b64decode(text, validate=True))
         except (binascii.Error, ValueError):
             file.expected(f"{path}.token_bytes", "Base64", text)
-    return _core.Vocabulary.from_pieces(pieces, range(n))
+    return _core.Vocabulary.from_pieces(pieces, range(n), True)
 
 
 def _read_special(file: _JsonFile, special: Any, version: Any) -> list[str]:

@@ -241,8 +241,12 @@ static int read_piece(PyObject *piece, Py_ssize_t i, burble_token *token)
 static PyObject *vocabulary_from_pieces(PyTypeObject *type, PyObject *args)
 {
     PyObject *given, *special, *result = NULL;
-    if (!PyArg_ParseTuple(args, "OO:from_pieces", &given, &special))
+    int breaks = 0;
+    burble_vocab_options options;
+    burble_vocab_options_init(&options);
+    if (!PyArg_ParseTuple(args, "OO|p:from_pieces", &given, &special, &breaks))
         return NULL;
+    options.special_breaks = breaks != 0;
     PyObject *pieces = PySequence_Tuple(given);
     if (pieces == NULL)
         return NULL;
@@ -259,7 +263,7 @@ static PyObject *vocabulary_from_pieces(PyTypeObject *type, PyObject *args)
         goto free_table;
     burble_vocab *vocab;
     burble_error error;
-    const int rc = burble_vocab_create(NULL, table, (size_t)n, &vocab, &error);
+    const int rc = burble_vocab_create(&options, table, (size_t)n, &vocab, &error);
     if (rc == BURBLE_OK)
         result = wrap(type, vocab);
     else if (rc == BURBLE_EINVAL)
@@ -361,9 +365,10 @@ PyDoc_STRVAR(cleaned_up_doc, "cleaned_up($self, /)\n--\n\n"
                              "clean_up_tokenization of transformers does it.");
 
 PyDoc_STRVAR(from_pieces_doc,
-             "from_pieces($type, pieces, special, /)\n--\n\n"
+             "from_pieces($type, pieces, special, breaks=False, /)\n--\n\n"
              "Of the bytes of each token, or None where no token has the id; the bytes of a\n"
-             "sequence, decoded as UTF-8, are its text. special: the ids of the special tokens.");
+             "sequence, decoded as UTF-8, are its text. special: the ids of the special tokens;\n"
+             "breaks: they break a character also where they are left out.");
 
 PyDoc_STRVAR(load_doc,
              "load($type, path, /)\n--\n\n"

@@ -382,7 +382,9 @@ static int take(burble_detok *detok, int32_t id, struct origins *origins)
     struct state *state = detok->state;
     const burble__piece piece = burble__vocab_piece(vocab, (uint32_t)id);
     int result = BURBLE_OK;
-    if ((piece & detok->skip) == 0 && passes(detok, (uint32_t)id)) {
+    if ((piece & detok->skip & BURBLE__PIECE_SPECIAL) != 0 && vocab->special_breaks) {
+        result = take_bytes(detok, "", 0, true, origins, state->taken);
+    } else if ((piece & detok->skip) == 0 && passes(detok, (uint32_t)id)) {
         const unsigned place = state->begun ? 0 : BURBLE__AT_FIRST;
         state->begun = true;
         if ((vocab->places & BURBLE__AT_LAST) != 0) {

@@ -302,6 +302,9 @@ def test_mistral_common_decodes_the_same() -> None:
         tokenizer = mistral.MistralTokenizer.from_file(str(file))
         inner = tokenizer.instruct_tokenizer.tokenizer
         ids = inner.encode(TEXT, bos=True, eos=True) * 2
+        if file.suffix == ".json":  # a character that a special token breaks
+            first, second = (inner.num_special_tokens + byte for byte in "é".encode())
+            ids += [first, second, first, inner.bos_id, second]
         for source in (tokenizer, inner, file):
             text = streamed(burble.Detokenizer(source, skip_special_tokens=True), ids)
             assert text == inner.decode(ids, special_token_policy=base.SpecialTokenPolicy.IGNORE)
