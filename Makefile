@@ -50,7 +50,7 @@ demo: python-3.11 $(DONE)/demo $(DONE)/package
 
 # Every stage runs, also after one that failed; the closing line counts them all.
 test: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(BUILD)/tsan/build.ninja \
-      $(DONE)/demo $(DONE)/test $(DONE)/package
+      $(DONE)/demo $(DONE)/test $(DONE)/mistral $(DONE)/package
 	@failed=0; \
 	rm -rf $(BUILD)/reports; mkdir -p $(BUILD)/reports; \
 	for kind in plain asan tsan; do \
@@ -230,6 +230,12 @@ $(DONE)/venv: | $(BUILD)/.system-python
 $(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/lint: $(DONE)/%: requirements/%.txt $(DONE)/venv
 	@echo "-- installing Python packages ($<)"
 	@$(PIP) install -r $<
+	@touch $@
+
+# After the others, which bring most of what it needs.
+$(DONE)/mistral: requirements/mistral.txt $(DONE)/demo $(DONE)/test
+	@echo "-- installing Python packages ($<)"
+	@$(PIP) install --no-deps -r $<
 	@touch $@
 
 # Folders are listed, too: a file that was removed counts as a change.
