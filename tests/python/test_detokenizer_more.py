@@ -325,10 +325,7 @@ def test_tokenizer_json_decodes_as_the_tokenizer_made_of_it(
     rng = random.Random(4)
     for source in (file, SHAKESPEARE / "tokenizer.json"):
         tokenizer = tokenizers.Tokenizer.from_file(str(source))
-        # A file does not say how an added token looks once its library has normalized it.
-        added = tokenizer.get_added_tokens_decoder()
-        known = [i for i in range(tokenizer.get_vocab_size() + 2) if i not in added]
-        known += [i for i, token in added.items() if token.special]
+        known = range(tokenizer.get_vocab_size() + 2)
         mine = burble.Detokenizer(source, skip_special_tokens=skip)
         theirs = burble.Detokenizer(tokenizer, skip_special_tokens=skip)
         for _ in range(SEQUENCES):
