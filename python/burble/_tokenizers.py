@@ -115,12 +115,12 @@ def decoding_of(tokenizer: Any, decode_kwargs: dict[str, Any]) -> tuple[Source, 
 def _check_options(tokenizer: Any, decode_kwargs: dict[str, Any]) -> None:
     """Raise TypeError for an option that the tokenizer's decode says it does not have."""
     try:
-        _, *parameters = inspect.signature(tokenizer.decode).parameters.values()
+        parameters = inspect.signature(tokenizer.decode).parameters.values()
     except (TypeError, ValueError):  # it does not say what it has
         return
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
-    known = [parameter.name for parameter in parameters]
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY or p.default is not p.empty]
     unknown = sorted(decode_kwargs.keys() - {*known})
     if unknown:
         raise TypeError(
