@@ -701,8 +701,11 @@ static int copy_into(DetokenizerObject *from, DetokenizerObject *to)
     struct place now;
     to->include_stop = from->include_stop;
     to->offsets = from->offsets;
-    if (from->stop_strings != NULL && set_stop_strings(to, from->stop_strings) < 0)
+    if (from->stop != NULL && burble_stop_copy(from->stop, &to->stop) != BURBLE_OK) {
+        PyErr_NoMemory();
         return -1;
+    }
+    to->stop_strings = Py_XNewRef(from->stop_strings);
     if (from->rewind > 0) {
         to->places = PyMem_Calloc(from->rewind, sizeof *to->places);
         if (to->places == NULL) {
