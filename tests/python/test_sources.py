@@ -11,11 +11,12 @@ from __future__ import annotations
 import base64
 import functools
 import io
+import itertools
 import json
 import random
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,12 @@ from burble import Detokenizer
 
 tokenizers = pytest.importorskip("tokenizers")
 
-# Sequences of each vocabulary that is quickly loaded, and of each that is not.
-SMALL = 2000 if LONG else 40
-LARGE = 40 if LONG else 3
+# Sequences of each vocabulary that is quickly loaded, and of each that is not. So many are given to
+# the command, which reads the vocabulary for each; and to the package, which reads it once, MANY
+# times as many.
+SMALL = 400 if LONG else 40
+LARGE = 8 if LONG else 3
+MANY = 25 if LONG else 2
 
 pytestmark = pytest.mark.timeout(3600 if LONG else 120)
 
@@ -54,13 +58,42 @@ def compare(
 ) -> None:
     """Short sequences and long ones, with special tokens and without."""
     rng = random.Random(str(path.name))
-    for turn in range(n):
-        ids = choose(rng, rng.choice((3, 30, 300)) if n == SMALL else 3000)
-        skip = turn % 2 == 0
-        got, want = tokens(path, ids, skip), decode(ids, skip)
+
+    def check(got: str, ids: list[int], skip: bool) -> None:
+        want = decode(ids, skip)
         counts["compared"] += 1
         counts["differ"] += got != want
         assert got == want, ids
+
+    def some_ids() -> list[int]:
+        return choose(rng, rng.choice((3, 30, 300)) if n == SMALL else 3000)
+
+    for turn in range(n):
+        ids, skip = some_ids(), turn % 2 == 0
+        check(tokens(path, ids, skip), ids, skip)
+    for turn, options in enumerate(itertools.product((False, True), (0, 8), (False, True))):
+        skip, rewind, offsets = options
+        detokenizer = Detokenizer(path, skip_special_tokens=skip, rewind=rewind, offsets=offsets)
+        for cut in range(turn, MANY * n, 8):
+            ids = some_ids()
+            check(in_pieces(detokenizer, ids, PIECES[cut // 8 % 3](rng)), ids, skip)
+
+
+# The whole, one by one, and pieces of random length.
+PIECES: tuple[Callable[[random.Random], Iterator[int]], ...] = (
+    lambda rng: itertools.repeat(1 << 30),
+    lambda rng: itertools.repeat(1),
+    lambda rng: iter(lambda: rng.choice((0, 1, 2, 3, 20)), None),
+)
+
+
+def in_pieces(detokenizer: Detokenizer, ids: list[int], lengths: Iterator[int]) -> str:
+    text, at = "", 0
+    while at < len(ids):
+        n = next(lengths)
+        text += detokenizer.push(ids[at : at + n])
+        at += n
+    return text + detokenizer.finish()
 
 
 def among(ids: list[int], *others: list[int]) -> Callable[[random.Random, int], list[int]]:
