@@ -260,7 +260,7 @@ int burble__normalizer_run(const struct burble__normalizer *normalizer,
     if (len == 0 || len > BURBLE_VOCAB_MAX_TOKEN || normalizer->n == 0) {
         return BURBLE_OK; /* what is too long is refused by the table */
     }
-    burble__buffer_init(&text, 4 * BURBLE_VOCAB_MAX_TOKEN);
+    burble__buffer_init(&text, 4 * (size_t)BURBLE_VOCAB_MAX_TOKEN);
     int result = burble__normalize(normalizer->steps, normalizer->n, json_string_value(content),
                                    len, &text, &failed);
     if (result == BURBLE_EUNSUPPORTED) {

@@ -100,7 +100,7 @@ static int prepend(const struct burble__normal *step, struct burble__buffer *tex
 
 static int replace(const struct burble__normal *step, struct burble__buffer *text)
 {
-    if (step->text_len > text->len) {
+    if (step->text_len == 0 || step->text_len > text->len) {
         return BURBLE_OK;
     }
     uint32_t *fallback = burble__malloc(step->text_len * sizeof *fallback);
