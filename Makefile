@@ -50,7 +50,7 @@ demo: python-3.11 $(DONE)/demo $(DONE)/package
 
 # Every stage runs, also after one that failed; the closing line counts them all.
 test: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(BUILD)/tsan/build.ninja \
-      $(DONE)/demo $(DONE)/test $(DONE)/package
+      $(DONE)/demo $(DONE)/test $(DONE)/mistral $(DONE)/package
 	@failed=0; \
 	rm -rf $(BUILD)/reports; mkdir -p $(BUILD)/reports; \
 	for kind in plain asan tsan; do \
@@ -82,23 +82,24 @@ C_FILES = $(sort $(shell find include src python/ext tests bench examples tools 
     \( -name '*.c' -o -name '*.h' \) 2>/dev/null))
 PY_FILES = python/burble $(wildcard examples)
 
-# Each target for T seconds, from its corpus on; what is new stays in $(BUILD). A finding is a file
-# $(BUILD)/fuzz-TARGET/crash-…, to be run with $(BUILD)/fuzz/tests/fuzz/fuzz_TARGET.
+# Each target for T seconds, two of them at a time, from its corpus on; what is new stays in $(BUILD).
+# A finding is a file $(BUILD)/fuzz-TARGET/crash-…, to be run with $(BUILD)/fuzz/tests/fuzz/fuzz_TARGET.
 T ?= 60
 FUZZ_TARGETS := $(notdir $(wildcard tests/fuzz/corpus/*))
+define FUZZ_SH
+found=$(BUILD)/fuzz-$$1
+mkdir -p $$found
+failed=0
+$(BUILD)/fuzz/tests/fuzz/fuzz_$$1 -max_total_time=$(T) -rss_limit_mb=2048 -timeout=10 \
+    -artifact_prefix=$$found/ -print_final_stats=1 $$found tests/fuzz/corpus/$$1 >$$found.log 2>&1 ||
+    { failed=1; tail -n 40 $$found.log; }
+echo "-- $$1: $$(sed -n 's/^stat::number_of_executed_units: *//p' $$found.log) inputs"
+exit $$failed
+endef
+export FUZZ_SH
 fuzz: $(BUILD)/fuzz/build.ninja
 	@$(NINJA) -C $(BUILD)/fuzz $(FUZZ_TARGETS:%=tests/fuzz/fuzz_%)
-	@failed=0; \
-	for target in $(FUZZ_TARGETS); do \
-	    mkdir -p $(BUILD)/fuzz-$$target; \
-	    $(BUILD)/fuzz/tests/fuzz/fuzz_$$target -max_total_time=$(T) -rss_limit_mb=2048 -timeout=10 \
-	        -artifact_prefix=$(BUILD)/fuzz-$$target/ -print_final_stats=1 $(BUILD)/fuzz-$$target \
-	        tests/fuzz/corpus/$$target >$(BUILD)/fuzz-$$target.log 2>&1 || \
-	        { failed=1; tail -n 40 $(BUILD)/fuzz-$$target.log; }; \
-	    echo "-- $$target: $$(sed -n 's/^stat::number_of_executed_units: *//p' \
-	        $(BUILD)/fuzz-$$target.log) inputs"; \
-	done; \
-	exit $$failed
+	@printf '%s\n' $(FUZZ_TARGETS) | xargs -P 2 -I TARGET sh -c "$$FUZZ_SH" - TARGET
 
 # The reference of the C API, from the comments in its headers; what Doxygen finds wrong is an error.
 reference: $(BUILD)/.system-doxygen
@@ -138,7 +139,7 @@ help:
 	@echo 'make test        the C tests (plain, ASan + UBSan, TSan), then the Python tests'
 	@echo 'make bench       measure'
 	@echo 'make compare     see what burble and its peers do when something goes wrong'
-	@echo 'make fuzz        the loaders of tokenizer files, T=<seconds> for each (now: $(T)); needs clang'
+	@echo 'make fuzz        feed the loaders, detokenizer and stop filter anything, T=<seconds> each (now: $(T))'
 	@echo 'make reference   the reference of the C API, as HTML, in $(BUILD)/reference'
 	@echo 'make lint        check style, types and warnings'
 	@echo 'make format      format the sources'
@@ -246,6 +247,12 @@ $(DONE)/venv: | $(BUILD)/.system-python
 $(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/lint: $(DONE)/%: requirements/%.txt $(DONE)/venv
 	@echo "-- installing Python packages ($<)"
 	@$(PIP) install -r $<
+	@touch $@
+
+# After the others, which bring most of what it needs.
+$(DONE)/mistral: requirements/mistral.txt $(DONE)/demo $(DONE)/test
+	@echo "-- installing Python packages ($<)"
+	@$(PIP) install --no-deps -r $<
 	@touch $@
 
 # Folders are listed, too: a file that was removed counts as a change.

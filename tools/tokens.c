@@ -39,6 +39,8 @@ static const char help[] = //
     "  -f, --format=FORMAT  what VOCAB is: hf, gguf, tiktoken, sentencepiece, tekken;\n"
     "                       auto, the default, looks\n"
     "  -k, --skip-special   leave special tokens out, such as </s>\n"
+    "  -c, --clean-up       take out spaces before punctuation, as transformers does\n"
+    "                       with clean_up_tokenization_spaces\n"
     "  -s, --stop=STRING    end before the first STRING in the text; if given more\n"
     "                       than once, the one that is complete first ends it, and of\n"
     "                       those complete at the same place the longest\n"
@@ -62,7 +64,7 @@ static const char help[] = //
 struct options {
     const char *vocab;
     burble_vocab_format format;
-    bool binary, skip_special, include_stop;
+    bool binary, skip_special, clean_up, include_stop;
     bool help, version;
     burble_text *stops; /* the arguments'; room for as many as there are arguments */
     size_t n_stops;
@@ -92,13 +94,18 @@ static bool read_format(const char *name, burble_vocab_format *format)
 static int read_options(int argc, char **argv, struct options *options)
 {
     static const struct option names[] = {
-        {"binary", no_argument, NULL, 'b'},       {"format", required_argument, NULL, 'f'},
-        {"skip-special", no_argument, NULL, 'k'}, {"stop", required_argument, NULL, 's'},
-        {"include-stop", no_argument, NULL, 'i'}, {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0},
+        {"binary", no_argument, NULL, 'b'},
+        {"format", required_argument, NULL, 'f'},
+        {"skip-special", no_argument, NULL, 'k'},
+        {"clean-up", no_argument, NULL, 'c'},
+        {"stop", required_argument, NULL, 's'},
+        {"include-stop", no_argument, NULL, 'i'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
     };
     int option;
-    while ((option = getopt_long(argc, argv, "bf:ks:ihV", names, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "bf:kcs:ihV", names, NULL)) != -1) {
         switch (option) {
         case 'b':
             options->binary = true;
@@ -112,6 +119,9 @@ static int read_options(int argc, char **argv, struct options *options)
             break;
         case 'k':
             options->skip_special = true;
+            break;
+        case 'c':
+            options->clean_up = true;
             break;
         case 's':
             options->stops[options->n_stops++] =
@@ -242,6 +252,7 @@ static int prepare(const struct options *options, struct filter *filter)
     burble_detok_options detok_options;
     burble_detok_options_init(&detok_options);
     detok_options.skip_special = options->skip_special;
+    detok_options.clean_up = options->clean_up;
     const int result = burble_detok_create(vocab, &detok_options, &filter->detok);
     burble_vocab_unref(&vocab);
     id_parser_init(&filter->parser, options->binary);

@@ -45,6 +45,13 @@ typedef struct burble_stop_match {
 BURBLE_API int burble_stop_create(const burble_text *strings, size_t n, bool include,
                                   burble_stop **out, burble_error *error);
 
+/* A filter in the same state, independent from now on. The strings are not copied: both filters have
+ * them, in whatever threads they are used.
+ *
+ * BURBLE_OK      *out is the filter, which the caller owns
+ * BURBLE_ENOMEM  *out is NULL */
+BURBLE_API int burble_stop_copy(const burble_stop *stop, burble_stop **out);
+
 /* Frees it and sets *stop to NULL. NULL and a pointer to NULL are fine. */
 BURBLE_API void burble_stop_destroy(burble_stop **stop);
 

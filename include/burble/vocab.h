@@ -71,11 +71,14 @@ typedef struct burble_vocab_options {
     const burble_step *steps; /* n_steps of them, in order; copied */
     size_t n_steps;           /* 0: the tokens joined by `join` */
     const char *join;         /* between tokens where there are no steps; NULL: nothing */
+    /* The same, of special tokens that are left out: they still break the character that they stand
+     * in, as where a tokenizer decodes what is between them by itself. */
+    bool special_breaks;
 } burble_vocab_options;
 
 typedef struct burble_vocab burble_vocab;
 
-/* Fills in the defaults: no steps, nothing between tokens. That is a plain table of pieces: a token's
+/* Fills in the defaults: no steps, nothing between tokens, none that breaks. That is a plain table of pieces: a token's
  * text is its bytes as they are, which need not be UTF-8 by themselves; the bytes of the sequence,
  * decoded as UTF-8, are the text (what is not UTF-8 becomes U+FFFD, one for each maximal part of a
  * character). */

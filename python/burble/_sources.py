@@ -16,6 +16,7 @@ import weakref
 from typing import Any, Callable, NamedTuple, NoReturn
 
 from . import _core
+from ._normalizers import normalized
 from ._steps import PLAIN_STEPS, Step, literal_of
 
 # How much of a JSON file is read, in bytes, as in src/text/load.h.
@@ -123,7 +124,7 @@ def _of_tekkenizer(tokenizer: Any) -> Found:
     pieces: list[bytes | None] = [*special, *[None] * (max(ranks.values(), default=-1) + 1)]
     for piece, rank in ranks.items():
         pieces[n + rank] = piece
-    return Found(_core.Vocabulary.from_pieces(pieces, range(n)), True)
+    return Found(_core.Vocabulary.from_pieces(pieces, range(n), True), True)
 
 
 def _of_mistral(tokenizer: Any) -> Found | None:
@@ -247,7 +248,7 @@ def _read_tokenizer_json(file: _JsonFile, root: dict[str, Any]) -> _core.Vocabul
     added = root.get("added_tokens", [])
     if not isinstance(added, list):
         file.expected("added_tokens", "an array", added)
-    texts, special = _read_added(file, added, by_text, len(vocab))
+    texts, special = _read_added(file, added, by_text, len(vocab), root.get("normalizer"))
     tokens.update(texts)
     return _core.Vocabulary(
         steps,
@@ -283,13 +284,13 @@ def _read_tokens(file: _JsonFile, vocab: Any) -> dict[int, str]:
 
 
 def _read_added(
-    file: _JsonFile, added: list[Any], known: dict[str, int], size: int
+    file: _JsonFile, added: list[Any], known: dict[str, int], size: int, normalizer: Any
 ) -> tuple[dict[int, str], set[str]]:
     """The added tokens, and the texts of special ones.
 
     The tokenizers library gives an added token the model's id where the model has its text, else
     the next free one. It does not look at the id in the file; where it wrote that, both are the
-    same.
+    same. It spells one that is normalized as its normalizer makes it.
     """
     tokens: dict[int, str] = {}
     taken: set[str] = set()
@@ -308,6 +309,11 @@ def _read_added(
         taken.add(text)
         i = known.get(text, max(largest + 1, size))
         largest = max(largest, i)
+        if token.get("normalized") is True:
+            try:
+                text = normalized(normalizer, text)
+            except ValueError as error:
+                file.fail(f"{path}: {error}")
         tokens[i] = text
     return tokens, special
 
@@ -402,7 +408,7 @@ def _read_tekken(file: _JsonFile, root: dict[str, Any]) -> _core.Vocabulary:
             pieces.append(base64.b64decode(text, validate=True))
         except (binascii.Error, ValueError):
             file.expected(f"{path}.token_bytes", "Base64", text)
-    return _core.Vocabulary.from_pieces(pieces, range(n))
+    return _core.Vocabulary.from_pieces(pieces, range(n), True)
 
 
 def _read_special(file: _JsonFile, special: Any, version: Any) -> list[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 import re
@@ -94,6 +95,7 @@ def decoding_of(tokenizer: Any, decode_kwargs: dict[str, Any]) -> tuple[Source, 
             "tokenizer: expected a tokenizer (an object with a decode method), a path or a list of "
             f"bytes, found {type(tokenizer).__name__}"
         )
+    _check_options(tokenizer, decode_kwargs)
     raw = _is_raw(tokenizer)
     # tokenizers.Tokenizer.decode skips special tokens unless told otherwise, transformers does not.
     skip = bool(decode_kwargs.get("skip_special_tokens", raw))
@@ -108,6 +110,23 @@ def decoding_of(tokenizer: Any, decode_kwargs: dict[str, Any]) -> tuple[Source, 
         if vocabulary is not None:
             return vocabulary.cleaned_up() if cleans_up else vocabulary, skip
     return _window(tokenizer, decode_kwargs, raw, skip, cleans_up), skip
+
+
+def _check_options(tokenizer: Any, decode_kwargs: dict[str, Any]) -> None:
+    """Raise TypeError for an option that the tokenizer's decode says it does not have."""
+    try:
+        parameters = inspect.signature(tokenizer.decode).parameters.values()
+    except (TypeError, ValueError):  # it does not say what it has
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY or p.default is not p.empty]
+    unknown = sorted(decode_kwargs.keys() - {*known})
+    if unknown:
+        raise TypeError(
+            f"decode options: expected those of {type(tokenizer).__name__}.decode "
+            f"({', '.join(known) or 'none'}), found {', '.join(unknown)}"
+        )
 
 
 def _is_raw(tokenizer: Any) -> bool:

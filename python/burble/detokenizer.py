@@ -43,7 +43,11 @@ def stop_strings(stop: Stop) -> tuple[str, ...]:
     """The stop strings of a ``stop`` argument."""
     if stop is None:
         return ()
-    return (stop,) if isinstance(stop, str) else tuple(stop)
+    if isinstance(stop, str):
+        return (stop,)
+    if not isinstance(stop, Iterable):
+        raise TypeError(f"stop: expected a str, or any number of them, found {type(stop).__name__}")
+    return tuple(stop)
 
 
 class Detokenizer(_core.Detokenizer):

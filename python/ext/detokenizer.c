@@ -4,7 +4,8 @@
  */
 #include "detokenizer.h"
 
-#include <assert.h>
+#include "offsets.h"
+#include "places.h"
 
 static int keep(PyObject *text, struct kept_text *out)
 {
@@ -44,8 +45,7 @@ static int push_windowed(DetokenizerObject *self, const struct ids *ids, struct 
     return keep(text, out);
 }
 
-/* 1, 0, or -1 with an exception. */
-static int window_holds(DetokenizerObject *self)
+int detokenizer_window_holds(DetokenizerObject *self)
 {
     PyObject *holds = PyObject_GetAttr(self->window, self->core->str_holds);
     if (holds == NULL)
@@ -88,127 +88,6 @@ static int reset_all(DetokenizerObject *self)
     return 0;
 }
 
-/* ---- where text came from -------------------------------------------------------------------- */
-
-static uint64_t count_characters(burble_text text)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < text.len; i++)
-        n += ((unsigned char)text.bytes[i] & 0xC0) != 0x80;
-    return n;
-}
-
-static int stretches_reserve(struct stretches *list, size_t n)
-{
-    if (n <= list->room)
-        return 0;
-    const size_t room = n > 2 * list->room ? n : 2 * list->room;
-    struct stretch *at = PyMem_Resize(list->at, struct stretch, room);
-    if (at == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    list->at = at;
-    list->room = room;
-    return 0;
-}
-
-/* Puts one behind the others, as one with the last of them where that is of the same tokens. */
-static int stretches_add(struct stretches *list, struct stretch stretch)
-{
-    struct stretch *last = list->n == 0 ? NULL : &list->at[list->n - 1];
-    if (stretch.chars == 0)
-        return 0;
-    if (last != NULL && last->first == stretch.first && last->last == stretch.last) {
-        last->chars += stretch.chars;
-        return 0;
-    }
-    if (stretches_reserve(list, list->n + 1) < 0)
-        return -1;
-    list->at[list->n++] = stretch;
-    return 0;
-}
-
-static int stretches_copy(const struct stretches *list, struct stretches *out)
-{
-    *out = (struct stretches){NULL, 0, 0};
-    if (list->n == 0)
-        return 0;
-    if (stretches_reserve(out, list->n) < 0)
-        return -1;
-    memcpy(out->at, list->at, list->n * sizeof *out->at);
-    out->n = list->n;
-    return 0;
-}
-
-/* Moves what the first `chars` characters of one list came from behind the other one. */
-static int stretches_move(struct stretches *from, struct stretches *to, uint64_t chars)
-{
-    size_t gone = 0;
-    for (; gone < from->n && chars > 0; gone++) {
-        struct stretch stretch = from->at[gone];
-        stretch.chars = stretch.chars < chars ? stretch.chars : chars;
-        if (stretches_add(to, stretch) < 0)
-            return -1;
-        chars -= stretch.chars;
-        from->at[gone].chars -= stretch.chars;
-        if (from->at[gone].chars > 0)
-            break;
-    }
-    from->n -= gone;
-    memmove(from->at, from->at + gone, from->n * sizeof *from->at);
-    return 0;
-}
-
-/* Where what a compiled detokenizer has handed out came from. */
-static int trace_compiled(DetokenizerObject *self, burble_text text)
-{
-    const burble_span *spans;
-    size_t n;
-    burble_detok_spans(self->detok, &spans, &n);
-    for (size_t i = 0; i < n; i++) {
-        const burble_text part = {text.bytes + spans[i].begin, spans[i].end - spans[i].begin};
-        const struct stretch stretch = {count_characters(part), spans[i].first, spans[i].last};
-        if (stretches_add(&self->pending, stretch) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* The same for a window, which says no more than whether it holds text back: what it hands out is of
- * the tokens since that was not so. */
-static int trace_windowed(DetokenizerObject *self, burble_text text, bool end)
-{
-    const uint64_t last = end && self->taken > 0 ? self->taken - 1 : self->taken;
-    const struct stretch stretch = {count_characters(text), self->waits ? self->since : last, last};
-    const int holds = window_holds(self);
-    if (holds < 0 || stretches_add(&self->pending, stretch) < 0)
-        return -1;
-    if (holds && !self->waits)
-        self->since = last;
-    self->waits = holds > 0;
-    self->taken += !end;
-    return 0;
-}
-
-/* Notes where text, which no stop filter has seen yet, came from. 0, or -1 with an exception. */
-static int trace(DetokenizerObject *self, burble_text text, bool end)
-{
-    if (!self->offsets)
-        return 0;
-    return self->window == NULL ? trace_compiled(self, text) : trace_windowed(self, text, end);
-}
-
-/* The text is handed out. 0, or -1 with an exception. */
-static int hand_out(DetokenizerObject *self, burble_text text)
-{
-    if (self->rewind == 0 && !self->offsets)
-        return 0;
-    const uint64_t chars = count_characters(text);
-    self->handed += chars;
-    return self->offsets ? stretches_move(&self->pending, &self->spans, chars) : 0;
-}
-
 /* ---- stop strings ---------------------------------------------------------------------------- */
 
 static size_t stop_string_length(const DetokenizerObject *self, size_t which)
@@ -240,127 +119,6 @@ static int filter(DetokenizerObject *self, struct kept_text *kept)
     return 1;
 }
 
-/* ---- where the sequence stood ---------------------------------------------------------------- */
-
-static void place_clear(struct place *place)
-{
-    PyMem_Free(place->pending.at);
-    place->pending = (struct stretches){NULL, 0, 0};
-    Py_CLEAR(place->held);
-    Py_CLEAR(place->window);
-}
-
-/* What the stop filter holds back, as bytes. */
-static PyObject *held_by_filter(DetokenizerObject *self)
-{
-    burble_text held = {"", 0}, nothing;
-    if (self->stop == NULL || self->stopped || !burble_stop_holds(self->stop))
-        return PyBytes_FromStringAndSize("", 0);
-    burble_stop_finish(self->stop, &held);
-    PyObject *bytes = PyBytes_FromStringAndSize(held.bytes, (Py_ssize_t)held.len);
-    /* That is all its state. Given back, it is held again, for which no memory is needed. */
-    burble_stop_push(self->stop, held.bytes, held.len, &nothing, NULL);
-    return bytes;
-}
-
-/* 0, or -1 with an exception and nothing to clear. */
-static int save(DetokenizerObject *self, struct place *place)
-{
-    *place = (struct place){
-        .met = self->met,
-        .chars = self->chars,
-        .handed = self->handed,
-        .taken = self->taken,
-        .since = self->since,
-        .stopped = self->stopped,
-        .has_met = self->has_met,
-        .waits = self->waits,
-    };
-    place->held = held_by_filter(self);
-    if (place->held == NULL || stretches_copy(&self->pending, &place->pending) < 0)
-        goto fail;
-    if (self->window != NULL) {
-        place->window = PyObject_CallMethodObjArgs(self->window, self->core->str_copy, NULL);
-        if (place->window == NULL)
-            goto fail;
-    }
-    return 0;
-
-fail:
-    place_clear(place);
-    return -1;
-}
-
-/* Goes there, and clears it. */
-static void restore(DetokenizerObject *self, struct place *place)
-{
-    self->met = place->met;
-    self->chars = place->chars;
-    self->handed = place->handed;
-    self->taken = place->taken;
-    self->since = place->since;
-    self->stopped = place->stopped;
-    self->has_met = place->has_met;
-    self->waits = place->waits;
-    if (self->stop != NULL) {
-        burble_text nothing;
-        burble_stop_reset(self->stop);
-        burble_stop_push(self->stop, PyBytes_AS_STRING(place->held),
-                         (size_t)PyBytes_GET_SIZE(place->held), &nothing, NULL);
-    }
-    const struct stretches pending = self->pending;
-    self->pending = place->pending;
-    place->pending = pending;
-    PyObject *window = self->window;
-    self->window = place->window;
-    place->window = window;
-    place_clear(place);
-}
-
-/* The place before the last `n` tokens, where there are places. */
-static struct place *place_back(DetokenizerObject *self, size_t n)
-{
-    assert(self->rewind > 0);
-    return &self->places[(self->place + self->rewind - n) % self->rewind];
-}
-
-static int remember(DetokenizerObject *self)
-{
-    struct place place;
-    if (save(self, &place) < 0)
-        return -1;
-    struct place *oldest = &self->places[self->place];
-    struct place gone = *oldest;
-    *oldest = place;
-    self->place = (self->place + 1) % self->rewind;
-    if (self->n_places == self->rewind)
-        place_clear(&gone);
-    else
-        self->n_places++;
-    return 0;
-}
-
-/* Goes back by `n` of the places; `detok` is the caller's. */
-static void go_back(DetokenizerObject *self, size_t n)
-{
-    for (size_t i = 1; i < n; i++)
-        place_clear(place_back(self, i));
-    struct place place = *place_back(self, n);
-    self->place = (self->place + self->rewind - n) % self->rewind;
-    self->n_places -= n;
-    restore(self, &place);
-}
-
-static void forget_places(DetokenizerObject *self)
-{
-    while (self->n_places > 0) {
-        struct place gone = *place_back(self, 1);
-        self->place = (self->place + self->rewind - 1) % self->rewind;
-        self->n_places--;
-        place_clear(&gone);
-    }
-}
-
 /* Gives the text up for a str. */
 static PyObject *as_str(struct kept_text *kept)
 {
@@ -387,7 +145,7 @@ static int take(DetokenizerObject *self, const struct ids *ids, enum purpose pur
     if (push_all(self, ids, out) < 0)
         return -1;
     *pushed = true;
-    if (trace(self, out->text, false) < 0)
+    if (offsets_trace(self, out->text, false) < 0)
         goto fail;
     if (over || purpose == PRIME) {
         self->pending.n = pending;
@@ -402,7 +160,7 @@ static int take(DetokenizerObject *self, const struct ids *ids, enum purpose pur
             return -1;
         self->stopped = met > 0;
     }
-    if (hand_out(self, out->text) < 0)
+    if (offsets_hand_out(self, out->text) < 0)
         goto fail;
     if (self->stopped)
         self->pending.n = 0;
@@ -421,14 +179,14 @@ static int take_one(DetokenizerObject *self, int32_t id, enum purpose purpose,
     bool pushed;
     one.few[0] = id;
     one.data = one.few;
-    if (self->rewind > 0 && remember(self) < 0)
+    if (self->rewind > 0 && places_remember(self) < 0)
         return -1;
     if (take(self, &one, purpose, out, &pushed) == 0)
         return 0;
     if (self->rewind > 0) {
         if (pushed && self->detok != NULL)
             burble_detok_rewind(self->detok, 1, NULL);
-        go_back(self, 1);
+        places_go_back(self, 1);
     }
     return -1;
 }
@@ -475,7 +233,7 @@ static int take_all_or_none(DetokenizerObject *self, const struct ids *ids, enum
         PyErr_NoMemory();
         return -1;
     }
-    if (copied && save(self, &before) < 0) {
+    if (copied && place_save(self, &before) < 0) {
         burble_detok_destroy(&detok);
         return -1;
     }
@@ -487,12 +245,12 @@ static int take_all_or_none(DetokenizerObject *self, const struct ids *ids, enum
             burble_detok *undone = self->detok;
             self->detok = detok;
             detok = undone;
-            forget_places(self);
-            restore(self, &before);
+            places_forget(self);
+            place_restore(self, &before);
         } else if (taken > 0) {
             if (self->detok != NULL)
                 burble_detok_rewind(self->detok, taken, NULL);
-            go_back(self, taken);
+            places_go_back(self, taken);
         }
         self->spans.n = 0;
         PyErr_Restore(type, value, traceback);
@@ -537,7 +295,7 @@ static void begin_sequence(DetokenizerObject *self)
 {
     if (self->stop != NULL)
         burble_stop_reset(self->stop);
-    forget_places(self);
+    places_forget(self);
     self->stopped = false;
     self->chars = 0;
     self->handed = 0;
@@ -569,7 +327,7 @@ int detokenizer_finish(DetokenizerObject *self, struct kept_text *out)
     self->has_met = false;
     if (finish_all(self, out) < 0)
         return -1;
-    int rc = trace(self, out->text, true);
+    int rc = offsets_trace(self, out->text, true);
     if (rc == 0 && self->stop != NULL)
         rc = filter(self, out);
     if (rc >= 0 && self->stop != NULL) {
@@ -581,7 +339,7 @@ int detokenizer_finish(DetokenizerObject *self, struct kept_text *out)
             rc = join(out, rest);
     }
     if (rc == 0)
-        rc = hand_out(self, out->text);
+        rc = offsets_hand_out(self, out->text);
     if (rc < 0)
         Py_CLEAR(out->keeper);
     begin_sequence(self);
@@ -600,7 +358,7 @@ int detokenizer_holds(DetokenizerObject *self)
 {
     if (self->stop != NULL && burble_stop_holds(self->stop))
         return 1;
-    return self->window == NULL ? burble_detok_holds(self->detok) : window_holds(self);
+    return self->window == NULL ? burble_detok_holds(self->detok) : detokenizer_window_holds(self);
 }
 
 PyObject *detokenizer_match(DetokenizerObject *self)
@@ -651,49 +409,7 @@ static int set_stop_strings(DetokenizerObject *self, PyObject *strings)
     return rc == 0 ? 0 : -1;
 }
 
-/* ---- going back, and copies ------------------------------------------------------------------ */
-
-/* How many characters are taken back, or -1 with an exception. */
-static int64_t go_back_by(DetokenizerObject *self, PyObject *count)
-{
-    const Py_ssize_t n = PyNumber_AsSsize_t(count, NULL);
-    if (n == -1 && PyErr_Occurred())
-        return -1;
-    if (n < 0 || (size_t)n > self->n_places) {
-        PyErr_Format(PyExc_ValueError,
-                     "rewind: asked for %S tokens, there are %zu to go back by (made with "
-                     "rewind=%zu)",
-                     count, self->n_places, self->rewind);
-        return -1;
-    }
-    self->spans.n = 0;
-    if (n == 0)
-        return 0;
-    const uint64_t handed = self->handed;
-    if (self->detok != NULL)
-        burble_detok_rewind(self->detok, (size_t)n, NULL);
-    go_back(self, (size_t)n);
-    return (int64_t)(handed - self->handed);
-}
-
-static int place_copy(DetokenizerObject *self, const struct place *place, struct place *out)
-{
-    *out = *place;
-    out->held = Py_NewRef(place->held);
-    out->window = NULL;
-    if (stretches_copy(&place->pending, &out->pending) < 0)
-        goto fail;
-    if (place->window != NULL) {
-        out->window = PyObject_CallMethodObjArgs(place->window, self->core->str_copy, NULL);
-        if (out->window == NULL)
-            goto fail;
-    }
-    return 0;
-
-fail:
-    place_clear(out);
-    return -1;
-}
+/* ---- copies -------------------------------------------------------------------------------- */
 
 /* Makes `to`, which is as new, what `from` is. */
 static int copy_into(DetokenizerObject *from, DetokenizerObject *to)
@@ -701,21 +417,13 @@ static int copy_into(DetokenizerObject *from, DetokenizerObject *to)
     struct place now;
     to->include_stop = from->include_stop;
     to->offsets = from->offsets;
-    if (from->stop_strings != NULL && set_stop_strings(to, from->stop_strings) < 0)
+    if (from->stop != NULL && burble_stop_copy(from->stop, &to->stop) != BURBLE_OK) {
+        PyErr_NoMemory();
         return -1;
-    if (from->rewind > 0) {
-        to->places = PyMem_Calloc(from->rewind, sizeof *to->places);
-        if (to->places == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        to->rewind = from->rewind;
-        for (size_t i = from->n_places; i > 0; i--) {
-            if (place_copy(from, place_back(from, i), &to->places[to->n_places]) < 0)
-                return -1;
-            to->place = ++to->n_places % to->rewind;
-        }
     }
+    to->stop_strings = Py_XNewRef(from->stop_strings);
+    if (places_copy(from, to) < 0)
+        return -1;
     if (from->detok != NULL) {
         const int rc = burble_detok_copy(from->detok, &to->detok);
         if (rc != BURBLE_OK) {
@@ -724,9 +432,9 @@ static int copy_into(DetokenizerObject *from, DetokenizerObject *to)
         }
     }
     to->vocabulary = (VocabularyObject *)Py_XNewRef((PyObject *)from->vocabulary);
-    if (stretches_copy(&from->spans, &to->spans) < 0 || save(from, &now) < 0)
+    if (stretches_copy(&from->spans, &to->spans) < 0 || place_save(from, &now) < 0)
         return -1;
-    restore(to, &now);
+    place_restore(to, &now);
     return 0;
 }
 
@@ -844,7 +552,7 @@ static PyObject *detokenizer_rewind_method(DetokenizerObject *self, PyObject *co
 {
     if (!ready(self))
         return NULL;
-    const int64_t chars = go_back_by(self, count);
+    const int64_t chars = places_go_back_by(self, count);
     return chars < 0 ? NULL : PyLong_FromLongLong(chars);
 }
 
@@ -861,30 +569,6 @@ static PyObject *detokenizer_copy_method(DetokenizerObject *self, PyObject *unus
     if (copy_into(self, copy) < 0)
         Py_CLEAR(copy);
     return (PyObject *)copy;
-}
-
-static PyObject *detokenizer_get_offsets(DetokenizerObject *self, void *unused)
-{
-    (void)unused;
-    if (!self->offsets) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "offsets: expected a Detokenizer made with offsets=True");
-        return NULL;
-    }
-    PyObject *list = PyList_New((Py_ssize_t)self->spans.n);
-    unsigned long long begin = 0;
-    for (size_t i = 0; list != NULL && i < self->spans.n; i++) {
-        const struct stretch *stretch = &self->spans.at[i];
-        const unsigned long long end = begin + stretch->chars;
-        PyObject *span = Py_BuildValue("KKKK", begin, end, (unsigned long long)stretch->first,
-                                       (unsigned long long)stretch->last);
-        if (span == NULL)
-            Py_CLEAR(list);
-        else
-            PyList_SET_ITEM(list, (Py_ssize_t)i, span);
-        begin = end;
-    }
-    return list;
 }
 
 static PyObject *detokenizer_path(DetokenizerObject *self, void *unused)
@@ -908,13 +592,13 @@ static int detokenizer_traverse(DetokenizerObject *self, visitproc visit, void *
     Py_VISIT(self->window);
     Py_VISIT(self->stop_strings);
     for (size_t i = 0; i < self->n_places; i++)
-        Py_VISIT(place_back(self, i + 1)->window);
+        Py_VISIT(places_at(self, i + 1)->window);
     return 0;
 }
 
 static int detokenizer_clear(DetokenizerObject *self)
 {
-    forget_places(self);
+    places_forget(self);
     Py_CLEAR(self->window);
     return 0;
 }
@@ -984,7 +668,7 @@ static PyGetSetDef detokenizer_getset[] = {
      "tokenizer's own decode over a short window of ids.",
      NULL},
     {"_match", (getter)detokenizer_get_match, NULL, NULL, NULL},
-    {"_offsets", (getter)detokenizer_get_offsets, NULL, NULL, NULL},
+    {"_offsets", (getter)offsets_get, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

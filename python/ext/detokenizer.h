@@ -93,6 +93,9 @@ int detokenizer_reset(DetokenizerObject *self);
 /* 1, 0, or -1 with an exception. */
 int detokenizer_holds(DetokenizerObject *self);
 
+/* Whether the window holds text back: the same. */
+int detokenizer_window_holds(DetokenizerObject *self);
+
 /* (which, text, begin, end) of the stop string that was met, or None. */
 PyObject *detokenizer_match(DetokenizerObject *self);
 

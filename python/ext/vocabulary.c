@@ -33,28 +33,24 @@ static Py_ssize_t read_id(PyObject *object)
     return id;
 }
 
-/* Marks the tokens whose ids are in `special`. 0, or -1 with an exception. */
+/* Marks the tokens whose ids are in a tuple. 0, or -1 with an exception. */
 static int mark_special(PyObject *special, burble_token *table, size_t n)
 {
-    PyObject *iterator = PyObject_GetIter(special);
-    if (iterator == NULL)
-        return -1;
-    PyObject *item;
-    while ((item = PyIter_Next(iterator)) != NULL) {
-        const Py_ssize_t id = read_id(item);
-        Py_DECREF(item);
-        if (id >= 0 && (size_t)id < n)
-            table[id].flags |= BURBLE_TOKEN_SPECIAL;
-        else if (id >= 0)
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(special); i++) {
+        const Py_ssize_t id = read_id(PyTuple_GET_ITEM(special, i));
+        if (id < 0)
+            return -1;
+        if ((size_t)id >= n) {
             PyErr_Format(PyExc_ValueError, "the special token %zd is not in the vocabulary", id);
-        if (PyErr_Occurred())
-            break;
+            return -1;
+        }
+        table[id].flags |= BURBLE_TOKEN_SPECIAL;
     }
-    Py_DECREF(iterator);
-    return PyErr_Occurred() ? -1 : 0;
+    return 0;
 }
 
-/* All the tokens, with id i at [i]; the texts belong to the keys of `tokens` and to `added`. */
+/* All the tokens, with id i at [i]; the texts belong to the keys of `tokens` and to `added`, which
+ * nothing that is called from here on can change. */
 static burble_token *read_tokens(PyObject *tokens, PyObject *added, PyObject *special, size_t *n)
 {
     Py_ssize_t at = 0, largest = -1;
@@ -136,17 +132,17 @@ static int read_step(PyObject *tuple, burble_step *step)
     return -1;
 }
 
-/* The steps of a sequence of tuples, which `list` keeps. */
-static burble_step *read_steps(PyObject *list, size_t *n)
+/* The steps of a tuple of tuples, which keeps them. */
+static burble_step *read_steps(PyObject *tuples, size_t *n)
 {
-    *n = (size_t)PySequence_Fast_GET_SIZE(list);
+    *n = (size_t)PyTuple_GET_SIZE(tuples);
     burble_step *steps = PyMem_New(burble_step, *n == 0 ? 1 : *n);
     if (steps == NULL) {
         PyErr_NoMemory();
         return NULL;
     }
     for (size_t i = 0; i < *n; i++) {
-        if (read_step(PySequence_Fast_GET_ITEM(list, (Py_ssize_t)i), &steps[i]) < 0) {
+        if (read_step(PyTuple_GET_ITEM(tuples, (Py_ssize_t)i), &steps[i]) < 0) {
             PyMem_Free(steps);
             return NULL;
         }
@@ -164,14 +160,16 @@ static PyObject *vocabulary_new(PyTypeObject *type, PyObject *args, PyObject *kw
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O!O|z", names, &given, &PyDict_Type, &tokens,
                                      &PyDict_Type, &added, &special, &options.join))
         return NULL;
-    PyObject *list = PySequence_Fast(given, "steps: expected a sequence of tuples");
-    if (list == NULL)
-        return NULL;
-    burble_step *steps = read_steps(list, &options.n_steps);
+    /* What may call Python, and so change the mappings, comes before they are looked at. */
+    PyObject *tuples = PySequence_Tuple(given);
+    PyObject *ids = tuples == NULL ? NULL : PySequence_Tuple(special);
+    if (ids == NULL)
+        goto release_tuples;
+    burble_step *steps = read_steps(tuples, &options.n_steps);
     if (steps == NULL)
-        goto release_list;
+        goto release_tuples;
     size_t n;
-    burble_token *table = read_tokens(tokens, added, special, &n);
+    burble_token *table = read_tokens(tokens, added, ids, &n);
     if (table == NULL)
         goto free_steps;
 
@@ -199,8 +197,9 @@ free_table:
     PyMem_Free(table);
 free_steps:
     PyMem_Free(steps);
-release_list:
-    Py_DECREF(list);
+release_tuples:
+    Py_XDECREF(ids);
+    Py_XDECREF(tuples);
     return result;
 }
 
@@ -241,11 +240,16 @@ static int read_piece(PyObject *piece, Py_ssize_t i, burble_token *token)
 static PyObject *vocabulary_from_pieces(PyTypeObject *type, PyObject *args)
 {
     PyObject *given, *special, *result = NULL;
-    if (!PyArg_ParseTuple(args, "OO:from_pieces", &given, &special))
+    int breaks = 0;
+    burble_vocab_options options;
+    burble_vocab_options_init(&options);
+    if (!PyArg_ParseTuple(args, "OO|p:from_pieces", &given, &special, &breaks))
         return NULL;
+    options.special_breaks = breaks != 0;
     PyObject *pieces = PySequence_Tuple(given);
-    if (pieces == NULL)
-        return NULL;
+    PyObject *ids = pieces == NULL ? NULL : PySequence_Tuple(special);
+    if (ids == NULL)
+        goto release_pieces;
     const Py_ssize_t n = PyTuple_GET_SIZE(pieces);
     burble_token *table = PyMem_New(burble_token, n == 0 ? 1 : (size_t)n);
     if (table == NULL) {
@@ -255,11 +259,11 @@ static PyObject *vocabulary_from_pieces(PyTypeObject *type, PyObject *args)
     for (Py_ssize_t i = 0; i < n; i++)
         if (read_piece(PyTuple_GET_ITEM(pieces, i), i, &table[i]) < 0)
             goto free_table;
-    if (mark_special(special, table, (size_t)n) < 0)
+    if (mark_special(ids, table, (size_t)n) < 0)
         goto free_table;
     burble_vocab *vocab;
     burble_error error;
-    const int rc = burble_vocab_create(NULL, table, (size_t)n, &vocab, &error);
+    const int rc = burble_vocab_create(&options, table, (size_t)n, &vocab, &error);
     if (rc == BURBLE_OK)
         result = wrap(type, vocab);
     else if (rc == BURBLE_EINVAL)
@@ -270,7 +274,8 @@ static PyObject *vocabulary_from_pieces(PyTypeObject *type, PyObject *args)
 free_table:
     PyMem_Free(table);
 release_pieces:
-    Py_DECREF(pieces);
+    Py_XDECREF(ids);
+    Py_XDECREF(pieces);
     return result;
 }
 
@@ -361,9 +366,10 @@ PyDoc_STRVAR(cleaned_up_doc, "cleaned_up($self, /)\n--\n\n"
                              "clean_up_tokenization of transformers does it.");
 
 PyDoc_STRVAR(from_pieces_doc,
-             "from_pieces($type, pieces, special, /)\n--\n\n"
+             "from_pieces($type, pieces, special, breaks=False, /)\n--\n\n"
              "Of the bytes of each token, or None where no token has the id; the bytes of a\n"
-             "sequence, decoded as UTF-8, are its text. special: the ids of the special tokens.");
+             "sequence, decoded as UTF-8, are its text. special: the ids of the special tokens;\n"
+             "breaks: they break a character also where they are left out.");
 
 PyDoc_STRVAR(load_doc,
              "load($type, path, /)\n--\n\n"

@@ -8,14 +8,13 @@
  * passes the rewrites, if there are any. A vocabulary whose tokens differ at the end of the
  * sequence has its last token wait, as far as it differs.
  *
- * All that one sequence needs to know is in one `state` of fixed size, which can be copied; that is
- * how going back is done, and how a call that runs out of memory changes nothing.
+ * Going back is in detok_past.c, saying where text came from in detok_spans.c.
  *
  * The usual call, one id whose piece is text with nothing held before it, copies nothing: the text
  * handed out lies in the vocabulary, which the detokenizer's reference keeps. All else is put
  * together in `out`.
  */
-#include <burble/detok.h>
+#include "text/detok.h"
 
 #include <assert.h>
 #include <string.h>
@@ -24,7 +23,6 @@
 
 #include "base/alloc.h"
 #include "base/buffer.h"
-#include "text/vocab.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
@@ -59,58 +57,6 @@ static const struct burble__rewrite clean_up[] = {
     CLEAN_UP(" 're", "'re"),
 };
 
-/* A filter's memory of one sequence, or a rewrite's. */
-union slot {
-    uint32_t token; /* the last one that came, NO_TOKEN at the beginning */
-    struct burble__rewrite_state rewrite;
-};
-
-/* Where one sequence stands. */
-struct state {
-    uint64_t taken;       /* ids */
-    uint64_t handed;      /* bytes of text handed out for them */
-    uint64_t waiting_at;  /* which of the ids waits to learn whether it is the last */
-    uint32_t waiting;     /* that id */
-    uint32_t waiting_out; /* bytes of its piece that have gone on, being the same in any case */
-    bool waits;
-    bool waiting_first;
-    bool begun;     /* there was a token */
-    bool in_run;    /* the last one was a byte token, where runs of them are rewritten */
-    bool run_first; /* that run is the first token */
-    struct burble__utf8 utf8;
-    union slot slots[]; /* the vocabulary's filters, its rewrites, and those of clean_up */
-};
-
-/* Where a sequence stood at some time. */
-struct past {
-    struct state *state;
-    struct burble__buffer held; /* as in struct burble_detok */
-};
-
-struct burble_detok {
-    burble_vocab *vocab;
-    unsigned skip; /* BURBLE__PIECE_…: pieces with one of these are as if never there */
-    bool lends;    /* one id at a time can be taken by lend() */
-    burble_detok_options options;
-    size_t n_rewrites;
-    size_t state_size;
-    struct state *state;
-    struct past before;              /* where the last call began */
-    struct burble__writer out;       /* what the pieces become */
-    struct burble__writer stages[2]; /* what the rewrites make of it, in turn */
-    struct burble__writer collected; /* of several ids taken one by one */
-    char last[BURBLE__UTF8_GROWTH * BURBLE__UTF8_HELD_MAX]; /* finish: what was held */
-    /* With options.spans. */
-    struct burble__buffer held;  /* the origins of all bytes that are held, in their order */
-    struct burble__buffer holds; /* the same, being written */
-    struct burble__buffer spans;
-    /* With options.rewind: a ring of so many, where the sequence stood before each of the last ids;
-     * the `n_pasts` before the one at `past` are set. */
-    struct past *pasts;
-    size_t past;
-    size_t n_pasts;
-};
-
 static const struct burble__rewrite *rewrite_at(const burble_detok *detok, size_t i)
 {
     const size_t n = detok->vocab->rewrites.n;
@@ -129,7 +75,7 @@ static bool passes(const burble_detok *detok, uint32_t id)
 {
     const burble_vocab *vocab = detok->vocab;
     for (size_t i = 0; i < vocab->n_filters; i++) {
-        union slot *slot = &detok->state->slots[i];
+        union burble__slot *slot = &detok->state->slots[i];
         const uint32_t entry = vocab->filters[i * vocab->size + id];
         const uint32_t token = entry & ~BURBLE__FILTER_DROP;
         if (slot->token == token) {
@@ -145,75 +91,15 @@ static bool passes(const burble_detok *detok, uint32_t id)
 
 /* ---- from pieces to characters --------------------------------------------------------------- */
 
-static int hold_origin(struct burble__buffer *origins, const struct burble__origin *origin)
-{
-    return burble__buffer_append(origins, (const char *)origin, sizeof *origin);
-}
-
 static const struct burble__origin *held_origins(const burble_detok *detok)
 {
     static const struct burble__origin none = {0};
     return detok->held.len == 0 ? &none : (const void *)detok->held.bytes;
 }
 
-/* The origins of the bytes that burble__utf8 holds. With options.spans. */
-struct origins {
-    struct burble__origin at[BURBLE__UTF8_HELD_MAX + 1];
-};
-
-static int put_replacements(burble_detok *detok, const struct origins *origins, size_t held,
-                            size_t len)
-{
-    struct burble__writer *out = &detok->out;
-    const size_t each = len / 3 == held ? 1 : held; /* bytes that one U+FFFD stands for */
-    int result = BURBLE_OK;
-    for (size_t i = 0; i < len / 3 && result == BURBLE_OK; i++) {
-        const struct burble__origin origin = {origins->at[i * each].first,
-                                              origins->at[i * each + each - 1].last};
-        result = burble__writer_put(out, "\xEF\xBF\xBD", 3, &origin);
-    }
-    return result;
-}
-
-/* One byte of a piece, and where what becomes of it came from. */
-static int feed_traced(burble_detok *detok, struct origins *origins, char byte, uint64_t token)
-{
-    struct burble__utf8 *utf8 = &detok->state->utf8;
-    const struct burble__origin own = {token, token};
-    const size_t before = utf8->held;
-    char text[BURBLE__UTF8_GROWTH * (BURBLE__UTF8_HELD_MAX + 1)];
-    origins->at[before] = own;
-    size_t len = burble__utf8_feed(utf8, &byte, 1, text);
-    if (len == 0) {
-        return BURBLE_OK;
-    }
-    if (utf8->held == 0 && len == before + 1
-        && (before == 0 || ((unsigned char)byte & 0xC0) == 0x80)) {
-        const struct burble__origin whole = {origins->at[0].first, token};
-        return burble__writer_put(&detok->out, text, len, &whole);
-    }
-    size_t broken = 0; /* bytes of text for what was held before */
-    if (before > 0) {
-        broken = utf8->rule == BURBLE__UTF8_PER_BYTE ? 3 * before : 3;
-    }
-    int result = put_replacements(detok, origins, before, broken);
-    if (result == BURBLE_OK) {
-        result = burble__writer_put(&detok->out, text + broken, len - broken, &own);
-    }
-    origins->at[0] = own;
-    return result;
-}
-
-static int flush_traced(burble_detok *detok, const struct origins *origins)
-{
-    char text[BURBLE__UTF8_GROWTH * BURBLE__UTF8_HELD_MAX];
-    const size_t held = detok->state->utf8.held;
-    return put_replacements(detok, origins, held, burble__utf8_flush(&detok->state->utf8, text));
-}
-
 /* Some bytes of a piece, as text or not. `origins` is NULL where nobody wants to know. */
 static int take_bytes(burble_detok *detok, const char *bytes, size_t len, bool is_text,
-                      struct origins *origins, uint64_t token)
+                      struct burble__origins *origins, uint64_t token)
 {
     struct burble__utf8 *utf8 = &detok->state->utf8;
     struct burble__buffer *out = &detok->out.bytes;
@@ -237,17 +123,17 @@ static int take_bytes(burble_detok *detok, const char *bytes, size_t len, bool i
         return result;
     }
     if (is_text) {
-        result = flush_traced(detok, origins);
+        result = burble__origins_flush(detok, origins);
         return result == BURBLE_OK ? burble__writer_put(&detok->out, bytes, len, &own) : result;
     }
     for (size_t i = 0; i < len && result == BURBLE_OK; i++) {
-        result = feed_traced(detok, origins, bytes[i], token);
+        result = burble__origins_feed(detok, origins, bytes[i], token);
     }
     return result;
 }
 
 static int take_piece(burble_detok *detok, burble__piece piece, size_t from,
-                      struct origins *origins, uint64_t token)
+                      struct burble__origins *origins, uint64_t token)
 {
     return take_bytes(detok, burble__piece_bytes(detok->vocab, piece) + from,
                       burble__piece_len(piece) - from, (piece & BURBLE__PIECE_TEXT) != 0, origins,
@@ -297,10 +183,10 @@ static int rewrite_run(burble_detok *detok, size_t from)
 }
 
 /* Takes a piece where runs of byte tokens are rewritten. */
-static int take_in_run(burble_detok *detok, burble__piece piece, struct origins *origins,
+static int take_in_run(burble_detok *detok, burble__piece piece, struct burble__origins *origins,
                        bool first)
 {
-    struct state *state = detok->state;
+    struct burble__detok_state *state = detok->state;
     const size_t from = detok->out.bytes.len;
     const bool in_run = (piece & BURBLE__PIECE_TEXT) == 0;
     state->run_first = in_run && (state->in_run ? state->run_first : first);
@@ -333,9 +219,9 @@ static size_t common(const burble_vocab *vocab, burble__piece a, burble__piece b
 }
 
 /* The token that waits turns out to be the last, or not. */
-static int resolve(burble_detok *detok, bool last, struct origins *origins)
+static int resolve(burble_detok *detok, bool last, struct burble__origins *origins)
 {
-    struct state *state = detok->state;
+    struct burble__detok_state *state = detok->state;
     if (!state->waits) {
         return BURBLE_OK;
     }
@@ -349,9 +235,9 @@ static int resolve(burble_detok *detok, bool last, struct origins *origins)
 
 /* A token in a vocabulary whose tokens differ at the end of the sequence. */
 static int take_waiting(burble_detok *detok, uint32_t id, burble__piece piece, unsigned place,
-                        struct origins *origins)
+                        struct burble__origins *origins)
 {
-    struct state *state = detok->state;
+    struct burble__detok_state *state = detok->state;
     const int result = resolve(detok, false, origins);
     if (result != BURBLE_OK) {
         return result;
@@ -376,13 +262,15 @@ static int take_waiting(burble_detok *detok, uint32_t id, burble__piece piece, u
                       state->taken);
 }
 
-static int take(burble_detok *detok, int32_t id, struct origins *origins)
+static int take(burble_detok *detok, int32_t id, struct burble__origins *origins)
 {
     const burble_vocab *vocab = detok->vocab;
-    struct state *state = detok->state;
+    struct burble__detok_state *state = detok->state;
     const burble__piece piece = burble__vocab_piece(vocab, (uint32_t)id);
     int result = BURBLE_OK;
-    if ((piece & detok->skip) == 0 && passes(detok, (uint32_t)id)) {
+    if ((piece & detok->skip & BURBLE__PIECE_SPECIAL) != 0 && vocab->special_breaks) {
+        result = take_bytes(detok, "", 0, true, origins, state->taken);
+    } else if ((piece & detok->skip) == 0 && passes(detok, (uint32_t)id)) {
         const unsigned place = state->begun ? 0 : BURBLE__AT_FIRST;
         state->begun = true;
         if ((vocab->places & BURBLE__AT_LAST) != 0) {
@@ -448,12 +336,13 @@ static int rewrite(burble_detok *detok, bool end, struct burble__traced *text,
 /* What `out` has, through the rewrites. `origins` are those of what burble__utf8 holds now; `held`
  * of what the rewrites held when the call began. */
 static int rewrite_traced(burble_detok *detok, bool end, struct burble__traced *text,
-                          const struct origins *origins, const struct burble__origin *held)
+                          const struct burble__origins *origins, const struct burble__origin *held)
 {
     int result = BURBLE_OK;
     detok->holds.len = 0;
     for (size_t i = 0; i < detok->state->utf8.held && result == BURBLE_OK; i++) {
-        result = hold_origin(&detok->holds, &origins->at[i]);
+        result = burble__buffer_append(&detok->holds, (const char *)&origins->at[i],
+                                       sizeof origins->at[i]);
     }
     return result == BURBLE_OK ? rewrite(detok, end, text, held) : result;
 }
@@ -463,8 +352,8 @@ static int rewrite_traced(burble_detok *detok, bool end, struct burble__traced *
 static int run(burble_detok *detok, const int32_t *ids, size_t n, bool end,
                struct burble__traced *text)
 {
-    struct origins traced = {0};
-    struct origins *origins = detok->options.spans ? &traced : NULL;
+    struct burble__origins traced = {0};
+    struct burble__origins *origins = detok->options.spans ? &traced : NULL;
     const struct burble__origin *held = held_origins(detok);
     const size_t held_before = detok->state->utf8.held;
     int result = BURBLE_OK;
@@ -501,7 +390,7 @@ static int run(burble_detok *detok, const int32_t *ids, size_t n, bool end,
 /* The text of one id without a copy, where that can be; false, and nothing changed, where not. */
 static bool lend(burble_detok *detok, int32_t id, struct burble__traced *text)
 {
-    struct state *state = detok->state;
+    struct burble__detok_state *state = detok->state;
     burble__piece piece = burble__vocab_piece(detok->vocab, (uint32_t)id);
     if ((piece & BURBLE__PIECE_TEXT) == 0 || (piece & detok->skip) != 0 || !detok->lends
         || state->utf8.held > 0) {
@@ -526,65 +415,6 @@ static bool lend(burble_detok *detok, int32_t id, struct burble__traced *text)
     state->in_run = false;
     state->taken++;
     return true;
-}
-
-/* ---- spans ----------------------------------------------------------------------------------- */
-
-/* Says where the text came from. BURBLE_OK or BURBLE_ENOMEM. */
-static int note_spans(burble_detok *detok, const struct burble__traced *text)
-{
-    detok->spans.len = 0;
-    for (size_t begin = 0, end; begin < text->len; begin = end) {
-        const struct burble__origin *origin = &text->origins[begin];
-        for (end = begin + 1; end < text->len && text->origins[end].first == origin->first
-                              && text->origins[end].last == origin->last;) {
-            end++;
-        }
-        const burble_span span = {begin, end, origin->first, origin->last};
-        if (burble__buffer_append(&detok->spans, (const char *)&span, sizeof span) != BURBLE_OK) {
-            return BURBLE_ENOMEM;
-        }
-    }
-    return BURBLE_OK;
-}
-
-/* ---- where the sequence stood ---------------------------------------------------------------- */
-
-/* BURBLE_OK or BURBLE_ENOMEM. */
-static int save(const burble_detok *detok, struct past *past)
-{
-    past->held.len = 0;
-    memcpy(past->state, detok->state, detok->state_size);
-    return burble__buffer_append(&past->held, detok->held.bytes, detok->held.len);
-}
-
-/* Goes there; *past is then of no more use. */
-static void restore(burble_detok *detok, struct past *past)
-{
-    const struct burble__buffer held = detok->held;
-    memcpy(detok->state, past->state, detok->state_size);
-    detok->held = past->held;
-    past->held = held;
-}
-
-/* Puts where the sequence stands into the ring. */
-static int remember(burble_detok *detok)
-{
-    const size_t all = detok->options.rewind;
-    const int result = save(detok, &detok->pasts[detok->past]);
-    if (result == BURBLE_OK) {
-        detok->past = detok->past + 1 == all ? 0 : detok->past + 1;
-        detok->n_pasts += detok->n_pasts < all;
-    }
-    return result;
-}
-
-/* Takes the last `n` out of the ring again, as many as there are, which have overwritten others. */
-static void forget(burble_detok *detok, size_t n, size_t n_pasts)
-{
-    const size_t all = detok->options.rewind;
-    detok->past = (detok->past + all - n % all) % all;
-    detok->n_pasts = n >= all ? 0 : n_pasts < all - n ? n_pasts : all - n;
 }
 
 /* ---- making one ------------------------------------------------------------------------------ */
@@ -633,27 +463,6 @@ static int reserve_finish(burble_detok *detok)
     return result;
 }
 
-/* The ring, whose states lie behind it. */
-static int make_ring(burble_detok *detok)
-{
-    const size_t n = detok->options.rewind;
-    if (n == 0) {
-        return BURBLE_OK;
-    }
-    const size_t each = sizeof(struct past) + detok->state_size;
-    struct past *pasts = n > SIZE_MAX / each ? NULL : burble__malloc(n * each);
-    if (pasts == NULL) {
-        return BURBLE_ENOMEM;
-    }
-    char *states = (void *)(pasts + n);
-    for (size_t i = 0; i < n; i++) {
-        pasts[i].state = (void *)(states + i * detok->state_size);
-        burble__buffer_init(&pasts[i].held, BURBLE_RECORD_MAX);
-    }
-    detok->pasts = pasts;
-    return BURBLE_OK;
-}
-
 void burble_detok_options_init(burble_detok_options *options)
 {
     *options = (burble_detok_options){0};
@@ -665,8 +474,8 @@ int burble_detok_create(burble_vocab *vocab, const burble_detok_options *options
     const burble_detok_options defaults = {0};
     options = options == NULL ? &defaults : options;
     const size_t n_rewrites = vocab->rewrites.n + (options->clean_up ? COUNT(clean_up) : 0);
-    const size_t state_size =
-        sizeof(struct state) + (vocab->n_filters + n_rewrites) * sizeof(union slot);
+    const size_t state_size = sizeof(struct burble__detok_state)
+                              + (vocab->n_filters + n_rewrites) * sizeof(union burble__slot);
     burble_detok *detok = burble__malloc(sizeof *detok + 2 * state_size);
     *out = NULL;
     if (detok == NULL) {
@@ -692,7 +501,7 @@ int burble_detok_create(burble_vocab *vocab, const burble_detok_options *options
     burble__buffer_init(&detok->holds, BURBLE_RECORD_MAX);
     burble__buffer_init(&detok->before.held, BURBLE_RECORD_MAX);
     burble__buffer_init(&detok->spans, SIZE_MAX / 2);
-    if (reserve_finish(detok) != BURBLE_OK || make_ring(detok) != BURBLE_OK) {
+    if (reserve_finish(detok) != BURBLE_OK || burble__past_make_ring(detok) != BURBLE_OK) {
         burble_detok_destroy(&detok);
         return BURBLE_ENOMEM;
     }
@@ -707,10 +516,7 @@ void burble_detok_destroy(burble_detok **detok)
         return;
     }
     burble_detok *mine = *detok;
-    for (size_t i = 0; mine->pasts != NULL && i < mine->options.rewind; i++) {
-        burble__buffer_finish(&mine->pasts[i].held);
-    }
-    burble__free(mine->pasts);
+    burble__past_free_ring(mine);
     burble__buffer_finish(&mine->spans);
     burble__buffer_finish(&mine->before.held);
     burble__buffer_finish(&mine->holds);
@@ -733,13 +539,7 @@ int burble_detok_copy(const burble_detok *detok, burble_detok **out)
     }
     memcpy(copy->state, detok->state, detok->state_size);
     int result = burble__buffer_append(&copy->held, detok->held.bytes, detok->held.len);
-    for (size_t i = 0; i < detok->options.rewind && result == BURBLE_OK; i++) {
-        const struct past *past = &detok->pasts[i];
-        memcpy(copy->pasts[i].state, past->state, detok->state_size);
-        result = burble__buffer_append(&copy->pasts[i].held, past->held.bytes, past->held.len);
-    }
-    copy->past = detok->past;
-    copy->n_pasts = detok->n_pasts;
+    result = result == BURBLE_OK ? burble__past_copy_ring(detok, copy) : result;
     if (result != BURBLE_OK) {
         burble_detok_destroy(&copy);
         return BURBLE_ENOMEM;
@@ -758,7 +558,7 @@ static int run_each(burble_detok *detok, const int32_t *ids, size_t n, bool hand
     detok->collected.bytes.len = 0;
     detok->collected.origins.len = 0;
     for (*taken = 0; *taken < n && result == BURBLE_OK;) {
-        result = remember(detok);
+        result = burble__past_remember(detok);
         if (result == BURBLE_OK) {
             result = run(detok, ids + (*taken)++, 1, false, text);
         }
@@ -779,19 +579,19 @@ static int take_ids(burble_detok *detok, const int32_t *ids, size_t n, bool hand
 {
     const size_t n_pasts = detok->n_pasts;
     size_t taken = 0;
-    int result = save(detok, &detok->before);
+    int result = burble__past_save(detok, &detok->before);
     if (result != BURBLE_OK) {
         return result;
     }
     result = detok->options.rewind > 0 ? run_each(detok, ids, n, hand_out, text, &taken)
                                        : run(detok, ids, n, false, text);
     if (result == BURBLE_OK && detok->options.spans && hand_out) {
-        result = note_spans(detok, text);
+        result = burble__spans_note(detok, text);
     }
     if (result != BURBLE_OK) {
-        restore(detok, &detok->before);
+        burble__past_restore(detok, &detok->before);
         if (detok->options.rewind > 0) {
-            forget(detok, taken, n_pasts);
+            burble__past_forget(detok, taken, n_pasts);
         }
     }
     return result;
@@ -832,25 +632,6 @@ int burble_detok_prime(burble_detok *detok, const int32_t *ids, size_t n)
     return are_ids(ids, n) ? take_ids(detok, ids, n, false, &nobody_wants_it) : BURBLE_EINVAL;
 }
 
-int burble_detok_rewind(burble_detok *detok, size_t n, uint64_t *bytes)
-{
-    const uint64_t handed = detok->state->handed;
-    if (n > detok->n_pasts) {
-        return BURBLE_EINVAL;
-    }
-    if (n > 0) {
-        const size_t all = detok->options.rewind;
-        detok->past = (detok->past + all - n) % all;
-        detok->n_pasts -= n;
-        restore(detok, &detok->pasts[detok->past]);
-    }
-    detok->spans.len = 0;
-    if (bytes != NULL) {
-        *bytes = handed - detok->state->handed;
-    }
-    return BURBLE_OK;
-}
-
 void burble_detok_finish(burble_detok *detok, burble_text *text)
 {
     struct burble__traced traced = {.bytes = ""};
@@ -861,7 +642,7 @@ void burble_detok_finish(burble_detok *detok, burble_text *text)
         /* There is room: burble_detok_create has seen to it. */
         int result = run(detok, NULL, 0, true, &traced);
         assert(result == BURBLE_OK);
-        result = detok->options.spans ? note_spans(detok, &traced) : BURBLE_OK;
+        result = detok->options.spans ? burble__spans_note(detok, &traced) : BURBLE_OK;
         assert(result == BURBLE_OK);
         (void)result;
     }
@@ -882,11 +663,4 @@ bool burble_detok_holds(const burble_detok *detok)
         holds = rewrite_state(detok, i)->held > 0;
     }
     return holds;
-}
-
-void burble_detok_spans(const burble_detok *detok, const burble_span **spans, size_t *n)
-{
-    static const burble_span none = {0};
-    *n = detok->spans.len / sizeof **spans;
-    *spans = *n == 0 ? &none : (const void *)detok->spans.bytes;
 }

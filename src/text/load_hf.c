@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "text/load_json.h"
+#include "text/load_normalizer.h"
 
 /* How many steps a decoder has, at most (nobody's has 10), and how deep sequences of decoders go. */
 #define STEPS_MAX 32
@@ -320,6 +321,7 @@ struct added {
     json_t *special;     /* texts of special tokens */
     json_int_t size;     /* how many tokens the model has */
     json_int_t max;      /* the largest id of an added token, or -1 */
+    struct burble__normalizer normalizer;
 };
 
 /* Makes a text a member of a set. */
@@ -349,9 +351,24 @@ static int read_added(const struct burble__source *source, const json_t *object,
     return BURBLE_OK;
 }
 
+static bool is_normalized(const json_t *object)
+{
+    return json_is_true(json_object_get(object, "normalized"));
+}
+
+static bool any_normalized(const json_t *list)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        if (is_normalized(json_array_get(list, i))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Adds a token. The tokenizers library gives it the model's id where the model has its text, else
  * the next free one; it does not look at the id in the file. In the files that it writes, both are
- * the same. */
+ * the same. One that is normalized is spelled as the normalizer makes it. */
 static int add(struct added *added, const json_t *object, const char *path)
 {
     json_t *content = NULL;
@@ -370,13 +387,16 @@ static int add(struct added *added, const json_t *object, const char *path)
     const json_t *known = json_object_getn(added->known, text, len);
     const json_int_t next = added->max >= added->size ? added->max + 1 : added->size;
     const json_int_t id = known != NULL ? json_integer_value(known) : next;
-    result = burble__table_replace(added->table, added->source, id, burble__json_token(content, 0),
-                                   (struct burble__place){path, BURBLE__NO_NUMBER});
+    result = insert(added->taken, text, len, json_true());
+    if (result == BURBLE_OK && is_normalized(object)) {
+        result = burble__normalizer_run(&added->normalizer, added->source, path, content);
+    }
     if (result != BURBLE_OK) {
         return result;
     }
     added->max = id > added->max ? id : added->max;
-    return insert(added->taken, text, len, json_true());
+    return burble__table_replace(added->table, added->source, id, burble__json_token(content, 0),
+                                 (struct burble__place){path, BURBLE__NO_NUMBER});
 }
 
 /* Special are all tokens with the text of one that is added as special. */
@@ -468,7 +488,9 @@ static int read_tokens(const struct burble__source *source, const json_t *root,
         return burble__json_fail(source, "added_tokens", "an array", list);
     }
     struct added added = {.source = source, .table = table};
-    return add_all(&added, list, vocab);
+    const int read =
+        any_normalized(list) ? burble__normalizer_read(&added.normalizer, source, root) : BURBLE_OK;
+    return read == BURBLE_OK ? add_all(&added, list, vocab) : read;
 }
 
 int burble__load_hf(const struct burble__source *source, const json_t *root, burble_vocab **out)

@@ -224,7 +224,8 @@ static int put_piece(struct model *model, size_t id, size_t start, const struct 
     if (kind == KIND_UNKNOWN) {
         model->unknown = (int64_t)id;
     } else if (kind == KIND_CONTROL) {
-        token = (burble_token){.text = "", .flags = BURBLE_TOKEN_SPECIAL};
+        /* Text, though empty, which breaks a run of bytes. So there is nothing to leave out. */
+        token = (burble_token){.text = ""};
     } else if (kind == KIND_BYTE) {
         model->first_byte = model->first_byte < id ? model->first_byte : id;
     } else if (is_byte(bytes, len, true)) {

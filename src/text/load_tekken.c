@@ -252,6 +252,7 @@ int burble__load_tekken(const struct burble__source *source, const json_t *root,
     if (result == BURBLE_OK) {
         burble_vocab_options options;
         burble_vocab_options_init(&options);
+        options.special_breaks = true; /* Tekkenizer decodes what is between them by itself */
         result = burble__table_compile(&tekken.table, source, &options, out);
     }
     burble__free(tekken.texts);

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/atomic.h"
 
 #define ROOT BURBLE__MATCHER_ROOT
 
@@ -50,6 +51,7 @@ struct string {
 };
 
 struct burble__matcher {
+    _Atomic(size_t) refs;
     char *bytes;
     struct state *states; /* one more than there are bytes */
     struct edge *edges;   /* sorted */
@@ -395,13 +397,14 @@ static struct burble__matcher *allocate(size_t n, size_t total)
     if (matcher == NULL) {
         return NULL;
     }
+    burble__init(&matcher->refs, 1);
     matcher->bytes = burble__malloc(total + 1);
     matcher->states = burble__calloc(total + 1, sizeof *matcher->states);
     matcher->edges = burble__calloc(n + 1, sizeof *matcher->edges);
     matcher->strings = burble__calloc(n + 1, sizeof *matcher->strings);
     if (matcher->bytes == NULL || matcher->states == NULL || matcher->edges == NULL
         || matcher->strings == NULL) {
-        burble__matcher_destroy(&matcher);
+        burble__matcher_unref(&matcher);
     }
     return matcher;
 }
@@ -434,15 +437,29 @@ done:
     return matcher == NULL ? BURBLE_ENOMEM : BURBLE_OK;
 }
 
-void burble__matcher_destroy(struct burble__matcher **matcher)
+struct burble__matcher *burble__matcher_ref(struct burble__matcher *matcher)
+{
+    /* Relaxed: whoever makes a reference has one, and what that one lets him see, he sees. */
+    burble__add_relaxed(&matcher->refs, 1);
+    return matcher;
+}
+
+void burble__matcher_unref(struct burble__matcher **matcher)
 {
     if (matcher == NULL || *matcher == NULL) {
         return;
     }
-    burble__free((*matcher)->bytes);
-    burble__free((*matcher)->states);
-    burble__free((*matcher)->edges);
-    burble__free((*matcher)->strings);
-    burble__free(*matcher);
+    struct burble__matcher *mine = *matcher;
     *matcher = NULL;
+    /* Acquire and release pair with one another across threads: every read that another holder made
+     * comes before the free. Without that it could read freed memory. */
+    const size_t before = burble__sub_acq_rel(&mine->refs, 1);
+    assert(before > 0);
+    if (before == 1) {
+        burble__free(mine->bytes);
+        burble__free(mine->states);
+        burble__free(mine->edges);
+        burble__free(mine->strings);
+        burble__free(mine);
+    }
 }

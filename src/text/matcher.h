@@ -6,7 +6,8 @@
  * far that is the beginning of one of the strings. The first match is the one that is complete
  * first; of several that are complete with the same byte, the longest.
  *
- * Immutable once made: the state is the caller's, and any thread may use it.
+ * Immutable once made: the state is the caller's, and any thread may use it. It goes with its last
+ * reference.
  */
 #ifndef BURBLE_TEXT_MATCHER_H
 #define BURBLE_TEXT_MATCHER_H
@@ -29,12 +30,16 @@ struct burble__matcher;
  * Time: proportional to the strings' bytes, but for sorting them. Memory: 9 bytes for each of theirs,
  * 16 for each string, and 1 KiB.
  *
- * BURBLE_OK      *out is the matcher, which the caller owns
+ * BURBLE_OK      *out is the matcher, with one reference, which the caller owns
  * BURBLE_ENOMEM  *out is NULL */
 int burble__matcher_create(const burble_text *strings, size_t n, struct burble__matcher **out);
 
-/* Frees it and sets *matcher to NULL. NULL and a pointer to NULL are fine. */
-void burble__matcher_destroy(struct burble__matcher **matcher);
+/* One more reference; returns `matcher`. Any thread. */
+struct burble__matcher *burble__matcher_ref(struct burble__matcher *matcher);
+
+/* Gives a reference back and sets *matcher to NULL; the last one frees it. NULL and a pointer to NULL
+ * are fine. Any thread. */
+void burble__matcher_unref(struct burble__matcher **matcher);
 
 /* Goes from *state, in which nothing is met yet, through the text up to and with the byte that
  * completes a string, or to its end. Returns how many bytes that are. Work: proportional to them,

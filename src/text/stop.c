@@ -91,13 +91,27 @@ no_memory:
     return burble__fail(error, BURBLE_ENOMEM, "no memory for %zu stop strings", n);
 }
 
+int burble_stop_copy(const burble_stop *stop, burble_stop **out)
+{
+    burble_stop *copy = burble__malloc(sizeof *copy);
+    *out = copy;
+    if (copy == NULL) {
+        return BURBLE_ENOMEM;
+    }
+    *copy = *stop;
+    burble__matcher_ref(copy->matcher);
+    /* What was handed out last is the other one's. */
+    burble__buffer_init(&copy->joined, stop->joined.max);
+    return BURBLE_OK;
+}
+
 void burble_stop_destroy(burble_stop **stop)
 {
     if (stop == NULL || *stop == NULL) {
         return;
     }
     burble__buffer_finish(&(*stop)->joined);
-    burble__matcher_destroy(&(*stop)->matcher);
+    burble__matcher_unref(&(*stop)->matcher);
     burble__free(*stop);
     *stop = NULL;
 }

@@ -542,6 +542,7 @@ static int make(struct maker *maker, const burble_vocab_options *options)
     burble__compiler_init(&maker->compiler, &maker->plan, options->n_steps > 0);
     maker->vocab->rule = maker->compiler.core == BURBLE__CORE_FALLBACK ? BURBLE__UTF8_PER_BYTE
                                                                        : BURBLE__UTF8_PER_PART;
+    maker->vocab->special_breaks = options->special_breaks && options->n_steps == 0;
     maker->vocab->places = places_of(&maker->compiler);
     burble__buffer_init(&maker->blob, BLOB_MAX < SIZE_MAX / 2 ? (size_t)BLOB_MAX : SIZE_MAX / 2);
     burble__buffer_init(&maker->late, BURBLE_VOCAB_MAX_TOKEN);

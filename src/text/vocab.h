@@ -14,6 +14,7 @@
 #ifndef BURBLE_TEXT_VOCAB_H
 #define BURBLE_TEXT_VOCAB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -62,6 +63,7 @@ struct burble_vocab {
     size_t memory; /* bytes, of all of it */
     char *blob;
     enum burble__utf8_rule rule;
+    bool special_breaks; /* a special token that is left out breaks a character */
     unsigned places;     /* BURBLE__AT_…: on which of these pieces depend */
     size_t n_others;     /* ids whose pieces have BURBLE__PIECE_OTHER, in ascending order */
     uint32_t *other_ids; /* their pieces at each place, see burble__vocab_at, follow in `others` */

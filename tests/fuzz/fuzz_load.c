@@ -5,8 +5,6 @@
  */
 #include "fuzz.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <burble/detok.h>
@@ -16,14 +14,6 @@
 
 /* How many ids are decoded; more would only take time. */
 #define DECODED_MAX 512
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: expected %s\n", __FILE__, __LINE__, #condition);               \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static void decode(burble_vocab *vocab)
 {

@@ -143,6 +143,18 @@ def test_special_tokens_are_left_out_on_demand() -> None:
         assert succeed("tokens", option, VOCAB, data=data) == TEXT
 
 
+def test_spaces_are_cleaned_up_on_demand() -> None:
+    transformers = pytest.importorskip("transformers")
+    text = "It 's true , is n't it ? Yes ! We 've seen ' it ' ."
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer())
+    numbers = tokenizer().encode(text).ids
+    want = fast.clean_up_tokenization(fast.decode(numbers, clean_up_tokenization_spaces=False))
+    assert want != text
+    for option in ("--clean-up", "-c"):
+        assert succeed("tokens", option, VOCAB, data=in_text(numbers)) == want
+    assert succeed("tokens", VOCAB, data=in_text(numbers)) == text
+
+
 def test_the_format_can_be_said() -> None:
     for args in (("--format", "hf"), ("--format=auto",), ("-fhf",)):
         assert succeed("tokens", *args, VOCAB, data=in_text(ids())) == TEXT
@@ -380,7 +392,7 @@ def test_a_vocabulary_may_begin_with_a_dash(tmp_path: Path) -> None:
 
 def test_the_help_names_every_option() -> None:
     text = succeed("tokens", "--help")
-    for option in ("binary", "format", "skip-special", "stop", "include-stop", "help", "version"):
+    for option in ("binary", "format", "skip-special", "clean-up", "stop", "include-stop", "help"):
         assert f"--{option}" in text
     assert max(map(len, text.splitlines())) <= 80
     assert succeed("help", "tokens") == succeed("tokens", "-h") == text

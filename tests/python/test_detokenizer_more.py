@@ -9,6 +9,7 @@ import functools
 import io
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from conftest import SAMPLE_TEXT, SHAKESPEARE, train_byte_fallback, train_byte_level
 
 import burble
+from burble import _core
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -230,6 +232,48 @@ def test_offsets_are_refused_unless_asked_for(path: str) -> None:
         _ = make(path).offsets
 
 
+# ---- what is refused when it is made -------------------------------------------------------------
+
+
+def test_an_option_that_decode_does_not_have_is_refused_at_once() -> None:
+    class Plain:
+        def decode(self, ids: list[int]) -> str:
+            return "".join(map(chr, ids))
+
+    raw = backend("bytes")
+    for tokenizer, message in (
+        (raw, r"those of Tokenizer.decode \(skip_special_tokens\), found errors"),
+        (Plain(), r"those of Plain.decode \(none\), found errors"),
+    ):
+        with pytest.raises(TypeError, match=f"decode options: expected {message}"):
+            burble.TextIteratorStreamer(tokenizer, errors="ignore")
+    with pytest.raises(TypeError, match="found skip_special_tokens"):
+        burble.Detokenizer(Plain())
+    streamer = burble.TextIteratorStreamer(Plain())
+    streamer.put([65, 66])
+    streamer.end()
+    assert "".join(streamer) == "AB"
+
+
+@pytest.mark.parametrize("stop", [5, 0.5, object()])
+def test_what_is_no_stop_string_is_refused_by_name(stop: Any) -> None:
+    message = f"stop: expected a str, or any number of them, found {type(stop).__name__}"
+    with pytest.raises(TypeError, match=message):
+        burble.Detokenizer([b"a"], stop=stop)
+    with pytest.raises(TypeError, match=message):
+        burble.TextIteratorStreamer([b"a"], stop=stop)
+
+
+def test_special_ids_that_change_the_vocabulary_come_before_it_is_read() -> None:
+    tokens = {f"token {i}": i for i in range(1000)}
+
+    def clearing() -> Iterator[int]:
+        tokens.clear()
+        yield from ()
+
+    assert len(_core.Vocabulary([("fuse",)], tokens, {}, clearing())) == 0
+
+
 # ---- other libraries -----------------------------------------------------------------------------
 
 
@@ -302,6 +346,9 @@ def test_mistral_common_decodes_the_same() -> None:
         tokenizer = mistral.MistralTokenizer.from_file(str(file))
         inner = tokenizer.instruct_tokenizer.tokenizer
         ids = inner.encode(TEXT, bos=True, eos=True) * 2
+        if file.suffix == ".json":  # a character that a special token breaks
+            first, second = (inner.num_special_tokens + byte for byte in "é".encode())
+            ids += [first, second, first, inner.bos_id, second]
         for source in (tokenizer, inner, file):
             text = streamed(burble.Detokenizer(source, skip_special_tokens=True), ids)
             assert text == inner.decode(ids, special_token_policy=base.SpecialTokenPolicy.IGNORE)
@@ -322,10 +369,7 @@ def test_tokenizer_json_decodes_as_the_tokenizer_made_of_it(
     rng = random.Random(4)
     for source in (file, SHAKESPEARE / "tokenizer.json"):
         tokenizer = tokenizers.Tokenizer.from_file(str(source))
-        # A file does not say how an added token looks once its library has normalized it.
-        added = tokenizer.get_added_tokens_decoder()
-        known = [i for i in range(tokenizer.get_vocab_size() + 2) if i not in added]
-        known += [i for i, token in added.items() if token.special]
+        known = range(tokenizer.get_vocab_size() + 2)
         mine = burble.Detokenizer(source, skip_special_tokens=skip)
         theirs = burble.Detokenizer(tokenizer, skip_special_tokens=skip)
         for _ in range(SEQUENCES):

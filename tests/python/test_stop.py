@@ -145,7 +145,7 @@ def test_no_stop_strings_stop_nothing(stop: Any) -> None:
         (["a", 3], TypeError, "stop string 2 of 2: expected a str, found int"),
         (["\ud800"], UnicodeEncodeError, "surrogates"),
         (["a"] * 4097, ValueError, "expected at most 4096 stop strings, found 4097"),
-        (3, TypeError, "not iterable"),
+        (3, TypeError, "stop: expected a str, or any number of them, found int"),
     ],
 )
 def test_what_is_no_stop_string_is_refused(stop: Any, error: Any, message: str) -> None:

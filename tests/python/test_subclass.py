@@ -442,9 +442,11 @@ def test_options_of_burbles_own_go_by_keyword_only(reading_cls: Any) -> None:
 
 
 def test_the_text_streamer_has_no_timeout_option() -> None:
-    # It has no consumer who could wait; what it does not know goes to decode, as in transformers.
-    streamer: Any = burble.TextStreamer(tokenizer(), clean_up_tokenization_spaces=False)
-    assert streamer.decode_kwargs == {"clean_up_tokenization_spaces": False}
+    # It has no consumer who could wait; what it does not know is for decode, as in transformers.
+    streamer: Any = burble.TextStreamer(tokenizer(), skip_special_tokens=False)
+    assert streamer.decode_kwargs == {"skip_special_tokens": False}
+    with pytest.raises(TypeError, match=r"decode options: .* found timeout"):
+        burble.TextStreamer(tokenizer(), timeout=1)
 
 
 # ---- the package -------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ static void burble__free(void *p)
 #include "../../src/base/buffer.c"
 #include "../../src/text/compile.c"
 #include "../../src/text/detok.c"
+#include "../../src/text/detok_past.c"
+#include "../../src/text/detok_spans.c"
 #include "../../src/text/rewrite.c"
 #include "../../src/text/steps.c"
 #include "../../src/text/vocab.c"

@@ -13,6 +13,7 @@
 #define CONFIG(ids, special, version)                                                              \
     "\"config\":{\"default_vocab_size\":" ids ",\"default_num_special_tokens\":" special           \
     ",\"version\":\"" version "\"}"
+#define R "\xEF\xBF\xBD"
 #define SPECIAL "\"special_tokens\":[{\"rank\":0,\"token_str\":\"<s>\",\"is_control\":true}]"
 #define WHOLE "{" CONFIG("5", "2", "v11") "," VOCAB "," SPECIAL "}"
 
@@ -28,6 +29,16 @@ static void ids_begin_with_special_tokens_and_fillers(void **state)
     assert_int_equal(burble_vocab_size(vocab), 5);
     ASSERT_TEXT(vocab, false, "<s>a中<SPECIAL_1>", 0, 2, 3, 4, 1);
     ASSERT_TEXT(vocab, true, "a中", 0, 2, 3, 4, 1);
+    burble_vocab_unref(&vocab);
+}
+
+static void special_tokens_part_characters_also_where_they_are_left_out(void **state)
+{
+    (void)state;
+    burble_vocab *vocab = parse(WHOLE, strlen(WHOLE), FORMAT);
+    ASSERT_TEXT(vocab, false, "a" R "<s>" R R, 2, 3, 0, 4);
+    ASSERT_TEXT(vocab, true, "a" R R R, 2, 3, 0, 4);
+    ASSERT_TEXT(vocab, true, R "中", 3, 1, 3, 4, 0);
     burble_vocab_unref(&vocab);
 }
 
@@ -87,6 +98,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_begin_with_special_tokens_and_fillers),
+        cmocka_unit_test(special_tokens_part_characters_also_where_they_are_left_out),
         cmocka_unit_test(an_early_version_may_leave_the_special_tokens_out),
         cmocka_unit_test(only_as_many_tokens_count_as_the_configuration_says),
         cmocka_unit_test(an_error_names_the_path),

@@ -858,6 +858,31 @@ static void a_character_of_several_tokens_came_from_all_of_them(void **state)
     burble_vocab_unref(&vocab);
 }
 
+static void a_special_token_that_breaks_leaves_what_it_broke_to_its_tokens(void **state)
+{
+    (void)state;
+    const burble_token tokens[] = {
+        {"\xE4", 1, 0}, {"\xB8\xAD", 2, 0}, {"<s>", 3, BURBLE_TOKEN_SPECIAL}};
+    const burble_detok_options with = {.skip_special = true, .spans = true, .rewind = 2};
+    burble_vocab_options options;
+    burble_vocab *vocab;
+    burble_text text;
+    burble_vocab_options_init(&options);
+    options.special_breaks = true;
+    assert_int_equal(burble_vocab_create(&options, tokens, 3, &vocab, NULL), BURBLE_OK);
+    burble_detok *detok = new_detok(vocab, &with);
+    assert_int_equal(burble_detok_push(detok, (const int32_t[]){0, 2}, 2, &text), BURBLE_OK);
+    assert_int_equal(text.len, 3);
+    assert_spans(detok, (const burble_span[]){{0, 3, 0, 0}}, 1);
+    assert_int_equal(burble_detok_rewind(detok, 1, NULL), BURBLE_OK);
+    assert_int_equal(burble_detok_push(detok, (const int32_t[]){1}, 1, &text), BURBLE_OK);
+    assert_int_equal(text.len, 3);
+    assert_memory_equal(text.bytes, "中", 3);
+    assert_spans(detok, (const burble_span[]){{0, 3, 0, 1}}, 1);
+    burble_detok_destroy(&detok);
+    burble_vocab_unref(&vocab);
+}
+
 static void held_bytes_keep_their_token(void **state)
 {
     (void)state;
@@ -927,6 +952,7 @@ int main(void)
         cmocka_unit_test(between_byte_fallback_and_fuse_single_characters_may_be_replaced),
         cmocka_unit_test(without_steps_tokens_are_joined_as_they_are),
         cmocka_unit_test(a_character_of_several_tokens_came_from_all_of_them),
+        cmocka_unit_test(a_special_token_that_breaks_leaves_what_it_broke_to_its_tokens),
         cmocka_unit_test(held_bytes_keep_their_token),
         cmocka_unit_test(a_near_miss_of_a_long_pattern_costs_no_more_than_its_text),
     };

@@ -4,6 +4,7 @@
  */
 #include "support.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include <burble/stop.h>
@@ -381,6 +382,74 @@ static void finish_and_reset_leave_it_as_new(void **state)
 
 /* ---- what it costs --------------------------------------------------------------------------- */
 
+static void assert_push(burble_stop *stop, const char *text, int result, const char *want)
+{
+    burble_text out;
+    assert_int_equal(burble_stop_push(stop, text, strlen(text), &out, NULL), result);
+    assert_int_equal(out.len, strlen(want));
+    assert_memory_equal(out.bytes, want, out.len);
+}
+
+static void a_copy_goes_on_by_itself_from_where_it_was_made(void **state)
+{
+    (void)state;
+    burble_stop *stop = new_filter((const burble_text[]){TEXT("stop")}, 1, false);
+    burble_stop *copy, *second;
+    burble_stop_match match;
+    burble_text out;
+    assert_push(stop, "do not st", BURBLE_OK, "do not ");
+    assert_int_equal(burble_stop_copy(stop, &copy), BURBLE_OK);
+    assert_true(burble_stop_holds(copy));
+    assert_push(stop, "ay", BURBLE_OK, "stay");
+    assert_int_equal(burble_stop_copy(copy, &second), BURBLE_OK);
+    burble_stop_destroy(&stop);
+    assert_int_equal(burble_stop_push(copy, "op", 2, &out, &match), BURBLE_END);
+    assert_int_equal(out.len, 0);
+    assert_int_equal(match.begin, 7);
+    assert_int_equal(match.end, 11);
+    assert_int_equal(burble_stop_copy(copy, &stop), BURBLE_OK);
+    assert_push(stop, "more", BURBLE_END, "");
+    burble_stop_destroy(&copy);
+    burble_stop_finish(second, &out);
+    assert_int_equal(out.len, 2);
+    assert_memory_equal(out.bytes, "st", 2);
+    burble_stop_destroy(&stop);
+    burble_stop_destroy(&second);
+}
+
+static void *use_a_copy(void *filter)
+{
+    burble_stop *stop = filter;
+    burble_text out;
+    burble_stop_match match = {.end = 0};
+    bool met = false;
+    for (int i = 0; i < 100 && !met; i++) {
+        met = burble_stop_push(stop, "st op sto", 9, &out, &match) == BURBLE_END;
+        met = met || burble_stop_push(stop, i < 50 ? "" : "p", i < 50 ? 0 : 1, &out, &match) != 0;
+    }
+    burble_stop_destroy(&stop);
+    return met && match.end == 51 * 9 + 1 ? filter : NULL;
+}
+
+static void copies_may_be_used_by_several_threads_at_once(void **state)
+{
+    (void)state;
+    enum { THREADS = 4 };
+    burble_stop *stop = new_filter((const burble_text[]){TEXT("stop")}, 1, true);
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        burble_stop *copy;
+        assert_int_equal(burble_stop_copy(stop, &copy), BURBLE_OK);
+        assert_int_equal(pthread_create(&threads[i], NULL, use_a_copy, copy), 0);
+    }
+    burble_stop_destroy(&stop);
+    for (int i = 0; i < THREADS; i++) {
+        void *met;
+        assert_int_equal(pthread_join(threads[i], &met), 0);
+        assert_non_null(met);
+    }
+}
+
 static void text_without_the_beginning_of_a_stop_string_is_not_copied(void **state)
 {
     (void)state;
@@ -559,6 +628,8 @@ int main(void)
         cmocka_unit_test(any_strings_are_met_wherever_the_text_is_split),
         cmocka_unit_test(after_a_match_nothing_is_handed_out_and_the_match_is_told_again),
         cmocka_unit_test(finish_and_reset_leave_it_as_new),
+        cmocka_unit_test(a_copy_goes_on_by_itself_from_where_it_was_made),
+        cmocka_unit_test(copies_may_be_used_by_several_threads_at_once),
         cmocka_unit_test(text_without_the_beginning_of_a_stop_string_is_not_copied),
         cmocka_unit_test(no_stop_strings_at_all_let_everything_through),
         cmocka_unit_test(near_misses_cost_no_more_per_byte),

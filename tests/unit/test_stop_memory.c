@@ -72,6 +72,21 @@ static void making_one_without_memory_says_so_and_leaks_nothing(void **state)
     burble_stop_destroy(&stop);
 }
 
+static void a_copy_without_memory_says_so_and_leaks_nothing(void **state)
+{
+    (void)state;
+    burble_stop *stop, *copy;
+    allocations = 100;
+    assert_int_equal(burble_stop_create(strings, 2, false, &stop, NULL), BURBLE_OK);
+    allocations = 0;
+    assert_int_equal(burble_stop_copy(stop, &copy), BURBLE_ENOMEM);
+    assert_null(copy);
+    allocations = 1; /* the strings are shared */
+    assert_int_equal(burble_stop_copy(stop, &copy), BURBLE_OK);
+    burble_stop_destroy(&stop);
+    burble_stop_destroy(&copy);
+}
+
 static void text_that_could_not_be_taken_can_be_pushed_again(void **state)
 {
     (void)state;
@@ -103,6 +118,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(making_one_without_memory_says_so_and_leaks_nothing),
+        cmocka_unit_test(a_copy_without_memory_says_so_and_leaks_nothing),
         cmocka_unit_test(text_that_could_not_be_taken_can_be_pushed_again),
     };
     return cmocka_run_group_tests_name("stop_memory", tests, NULL, NULL);

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#include "offsets.h"
+
+#include <assert.h>
+
+uint64_t count_characters(burble_text text)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < text.len; i++)
+        n += ((unsigned char)text.bytes[i] & 0xC0) != 0x80;
+    return n;
+}
+
+static int stretches_reserve(struct stretches *list, size_t n)
+{
+    if (n <= list->room)
+        return 0;
+    const size_t room = n > 2 * list->room ? n : 2 * list->room;
+    struct stretch *at = PyMem_Resize(list->at, struct stretch, room);
+    if (at == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    list->at = at;
+    list->room = room;
+    return 0;
+}
+
+/* Puts one behind the others, as one with the last of them where that is of the same tokens. */
+static int stretches_add(struct stretches *list, struct stretch stretch)
+{
+    struct stretch *last = list->n == 0 ? NULL : &list->at[list->n - 1];
+    if (stretch.chars == 0)
+        return 0;
+    if (last != NULL && last->first == stretch.first && last->last == stretch.last) {
+        last->chars += stretch.chars;
+        return 0;
+    }
+    if (stretches_reserve(list, list->n + 1) < 0)
+        return -1;
+    assert(list->at != NULL);
+    list->at[list->n++] = stretch;
+    return 0;
+}
+
+int stretches_copy(const struct stretches *list, struct stretches *out)
+{
+    *out = (struct stretches){NULL, 0, 0};
+    if (list->n == 0)
+        return 0;
+    if (stretches_reserve(out, list->n) < 0)
+        return -1;
+    memcpy(out->at, list->at, list->n * sizeof *out->at);
+    out->n = list->n;
+    return 0;
+}
+
+/* Moves what the first `chars` characters of one list came from behind the other one. */
+static int stretches_move(struct stretches *from, struct stretches *to, uint64_t chars)
+{
+    size_t gone = 0;
+    for (; gone < from->n && chars > 0; gone++) {
+        struct stretch stretch = from->at[gone];
+        stretch.chars = stretch.chars < chars ? stretch.chars : chars;
+        if (stretches_add(to, stretch) < 0)
+            return -1;
+        chars -= stretch.chars;
+        from->at[gone].chars -= stretch.chars;
+        if (from->at[gone].chars > 0)
+            break;
+    }
+    from->n -= gone;
+    memmove(from->at, from->at + gone, from->n * sizeof *from->at);
+    return 0;
+}
+
+/* Where what a compiled detokenizer has handed out came from. */
+static int trace_compiled(DetokenizerObject *self, burble_text text)
+{
+    const burble_span *spans;
+    size_t n;
+    burble_detok_spans(self->detok, &spans, &n);
+    for (size_t i = 0; i < n; i++) {
+        const burble_text part = {text.bytes + spans[i].begin, spans[i].end - spans[i].begin};
+        const struct stretch stretch = {count_characters(part), spans[i].first, spans[i].last};
+        if (stretches_add(&self->pending, stretch) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The same for a window, which says no more than whether it holds text back: what it hands out is of
+ * the tokens since that was not so. */
+static int trace_windowed(DetokenizerObject *self, burble_text text, bool end)
+{
+    const uint64_t last = end && self->taken > 0 ? self->taken - 1 : self->taken;
+    const struct stretch stretch = {count_characters(text), self->waits ? self->since : last, last};
+    const int holds = detokenizer_window_holds(self);
+    if (holds < 0 || stretches_add(&self->pending, stretch) < 0)
+        return -1;
+    if (holds && !self->waits)
+        self->since = last;
+    self->waits = holds > 0;
+    self->taken += !end;
+    return 0;
+}
+
+int offsets_trace(DetokenizerObject *self, burble_text text, bool end)
+{
+    if (!self->offsets)
+        return 0;
+    return self->window == NULL ? trace_compiled(self, text) : trace_windowed(self, text, end);
+}
+
+int offsets_hand_out(DetokenizerObject *self, burble_text text)
+{
+    if (self->rewind == 0 && !self->offsets)
+        return 0;
+    const uint64_t chars = count_characters(text);
+    self->handed += chars;
+    return self->offsets ? stretches_move(&self->pending, &self->spans, chars) : 0;
+}
+
+PyObject *offsets_get(DetokenizerObject *self, void *unused)
+{
+    (void)unused;
+    if (!self->offsets) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "offsets: expected a Detokenizer made with offsets=True");
+        return NULL;
+    }
+    PyObject *list = PyList_New((Py_ssize_t)self->spans.n);
+    unsigned long long begin = 0;
+    for (size_t i = 0; list != NULL && i < self->spans.n; i++) {
+        const struct stretch *stretch = &self->spans.at[i];
+        const unsigned long long end = begin + stretch->chars;
+        PyObject *span = Py_BuildValue("KKKK", begin, end, (unsigned long long)stretch->first,
+                                       (unsigned long long)stretch->last);
+        if (span == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i, span);
+        begin = end;
+    }
+    return list;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The normalizers of Hugging Face's tokenizers, as far as added tokens need them.
+ *
+ * An added token that is normalized is spelled, when it is decoded, as its normalizer makes it. Most
+ * normalizers are about characters, by the tables of Unicode, which are not here: those are done to
+ * texts for which there is nothing to look up, and refused for others.
+ */
+#ifndef BURBLE_TEXT_NORMALIZE_H
+#define BURBLE_TEXT_NORMALIZE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buffer.h"
+
+/* Plain: printable ASCII and Han ideographs. */
+enum burble__normal_kind {
+    BURBLE__NORMAL_PREPEND,     /* `text` before it, if there is any of it */
+    BURBLE__NORMAL_REPLACE,     /* `text` by `with` */
+    BURBLE__NORMAL_STRIP,       /* white space from its `left` and its `right`; of plain text */
+    BURBLE__NORMAL_LOWER,       /* capital letters; of plain text */
+    BURBLE__NORMAL_COMPOSE,     /* what is composed stays as it is: NFC */
+    BURBLE__NORMAL_PLAIN,       /* what is plain stays as it is */
+    BURBLE__NORMAL_ASCII,       /* what is printable ASCII stays as it is */
+    BURBLE__NORMAL_LOWER_ASCII, /* capital letters; of printable ASCII */
+    BURBLE__NORMAL_SPACES,      /* what is plain and has no space stays as it is */
+    BURBLE__NORMAL_KEYS,        /* what is printable ASCII and has none of `keys` stays as it is */
+    BURBLE__NORMAL_OTHER        /* not known: nothing stays as it is */
+};
+
+struct burble__normal {
+    enum burble__normal_kind kind;
+    const char *name; /* of the normalizer, for messages */
+    const char *text, *with;
+    size_t text_len, with_len; /* bytes; a REPLACE has some text */
+    bool left, right;
+    bool keys[0x80];
+};
+
+/* Takes the text through the `n` steps, and writes what becomes of it to `out`. Work: proportional to
+ * the lengths of the text on its way.
+ *
+ * BURBLE_OK
+ * BURBLE_EUNSUPPORTED  steps[*failed] cannot be done to this text
+ * BURBLE_ENOMEM */
+int burble__normalize(const struct burble__normal *steps, size_t n, const char *text, size_t len,
+                      struct burble__buffer *out, size_t *failed);
+
+#endif
