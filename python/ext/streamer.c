@@ -61,12 +61,6 @@ static void raise_two_writers(StreamerObject *self)
                  Py_TYPE(self)->tp_name);
 }
 
-/* Whether an append now wakes the consumer's thread. */
-static bool wakes_consumer(const StreamerObject *self)
-{
-    return self->blocked || (self->parked != NULL && self->hub != NULL && !self->hub->holding);
-}
-
 /* Appends to the stream of the round that is being written. 0, or -1 with an exception. */
 static int append(StreamerObject *self, const char *bytes, size_t len, uint32_t tokens)
 {
@@ -77,7 +71,7 @@ static int append(StreamerObject *self, const char *bytes, size_t len, uint32_t 
     struct round *round = round_ref(self->writing);
     int rc;
     self->appending = true;
-    if (len > 0 && wakes_consumer(self)) {
+    if (len > 0 && consumer_wakes(&self->consumer)) {
         /* This append wakes the consumer's thread, which wants the GIL at once. If we kept it, the
          * system would run that thread only to have it wait for us. */
         Py_BEGIN_ALLOW_THREADS
@@ -539,16 +533,27 @@ static void note_finish(StreamerObject *self)
                self->reading->match);
 }
 
-enum reading streamer_read(StreamerObject *self, PyObject **text)
+bool streamer_is_ready(StreamerObject *self)
 {
+    if (self->reading == NULL)
+        PyErr_Format(PyExc_RuntimeError, "%.100s.__init__ was not called", Py_TYPE(self)->tp_name);
+    return self->reading != NULL;
+}
+
+/* The end of a round moves the reading side on to the next one. */
+static enum reading read_text(PyObject *object, PyObject **text)
+{
+    StreamerObject *self = (StreamerObject *)object;
     burble_record record;
+    if (!streamer_is_ready(self))
+        return READ_ERROR;
     const int rc = burble_reader_next(self->reading->reader, &record);
     switch (rc) {
     case BURBLE_OK:
         *text = PyUnicode_DecodeUTF8(record.text, (Py_ssize_t)record.len, NULL);
         if (self->finish != FINISH_NONE)
             set_finish(self, FINISH_NONE, NULL);
-        return *text == NULL ? READ_ERROR : READ_TEXT;
+        return *text == NULL ? READ_ERROR : READ_VALUE;
     case BURBLE_AGAIN:
         return READ_NOTHING;
     case BURBLE_END:
@@ -562,7 +567,7 @@ enum reading streamer_read(StreamerObject *self, PyObject **text)
         if (*text == NULL)
             return READ_ERROR;
         if (PyUnicode_GET_LENGTH(*text) > 0)
-            return READ_TEXT;
+            return READ_VALUE;
         Py_CLEAR(*text);
         break;
     default:
@@ -577,21 +582,70 @@ enum reading streamer_read(StreamerObject *self, PyObject **text)
     return READ_ERROR;
 }
 
-uint64_t streamer_deadline(const StreamerObject *self, uint64_t began)
+/* Makes `hub` the one through which the present round wakes. One of burble's results. */
+static int attach(StreamerObject *self, HubObject *hub)
 {
+    struct round *round = self->reading;
+    if (round->hub == hub)
+        return BURBLE_OK;
+    const int rc = burble_reader_attach(round->reader, hub->hub, consumer_ready, &self->consumer);
+    Py_XSETREF(round->hub, rc == BURBLE_OK ? (HubObject *)Py_NewRef((PyObject *)hub) : NULL);
+    return rc;
+}
+
+static int park(PyObject *object, HubObject *hub)
+{
+    StreamerObject *self = (StreamerObject *)object;
+    const int rc = attach(self, hub);
+    return rc == BURBLE_OK ? burble_reader_park(self->reading->reader) : rc;
+}
+
+static int wait_for_text(PyObject *object, uint64_t until)
+{
+    burble_reader *reader = ((StreamerObject *)object)->reading->reader;
+    int rc;
+    Py_BEGIN_ALLOW_THREADS
+        rc = burble_reader_wait(reader, until);
+    Py_END_ALLOW_THREADS
+    return rc;
+}
+
+/* The timeout counts from the last token, or from the wait's beginning where that is later. */
+static uint64_t deadline(PyObject *object, uint64_t began)
+{
+    StreamerObject *self = (StreamerObject *)object;
     if (self->timeout == 0)
         return 0;
     return (self->active_at > began ? self->active_at : began) + self->timeout;
 }
 
-enum reading streamer_timed_out(StreamerObject *self, PyObject *exception)
+static enum reading timed_out(PyObject *object, bool in_thread)
 {
+    StreamerObject *self = (StreamerObject *)object;
     if (self->stop_on_timeout)
         return READ_END;
-    PyErr_Format(exception, "no token came within the timeout of %S s",
+    if (in_thread && core_import(&self->core->queue_empty, "queue", "Empty") < 0)
+        return READ_ERROR;
+    PyErr_Format(in_thread ? self->core->queue_empty : PyExc_TimeoutError,
+                 "no token came within the timeout of %S s",
                  self->timeout_given == NULL ? Py_None : self->timeout_given);
     return READ_ERROR;
 }
+
+static int look(PyObject *object, PyObject **frames)
+{
+    StreamerObject *self = (StreamerObject *)object;
+    return self->reading == NULL ? 0 : producer_look(self->reading, frames);
+}
+
+static const struct consumer_kind streamer_consumer = {
+    .read = read_text,
+    .park = park,
+    .wait = wait_for_text,
+    .deadline = deadline,
+    .timed_out = timed_out,
+    .look = look,
+};
 
 /* ---- the type -------------------------------------------------------------------------------- */
 
@@ -600,37 +654,20 @@ static PyObject *streamer_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     (void)args;
     (void)kwargs;
     StreamerObject *self = (StreamerObject *)type->tp_alloc(type, 0);
-    if (self != NULL)
+    if (self != NULL) {
         self->core = core_of(type);
+        consumer_init(&self->consumer, (PyObject *)self, &streamer_consumer, self->core);
+    }
     return (PyObject *)self;
 }
 
 static int set_timeout(StreamerObject *self, PyObject *value, void *unused)
 {
     (void)unused;
-    if (value == NULL || value == Py_None) {
-        self->timeout = 0;
-        Py_CLEAR(self->timeout_given);
-        return 0;
-    }
-    const double seconds = PyFloat_AsDouble(value);
-    if (seconds == -1.0 && PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError))
-            PyErr_Format(PyExc_TypeError,
-                         "timeout: expected None or a number of seconds, found %.100s",
-                         Py_TYPE(value)->tp_name);
+    if (value == NULL)
+        value = Py_None;
+    if (core_nanoseconds(value, "timeout", &self->timeout) < 0)
         return -1;
-    }
-    if (!(seconds >= 0.0)) {
-        PyErr_Format(PyExc_ValueError, "timeout: expected None or seconds from 0 on, found %R",
-                     value);
-        return -1;
-    }
-    /* A hundred years are for ever; 0 means at once, which one nanosecond is. */
-    const double most = 100.0 * 365 * 86400;
-    self->timeout = (uint64_t)((seconds < most ? seconds : most) * 1e9);
-    if (self->timeout == 0)
-        self->timeout = 1;
     Py_XSETREF(self->timeout_given, Py_NewRef(value));
     return 0;
 }
@@ -737,11 +774,9 @@ static int streamer_traverse(StreamerObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->detokenizer);
-    Py_VISIT(self->hub);
-    Py_VISIT(self->parked);
-    Py_VISIT(self->spare);
-    Py_VISIT(self->spare_next);
-    Py_VISIT(self->timer);
+    const int visited = consumer_traverse(&self->consumer, visit, arg);
+    if (visited != 0)
+        return visited;
     Py_VISIT(self->stopped_by.thread);
     Py_VISIT(self->match);
     /* The sides share their rounds: visit each round once, from the side that is behind. A round is
@@ -756,14 +791,9 @@ static int streamer_clear(StreamerObject *self)
 {
     struct round *writing = self->writing, *reading = self->reading;
     self->writing = self->reading = NULL;
-    hub_delist(self);
+    consumer_clear(&self->consumer);
     round_unref(writing);
     round_unref(reading);
-    Py_CLEAR(self->hub);
-    Py_CLEAR(self->parked);
-    Py_CLEAR(self->spare);
-    Py_CLEAR(self->spare_next);
-    Py_CLEAR(self->timer);
     Py_CLEAR(self->match);
     Py_CLEAR(self->detokenizer);
     return 0;
