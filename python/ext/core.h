@@ -42,6 +42,7 @@ struct core {
     PyTypeObject *iterator_type;
     PyTypeObject *async_iterator_type;
     PyTypeObject *log_type;
+    PyTypeObject *writer_type;
 
     PyObject *error;         /* burble.Error */
     PyObject *producer_died; /* burble.ProducerDied */
@@ -80,6 +81,7 @@ struct core {
     PyObject *str_call_soon;
     PyObject *str_call_later;
     PyObject *str_context;
+    PyObject *str_stop;
     PyObject *str_trio;
 };
 
@@ -113,5 +115,6 @@ extern PyType_Spec streamer_spec;
 extern PyType_Spec iterator_spec;
 extern PyType_Spec async_iterator_spec;
 extern PyType_Spec log_spec;
+extern PyType_Spec writer_spec;
 
 #endif

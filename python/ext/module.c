@@ -103,7 +103,8 @@ PyObject *core_raise(struct core *core, int result)
     X(streamer)                                                                                    \
     X(iterator)                                                                                    \
     X(async_iterator)                                                                              \
-    X(log)
+    X(log)                                                                                         \
+    X(writer)
 
 #define OBJECTS(X)                                                                                 \
     X(error)                                                                                       \
@@ -138,6 +139,7 @@ PyObject *core_raise(struct core *core, int result)
     X(str_call_soon)                                                                               \
     X(str_call_later)                                                                              \
     X(str_context)                                                                                 \
+    X(str_stop)                                                                                    \
     X(str_trio)
 
 static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base)
@@ -242,6 +244,7 @@ static int exec(PyObject *module)
         {&core->str_call_soon, "call_soon"},
         {&core->str_call_later, "call_later"},
         {&core->str_context, "context"},
+        {&core->str_stop, "stop"},
         {&core->str_trio, "trio"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -257,7 +260,8 @@ static int exec(PyObject *module)
         || add_type(module, &core->iterator_type, &iterator_spec, core->streamer_type) < 0
         || add_type(module, &core->async_iterator_type, &async_iterator_spec, core->streamer_type)
                < 0
-        || add_type(module, &core->log_type, &log_spec, NULL) < 0)
+        || add_type(module, &core->log_type, &log_spec, NULL) < 0
+        || add_type(module, &core->writer_type, &writer_spec, NULL) < 0)
         return -1;
     if (add_exceptions(module, core) < 0)
         return -1;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The base of the streamers: put() and end(), as generate calls them, down to the stream.
+ * The base of the streamers: what they hold, and reading them.
  */
 #ifndef BURBLE_PYTHON_STREAMER_H
 #define BURBLE_PYTHON_STREAMER_H
 
 #include "consumer.h"
 #include "core.h"
-#include "detokenizer.h"
+#include "pipeline.h"
 #include "round.h"
 
 typedef struct StreamerObject StreamerObject;
@@ -24,22 +24,18 @@ struct StreamerObject {
     struct core *core;
 
     /* The writing side: the thread that generates. */
-    DetokenizerObject *detokenizer;
-    burble_chunker *chunker;
+    struct pipeline pipeline;
     struct round *writing;      /* NULL in a streamer that has no consumer (TextStreamer) */
     PyThread_type_lock burying; /* held while a dead producer's text is taken out */
-    char skip_prompt;
-    char next_tokens_are_prompt;
-    bool at_beginning;  /* nothing of the sequence was put yet */
-    bool cancelled;     /* for good */
-    bool busy;          /* inside put() or end() */
-    uint64_t busy_in;   /* the thread that is, as writer_my_number has it */
-    bool appending;     /* inside a stream's append, perhaps without the GIL */
-    uint64_t active_at; /* when the last token came; noted only where there is a timeout */
+    bool cancelled;             /* for good */
+    bool busy;                  /* inside put() or end() */
+    uint64_t busy_in;           /* the thread that is, as thread_my_number has it */
+    bool appending;             /* inside a stream's append, perhaps without the GIL */
+    uint64_t active_at;         /* when the last token came; noted only where there is a timeout */
     /* A stop string has ended the round; generate, which has not, is heard to its end(). */
     bool stopped;
     char raise_stopped;       /* put() ends the generation of a stopped round */
-    struct writer stopped_by; /* while stopped: the thread that was */
+    struct thread stopped_by; /* while stopped: the thread that was */
     burble_reason reason;     /* with which on_finalized_text ends the stream */
 
     /* The reading side: one consumer. */
@@ -54,6 +50,10 @@ struct StreamerObject {
 
 /* Whether __init__ has given it something to read; else RuntimeError. */
 bool streamer_is_ready(StreamerObject *self);
+
+/* Notes how the generation ended that was read last (in a streamer without a consumer: written), and
+ * with which stop string, if one was the reason. */
+void streamer_set_finish(StreamerObject *self, enum finish finish, PyObject *match);
 
 /* on_finalized_text(text, stream_end=False) of the types with a consumer: appends to the stream. */
 PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args, Py_ssize_t n,
