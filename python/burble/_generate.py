@@ -175,7 +175,7 @@ class Call:
 
     def padding(self, rows: int) -> list[int] | None:
         """How many pads each row's prompt begins with; None where no attention mask says so."""
-        mask = self._given.get("attention_mask")
+        mask: Any = self._given.get("attention_mask")
         if len(getattr(mask, "shape", ())) != 2 or rows % len(mask):
             return None
         each = rows // len(mask)  # generate repeats each row num_return_sequences times
@@ -223,7 +223,7 @@ class Ending:
         :param last: the last of the tokens; None: as the result says.
         """
         sequences = getattr(result, "sequences", result)
-        shape = getattr(sequences, "shape", ())
+        shape: Sequence[int] = getattr(sequences, "shape", ())
         length = int(shape[1]) if len(shape) == 2 else 0
         if last is None and length and tokens and int(shape[0]) == 1:
             last = int(sequences[0, -1])

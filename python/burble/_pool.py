@@ -22,7 +22,7 @@ from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from ._streams import Stream, iterate, stream
+    from . import _start
 
 T = TypeVar("T")
 P = TypeVar("P", bound="Pool")
@@ -66,7 +66,9 @@ class _Call:
 
     def run(self) -> None:
         function, self._function = self._function, None
-        if function is None or not self.future.set_running_or_notify_cancel():
+        if function is None:
+            return
+        if not self.future.set_running_or_notify_cancel():
             return
         try:
             result = function()
@@ -207,19 +209,19 @@ class Pool(Executor):
     # ---- streams -----------------------------------------------------------------------------
 
     if TYPE_CHECKING:
-        stream = staticmethod(stream)
-        iterate = staticmethod(iterate)
+        stream = staticmethod(_start.stream)
+        iterate = staticmethod(_start.iterate)
     else:
 
         def stream(self, generate, /, *args, **kwargs):
             """:func:`burble.stream` in this pool."""
-            from ._streams import stream
+            from ._start import stream
 
             return stream(generate, *args, pool=self, **kwargs)
 
         def iterate(self, source, /, **kwargs):
             """:func:`burble.iterate` in this pool."""
-            from ._streams import iterate
+            from ._start import iterate
 
             return iterate(source, pool=self, **kwargs)
 

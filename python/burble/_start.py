@@ -16,7 +16,7 @@ from ._generate import Call
 from ._job import Elsewhere, Job
 from ._options import Keep, LagUnit, Options, count, options
 from ._pool import Pool, pool_of
-from ._stats import rate
+from ._stats import Stats, rate
 from ._stream import Stream
 from ._text import Chunk, Text, TextSink, fail, stats_of
 from .detokenizer import Stop, StopMatch
@@ -188,7 +188,7 @@ def _single(call: Call, tokenizer: Any, text: Text, flow: Options, pool: Pool) -
     if text.stop:
         writer.raise_stopped = not call.tell(sink.criterion)
     job = Job(call.name, functools.partial(call.generate, *call.args, streamer=sink, **call.kwargs), sink)
-    handle: Stream[str] = Stream(job, log, flow, stats_of(writer))
+    handle: Stream[str] = Stream(job, log, flow, stats_of(writer, log))
     pool.start(job)
     return handle
 
@@ -246,13 +246,13 @@ class _ItemSink:
             if isinstance(iterator, types.GeneratorType):
                 iterator.close()
 
-    def stats(self, log: _core.Log) -> tuple[Any, ...]:
+    def stats(self, log: _core.Log) -> Stats:
         items = log.position
         first = None if self._first is None else self._first - self._began
         last = None if self._last is None else self._last - self._began
         if last is None and first is not None:
             last = time.monotonic() - self._began
-        return items, items, first, None, None, rate(items, first, last)
+        return Stats(items, items, first, None, None, rate(items, first, last), log.blocked)
 
     @property
     def over(self) -> bool:
@@ -494,4 +494,4 @@ def channel(
     log = flow.new_log()
     writer = _core.Writer(log) if text is None else text.writer(log)
     end = ChannelWriter(log, writer)
-    return end, Stream(end._job, log, flow, stats_of(writer))
+    return end, Stream(end._job, log, flow, stats_of(writer, log))
