@@ -43,6 +43,8 @@ struct core {
     PyTypeObject *async_iterator_type;
     PyTypeObject *log_type;
     PyTypeObject *writer_type;
+    PyTypeObject *reader_type;
+    PyTypeObject *merged_type;
 
     PyObject *error;         /* burble.Error */
     PyObject *producer_died; /* burble.ProducerDied */
@@ -116,5 +118,7 @@ extern PyType_Spec iterator_spec;
 extern PyType_Spec async_iterator_spec;
 extern PyType_Spec log_spec;
 extern PyType_Spec writer_spec;
+extern PyType_Spec reader_spec;
+extern PyType_Spec merged_spec;
 
 #endif
