@@ -217,7 +217,8 @@ class BatchStream(Handle):
     ) -> None:
         super().__init__(job, options)
         self._rows = tuple(
-            _RowStream(job, log, options, stats_of(writer, log)) for log, writer in zip(logs, writers)
+            _RowStream(job, log, options, stats_of(writer, log))
+            for log, writer in zip(logs, writers)
         )
         self._merged: _core.Merged | None = None
 

@@ -111,7 +111,7 @@ class Call:
 
     @property
     def name(self) -> str:
-        return getattr(self.generate, "__qualname__", None) or type(self.generate).__qualname__
+        return name_of(self.generate)
 
     def takes(self, name: str) -> bool:
         """Whether ``generate`` can be given ``name=``."""
@@ -161,6 +161,10 @@ class Call:
             return False
         return True
 
+    def bind(self, streamer: Any) -> Callable[[], Any]:
+        """The call, with its streamer."""
+        return functools.partial(self.generate, *self.args, streamer=streamer, **self.kwargs)
+
     # ---- what it will make -------------------------------------------------------------------
 
     def rows(self) -> int:
@@ -203,6 +207,15 @@ class Call:
             _count(self.option("max_new_tokens")),
             _count(self.option("max_length")),
         )
+
+
+def name_of(function: Any) -> str:
+    """What to call it in messages: a method by the class of its object."""
+    owner = getattr(function, "__self__", None)
+    name = getattr(function, "__name__", None)
+    if name is not None and owner is not None and not inspect.ismodule(owner):
+        return f"{(owner if isinstance(owner, type) else type(owner)).__name__}.{name}"
+    return name or type(function).__name__
 
 
 class Ending:

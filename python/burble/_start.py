@@ -12,7 +12,7 @@ from typing import Any, Callable, TypeVar, overload
 
 from . import _core
 from ._batch import BatchStream, Rows
-from ._generate import Call
+from ._generate import Call, name_of
 from ._job import Elsewhere, Job
 from ._options import Keep, LagUnit, Options, count, options
 from ._pool import Pool, pool_of
@@ -187,7 +187,7 @@ def _single(call: Call, tokenizer: Any, text: Text, flow: Options, pool: Pool) -
     sink = TextSink(log, writer, call.ending(tokenizer))
     if text.stop:
         writer.raise_stopped = not call.tell(sink.criterion)
-    job = Job(call.name, functools.partial(call.generate, *call.args, streamer=sink, **call.kwargs), sink)
+    job = Job(call.name, call.bind(sink), sink)
     handle: Stream[str] = Stream(job, log, flow, stats_of(writer, log))
     pool.start(job)
     return handle
@@ -198,11 +198,9 @@ def _batch(
 ) -> BatchStream:
     logs = [flow.new_log() for _ in range(rows)]
     writers = [text.writer(log) for log in logs]
-    sink = Rows(
-        logs, writers, call.ending(tokenizer), call.pad_id(tokenizer), call.padding(rows)
-    )
+    sink = Rows(logs, writers, call.ending(tokenizer), call.pad_id(tokenizer), call.padding(rows))
     sink.told = call.tell(sink.criterion)
-    job = Job(call.name, functools.partial(call.generate, *call.args, streamer=sink, **call.kwargs), sink)
+    job = Job(call.name, call.bind(sink), sink)
     handle = BatchStream(job, logs, writers, flow)
     pool.start(job)
     return handle
@@ -323,7 +321,7 @@ def iterate(
     threads = pool_of(pool)
     log = flow.new_log(objects=not coalesce)
     sink = _ItemSink(log, source)
-    job = Job(_name_of(source), sink.run, sink)
+    job = Job(name_of(source), sink.run, sink)
     handle: Stream[T] = Stream(job, log, flow, functools.partial(sink.stats, log))
     threads.start(job)
     return handle
@@ -339,14 +337,9 @@ def _check_source(source: Any, name: str, other: str = "") -> None:
     )
     if asynchronous or not other or not callable(source):
         found = ", which is asynchronous: iterate it with `async for`" if asynchronous else ""
-        kind = getattr(source, "__qualname__", None) or type(source).__qualname__
         raise TypeError(
-            f"{name}: expected an iterable{' ' if other else ''}{other}, found {kind}{found}"
+            f"{name}: expected an iterable{' ' if other else ''}{other}, found {name_of(source)}{found}"
         )
-
-
-def _name_of(source: Any) -> str:
-    return getattr(source, "__qualname__", None) or type(source).__qualname__
 
 
 # ---- by hand -----------------------------------------------------------------------------------

@@ -224,8 +224,9 @@ class Stream(Handle, Generic[T]):
 
     @property
     def finish_reason(self) -> str | None:
-        """``"stop"``: with a stop string; ``"eos"``: with the model's end of sequence; ``"length"``:
-        at the limit that was asked for; ``"end"``: by itself, without a word. None: not (yet)."""
+        """``"stop"``: with a stop string; ``"eos"``: with the model's end of sequence;
+        ``"length"``: at the limit that was asked for; ``"end"``: by itself, without a word.
+        None: not (yet)."""
         return self._log.reason
 
     @property
