@@ -104,9 +104,9 @@ PyObject *core_raise(struct core *core, int result)
     X(iterator)                                                                                    \
     X(async_iterator)                                                                              \
     X(log)                                                                                         \
-    X(writer)                                                                                      \
     X(reader)                                                                                      \
-    X(merged)
+    X(merged)                                                                                      \
+    X(writer)
 
 #define OBJECTS(X)                                                                                 \
     X(error)                                                                                       \
@@ -263,9 +263,9 @@ static int exec(PyObject *module)
         || add_type(module, &core->async_iterator_type, &async_iterator_spec, core->streamer_type)
                < 0
         || add_type(module, &core->log_type, &log_spec, NULL) < 0
-        || add_type(module, &core->writer_type, &writer_spec, NULL) < 0
         || add_type(module, &core->reader_type, &reader_spec, NULL) < 0
-        || add_type(module, &core->merged_type, &merged_spec, NULL) < 0)
+        || add_type(module, &core->merged_type, &merged_spec, NULL) < 0
+        || add_type(module, &core->writer_type, &writer_spec, NULL) < 0)
         return -1;
     if (add_exceptions(module, core) < 0)
         return -1;
