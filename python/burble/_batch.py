@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any
 
 from . import _core
 from ._generate import Criterion, Ending, ids_of
@@ -242,14 +242,13 @@ class BatchStream(Handle):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, row: int) -> Stream[str]: ...
-
-    @overload
-    def __getitem__(self, row: slice) -> Sequence[Stream[str]]: ...
-
-    def __getitem__(self, row: int | slice) -> Stream[str] | Sequence[Stream[str]]:
+    def __getitem__(self, row: int) -> Stream[str]:
         return self._rows[row]
+
+    @property
+    def rows(self) -> tuple[Stream[str], ...]:
+        """The streams of all rows."""
+        return self._rows
 
     async def wait(self) -> Any:
         """Wait until the generation has returned, and return what it returned; raise what it

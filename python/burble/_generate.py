@@ -83,19 +83,16 @@ class Call:
         self.generate = generate
         self.args = args
         self.kwargs = dict(kwargs)
-        self._parameters: dict[str, inspect.Parameter] | None = None
         self._given = dict(kwargs)
         try:
-            signature = inspect.signature(generate)
-        except (TypeError, ValueError):  # it has none that Python can see
-            pass
-        else:
-            try:
-                bound = signature.bind(*args, streamer=None, **kwargs)
-            except TypeError as error:
-                raise TypeError(f"{self.name}: {error}") from None
-            self._parameters = dict(signature.parameters)
-            self._given.update(bound.arguments)
+            self._signature = inspect.signature(generate)
+        except (TypeError, ValueError):  # it has none that Python can see: anything may go
+            self._signature = inspect.signature(lambda *args, **kwargs: None)
+        try:
+            bound = self._signature.bind_partial(*args, streamer=None, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}") from None
+        self._given.update(bound.arguments)
         if args:
             self._given.setdefault("inputs", args[0])
         owner = getattr(generate, "__self__", None)
@@ -116,12 +113,12 @@ class Call:
     def takes(self, name: str) -> bool:
         """Whether ``generate`` can be given ``name=``."""
         return self.names(name) or any(
-            p.kind is p.VAR_KEYWORD for p in (self._parameters or {}).values()
+            p.kind is p.VAR_KEYWORD for p in self._signature.parameters.values()
         )
 
     def names(self, name: str) -> bool:
         """Whether it has a parameter of that name."""
-        parameter = (self._parameters or {}).get(name)
+        parameter = self._signature.parameters.get(name)
         return parameter is not None and parameter.kind in (
             parameter.POSITIONAL_OR_KEYWORD,
             parameter.KEYWORD_ONLY,
@@ -135,7 +132,10 @@ class Call:
         return next((value for value in found if value is not None), None)
 
     def prepare(self, tokenizer: Any, eos_token_id: Any) -> None:
-        """Pass on what is a parameter of burble's and of ``generate``'s, too."""
+        """Pass on what is a parameter of burble's and of ``generate``'s, too.
+
+        :raises TypeError: where something is still missing.
+        """
         needs_tokenizer = (
             self.names("tokenizer")
             or self.option("stop_strings")
@@ -148,6 +148,10 @@ class Call:
         ):
             if wanted and name not in self._given and self.takes(name):
                 self.kwargs[name] = self._given[name] = value
+        try:
+            self._signature.bind(*self.args, streamer=None, **self.kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}") from None
 
     def tell(self, criterion: Criterion) -> bool:
         """Pass ``criterion`` to a ``generate`` like that of transformers; whether it is one."""

@@ -151,7 +151,7 @@ class Pool(Executor):
             if self._closed:
                 raise RuntimeError("the pool is closed")
             while self._waiting and self._waiting[0].gone:
-                self._waiting.popleft()
+                self._waiting.popleft().cancel()
             self._waiting.append(job)
             # A thread that was notified counts as idle until it has taken its job.
             if self._idle >= len(self._waiting):
@@ -194,6 +194,7 @@ class Pool(Executor):
                     if not job.gone:
                         self._running[job] = None
                         return job
+                    job.cancel()
                     del job
                 self._idle += 1
                 notified = not self._closed and self._work.wait(self.idle_timeout)

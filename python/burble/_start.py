@@ -264,7 +264,7 @@ class _ItemSink:
 
     def finish(self, result: Any) -> None:
         if self._log is not None:
-            self._log.end("end")
+            self._log.end()
 
     def fail(self, exception: BaseException) -> None:
         if self._log is not None:
@@ -337,9 +337,8 @@ def _check_source(source: Any, name: str, other: str = "") -> None:
     )
     if asynchronous or not other or not callable(source):
         found = ", which is asynchronous: iterate it with `async for`" if asynchronous else ""
-        raise TypeError(
-            f"{name}: expected an iterable{' ' if other else ''}{other}, found {name_of(source)}{found}"
-        )
+        expected = f"an iterable {other}".rstrip()
+        raise TypeError(f"{name}: expected {expected}, found {name_of(source)}{found}")
 
 
 # ---- by hand -----------------------------------------------------------------------------------
@@ -390,15 +389,11 @@ class ChannelWriter:
             ``"end"``.
         :param result: :attr:`Stream.result`.
         """
-        try:
-            self._writer.flush()
-            self._writer.end(reason or ("stop" if self._writer.stopped else "end"))
-        except _core.Error:
-            if self._log.state == "open":
-                raise
-        finally:
-            if self._log.state != "open":
-                self._job.settle(result)
+        if self.cancelled:
+            self._job.settle()
+            return
+        self._writer.end(reason)
+        self._job.settle(result)
 
     def fail(self, exception: BaseException, /) -> None:
         """The rest of the text, then the exception, for each who reads."""

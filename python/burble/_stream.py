@@ -227,7 +227,7 @@ class Stream(Handle, Generic[T]):
         """``"stop"``: with a stop string; ``"eos"``: with the model's end of sequence;
         ``"length"``: at the limit that was asked for; ``"end"``: by itself, without a word.
         None: not (yet)."""
-        return self._log.reason
+        return self._log.reason or ("end" if self.state == "ended" else None)
 
     @property
     def stopped(self) -> StopMatch | None:

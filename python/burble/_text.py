@@ -81,10 +81,8 @@ class TextSink:
 
     def finish(self, result: Any) -> None:
         self._writer.flush()
-        if self._writer.stopped:
-            self._writer.end("stop")
-        else:
-            self._writer.end(self._ending.reason(self._writer.stats[0], result))
+        writer = self._writer
+        writer.end(None if writer.stopped else self._ending.reason(writer.stats[0], result))
 
     def fail(self, exception: BaseException) -> None:
         fail(self._log, self._writer, exception)
