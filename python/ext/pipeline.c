@@ -106,7 +106,8 @@ int pipeline_prime(struct pipeline *pipeline, const struct ids *ids)
         done = ids->n - PRIME_WINDOW;
     while (done < ids->n) {
         const size_t left = ids->n - done;
-        const struct ids part = {ids->data + done, left < PRIME_PART ? left : PRIME_PART};
+        const struct ids part = {.data = ids->data + done,
+                                 .n = left < PRIME_PART ? left : PRIME_PART};
         if (detokenizer_prime(detokenizer, &part) < 0) {
             PyObject *type, *value, *traceback;
             PyErr_Fetch(&type, &value, &traceback);

@@ -6,28 +6,29 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 
-#define BUCKETS (STATS_OCTAVES * STATS_BUCKETS)
+#define BUCKETS ((size_t)STATS_OCTAVES * STATS_BUCKETS)
 
 /* The bucket of a time. */
-static unsigned int bucket_of(uint64_t time)
+static size_t bucket_of(uint64_t time)
 {
     if (time < STATS_FLOOR)
         return 0;
-    unsigned int octave = 0;
+    size_t octave = 0;
     while (octave < STATS_OCTAVES && time >> (STATS_FLOOR_BITS + octave + 1) != 0)
         octave++;
     if (octave == STATS_OCTAVES)
         return BUCKETS - 1;
     const uint64_t begin = (uint64_t)STATS_FLOOR << octave;
     return octave * STATS_BUCKETS
-           + (unsigned int)((time - begin) * STATS_BUCKETS >> (STATS_FLOOR_BITS + octave));
+           + (size_t)((time - begin) * STATS_BUCKETS >> (STATS_FLOOR_BITS + octave));
 }
 
 /* What a bucket stands for: the number that is off by the same share of it at both its ends. */
-static double middle_of(unsigned int bucket)
+static double middle_of(size_t bucket)
 {
     const double unit = (double)((uint64_t)STATS_FLOOR << bucket / STATS_BUCKETS) / STATS_BUCKETS;
-    const double begin = unit * (STATS_BUCKETS + bucket % STATS_BUCKETS), end = begin + unit;
+    const double begin = unit * (double)(STATS_BUCKETS + bucket % STATS_BUCKETS);
+    const double end = begin + unit;
     return 2 * begin * end / (begin + end);
 }
 
@@ -69,13 +70,13 @@ void stats_add(struct stats *stats, uint32_t tokens, uint64_t now, uint64_t idle
 double stats_percentile(const struct stats *stats, double of)
 {
     uint64_t all = 0, so_far = 0;
-    for (unsigned int i = 0; stats->between != NULL && i < BUCKETS; i++)
+    for (size_t i = 0; stats->between != NULL && i < BUCKETS; i++)
         all += stats->between[i];
     if (all == 0)
         return -1;
     /* At least one: the share of a few may be less than one of them. */
     const double rank = of * (double)all;
-    for (unsigned int i = 0; i < BUCKETS; i++) {
+    for (size_t i = 0; i < BUCKETS; i++) {
         so_far += stats->between[i];
         if (so_far > 0 && (double)so_far >= rank)
             return middle_of(i) * 1e-9;

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import math
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -95,6 +96,17 @@ class Output:
     def to_the_end(self) -> str:
         self.writer.end()
         return "".join(self.reader)
+
+
+def read(reader: _core.Reader) -> tuple[str, BaseException | None]:
+    """All the text, and the exception with which it ends, if there is one."""
+    text = ""
+    try:
+        for part in reader:
+            text += part
+    except BaseException as error:
+        return text, error
+    return text, None
 
 
 def plain(**kwargs: Any) -> Output:
@@ -195,9 +207,9 @@ def test_a_windowed_detokenizer_does_as_well(own_family: Family, length: int) ->
     ids = own_family.tokenizer.encode(SAMPLE_TEXT, add_special_tokens=False)
     decode = decoder(own_family, False)
     compared = 0
-    for at in range(length, len(ids), 40):
-        prompt, rest = ids[at - length : at], ids[at:]
-        if own_family.byte_fallback and REPLACEMENT in decode(prompt):
+    for at in range(length, len(ids), 7):
+        prompt, rest = ids[at - length : at], ids[at : at + 60]
+        if own_family.byte_fallback and REPLACEMENT in decode(prompt) + decode(prompt + rest):
             continue  # malformed byte tokens: the documented exception
         compared += 1
         windowed = detokenizer(Slow(own_family.backend))
@@ -206,7 +218,7 @@ def test_a_windowed_detokenizer_does_as_well(own_family: Family, length: int) ->
         output.prompt(prompt)
         output.put(rest)
         assert output.to_the_end() == text_behind(decode, prompt, rest), at
-    assert compared > 10
+    assert compared > 0
 
 
 def test_without_priming_the_text_begins_anew(own_family: Family) -> None:
@@ -464,8 +476,9 @@ def test_after_cancel_put_raises_cancelled() -> None:
     output.writer.end()
     output.writer.fail(ValueError())
     assert output.log.state == "cancelled"
-    with pytest.raises(_core.Cancelled):
-        "".join(output.reader)
+    text, error = read(output.reader)
+    assert text == "To"
+    assert isinstance(error, _core.Cancelled)
 
 
 def test_a_stopped_writer_still_hears_of_a_cancel() -> None:
@@ -482,12 +495,7 @@ def test_a_failure_comes_behind_all_the_text() -> None:
     output.put(ids_of("To be"))
     error = ValueError("no memory on the device")
     output.writer.fail(error)
-    text = ""
-    with pytest.raises(ValueError, match="no memory") as caught:
-        for part in output.reader:
-            text += part
-    assert caught.value is error
-    assert text == "To be"
+    assert read(output.reader) == ("To be", error)
     output.writer.end()
     assert output.log.state == "failed"
 
@@ -509,9 +517,9 @@ def test_an_end_whose_text_cannot_be_had_is_an_end_all_the_same(end: str) -> Non
     with pytest.raises(KeyError):
         output.writer.end() if end == "end" else output.writer.fail(OSError("first"))
     assert output.log.state == "failed"
-    text = []
-    with pytest.raises(KeyError if end == "end" else OSError):
-        text += list(output.reader)
+    text, error = read(output.reader)
+    assert text == "x"
+    assert isinstance(error, KeyError if end == "end" else OSError)
 
 
 # ---- threads -------------------------------------------------------------------------------------
@@ -578,16 +586,75 @@ def test_the_log_may_be_ended_under_a_thread_that_writes(end: str) -> None:
     assert type(inside.error) is (_core.Cancelled if end == "cancel" else _core.Error)
     output.writer.end()  # the first end has decided
     assert output.log.state == {"end": "ended", "fail": "failed", "cancel": "cancelled"}[end]
-    text = []
-    expected = {"end": (), "fail": TimeoutError, "cancel": _core.Cancelled}[end]
+    text, error = read(output.reader)
+    assert text == "To"
+    expected = {"end": type(None), "fail": TimeoutError, "cancel": _core.Cancelled}
+    assert type(error) is expected[end]
+
+
+def full() -> Output:
+    """One whose reader is at its limit."""
+    output = Output()
+    output.reader.limit(1, "block")
+    output.writer.put_text("a")
+    return output
+
+
+def test_the_log_may_be_ended_under_a_thread_that_waits_for_a_reader() -> None:
+    output = full()
+    errors = []
+
+    def write() -> None:
+        with pytest.raises(_core.Error) as caught:
+            output.writer.put_text("b")
+        errors.append(type(caught.value))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    while output.log.blocked == 0:
+        threading.Event().wait(0.001)
+    with pytest.raises(RuntimeError, match="another thread"):
+        output.writer.fail(OSError())
+    with pytest.raises(RuntimeError, match="another thread"):
+        output.writer.end()
+    assert output.log.fail(OSError("shut down"))
+    thread.join()
+    assert errors == [_core.Error]
+    assert output.reader.take() == (0, "a")
+    with pytest.raises(OSError, match="shut down"):
+        output.reader.take()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals for threads")
+def test_no_reader_reads_past_text_that_a_signal_has_taken() -> None:
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    output = full()
+    main = threading.get_ident()
+
+    def send() -> None:
+        while output.log.blocked == 0:
+            threading.Event().wait(0.001)
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    thread = threading.Thread(target=send)
+    thread.start()
     try:
-        for part in output.reader:
-            text.append(part)
-    except expected:  # type: ignore[misc]
-        assert end != "end"
-    else:
-        assert end == "end"
-    assert "".join(text) == "To"
+        with pytest.raises(Interrupted):
+            output.writer.put_text("b")
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+    with pytest.raises(_core.Error):
+        output.writer.put_text("c")
+    assert output.reader.take() == (0, "a")
+    with pytest.raises(Interrupted):
+        output.reader.take()
 
 
 def test_a_tokenizer_cannot_write_to_its_own_writer() -> None:
@@ -605,51 +672,56 @@ def test_a_tokenizer_cannot_write_to_its_own_writer() -> None:
     assert output.to_the_end() == "To be"
 
 
-def test_many_threads_that_end_and_write_leave_a_log_with_one_end() -> None:
-    class Yielding(Slow):
-        def decode(self, ids: list[int], **kwargs: Any) -> str:
-            threading.Event().wait(0)  # lets go of the GIL
-            return super().decode(ids, **kwargs)
+class Yielding(Slow):
+    """Other threads run while it decodes."""
 
-    letter = ids_of("a")
+    def decode(self, ids: list[int], **kwargs: Any) -> str:
+        threading.Event().wait(0)
+        return super().decode(ids, **kwargs)
+
+
+def race(output: Output, letter: list[int], ends: Sequence[Callable[[], bool]]) -> tuple[int, int]:
+    """Two threads put a letter until they are told to stop, others end the log meanwhile; return
+    how many letters were put, and how many of the ends were the log's."""
+    put: list[None] = []
+    ended: list[bool] = []
+    start = threading.Barrier(2 + len(ends))
+
+    def write() -> None:
+        start.wait()
+        while True:
+            try:
+                output.writer.put(letter)
+            except _core.Error:
+                return
+            except RuntimeError:  # the other one is inside
+                continue
+            put.append(None)
+
+    def end(how: Callable[[], bool]) -> None:
+        start.wait()
+        while not put:
+            threading.Event().wait(0)
+        ended.append(how())
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    threads += [threading.Thread(target=end, args=(how,)) for how in ends]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return len(put), sum(ended)
+
+
+def test_threads_that_write_and_end_at_once_leave_one_text_and_one_end() -> None:
     for _ in range(20):
         output = Output(detokenizer(Yielding(backend())))
-        put, ended = [], []
-        start = threading.Barrier(4)
-
-        def write() -> None:
-            start.wait()
-            while True:
-                try:
-                    output.writer.put(letter)
-                except _core.Error:
-                    return
-                except RuntimeError:
-                    continue
-                put.append(1)
-
-        def end(how: Callable[[], Any]) -> None:
-            start.wait()
-            while not put:
-                threading.Event().wait(0)
-            ended.append(how())
-
-        threads = [
-            threading.Thread(target=write),
-            threading.Thread(target=write),
-            threading.Thread(target=end, args=(lambda: output.log.fail(OSError()),)),  # noqa: B023
-            threading.Thread(target=end, args=(output.log.cancel,)),
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(ended) == [False, True]
-        text = ""
-        with pytest.raises((OSError, _core.Cancelled)):
-            for part in output.reader:
-                text += part
-        assert text == "a" * len(put)
+        ends = [functools.partial(output.log.fail, OSError()), output.log.cancel]
+        put, ended = race(output, ids_of("a"), ends)
+        assert ended == 1
+        text, error = read(output.reader)
+        assert text == "a" * put
+        assert isinstance(error, (OSError, _core.Cancelled))
 
 
 # ---- figures -------------------------------------------------------------------------------------
@@ -745,15 +817,16 @@ from tokenizers import Tokenizer
 source, skip = decoding_of(Tokenizer.from_file(sys.argv[1]), {})
 detokenizer = lambda: _core.Detokenizer(source, skip)
 N = 20_000
+keep = []  # of all, so that none gets the memory of another
 
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096
 
 def each(make):
-    keep = [make() for _ in range(2000)]  # what is allocated once
+    keep.extend(make() for _ in range(2000))  # what is allocated once
     before = resident()
-    keep += [make() for _ in range(N)]
+    keep.extend(make() for _ in range(N))
     return (resident() - before) // N
 
 def both(*detokenizer):
@@ -761,7 +834,7 @@ def both(*detokenizer):
     return _core.Writer(log, *(make() for make in detokenizer)), log.reader()
 
 gc.disable()
-print(each(both), each(lambda: both(detokenizer)), each(detokenizer))
+print(each(both), each(lambda: both(detokenizer)))
 """
 
 
@@ -771,6 +844,6 @@ def test_an_idle_log_with_its_writer_and_reader_is_small() -> None:
 
     command = [sys.executable, "-c", MEMORY, str(SHAKESPEARE / "tokenizer.json")]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-    text, ids, detokenizer = map(int, done.stdout.split())
-    print(f"log, writer and reader: {text} bytes; with a detokenizer: {ids}; that alone {detokenizer}")
+    text, ids = map(int, done.stdout.split())
     assert text < 2048
+    assert ids < 2048 + 1024  # with a detokenizer of its own
