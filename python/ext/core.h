@@ -96,9 +96,9 @@ int core_import(PyObject **slot, const char *module, const char *name);
 /* Raises the Python exception for one of burble's results; returns NULL. */
 PyObject *core_raise(struct core *core, int result);
 
-/* A number of seconds, or None, in nanoseconds: 0 for None, 1 for 0, which means at once. `name` is
- * what a message calls it. 0, or -1 with an exception. */
-int core_nanoseconds(PyObject *seconds, const char *name, uint64_t *nanoseconds);
+/* `value`, a number of seconds or None, in nanoseconds: 0 for None, 1 for 0, which means at once.
+ * `name` is what a message calls it. 0, or -1 with an exception. */
+int core_nanoseconds(PyObject *value, const char *name, uint64_t *nanoseconds);
 
 /* A thread that handles signals looks up this often while it waits: a condition variable does not
  * wake for Ctrl-C. */

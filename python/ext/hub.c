@@ -150,6 +150,14 @@ static void hold(HubObject *self)
     PyErr_Restore(type, value, traceback);
 }
 
+/* The GIL stands for the hub's thread, to which releasing belongs. The timer runs on: when it fires,
+ * the hub may be held anew. */
+void hub_hurry(HubObject *self)
+{
+    if (self->hub != NULL && self->holding)
+        burble_hub_release(self->hub);
+}
+
 /* Resumes whoever is ready. What a resumed task raises goes to the loop's exception handler, but for
  * the two that end a program (see parked.c): those are raised here. Whether anybody was. */
 static bool dispatch(HubObject *self)

@@ -27,6 +27,10 @@ PyObject *hub_running_loop(struct core *core, bool *trio);
  * `last`, a hub or NULL, is tried first. */
 HubObject *hub_of_running_loop(struct core *core, HubObject *last, PyObject **loop);
 
+/* The writer waits for somebody who is parked here: the loop is not to sleep out its hold. Any thread
+ * that has the GIL. */
+void hub_hurry(HubObject *self);
+
 /* Notes that a consumer is parked at its hub, whose loop is `loop`, so that a generation which has
  * died without a word is found (see producer.h), where that is its kind's wish. 0, or -1 with an
  * exception. */

@@ -8,10 +8,15 @@
 
 /* ---- records that are objects ---------------------------------------------------------------- */
 
-/* What such a record holds: the address of one of these, which owns the reference. */
+/* Owns the reference to one. */
 struct item {
     PyObject *value;
     struct item *next; /* among those that are released */
+};
+
+/* What such a record holds. */
+struct handle {
+    struct item *item;
 };
 
 /* Whose records are gone. burble lets go of a record in the midst of its work, and perhaps in a thread
@@ -27,9 +32,9 @@ static int drop_released_soon(void *unused)
 
 static struct item *item_of(const burble_record *record)
 {
-    struct item *item;
-    memcpy(&item, record->text, sizeof item);
-    return item;
+    struct handle handle;
+    memcpy(&handle, record->text, sizeof handle);
+    return handle.item;
 }
 
 static void release(const burble_record *record, void *unused)
@@ -194,6 +199,14 @@ static void note_activity(LogObject *self)
         self->active_at = burble__now();
 }
 
+/* Readers that have been resumed a moment ago are to read on now, not when their loops look again. */
+static void hurry_readers(LogObject *self)
+{
+    for (ReaderObject *reader = self->readers; reader != NULL; reader = reader->after)
+        if (reader->waits->parked != NULL && reader->waits->hub != NULL)
+            hub_hurry(reader->waits->hub);
+}
+
 /* A reader is at its limit: waits for it, and appends. One of burble's results; 1 with an exception. */
 static int append_when_there_is_room(LogObject *self, const char *bytes, size_t len,
                                      uint32_t tokens)
@@ -203,6 +216,7 @@ static int append_when_there_is_room(LogObject *self, const char *bytes, size_t 
         return 1;
     const bool handles_signals = rc > 0;
     self->full_since = burble__now();
+    hurry_readers(self);
     do {
         uint64_t until = self->total_at;
         if (handles_signals) {
@@ -210,18 +224,13 @@ static int append_when_there_is_room(LogObject *self, const char *bytes, size_t 
             if (until == 0 || look < until)
                 until = look;
         }
-        /* Objects are appended with the GIL alone, since an append lets go of others. */
         Py_BEGIN_ALLOW_THREADS
-            rc = self->objects
-                     ? burble_stream_wait(self->stream, tokens, until)
-                     : burble_stream_append_until(self->stream, bytes, len, tokens, until);
+            rc = burble_stream_append_until(self->stream, bytes, len, tokens, until);
         Py_END_ALLOW_THREADS
-        if (rc == BURBLE_OK && self->objects)
-            rc = burble_stream_append_until(self->stream, bytes, len, tokens, BURBLE_NO_WAIT);
-        if ((handles_signals && PyErr_CheckSignals() < 0)
-            || (rc == BURBLE_ETIMEDOUT && log_expire(self) < 0))
+        if (rc == BURBLE_ETIMEDOUT
+            && ((handles_signals && PyErr_CheckSignals() < 0) || log_expire(self) < 0))
             rc = 1;
-    } while (rc == BURBLE_ETIMEDOUT || rc == BURBLE_EFULL);
+    } while (rc == BURBLE_ETIMEDOUT);
     self->active_at = burble__now(); /* the time that was spent here is not the model's */
     self->blocked += self->active_at - self->full_since;
     self->full_since = 0;
@@ -231,7 +240,7 @@ static int append_when_there_is_room(LogObject *self, const char *bytes, size_t 
 static int append(LogObject *self, const char *bytes, size_t len, uint32_t tokens)
 {
     int rc;
-    if (len > 0 && !self->objects && log_wakes(self)) {
+    if (len > 0 && log_wakes(self)) {
         /* This append wakes a thread that wants the GIL at once. If we kept it, the system would run
          * that thread only to have it wait for us. */
         Py_BEGIN_ALLOW_THREADS
@@ -276,7 +285,8 @@ static int append_object(LogObject *self, PyObject *value, uint32_t tokens)
         return -1;
     }
     item->value = Py_NewRef(value);
-    const int rc = log_append(self, (const char *)&item, sizeof item, tokens);
+    const struct handle handle = {item};
+    const int rc = log_append(self, (const char *)&handle, sizeof handle, tokens);
     if (rc < 0) {
         Py_DECREF(item->value);
         PyMem_RawFree(item);
@@ -453,7 +463,7 @@ static int parse_keep(long long keep, bool objects, uint64_t *bytes)
                      keep);
         return -1;
     }
-    const uint64_t each = objects ? sizeof(struct item *) : 1;
+    const uint64_t each = objects ? sizeof(struct handle) : 1;
     if (keep == -1 || (uint64_t)keep > INT64_MAX / each)
         *bytes = BURBLE_KEEP_ALL;
     else

@@ -46,28 +46,28 @@ typedef struct LogObject {
  *
  * 0, or -1 with an exception: Cancelled; Error, where the log has ended; the timeout, where one has
  * passed; whatever a signal handler has raised in the main thread. */
-int log_append(LogObject *log, const char *bytes, size_t len, uint32_t tokens);
+int log_append(LogObject *self, const char *bytes, size_t len, uint32_t tokens);
 
 /* Ends it; `reason` (a str or None) and `match` (any object) may be NULL. Whether this was its end. */
-bool log_end(LogObject *log, PyObject *reason, PyObject *match);
+bool log_end(LogObject *self, PyObject *reason, PyObject *match);
 
 /* Fails it with an exception, as the exception stands. Whether this was its end; -1 with an exception. */
-int log_fail(LogObject *log, PyObject *exception);
+int log_fail(LogObject *self, PyObject *exception);
 
 /* Whether an append now wakes a thread that waits, or a loop that sleeps. */
-bool log_wakes(const LogObject *log);
+bool log_wakes(const LogObject *self);
 
 /* When a reader that finds nothing should look whether the log is overdue. 0: never. */
-uint64_t log_due(const LogObject *log);
+uint64_t log_due(const LogObject *self);
 
 /* Fails the log if a deadline has passed. 0, or -1 with an exception. */
-int log_expire(LogObject *log);
+int log_expire(LogObject *self);
 
 /* The exception with which the log has failed: a new reference; NULL with an exception. */
-PyObject *log_error(LogObject *log);
+PyObject *log_error(LogObject *self);
 
 /* Raises it, with the traceback with which it came here: several readers do not pile theirs up. */
-void log_raise(LogObject *log);
+void log_raise(LogObject *self);
 
 /* What a record of a log of objects stands for: a new reference. */
 PyObject *log_object_of(const burble_record *record);

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -338,26 +339,45 @@ def test_what_makes_waiting_pointless_ends_it(how: str) -> None:
     assert raised == ([burble.Error] if how == "end" else expected)
 
 
-def test_a_signal_reaches_a_writer_that_waits() -> None:
-    class Alarm(Exception):
-        pass
+class Alarm(Exception):
+    pass
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    """A signal that comes in a moment, whose handler raises Alarm."""
 
     def ring(*_: Any) -> None:
         raise Alarm
 
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("alarm")
+def test_a_signal_reaches_a_writer_that_waits() -> None:
     log = Log()
     reader = log.reader(0, max_lag=1)
     log.append("a")
-    before = signal.signal(signal.SIGALRM, ring)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(Alarm):
-            log.append("b")
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(Alarm):
+        log.append("b")
     assert reader.take() == (0, "a")
     log.append("c")  # the log goes on
     assert reader.take() == (1, "c")
+
+
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_signal_reaches_a_thread_that_reads(merged: bool) -> None:
+    log = Log()
+    reader: Any = Merged([log.reader()]) if merged else log.reader()
+    with pytest.raises(Alarm):
+        next(reader)
+    log.append("a")
+    assert next(reader) == ((0, "a") if merged else "a")
 
 
 @pytest.mark.parametrize("kind", ["thread", *KINDS])

@@ -459,6 +459,54 @@ static void cancelling_wakes_a_blocked_thread(void **state)
     burble_stream_unref(&stream);
 }
 
+static void *interrupt(void *arg)
+{
+    burble_reader_interrupt(arg);
+    return NULL;
+}
+
+static void an_interrupted_reader_does_not_wait_but_reads_on(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream();
+    burble_reader *reader = new_reader(stream), *other = new_reader(stream);
+    burble_record record;
+    pthread_t thread;
+    const uint64_t deadline = now() + (uint64_t)SOON_MS * 1000000u;
+    assert_int_equal(pthread_create(&thread, NULL, interrupt, reader), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(burble_reader_wait(reader, deadline), BURBLE_OK);
+        assert_int_equal(burble_reader_next(reader, &record), BURBLE_AGAIN);
+    }
+    pthread_join(thread, NULL);
+    assert_int_equal(burble_reader_wait(other, now() + 1000000u), BURBLE_ETIMEDOUT);
+    burble_stream_append(stream, "x", 1, 1);
+    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+    burble_reader_destroy(&reader);
+    burble_reader_destroy(&other);
+    burble_stream_unref(&stream);
+}
+
+static void interrupting_calls_a_parked_reader(void **state)
+{
+    burble_hub *hub = new_hub(state);
+    burble_stream *stream = new_stream();
+    burble_reader *reader = new_reader(stream);
+    struct calls calls = {.n = 0};
+    pthread_t thread;
+    assert_int_equal(burble_reader_attach(reader, hub, note, &calls), BURBLE_OK);
+    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN);
+    assert_int_equal(pthread_create(&thread, NULL, interrupt, reader), 0);
+    assert_true(readable(hub, SOON_MS));
+    assert_int_equal(burble_hub_dispatch(hub, 0), 1);
+    assert_ptr_equal(calls.who[0], reader);
+    pthread_join(thread, NULL);
+    assert_int_equal(burble_reader_park(reader), BURBLE_OK);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+    burble_hub_destroy(&hub);
+}
+
 #define ON(test, kind) {#test " (" #kind ")", test, NULL, NULL, &kind}
 #define ON_BOTH(test) ON(test, eventfd), ON(test, pipe)
 
@@ -487,6 +535,8 @@ int main(void)
         cmocka_unit_test(a_blocked_thread_wakes_for_text_and_for_the_end),
         cmocka_unit_test(a_deadline_ends_a_wait_and_not_before),
         cmocka_unit_test(cancelling_wakes_a_blocked_thread),
+        cmocka_unit_test(an_interrupted_reader_does_not_wait_but_reads_on),
+        ON_BOTH(interrupting_calls_a_parked_reader),
     };
     return cmocka_run_group_tests_name("hub", tests, NULL, NULL);
 }
