@@ -78,8 +78,8 @@ class Job:
         try:
             self._run(sink)
         finally:
-            del sink
             self.settle()
+            del self, sink  # frames that an exception keeps have this one behind them
 
     def _run(self, sink: Sink) -> None:
         function, self._function = self._function, None
@@ -90,15 +90,16 @@ class Job:
                 self._result = function()
             except _core.Stopped:  # raised by put, to end a function that cannot be told
                 self._result = None
-            del function
             sink.finish(self._result)
         except BaseException as exception:
-            # Without this frame, which has the job.
             trace = exception.__traceback__
-            exception.__traceback__ = None if trace is None else trace.tb_next
+            exception.__traceback__ = trace and trace.tb_next  # without this frame
             if self._result is _NOTHING:
                 self.error, self._traceback = exception, exception.__traceback__
             sink.fail(exception)
+            del trace
+        finally:
+            del self, sink, function
 
     def cancel(self) -> None:
         """End it at its next token, or before it begins. From any thread; idempotent."""

@@ -138,9 +138,7 @@ def test_a_pad_that_is_no_end_never_shows(
     assert texts == rows_of(shakespeare, batch.result, start, another_end)
 
 
-def test_sampled_rows_with_several_sequences_each(
-    shakespeare: Any, shakespeare_model: Any
-) -> None:
+def test_sampled_rows_with_several_sequences_each(shakespeare: Any, shakespeare_model: Any) -> None:
     import torch
 
     inputs = settings(shakespeare, PROMPTS[:2], do_sample=True, num_return_sequences=3)
@@ -273,9 +271,7 @@ def test_leaving_the_block_ends_the_whole_batch(
     assert batch[0]._log.position < 200
 
 
-def test_the_result_of_a_batch_can_be_waited_for(
-    shakespeare: Any, shakespeare_model: Any
-) -> None:
+def test_the_result_of_a_batch_can_be_waited_for(shakespeare: Any, shakespeare_model: Any) -> None:
     inputs = settings(shakespeare, max_new_tokens=20)
 
     async def main(batch: burble.BatchStream) -> Any:

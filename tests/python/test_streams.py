@@ -207,7 +207,9 @@ def test_a_prompt_is_left_out_or_shown() -> None:
 def test_special_tokens_are_left_out_or_shown() -> None:
     end = tokenizer().token_to_id("<|endoftext|>")
     for skips, text in ((True, ""), (False, "<|endoftext|>")):
-        assert "".join(stream(lambda streamer: streamer.put([end]), skip_special_tokens=skips)) == text
+        assert (
+            "".join(stream(lambda streamer: streamer.put([end]), skip_special_tokens=skips)) == text
+        )
 
 
 # ---- transformers ------------------------------------------------------------------------------
@@ -317,9 +319,7 @@ def test_generate_gets_the_tokenizer_where_it_looks_for_stop_strings(
         {"stop_strings": [whole[20:25]]},
         {"generation_config": transformers.GenerationConfig(stop_strings=[whole[20:25]])},
     ):
-        handle = burble.stream(
-            shakespeare_model.generate, **inputs, tokenizer=shakespeare, **given
-        )
+        handle = burble.stream(shakespeare_model.generate, **inputs, tokenizer=shakespeare, **given)
         text = "".join(handle)
         assert whole[20:25] in text
         assert len(text) < len(whole)
@@ -908,7 +908,11 @@ def test_a_function_that_returns_no_iterable_fails_its_stream() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"start": "end"}, ValueError, "start: expected a position, 'oldest' or 'tail', found 'end'"),
+        (
+            {"start": "end"},
+            ValueError,
+            "start: expected a position, 'oldest' or 'tail', found 'end'",
+        ),
         ({"start": -1}, ValueError, "start: expected at least 0, 'oldest' or 'tail', found -1"),
         ({"max_lag": 0}, ValueError, "max_lag: expected at least 1 or None, found 0"),
         ({"on_lag": "wait"}, ValueError, "on_lag: expected 'block' or 'drop_reader', found 'wait'"),
