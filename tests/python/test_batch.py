@@ -36,9 +36,9 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def gather(kind: str, batch: burble.BatchStream) -> list[str]:
-    """The text of each row, from the pairs."""
-    texts = [""] * len(batch)
+def gather(kind: str, batch: burble.BatchStream, texts: list[str] | None = None) -> list[str]:
+    """The text of each row, from the pairs; also left in ``texts``, where they end in an error."""
+    texts = [""] * len(batch) if texts is None else texts
 
     async def main() -> None:
         async for i, text in batch:
@@ -282,7 +282,7 @@ def test_the_result_of_a_batch_can_be_waited_for(shakespeare: Any, shakespeare_m
     assert stream(shakespeare_model, shakespeare, **inputs).join(SOON).equal(expected)
 
 
-# ---- functions of one's own ------------------------------------------------------------------------
+# ---- functions of one's own ----------------------------------------------------------------------
 
 
 def speak(*texts: str, streamer: Any) -> str:
@@ -358,17 +358,8 @@ def test_a_function_that_raises_fails_every_row(kind: str) -> None:
 
     batch = burble.stream(generate, tokenizer=raw(), batch=2)
     texts = ["", ""]
-
-    async def main() -> None:
-        async for i, text in batch:
-            texts[i] += text
-
     with pytest.raises(OSError, match="no memory"):
-        if kind == "threads":
-            for i, text in batch:
-                texts[i] += text
-        else:
-            run(kind, main)
+        gather(kind, batch, texts)
     assert texts == ["a", "b"]
     for row in batch.rows:
         with pytest.raises(OSError, match="no memory"):
@@ -414,13 +405,12 @@ def test_a_timeout_ends_a_batch() -> None:
     batch = burble.stream(generate, tokenizer=raw(), batch=2, token_timeout=0.1)
     texts = ["", ""]
     with pytest.raises(burble.TokenTimeout):
-        for i, text in batch:
-            texts[i] += text
+        gather("threads", batch, texts)
     assert texts == ["a", "b"]
     gate.set()
 
 
-# ---- a generate in a thread of one's own -----------------------------------------------------------
+# ---- a generate in a thread of one's own ---------------------------------------------------------
 
 
 def test_a_batch_streamer_serves_a_generate_in_any_thread(

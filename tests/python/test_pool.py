@@ -65,7 +65,7 @@ def until(what: Any) -> None:
         time.sleep(0.001)
 
 
-# ---- turns -------------------------------------------------------------------------------------
+# ---- turns ---------------------------------------------------------------------------------------
 
 
 def test_first_come_first_served(pool: burble.Pool) -> None:
@@ -182,7 +182,7 @@ def test_a_finalizer_that_runs_in_the_pool_may_use_it(pool: burble.Pool) -> None
     assert futures[0].result(SOON) == ""
 
 
-# ---- as an executor ----------------------------------------------------------------------------
+# ---- as an executor ------------------------------------------------------------------------------
 
 
 def test_it_is_an_executor() -> None:

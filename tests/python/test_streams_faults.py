@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Streams where something goes wrong, or nobody wants them any more: nobody hangs, nothing is left."""
+"""Streams where something goes wrong, or nobody wants them: nobody hangs, and nothing is left."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_many_readers_get_it_each_and_the_traceback_does_not_grow(kind: str) -> 
     gate.set()
     lengths = set()
     for reader in (*readers, *readers, handle):
-        text, found = read(kind, reader)
+        _, found = read(kind, reader)
         assert isinstance(found, OutOfMemory)
         lengths.add(len(traceback.extract_tb(found.__traceback__)))
     for _ in range(3):
@@ -293,7 +293,7 @@ def test_a_streamer_that_is_kept_beyond_its_generation_says_so() -> None:
     assert kept[0].should_stop
 
 
-# ---- it is never started ---------------------------------------------------------------------------
+# ---- it is never started -------------------------------------------------------------------------
 
 
 @LOOPS
@@ -331,7 +331,7 @@ def test_who_waits_for_one_that_waits_learns_of_its_cancellation(
         assert isinstance(read(loop, handle)[1], burble.Cancelled)
 
 
-# ---- it does not return ------------------------------------------------------------------------------
+# ---- it does not return --------------------------------------------------------------------------
 
 
 @LOOPS
@@ -369,7 +369,7 @@ def test_leaving_without_a_join_does_not_wait() -> None:
     stuck.go.set()
 
 
-# ---- the consumer goes ---------------------------------------------------------------------------------
+# ---- the consumer goes ---------------------------------------------------------------------------
 
 
 @LOOPS
@@ -559,7 +559,7 @@ def test_a_loop_that_closes_under_its_consumer_leaves_the_stream_to_another(loop
 
     async def collect() -> None:
         async for text in handle:
-            found.append(text)  # noqa: PERF401
+            found.append(text)
 
     run(loop, main)
     stuck.go.set()
@@ -607,7 +607,7 @@ def test_what_is_left_of_a_consumer_thread_ends_with_the_stream() -> None:
     assert isinstance(found[0], burble.Cancelled)
 
 
-# ---- nothing is left behind ------------------------------------------------------------------------------
+# ---- nothing is left behind ----------------------------------------------------------------------
 
 
 def resident() -> int:
@@ -665,7 +665,7 @@ def test_ten_thousand_abandoned_streams_leave_nothing_behind() -> None:
     assert memory < 4 << 20
 
 
-# ---- the end of the process, and a second one --------------------------------------------------------------
+# ---- the end of the process, and a second one ----------------------------------------------------
 
 PREAMBLE = """
 import asyncio, os, sys, threading, time
@@ -743,7 +743,7 @@ def test_a_program_that_is_interrupted_in_its_block_stops_its_generation() -> No
             if n == 3:
                 os.kill(os.getpid(), signal.SIGINT)
     """
-    code, out, errors = program(text)
+    code, _, errors = program(text)
     assert code != 0
     assert errors.rstrip().endswith("KeyboardInterrupt")
 
