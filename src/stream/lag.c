@@ -371,22 +371,3 @@ void burble__limit_consumed(burble_reader *reader, uint64_t weight)
         burble__parker_signal(&burble__load_relaxed(&reader->stream->lag)->room);
     }
 }
-
-bool burble__limit_hold_place(burble_reader *reader)
-{
-    struct burble__limit *limit = reader->limit;
-    if (limit == NULL || limit->on_lag != BURBLE_LAG_DROP)
-        return true;
-    pthread_mutex_lock(&limit->place);
-    if (!limit->dropped)
-        return true;
-    pthread_mutex_unlock(&limit->place);
-    return false;
-}
-
-void burble__limit_let_go(burble_reader *reader)
-{
-    struct burble__limit *limit = reader->limit;
-    if (limit != NULL && limit->on_lag == BURBLE_LAG_DROP)
-        pthread_mutex_unlock(&limit->place);
-}

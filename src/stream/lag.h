@@ -104,10 +104,24 @@ void burble__lag_free(struct burble__lag *lag);
 /* The reader was handed a record of `weight`. */
 void burble__limit_consumed(burble_reader *reader, uint64_t weight);
 
-/* Keeps the writer from taking the reader's place away, until it is let go; false, and nothing held,
- * where it has taken it. */
-bool burble__limit_hold_place(burble_reader *reader);
-void burble__limit_let_go(burble_reader *reader);
+/* Keeps the writer from taking away the place of a reader with this limit (NULL: none), until it is
+ * let go; false, and nothing held, where it has taken it. */
+static inline bool burble__limit_hold_place(struct burble__limit *limit)
+{
+    if (limit == NULL || limit->on_lag != BURBLE_LAG_DROP)
+        return true;
+    pthread_mutex_lock(&limit->place);
+    if (!limit->dropped)
+        return true;
+    pthread_mutex_unlock(&limit->place);
+    return false;
+}
+
+static inline void burble__limit_let_go(struct burble__limit *limit)
+{
+    if (limit != NULL && limit->on_lag == BURBLE_LAG_DROP)
+        pthread_mutex_unlock(&limit->place);
+}
 
 /* Removes the reader's limit, if it has one. Whether it was dropped. */
 bool burble__limit_remove(burble_reader *reader);

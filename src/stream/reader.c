@@ -91,13 +91,14 @@ void burble_reader_destroy(burble_reader **handle)
     *handle = NULL;
     burble_stream *stream = reader->stream;
     detach(reader);
+    /* Before its limit goes, so that a writer which waits for the last reader does not go on. */
+    if (burble__sub_acq_rel(&stream->readers, 1) == 1 && stream->cancel_when_unread)
+        burble_stream_cancel(stream);
     if (!burble__limit_remove(reader))
         burble__block_unref(reader->block, &stream->release);
     else if (reader->block != NULL)
         burble__block_unpin(reader->block, &stream->release);
     burble__free(reader);
-    if (burble__sub_acq_rel(&stream->readers, 1) == 1 && stream->cancel_when_unread)
-        burble_stream_cancel(stream);
     burble_stream_unref(&stream);
 }
 
@@ -137,10 +138,10 @@ static bool has_news(burble_reader *reader)
 {
     struct burble__block *left = NULL;
     if (reader->end != BURBLE_OK || burble__load_relaxed(&reader->interrupted)
-        || !burble__limit_hold_place(reader))
+        || !burble__limit_hold_place(reader->limit))
         return true;
     const bool found = has_record(reader, &left);
-    burble__limit_let_go(reader);
+    burble__limit_let_go(reader->limit);
     leave(reader, left);
     return found || burble__stream_closed(reader->stream);
 }
@@ -194,10 +195,10 @@ int burble_reader_next(burble_reader *reader, burble_record *record)
     struct burble__block *left = NULL;
     if (reader->end != BURBLE_OK)
         return reader->end;
-    if (!burble__limit_hold_place(reader))
+    if (!burble__limit_hold_place(reader->limit))
         return lose_place(reader);
     const int rc = next_here(reader, record, &left);
-    burble__limit_let_go(reader);
+    burble__limit_let_go(reader->limit);
     leave(reader, left);
     return rc;
 }

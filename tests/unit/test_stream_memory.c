@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a stream takes: an idle one little, one whose readers are limited no more than their limits
+ * say, however far they stall; and what happens where memory is short.
+ */
+#include "counting_alloc.h"
+#include "support.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include <burble/stream.h>
+
+#include "stream/reader.h"
+#include "stream/stream.h"
+
+/* ---- an allocator that counts ---------------------------------------------------------------- */
+
+static atomic_size_t live;            /* bytes asked for and not yet freed */
+static size_t allocations = SIZE_MAX; /* still to succeed */
+
+/* Each allocation has its size, and where it begins, before it. */
+struct prefix {
+    size_t size;
+    void *begin;
+};
+
+void *burble__aligned_alloc(size_t alignment, size_t size)
+{
+    if (allocations == 0)
+        return NULL;
+    allocations--;
+    char *begin = malloc(sizeof(struct prefix) + alignment + size);
+    assert_non_null(begin);
+    const uintptr_t first = (uintptr_t)begin + sizeof(struct prefix);
+    char *p = begin + sizeof(struct prefix) + (alignment - first % alignment) % alignment;
+    const struct prefix prefix = {size, begin};
+    memcpy(p - sizeof prefix, &prefix, sizeof prefix);
+    atomic_fetch_add(&live, size);
+    return p;
+}
+
+void *burble__malloc(size_t size)
+{
+    return burble__aligned_alloc(_Alignof(max_align_t), size);
+}
+
+void *burble__calloc(size_t n, size_t size)
+{
+    void *p = burble__malloc(n * size);
+    return p == NULL ? NULL : memset(p, 0, n * size);
+}
+
+void burble__free(void *p)
+{
+    if (p == NULL)
+        return;
+    struct prefix prefix;
+    memcpy(&prefix, (char *)p - sizeof prefix, sizeof prefix);
+    atomic_fetch_sub(&live, prefix.size);
+    free(prefix.begin);
+}
+
+/* ---- the tests ------------------------------------------------------------------------------- */
+
+static void put(burble_stream *stream)
+{
+    assert_int_equal(burble_stream_append(stream, "12345678", 8, 1), BURBLE_OK);
+}
+
+static void an_idle_stream_with_a_reader_takes_less_than_a_kibibyte(void **state)
+{
+    (void)state;
+    burble_stream *stream;
+    burble_reader *reader;
+    const size_t before = live;
+    assert_int_equal(burble_stream_create(NULL, &stream), BURBLE_OK);
+    assert_int_equal(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
+    const size_t idle = live - before;
+    assert_int_equal(burble_reader_limit(reader, 1, BURBLE_LAG_BLOCK), BURBLE_OK);
+    const size_t limited = live - before;
+    assert_int_equal(burble_reader_limit(reader, 0, BURBLE_LAG_BLOCK), BURBLE_OK);
+    printf("bytes: stream %zu, reader %zu, idle %zu, limited %zu, lifted %zu\n",
+           sizeof(burble_stream), sizeof(burble_reader), idle, limited, live - before);
+    assert_true(limited < 1024);
+    assert_true(live - before < limited);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+    assert_int_equal(live, before);
+}
+
+enum { BOUND = 1 << 16, RECORDS = 300000, READ = 3000, BLOCK = 4096 };
+
+struct stall {
+    burble_stream *stream;
+    burble_reader *reader; /* reads a little before it stalls */
+    size_t most;           /* bytes live at once */
+    bool right;
+};
+
+static void *write_beside_stalled_readers(void *arg)
+{
+    struct stall *stall = arg;
+    burble_record record;
+    stall->right = true;
+    for (int i = 0; i < RECORDS; i++) {
+        stall->right &= burble_stream_append(stall->stream, "12345678", 8, 1) == BURBLE_OK;
+        if (i < READ)
+            stall->right &= burble_reader_next(stall->reader, &record) == BURBLE_OK;
+        if (live > stall->most)
+            stall->most = live;
+    }
+    return NULL;
+}
+
+/* Stalled for ever, one before its first record and one after; both are dropped. */
+static void memory_is_bounded_while_readers_that_may_be_dropped_stall(void **state)
+{
+    (void)state;
+    struct stall stall = {0};
+    burble_reader *readers[2];
+    burble_record record;
+    pthread_t writer; /* a thread of its own, whose own list of streams goes with it */
+    const size_t before = live;
+    assert_int_equal(burble_stream_create(NULL, &stall.stream), BURBLE_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(burble_reader_create(stall.stream, 0, &readers[i], NULL), BURBLE_OK);
+        assert_int_equal(burble_reader_limit(readers[i], BOUND, BURBLE_LAG_DROP), BURBLE_OK);
+    }
+    stall.reader = readers[1];
+    assert_int_equal(pthread_create(&writer, NULL, write_beside_stalled_readers, &stall), 0);
+    assert_int_equal(pthread_join(writer, NULL), 0);
+    assert_true(stall.right);
+    /* A record of 8 bytes has a head of as many; blocks have some of their own. */
+    const size_t most = stall.most - before;
+    printf("bytes at most %zu, at the end %zu\n", most, live - before);
+    assert_true(most > BOUND);
+    assert_true(most < 2 * BOUND + BOUND / 4 + 4 * BLOCK);
+    assert_true(live - before < 1024 + 3 * BLOCK); /* a pinned block for each, and the last one */
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(burble_reader_next(readers[i], &record), BURBLE_ELAGGED);
+        assert_int_equal(burble_reader_position(readers[i]), i == 0 ? 0 : READ);
+    }
+    assert_true(live - before < 1024 + BLOCK);
+    for (int i = 0; i < 2; i++)
+        burble_reader_destroy(&readers[i]);
+    burble_stream_unref(&stall.stream);
+    assert_int_equal(live, before);
+}
+
+static void where_memory_is_short_a_limit_stays_what_it_was(void **state)
+{
+    (void)state;
+    for (size_t n = 0;; n++) {
+        burble_stream *stream;
+        burble_reader *reader;
+        assert_int_equal(burble_stream_create(NULL, &stream), BURBLE_OK);
+        assert_int_equal(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
+        put(stream);
+        allocations = n;
+        const int rc = burble_reader_limit(reader, 8, BURBLE_LAG_BLOCK);
+        allocations = SIZE_MAX;
+        const int full = burble_stream_append_until(stream, "x", 1, 1, BURBLE_NO_WAIT);
+        assert_int_equal(full, rc == BURBLE_OK ? BURBLE_EFULL : BURBLE_OK);
+        assert_int_equal(burble_reader_limit(reader, 16, BURBLE_LAG_BLOCK), BURBLE_OK);
+        put(stream);
+        burble_reader_destroy(&reader);
+        burble_stream_unref(&stream);
+        if (rc == BURBLE_OK) {
+            assert_int_equal(n, 2);
+            break;
+        }
+        assert_int_equal(rc, BURBLE_ENOMEM);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_idle_stream_with_a_reader_takes_less_than_a_kibibyte),
+        cmocka_unit_test(memory_is_bounded_while_readers_that_may_be_dropped_stall),
+        cmocka_unit_test(where_memory_is_short_a_limit_stays_what_it_was),
+    };
+    return cmocka_run_group_tests_name("stream_memory", tests, NULL, NULL);
+}
