@@ -13,7 +13,7 @@ from ._job import Elsewhere, Job
 from ._options import Keep, LagUnit, Options, count, options
 from ._stats import Stats
 from ._stream import Handle, Stream
-from ._text import Chunk, Text, fail, stats_of
+from ._text import Chunk, Text, closed, fail, stats_of
 from .detokenizer import Stop
 
 
@@ -30,10 +30,6 @@ class _Row:
     @property
     def open(self) -> bool:
         return self.log.state == "open"
-
-    def put(self, ids: list[int]) -> None:
-        self.writer.put(ids)
-        self.last = ids[-1]
 
 
 class Rows:
@@ -78,11 +74,13 @@ class Rows:
             self._end_generation()
             return
         for i, ids in enumerate(rows):
-            if not self._done[i]:
-                try:
-                    self._put(i, ids if isinstance(ids, list) else [ids])
-                except (_core.Cancelled, _core.Timeout):
-                    self._done[i] = True  # nobody reads it any more
+            try:
+                for token in ids if isinstance(ids, list) else (ids,):
+                    if self._done[i]:
+                        break
+                    self._put(i, token)
+            except (_core.Cancelled, _core.Timeout):
+                self._done[i] = True  # nobody reads it any more
 
     def end(self) -> None:
         """Not the end yet: that is when ``generate`` returns."""
@@ -117,23 +115,21 @@ class Rows:
             except (_core.Cancelled, _core.Timeout):
                 self._done[i] = True
 
-    def _put(self, i: int, ids: list[int]) -> None:
+    def _put(self, i: int, token: int) -> None:
         row = self._rows[i]
-        for token in ids:
-            if token in self._ending.eos:
-                row.put([self._pad] * row.pads + [token] if self._pad is not None else [token])
-                self._end_row(i, "eos")
-                return
-            if token == self._pad:
-                row.pads += 1
-                continue
-            if row.pads and self._pad is not None:
-                row.put([self._pad] * row.pads)
-                row.pads = 0
-            row.put([token])
-            if row.writer.stopped:
-                self._end_row(i, "stop")
-                return
+        ends = token in self._ending.eos
+        if token == self._pad and not ends:
+            row.pads += 1
+            return
+        if row.pads:
+            row.writer.put([self._pad] * row.pads)
+            row.pads = 0
+        row.writer.put(token)
+        row.last = token
+        if ends:
+            self._end_row(i, "eos")
+        elif row.writer.stopped:
+            self._end_row(i, "stop")
 
     def _end_row(self, i: int, reason: str) -> None:
         row = self._rows[i]
@@ -172,6 +168,7 @@ class Rows:
 
     def close(self) -> None:
         self._rows = []
+        self.put = closed  # type: ignore[method-assign]
         self.criterion.close()
 
 
@@ -294,12 +291,12 @@ class BatchStreamer(BatchStream):
         streamer = burble.BatchStreamer(tokenizer, 4)
         threading.Thread(
             target=model.generate,
-            kwargs={**inputs, "streamer": streamer, "stopping_criteria": [streamer.criterion]},
+            kwargs={**inputs, "streamer": streamer, "stopping_criteria": [streamer.stopping_criteria]},
         ).start()
         for i, text in streamer:
             texts[i] += text
 
-    For one generation. Without ``criterion``, a batch whose rows have all met their stop strings
+    For one generation. Without ``stopping_criteria``, a batch whose rows have all met their stop strings
     goes on to its own end, and its tokens are ignored.
 
     :param batch: how many rows there will be, ``num_return_sequences`` included.
@@ -359,7 +356,7 @@ class BatchStreamer(BatchStream):
             None,
         )
         self._sink.told = True
-        self.criterion = self._sink.criterion
+        self.stopping_criteria = self._sink.criterion
         super().__init__(Job("generate", None, Elsewhere(logs)), logs, writers, flow)
 
     def put(self, value: Any) -> None:

@@ -178,8 +178,9 @@ class Call:
         for name, dimensions in _PROMPTS:
             shape = getattr(self._given.get(name), "shape", None)
             if shape is not None and len(shape) == dimensions:
-                return int(shape[0]) * each
-        return each
+                each *= int(shape[0])
+                break
+        return max(1, each)
 
     def padding(self, rows: int) -> list[int] | None:
         """How many pads each row's prompt begins with; None where no attention mask says so."""

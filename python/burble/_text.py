@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any, Callable, Literal
 
 from . import _core
@@ -60,10 +61,24 @@ class TextSink:
         self._writer = writer
         self._ending = ending
         self.criterion = Criterion(lambda: (writer.stopped,))
-        # generate calls the writer itself. Its end() is not the end: that is when it returns.
-        self.put = writer.put
         self.put_text = writer.put_text
+        # What generate calls its end is not the end: that is when it returns.
         self.end = writer.flush
+
+    def put(self, value: Any, /) -> None:
+        """Take the first token ids, usually the prompt: what comes then goes to the writer itself.
+
+        :raises ValueError: where it is a batch.
+        """
+        shape: Sequence[int] = getattr(value, "shape", ())
+        if len(shape) == 2 and shape[0] > 1:
+            raise ValueError(
+                f"expected token ids of one sequence, found those of {int(shape[0])}: "
+                f"burble.stream(..., batch={int(shape[0])}) streams a batch"
+            )
+        writer = self._writer
+        self.put = writer.put  # type: ignore[method-assign]
+        writer.put(value)
 
     @property
     def should_stop(self) -> bool:
@@ -89,7 +104,7 @@ class TextSink:
 
     def close(self) -> None:
         self._log = None
-        self.put = self.put_text = _closed
+        self.put = self.put_text = closed  # type: ignore[method-assign]
         self.end = _nothing
         self.criterion.close()
         del self._writer
@@ -113,7 +128,7 @@ def stats_of(writer: _core.Writer, log: _core.Log) -> Callable[[], Stats]:
     return stats
 
 
-def _closed(value: Any, /) -> None:
+def closed(value: Any, /) -> None:
     raise _core.Error("the generation to which this streamer belongs is over")
 
 

@@ -85,8 +85,8 @@ static int read_rows(PyObject *value, struct ids *ids)
         PyErr_Format(
             PyExc_ValueError,
             "only one sequence can be streamed: expected token ids of shape [n] or [1, n], "
-            "found %zd rows; for several, burble.stream(..., batch=%zd)",
-            rows, rows);
+            "found %zd rows",
+            rows);
         return -1;
     }
     PyObject *row = Py_NewRef(PySequence_Fast_GET_ITEM(value, 0));

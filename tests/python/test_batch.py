@@ -424,7 +424,7 @@ def test_a_batch_streamer_serves_a_generate_in_any_thread(
         shakespeare_model.generate,
         **inputs,
         streamer=streamer,
-        stopping_criteria=[streamer.criterion],
+        stopping_criteria=[streamer.stopping_criteria],
     )
     with in_thread(generate):
         texts = gather(kind, streamer)

@@ -365,6 +365,23 @@ def test_a_partial_is_looked_through(shakespeare: Any, shakespeare_model: Any) -
     batch.close()
 
 
+def test_a_model_in_anothers_clothes_is_told_too(shakespeare: Any, shakespeare_model: Any) -> None:
+    """As the wrappers of adapters have it: any arguments, and the model's configuration."""
+
+    class Wrapper:
+        generation_config = shakespeare_model.generation_config
+
+        def generate(self, *args: Any, **kwargs: Any) -> Any:
+            return shakespeare_model.generate(*args, **kwargs)
+
+    inputs = settings(shakespeare)
+    whole = generated(shakespeare, inputs, shakespeare_model.generate(**inputs))
+    handle = burble.stream(Wrapper().generate, **inputs, tokenizer=shakespeare, stop=whole[20:25])
+    assert "".join(handle) == whole[: whole.index(whole[20:25])]
+    assert handle.result is not None
+    assert repr(handle).startswith("<burble.Stream of Wrapper.generate: ended")
+
+
 # ---- stop strings of other functions -------------------------------------------------------------
 
 
@@ -924,9 +941,10 @@ def test_a_reader_that_makes_no_sense_is_refused(
 
 def test_a_batch_that_was_not_announced_is_refused_with_a_hint() -> None:
     def generate(*, streamer: Any) -> None:
-        streamer.put([[1, 2], [3, 4]])
+        streamer.put(np.zeros((2, 5), int))
 
-    with pytest.raises(ValueError, match=r"found 2 rows.*batch=2"):
+    np = pytest.importorskip("numpy")
+    with pytest.raises(ValueError, match=r"found those of 2: .*batch=2"):
         list(stream(generate))
 
 
