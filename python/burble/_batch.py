@@ -64,18 +64,17 @@ class Rows:
 
     def put(self, value: Any) -> None:
         """Take the next token of each row, or, of shape ``[rows, n]``, the prompts."""
-        rows = self._read(value)
-        if not self._begun:
-            self._begun = True
-            if isinstance(rows[0], list):
-                self._put_prompts(rows)
-                return
+        rows, flat = self._read(value)
+        begins, self._begun = not self._begun, True
+        if begins and not flat:
+            self._put_prompts(rows)
+            return
         if all(self._done):
             self._end_generation()
             return
         for i, ids in enumerate(rows):
             try:
-                for token in ids if isinstance(ids, list) else (ids,):
+                for token in ids:
                     if self._done[i]:
                         break
                     self._put(i, token)
@@ -90,20 +89,22 @@ class Rows:
         """Whether all rows are done, or nobody reads them any more."""
         return all(self._done) or self.over
 
-    def _read(self, value: Any) -> list[Any]:
-        rows = value.tolist() if hasattr(value, "tolist") else value
-        found = len(rows) if isinstance(rows, (list, tuple)) else 1
-        if len(self._rows) == 1 and found > 1 and not isinstance(rows[0], (list, tuple)):
-            return [list(rows)]
-        if found != len(self._rows) or not isinstance(rows, (list, tuple)):
+    def _read(self, value: Any) -> tuple[Sequence[Sequence[int]], bool]:
+        """The ids of each row; and whether they came without the rows' own dimension."""
+        values = value.tolist() if hasattr(value, "tolist") else value
+        if not isinstance(values, (list, tuple)):
+            values = [values]
+        flat = not values or not isinstance(values[0], (list, tuple))
+        n = len(self._rows)
+        rows = values if not flat else [values] if n == 1 else [(token,) for token in values]
+        if len(rows) != n:
             raise ValueError(
-                f"a batch of {len(self._rows)}: expected token ids of shape [{len(self._rows)}] or "
-                f"[{len(self._rows)}, n], found {found} row(s); batch= says how many there are, "
-                "num_return_sequences included"
+                f"a batch of {n}: expected token ids of shape [{n}] or [{n}, n], found {len(rows)} "
+                "row(s); batch= says how many there are, num_return_sequences included"
             )
-        return [list(row) if isinstance(row, tuple) else row for row in rows]
+        return rows, flat
 
-    def _put_prompts(self, prompts: list[list[int]]) -> None:
+    def _put_prompts(self, prompts: Sequence[Sequence[int]]) -> None:
         length = len(prompts[0])
         for i, (row, ids) in enumerate(zip(self._rows, prompts)):
             if self._padding is not None and self._padding[i] <= length:
@@ -111,7 +112,7 @@ class Rows:
             else:
                 pads = next((n for n, t in enumerate(ids) if t != self._pad), length)
             try:
-                row.writer.put([ids[pads:]])
+                row.writer.put([list(ids[pads:])])
             except (_core.Cancelled, _core.Timeout):
                 self._done[i] = True
 
@@ -168,7 +169,7 @@ class Rows:
 
     def close(self) -> None:
         self._rows = []
-        self.put = closed  # type: ignore[method-assign]
+        self.put = closed  # type: ignore[method-assign,assignment]
         self.criterion.close()
 
 
@@ -289,15 +290,13 @@ class BatchStreamer(BatchStream):
     ::
 
         streamer = burble.BatchStreamer(tokenizer, 4)
-        threading.Thread(
-            target=model.generate,
-            kwargs={**inputs, "streamer": streamer, "stopping_criteria": [streamer.stopping_criteria]},
-        ).start()
+        inputs.update(streamer=streamer, stopping_criteria=[streamer.stopping_criteria])
+        threading.Thread(target=model.generate, kwargs=inputs).start()
         for i, text in streamer:
             texts[i] += text
 
-    For one generation. Without ``stopping_criteria``, a batch whose rows have all met their stop strings
-    goes on to its own end, and its tokens are ignored.
+    For one generation. Without ``stopping_criteria``, a batch whose rows have all met their stop
+    strings goes on to its own end, and its tokens are ignored.
 
     :param batch: how many rows there will be, ``num_return_sequences`` included.
     :param eos_token_id: with which ids a row ends; default: those of the tokenizer.

@@ -316,6 +316,13 @@ def test_a_batch_of_one_gives_pairs_too() -> None:
     batch = burble.stream(speak, "alone", tokenizer=WithEnd(), batch=1)
     assert gather("threads", batch) == ["alone"]
 
+    def generate(*, streamer: Any) -> None:
+        streamer.put(ids("several ids"))
+        streamer.put(ids(".")[0])
+
+    batch = burble.stream(generate, tokenizer=WithEnd(), batch=1)
+    assert gather("threads", batch) == ["several ids."]
+
 
 def test_a_rows_end_comes_at_its_end_of_sequence_and_the_last_one_with_the_result() -> None:
     gate, put = threading.Event(), threading.Event()
