@@ -9,7 +9,6 @@ Press Ctrl-C in curl: the generation stops at its next token. MODEL=… chooses 
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -29,15 +28,10 @@ model = AutoModelForCausalLM.from_pretrained(MODEL)
 
 
 async def text_of(**inputs: Any) -> AsyncIterator[str]:
-    streamer = burble.AsyncTextIteratorStreamer(
-        tokenizer, skip_prompt=True, skip_special_tokens=True
-    )
-    task = asyncio.create_task(streamer.run(model.generate, **inputs))
-    try:
-        async for new_text in streamer:
+    # Leaving the block, as when the client has gone, stops the generation.
+    async with burble.stream(model.generate, **inputs, tokenizer=tokenizer) as stream:
+        async for new_text in stream:
             yield new_text
-    finally:
-        task.cancel()  # the client may have gone: then the generation stops, too
 
 
 @app.get("/generate")

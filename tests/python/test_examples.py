@@ -297,7 +297,7 @@ def test_ctrl_c_ends_the_demo_while_it_loads() -> None:
 OBSERVED = """
 import time
 import uvicorn
-import burble.streamers
+from burble._pool import default_pool
 from examples.fastapi_app import app, model
 
 state = {"pace": 0.0, "steps": 0}
@@ -314,7 +314,7 @@ async def pace(seconds: float) -> None:
 
 @app.get("/running")
 async def running() -> list[int]:
-    return [len(burble.streamers._running), state["steps"]]
+    return [default_pool().running, state["steps"]]
 
 uvicorn.run(app, port=0, access_log=False)
 """

@@ -1,0 +1,772 @@
+# SPDX-License-Identifier: MIT
+"""Streams where something goes wrong, or nobody wants them: nobody hangs, and nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import traceback
+import warnings
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import KINDS, SOON, in_thread, run, until
+from tokenizers import Tokenizer
+
+import burble
+from burble._pool import default_pool
+
+pytestmark = pytest.mark.timeout(60)
+
+MODEL = Path(__file__).parents[2] / "models" / "shakespeare"
+TEXT = "To be, or not to be"
+LOOPS = pytest.mark.parametrize("loop", KINDS)
+
+
+@functools.cache
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_file(str(MODEL / "tokenizer.json"))
+
+
+@functools.cache
+def ids(text: str) -> list[int]:
+    found: list[int] = tokenizer().encode(text).ids
+    return found
+
+
+class OutOfMemory(Exception):
+    pass
+
+
+class Endless:
+    """Talks until it is stopped, and says whether it was."""
+
+    def __init__(self) -> None:
+        self.begun, self.stopped = threading.Event(), threading.Event()
+
+    def __call__(self, *, streamer: Any) -> None:
+        pace = threading.Event()
+        try:
+            while True:
+                streamer.put(ids("word "))
+                self.begun.set()
+                pace.wait(0.001)
+        finally:
+            self.stopped.set()
+
+
+class Stuck:
+    """Puts one token, and returns when it is let: cancelling does not reach it."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, *, streamer: Any) -> str:
+        streamer.put(ids("one"))
+        self.begun.set()
+        assert self.go.wait(SOON)
+        return "late"
+
+
+def stream(generate: Any, *args: Any, **options: Any) -> burble.Stream[str]:
+    return burble.stream(generate, *args, tokenizer=tokenizer(), **options)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Every warning is an error, and when a test is over, nothing of it runs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+        gc.collect()
+    until(lambda: default_pool().running == 0)
+
+
+@pytest.fixture
+def busy() -> Iterator[burble.Pool]:
+    """A pool whose only thread has something else to do."""
+    gate = threading.Event()
+    with burble.Pool(1) as pool:
+        pool.submit(gate.wait, SOON)
+        until(lambda: pool.running == 1)
+        yield pool
+        gate.set()
+
+
+@pytest.fixture(params=(*KINDS, "threads"))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def read(kind: str, stream: Any) -> tuple[str, BaseException | None]:
+    """The text, and what came after it."""
+    text = ""
+
+    async def main() -> BaseException | None:
+        nonlocal text
+        try:
+            async for more in stream:
+                text += more
+        except BaseException as error:
+            return error
+        return None
+
+    if kind != "threads":
+        error = run(kind, main)
+        return text, error
+    try:
+        for more in stream:
+            text += more
+    except BaseException as error:
+        return text, error
+    return text, None
+
+
+# ---- generate raises -----------------------------------------------------------------------------
+
+
+def raises(before: str, error: BaseException, in_end: bool = False, *, streamer: Any) -> None:
+    for token in ids(before):
+        streamer.put(token)
+    if in_end:
+        streamer.end()
+    raise error
+
+
+@pytest.mark.parametrize("before", ["", TEXT])
+@pytest.mark.parametrize("in_end", [False, True])
+@pytest.mark.parametrize(
+    "error", [OutOfMemory("gone"), KeyboardInterrupt(), SystemExit(3), MemoryError()], ids=repr
+)
+def test_what_generate_raises_comes_after_its_text(
+    kind: str, before: str, in_end: bool, error: BaseException
+) -> None:
+    handle = stream(raises, before, error, in_end)
+    text, found = read(kind, handle)
+    assert text == before
+    assert found is error
+    frames = traceback.extract_tb(found.__traceback__)
+    assert "raises" in [frame.name for frame in frames]
+    assert handle.state == "failed"
+    assert handle.error is error
+    assert handle.finish_reason is None
+    with pytest.raises(type(error)):
+        _ = handle.result
+
+
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
+def test_an_exception_that_would_look_like_the_end_is_none(
+    kind: str, error: type[Exception]
+) -> None:
+    text, found = read(kind, stream(raises, TEXT, error("pretended")))
+    assert text == TEXT
+    assert isinstance(found, RuntimeError)
+    assert isinstance(found.__cause__, error)
+
+
+def test_many_readers_get_it_each_and_the_traceback_does_not_grow(kind: str) -> None:
+    gate = threading.Event()
+
+    def generate(*, streamer: Any) -> None:
+        streamer.put(ids(TEXT))
+        assert gate.wait(SOON)
+        raise OutOfMemory
+
+    handle = stream(generate)
+    readers = [handle.reader() for _ in range(5)]
+    gate.set()
+    lengths = set()
+    for reader in (*readers, *readers, handle):
+        _, found = read(kind, reader)
+        assert isinstance(found, OutOfMemory)
+        lengths.add(len(traceback.extract_tb(found.__traceback__)))
+    for _ in range(3):
+        try:
+            _ = handle.result
+        except OutOfMemory as error:
+            lengths.add(len(traceback.extract_tb(error.__traceback__)))
+    assert max(lengths) - min(lengths) <= 2  # who reads has frames, too, always the same
+    assert len(lengths) <= 3
+
+
+def test_an_exception_that_nobody_looks_at_makes_no_noise(
+    kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        handle = stream(raises, TEXT, OutOfMemory())
+        await asyncio.sleep(0) if kind != "trio" else None
+        handle._job.wait(SOON)
+        del handle
+        gc.collect()
+
+    if kind == "threads":
+        stream(raises, TEXT, OutOfMemory())._job.wait(SOON)
+    else:
+        run(kind, main)
+    gc.collect()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_generation_that_raised_is_freed_without_the_collector() -> None:
+    class Memory:
+        pass
+
+    seen = []
+
+    def generate(*, streamer: Any) -> None:
+        memory = Memory()
+        seen.append(weakref.ref(memory))
+        streamer.put(ids(TEXT))
+        raise OutOfMemory
+
+    gc.collect()
+    gc.disable()
+    try:
+        handle = stream(generate, stop="no such text")
+        with pytest.raises(OutOfMemory):
+            list(handle)
+        assert handle._job.wait(SOON)
+        del handle
+        until(lambda: seen[0]() is None)
+    finally:
+        gc.enable()
+
+
+def test_what_a_tokenizer_raises_fails_the_stream() -> None:
+    class Faulty:
+        def decode(self, tokens: list[int], **options: Any) -> str:
+            if len(tokens) > 2:
+                raise OutOfMemory
+            return "a" * len(tokens)
+
+    handle = burble.stream(lambda streamer: [streamer.put(n) for n in range(9)], tokenizer=Faulty())
+    with pytest.raises(OutOfMemory):
+        list(handle)
+
+
+def test_two_writers_at_once_are_told_so() -> None:
+    found: list[BaseException] = []
+
+    def generate(*, streamer: Any) -> None:
+        def put() -> None:
+            try:
+                while not found:
+                    streamer.put(ids("word "))
+            except RuntimeError as error:
+                found.append(error)
+            except burble.Error:
+                pass  # the first of the threads that wrote it has exited
+
+        threads = [threading.Thread(target=put) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SOON)
+
+    handle = stream(generate, max_lag=16)
+    with contextlib.suppress(burble.ProducerDied):
+        list(handle)
+    assert handle._job.wait(SOON)
+    assert found
+    assert "another thread" in str(found[0])
+
+
+def test_a_streamer_that_is_kept_beyond_its_generation_says_so() -> None:
+    kept: list[Any] = []
+    handle = stream(lambda streamer: kept.append(streamer))
+    assert list(handle) == []
+    until(lambda: handle._job._settled)
+    with pytest.raises(burble.Error, match="is over"):
+        kept[0].put(ids(TEXT))
+    kept[0].end()
+    assert kept[0].should_stop
+
+
+# ---- it is never started -------------------------------------------------------------------------
+
+
+@LOOPS
+def test_what_is_cancelled_while_it_waits_for_a_thread_never_runs(
+    loop: str, busy: burble.Pool
+) -> None:
+    ran: list[int] = []
+
+    async def main() -> None:
+        async with stream(lambda streamer: ran.append(1), pool=busy) as handle:
+            pass
+        with pytest.raises(burble.Cancelled):
+            _ = handle.result
+        with pytest.raises(burble.Cancelled):
+            await handle.wait()
+
+    run(loop, main)
+    assert busy.waiting == 0
+    assert ran == []
+
+
+def test_what_is_let_go_while_it_waits_for_a_thread_never_runs(busy: burble.Pool) -> None:
+    ran: list[int] = []
+    stream(lambda streamer: ran.append(1), pool=busy)
+    assert busy.waiting == 0
+    assert ran == []
+
+
+@LOOPS
+def test_who_waits_for_one_that_waits_learns_of_its_cancellation(
+    loop: str, busy: burble.Pool
+) -> None:
+    handle = stream(lambda streamer: None, pool=busy)
+    with in_thread(handle.cancel):
+        assert isinstance(read(loop, handle)[1], burble.Cancelled)
+
+
+# ---- it does not return --------------------------------------------------------------------------
+
+
+@LOOPS
+def test_a_function_that_does_not_return_is_left_with_a_warning(loop: str) -> None:
+    stuck = Stuck()
+
+    async def main() -> None:
+        async with stream(stuck, join_timeout=0.05) as handle:
+            async for _ in handle:
+                break
+        assert handle.state == "cancelled"
+
+    with pytest.warns(RuntimeWarning, match=r"^Stuck is still running 0.05 s after"):
+        run(loop, main)
+    stuck.go.set()
+
+
+def test_the_warning_names_the_line_that_left_the_block() -> None:
+    stuck = Stuck()
+    with pytest.warns(RuntimeWarning) as caught, stream(stuck, join_timeout=0.01) as handle:
+        next(handle)
+    assert [Path(warning.filename).name for warning in caught] == [Path(__file__).name]
+    handle = stream(stuck, join_timeout=0.01)
+    next(handle)
+    with pytest.warns(RuntimeWarning) as caught:
+        handle.close()
+    assert [Path(warning.filename).name for warning in caught] == [Path(__file__).name]
+    stuck.go.set()
+
+
+def test_leaving_without_a_join_does_not_wait() -> None:
+    stuck = Stuck()
+    with stream(stuck, join_timeout=0):
+        pass
+    stuck.go.set()
+
+
+# ---- the consumer goes ---------------------------------------------------------------------------
+
+
+@LOOPS
+def test_leaving_the_block_stops_the_generation_and_joins_it(loop: str) -> None:
+    endless = Endless()
+
+    async def main() -> None:
+        async with stream(endless) as handle:
+            async for _ in handle:
+                break
+        assert endless.stopped.is_set()
+        await handle.aclose()
+
+    run(loop, main)
+
+
+@LOOPS
+def test_an_exception_in_the_block_is_the_consumers_own(loop: str) -> None:
+    endless = Endless()
+
+    async def main() -> None:
+        async with stream(endless) as handle:
+            async for _ in handle:
+                raise OutOfMemory
+
+    with pytest.raises(OutOfMemory):
+        run(loop, main)
+    assert endless.stopped.is_set()
+
+
+def test_letting_go_of_a_stream_stops_its_generation() -> None:
+    endless = Endless()
+    handle = stream(endless)
+    next(handle)
+    del handle
+    assert endless.stopped.wait(SOON)
+
+
+@LOOPS
+def test_an_iteration_keeps_a_stream_that_has_no_other_name(loop: str) -> None:
+    async def main() -> str:
+        return "".join([text async for text in stream(raises, TEXT, ValueError())])
+
+    with pytest.raises(ValueError):
+        run(loop, main)
+    text = ""
+    endless = Endless()
+    for more in stream(endless):
+        gc.collect()
+        text += more
+        if len(text) > 20:
+            break
+    del more
+    assert endless.stopped.wait(SOON)
+
+
+def test_a_stream_in_a_cycle_is_found_by_the_collector() -> None:
+    class Tied:
+        pass
+
+    endless = Endless()
+    tied = Tied()
+    tied.me, tied.stream = tied, stream(endless)  # type: ignore[attr-defined]
+    assert endless.begun.wait(SOON)
+    del tied
+    gc.collect()
+    assert endless.stopped.wait(SOON)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("waiting", [True, False])
+def test_a_task_that_is_cancelled_joins_and_goes_on_being_cancelled(
+    loop: str, waiting: bool
+) -> None:
+    generate: Any = Stuck() if waiting else Endless()
+
+    async def consume() -> None:
+        async with stream(generate, join_timeout=SOON) as handle:
+            async for _ in handle:
+                if not waiting:
+                    await asyncio.sleep(SOON)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(consume())
+        await asyncio.get_running_loop().run_in_executor(None, generate.begun.wait, SOON)
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        if waiting:
+            await asyncio.sleep(0.01)
+            assert not task.done()  # it joins
+            generate.go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(loop, main)
+    if not waiting:
+        assert generate.stopped.is_set()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_task_that_is_cancelled_twice_stops_joining(loop: str) -> None:
+    stuck = Stuck()
+
+    async def consume() -> None:
+        async with stream(stuck, join_timeout=SOON) as handle:
+            async for _ in handle:
+                pass
+
+    async def main() -> None:
+        task = asyncio.ensure_future(consume())
+        await asyncio.get_running_loop().run_in_executor(None, stuck.begun.wait, SOON)
+        for _ in range(2):
+            await asyncio.sleep(0.01)
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(loop, main)
+    stuck.go.set()
+
+
+def test_a_cancelled_scope_of_trio_joins_too() -> None:
+    trio = pytest.importorskip("trio")
+    endless = Endless()
+
+    async def main() -> None:
+        with trio.move_on_after(0.05) as scope:
+            async with stream(endless, join_timeout=SOON) as handle:
+                async for _ in handle:
+                    pass
+        assert scope.cancelled_caught
+        assert endless.stopped.is_set()
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_cancelled_scope_of_anyio_joins_too(backend: str) -> None:
+    """As when a client of starlette goes away."""
+    anyio = pytest.importorskip("anyio")
+    endless = Endless()
+
+    async def main() -> None:
+        with anyio.move_on_after(0.05) as scope:
+            async with stream(endless, join_timeout=SOON) as handle:
+                async for _ in handle:
+                    pass
+        assert scope.cancel_called
+        assert endless.stopped.is_set()
+
+    anyio.run(main, backend=backend)
+
+
+@LOOPS
+def test_an_asynchronous_generator_that_is_closed_stops_its_generation(loop: str) -> None:
+    """As frameworks do it: the generator is closed where it yields."""
+    endless = Endless()
+
+    async def texts() -> Any:
+        async with stream(endless) as handle:
+            async for text in handle:
+                yield text
+
+    async def main() -> None:
+        generator = texts()
+        assert await generator.__anext__() == "word "
+        await generator.aclose()
+        assert endless.stopped.is_set()
+
+    run(loop, main)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_loop_that_closes_under_its_consumer_leaves_the_stream_to_another(loop: str) -> None:
+    stuck = Stuck()
+    handle = stream(stuck)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(collect())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    found: list[str] = []
+
+    async def collect() -> None:
+        async for text in handle:
+            found.append(text)
+
+    run(loop, main)
+    stuck.go.set()
+    assert read(loop, handle) == ("", None)
+    assert found == ["one"]
+
+
+def test_cancel_from_many_threads_while_it_is_read() -> None:
+    endless = Endless()
+    handle = stream(endless)
+    threads = [threading.Thread(target=handle.cancel) for _ in range(20)]
+    next(handle)
+    for thread in threads:
+        thread.start()
+    assert isinstance(read("threads", handle)[1], burble.Cancelled)
+    for thread in threads:
+        thread.join()
+    handle.close()
+    handle.close()
+    assert endless.stopped.is_set()
+
+
+def test_cancel_after_the_end_changes_nothing() -> None:
+    handle = stream(lambda streamer: "all")
+    assert list(handle) == []
+    handle.cancel()
+    handle.close()
+    assert (handle.state, handle.result) == ("ended", "all")
+
+
+def test_a_reader_that_blocks_a_generation_does_not_keep_it_from_being_cancelled() -> None:
+    endless = Endless()
+    with stream(endless, max_lag=8) as handle:
+        until(lambda: handle.stats.blocked > 0)
+    assert endless.stopped.is_set()
+
+
+def test_what_is_left_of_a_consumer_thread_ends_with_the_stream() -> None:
+    endless = Endless()
+    handle = stream(endless)
+    found: list[BaseException | None] = []
+    with in_thread(lambda: found.append(read("threads", handle)[1])):
+        assert endless.begun.wait(SOON)
+        handle.close()
+    assert isinstance(found[0], burble.Cancelled)
+
+
+# ---- nothing is left behind ----------------------------------------------------------------------
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def open_and_abandon(n: int) -> None:
+    """Streams in every state: waited for, running, ended, failed."""
+
+    async def four() -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stream(until_cancelled).__anext__(), 0)
+        await stream(until_cancelled).__anext__()
+        await stream(lambda streamer: streamer.put(1)).__anext__()
+        with contextlib.suppress(OutOfMemory):
+            await stream(raises, "", OutOfMemory()).__anext__()
+
+    for _ in range(n // 200):
+        await asyncio.gather(*(four() for _ in range(50)))
+
+
+def until_cancelled(*, streamer: Any) -> None:
+    while True:
+        streamer.put(ids("word "))
+        time.sleep(0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no /proc")
+def test_ten_thousand_abandoned_streams_leave_nothing_behind() -> None:
+    async def main() -> tuple[int, ...]:
+        await open_and_abandon(2000)  # what is kept for good is there now
+        until(lambda: default_pool().running == 0)
+        gc.collect()
+        before = (threading.active_count(), descriptors(), resident(), len(gc.get_objects()))
+        await open_and_abandon(10_000)
+        until(lambda: default_pool().running == 0)
+        gc.collect()
+        after = (threading.active_count(), descriptors(), resident(), len(gc.get_objects()))
+        assert len(asyncio.all_tasks()) == 1
+        return tuple(b - a for a, b in zip(before, after))
+
+    threads, files, memory, objects = asyncio.run(main())
+    print(
+        f"10,000 streams left {threads} threads, {files} descriptors, {memory} bytes, "
+        f"{objects} objects"
+    )
+    assert threads <= 0
+    assert files <= 0
+    assert objects < 100
+    assert memory < 4 << 20
+
+
+# ---- the end of the process, and a second one ----------------------------------------------------
+
+PREAMBLE = """
+import asyncio, os, sys, threading, time
+import burble
+from tokenizers import Tokenizer
+
+tokenizer = Tokenizer.from_file(sys.argv[1] + "/tokenizer.json")
+
+def endless(*, streamer):
+    while True:
+        streamer.put(tokenizer.encode("word ").ids)
+        time.sleep(0.001)
+
+def stuck(*, streamer):
+    streamer.put(tokenizer.encode("word ").ids)
+    while True:
+        time.sleep(60)
+"""
+
+
+def program(text: str) -> tuple[int, str, str]:
+    """Runs a program of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", PREAMBLE + textwrap.dedent(text), str(MODEL)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_interpreter_exits_in_the_midst_of_generations() -> None:
+    text = """
+    streams = [burble.stream(endless, tokenizer=tokenizer) for _ in range(20)]
+    for stream in streams:
+        next(stream)
+
+    def read():
+        try:
+            list(streams[0])
+        except burble.Cancelled:
+            pass
+
+    threading.Thread(target=read, daemon=True).start()
+    items = burble.iterate(lambda: (time.sleep(0.001) for _ in range(10**9)))
+    next(items)
+    writer, channel = burble.channel()
+    writer.put_text("text")
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(streams[1].wait())
+    loop.run_until_complete(asyncio.sleep(0.01))
+    task._log_destroy_pending = False
+    print("leaving", flush=True)
+    """
+    assert program(text) == (0, "leaving\n", "")
+
+
+def test_a_generation_that_never_returns_does_not_keep_the_interpreter() -> None:
+    text = """
+    import burble._pool
+    burble._pool._EXIT_TIMEOUT = 0.2
+    stream = burble.stream(stuck, tokenizer=tokenizer)
+    next(stream)
+    print("leaving", flush=True)
+    """
+    assert program(text) == (0, "leaving\n", "")
+
+
+def test_a_program_that_is_interrupted_in_its_block_stops_its_generation() -> None:
+    text = """
+    import signal
+    with burble.stream(endless, tokenizer=tokenizer) as stream:
+        for n, text in enumerate(stream):
+            if n == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+    """
+    code, _, errors = program(text)
+    assert code != 0
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_learns_that_its_parents_streams_are_not_its_own() -> None:
+    text = """
+    import warnings
+    warnings.simplefilter("ignore")  # of forking with threads, which is the point
+    stream = burble.stream(endless, tokenizer=tokenizer, keep="all")
+    next(stream)
+    child = os.fork()
+    if child == 0:
+        try:
+            list(stream)
+        except burble.ProducerDied:
+            with burble.stream(endless, tokenizer=tokenizer) as another:
+                next(another)
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    next(stream)
+    stream.close()
+    print("both")
+    """
+    assert program(text) == (0, "both\n", "")
