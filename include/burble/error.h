@@ -27,7 +27,9 @@
     X(EDETACHED, -9, "the reader is attached to no hub that is open")                              \
     X(ESYSTEM, -10, "a system call failed (errno says why)")                                       \
     X(EFORMAT, -11, "the data is malformed")                                                       \
-    X(EUNSUPPORTED, -12, "this kind is not supported")
+    X(EUNSUPPORTED, -12, "this kind is not supported")                                             \
+    X(EFULL, -13, "a reader is at its limit, and there is no room for the record")                 \
+    X(ELAGGED, -14, "the reader fell behind its limit and was dropped")
 
 typedef enum burble_result {
 #define BURBLE_RESULT_ENUM(name, value, text) BURBLE_##name = (value),

@@ -12,6 +12,7 @@ and :class:`Detokenizer`, which turns token ids into text as they come.
 """
 
 from ._core import Cancelled, Error, ProducerDied, Stopped, __version__
+from ._pool import Pool
 from .detokenizer import Detokenizer, Span, StopMatch
 from .streamers import AsyncTextIteratorStreamer, TextIteratorStreamer, TextStreamer
 
@@ -20,6 +21,7 @@ __all__ = [
     "Cancelled",
     "Detokenizer",
     "Error",
+    "Pool",
     "ProducerDied",
     "Span",
     "StopMatch",

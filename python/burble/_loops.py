@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import weakref
 from asyncio import AbstractEventLoop
+from typing import Any
 
 from . import _core
 
 
-def on_timer(reference: weakref.ref[_core.AsyncIteratorStreamer]) -> None:
-    """What a loop's timer calls for a streamer that waits with a timeout."""
-    streamer = reference()
-    if streamer is not None:
-        streamer._on_timer(asyncio.get_running_loop())
+def on_timer(reference: weakref.ref[Any]) -> None:
+    """What a loop's timer calls for a streamer or reader that waits with a timeout."""
+    consumer = reference()
+    if consumer is not None:
+        consumer._on_timer()
 
 
 _hubs: weakref.WeakKeyDictionary[AbstractEventLoop, _core.Hub] = weakref.WeakKeyDictionary()

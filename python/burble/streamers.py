@@ -16,84 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
-import os
-import threading
-import weakref
+import functools
 from collections.abc import Coroutine, Generator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any, Callable, Literal, TypeVar
 
 from . import _core
+from ._generate import with_criteria
+from ._pool import Pool, default_pool
 from ._tokenizers import decoding_of
 from .detokenizer import Stop, StopMatch, stop_strings
 
 T = TypeVar("T")
 Chunk = Literal["word", "token"]
 OnTimeout = Literal["raise", "stop"]
-
-# How many generations run() lets run at once, unless it is given an executor; others wait for their
-# turn. A bound, so that a busy server does not start threads without end.
-_WORKERS = 64
-
-_lock = threading.Lock()
-_executor: ThreadPoolExecutor | None = None
-_running: weakref.WeakSet[_core.Streamer] = weakref.WeakSet()
-
-
-def _own_executor() -> ThreadPoolExecutor:
-    """burble's own threads, so that the loop's default executor is left to the program."""
-    global _executor
-    with _lock:
-        if _executor is None:
-            _executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="burble")
-            # The interpreter waits for these threads when it exits: they should not go on until
-            # their models have said all they have to say. This must come before that waiting,
-            # which atexit does not.
-            register = getattr(threading, "_register_atexit", None)
-            if register is not None:
-                register(_cancel_running)
-        return _executor
-
-
-def _after_fork() -> None:
-    """A child has the executor, but none of its threads, and none of the generations."""
-    global _executor, _lock, _running
-    _executor = None
-    _lock = threading.Lock()
-    _running = weakref.WeakSet()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def _cancel_running() -> None:
-    with _lock:
-        running = list(_running)
-    for streamer in running:
-        streamer.cancel()
-
-
-def _with_criteria(
-    generate: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], criteria: Any
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """The arguments of ``generate`` with one more of its ``stopping_criteria``; None where it takes
-    none."""
-    try:
-        signature = inspect.signature(generate)
-        parameter = signature.parameters["stopping_criteria"]
-        bound = signature.bind_partial(*args, **kwargs)
-    except (KeyError, TypeError, ValueError):
-        return None
-    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-        return None
-    given = bound.arguments.get("stopping_criteria", parameter.default)
-    if given is parameter.empty or given is None:
-        given = ()
-    bound.arguments["stopping_criteria"] = [*given, criteria]
-    return bound.args, bound.kwargs
-
 
 def _look_at_exception(task: asyncio.Task[Any]) -> None:
     """Tell a finished task that its exception was seen."""
@@ -239,7 +175,7 @@ class TextStreamer(_core.Streamer):
         None.
 
         :param generate: any function that calls ``put`` and ``end`` of its ``streamer``.
-        :param executor: where to run it; default: burble's own, of 64 threads.
+        :param executor: where to run it; default: burble's own :class:`Pool`, of 64 threads.
         """
         return _Run(self, self._run(generate, args, executor, kwargs))
 
@@ -253,7 +189,9 @@ class TextStreamer(_core.Streamer):
         self._run_task = asyncio.current_task()
         self._begin()
         try:
-            future = (executor or _own_executor()).submit(self._generate, generate, args, kwargs)
+            pool = default_pool() if executor is None else executor
+            call = functools.partial(self._generate, generate, args, kwargs)
+            future = pool.call(call, self.cancel) if isinstance(pool, Pool) else pool.submit(call)
         except BaseException as exception:
             self._fail(exception)
             raise
@@ -279,11 +217,9 @@ class TextStreamer(_core.Streamer):
         self, generate: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> T | None:
         """What run() runs in the thread."""
-        with _lock:
-            _running.add(self)
         try:
             if self._has_stop_strings:
-                told = _with_criteria(generate, args, kwargs, self.stopping_criteria)
+                told = with_criteria(generate, args, kwargs, self.stopping_criteria)
                 if told is not None:
                     args, kwargs = told
                 self._raise_stopped = told is None
@@ -301,21 +237,10 @@ class TextStreamer(_core.Streamer):
             raise
         finally:
             self._raise_stopped = False
-            with _lock:
-                _running.discard(self)
 
 
-class TextIteratorStreamer(_core.IteratorStreamer, TextStreamer):
-    """Hands the text to a thread that iterates: ``for new_text in streamer``.
-
-    :param timeout: how many seconds to wait for a token, counted from the last one; None: for ever
-        (but not for a generation thread that has died).
-    :param on_timeout: ``"raise"`` raises ``queue.Empty``, as transformers does; ``"stop"`` ends the
-        iteration quietly.
-
-    The other parameters are those of :class:`TextStreamer`. One consumer; it may iterate again for
-    the next generation.
-    """
+class _Timed(TextStreamer):
+    """A streamer that is read, with a timeout."""
 
     def __init__(
         self,
@@ -334,7 +259,20 @@ class TextIteratorStreamer(_core.IteratorStreamer, TextStreamer):
         )
 
 
-class AsyncTextIteratorStreamer(_core.AsyncIteratorStreamer, TextStreamer):
+class TextIteratorStreamer(_core.IteratorStreamer, _Timed):
+    """Hands the text to a thread that iterates: ``for new_text in streamer``.
+
+    :param timeout: how many seconds to wait for a token, counted from the last one; None: for ever
+        (but not for a generation thread that has died).
+    :param on_timeout: ``"raise"`` raises ``queue.Empty``, as transformers does; ``"stop"`` ends the
+        iteration quietly.
+
+    The other parameters are those of :class:`TextStreamer`. One consumer; it may iterate again for
+    the next generation.
+    """
+
+
+class AsyncTextIteratorStreamer(_core.AsyncIteratorStreamer, _Timed):
     """Hands the text to a task that iterates: ``async for new_text in streamer``.
 
     Works with asyncio and uvloop; all streamers of a loop share one file descriptor, and a consumer
@@ -348,19 +286,3 @@ class AsyncTextIteratorStreamer(_core.AsyncIteratorStreamer, TextStreamer):
     The other parameters are those of :class:`TextStreamer`. One consumer; it may iterate again for
     the next generation.
     """
-
-    def __init__(
-        self,
-        tokenizer: Any,
-        skip_prompt: bool = False,
-        timeout: float | None = None,
-        *,
-        chunk: Chunk = "word",
-        on_timeout: OnTimeout = "raise",
-        stop: Stop = (),
-        include_stop: bool = False,
-        **decode_kwargs: Any,
-    ) -> None:
-        self._init(
-            tokenizer, skip_prompt, chunk, stop, include_stop, decode_kwargs, timeout, on_timeout
-        )

@@ -41,16 +41,27 @@ struct core {
     PyTypeObject *streamer_type;
     PyTypeObject *iterator_type;
     PyTypeObject *async_iterator_type;
+    PyTypeObject *log_type;
+    PyTypeObject *writer_type;
 
     PyObject *error;         /* burble.Error */
     PyObject *producer_died; /* burble.ProducerDied */
     PyObject *cancelled;     /* burble.Cancelled */
     PyObject *stopped;       /* burble.Stopped */
+    PyObject *lagged;        /* burble.Lagged */
+    PyObject *gone;          /* burble.Gone */
+    PyObject *timeout;       /* burble.Timeout, and what it can be: */
+    PyObject *first_token_timeout;
+    PyObject *token_timeout;
+    PyObject *total_timeout;
 
     /* Imported at the first use. */
     PyObject *get_running_loop; /* asyncio._get_running_loop */
     PyObject *hub_of;           /* burble._loops.hub_of */
     PyObject *on_timer;         /* burble._loops.on_timer */
+    PyObject *trio_run;         /* burble._trio.current_run */
+    PyObject *trio_wait;        /* burble._trio.wait */
+    PyObject *trio_checkpoint;  /* burble._trio.checkpoint */
     PyObject *main_thread;      /* threading.main_thread */
     PyObject *asyncio_module;   /* asyncio */
     PyObject *current_thread;   /* threading.current_thread */
@@ -70,6 +81,8 @@ struct core {
     PyObject *str_call_soon;
     PyObject *str_call_later;
     PyObject *str_context;
+    PyObject *str_stop;
+    PyObject *str_trio;
 };
 
 /* The state of the module that `type`, or the type that it was derived from, belongs to. */
@@ -81,6 +94,18 @@ int core_import(PyObject **slot, const char *module, const char *name);
 /* Raises the Python exception for one of burble's results; returns NULL. */
 PyObject *core_raise(struct core *core, int result);
 
+/* A number of seconds, or None, in nanoseconds: 0 for None, 1 for 0, which means at once. `name` is
+ * what a message calls it. 0, or -1 with an exception. */
+int core_nanoseconds(PyObject *seconds, const char *name, uint64_t *nanoseconds);
+
+/* A thread that handles signals looks up this often while it waits: a condition variable does not
+ * wake for Ctrl-C. */
+#define SIGNAL_CHECK_NS 50000000u
+
+/* Whether this thread handles signals: 1, 0, or -1 with an exception. Looked up each time, since in a
+ * child process another thread may be the main one. */
+int core_handles_signals(struct core *core);
+
 extern PyType_Spec vocabulary_spec;
 extern PyType_Spec detokenizer_spec;
 extern PyType_Spec hub_spec;
@@ -89,5 +114,7 @@ extern PyType_Spec next_spec;
 extern PyType_Spec streamer_spec;
 extern PyType_Spec iterator_spec;
 extern PyType_Spec async_iterator_spec;
+extern PyType_Spec log_spec;
+extern PyType_Spec writer_spec;
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * _core.Hub: the hub of one asyncio event loop.
+ * _core.Hub: the hub of one asyncio event loop, or of one run of trio.
  */
 #include "hub.h"
 
+#include "consumer.h"
 #include "producer.h"
-#include "streamer.h"
 
 /* How many tasks one drain resumes before the loop gets to look after others. */
 #define SLICE 512
@@ -17,24 +17,56 @@
  * screen: nobody sees it. */
 #define HOLD_NS 8000000u
 
+PyObject *hub_running_loop(struct core *core, bool *trio)
+{
+    *trio = false;
+    /* trio is asked first: it can run inside an asyncio loop. Where nobody has imported it, it runs
+     * nowhere. */
+    PyObject *module = PyImport_GetModule(core->str_trio);
+    if (module != NULL) {
+        Py_DECREF(module);
+        if (core_import(&core->trio_run, "burble._trio", "current_run") < 0)
+            return NULL;
+        PyObject *run = PyObject_CallObject(core->trio_run, NULL);
+        if (run != Py_None) {
+            *trio = run != NULL;
+            return run;
+        }
+        Py_DECREF(run);
+    }
+    if (PyErr_Occurred()
+        || core_import(&core->get_running_loop, "asyncio", "_get_running_loop") < 0)
+        return NULL;
+    return PyObject_CallObject(core->get_running_loop, NULL);
+}
+
+/* A new reference to the hub that belongs to a loop. NULL with an exception. */
+static PyObject *hub_of(struct core *core, PyObject *loop, bool trio)
+{
+    if (trio)
+        return PyObject_GetAttrString(loop, "hub");
+    if (core_import(&core->hub_of, "burble._loops", "hub_of") < 0)
+        return NULL;
+    return PyObject_CallFunctionObjArgs(core->hub_of, loop, NULL);
+}
+
 HubObject *hub_of_running_loop(struct core *core, HubObject *last, PyObject **loop)
 {
-    if (core_import(&core->get_running_loop, "asyncio", "_get_running_loop") < 0
-        || core_import(&core->hub_of, "burble._loops", "hub_of") < 0)
-        return NULL;
-    *loop = PyObject_CallObject(core->get_running_loop, NULL);
+    bool trio;
+    *loop = hub_running_loop(core, &trio);
     if (*loop == NULL)
         return NULL;
     if (*loop == Py_None) {
         Py_CLEAR(*loop);
         PyErr_SetString(PyExc_RuntimeError,
                         "no asyncio event loop is running here: use `async for` in a coroutine of "
-                        "an asyncio or uvloop program, or TextIteratorStreamer in a thread");
+                        "an asyncio, uvloop or trio program, or `for` (of a streamer: "
+                        "TextIteratorStreamer) in a thread");
         return NULL;
     }
     if (last != NULL && last->loop == *loop && last->hub != NULL)
         return (HubObject *)Py_NewRef((PyObject *)last);
-    PyObject *hub = PyObject_CallFunctionObjArgs(core->hub_of, *loop, NULL);
+    PyObject *hub = hub_of(core, *loop, trio);
     if (hub != NULL && !Py_IS_TYPE(hub, core->hub_type)) {
         PyErr_Format(PyExc_TypeError, "hub_of gave %.100s", Py_TYPE(hub)->tp_name);
         Py_CLEAR(hub);
@@ -46,9 +78,10 @@ HubObject *hub_of_running_loop(struct core *core, HubObject *last, PyObject **lo
 
 static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"loop", NULL};
+    static char *names[] = {"loop", "trio", NULL};
     PyObject *loop;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O", names, &loop))
+    int trio = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|p", names, &loop, &trio))
         return NULL;
     HubObject *self = (HubObject *)type->tp_alloc(type, 0);
     if (self == NULL)
@@ -61,6 +94,7 @@ static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     self->core = core_of(type);
     self->loop = loop;
+    self->trio = trio != 0;
     return (PyObject *)self;
 }
 
@@ -102,7 +136,8 @@ static void hold(HubObject *self)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    PyObject *loop = PyObject_CallObject(self->core->get_running_loop, NULL);
+    bool trio;
+    PyObject *loop = hub_running_loop(self->core, &trio);
     self->holding =
         loop != NULL && loop == self->loop && call_later(self, loop, HOLD_NS, "_poll") == 0;
     Py_XDECREF(loop);
@@ -168,30 +203,39 @@ static int look_later(HubObject *self, PyObject *loop)
     return rc;
 }
 
-int hub_enlist(StreamerObject *streamer, PyObject *loop)
+int hub_enlist(struct consumer *consumer, PyObject *loop)
 {
-    HubObject *self = streamer->hub;
-    streamer->before = NULL;
-    streamer->after = self->first;
+    HubObject *self = consumer->hub;
+    if (consumer->kind->look == NULL)
+        return 0;
+    consumer->before = NULL;
+    consumer->after = self->first;
     if (self->first != NULL)
-        self->first->before = streamer;
-    self->first = streamer;
-    streamer->listed = true;
+        self->first->before = consumer;
+    self->first = consumer;
+    consumer->listed = true;
     return self->looking ? 0 : look_later(self, loop);
 }
 
-void hub_delist(StreamerObject *streamer)
+void hub_delist(struct consumer *consumer)
 {
-    if (!streamer->listed)
+    if (!consumer->listed)
         return;
-    if (streamer->before != NULL)
-        streamer->before->after = streamer->after;
+    if (consumer->before != NULL)
+        consumer->before->after = consumer->after;
     else
-        streamer->hub->first = streamer->after;
-    if (streamer->after != NULL)
-        streamer->after->before = streamer->before;
-    streamer->before = streamer->after = NULL;
-    streamer->listed = false;
+        consumer->hub->first = consumer->after;
+    if (consumer->after != NULL)
+        consumer->after->before = consumer->before;
+    consumer->before = consumer->after = NULL;
+    consumer->listed = false;
+}
+
+static struct consumer *keep(struct consumer *consumer)
+{
+    if (consumer != NULL)
+        Py_INCREF(consumer->owner);
+    return consumer;
 }
 
 /* One timer for all that are parked here, and none where nobody is. */
@@ -202,19 +246,19 @@ static PyObject *hub_look(HubObject *self, PyObject *unused)
     const uint64_t now = burble__now();
     int rc = 0;
     self->looking = false;
-    StreamerObject *streamer = (StreamerObject *)Py_XNewRef((PyObject *)self->first);
-    while (rc == 0 && streamer != NULL) {
-        if (now - streamer->wait_began >= PRODUCER_LOOK_NS)
-            rc = producer_look(streamer->reading, &frames);
+    struct consumer *consumer = keep(self->first);
+    while (consumer != NULL) {
+        if (rc == 0 && now - consumer->wait_began >= PRODUCER_LOOK_NS)
+            rc = consumer->kind->look(consumer->owner, &frames);
         /* Looking may have run the garbage collector: who comes after is known only now. */
-        StreamerObject *after = (StreamerObject *)Py_XNewRef((PyObject *)streamer->after);
-        Py_DECREF(streamer);
-        streamer = after;
+        struct consumer *after = rc == 0 ? keep(consumer->after) : NULL;
+        Py_DECREF(consumer->owner);
+        consumer = after;
     }
-    Py_XDECREF(streamer);
     Py_XDECREF(frames);
     if (rc == 0 && self->first != NULL) {
-        PyObject *loop = PyObject_CallObject(self->core->get_running_loop, NULL);
+        bool trio;
+        PyObject *loop = hub_running_loop(self->core, &trio);
         if (loop == NULL)
             return NULL;
         if (loop != Py_None)
@@ -257,7 +301,8 @@ static PyGetSetDef hub_getset[] = {
 };
 
 static PyType_Slot hub_slots[] = {
-    {Py_tp_doc, "Hub(loop)\n--\n\nGathers the wake-ups of one event loop behind one descriptor."},
+    {Py_tp_doc,
+     "Hub(loop, trio=False)\n--\n\nGathers the wake-ups of one event loop behind one descriptor."},
     {Py_tp_new, hub_new},
     {Py_tp_dealloc, hub_dealloc},
     {Py_tp_methods, hub_methods},

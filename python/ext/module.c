@@ -32,6 +32,47 @@ int core_import(PyObject **slot, const char *module_name, const char *name)
     return *slot == NULL ? -1 : 0;
 }
 
+int core_nanoseconds(PyObject *value, const char *name, uint64_t *nanoseconds)
+{
+    *nanoseconds = 0;
+    if (value == Py_None)
+        return 0;
+    const double seconds = PyFloat_AsDouble(value);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError))
+            PyErr_Format(PyExc_TypeError, "%s: expected None or a number of seconds, found %.100s",
+                         name, Py_TYPE(value)->tp_name);
+        return -1;
+    }
+    if (!(seconds >= 0.0)) {
+        PyErr_Format(PyExc_ValueError, "%s: expected None or seconds from 0 on, found %R", name,
+                     value);
+        return -1;
+    }
+    /* A hundred years are for ever. */
+    const double most = 100.0 * 365 * 86400;
+    *nanoseconds = (uint64_t)((seconds < most ? seconds : most) * 1e9);
+    if (*nanoseconds == 0)
+        *nanoseconds = 1;
+    return 0;
+}
+
+int core_handles_signals(struct core *core)
+{
+    if (core_import(&core->main_thread, "threading", "main_thread") < 0)
+        return -1;
+    PyObject *thread = PyObject_CallObject(core->main_thread, NULL);
+    PyObject *ident = thread == NULL ? NULL : PyObject_GetAttrString(thread, "ident");
+    Py_XDECREF(thread);
+    if (ident == NULL)
+        return -1;
+    const unsigned long number = PyLong_AsUnsignedLong(ident);
+    Py_DECREF(ident);
+    if (number == (unsigned long)-1 && PyErr_Occurred())
+        return -1;
+    return number == PyThread_get_thread_ident();
+}
+
 PyObject *core_raise(struct core *core, int result)
 {
     switch (result) {
@@ -40,7 +81,7 @@ PyObject *core_raise(struct core *core, int result)
     case BURBLE_ESYSTEM:
         return PyErr_SetFromErrno(PyExc_OSError);
     case BURBLE_ECANCELED:
-        PyErr_SetString(core->cancelled, "the streamer was cancelled");
+        PyErr_SetString(core->cancelled, "the stream was cancelled");
         return NULL;
     case BURBLE_EDIED:
         PyErr_SetString(core->producer_died,
@@ -61,15 +102,26 @@ PyObject *core_raise(struct core *core, int result)
     X(next)                                                                                        \
     X(streamer)                                                                                    \
     X(iterator)                                                                                    \
-    X(async_iterator)
+    X(async_iterator)                                                                              \
+    X(log)                                                                                         \
+    X(writer)
 
 #define OBJECTS(X)                                                                                 \
     X(error)                                                                                       \
     X(producer_died)                                                                               \
     X(cancelled)                                                                                   \
+    X(lagged)                                                                                      \
+    X(gone)                                                                                        \
+    X(timeout)                                                                                     \
+    X(first_token_timeout)                                                                         \
+    X(token_timeout)                                                                               \
+    X(total_timeout)                                                                               \
     X(stopped)                                                                                     \
     X(get_running_loop)                                                                            \
     X(on_timer)                                                                                    \
+    X(trio_run)                                                                                    \
+    X(trio_wait)                                                                                   \
+    X(trio_checkpoint)                                                                             \
     X(current_thread)                                                                              \
     X(main_thread)                                                                                 \
     X(asyncio_module)                                                                              \
@@ -86,7 +138,9 @@ PyObject *core_raise(struct core *core, int result)
     X(str_copy)                                                                                    \
     X(str_call_soon)                                                                               \
     X(str_call_later)                                                                              \
-    X(str_context)
+    X(str_context)                                                                                 \
+    X(str_stop)                                                                                    \
+    X(str_trio)
 
 static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base)
 {
@@ -100,7 +154,7 @@ static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, Py
         return -1;
 #ifndef Py_TPFLAGS_DISALLOW_INSTANTIATION
     if (spec == &parked_spec || spec == &next_spec)
-        (*slot)->tp_new = NULL; /* only made by streamers */
+        (*slot)->tp_new = NULL; /* only made by what is waited for */
 #endif
     return PyModule_AddType(module, *slot);
 }
@@ -116,6 +170,58 @@ static int add_exception(PyObject *module, PyObject **slot, const char *name, co
         Py_DECREF(*slot);
         return -1;
     }
+    return 0;
+}
+
+static int add_exceptions(PyObject *module, struct core *core)
+{
+    if (add_exception(module, &core->error, "burble.Error", "The base of burble's exceptions.",
+                      NULL)
+            < 0
+        || add_exception(module, &core->producer_died, "burble.ProducerDied",
+                         "The thread that generated exited without ending its stream.", core->error)
+               < 0
+        || add_exception(module, &core->cancelled, "burble.Cancelled",
+                         "The stream was cancelled: raised in the thread that generates, to stop\n"
+                         "it, and where the stream is read, after the text that came before.",
+                         core->error)
+               < 0
+        || add_exception(module, &core->stopped, "burble.Stopped",
+                         "A stop string was met: raised by put(), in a generation that run() has\n"
+                         "started and that cannot be stopped in another way, to end it. run()\n"
+                         "catches it, and whoever reads never sees it.",
+                         core->cancelled)
+               < 0)
+        return -1;
+
+    PyObject *bases = NULL;
+    if (add_exception(module, &core->lagged, "burble.Lagged",
+                      "A reader fell behind its limit, and its place in the stream was given up.",
+                      core->error)
+            < 0
+        || add_exception(
+               module, &core->gone, "burble.Gone",
+               "A position in a stream is no longer retained. `oldest` is the oldest that\n"
+               "is left.",
+               core->error)
+               < 0
+        || PyObject_SetAttrString(core->gone, "oldest", Py_None) < 0
+        || (bases = PyTuple_Pack(2, core->error, PyExc_TimeoutError)) == NULL)
+        return -1;
+    const int rc = add_exception(module, &core->timeout, "burble.Timeout",
+                                 "One of a stream's timeouts has passed.", bases);
+    Py_DECREF(bases);
+    if (rc < 0
+        || add_exception(module, &core->first_token_timeout, "burble.FirstTokenTimeout",
+                         "No token came within first_token_timeout.", core->timeout)
+               < 0
+        || add_exception(module, &core->token_timeout, "burble.TokenTimeout",
+                         "No further token came within token_timeout.", core->timeout)
+               < 0
+        || add_exception(module, &core->total_timeout, "burble.TotalTimeout",
+                         "The end did not come within total_timeout.", core->timeout)
+               < 0)
+        return -1;
     return 0;
 }
 
@@ -138,6 +244,8 @@ static int exec(PyObject *module)
         {&core->str_call_soon, "call_soon"},
         {&core->str_call_later, "call_later"},
         {&core->str_context, "context"},
+        {&core->str_stop, "stop"},
+        {&core->str_trio, "trio"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if ((*names[i].slot = PyUnicode_InternFromString(names[i].text)) == NULL)
@@ -151,30 +259,13 @@ static int exec(PyObject *module)
         || add_type(module, &core->streamer_type, &streamer_spec, NULL) < 0
         || add_type(module, &core->iterator_type, &iterator_spec, core->streamer_type) < 0
         || add_type(module, &core->async_iterator_type, &async_iterator_spec, core->streamer_type)
-               < 0)
-        return -1;
-
-    if (add_exception(module, &core->error, "burble.Error", "The base of burble's exceptions.",
-                      NULL)
-            < 0
-        || add_exception(module, &core->producer_died, "burble.ProducerDied",
-                         "The thread that generated exited without ending its stream.", core->error)
                < 0
-        || add_exception(module, &core->cancelled, "burble.Cancelled",
-                         "The stream was cancelled: raised in the thread that generates, to stop\n"
-                         "it, and where the stream is read, after the text that came before.",
-                         core->error)
-               < 0
-        || add_exception(module, &core->stopped, "burble.Stopped",
-                         "A stop string was met: raised by put(), in a generation that run() has\n"
-                         "started and that cannot be stopped in another way, to end it. run()\n"
-                         "catches it, and whoever reads never sees it.",
-                         core->cancelled)
-               < 0)
+        || add_type(module, &core->log_type, &log_spec, NULL) < 0
+        || add_type(module, &core->writer_type, &writer_spec, NULL) < 0)
         return -1;
-    if (PyModule_AddStringConstant(module, "__version__", burble_version()) < 0)
+    if (add_exceptions(module, core) < 0)
         return -1;
-    return 0;
+    return PyModule_AddStringConstant(module, "__version__", burble_version());
 }
 
 static int traverse(PyObject *module, visitproc visit, void *arg)

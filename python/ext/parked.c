@@ -6,7 +6,7 @@ enum parked_state { PENDING, DONE, CANCELLED };
 typedef struct {
     PyObject_HEAD
     struct core *core;
-    StreamerObject *streamer; /* a reference while pending, else NULL */
+    struct consumer *consumer; /* a reference to its owner while pending, else NULL */
     PyObject *loop;
     PyObject *callback; /* the first one with its context, which is nearly always the only one */
     PyObject *context;
@@ -21,11 +21,11 @@ static ParkedObject *as_parked(const PyObject *object)
     return (ParkedObject *)object;
 }
 
-PyObject *parked_create(StreamerObject *streamer, PyObject *loop)
+PyObject *parked_create(struct consumer *consumer, PyObject *loop)
 {
-    PyTypeObject *type = streamer->core->parked_type;
-    ParkedObject *self = as_parked(streamer->spare);
-    streamer->spare = NULL;
+    PyTypeObject *type = consumer->core->parked_type;
+    ParkedObject *self = as_parked(consumer->spare);
+    consumer->spare = NULL;
     /* Use it again only if nobody else remembers it. */
     if (self != NULL && Py_REFCNT(self) != 1)
         Py_CLEAR(self);
@@ -33,14 +33,15 @@ PyObject *parked_create(StreamerObject *streamer, PyObject *loop)
         self = (ParkedObject *)type->tp_alloc(type, 0);
         if (self == NULL)
             return NULL;
-        self->core = streamer->core;
+        self->core = consumer->core;
     }
     self->state = PENDING;
     self->blocking = 0;
     Py_CLEAR(self->message);
     Py_XSETREF(self->loop, Py_NewRef(loop));
-    self->streamer = (StreamerObject *)Py_NewRef((PyObject *)streamer);
-    streamer->parked = Py_NewRef((PyObject *)self);
+    self->consumer = consumer;
+    Py_INCREF(consumer->owner);
+    consumer->parked = Py_NewRef((PyObject *)self);
     return (PyObject *)self;
 }
 
@@ -68,20 +69,20 @@ int parked_check(const PyObject *parked)
     return -1;
 }
 
-/* No longer what its streamer waits for. */
+/* No longer what its consumer waits for. */
 static void leave(ParkedObject *self, enum parked_state state)
 {
-    StreamerObject *streamer = self->streamer;
+    struct consumer *consumer = self->consumer;
     self->state = state;
-    self->streamer = NULL;
-    if (streamer == NULL)
+    self->consumer = NULL;
+    if (consumer == NULL)
         return;
-    hub_delist(streamer);
-    if (streamer->parked == (PyObject *)self)
-        Py_CLEAR(streamer->parked);
-    if (streamer->spare == NULL)
-        streamer->spare = Py_NewRef((PyObject *)self);
-    Py_DECREF(streamer);
+    hub_delist(consumer);
+    if (consumer->parked == (PyObject *)self)
+        Py_CLEAR(consumer->parked);
+    if (consumer->spare == NULL)
+        consumer->spare = Py_NewRef((PyObject *)self);
+    Py_DECREF(consumer->owner);
 }
 
 void parked_abandon(PyObject *parked)
@@ -107,7 +108,7 @@ static void report(PyObject *loop)
     if (traceback != NULL)
         PyException_SetTraceback(value, traceback);
     PyObject *context = Py_BuildValue("{s:s,s:O}", "message",
-                                      "Exception while resuming what waits for a burble streamer",
+                                      "Exception while resuming what waits for a burble stream",
                                       "exception", value);
     PyObject *none =
         context == NULL ? NULL : PyObject_CallMethod(loop, "call_exception_handler", "O", context);
@@ -197,9 +198,9 @@ static int call_soon_and_go_on(ParkedObject *self, PyObject *callback, PyObject 
     return 0;
 }
 
-void parked_wake(StreamerObject *streamer)
+void parked_wake(struct consumer *consumer)
 {
-    ParkedObject *self = as_parked(streamer->parked);
+    ParkedObject *self = as_parked(consumer->parked);
     if (self == NULL)
         return;
     Py_INCREF(self);
@@ -300,7 +301,7 @@ static PyObject *parked_result(ParkedObject *self, PyObject *unused)
 {
     (void)unused;
     if (self->state == PENDING) {
-        PyErr_SetString(PyExc_RuntimeError, "the streamer is still waiting for text");
+        PyErr_SetString(PyExc_RuntimeError, "still waiting");
         return NULL;
     }
     if (parked_check((PyObject *)self) < 0)
@@ -341,7 +342,8 @@ static PyObject *parked_repr(ParkedObject *self)
 static int parked_traverse(ParkedObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->streamer);
+    if (self->consumer != NULL)
+        Py_VISIT(self->consumer->owner);
     Py_VISIT(self->loop);
     Py_VISIT(self->callback);
     Py_VISIT(self->context);
@@ -352,9 +354,12 @@ static int parked_traverse(ParkedObject *self, visitproc visit, void *arg)
 
 static int parked_clear(ParkedObject *self)
 {
-    if (self->streamer != NULL)
-        hub_delist(self->streamer);
-    Py_CLEAR(self->streamer);
+    struct consumer *consumer = self->consumer;
+    self->consumer = NULL;
+    if (consumer != NULL) {
+        hub_delist(consumer);
+        Py_DECREF(consumer->owner);
+    }
     Py_CLEAR(self->loop);
     Py_CLEAR(self->callback);
     Py_CLEAR(self->context);
@@ -392,7 +397,7 @@ static PyGetSetDef parked_getset[] = {
 };
 
 static PyType_Slot parked_slots[] = {
-    {Py_tp_doc, "What a task waits for that waits for a streamer's next text."},
+    {Py_tp_doc, "What a task waits for that waits for a stream's next text."},
     {Py_tp_repr, parked_repr},
     {Py_tp_traverse, parked_traverse},
     {Py_tp_clear, parked_clear},

@@ -4,8 +4,8 @@
  *
  * asyncio's tasks accept any object that speaks the future protocol: a coroutine yields it with
  * `_asyncio_future_blocking` set, the task adds its wake-up by add_done_callback(), and, once called,
- * asks for result(). A Parked speaks that protocol for a streamer that waits for text, and when the
- * text is there, the hub calls the task's wake-up at once, in the task's own context, instead of
+ * asks for result(). A Parked speaks that protocol for a consumer that waits, and when something
+ * is there, the hub calls the task's wake-up at once, in the task's own context, instead of
  * asking the loop to do so in its next round. That is safe where the hub's drain runs: in a callback
  * of the loop's, outside every task. Where loops are nested (nest_asyncio does that for notebooks), a
  * resumed task may run the loop, and so the hub, once more: then tasks are resumed by the loop.
@@ -13,11 +13,11 @@
 #ifndef BURBLE_PYTHON_PARKED_H
 #define BURBLE_PYTHON_PARKED_H
 
-#include "streamer.h"
+#include "consumer.h"
 
-/* A pending one for the streamer's consumer, whose loop is `loop`: a new reference, which is also
- * noted as streamer->parked. */
-PyObject *parked_create(StreamerObject *streamer, PyObject *loop);
+/* A pending one for a consumer, whose loop is `loop`: a new reference, which is also noted as
+ * consumer->parked. */
+PyObject *parked_create(struct consumer *consumer, PyObject *loop);
 
 /* Whether it still waits. */
 bool parked_is_pending(const PyObject *parked);
@@ -31,8 +31,8 @@ void parked_block(PyObject *parked);
 /* The consumer no longer waits; its callbacks are forgotten. */
 void parked_abandon(PyObject *parked);
 
-/* Resumes whoever waits for the streamer, if anybody does. What a callback raises goes to the loop's
+/* Resumes whoever waits there, if anybody does. What a callback raises goes to the loop's
  * exception handler; only KeyboardInterrupt and SystemExit are left set. */
-void parked_wake(StreamerObject *streamer);
+void parked_wake(struct consumer *consumer);
 
 #endif

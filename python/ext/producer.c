@@ -60,7 +60,7 @@ static bool is_on_stack(PyObject *wanted, PyObject *top)
 int producer_note(struct core *core, struct round *round)
 {
     PyObject *top = (PyObject *)PyEval_GetFrame(); /* borrowed */
-    if (writer_is_me(&round->writer)) {
+    if (thread_is_me(&round->writer)) {
         /* A second call of generate, after the first one raised, writes to the same round. */
         if (round->frame == NULL || is_on_stack(round->frame, top))
             return 0;
@@ -70,7 +70,7 @@ int producer_note(struct core *core, struct round *round)
         burble_stream_status(round->stream, &status);
         if (status.state != BURBLE_OPEN)
             return 0; /* it stays the round of the one that died */
-        if (writer_set(core, &round->writer) < 0)
+        if (thread_set(core, &round->writer) < 0)
             return -1;
     }
     /* The frame refers to the streamer, which refers to this round: a cycle that the end of the
@@ -86,7 +86,7 @@ static void fail(struct round *round)
 
 void producer_check_thread(struct round *round)
 {
-    if (writer_has_exited(&round->writer))
+    if (thread_has_exited(&round->writer))
         fail(round);
 }
 

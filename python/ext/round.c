@@ -37,7 +37,7 @@ void round_unref(struct round *round)
         burble_stream_unref(&round->stream);
         Py_CLEAR(round->hub);
         Py_CLEAR(round->frame);
-        writer_clear(&round->writer);
+        thread_clear(&round->writer);
         Py_CLEAR(round->error);
         Py_CLEAR(round->last_text);
         Py_CLEAR(round->match);
@@ -61,7 +61,7 @@ int round_traverse(struct round *round, visitproc visit, void *arg)
     for (; round != NULL; round = round->next) {
         Py_VISIT(round->error);
         Py_VISIT(round->frame);
-        Py_VISIT(round->writer.thread);
+        Py_VISIT(round->writer.object);
         Py_VISIT(round->hub);
         Py_VISIT(round->match);
     }

@@ -14,7 +14,7 @@
 
 #include "core.h"
 #include "hub.h"
-#include "writer.h"
+#include "thread.h"
 
 struct round {
     burble_stream *stream;
@@ -22,7 +22,7 @@ struct round {
     HubObject *hub;       /* a reference: the hub that the reader is attached to; or NULL */
     PyObject *error;      /* what generate raised, where it did */
     PyObject *last_text;  /* of a producer that died: what its chunker still held; or NULL */
-    struct writer writer; /* the thread that writes it */
+    struct thread writer; /* the thread that writes it */
     PyObject *frame;      /* the call of generate that writes it, where there is one; or NULL */
     PyObject *match;      /* of a stop string that ended it, as detokenizer_match has it; or NULL */
     bool written;         /* the writing side is done with it */

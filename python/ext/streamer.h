@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The base of the streamers: put() and end(), as generate calls them, down to the stream.
+ * The base of the streamers: what they hold, and reading them.
  */
 #ifndef BURBLE_PYTHON_STREAMER_H
 #define BURBLE_PYTHON_STREAMER_H
 
+#include "consumer.h"
 #include "core.h"
-#include "detokenizer.h"
-#include "hub.h"
+#include "pipeline.h"
 #include "round.h"
 
 typedef struct StreamerObject StreamerObject;
@@ -24,22 +24,18 @@ struct StreamerObject {
     struct core *core;
 
     /* The writing side: the thread that generates. */
-    DetokenizerObject *detokenizer;
-    burble_chunker *chunker;
+    struct pipeline pipeline;
     struct round *writing;      /* NULL in a streamer that has no consumer (TextStreamer) */
     PyThread_type_lock burying; /* held while a dead producer's text is taken out */
-    char skip_prompt;
-    char next_tokens_are_prompt;
-    bool at_beginning;  /* nothing of the sequence was put yet */
-    bool cancelled;     /* for good */
-    bool busy;          /* inside put() or end() */
-    uint64_t busy_in;   /* the thread that is, as writer_my_number has it */
-    bool appending;     /* inside a stream's append, perhaps without the GIL */
-    uint64_t active_at; /* when the last token came; noted only where there is a timeout */
+    bool cancelled;             /* for good */
+    bool busy;                  /* inside put() or end() */
+    uint64_t busy_in;           /* the thread that is, as thread_my_number has it */
+    bool appending;             /* inside a stream's append, perhaps without the GIL */
+    uint64_t active_at;         /* when the last token came; noted only where there is a timeout */
     /* A stop string has ended the round; generate, which has not, is heard to its end(). */
     bool stopped;
     char raise_stopped;       /* put() ends the generation of a stopped round */
-    struct writer stopped_by; /* while stopped: the thread that was */
+    struct thread stopped_by; /* while stopped: the thread that was */
     burble_reason reason;     /* with which on_finalized_text ends the stream */
 
     /* The reading side: one consumer. */
@@ -47,38 +43,17 @@ struct StreamerObject {
     uint64_t timeout;        /* nanoseconds; 0: none */
     PyObject *timeout_given; /* the same as it was given, or NULL */
     char stop_on_timeout;
-    bool blocked;        /* a thread is inside __next__ */
-    uint64_t wait_began; /* when the present wait began */
     enum finish finish;
     PyObject *match; /* with FINISH_STOP: as detokenizer_match has it; else NULL */
-
-    /* asyncio only. */
-    HubObject *hub;                 /* of the loop where it was read last; or NULL */
-    PyObject *parked;               /* what the consumer's task waits for; or NULL */
-    StreamerObject *before, *after; /* others that are parked at the same hub */
-    bool listed;                    /* whether this one is among them */
-    PyObject *spare;                /* one of those to use again; or NULL */
-    PyObject *spare_next;           /* the same for the awaitables of __anext__ */
-    PyObject *timer;                /* a handle of the loop's, where one runs; or NULL */
-    const PyObject *timer_loop;     /* that loop: compared, never used */
-    uint64_t timer_at;              /* when it fires */
-    bool timed_out;                 /* the present wait has */
-    unsigned int streak;            /* chunks handed out without giving way to the loop */
-    uint64_t streak_began;          /* when that began */
+    struct consumer consumer;
 };
 
-/* Reads without waiting: the next text, a new reference in *text; or why there is none. The end of a
- * round moves the reading side on to the next one. */
-enum reading { READ_TEXT, READ_NOTHING, READ_END, READ_ERROR };
-enum reading streamer_read(StreamerObject *self, PyObject **text);
+/* Whether __init__ has given it something to read; else RuntimeError. */
+bool streamer_is_ready(StreamerObject *self);
 
-/* When a wait that began at `began` is over, in nanoseconds of CLOCK_MONOTONIC: the timeout counts
- * from the last token, or from the wait's beginning where that is later. 0: never. */
-uint64_t streamer_deadline(const StreamerObject *self, uint64_t began);
-
-/* A wait has timed out: raises `exception` and returns READ_ERROR, or, where that is to end the
- * iteration quietly, READ_END. */
-enum reading streamer_timed_out(StreamerObject *self, PyObject *exception);
+/* Notes how the generation ended that was read last (in a streamer without a consumer: written), and
+ * with which stop string, if one was the reason. */
+void streamer_set_finish(StreamerObject *self, enum finish finish, PyObject *match);
 
 /* on_finalized_text(text, stream_end=False) of the types with a consumer: appends to the stream. */
 PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args, Py_ssize_t n,

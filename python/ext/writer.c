@@ -1,47 +1,496 @@
-/* SPDX-License-Identifier: MIT */
-#include "writer.h"
+/* SPDX-License-Identifier: MIT
+ *
+ * _core.Writer: ids or text from whoever generates, into a log.
+ */
+#include "log.h"
+#include "pipeline.h"
+#include "stats.h"
 
-uint64_t writer_my_number(void)
+#include <structmember.h>
+
+/* One thread at a time writes; the others are refused, not made to wait. All under the GIL, which is
+ * given up only inside log_append and by tokenizers that run in Python: `busy` covers both. */
+typedef struct {
+    PyObject_HEAD
+    struct core *core;
+    LogObject *log; /* NULL: not initialised */
+    struct pipeline pipeline;
+    struct stats stats;
+    uint64_t blocked; /* how long the log had waited for readers when the last token came */
+    PyObject *match;  /* of the stop string, as detokenizer_match has it; or NULL */
+    char skip_prompt;
+    char prime;
+    char raise_stopped;
+    bool stopped; /* the sequence has met a stop string */
+    bool busy;    /* inside one of the methods that write */
+} WriterObject;
+
+static bool enter(WriterObject *self)
 {
-    static _Thread_local uint64_t mine;
-    static uint64_t given; /* under the GIL */
-    if (mine == 0)
-        mine = ++given;
-    return mine;
+    if (self->log == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%.100s.__init__ was not called", Py_TYPE(self)->tp_name);
+        return false;
+    }
+    /* The log's own append, too: text that it refuses would be missing later. */
+    if (self->busy || self->log->appending) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%.100s is being written by another thread, or from within its own tokenizer: "
+                     "one at a time (any thread may end the log itself)",
+                     Py_TYPE(self)->tp_name);
+        return false;
+    }
+    self->busy = true;
+    return true;
 }
 
-bool writer_is_me(const struct writer *writer)
+static PyObject *leave(WriterObject *self, int rc)
 {
-    return writer->number == writer_my_number();
+    self->busy = false;
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
-int writer_set(struct core *core, struct writer *writer)
+static bool is_open(const WriterObject *self)
 {
-    if (core_import(&core->current_thread, "threading", "current_thread") < 0)
+    burble_status status;
+    burble_stream_status(self->log->stream, &status);
+    return status.state == BURBLE_OPEN;
+}
+
+/* Fails the log with `error`, and leaves the exception alone that is set. */
+static void fail_log(WriterObject *self, PyObject *error)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (log_fail(self->log, error) < 0)
+        PyErr_WriteUnraisable((PyObject *)self);
+    PyErr_Restore(type, value, traceback);
+}
+
+/* Fails the log with the exception that is set, and stays. */
+static void fail_log_as_raised(WriterObject *self)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    fail_log(self, value);
+    PyErr_Restore(type, value, traceback);
+}
+
+/* Appends text for which `tokens` stand; without text, they are a sign of life. 0, or -1 with an
+ * exception. */
+static int append(WriterObject *self, burble_text text, uint32_t tokens)
+{
+    if (log_append(self->log, text.bytes, text.len, tokens) < 0) {
+        /* Text that does not come back (a signal handler raised): no reader may read past the gap. */
+        if (text.len > 0 && is_open(self))
+            fail_log_as_raised(self);
         return -1;
-    PyObject *thread = PyObject_CallObject(core->current_thread, NULL);
-    if (thread == NULL)
-        return -1;
-    Py_XSETREF(writer->thread, thread);
-    writer->number = writer_my_number();
-    writer->ident = PyThread_get_thread_ident();
+    }
+    self->stats.chunks += text.len > 0;
     return 0;
 }
 
-bool writer_has_exited(const struct writer *writer)
+/* So many tokens came at `now`. The time that the log has waited for readers is not the model's. */
+static void count(WriterObject *self, uint32_t tokens, uint64_t now)
 {
-    if (writer->thread == NULL || writer_is_me(writer))
-        return false;
-    /* One that Python did not start always says that it lives, or that it cannot tell. */
-    PyObject *alive = PyObject_CallMethod(writer->thread, "is_alive", NULL);
-    const bool exited = alive == Py_False;
-    Py_XDECREF(alive);
-    PyErr_Clear();
-    return exited;
+    stats_add(&self->stats, tokens, now, self->log->blocked - self->blocked);
+    self->blocked = self->log->blocked;
 }
 
-void writer_clear(struct writer *writer)
+/* ---- ids ------------------------------------------------------------------------------------- */
+
+static int raise_stopped(WriterObject *self)
 {
-    writer->number = 0;
-    Py_CLEAR(writer->thread);
+    PyErr_SetString(self->core->stopped, "a stop string was met");
+    return -1;
 }
+
+/* Takes note of a stop string. 0, or -1 with an exception. */
+static int note_stop(WriterObject *self)
+{
+    PyObject *match = detokenizer_match(self->pipeline.detokenizer);
+    if (match == NULL)
+        return -1;
+    self->stopped = true;
+    Py_XSETREF(self->match, match);
+    return 0;
+}
+
+/* The ids that come begin a sequence: what was met in the last one is over. */
+static void begin_sequence(WriterObject *self)
+{
+    self->stopped = false;
+    Py_CLEAR(self->match);
+}
+
+static int put_prompt(WriterObject *self, const struct ids *ids)
+{
+    if (append(self, (burble_text){"", 0}, 0) < 0)
+        return -1;
+    if (self->prime)
+        return pipeline_prime(&self->pipeline, ids);
+    self->pipeline.at_beginning = false;
+    return 0;
+}
+
+static int put_ids(WriterObject *self, const struct ids *ids)
+{
+    const uint64_t now = burble__now();
+    const uint32_t n = (uint32_t)ids->n;
+    const bool prompt = pipeline_is_prompt(&self->pipeline, ids);
+    struct piece piece;
+    if (self->pipeline.at_beginning)
+        begin_sequence(self);
+    if (prompt && self->skip_prompt)
+        return put_prompt(self, ids);
+    const enum passed passed = pipeline_put(&self->pipeline, ids, &piece);
+    if (passed == PASSED_ERROR)
+        return -1;
+    if (!prompt)
+        count(self, n, now);
+    int rc = append(self, piece.text, piece.text.len > 0 ? piece.tokens : n);
+    piece_clear(&piece);
+    if (rc == 0 && passed == PASSED_STOP) {
+        rc = note_stop(self);
+        if (rc == 0 && self->raise_stopped)
+            rc = raise_stopped(self);
+    }
+    return rc;
+}
+
+/* A put() after the stop string: it is not heard, but told how the log stands. */
+static int put_after_stop(WriterObject *self)
+{
+    if (append(self, (burble_text){"", 0}, 0) < 0)
+        return -1;
+    return self->raise_stopped ? raise_stopped(self) : 0;
+}
+
+static int put(WriterObject *self, PyObject *value)
+{
+    struct ids ids;
+    if (self->pipeline.detokenizer == NULL) {
+        PyErr_SetString(PyExc_TypeError, "this writer was made without a detokenizer, so that it "
+                                         "takes text, with put_text(), and no ids");
+        return -1;
+    }
+    if (self->stopped && !self->pipeline.at_beginning)
+        return put_after_stop(self);
+    if (ids_read(self->core, value, &ids) < 0)
+        return -1;
+    const int rc = put_ids(self, &ids);
+    ids_clear(&ids);
+    return rc;
+}
+
+static PyObject *writer_put(WriterObject *self, PyObject *value)
+{
+    if (!enter(self))
+        return NULL;
+    return leave(self, put(self, value));
+}
+
+/* ---- text ------------------------------------------------------------------------------------ */
+
+static int put_text(WriterObject *self, burble_text text)
+{
+    struct piece held;
+    const uint64_t now = burble__now();
+    uint32_t tokens = 1;
+    pipeline_cut(&self->pipeline, &held);
+    if (held.text.len == 0)
+        tokens += held.tokens < UINT32_MAX ? held.tokens : 0;
+    else if (append(self, held.text, held.tokens) < 0)
+        return -1;
+    if (text.len > 0)
+        count(self, 1, now);
+    return append(self, text, tokens);
+}
+
+static PyObject *writer_put_text(WriterObject *self, PyObject *value)
+{
+    Py_ssize_t len;
+    if (!PyUnicode_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "put_text: expected a str, found %.100s",
+                     Py_TYPE(value)->tp_name);
+        return NULL;
+    }
+    const char *bytes = PyUnicode_AsUTF8AndSize(value, &len);
+    if (bytes == NULL || !enter(self))
+        return NULL;
+    return leave(self, put_text(self, (burble_text){bytes, (size_t)len}));
+}
+
+/* ---- ends ------------------------------------------------------------------------------------ */
+
+static int flush(WriterObject *self)
+{
+    struct piece rest;
+    if (pipeline_rest(&self->pipeline, &rest) < 0)
+        return -1;
+    const int rc = append(self, rest.text, rest.tokens);
+    piece_clear(&rest);
+    if (rc == 0 && !self->stopped && self->pipeline.detokenizer != NULL
+        && self->pipeline.detokenizer->has_met)
+        return note_stop(self);
+    return rc;
+}
+
+static PyObject *writer_flush(WriterObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (!enter(self))
+        return NULL;
+    return leave(self, flush(self));
+}
+
+/* Whether the exception that is set says no more than that the log has ended before. */
+static bool came_too_late(WriterObject *self)
+{
+    return !is_open(self) && PyErr_ExceptionMatches(self->core->error);
+}
+
+static int end(WriterObject *self, PyObject *reason)
+{
+    if (flush(self) < 0) {
+        if (!came_too_late(self)) {
+            fail_log_as_raised(self); /* no reader may wait for an end that does not come */
+            return -1;
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    if (self->stopped && reason == Py_None)
+        reason = self->core->str_stop;
+    log_end(self->log, reason, self->match);
+    return 0;
+}
+
+static PyObject *writer_end(WriterObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    PyObject *reason = n > 0 ? args[0] : Py_None;
+    if (n > 1 || (reason != Py_None && !PyUnicode_Check(reason))) {
+        PyErr_SetString(PyExc_TypeError, "end(reason=None): the reason must be a str or None");
+        return NULL;
+    }
+    if (!enter(self))
+        return NULL;
+    return leave(self, end(self, reason));
+}
+
+static int fail(WriterObject *self, PyObject *exception)
+{
+    const int rc = flush(self);
+    if (rc < 0 && came_too_late(self)) {
+        PyErr_Clear();
+        return 0;
+    }
+    fail_log(self, exception);
+    return rc;
+}
+
+static PyObject *writer_fail(WriterObject *self, PyObject *exception)
+{
+    if (!PyExceptionInstance_Check(exception)) {
+        PyErr_Format(PyExc_TypeError, "fail: expected an exception, found %.100s",
+                     Py_TYPE(exception)->tp_name);
+        return NULL;
+    }
+    if (!enter(self))
+        return NULL;
+    return leave(self, fail(self, exception));
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static PyObject *writer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)args;
+    (void)kwargs;
+    WriterObject *self = (WriterObject *)type->tp_alloc(type, 0);
+    if (self != NULL)
+        self->core = core_of(type);
+    return (PyObject *)self;
+}
+
+static int writer_init(WriterObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"log", "detokenizer", "chunk", "skip_prompt", "prime", NULL};
+    PyObject *log, *detokenizer = Py_None;
+    const char *chunk = "token";
+    int skip_prompt = 1, prime = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|Ospp", names, self->core->log_type, &log,
+                                     &detokenizer, &chunk, &skip_prompt, &prime))
+        return -1;
+    if (detokenizer != Py_None && !PyObject_TypeCheck(detokenizer, self->core->detokenizer_type)) {
+        PyErr_Format(PyExc_TypeError, "detokenizer: expected a Detokenizer or None, found %.100s",
+                     Py_TYPE(detokenizer)->tp_name);
+        return -1;
+    }
+    if (((LogObject *)log)->objects) {
+        PyErr_SetString(PyExc_ValueError, "log: expected a log of text, found one of objects");
+        return -1;
+    }
+    if (self->log != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "a writer is initialised once");
+        return -1;
+    }
+    /* The pipeline of streamers leaves out the first ids whatever their shape; here, a prompt is what
+     * comes as generate puts one. */
+    if (pipeline_init(&self->pipeline, self->core,
+                      detokenizer == Py_None ? NULL : (DetokenizerObject *)detokenizer, chunk,
+                      false)
+        < 0)
+        return -1;
+    self->skip_prompt = skip_prompt != 0;
+    self->prime = prime != 0;
+    stats_init(&self->stats);
+    self->log = (LogObject *)Py_NewRef(log);
+    return 0;
+}
+
+static int writer_traverse(WriterObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->log);
+    Py_VISIT(self->match);
+    return pipeline_traverse(&self->pipeline, visit, arg);
+}
+
+static int writer_clear(WriterObject *self)
+{
+    Py_CLEAR(self->log);
+    Py_CLEAR(self->match);
+    pipeline_clear(&self->pipeline);
+    return 0;
+}
+
+static void writer_dealloc(WriterObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    writer_clear(self);
+    pipeline_finish(&self->pipeline);
+    stats_clear(&self->stats);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *get_cancelled(WriterObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->log != NULL && !is_open(self));
+}
+
+static PyObject *get_stopped(WriterObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->stopped);
+}
+
+/* Seconds, or None where there are none. */
+static PyObject *seconds(bool there, double value)
+{
+    if (!there)
+        Py_RETURN_NONE;
+    return PyFloat_FromDouble(value);
+}
+
+static PyObject *get_stats(WriterObject *self, void *unused)
+{
+    (void)unused;
+    const struct stats *stats = &self->stats;
+    const bool begun = stats->tokens > 0;
+    const double p50 = stats_percentile(stats, 0.5), p99 = stats_percentile(stats, 0.99);
+    return Py_BuildValue("(KKNNNN)", (unsigned long long)stats->tokens,
+                         (unsigned long long)stats->chunks,
+                         seconds(begun, (double)(stats->first - stats->began) * 1e-9),
+                         seconds(begun, (double)(stats->last - stats->began) * 1e-9),
+                         seconds(p50 >= 0, p50), seconds(p99 >= 0, p99));
+}
+
+PyDoc_STRVAR(
+    writer_doc,
+    "Writer(log, detokenizer=None, chunk='token', skip_prompt=True, prime=True)\n--\n\n"
+    "Ids, or text, into a log of text: through the detokenizer, which is the writer's own from\n"
+    "now on, and a chunker. The first put() of a sequence is its prompt where it has the shape\n"
+    "[1, n]: skip_prompt leaves it out, and prime goes on where it stops, so that the text is\n"
+    "what follows in the text of both.\n\n"
+    "put(), put_text(), flush(), end() and fail() are for one thread at a time, else\n"
+    "RuntimeError; to end the log under a thread that writes, call end(), fail() or cancel() of\n"
+    "the log. An exception that these raise for what they were given leaves all as it was.");
+
+PyDoc_STRVAR(put_doc,
+             "put($self, value, /)\n--\n\n"
+             "Take the next token ids: an int, a list of ints, or a tensor or array of shape [n]\n"
+             "or [1, n]. Waits, as Log.append(), while a reader is at its limit, and raises the\n"
+             "same: Cancelled, a timeout, Error. ValueError for more than one sequence or an id\n"
+             "below 0, TypeError for what is no ids. After a stop string ids are ignored, or\n"
+             "Stopped is raised where raise_stopped is set.");
+
+PyDoc_STRVAR(
+    put_text_doc,
+    "put_text($self, text, /)\n--\n\n"
+    "Append text as such: nothing looks for stop strings in it. What waited for its word\n"
+    "to end comes first; what the detokenizer holds back comes when it is complete. Counts\n"
+    "as a token, where it is not empty.");
+
+static PyMethodDef writer_methods[] = {
+    {"put", (PyCFunction)writer_put, METH_O, put_doc},
+    {"put_text", (PyCFunction)writer_put_text, METH_O, put_text_doc},
+    {"flush", (PyCFunction)writer_flush, METH_NOARGS,
+     "flush($self, /)\n--\n\n"
+     "Append the rest of the sequence's text. The next put() begins another sequence, in the same\n"
+     "log; stopped and match stay until then."},
+    {"end", (PyCFunction)(void (*)(void))writer_end, METH_FASTCALL,
+     "end($self, reason=None, /)\n--\n\n"
+     "flush(), and end the log; after a stop string, the reason is 'stop' unless another is\n"
+     "given. Of several ends the first decides. Where the rest of the text cannot be had, the\n"
+     "log fails with what was raised."},
+    {"fail", (PyCFunction)writer_fail, METH_O,
+     "fail($self, exception, /)\n--\n\n"
+     "flush(), and fail the log with an exception. Of several ends the first decides."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef writer_members[] = {
+    {"raise_stopped", T_BOOL, offsetof(WriterObject, raise_stopped), 0,
+     "Whether put() raises Stopped once a stop string was met."},
+    {"match", T_OBJECT, offsetof(WriterObject, match), READONLY,
+     "The stop string that was met, as Detokenizer._match has it; else None."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef writer_getset[] = {
+    {"stopped", (getter)get_stopped, NULL,
+     "Whether a stop string was met: the text is complete; the log is still to be ended.", NULL},
+    {"cancelled", (getter)get_cancelled, NULL,
+     "Whether the log was cancelled or has ended otherwise: what is put is not wanted.", NULL},
+    {"stats", (getter)get_stats, NULL,
+     "(tokens, chunks, first, last, p50, p99): how many tokens came and pieces of text were\n"
+     "appended; when the first and the last token came, in seconds from the writer's making; and\n"
+     "percentiles of the time between tokens, to within 3 % (below a microsecond: to within\n"
+     "that), without the time that put() has waited for readers. Tokens that come in one put()\n"
+     "share the time since the last one. None where there is nothing to say.",
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot writer_slots[] = {
+    {Py_tp_doc, (void *)writer_doc}, {Py_tp_new, writer_new},
+    {Py_tp_init, writer_init},       {Py_tp_traverse, writer_traverse},
+    {Py_tp_clear, writer_clear},     {Py_tp_dealloc, writer_dealloc},
+    {Py_tp_methods, writer_methods}, {Py_tp_members, writer_members},
+    {Py_tp_getset, writer_getset},   {0, NULL},
+};
+
+PyType_Spec writer_spec = {
+    .name = "burble._core.Writer",
+    .basicsize = sizeof(WriterObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = writer_slots,
+};

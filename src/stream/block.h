@@ -10,12 +10,18 @@
  * block that all readers have left, and that is not retained, goes by itself, in order. The writer's
  * own block needs no reference of its own: it is the end of the chain that the stream's reference
  * keeps.
+ *
+ * A pin keeps a block's memory alone, and not the blocks after it: for a reader that has lost its
+ * place, and may still look at the record that it was handed last.
  */
 #ifndef BURBLE_STREAM_BLOCK_H
 #define BURBLE_STREAM_BLOCK_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+#include <burble/stream.h>
 
 #include "base/atomic.h"
 
@@ -29,10 +35,18 @@ struct burble__block {
     _Atomic(struct burble__block *) next; /* writer: released once the next block is ready */
     _Atomic(uint32_t) committed;          /* writer: bytes of data[] that readers may read */
     _Atomic(uint32_t) refs;
-    uint32_t capacity;  /* bytes of data[]; never changes */
-    uint32_t text;      /* writer only: bytes of text in it, for retention */
-    uint64_t first_seq; /* of its first record; never changes */
+    _Atomic(uint32_t) pins; /* all the references count as one */
+    uint32_t capacity;      /* bytes of data[]; never changes */
+    uint32_t text;          /* writer only: bytes of text in it, for retention */
+    uint64_t first_seq;     /* of its first record; never changes */
+    uint64_t first_weight;  /* what all records before it weigh; never changes */
     unsigned char data[];
+};
+
+/* Who is told when a record goes. */
+struct burble__release {
+    burble_release_fn *call; /* NULL: nobody */
+    void *arg;
 };
 
 /* How many bytes of a block a record of `len` bytes takes. */
@@ -42,13 +56,35 @@ static inline size_t burble__record_size(size_t len)
     return unit + (len + unit - 1) / unit * unit;
 }
 
+/* The record at `offset` of data[], which has the number `seq`. */
+static inline burble_record burble__record_at(const struct burble__block *block, uint32_t offset,
+                                              uint64_t seq)
+{
+    struct burble__record_head head;
+    memcpy(&head, block->data + offset, sizeof head);
+    return (burble_record){
+        .text = (const char *)block->data + offset + sizeof head,
+        .len = head.len,
+        .tokens = head.tokens,
+        .seq = seq,
+    };
+}
+
 /* A new block with one reference, room for `capacity` bytes; NULL where memory is short. */
-struct burble__block *burble__block_create(size_t capacity, uint64_t first_seq);
+struct burble__block *burble__block_create(size_t capacity, uint64_t first_seq,
+                                           uint64_t first_weight);
 
 /* One more reference; only by somebody who has one, or while the block before it is held. */
 void burble__block_ref(struct burble__block *block);
 
-/* Gives a reference back, and frees what nobody refers to any more. */
-void burble__block_unref(struct burble__block *block);
+/* Gives a reference back, and frees what nobody refers to any more: never with a lock held, because
+ * of whom `release` calls. */
+void burble__block_unref(struct burble__block *block, const struct burble__release *release);
+
+/* One pin; only by somebody who has a reference. */
+void burble__block_pin(struct burble__block *block);
+
+/* Gives a pin back: as with a reference, never with a lock held. */
+void burble__block_unpin(struct burble__block *block, const struct burble__release *release);
 
 #endif

@@ -2,41 +2,13 @@
  *
  * Readers: a position in a log, and waiting there.
  */
-#include <string.h>
-
-#include <burble/stream.h>
+#include "stream/reader.h"
 
 #include "base/alloc.h"
-#include "stream/block.h"
 #include "stream/hub.h"
 #include "stream/stream.h"
-#include "stream/waiter.h"
-
-struct burble_reader {
-    burble_stream *stream;         /* a reference */
-    struct burble__block *block;   /* a reference: where the reader stands */
-    uint32_t offset;               /* of the next record, in block->data */
-    int end;                       /* what it has reported as the end; BURBLE_OK: nothing yet */
-    uint64_t seq;                  /* of the next record */
-    struct burble__waiter *waiter; /* a reference; NULL: attached to nothing */
-};
 
 /* ---- finding a position ---------------------------------------------------------------------- */
-
-static void move_to_next(burble_reader *reader, struct burble__block *next)
-{
-    burble__block_ref(next); /* before our block goes, which keeps it */
-    burble__block_unref(reader->block);
-    reader->block = next;
-    reader->offset = 0;
-}
-
-static struct burble__record_head record_at(const burble_reader *reader)
-{
-    struct burble__record_head head;
-    memcpy(&head, reader->block->data + reader->offset, sizeof head);
-    return head;
-}
 
 /* From the beginning of the oldest block forward to `from`, or to the end of what there is. */
 static void walk_to(burble_reader *reader, uint64_t from)
@@ -45,12 +17,15 @@ static void walk_to(burble_reader *reader, uint64_t from)
         struct burble__block *next = burble__load_acquire(&reader->block->next);
         if (next == NULL || next->first_seq > from)
             break;
-        move_to_next(reader, next);
+        burble__block_ref(next); /* before our block goes, which keeps it */
+        burble__block_unref(reader->block, &reader->stream->release);
+        reader->block = next;
     }
     reader->seq = reader->block->first_seq;
     const uint32_t committed = burble__load_acquire(&reader->block->committed);
     while (reader->seq < from && reader->offset < committed) {
-        reader->offset += (uint32_t)burble__record_size(record_at(reader).len);
+        reader->offset += (uint32_t)burble__record_size(
+            burble__record_at(reader->block, reader->offset, reader->seq).len);
         reader->seq++;
     }
 }
@@ -65,6 +40,7 @@ int burble_reader_create(burble_stream *stream, uint64_t from, burble_reader **o
     burble_reader *reader = burble__calloc(1, sizeof *reader);
     if (reader == NULL)
         return BURBLE_ENOMEM;
+    reader->stream = stream; /* a reference once nothing can fail */
     /* The lock keeps the writer from letting go of this block before we have our reference. */
     pthread_mutex_lock(&stream->head_lock);
     reader->block = stream->head;
@@ -85,7 +61,7 @@ int burble_reader_create(burble_stream *stream, uint64_t from, burble_reader **o
         bound = reader->seq;
         goto fail;
     }
-    reader->stream = burble_stream_ref(stream);
+    burble_stream_ref(stream);
     burble__add_relaxed(&stream->readers, 1);
     *out = reader;
     return BURBLE_OK;
@@ -93,7 +69,7 @@ int burble_reader_create(burble_stream *stream, uint64_t from, burble_reader **o
 fail:
     if (oldest != NULL)
         *oldest = bound;
-    burble__block_unref(reader->block);
+    burble__block_unref(reader->block, &stream->release);
     burble__free(reader);
     return rc;
 }
@@ -114,7 +90,10 @@ void burble_reader_destroy(burble_reader **handle)
     *handle = NULL;
     burble_stream *stream = reader->stream;
     detach(reader);
-    burble__block_unref(reader->block);
+    if (!burble__limit_remove(reader))
+        burble__block_unref(reader->block, &stream->release);
+    else if (reader->block != NULL)
+        burble__block_unpin(reader->block, &stream->release);
     burble__free(reader);
     if (burble__sub_acq_rel(&stream->readers, 1) == 1 && stream->cancel_when_unread)
         burble_stream_cancel(stream);
@@ -123,29 +102,45 @@ void burble_reader_destroy(burble_reader **handle)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* Whether there is a record to hand out. Moves on to the block that has it. */
-static bool has_record(burble_reader *reader)
+/* Whether there is a record to hand out. Moves on to the block that has it; the one that it leaves,
+ * if it leaves one, is put into *left, for its reference to be given back when no lock is held. */
+static bool has_record(burble_reader *reader, struct burble__block **left)
 {
-    for (;;) {
-        /* Acquire: pairs with the release in burble_stream_append. */
-        if (reader->offset < burble__load_acquire(&reader->block->committed))
-            return true;
-        /* Acquire: pairs with the release in grow(). */
-        struct burble__block *next = burble__load_acquire(&reader->block->next);
-        if (next == NULL)
-            return false;
-        /* Once more: the writer may have committed to this block between our two loads and only then
-         * have gone on to the next one. Without this look that record would be skipped. */
-        if (reader->offset < burble__load_acquire(&reader->block->committed))
-            return true;
-        move_to_next(reader, next);
-    }
+    /* Acquire: pairs with the release in burble_stream_append_until. */
+    if (reader->offset < burble__load_acquire(&reader->block->committed))
+        return true;
+    /* Acquire: pairs with the release in grow(). */
+    struct burble__block *next = burble__load_acquire(&reader->block->next);
+    if (next == NULL)
+        return false;
+    /* Once more: the writer may have committed to this block between our two loads and only then
+     * have gone on to the next one. Without this look that record would be skipped. */
+    if (reader->offset < burble__load_acquire(&reader->block->committed))
+        return true;
+    burble__block_ref(next); /* before our block goes, which keeps it */
+    *left = reader->block;
+    reader->block = next;
+    reader->offset = 0;
+    /* The writer leaves no block empty: where this one still is, there is none after it. */
+    return burble__load_acquire(&next->committed) > 0;
+}
+
+static void leave(burble_reader *reader, struct burble__block *left)
+{
+    if (left != NULL)
+        burble__block_unref(left, &reader->stream->release);
 }
 
 /* Whether burble_reader_next has something to say: a record or the end. */
 static bool has_news(burble_reader *reader)
 {
-    return has_record(reader) || burble__stream_closed(reader->stream);
+    struct burble__block *left = NULL;
+    if (reader->end != BURBLE_OK || !burble__limit_hold_place(reader))
+        return true;
+    const bool found = has_record(reader, &left);
+    burble__limit_let_go(reader);
+    leave(reader, left);
+    return found || burble__stream_closed(reader->stream);
 }
 
 /* How a stream that has been read to its end has ended. */
@@ -163,26 +158,46 @@ static int end_of(const burble_stream *stream)
     }
 }
 
-int burble_reader_next(burble_reader *reader, burble_record *record)
+/* The reader has learned that the writer has dropped it. */
+static int lose_place(burble_reader *reader)
 {
-    if (reader->end != BURBLE_OK)
-        return reader->end;
-    if (!has_record(reader)) {
+    burble__block_unpin(reader->block, &reader->stream->release);
+    reader->block = NULL;
+    reader->end = BURBLE_ELAGGED;
+    return reader->end;
+}
+
+/* burble_reader_next, where the reader has its place. */
+static int next_here(burble_reader *reader, burble_record *record, struct burble__block **left)
+{
+    if (!has_record(reader, left)) {
         if (!burble__stream_closed(reader->stream))
             return BURBLE_AGAIN;
         /* Once more: the last record was published before the end, perhaps after our first look. */
-        if (!has_record(reader)) {
+        if (!has_record(reader, left)) {
             reader->end = end_of(reader->stream);
             return reader->end;
         }
     }
-    const struct burble__record_head head = record_at(reader);
-    record->text = (const char *)reader->block->data + reader->offset + sizeof head;
-    record->len = head.len;
-    record->tokens = head.tokens;
-    record->seq = reader->seq++;
-    reader->offset += (uint32_t)burble__record_size(head.len);
+    *record = burble__record_at(reader->block, reader->offset, reader->seq++);
+    reader->offset += (uint32_t)burble__record_size(record->len);
+    if (reader->limit != NULL)
+        burble__limit_consumed(reader, burble__weigh(reader->stream->lag_unit, record->text,
+                                                     record->len, record->tokens));
     return BURBLE_OK;
+}
+
+int burble_reader_next(burble_reader *reader, burble_record *record)
+{
+    struct burble__block *left = NULL;
+    if (reader->end != BURBLE_OK)
+        return reader->end;
+    if (!burble__limit_hold_place(reader))
+        return lose_place(reader);
+    const int rc = next_here(reader, record, &left);
+    burble__limit_let_go(reader);
+    leave(reader, left);
+    return rc;
 }
 
 uint64_t burble_reader_position(const burble_reader *reader)

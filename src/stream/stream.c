@@ -3,7 +3,8 @@
  * A stream's life and its writer.
  *
  * The writer takes no lock that a reader can hold for longer than a few instructions, and waits for
- * nobody. What it publishes, readers find by acquiring `committed`, `next` and `state`.
+ * nobody but readers that are limited so (lag.h). What it publishes, readers find by acquiring
+ * `committed`, `next` and `state`.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -33,11 +34,14 @@ int burble_stream_create(const burble_stream_options *options, burble_stream **o
         burble_stream_options_init(&defaults);
         options = &defaults;
     }
+    if (options->lag_unit != BURBLE_LAG_BYTES && options->lag_unit != BURBLE_LAG_CHARACTERS
+        && options->lag_unit != BURBLE_LAG_TOKENS)
+        return BURBLE_EINVAL;
     burble_stream *stream = burble__aligned_alloc(BURBLE__CACHE_LINE, sizeof *stream);
     if (stream == NULL)
         return BURBLE_ENOMEM;
     memset(stream, 0, sizeof *stream);
-    stream->head = burble__block_create(FIRST_BLOCK - sizeof(struct burble__block), 0);
+    stream->head = burble__block_create(FIRST_BLOCK - sizeof(struct burble__block), 0, 0);
     if (stream->head == NULL)
         goto fail_memory;
     if (pthread_mutex_init(&stream->head_lock, NULL) != 0)
@@ -45,18 +49,24 @@ int burble_stream_create(const burble_stream_options *options, burble_stream **o
     stream->tail = stream->head;
     stream->keep = options->keep;
     stream->cancel_when_unread = options->cancel_when_unread;
+    stream->lag_unit = options->lag_unit;
+    stream->release = (struct burble__release){options->release, options->release_arg};
+    burble__init(&stream->next_seq, 0);
+    burble__init(&stream->admit_to, UINT64_MAX);
     burble__init(&stream->producer.thread, 0);
     burble__init(&stream->producer.ticket, 0);
     burble__init(&stream->parked, NULL);
     burble__init(&stream->state, BURBLE_OPEN);
     burble__init(&stream->readers, 0);
+    burble__init(&stream->writer_waits, false);
+    burble__init(&stream->lag, NULL);
     burble__init(&stream->refs, 1);
     burble__init(&stream->weak, 1);
     *out = stream;
     return BURBLE_OK;
 
 fail_block:
-    burble__block_unref(stream->head);
+    burble__block_unref(stream->head, &stream->release);
 fail_memory:
     burble__free(stream);
     return BURBLE_ENOMEM;
@@ -94,7 +104,8 @@ void burble_stream_unref(burble_stream **handle)
     /* Every reader has a reference, and takes its waiter off the stack when it goes. */
     assert(burble__load_relaxed(&stream->parked) == NULL);
     burble__producer_release(stream);
-    burble__block_unref(stream->head);
+    burble__block_unref(stream->head, &stream->release);
+    burble__lag_free(burble__load_relaxed(&stream->lag));
     pthread_mutex_destroy(&stream->head_lock);
     burble__free(stream->message);
     burble__stream_unref_weak(stream);
@@ -108,22 +119,33 @@ static int too_late(uint32_t state)
     return state == BURBLE_CANCELLED ? BURBLE_ECANCELED : BURBLE_ECLOSED;
 }
 
+int burble__stream_writable(const burble_stream *stream)
+{
+    /* Relaxed: cancelling is a request, seen at one of the next appends; nothing is read on the
+     * strength of it. */
+    const uint32_t state = burble__load_relaxed(&stream->state);
+    return state == BURBLE_OPEN ? BURBLE_OK : too_late(state);
+}
+
 /* Lets go of the oldest blocks as far as retention allows. A reader that is being made may hold the
  * lock; then it is left to the next time. */
 static void trim(burble_stream *stream)
 {
     if (pthread_mutex_trylock(&stream->head_lock) != 0)
         return;
-    while (stream->head != stream->tail && stream->retained - stream->head->text >= stream->keep) {
-        struct burble__block *old = stream->head;
-        /* Ours to read plainly: we wrote it. Referred to before `old` goes, which keeps it. */
-        struct burble__block *next = burble__load_relaxed(&old->next);
-        burble__block_ref(next);
-        stream->head = next;
-        stream->retained -= old->text;
-        burble__block_unref(old);
+    struct burble__block *const old = stream->head;
+    struct burble__block *head = old;
+    while (head != stream->tail && stream->retained - head->text >= stream->keep) {
+        stream->retained -= head->text;
+        head = burble__load_relaxed(&head->next); /* ours to read plainly: we wrote it */
+    }
+    if (head != old) {
+        burble__block_ref(head); /* before those go which keep it */
+        stream->head = head;
     }
     pthread_mutex_unlock(&stream->head_lock);
+    if (head != old)
+        burble__block_unref(old, &stream->release);
 }
 
 /* Goes on to a new block with room for `size` bytes. */
@@ -134,8 +156,8 @@ static int grow(burble_stream *stream, size_t size)
     if (total > LARGEST_BLOCK)
         total = LARGEST_BLOCK;
     const size_t usual = total - sizeof *old;
-    struct burble__block *block =
-        burble__block_create(size > usual ? size : usual, stream->next_seq);
+    struct burble__block *block = burble__block_create(
+        size > usual ? size : usual, burble__load_relaxed(&stream->next_seq), stream->written);
     if (block == NULL)
         return BURBLE_ENOMEM;
     /* Release: a reader that sees the block sees it initialised. It pairs with the acquire of `next`
@@ -147,15 +169,14 @@ static int grow(burble_stream *stream, size_t size)
     return BURBLE_OK;
 }
 
-int burble_stream_append(burble_stream *stream, const char *text, size_t len, uint32_t tokens)
+int burble_stream_append_until(burble_stream *stream, const char *text, size_t len, uint32_t tokens,
+                               uint64_t deadline)
 {
     if (len > BURBLE_RECORD_MAX || (text == NULL && len != 0))
         return BURBLE_EINVAL;
-    /* Relaxed: cancelling is a request, seen at one of the next appends; nothing is read on the
-     * strength of it. */
-    const uint32_t state = burble__load_relaxed(&stream->state);
-    if (state != BURBLE_OPEN)
-        return too_late(state);
+    const int writable = burble__stream_writable(stream);
+    if (writable != BURBLE_OK)
+        return writable;
     if (burble__load_relaxed(&stream->producer.thread) != burble__producer_self()
         || burble__producer_self() == 0) {
         const int rc = burble__producer_adopt(stream);
@@ -165,6 +186,13 @@ int burble_stream_append(burble_stream *stream, const char *text, size_t len, ui
     if (len == 0)
         return BURBLE_OK;
 
+    const uint64_t weight = burble__weigh(stream->lag_unit, text, len, tokens);
+    /* Acquire: where a limit has said so, we find what it made (lag.c). */
+    if (stream->written + weight > burble__load_acquire(&stream->admit_to)) {
+        const int rc = burble__lag_admit(stream, weight, deadline);
+        if (rc != BURBLE_OK)
+            return rc;
+    }
     const size_t size = burble__record_size(len);
     if (size > stream->tail->capacity - stream->used) {
         const int rc = grow(stream, size);
@@ -176,14 +204,28 @@ int burble_stream_append(burble_stream *stream, const char *text, size_t len, ui
     memcpy(tail->data + stream->used, &head, sizeof head);
     memcpy(tail->data + stream->used + sizeof head, text, len);
     stream->used += (uint32_t)size;
-    stream->next_seq++;
+    stream->written += weight;
     stream->retained += len;
     tail->text += (uint32_t)len;
     /* Release: a reader that sees the new length sees the record. It pairs with the acquire of
      * `committed` in burble_reader_next; without it, a reader could copy bytes not yet written. */
     burble__store_release(&tail->committed, stream->used);
+    /* Release: a reader that is made at the position that it says finds the records before it. It
+     * pairs with the acquire in burble_stream_position. */
+    burble__store_release(&stream->next_seq, burble__load_relaxed(&stream->next_seq) + 1);
     burble__waiter_wake(&stream->parked);
     return BURBLE_OK;
+}
+
+int burble_stream_append(burble_stream *stream, const char *text, size_t len, uint32_t tokens)
+{
+    return burble_stream_append_until(stream, text, len, tokens, 0);
+}
+
+int burble_stream_wait(burble_stream *stream, uint64_t weight, uint64_t deadline)
+{
+    const int writable = burble__stream_writable(stream);
+    return writable == BURBLE_OK ? burble__lag_wait(stream, weight, deadline) : writable;
 }
 
 /* ---- ending ---------------------------------------------------------------------------------- */
@@ -201,6 +243,7 @@ static int claim(burble_stream *stream)
 static void announce(burble_stream *stream)
 {
     burble__waiter_wake(&stream->parked);
+    burble__lag_closed(stream);
     burble__producer_release(stream);
 }
 
@@ -281,4 +324,17 @@ void burble_stream_status(const burble_stream *stream, burble_status *status)
     status->code = stream->code;
     if (stream->message != NULL)
         status->message = stream->message;
+}
+
+uint64_t burble_stream_position(const burble_stream *stream)
+{
+    return burble__load_acquire(&stream->next_seq); /* pairs with the release in append */
+}
+
+uint64_t burble_stream_oldest(burble_stream *stream)
+{
+    pthread_mutex_lock(&stream->head_lock);
+    const uint64_t oldest = stream->head->first_seq;
+    pthread_mutex_unlock(&stream->head_lock);
+    return oldest;
 }

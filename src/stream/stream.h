@@ -13,6 +13,7 @@
 
 #include "base/atomic.h"
 #include "stream/block.h"
+#include "stream/lag.h"
 #include "stream/producer.h"
 #include "stream/waiter.h"
 
@@ -28,15 +29,21 @@ struct burble_stream {
     struct burble__block *tail; /* the end of the chain that `head` keeps */
     uint32_t used;              /* bytes of tail->data, all committed */
     bool cancel_when_unread;    /* never changes */
-    uint64_t next_seq;          /* of the next record */
+    burble_lag_unit lag_unit;   /* never changes */
     uint64_t retained;          /* bytes of text from `head` on */
     uint64_t keep;              /* never changes */
+    uint64_t written;           /* what all records weigh, in `lag_unit` */
+    _Atomic(uint64_t) next_seq; /* of the next record; anybody may look */
+    _Atomic(uint64_t) admit_to; /* `written` may come to this before readers are looked at: lag.h */
     struct burble__producer producer;
+    struct burble__release release; /* never changes */
 
     /* Shared. `parked` is written by readers that run out of text, and read at each append. */
     _Alignas(BURBLE__CACHE_LINE) burble__waiter_stack parked;
     _Atomic(uint32_t) state; /* burble_state or BURBLE__CLOSING */
     _Atomic(uint32_t) readers;
+    _Atomic(bool) writer_waits;        /* for room: lag.h */
+    _Atomic(struct burble__lag *) lag; /* NULL until a reader is limited; then it stays */
 
     /* `refs` keeps the stream; `weak` keeps only this memory, for threads that have it on their list
      * of streams to fail (see producer.h). All the strong references count as one weak one. */
@@ -58,6 +65,10 @@ struct burble_stream {
 bool burble__stream_try_ref(burble_stream *stream);
 
 void burble__stream_unref_weak(burble_stream *stream);
+
+/* BURBLE_OK while records may be appended, else what a writer is told: BURBLE_ECANCELED or
+ * BURBLE_ECLOSED. */
+int burble__stream_writable(const burble_stream *stream);
 
 /* Whether it has ended, failed or been cancelled. */
 bool burble__stream_closed(const burble_stream *stream);

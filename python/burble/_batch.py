@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: MIT
+"""Several sequences of one generation, each with a stream of its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from typing import Any, overload
+
+from . import _core
+from ._generate import Criterion, Ending, ids_of
+from ._job import Elsewhere, Job
+from ._options import Keep, LagUnit, Options, count, options
+from ._stats import Stats
+from ._stream import Handle, Stream
+from ._text import Chunk, Text, fail, stats_of
+from .detokenizer import Stop
+
+
+class _Row:
+    """One sequence, while it is written."""
+
+    def __init__(self, log: _core.Log, writer: _core.Writer) -> None:
+        self.log = log
+        self.writer = writer
+        self.pads = 0  # held back: what comes now may be what follows the end of a sequence
+        self.last: int | None = None
+        self.reason: str | None = None  # of its end, where it has ended by itself
+
+    @property
+    def open(self) -> bool:
+        return self.log.state == "open"
+
+    def put(self, ids: list[int]) -> None:
+        self.writer.put(ids)
+        self.last = ids[-1]
+
+
+class Rows:
+    """Where ``generate`` puts the tokens of several sequences: its ``streamer``.
+
+    A row ends with its end of sequence or stop string, while others go on. The last one's end is
+    not published before ``generate`` has returned, so that the result is there when it is read.
+
+    :param pad: what ``generate`` puts for a row that has ended: never shown.
+    :param padding: how many pads each prompt begins with; None: those that ``pad`` says.
+    """
+
+    def __init__(
+        self,
+        logs: Sequence[_core.Log],
+        writers: Sequence[_core.Writer],
+        ending: Ending,
+        pad: int | None,
+        padding: list[int] | None,
+    ) -> None:
+        self._rows = [_Row(log, writer) for log, writer in zip(logs, writers)]
+        self._done = [False] * len(self._rows)
+        self._ending = ending
+        self._pad = pad
+        self._padding = padding
+        self._begun = False
+        # Whether generate is told by the criterion that all rows are done, and not by an exception.
+        self.told = False
+        self.criterion = Criterion(lambda: self._done)
+
+    # ---- what generate calls -----------------------------------------------------------------
+
+    def put(self, value: Any) -> None:
+        """Take the next token of each row, or, of shape ``[rows, n]``, the prompts."""
+        rows = self._read(value)
+        if not self._begun:
+            self._begun = True
+            if isinstance(rows[0], list):
+                self._put_prompts(rows)
+                return
+        if all(self._done):
+            self._end_generation()
+            return
+        for i, ids in enumerate(rows):
+            if not self._done[i]:
+                try:
+                    self._put(i, ids if isinstance(ids, list) else [ids])
+                except (_core.Cancelled, _core.Timeout):
+                    self._done[i] = True  # nobody reads it any more
+
+    def end(self) -> None:
+        """Not the end yet: that is when ``generate`` returns."""
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether all rows are done, or nobody reads them any more."""
+        return all(self._done) or self.over
+
+    def _read(self, value: Any) -> list[Any]:
+        rows = value.tolist() if hasattr(value, "tolist") else value
+        found = len(rows) if isinstance(rows, (list, tuple)) else 1
+        if len(self._rows) == 1 and found > 1 and not isinstance(rows[0], (list, tuple)):
+            return [list(rows)]
+        if found != len(self._rows) or not isinstance(rows, (list, tuple)):
+            raise ValueError(
+                f"a batch of {len(self._rows)}: expected token ids of shape [{len(self._rows)}] or "
+                f"[{len(self._rows)}, n], found {found} row(s); batch= says how many there are, "
+                "num_return_sequences included"
+            )
+        return [list(row) if isinstance(row, tuple) else row for row in rows]
+
+    def _put_prompts(self, prompts: list[list[int]]) -> None:
+        length = len(prompts[0])
+        for i, (row, ids) in enumerate(zip(self._rows, prompts)):
+            if self._padding is not None and self._padding[i] <= length:
+                pads = self._padding[i]
+            else:
+                pads = next((n for n, t in enumerate(ids) if t != self._pad), length)
+            try:
+                row.writer.put([ids[pads:]])
+            except (_core.Cancelled, _core.Timeout):
+                self._done[i] = True
+
+    def _put(self, i: int, ids: list[int]) -> None:
+        row = self._rows[i]
+        for token in ids:
+            if token in self._ending.eos:
+                row.put([self._pad] * row.pads + [token] if self._pad is not None else [token])
+                self._end_row(i, "eos")
+                return
+            if token == self._pad:
+                row.pads += 1
+                continue
+            if row.pads and self._pad is not None:
+                row.put([self._pad] * row.pads)
+                row.pads = 0
+            row.put([token])
+            if row.writer.stopped:
+                self._end_row(i, "stop")
+                return
+
+    def _end_row(self, i: int, reason: str) -> None:
+        row = self._rows[i]
+        self._done[i] = True
+        row.reason = reason
+        row.writer.flush()
+        if any(other.open for other in self._rows if other is not row):
+            row.writer.end(reason)
+
+    def _end_generation(self) -> None:
+        """All rows are done, and a function that does not know goes on."""
+        if self.over:
+            raise _core.Cancelled("every sequence was cancelled, or has ended")
+        if not self.told:
+            raise _core.Stopped("every sequence has ended")
+
+    # ---- what becomes of it ------------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        return not any(row.open for row in self._rows)
+
+    def cancel(self) -> None:
+        for row in self._rows:
+            row.log.cancel()
+
+    def finish(self, result: Any) -> None:
+        for row in self._rows:
+            if row.open:
+                tokens = row.writer.stats[0]
+                row.writer.end(row.reason or self._ending.reason(tokens, result, row.last))
+
+    def fail(self, exception: BaseException) -> None:
+        for row in self._rows:
+            fail(row.log, row.writer, exception)
+
+    def close(self) -> None:
+        self._rows = []
+        self.criterion.close()
+
+
+class _RowStream(Stream[str]):
+    """One row: it can be cancelled alone, and the others go on; so its end is not waited for."""
+
+    def cancel(self) -> None:
+        self._log.cancel()
+
+    def _join(self, stacklevel: int) -> None:
+        pass
+
+    async def _join_async(self) -> None:
+        pass
+
+
+class BatchStream(Handle):
+    """The texts of a batch while they are generated; made by :func:`burble.stream`.
+
+    ::
+
+        async with burble.stream(model.generate, **inputs, tokenizer=tokenizer, batch=4) as batch:
+            async for i, text in batch:
+                texts[i] += text
+
+    Iterating gives pairs of a row and its text, as they come; ``batch[i]`` is the :class:`Stream`
+    of a row, to be read alone (one or the other: each row has one consumer). A row ends with its
+    own end of sequence or stop string; ``batch[i].cancel()`` ends a row alone. What one row's
+    reader holds up by being behind (``max_lag``) holds up all: cancel the rows that nobody reads.
+
+    Errors come after the text of all rows. For the rest, as :class:`Stream`.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        logs: Sequence[_core.Log],
+        writers: Sequence[_core.Writer],
+        options: Options,
+    ) -> None:
+        super().__init__(job, options)
+        self._rows = tuple(
+            _RowStream(job, log, options, stats_of(writer)) for log, writer in zip(logs, writers)
+        )
+        self._merged: _core.Merged | None = None
+
+    def _all(self) -> _core.Merged:
+        if self._merged is None:
+            self._merged = _core.Merged([row._own() for row in self._rows])
+        return self._merged
+
+    def __aiter__(self) -> AsyncIterator[tuple[int, str]]:
+        return self._all()
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return self._all()
+
+    def __anext__(self) -> Awaitable[tuple[int, str]]:
+        return self._all().__anext__()
+
+    def __next__(self) -> tuple[int, str]:
+        return next(self._all())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, row: int) -> Stream[str]: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[Stream[str]]: ...
+
+    def __getitem__(self, row: int | slice) -> Stream[str] | Sequence[Stream[str]]:
+        return self._rows[row]
+
+    async def wait(self) -> Any:
+        """Wait until the generation has returned, and return what it returned; raise what it
+        raised. As for :meth:`Stream.wait`, rows that nobody iterates hold up nothing then."""
+        for row in self._rows:
+            with contextlib.suppress(_core.Cancelled):
+                await row.wait()
+        return self.result
+
+    def join(self, timeout: float | None = None) -> Any:
+        """As :meth:`wait`, for threads; :exc:`Timeout` after ``timeout`` seconds."""
+        self._wait(timeout)
+        for row in self._rows:
+            with contextlib.suppress(_core.Cancelled):
+                row.join()
+        return self.result
+
+    @property
+    def result(self) -> Any:
+        """What the generation returned, for all rows; as :attr:`Stream.result`."""
+        failed = (row for row in self._rows if row.state == "failed")
+        return next(failed, self._rows[0]).result
+
+    @property
+    def stats(self) -> tuple[Stats, ...]:
+        """Those of each row."""
+        return tuple(row.stats for row in self._rows)
+
+    @property
+    def _unfinished(self) -> bool:
+        return all(row._unfinished for row in self._rows)
+
+    def __repr__(self) -> str:
+        states = ", ".join(row.state for row in self._rows)
+        return f"<burble.BatchStream of {self._job.name}: {states}>"
+
+
+class BatchStreamer(BatchStream):
+    """A :class:`BatchStream` for a ``generate`` in a thread of your own.
+
+    ::
+
+        streamer = burble.BatchStreamer(tokenizer, 4)
+        threading.Thread(
+            target=model.generate,
+            kwargs={**inputs, "streamer": streamer, "stopping_criteria": [streamer.criterion]},
+        ).start()
+        for i, text in streamer:
+            texts[i] += text
+
+    For one generation. Without ``criterion``, a batch whose rows have all met their stop strings
+    goes on to its own end, and its tokens are ignored.
+
+    :param batch: how many rows there will be, ``num_return_sequences`` included.
+    :param eos_token_id: with which ids a row ends; default: those of the tokenizer.
+    :param pad_token_id: what ``generate`` puts for a row that has ended; default: the tokenizer's.
+
+    The other parameters are those of :func:`burble.stream`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        batch: int,
+        *,
+        skip_prompt: bool = True,
+        skip_special_tokens: bool = True,
+        decode_kwargs: dict[str, Any] | None = None,
+        chunk: Chunk = "token",
+        stop: Stop = (),
+        include_stop: bool = False,
+        eos_token_id: int | Sequence[int] | None = None,
+        pad_token_id: int | None = None,
+        keep: Keep = None,
+        max_lag: int | None = 1_048_576,
+        lag_unit: LagUnit = "characters",
+        coalesce: bool = False,
+        first_token_timeout: float | None = None,
+        token_timeout: float | None = None,
+        total_timeout: float | None = None,
+    ) -> None:
+        count("batch", batch, 1)
+        text = Text(
+            tokenizer, skip_prompt, skip_special_tokens, decode_kwargs, chunk, stop, include_stop
+        )
+        flow = options(
+            keep,
+            max_lag,
+            lag_unit,
+            coalesce,
+            first_token_timeout,
+            token_timeout,
+            total_timeout,
+            0.0,
+        )
+        if eos_token_id is None:
+            eos_token_id = getattr(tokenizer, "eos_token_id", None)
+        if pad_token_id is None:
+            pad_token_id = getattr(tokenizer, "pad_token_id", None)
+        eos = ids_of(eos_token_id)
+        logs = [flow.new_log() for _ in range(batch)]
+        writers = [text.writer(log) for log in logs]
+        self._sink = Rows(
+            logs,
+            writers,
+            Ending(frozenset(eos), None, None),
+            eos[0] if pad_token_id is None and eos else pad_token_id,
+            None,
+        )
+        self._sink.told = True
+        self.criterion = self._sink.criterion
+        super().__init__(Job("generate", None, Elsewhere(logs)), logs, writers, flow)
+
+    def put(self, value: Any) -> None:
+        """Take the next token of each row; what ``generate`` calls. Raises :exc:`Cancelled` after
+        ``cancel``. One thread at a time."""
+        self._sink.put(value)
+
+    def end(self) -> None:
+        """End the rows that are still open; what ``generate`` calls."""
+        self._sink.finish(None)
+        self._job.settle(None)

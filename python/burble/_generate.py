@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: MIT
+"""What is known of the ``generate`` of transformers: how it is told to end, how many sequences it
+makes, and by which ids they end. Of any other function, as much as its arguments say."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Sequence
+from typing import Any, Callable
+
+# Where the prompt is looked for, and how many dimensions it has where it is a batch.
+_PROMPTS = (("input_ids", 2), ("inputs", 2), ("inputs_embeds", 3))
+
+
+def with_criteria(
+    generate: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], criteria: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The arguments of ``generate`` with one more of its ``stopping_criteria``; None where it takes
+    none."""
+    try:
+        signature = inspect.signature(generate)
+        parameter = signature.parameters["stopping_criteria"]
+        bound = signature.bind_partial(*args, **kwargs)
+    except (KeyError, TypeError, ValueError):
+        return None
+    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        return None
+    given = bound.arguments.get("stopping_criteria", parameter.default)
+    if given is parameter.empty or given is None:
+        given = ()
+    bound.arguments["stopping_criteria"] = [*given, criteria]
+    return bound.args, bound.kwargs
+
+
+class Criterion:
+    """Tells transformers' ``generate`` which of its rows have ended: one of its stopping criteria.
+
+    :param done: says so, for each row.
+    """
+
+    def __init__(self, done: Callable[[], Sequence[bool]]) -> None:
+        self._done: Callable[[], Sequence[bool]] | None = done
+        self._said: Sequence[bool] = ()
+        self._tensor: Any = None
+
+    def close(self) -> None:
+        """Let go of the stream: frames of a ``generate`` that raised may still have this."""
+        self._done = None
+
+    def __call__(self, input_ids: Any, scores: Any = None, **kwargs: Any) -> Any:
+        done = self._said if self._done is None else self._done()
+        if self._tensor is None or done != self._said:  # it rarely changes from token to token
+            import torch
+
+            self._said = list(done)
+            self._tensor = torch.tensor(self._said, dtype=torch.bool, device=input_ids.device)
+        return self._tensor
+
+
+class Call:
+    """A call of ``generate``, before it is made.
+
+    :raises TypeError: for arguments that ``generate`` does not take.
+    """
+
+    def __init__(
+        self, generate: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        if not callable(generate):
+            raise TypeError(
+                f"generate: expected a function that is called with streamer=, found "
+                f"{type(generate).__name__}"
+            )
+        while type(generate) is functools.partial:
+            args = (*generate.args, *args)
+            kwargs = {**generate.keywords, **kwargs}
+            generate = generate.func
+        if "streamer" in kwargs:
+            raise TypeError("streamer: burble passes its own to generate; leave it out")
+        if inspect.iscoroutinefunction(generate) or inspect.isasyncgenfunction(generate):
+            raise TypeError("generate: expected a blocking function, found an asynchronous one")
+        self.generate = generate
+        self.args = args
+        self.kwargs = dict(kwargs)
+        self._parameters: dict[str, inspect.Parameter] | None = None
+        self._given = dict(kwargs)
+        try:
+            signature = inspect.signature(generate)
+        except (TypeError, ValueError):  # it has none that Python can see
+            pass
+        else:
+            try:
+                bound = signature.bind(*args, streamer=None, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{self.name}: {error}") from None
+            self._parameters = dict(signature.parameters)
+            self._given.update(bound.arguments)
+        if args:
+            self._given.setdefault("inputs", args[0])
+        owner = getattr(generate, "__self__", None)
+        # (A class may answer to any name.)
+        self._configs = [
+            config
+            for config in (
+                self._given.get("generation_config"),
+                None if inspect.ismodule(owner) else getattr(owner, "generation_config", None),
+            )
+            if config is not None
+        ]
+
+    @property
+    def name(self) -> str:
+        return getattr(self.generate, "__qualname__", None) or type(self.generate).__qualname__
+
+    def takes(self, name: str) -> bool:
+        """Whether ``generate`` can be given ``name=``."""
+        return self.names(name) or any(
+            p.kind is p.VAR_KEYWORD for p in (self._parameters or {}).values()
+        )
+
+    def names(self, name: str) -> bool:
+        """Whether it has a parameter of that name."""
+        parameter = (self._parameters or {}).get(name)
+        return parameter is not None and parameter.kind in (
+            parameter.POSITIONAL_OR_KEYWORD,
+            parameter.KEYWORD_ONLY,
+        )
+
+    def option(self, name: str) -> Any:
+        """What ``generate`` takes for ``name``: its argument, or what its configuration says."""
+        if name in self._given:
+            return self._given[name]  # also None: that turns it off
+        found = (getattr(config, name, None) for config in self._configs)
+        return next((value for value in found if value is not None), None)
+
+    def prepare(self, tokenizer: Any, eos_token_id: Any) -> None:
+        """Pass on what is a parameter of burble's and of ``generate``'s, too."""
+        needs_tokenizer = (
+            self.names("tokenizer")
+            or self.option("stop_strings")
+            or self.option("token_healing")
+            or "assistant_tokenizer" in self._given
+        )
+        for name, value, wanted in (
+            ("tokenizer", tokenizer, needs_tokenizer),
+            ("eos_token_id", eos_token_id, eos_token_id is not None),
+        ):
+            if wanted and name not in self._given and self.takes(name):
+                self.kwargs[name] = self._given[name] = value
+
+    def tell(self, criterion: Criterion) -> bool:
+        """Pass ``criterion`` to a ``generate`` like that of transformers; whether it is one."""
+        told = with_criteria(self.generate, self.args, self.kwargs, criterion)
+        if told is not None:
+            self.args, self.kwargs = told
+        elif self._configs and self.takes("stopping_criteria"):  # a model in another's clothes
+            given = self._given.get("stopping_criteria") or ()
+            self.kwargs["stopping_criteria"] = [*given, criterion]
+        else:
+            return False
+        return True
+
+    # ---- what it will make -------------------------------------------------------------------
+
+    def rows(self) -> int:
+        """How many sequences, as far as the shape of the prompt says."""
+        each = self.option("num_return_sequences")
+        each = each if isinstance(each, int) else 1
+        for name, dimensions in _PROMPTS:
+            shape = getattr(self._given.get(name), "shape", None)
+            if shape is not None and len(shape) == dimensions:
+                return int(shape[0]) * each
+        return each
+
+    def padding(self, rows: int) -> list[int] | None:
+        """How many pads each row's prompt begins with; None where no attention mask says so."""
+        mask = self._given.get("attention_mask")
+        if len(getattr(mask, "shape", ())) != 2 or rows % len(mask):
+            return None
+        each = rows // len(mask)  # generate repeats each row num_return_sequences times
+        pads = [row.index(1) if 1 in row else len(row) for row in mask.tolist()]
+        return [n for n in pads for _ in range(each)]
+
+    def eosids_of(self, tokenizer: Any) -> frozenset[int]:
+        """The ids with which a sequence ends; empty where nothing says so."""
+        found = self.option("eos_token_id")
+        if found is None and not self._configs:
+            found = getattr(tokenizer, "eos_token_id", None)
+        return frozenset(ids_of(found))
+
+    def pad_id(self, tokenizer: Any) -> int | None:
+        """What a sequence that has ended goes on with."""
+        for value in (self.option("pad_token_id"), getattr(tokenizer, "pad_token_id", None)):
+            ids = ids_of(value)
+            if ids:
+                return ids[0]
+        return next(iter(ids_of(self.option("eos_token_id"))), None)
+
+    def ending(self, tokenizer: Any) -> Ending:
+        return Ending(
+            self.eosids_of(tokenizer),
+            _count(self.option("max_new_tokens")),
+            _count(self.option("max_length")),
+        )
+
+
+class Ending:
+    """How a sequence of ``generate`` can end, by itself."""
+
+    def __init__(
+        self, eos: frozenset[int], max_new_tokens: int | None, max_length: int | None
+    ) -> None:
+        self.eos = eos
+        self._max_new_tokens = max_new_tokens
+        self._max_length = max_length
+
+    def reason(self, tokens: int, result: Any, last: int | None = None) -> str:
+        """``"eos"`` or ``"length"`` where that can be known, else ``"end"``.
+
+        :param tokens: how many tokens there were, without the prompt.
+        :param result: what ``generate`` returned.
+        :param last: the last of the tokens; None: as the result says.
+        """
+        sequences = getattr(result, "sequences", result)
+        shape = getattr(sequences, "shape", ())
+        length = int(shape[1]) if len(shape) == 2 else 0
+        if last is None and length and tokens and int(shape[0]) == 1:
+            last = int(sequences[0, -1])
+        if last in self.eos:
+            return "eos"
+        if self._max_new_tokens is not None:
+            return "length" if tokens >= self._max_new_tokens else "end"
+        if self._max_length is not None and length >= self._max_length:
+            return "length"
+        return "end"
+
+
+def ids_of(value: Any) -> list[int]:
+    """Ids given as an int, a list or a tensor."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [value]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [i for i in value if isinstance(i, int)]
+    return []
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) else None

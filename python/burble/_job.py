@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: MIT
+"""A generation in a thread of a pool, and waiting for it.
+
+A job refers to what it writes, never to who reads: readers that are let go end it. What a generation
+is given to write to is a sink, which forgets its log when the generation is over: an exception keeps
+the frames of a ``generate`` that raised, and those would keep the log, which keeps the exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Callable, Protocol
+
+from . import _core
+
+# What a job has for a result before there is one.
+_NOTHING: Any = object()
+
+
+class Sink(Protocol):
+    """Where a generation goes."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody can read any more what would be written."""
+
+    def cancel(self) -> None:
+        """Nothing more is wanted. From any thread; takes no lock."""
+
+    def finish(self, result: Any) -> None:
+        """The generation has returned: the rest of the text, then the end."""
+
+    def fail(self, exception: BaseException) -> None:
+        """The generation has raised: the rest of the text, then the exception."""
+
+    def close(self) -> None:
+        """Forget the log."""
+
+
+class Job:
+    """One call of ``function``, for a :class:`Pool` to run.
+
+    :param name: what ``function`` is called in messages.
+    :param function: writes to ``sink``; or None, where somebody else writes, and calls
+        :meth:`settle`.
+    """
+
+    def __init__(self, name: str, function: Callable[[], Any] | None, sink: Sink) -> None:
+        self.name = name
+        self.error: BaseException | None = None
+        self._traceback: Any = None
+        self._result: Any = _NOTHING
+        self._function = function
+        self._sink: Sink | None = sink
+        # Whoever takes this out decides what becomes of the job: the thread that runs it, or the
+        # first cancel() before that. (Taking from a list is atomic.)
+        self._turn = [None]
+        self._settled = False
+        self._watching: list[_core.Log] = []
+
+    # ---- running -----------------------------------------------------------------------------
+
+    @property
+    def gone(self) -> bool:
+        sink = self._sink
+        return sink is None or sink.over
+
+    def run(self) -> None:
+        sink = self._sink
+        if sink is None or not self._take_turn():
+            return
+        try:
+            self._run(sink)
+        finally:
+            del sink
+            self.settle()
+
+    def _run(self, sink: Sink) -> None:
+        function, self._function = self._function, None
+        if sink.over or function is None:
+            return
+        try:
+            try:
+                self._result = function()
+            except _core.Stopped:  # raised by put, to end a function that cannot be told
+                self._result = None
+            del function
+            sink.finish(self._result)
+        except BaseException as exception:
+            # Without this frame, which has the job.
+            trace = exception.__traceback__
+            exception.__traceback__ = None if trace is None else trace.tb_next
+            if self._result is _NOTHING:
+                self.error, self._traceback = exception, exception.__traceback__
+            sink.fail(exception)
+
+    def cancel(self) -> None:
+        """End it at its next token, or before it begins. From any thread; idempotent."""
+        sink = self._sink
+        if sink is not None:
+            sink.cancel()
+        if self._take_turn():
+            self.settle()
+
+    def lost(self) -> None:
+        sink = self._sink
+        if sink is not None:
+            sink.fail(_core.ProducerDied("the generation runs in the process that forked this one"))
+        self.settle()
+
+    def _take_turn(self) -> bool:
+        try:
+            self._turn.pop()
+        except IndexError:
+            return False
+        return True
+
+    def settle(self, result: Any = _NOTHING) -> None:
+        """It is over: nothing runs any more. Wakes who waits for that."""
+        if result is not _NOTHING:
+            self._result = result
+        sink, self._sink = self._sink, None
+        self._function = None
+        if sink is not None:
+            sink.close()
+        # Pairs with _watch, which appends and looks: one of the two sees the other.
+        self._settled = True
+        while self._watching:
+            with contextlib.suppress(IndexError):
+                self._watching.pop().end()
+
+    # ---- its outcome -------------------------------------------------------------------------
+
+    def result(self, log: _core.Log) -> Any:
+        """What it returned; or raise what ended it or ``log``."""
+        if log.state == "failed":
+            log.reader(-2).take()  # raises it, with the traceback with which it came
+        if self._result is not _NOTHING:
+            return self._result
+        if self.error is not None:
+            raise self.error.with_traceback(self._traceback)
+        if log.state == "cancelled" or self._settled:
+            raise _core.Cancelled(f"{self.name} was cancelled")
+        raise RuntimeError(f"{self.name} has not returned yet")
+
+    # ---- waiting for it ----------------------------------------------------------------------
+
+    def _watch(self, timeout: float | None) -> tuple[_core.Log, _core.Reader]:
+        """Something that ends with the job, and fails after ``timeout`` seconds."""
+        log = _core.Log(objects=True)
+        reader = log.reader()
+        log.deadlines(None, None, timeout)
+        self._watching.append(log)
+        if self._settled:
+            log.end()
+        return log, reader
+
+    def _unwatch(self, log: _core.Log) -> None:
+        with contextlib.suppress(ValueError):
+            self._watching.remove(log)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until it is over, at most ``timeout`` seconds (None: without a bound); whether it
+        is."""
+        if self._settled:
+            return True
+        log, reader = self._watch(timeout)
+        try:
+            for _ in reader:
+                pass
+        except _core.TotalTimeout:
+            return False
+        finally:
+            self._unwatch(log)
+        return True
+
+    async def wait_async(self, timeout: float | None) -> bool:
+        """The same for a task."""
+        if self._settled:
+            return True
+        log, reader = self._watch(timeout)
+        try:
+            async for _ in reader:
+                pass
+        except _core.TotalTimeout:
+            return False
+        finally:
+            self._unwatch(log)
+        return True
+
+    def join(self, timeout: float, stacklevel: int = 2) -> None:
+        """Wait for a job that was cancelled, with a warning where it does not end in time."""
+        if timeout > 0 and not self.wait(timeout):
+            self._warn(timeout, stacklevel + 1)
+
+    async def join_async(self, timeout: float) -> None:
+        """The same for a task, also for one that was cancelled itself."""
+        if timeout > 0 and not self._settled:
+            with _shield():
+                ended = await self.wait_async(timeout)
+            if not ended:
+                self._warn(timeout, 2)
+
+    def _warn(self, timeout: float, stacklevel: int) -> None:
+        warnings.warn(
+            f"{self.name} is still running {timeout:g} s after it was cancelled: it has put no "
+            "token since, or does not return; its thread is left to itself",
+            RuntimeWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+class Elsewhere:
+    """The sink of a job that runs nothing: others write these logs, in threads of their own."""
+
+    def __init__(self, logs: Sequence[_core.Log]) -> None:
+        self._logs = logs
+
+    @property
+    def over(self) -> bool:
+        return all(log.state != "open" for log in self._logs)
+
+    def cancel(self) -> None:
+        for log in self._logs:
+            log.cancel()
+
+    def finish(self, result: Any) -> None:
+        """Whoever writes does that."""
+
+    def fail(self, exception: BaseException) -> None:
+        for log in self._logs:
+            log.fail(exception)
+
+    def close(self) -> None:
+        """Whoever writes may still do so, to be told that it is over."""
+
+
+def _shield() -> AbstractContextManager[object]:
+    """Where cancellation is a state rather than an event, as in trio and anyio, every wait of a
+    cancelled task would end at once: a scope that lets it wait."""
+    if asyncio._get_running_loop() is None:
+        trio = sys.modules.get("trio")
+        return contextlib.nullcontext() if trio is None else trio.CancelScope(shield=True)
+    anyio = sys.modules.get("anyio")
+    if anyio is None or asyncio.current_task() is None:
+        return contextlib.nullcontext()
+    scope: AbstractContextManager[object] = anyio.CancelScope(shield=True)
+    return scope

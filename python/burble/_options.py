@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""The options that all streams share, checked when they are given."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple, Union
+
+from . import _core
+
+Keep = Union[int, Literal["all"], None]
+LagUnit = Literal["characters", "tokens", "bytes"]
+OnLag = Literal["block", "drop_reader"]
+Start = Union[int, Literal["oldest", "tail"]]
+
+# As Log.reader has them.
+_STARTS = {"oldest": -1, "tail": -2}
+
+
+class Options(NamedTuple):
+    keep: int
+    max_lag: int  # 0: none
+    lag_unit: LagUnit
+    coalesce: bool
+    first_token_timeout: float | None
+    token_timeout: float | None
+    total_timeout: float | None
+    join_timeout: float
+
+    def new_log(self, objects: bool = False) -> _core.Log:
+        """A log whose deadlines count from now on."""
+        log = _core.Log(keep=self.keep, lag_unit=self.lag_unit, objects=objects)
+        log.deadlines(self.first_token_timeout, self.token_timeout, self.total_timeout)
+        return log
+
+    def new_reader(self, log: _core.Log) -> _core.Reader:
+        """A stream's own reader, from the beginning on."""
+        reader = log.reader(0, self.max_lag, "block")
+        reader.coalesce = self.coalesce
+        return reader
+
+
+def options(
+    keep: Keep,
+    max_lag: int | None,
+    lag_unit: LagUnit,
+    coalesce: bool,
+    first_token_timeout: float | None,
+    token_timeout: float | None,
+    total_timeout: float | None,
+    join_timeout: float,
+) -> Options:
+    """Raises TypeError or ValueError for what makes no sense."""
+    one_of("lag_unit", lag_unit, ("characters", "tokens", "bytes"))
+    return Options(
+        _keep(keep),
+        limit(max_lag),
+        lag_unit,
+        bool(coalesce),
+        _seconds("first_token_timeout", first_token_timeout),
+        _seconds("token_timeout", token_timeout),
+        _seconds("total_timeout", total_timeout),
+        _number("join_timeout", join_timeout, 0.0),
+    )
+
+
+def limit(max_lag: int | None) -> int:
+    """How far a reader may be behind, as the core has it."""
+    if max_lag is None:
+        return 0
+    return count("max_lag", max_lag, 1, " or None")
+
+
+def place(start: Start) -> int:
+    """Where a reader begins, as the core has it."""
+    if isinstance(start, str):
+        one_of("start", start, ("oldest", "tail"), "a position, ")
+        return _STARTS[start]
+    return count("start", start, 0, ", 'oldest' or 'tail'")
+
+
+def count(name: str, value: Any, least: int, other: str = "") -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}: expected an int{other}, found {value!r}")
+    if value < least:
+        raise ValueError(f"{name}: expected at least {least}{other}, found {value}")
+    return value
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...], other: str = "") -> None:
+    if value not in allowed:
+        names = ", ".join(map(repr, allowed[:-1])) + f" or {allowed[-1]!r}"
+        raise ValueError(f"{name}: expected {other}{names}, found {value!r}")
+
+
+def _keep(keep: Keep) -> int:
+    if keep is None:
+        return 0
+    if isinstance(keep, str):
+        if keep != "all":
+            raise ValueError(f"keep: expected None, a number or 'all', found {keep!r}")
+        return -1
+    return count("keep", keep, 0, ", 'all' or None")
+
+
+def _seconds(name: str, value: float | None) -> float | None:
+    return None if value is None else _number(name, value, None)
+
+
+def _number(name: str, value: Any, least: float | None) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{name}: expected seconds, found {value!r}")
+    if not math.isfinite(value) or (value <= 0 if least is None else value < least):
+        bound = "more than 0" if least is None else "0 or more"
+        raise ValueError(f"{name}: expected seconds, {bound}, found {value!r}")
+    return float(value)

@@ -1,0 +1,497 @@
+# SPDX-License-Identifier: MIT
+"""Ways to begin a stream: from ``generate``, from what can be iterated, by hand."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+import types
+from collections.abc import AsyncIterable, Iterable, Sequence
+from typing import Any, Callable, TypeVar, overload
+
+from . import _core
+from ._batch import BatchStream, Rows
+from ._generate import Call
+from ._job import Elsewhere, Job
+from ._options import Keep, LagUnit, Options, count, options
+from ._pool import Pool, pool_of
+from ._stats import rate
+from ._stream import Stream
+from ._text import Chunk, Text, TextSink, fail, stats_of
+from .detokenizer import Stop, StopMatch
+
+T = TypeVar("T")
+W = TypeVar("W", bound="ChannelWriter")
+
+
+# ---- generate ----------------------------------------------------------------------------------
+
+
+@overload
+def stream(
+    generate: Callable[..., Any],
+    /,
+    *args: Any,
+    tokenizer: Any,
+    skip_prompt: bool = ...,
+    skip_special_tokens: bool = ...,
+    decode_kwargs: dict[str, Any] | None = ...,
+    chunk: Chunk = ...,
+    stop: Stop = ...,
+    include_stop: bool = ...,
+    batch: None = ...,
+    eos_token_id: int | Sequence[int] | None = ...,
+    keep: Keep = ...,
+    max_lag: int | None = ...,
+    lag_unit: LagUnit = ...,
+    coalesce: bool = ...,
+    first_token_timeout: float | None = ...,
+    token_timeout: float | None = ...,
+    total_timeout: float | None = ...,
+    join_timeout: float = ...,
+    pool: Pool | None = ...,
+    **kwargs: Any,
+) -> Stream[str]: ...
+
+
+@overload
+def stream(
+    generate: Callable[..., Any],
+    /,
+    *args: Any,
+    tokenizer: Any,
+    batch: int,
+    skip_prompt: bool = ...,
+    skip_special_tokens: bool = ...,
+    decode_kwargs: dict[str, Any] | None = ...,
+    chunk: Chunk = ...,
+    stop: Stop = ...,
+    include_stop: bool = ...,
+    eos_token_id: int | Sequence[int] | None = ...,
+    keep: Keep = ...,
+    max_lag: int | None = ...,
+    lag_unit: LagUnit = ...,
+    coalesce: bool = ...,
+    first_token_timeout: float | None = ...,
+    token_timeout: float | None = ...,
+    total_timeout: float | None = ...,
+    join_timeout: float = ...,
+    pool: Pool | None = ...,
+    **kwargs: Any,
+) -> BatchStream: ...
+
+
+def stream(
+    generate: Callable[..., Any],
+    /,
+    *args: Any,
+    tokenizer: Any,
+    skip_prompt: bool = True,
+    skip_special_tokens: bool = True,
+    decode_kwargs: dict[str, Any] | None = None,
+    chunk: Chunk = "token",
+    stop: Stop = (),
+    include_stop: bool = False,
+    batch: int | None = None,
+    eos_token_id: int | Sequence[int] | None = None,
+    keep: Keep = None,
+    max_lag: int | None = 1_048_576,
+    lag_unit: LagUnit = "characters",
+    coalesce: bool = False,
+    first_token_timeout: float | None = None,
+    token_timeout: float | None = None,
+    total_timeout: float | None = None,
+    join_timeout: float = 10.0,
+    pool: Pool | None = None,
+    **kwargs: Any,
+) -> Stream[str] | BatchStream:
+    """Call ``generate(*args, streamer=..., **kwargs)`` in a thread, and stream its text.
+
+    ::
+
+        async with burble.stream(
+            model.generate, **inputs, tokenizer=tokenizer, max_new_tokens=200
+        ) as stream:
+            async for text in stream:
+                print(text, end="", flush=True)
+
+    It begins at the call (once a thread of the pool is free). A generation that is not wanted any
+    more ends at its next token: see :class:`Stream`.
+
+    ``generate`` may be that of transformers or any blocking function that calls ``streamer.put``
+    with token ids (or ``streamer.put_text`` with text); it ends when it returns. One that has a
+    parameter ``tokenizer`` or ``eos_token_id``, or takes any, is given these, too, where it needs
+    them.
+
+    Where ``input_ids`` (or ``inputs``) have several rows, or ``num_return_sequences`` is above 1,
+    the result is a :class:`BatchStream`; ``batch`` says it for a function whose arguments do not,
+    and to a type checker.
+
+    :param tokenizer: of transformers (fast or slow), a ``tokenizers.Tokenizer``, or whatever else
+        :class:`Detokenizer` takes.
+    :param skip_prompt: leave out the prompt: what is put first, where it has the shape ``[1, n]``.
+    :param decode_kwargs: more options of the tokenizer's ``decode``.
+    :param chunk: ``"token"``: text as early as possible; ``"word"``: in whole words.
+    :param stop: strings with which the text, and the generation, ends; looked for in what is
+        generated.
+    :param include_stop: whether the text ends with the stop string or before it.
+    :param batch: how many sequences, ``num_return_sequences`` included; also 1.
+    :param eos_token_id: with which ids a sequence ends; default: as ``generate``'s model or the
+        tokenizer say.
+    :param keep: how much stays readable for readers that come later: bytes of text that all have
+        read, ``"all"``, or None.
+    :param max_lag: how far the reader may be behind before the generation waits for it, in
+        ``lag_unit``: ``"characters"``, ``"tokens"`` or ``"bytes"``; None: any distance.
+    :param coalesce: hand out all text that is there in one piece (at most 1 MiB).
+    :param first_token_timeout: seconds from the call to the first token; then reading raises
+        :exc:`FirstTokenTimeout`, and the generation ends.
+    :param token_timeout: seconds from one token to the next, without those in which it waits for
+        readers; then :exc:`TokenTimeout`.
+    :param total_timeout: seconds from the call to the end; then :exc:`TotalTimeout`.
+    :param join_timeout: how many seconds leaving the block waits for a generation that does not
+        end; 0: it does not wait.
+    :param pool: where it runs; default: burble's own :class:`Pool`, of 64 threads.
+    :raises TypeError, ValueError: for arguments that make no sense, those of ``generate`` included.
+        May be called from any thread.
+    """
+    flow = options(
+        keep,
+        max_lag,
+        lag_unit,
+        coalesce,
+        first_token_timeout,
+        token_timeout,
+        total_timeout,
+        join_timeout,
+    )
+    text = Text(
+        tokenizer, skip_prompt, skip_special_tokens, decode_kwargs, chunk, stop, include_stop
+    )
+    threads = pool_of(pool)
+    call = Call(generate, args, kwargs)
+    call.prepare(tokenizer, eos_token_id)
+    if batch is None:
+        found = call.rows()
+        return (
+            _single(call, tokenizer, text, flow, threads)
+            if found == 1
+            else _batch(call, tokenizer, text, flow, threads, found)
+        )
+    return _batch(call, tokenizer, text, flow, threads, count("batch", batch, 1))
+
+
+def _single(call: Call, tokenizer: Any, text: Text, flow: Options, pool: Pool) -> Stream[str]:
+    log = flow.new_log()
+    writer = text.writer(log)
+    sink = TextSink(log, writer, call.ending(tokenizer))
+    if text.stop:
+        writer.raise_stopped = not call.tell(sink.criterion)
+    job = Job(call.name, functools.partial(call.generate, *call.args, streamer=sink, **call.kwargs), sink)
+    handle: Stream[str] = Stream(job, log, flow, stats_of(writer))
+    pool.start(job)
+    return handle
+
+
+def _batch(
+    call: Call, tokenizer: Any, text: Text, flow: Options, pool: Pool, rows: int
+) -> BatchStream:
+    logs = [flow.new_log() for _ in range(rows)]
+    writers = [text.writer(log) for log in logs]
+    sink = Rows(
+        logs, writers, call.ending(tokenizer), call.pad_id(tokenizer), call.padding(rows)
+    )
+    sink.told = call.tell(sink.criterion)
+    job = Job(call.name, functools.partial(call.generate, *call.args, streamer=sink, **call.kwargs), sink)
+    handle = BatchStream(job, logs, writers, flow)
+    pool.start(job)
+    return handle
+
+
+# ---- what can be iterated ----------------------------------------------------------------------
+
+
+class _ItemSink:
+    """Where the items of a source go."""
+
+    def __init__(self, log: _core.Log, source: Any) -> None:
+        self._log: _core.Log | None = log
+        self._source = source
+        self._began = time.monotonic()
+        self._first: float | None = None
+        self._last: float | None = None
+
+    def run(self) -> Any:
+        """Iterate the source; what a generator returns is the result."""
+        log, source, self._source = self._log, self._source, None
+        if log is None:
+            return None
+        append = log.append
+        if not isinstance(source, Iterable):
+            source = source()
+            _check_source(source, "what it returned")
+        iterator = iter(source)
+        try:
+            while True:
+                try:
+                    item = next(iterator)
+                except StopIteration as stop:
+                    return stop.value
+                if self._first is None:
+                    self._first = time.monotonic()
+                append(item)
+        finally:
+            self._last = time.monotonic()
+            del log, append  # a traceback keeps this frame, and the log keeps the traceback
+            if isinstance(iterator, types.GeneratorType):
+                iterator.close()
+
+    def stats(self, log: _core.Log) -> tuple[Any, ...]:
+        items = log.position
+        first = None if self._first is None else self._first - self._began
+        last = None if self._last is None else self._last - self._began
+        if last is None and first is not None:
+            last = time.monotonic() - self._began
+        return items, items, first, None, None, rate(items, first, last)
+
+    @property
+    def over(self) -> bool:
+        log = self._log
+        return log is None or log.state != "open"
+
+    def cancel(self) -> None:
+        log = self._log
+        if log is not None:
+            log.cancel()
+
+    def finish(self, result: Any) -> None:
+        if self._log is not None:
+            self._log.end("end")
+
+    def fail(self, exception: BaseException) -> None:
+        if self._log is not None:
+            self._log.fail(exception)
+
+    def close(self) -> None:
+        self._log = None
+
+
+def iterate(
+    source: Iterable[T] | Callable[[], Iterable[T]],
+    /,
+    *,
+    keep: Keep = None,
+    max_lag: int | None = 1024,
+    coalesce: bool = False,
+    first_token_timeout: float | None = None,
+    token_timeout: float | None = None,
+    total_timeout: float | None = None,
+    join_timeout: float = 10.0,
+    pool: Pool | None = None,
+) -> Stream[T]:
+    """Iterate ``source`` in a thread, and stream its items.
+
+    ::
+
+        async with burble.iterate(lambda: client.blocking_stream(prompt)) as stream:
+            async for item in stream:
+                ...
+
+    :param source: anything that can be iterated and blocks (its items may be of any type), or a
+        function that returns such, called in the thread. A generator is closed there when it is not
+        wanted any more, at its next item; what it returns is :attr:`Stream.result`.
+    :param keep: how many items stay readable for readers that come later, ``"all"``, or None.
+    :param max_lag: how many items the reader may be behind before the source waits; None: any.
+    :param coalesce: where items are str, hand out all that is there in one; ``keep`` is then in
+        bytes.
+
+    The other parameters are those of :func:`burble.stream`, with items for tokens.
+
+    :raises TypeError: for what cannot be iterated, or only asynchronously.
+    """
+    flow = options(
+        keep,
+        max_lag,
+        "tokens",
+        coalesce,
+        first_token_timeout,
+        token_timeout,
+        total_timeout,
+        join_timeout,
+    )
+    _check_source(source, "source", "or a function that returns one")
+    threads = pool_of(pool)
+    log = flow.new_log(objects=not coalesce)
+    sink = _ItemSink(log, source)
+    job = Job(_name_of(source), sink.run, sink)
+    handle: Stream[T] = Stream(job, log, flow, functools.partial(sink.stats, log))
+    threads.start(job)
+    return handle
+
+
+def _check_source(source: Any, name: str, other: str = "") -> None:
+    if isinstance(source, Iterable):
+        return
+    asynchronous = (
+        isinstance(source, AsyncIterable)
+        or inspect.isasyncgenfunction(source)
+        or inspect.iscoroutinefunction(source)
+    )
+    if asynchronous or not other or not callable(source):
+        found = ", which is asynchronous: iterate it with `async for`" if asynchronous else ""
+        kind = getattr(source, "__qualname__", None) or type(source).__qualname__
+        raise TypeError(
+            f"{name}: expected an iterable{' ' if other else ''}{other}, found {kind}{found}"
+        )
+
+
+def _name_of(source: Any) -> str:
+    return getattr(source, "__qualname__", None) or type(source).__qualname__
+
+
+# ---- by hand -----------------------------------------------------------------------------------
+
+
+class ChannelWriter:
+    """The writing end of :func:`burble.channel`.
+
+    ::
+
+        with writer:
+            for token in engine:
+                writer.put(token)
+
+    Leaving its block ends the stream, with the exception where there was one. A writer that is let
+    go without an end fails it with :exc:`ProducerDied`: who reads never waits for nobody. One
+    thread at a time, any thread.
+    """
+
+    def __init__(self, log: _core.Log, writer: _core.Writer) -> None:
+        self._log = log
+        self._writer = writer
+        self._job = Job("the channel", None, Elsewhere([log]))
+
+    def put(self, value: Any, /) -> None:
+        """Take the next token ids: an int, a list, or a tensor or array of shape ``[n]`` or
+        ``[1, n]``; the first one of shape ``[1, n]`` is the prompt.
+
+        Waits while the reader is behind by ``max_lag``. Raises :exc:`Cancelled` where nobody reads
+        any more, the timeout where one has passed, :exc:`Error` after the end, TypeError without a
+        tokenizer. Ignored after a stop string.
+        """
+        self._writer.put(value)
+
+    def put_text(self, text: str, /) -> None:
+        """Take the next text as such; for the rest, as :meth:`put`."""
+        self._writer.put_text(text)
+
+    def flush(self) -> None:
+        """Hand out what is held back: the sequence is over. The next ``put`` begins another one in
+        the same stream."""
+        self._writer.flush()
+
+    def end(self, reason: str | None = None, result: Any = None) -> None:
+        """The rest of the text, then the end. Idempotent.
+
+        :param reason: :attr:`Stream.finish_reason`; default: ``"stop"`` after a stop string, else
+            ``"end"``.
+        :param result: :attr:`Stream.result`.
+        """
+        try:
+            self._writer.flush()
+            self._writer.end(reason or ("stop" if self._writer.stopped else "end"))
+        except _core.Error:
+            if self._log.state == "open":
+                raise
+        finally:
+            if self._log.state != "open":
+                self._job.settle(result)
+
+    def fail(self, exception: BaseException, /) -> None:
+        """The rest of the text, then the exception, for each who reads."""
+        fail(self._log, self._writer, exception)
+        self._job.settle()
+
+    @property
+    def stopped(self) -> StopMatch | None:
+        """The stop string that was met: nothing more needs to be generated. None: none yet."""
+        match = self._writer.match if self._writer.stopped else None
+        return None if match is None else StopMatch(*match)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nothing more is wanted: cancelled, failed by a timeout, or ended."""
+        return self._log.state != "open"
+
+    def __enter__(self: W) -> W:
+        return self
+
+    def __exit__(self, kind: Any, exception: BaseException | None, traceback: Any) -> bool:
+        if exception is None:
+            self.end()
+            return False
+        self.fail(exception)
+        # Whoever reads has cancelled it, and knows.
+        return isinstance(exception, _core.Cancelled) and self._log.state == "cancelled"
+
+    def __del__(self) -> None:
+        log: _core.Log | None = getattr(self, "_log", None)
+        if log is not None and log.state == "open":
+            # Not by way of the writer, which might have to wait for a reader.
+            log.fail(_core.ProducerDied("the writer of the channel was let go without an end"))
+            self._job.settle()
+
+
+def channel(
+    tokenizer: Any = None,
+    *,
+    skip_prompt: bool = True,
+    skip_special_tokens: bool = True,
+    decode_kwargs: dict[str, Any] | None = None,
+    chunk: Chunk = "token",
+    stop: Stop = (),
+    include_stop: bool = False,
+    keep: Keep = None,
+    max_lag: int | None = 1_048_576,
+    lag_unit: LagUnit = "characters",
+    coalesce: bool = False,
+    first_token_timeout: float | None = None,
+    token_timeout: float | None = None,
+    total_timeout: float | None = None,
+) -> tuple[ChannelWriter, Stream[str]]:
+    """A stream that is written by hand: for an engine of your own, in a thread of your own.
+
+    ::
+
+        writer, stream = burble.channel(tokenizer)
+        threading.Thread(target=engine, args=(writer,)).start()
+        async for text in stream:
+            ...
+
+    :param tokenizer: for token ids; None: for text alone (``put_text``), with which the options of
+        decoding and ``stop`` have nothing to do.
+
+    The parameters are those of :func:`burble.stream`. Leaving the stream's block cancels it and
+    does not wait: the thread is yours.
+    """
+    flow = options(
+        keep,
+        max_lag,
+        lag_unit,
+        coalesce,
+        first_token_timeout,
+        token_timeout,
+        total_timeout,
+        0.0,
+    )
+    if tokenizer is None and stop:
+        raise ValueError("stop: expected a tokenizer, too: put_text passes text on as such")
+    text = None
+    if tokenizer is not None:
+        text = Text(
+            tokenizer, skip_prompt, skip_special_tokens, decode_kwargs, chunk, stop, include_stop
+        )
+    log = flow.new_log()
+    writer = _core.Writer(log) if text is None else text.writer(log)
+    end = ChannelWriter(log, writer)
+    return end, Stream(end._job, log, flow, stats_of(writer))

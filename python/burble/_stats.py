@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+"""How fast a stream was."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Stats(NamedTuple):
+    """What a stream has carried so far, and how fast. Times are in seconds; None where there is not
+    enough to tell.
+
+    ::
+
+        print(f"{stream.stats.tokens_per_second:.1f} tokens/s")
+    """
+
+    tokens: int
+    """How many tokens were generated (of :func:`burble.iterate`: items)."""
+    chunks: int
+    """In how many chunks their text (items) came."""
+    first_token: float | None
+    """From the call to the first token: with the time in which it waited for a free thread."""
+    inter_token_p50: float | None
+    """From one token to the next: half of the times were shorter. Within 3 %."""
+    inter_token_p99: float | None
+    """The same for 99 % of them."""
+    tokens_per_second: float | None
+    """From the first token to the last one."""
+    blocked: float
+    """How long the generation has waited for readers that were behind."""
+
+
+def rate(tokens: int, first: float | None, last: float | None) -> float | None:
+    if first is None or last is None or tokens < 2 or last <= first:
+        return None
+    return (tokens - 1) / (last - first)

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: MIT
+"""A stream, as who reads it has it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import Any, Callable, Generic, TypeVar, cast
+
+from . import _core
+from ._job import Job
+from ._options import OnLag, Options, Start, limit, one_of, place
+from ._stats import Stats
+from .detokenizer import StopMatch
+
+T = TypeVar("T")
+H = TypeVar("H", bound="Handle")
+R = TypeVar("R", bound="Reader[Any]")
+
+
+class Handle:
+    """What holds a generation: leaving its block ends it."""
+
+    def __init__(self, job: Job, options: Options) -> None:
+        self._job = job
+        self._options = options
+
+    def cancel(self) -> None:
+        """Stop generating at the next token, or before the first one. Who reads gets the text so
+        far, then :exc:`Cancelled`. From any thread; idempotent; does not wait."""
+        self._job.cancel()
+
+    def close(self) -> None:
+        """Cancel what still runs, and wait until it has ended: at most ``join_timeout`` seconds,
+        then a :exc:`RuntimeWarning` names the function that does not return. Idempotent; for
+        threads; for tasks, :meth:`aclose`."""
+        self.cancel()
+        self._join(3)
+
+    async def aclose(self) -> None:
+        """As :meth:`close`, for tasks of asyncio and trio."""
+        self.cancel()
+        await self._join_async()
+
+    def _join(self, stacklevel: int) -> None:
+        self._job.join(self._options.join_timeout, stacklevel)
+
+    async def _join_async(self) -> None:
+        await self._job.join_async(self._options.join_timeout)
+
+    def _wait(self, timeout: float | None) -> None:
+        """Raise Timeout where it has not returned in that time (None: do not look)."""
+        if timeout is not None and not self._job.wait(timeout) and self._unfinished:
+            raise _core.Timeout(f"{self._job.name} has not returned within {timeout:g} s")
+
+    @property
+    def _unfinished(self) -> bool:
+        raise NotImplementedError
+
+    def __enter__(self: H) -> H:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.cancel()
+        self._join(3)
+
+    async def __aenter__(self: H) -> H:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+
+class Stream(Handle, Generic[T]):
+    """Text (or items) while they are generated; made by :func:`burble.stream`,
+    :func:`burble.iterate` and :func:`burble.channel`.
+
+    ::
+
+        async with burble.stream(model.generate, **inputs, tokenizer=tokenizer) as stream:
+            async for text in stream:
+                print(text, end="", flush=True)
+        print(stream.finish_reason, stream.stats.tokens_per_second)
+
+    Read it with ``async for`` in a task (asyncio, uvloop or trio) or with ``for`` in a thread: one
+    consumer at a time; an iteration goes on where the last one broke off. More consumers each take
+    a :meth:`reader`. Where the generation raises, each gets the exception after the text before it.
+
+    Leaving its block, :meth:`aclose`, cancelling the task that reads and letting the stream go all
+    end the generation at its next token; the first two wait for it as well.
+
+    Reading belongs to one thread at a time, everything else may be called from any.
+    """
+
+    def __init__(
+        self, job: Job, log: _core.Log, options: Options, stats: Callable[[], tuple[Any, ...]]
+    ) -> None:
+        super().__init__(job, options)
+        self._log = log
+        self._stats = stats
+        self._reader = options.new_reader(log)
+        self._iterated = False
+        self._passed_over = False
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return cast("AsyncIterator[T]", self._own())
+
+    def __iter__(self) -> Iterator[T]:
+        return cast("Iterator[T]", self._own())
+
+    def __anext__(self) -> Awaitable[T]:
+        return self._own().__anext__()
+
+    def __next__(self) -> T:
+        return cast("T", next(self._own()))
+
+    def _own(self) -> _core.Reader:
+        """The stream's own reader: iterating goes straight to it."""
+        if not self._iterated:
+            self._iterated = True
+            if self._passed_over:
+                self._return()
+        return self._reader
+
+    def _pass_over(self) -> None:
+        """Others read, and as long as nobody iterates the stream itself, it holds up nothing."""
+        if not self._iterated and not self._passed_over:
+            self._passed_over = True
+            self._reader.limit(self._options.max_lag, "drop_reader")
+
+    def _return(self) -> None:
+        """Somebody iterates it after all. Where its reader was dropped but the text is kept, it
+        begins anew there; where it is not kept, reading says Lagged."""
+        position = self._reader.position
+        self._reader.limit(self._options.max_lag, "block")
+        if self._options.keep != 0 and self._log.oldest <= position:
+            with contextlib.suppress(_core.Gone):  # it went just now
+                anew = self._log.reader(position, self._options.max_lag, "block")
+                anew.coalesce = self._options.coalesce
+                self._reader = anew
+
+    def reader(
+        self,
+        start: Start = 0,
+        *,
+        max_lag: int | None = None,
+        on_lag: OnLag = "block",
+        coalesce: bool = False,
+    ) -> Reader[T]:
+        """One more reader, with a place of its own.
+
+        From now on, the stream's own reader, unless it is being iterated, holds up nothing any
+        more: where it falls behind by more than ``max_lag`` of the stream, it loses its place.
+
+        :param start: ``"tail"`` (what comes from now on), ``"oldest"`` (what is left), or the
+            position of a chunk, counted from 0, as :attr:`position` says it.
+        :param max_lag: how far it may be behind, in ``lag_unit`` of the stream; None: any distance.
+        :param on_lag: what happens then: ``"block"``: the generation waits; ``"drop_reader"``: it
+            goes on, and this reader gets :exc:`Lagged`.
+        :param coalesce: hand out all text that is there in one piece.
+        :raises Gone: where that position is not kept any more (``keep``); its ``oldest`` is the
+            first one that is.
+        :raises ValueError: for a position that has not come yet.
+        """
+        one_of("on_lag", on_lag, ("block", "drop_reader"))
+        reader = self._log.reader(place(start), limit(max_lag), on_lag)
+        reader.coalesce = bool(coalesce)
+        self._pass_over()
+        return Reader(reader)
+
+    # ---- its outcome -------------------------------------------------------------------------
+
+    async def wait(self) -> Any:
+        """Wait until the generation has returned, and return what it returned, without reading
+        its text; raise what it raised. As for :meth:`reader`, the stream's own reader holds up
+        nothing then, unless it is being iterated."""
+        self._pass_over()
+        with contextlib.suppress(_core.Cancelled):
+            async for _ in self._follower():
+                pass
+        await self._job_ended_async()
+        return self.result
+
+    def join(self, timeout: float | None = None) -> Any:
+        """As :meth:`wait`, for threads.
+
+        :param timeout: seconds; then :exc:`Timeout` is raised, and the generation goes on.
+        """
+        self._pass_over()
+        self._wait(timeout)
+        with contextlib.suppress(_core.Cancelled):
+            for _ in self._follower():
+                pass
+        if self.state == "cancelled":
+            self._job.wait(self._options.join_timeout)
+        return self.result
+
+    def _follower(self) -> _core.Reader:
+        """A reader that only waits for the end: so it notices timeouts, too."""
+        reader = self._log.reader(-2)
+        reader.coalesce = True
+        return reader
+
+    async def _job_ended_async(self) -> None:
+        if self.state == "cancelled":
+            await self._job.wait_async(self._options.join_timeout)
+
+    @property
+    def result(self) -> Any:
+        """What the generation returned: there once the iteration has ended. (None where a stop
+        string ended a function that could not be told.)
+
+        Raises what ended the generation, :exc:`Cancelled` where it was cancelled and has returned
+        nothing, RuntimeError while it runs.
+        """
+        return self._job.result(self._log)
+
+    @property
+    def stats(self) -> Stats:
+        """How many tokens there were so far, and how fast."""
+        return Stats(*self._stats(), self._log.blocked)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """``"stop"``: with a stop string; ``"eos"``: with the model's end of sequence; ``"length"``:
+        at the limit that was asked for; ``"end"``: by itself, without a word. None: not (yet)."""
+        return self._log.reason
+
+    @property
+    def stopped(self) -> StopMatch | None:
+        """The stop string that ended it, counted in characters of the generated text; None: none
+        did."""
+        match = self._log.match
+        return None if match is None else StopMatch(*match)
+
+    @property
+    def state(self) -> str:
+        """``"open"``, ``"ended"``, ``"failed"`` or ``"cancelled"``: of what is written, which may
+        be ahead of who reads."""
+        return self._log.state
+
+    @property
+    def error(self) -> BaseException | None:
+        """The exception with which it failed; else None."""
+        return self._log.error
+
+    @property
+    def position(self) -> int:
+        """The position of the next chunk that iterating gives: where :meth:`reader` resumes."""
+        return self._reader.position
+
+    @property
+    def _unfinished(self) -> bool:
+        return self.state in ("open", "cancelled")
+
+    def __repr__(self) -> str:
+        return f"<burble.Stream of {self._job.name}: {self.state}, {self._log.position} chunks>"
+
+
+class Reader(Generic[T]):
+    """One more reader of a :class:`Stream`, made by its ``reader``.
+
+    ::
+
+        async with stream.reader("tail") as reader:
+            async for text in reader:
+                ...
+
+    To be iterated as a stream is; errors are the same. One consumer at a time. A generation whose
+    stream and readers are all let go ends.
+    """
+
+    def __init__(self, reader: _core.Reader) -> None:
+        self._reader = reader
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return cast("AsyncIterator[T]", self._reader)
+
+    def __iter__(self) -> Iterator[T]:
+        return cast("Iterator[T]", self._reader)
+
+    def __anext__(self) -> Awaitable[T]:
+        return self._reader.__anext__()
+
+    def __next__(self) -> T:
+        return cast("T", next(self._reader))
+
+    def take(self) -> tuple[int, T] | None:
+        """The next chunk and its position, without waiting; None: nothing is there yet. At the end,
+        StopIteration; errors are raised as in iteration."""
+        return self._reader.take()
+
+    @property
+    def position(self) -> int:
+        """The position of the next chunk."""
+        return self._reader.position
+
+    @property
+    def last(self) -> int | None:
+        """The position of the chunk that was handed out last; None: none was."""
+        return self._reader.last
+
+    def close(self) -> None:
+        """Read no more: it holds up nothing, and keeps nothing. Idempotent; whoever waits here ends
+        waiting."""
+        self._reader.close()
+
+    def __enter__(self: R) -> R:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    async def __aenter__(self: R) -> R:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self.close()

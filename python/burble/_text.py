@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""From a generation's ids to a log of text."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Callable, Literal
+
+from . import _core
+from ._generate import Criterion, Ending
+from ._options import one_of
+from ._stats import rate
+from ._tokenizers import decoding_of
+from ._window import Window
+from .detokenizer import Stop, stop_strings
+
+Chunk = Literal["word", "token"]
+
+
+class Text:
+    """How ids become text: checked once, with a writer for each sequence.
+
+    :raises TypeError, ValueError: for options that make no sense.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        skip_prompt: bool,
+        skip_special_tokens: bool,
+        decode_kwargs: dict[str, Any] | None,
+        chunk: Chunk,
+        stop: Stop,
+        include_stop: bool,
+    ) -> None:
+        one_of("chunk", chunk, ("word", "token"))
+        self._source, self._skip = decoding_of(
+            tokenizer, {"skip_special_tokens": skip_special_tokens, **(decode_kwargs or {})}
+        )
+        self.stop = stop_strings(stop)
+        self._include_stop = bool(include_stop)
+        self._chunk = chunk
+        self._skip_prompt = bool(skip_prompt)
+
+    def writer(self, log: _core.Log) -> _core.Writer:
+        source = self._source.copy() if isinstance(self._source, Window) else self._source
+        detokenizer = _core.Detokenizer(source, self._skip, self.stop, self._include_stop)
+        return _core.Writer(log, detokenizer, self._chunk, self._skip_prompt)
+
+
+class TextSink:
+    """Where ``generate`` puts the tokens of one sequence: its ``streamer``.
+
+    For loops of one's own: ``put_text`` takes text instead of ids; ``should_stop`` says whether a
+    stop string was met or nobody reads any more.
+    """
+
+    def __init__(self, log: _core.Log, writer: _core.Writer, ending: Ending) -> None:
+        self._log: _core.Log | None = log
+        self._writer = writer
+        self._ending = ending
+        self.criterion = Criterion(lambda: (writer.stopped,))
+        # generate calls the writer itself. Its end() is not the end: that is when it returns.
+        self.put = writer.put
+        self.put_text = writer.put_text
+        self.end = writer.flush
+
+    @property
+    def should_stop(self) -> bool:
+        return self.over or self._writer.stopped
+
+    @property
+    def over(self) -> bool:
+        log = self._log
+        return log is None or log.state != "open"
+
+    def cancel(self) -> None:
+        log = self._log
+        if log is not None:
+            log.cancel()
+
+    def finish(self, result: Any) -> None:
+        self._writer.flush()
+        if self._writer.stopped:
+            self._writer.end("stop")
+        else:
+            self._writer.end(self._ending.reason(self._writer.stats[0], result))
+
+    def fail(self, exception: BaseException) -> None:
+        fail(self._log, self._writer, exception)
+
+    def close(self) -> None:
+        self._log = None
+        self.put = self.put_text = _closed
+        self.end = _nothing
+        self.criterion.close()
+        del self._writer
+
+
+def fail(log: _core.Log | None, writer: _core.Writer, exception: BaseException) -> None:
+    """The rest of the text, then the exception, whatever else goes wrong."""
+    try:
+        with contextlib.suppress(Exception):  # the one that there is already says more
+            writer.fail(exception)
+    finally:
+        if log is not None:
+            log.fail(exception)
+
+
+def stats_of(writer: _core.Writer) -> Callable[[], tuple[Any, ...]]:
+    """What :class:`Stats` begins with."""
+
+    def stats() -> tuple[Any, ...]:
+        tokens, chunks, first, last, p50, p99 = writer.stats
+        return tokens, chunks, first, p50, p99, rate(tokens, first, last)
+
+    return stats
+
+
+def _closed(value: Any, /) -> None:
+    raise _core.Error("the generation to which this streamer belongs is over")
+
+
+def _nothing() -> None:
+    """end() after the end."""

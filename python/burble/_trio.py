@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""What waits for text in a run of trio. Imported only where trio is."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import sys
+from functools import partial
+from typing import Any, Callable
+
+import trio
+
+from . import _core
+
+
+class _Timer:
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function: Callable[..., Any] | None = function
+
+    def cancel(self) -> None:
+        self.function = None
+
+
+class Run:
+    """One run of trio, with what the extension asks of an event loop.
+
+    A system task of the run waits for the hub's descriptor, and for the timers.
+    """
+
+    def __init__(self) -> None:
+        self.hub = _core.Hub(self, trio=True)
+        self._token = trio.lowlevel.current_trio_token()
+        self._timers: list[tuple[float, int, _Timer]] = []
+        self._number = itertools.count()
+        self._scope = trio.CancelScope()
+        self._closed = False
+        trio.lowlevel.spawn_system_task(self._serve)
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def call_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> _Timer:
+        timer = _Timer(partial(function, *args))
+        heapq.heappush(self._timers, (trio.current_time() + seconds, next(self._number), timer))
+        self._scope.deadline = self._timers[0][0]
+        return timer
+
+    def call_soon(self, function: Callable[..., Any], *args: Any, context: Any = None) -> None:
+        self._token.run_sync_soon(partial(function, *args))
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        raise context["exception"]
+
+    def _run_timers(self) -> None:
+        now = trio.current_time()
+        while self._timers and self._timers[0][0] <= now:
+            function = heapq.heappop(self._timers)[2].function
+            if function is not None:
+                function()
+
+    async def _serve(self) -> None:
+        try:
+            while True:
+                deadline = self._timers[0][0] if self._timers else math.inf
+                with trio.CancelScope(deadline=deadline) as self._scope:
+                    await trio.lowlevel.wait_readable(self.hub.fileno())
+                    self.hub.drain()
+                self._run_timers()
+        finally:
+            self._closed = True
+            self.hub.close()
+
+
+_run: trio.lowlevel.RunVar[Run] = trio.lowlevel.RunVar("burble")
+
+
+def current_run() -> Run | None:
+    """Return the run that the caller is in, or None. It is asked of sniffio, whose convention trio
+    follows: where trio runs inside another loop, only that says who it is that awaits."""
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is None:
+        return None
+    try:
+        if sniffio.current_async_library() != "trio":
+            return None
+    except sniffio.AsyncLibraryNotFoundError:
+        return None
+    try:
+        return _run.get()
+    except LookupError:
+        run = Run()
+        _run.set(run)
+        return run
+
+
+async def wait(parked: Any) -> None:
+    """Suspend the task until ``parked`` is done."""
+    task = trio.lowlevel.current_task()
+
+    def resume(_: Any) -> None:
+        trio.lowlevel.reschedule(task)
+
+    def abort(_: Any) -> trio.lowlevel.Abort:
+        parked.remove_done_callback(resume)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    parked.add_done_callback(resume)
+    await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+async def checkpoint() -> None:
+    """Give way to the other tasks."""
+    await trio.lowlevel.checkpoint()

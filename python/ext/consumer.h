@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A consumer: the part of a streamer, a reader or a merged reader that waits for what comes next. One
+ * thread at a time blocks there (`for`), or one task is suspended (`async for`, see next.c).
+ *
+ * What it waits for is its kind's business; how it waits is the same for all. All under the GIL.
+ */
+#ifndef BURBLE_PYTHON_CONSUMER_H
+#define BURBLE_PYTHON_CONSUMER_H
+
+#include "core.h"
+#include "hub.h"
+
+/* What reading without waiting comes to. */
+enum reading {
+    READ_VALUE,
+    READ_NOTHING, /* nothing there yet */
+    READ_END,
+    READ_ERROR /* with an exception */
+};
+
+/* What differs from one kind to another; `self` is the consumer's owner. */
+struct consumer_kind {
+    /* Reads without waiting: *value is a new reference where there is one. */
+    enum reading (*read)(PyObject *self, PyObject **value);
+
+    /* Parks at a hub, which is to call consumer_ready. One of burble's results: BURBLE_AGAIN parked,
+     * BURBLE_OK something has come meanwhile, or an error. */
+    int (*park)(PyObject *self, HubObject *hub);
+
+    /* Blocks without the GIL until there may be something, as burble_reader_wait does. */
+    int (*wait)(PyObject *self, uint64_t until);
+
+    /* When a wait that began at `began` is over, in nanoseconds of CLOCK_MONOTONIC; 0: never. It may
+     * move while the wait lasts. */
+    uint64_t (*deadline)(PyObject *self, uint64_t began);
+
+    /* That time has come: READ_NOTHING to read once more. */
+    enum reading (*timed_out)(PyObject *self, bool in_thread);
+
+    /* Looks whether the producer has died without a word, as producer_look does; NULL: needs none. */
+    int (*look)(PyObject *self, PyObject **frames);
+};
+
+struct consumer {
+    struct core *core;
+    PyObject *owner; /* the object that it is a part of: not a reference */
+    const struct consumer_kind *kind;
+    HubObject *hub;                  /* of the loop where it waited last; or NULL */
+    PyObject *parked;                /* what its task waits for; or NULL */
+    struct consumer *before, *after; /* others that are parked at the same hub */
+    PyObject *spare;                 /* a Parked to use again; or NULL */
+    PyObject *spare_next;            /* the same for the awaitables of __anext__ */
+    PyObject *timer;                 /* a handle of the loop's, where one runs; or NULL */
+    const PyObject *timer_loop;      /* that loop: compared, never used */
+    uint64_t timer_at;               /* when it fires */
+    uint64_t wait_began;             /* when the present wait began */
+    uint64_t streak_began;           /* when the present streak did */
+    unsigned int streak;             /* values handed out without giving way to the loop */
+    bool listed;                     /* whether it is among those others */
+    bool blocked;                    /* a thread waits */
+    bool timed_out;                  /* the present wait of a task has */
+};
+
+void consumer_init(struct consumer *self, PyObject *owner, const struct consumer_kind *kind,
+                   struct core *core);
+
+/* Visits and clears what it refers to. */
+int consumer_traverse(struct consumer *self, visitproc visit, void *arg);
+void consumer_clear(struct consumer *self);
+
+/* Whether something that comes now wakes a thread that blocks here, or a loop that sleeps. */
+bool consumer_wakes(const struct consumer *self);
+
+/* Raises RuntimeError where a thread or a task waits here already. Whether nobody does. A task that
+ * waited in a loop which has been closed will never be resumed: it does not count. */
+bool consumer_is_free(struct consumer *self);
+
+/* __next__: blocks until there is something. NULL without an exception at the end. */
+PyObject *consumer_next(struct consumer *self);
+
+/* __anext__: an awaitable for the next value. */
+PyObject *consumer_anext(struct consumer *self);
+
+/* Nothing is there: suspends. 1 where something has come meanwhile; 0 parked, with a new reference in
+ * *parked; -1 with an exception. */
+int consumer_park(struct consumer *self, PyObject **parked);
+
+/* For `park` to give to burble_reader_attach, with the consumer as its argument. */
+void consumer_ready(burble_reader *reader, void *consumer);
+
+/* No timer is needed any more. */
+void consumer_stop_timer(struct consumer *self);
+
+/* The method _on_timer of an owner that tasks can wait for, which has to have weak references. */
+PyObject *consumer_on_timer(struct consumer *self);
+
+#endif

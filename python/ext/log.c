@@ -1,0 +1,635 @@
+/* SPDX-License-Identifier: MIT */
+#include "log.h"
+
+#include <structmember.h>
+
+#include "base/atomic.h"
+
+/* ---- records that are objects ---------------------------------------------------------------- */
+
+/* What such a record holds: the address of one of these, which owns the reference. */
+struct item {
+    PyObject *value;
+    struct item *next; /* among those that are released */
+};
+
+/* Whose records are gone. burble lets go of a record in the midst of its work, and perhaps in a thread
+ * that does not have the GIL, where no object can be touched: they are dropped a little later. */
+static _Atomic(struct item *) released;
+
+static int drop_released_soon(void *unused)
+{
+    (void)unused;
+    log_drop_released();
+    return 0;
+}
+
+static struct item *item_of(const burble_record *record)
+{
+    struct item *item;
+    memcpy(&item, record->text, sizeof item);
+    return item;
+}
+
+static void release(const burble_record *record, void *unused)
+{
+    (void)unused;
+    struct item *item = item_of(record);
+    struct item *top = burble__load_relaxed(&released);
+    /* Release: pairs with the taking in log_drop_released, which reads `next`. */
+    do {
+        item->next = top;
+    } while (!burble__cas_weak_acq_rel(&released, &top, item));
+    /* A call from Python drops them when it is done. A thread that exits calls nothing any more. */
+    if (top == NULL && Py_IsInitialized() && !PyGILState_Check())
+        Py_AddPendingCall(drop_released_soon, NULL);
+}
+
+void log_drop_released(void)
+{
+    if (burble__load_relaxed(&released) == NULL)
+        return;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    struct item *item = burble__exchange_acq_rel(&released, NULL);
+    while (item != NULL) {
+        struct item *next = item->next;
+        Py_DECREF(item->value);
+        PyMem_RawFree(item);
+        item = next;
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+PyObject *log_object_of(const burble_record *record)
+{
+    return Py_NewRef(item_of(record)->value);
+}
+
+/* ---- deadlines ------------------------------------------------------------------------------- */
+
+static bool is_open(const LogObject *self)
+{
+    burble_status status;
+    burble_stream_status(self->stream, &status);
+    return status.state == BURBLE_OPEN;
+}
+
+uint64_t log_due(const LogObject *self)
+{
+    uint64_t due = self->total_at;
+    if (!self->begun && self->first_at != 0 && (due == 0 || self->first_at < due))
+        due = self->first_at;
+    if (self->token_for != 0) {
+        /* Before the first token, and while the writer waits for a reader, this time does not run: it
+         * begins at some later moment, which whoever waits now is to notice. */
+        const bool runs = self->begun && self->full_since == 0;
+        const uint64_t at = (runs ? self->active_at : burble__now()) + self->token_for;
+        if (due == 0 || at < due)
+            due = at;
+    }
+    return due;
+}
+
+/* Which timeout has passed, and its length in nanoseconds. NULL: none. */
+static PyObject *passed(const LogObject *self, uint64_t now, const char **what, uint64_t *length)
+{
+    if (self->total_at != 0 && now >= self->total_at) {
+        *what = "the end did not come within the total timeout of %S s";
+        *length = self->total_at - self->began;
+        return self->core->total_timeout;
+    }
+    if (!self->begun && self->first_at != 0 && now >= self->first_at) {
+        *what = "no token came within the first-token timeout of %S s";
+        *length = self->first_at - self->began;
+        return self->core->first_token_timeout;
+    }
+    if (self->begun && self->token_for != 0 && self->full_since == 0
+        && now >= self->active_at + self->token_for) {
+        *what = "no further token came within the token timeout of %S s";
+        *length = self->token_for;
+        return self->core->token_timeout;
+    }
+    return NULL;
+}
+
+static bool fail_as(LogObject *self, int code, PyObject *error)
+{
+    if (burble_stream_fail(self->stream, code, NULL) != BURBLE_OK)
+        return false;
+    self->error = Py_NewRef(error);
+    self->traceback = PyException_GetTraceback(error);
+    return true;
+}
+
+int log_expire(LogObject *self)
+{
+    const char *what;
+    uint64_t length;
+    PyObject *type = passed(self, burble__now(), &what, &length);
+    if (type == NULL || !is_open(self))
+        return 0;
+    PyObject *seconds = PyFloat_FromDouble(length == 1 ? 0.0 : (double)length / 1e9);
+    PyObject *message = seconds == NULL ? NULL : PyUnicode_FromFormat(what, seconds);
+    PyObject *error = message == NULL ? NULL : PyObject_CallFunctionObjArgs(type, message, NULL);
+    if (error != NULL)
+        fail_as(self, BURBLE_ETIMEDOUT, error);
+    Py_XDECREF(seconds);
+    Py_XDECREF(message);
+    Py_XDECREF(error);
+    return error == NULL ? -1 : 0;
+}
+
+static PyObject *log_deadlines(LogObject *self, PyObject *args)
+{
+    PyObject *first, *token, *total;
+    uint64_t first_for, token_for, total_for;
+    if (!PyArg_ParseTuple(args, "OOO", &first, &token, &total)
+        || core_nanoseconds(first, "first_token_timeout", &first_for) < 0
+        || core_nanoseconds(token, "token_timeout", &token_for) < 0
+        || core_nanoseconds(total, "total_timeout", &total_for) < 0)
+        return NULL;
+    const uint64_t now = burble__now();
+    self->began = now;
+    self->first_at = first_for == 0 ? 0 : now + first_for;
+    self->token_for = token_for;
+    self->total_at = total_for == 0 ? 0 : now + total_for;
+    self->active_at = now;
+    Py_RETURN_NONE;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+bool log_wakes(const LogObject *self)
+{
+    (void)self;
+    return false;
+}
+
+/* What a writer is told that comes too late. A timeout that has ended the log is what has to end the
+ * generation, too: one of its own, since the log's belongs to the readers. */
+static void raise_closed(LogObject *self, int rc)
+{
+    PyObject *error = self->error;
+    if (rc != BURBLE_ECLOSED || error == NULL
+        || !PyObject_TypeCheck(error, (PyTypeObject *)self->core->timeout)) {
+        core_raise(self->core, rc);
+        return;
+    }
+    PyObject *message = PyObject_Str(error);
+    if (message != NULL)
+        PyErr_SetObject((PyObject *)Py_TYPE(error), message);
+    Py_XDECREF(message);
+}
+
+static void note_activity(LogObject *self)
+{
+    self->begun = true;
+    if (self->token_for != 0)
+        self->active_at = burble__now();
+}
+
+/* A reader is at its limit: waits for it, and appends. One of burble's results; 1 with an exception. */
+static int append_when_there_is_room(LogObject *self, const char *bytes, size_t len,
+                                     uint32_t tokens)
+{
+    int rc = core_handles_signals(self->core);
+    if (rc < 0)
+        return 1;
+    const bool handles_signals = rc > 0;
+    self->full_since = burble__now();
+    do {
+        uint64_t until = self->total_at;
+        if (handles_signals) {
+            const uint64_t look = burble__now() + SIGNAL_CHECK_NS;
+            if (until == 0 || look < until)
+                until = look;
+        }
+        /* Objects are appended with the GIL alone, since an append lets go of others. */
+        Py_BEGIN_ALLOW_THREADS
+            rc = self->objects
+                     ? burble_stream_wait(self->stream, tokens, until)
+                     : burble_stream_append_until(self->stream, bytes, len, tokens, until);
+        Py_END_ALLOW_THREADS
+        if (rc == BURBLE_OK && self->objects)
+            rc = burble_stream_append_until(self->stream, bytes, len, tokens, BURBLE_NO_WAIT);
+        if ((handles_signals && PyErr_CheckSignals() < 0)
+            || (rc == BURBLE_ETIMEDOUT && log_expire(self) < 0))
+            rc = 1;
+    } while (rc == BURBLE_ETIMEDOUT || rc == BURBLE_EFULL);
+    self->active_at = burble__now(); /* the time that was spent here is not the model's */
+    self->blocked += self->active_at - self->full_since;
+    self->full_since = 0;
+    return rc;
+}
+
+static int append(LogObject *self, const char *bytes, size_t len, uint32_t tokens)
+{
+    int rc;
+    if (len > 0 && !self->objects && log_wakes(self)) {
+        /* This append wakes a thread that wants the GIL at once. If we kept it, the system would run
+         * that thread only to have it wait for us. */
+        Py_BEGIN_ALLOW_THREADS
+            rc = burble_stream_append_until(self->stream, bytes, len, tokens, BURBLE_NO_WAIT);
+        Py_END_ALLOW_THREADS
+    } else {
+        rc = burble_stream_append_until(self->stream, bytes, len, tokens, BURBLE_NO_WAIT);
+    }
+    return rc == BURBLE_EFULL ? append_when_there_is_room(self, bytes, len, tokens) : rc;
+}
+
+int log_append(LogObject *self, const char *bytes, size_t len, uint32_t tokens)
+{
+    if (self->appending) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "another thread is appending to this log: one writer at a time");
+        return -1;
+    }
+    if (self->total_at != 0 && log_expire(self) < 0)
+        return -1;
+    self->appending = true;
+    if (len > 0 || tokens > 0)
+        note_activity(self);
+    const int rc = append(self, bytes, len, tokens);
+    self->appending = false;
+    if (rc == BURBLE_OK)
+        return 0;
+    if (rc == BURBLE_ENOMEM && is_open(self)) {
+        /* What is missing now was given out of hand: no reader must read past the gap. */
+        burble_stream_fail(self->stream, BURBLE_ENOMEM, NULL);
+    }
+    if (rc < 0)
+        raise_closed(self, rc);
+    return -1;
+}
+
+static int append_object(LogObject *self, PyObject *value, uint32_t tokens)
+{
+    struct item *item = PyMem_RawMalloc(sizeof *item);
+    if (item == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    item->value = Py_NewRef(value);
+    const int rc = log_append(self, (const char *)&item, sizeof item, tokens);
+    if (rc < 0) {
+        Py_DECREF(item->value);
+        PyMem_RawFree(item);
+    }
+    log_drop_released();
+    return rc;
+}
+
+static PyObject *log_append_method(LogObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    unsigned long tokens = 1;
+    if (n < 1 || n > 2) {
+        PyErr_SetString(PyExc_TypeError, "append(value, tokens=1) takes one or two arguments");
+        return NULL;
+    }
+    if (n == 2) {
+        tokens = PyLong_AsUnsignedLong(args[1]);
+        if (tokens == (unsigned long)-1 && PyErr_Occurred())
+            return NULL;
+        if (tokens > UINT32_MAX) {
+            PyErr_SetString(PyExc_OverflowError, "append: more tokens than a record can stand for");
+            return NULL;
+        }
+    }
+    int rc;
+    if (self->objects) {
+        rc = append_object(self, args[0], (uint32_t)tokens);
+    } else if (PyUnicode_Check(args[0])) {
+        Py_ssize_t len;
+        const char *bytes = PyUnicode_AsUTF8AndSize(args[0], &len);
+        rc = bytes == NULL ? -1 : log_append(self, bytes, (size_t)len, (uint32_t)tokens);
+    } else {
+        PyErr_Format(PyExc_TypeError, "append: expected a str, found %.100s",
+                     Py_TYPE(args[0])->tp_name);
+        rc = -1;
+    }
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- ending ---------------------------------------------------------------------------------- */
+
+static burble_reason reason_code(PyObject *reason)
+{
+    if (reason == NULL || reason == Py_None)
+        return BURBLE_REASON_NONE;
+    if (PyUnicode_CompareWithASCIIString(reason, "stop") == 0
+        || PyUnicode_CompareWithASCIIString(reason, "eos") == 0)
+        return BURBLE_REASON_STOP;
+    return PyUnicode_CompareWithASCIIString(reason, "length") == 0 ? BURBLE_REASON_LENGTH
+                                                                   : BURBLE_REASON_OTHER;
+}
+
+bool log_end(LogObject *self, PyObject *reason, PyObject *match)
+{
+    if (burble_stream_end(self->stream, reason_code(reason)) != BURBLE_OK)
+        return false;
+    self->reason = Py_XNewRef(reason);
+    self->match = Py_XNewRef(match);
+    return true;
+}
+
+static PyObject *log_end_method(LogObject *self, PyObject *args)
+{
+    PyObject *reason = Py_None, *match = Py_None;
+    if (!PyArg_ParseTuple(args, "|OO", &reason, &match))
+        return NULL;
+    if (reason != Py_None && !PyUnicode_Check(reason)) {
+        PyErr_Format(PyExc_TypeError, "end: the reason must be a str or None, found %.100s",
+                     Py_TYPE(reason)->tp_name);
+        return NULL;
+    }
+    return PyBool_FromLong(log_end(self, reason, match));
+}
+
+/* StopIteration, raised where a log is read, would be taken for its end: as with generators, what
+ * raised it has failed. A new reference. */
+static PyObject *as_failure(PyObject *exception)
+{
+    if (!PyErr_GivenExceptionMatches(exception, PyExc_StopIteration)
+        && !PyErr_GivenExceptionMatches(exception, PyExc_StopAsyncIteration))
+        return Py_NewRef(exception);
+    PyObject *error = PyObject_CallFunction(
+        PyExc_RuntimeError, "N",
+        PyUnicode_FromFormat("the producer raised %.100s", Py_TYPE(exception)->tp_name));
+    if (error != NULL)
+        PyException_SetCause(error, Py_NewRef(exception));
+    return error;
+}
+
+int log_fail(LogObject *self, PyObject *exception)
+{
+    PyObject *error = as_failure(exception);
+    if (error == NULL)
+        return -1;
+    const bool failed = fail_as(self, BURBLE_EFAILED, error);
+    Py_DECREF(error);
+    return failed;
+}
+
+static PyObject *log_fail_method(LogObject *self, PyObject *exception)
+{
+    if (!PyExceptionInstance_Check(exception)) {
+        PyErr_Format(PyExc_TypeError, "fail: expected an exception, found %.100s",
+                     Py_TYPE(exception)->tp_name);
+        return NULL;
+    }
+    const int rc = log_fail(self, exception);
+    return rc < 0 ? NULL : PyBool_FromLong(rc);
+}
+
+static PyObject *log_cancel(LogObject *self, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(burble_stream_cancel(self->stream));
+}
+
+PyObject *log_error(LogObject *self)
+{
+    if (self->error == NULL) {
+        burble_status status;
+        PyObject *type, *value, *traceback;
+        burble_stream_status(self->stream, &status);
+        core_raise(self->core, status.code);
+        PyErr_Fetch(&type, &value, &traceback);
+        PyErr_NormalizeException(&type, &value, &traceback);
+        Py_XDECREF(type);
+        Py_XDECREF(traceback);
+        if (self->error == NULL)
+            self->error = value;
+        else
+            Py_XDECREF(value);
+    }
+    return Py_NewRef(self->error);
+}
+
+void log_raise(LogObject *self)
+{
+    PyObject *error = log_error(self);
+    PyException_SetTraceback(error, self->traceback == NULL ? Py_None : self->traceback);
+    /* Not PyErr_SetObject, which would chain the exception that this reader is handling to it. */
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(error)), error, Py_XNewRef(self->traceback));
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static int parse_unit(const char *name, burble_lag_unit *unit)
+{
+    static const struct {
+        const char *name;
+        burble_lag_unit unit;
+    } units[] = {
+        {"bytes", BURBLE_LAG_BYTES},
+        {"characters", BURBLE_LAG_CHARACTERS},
+        {"tokens", BURBLE_LAG_TOKENS},
+    };
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (strcmp(name, units[i].name) == 0) {
+            *unit = units[i].unit;
+            return 0;
+        }
+    }
+    PyErr_Format(PyExc_ValueError,
+                 "lag_unit: expected 'characters', 'tokens' or 'bytes', found '%.100s'", name);
+    return -1;
+}
+
+/* From `keep` as Python has it: bytes of text, or objects. 0 or -1. */
+static int parse_keep(long long keep, bool objects, uint64_t *bytes)
+{
+    if (keep < -1) {
+        PyErr_Format(PyExc_ValueError, "keep: expected -1 (all) or a number from 0 on, found %lld",
+                     keep);
+        return -1;
+    }
+    const uint64_t each = objects ? sizeof(struct item *) : 1;
+    if (keep == -1 || (uint64_t)keep > INT64_MAX / each)
+        *bytes = BURBLE_KEEP_ALL;
+    else
+        *bytes = (uint64_t)keep * each;
+    return 0;
+}
+
+static PyObject *log_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"keep", "lag_unit", "objects", NULL};
+    long long keep = 0;
+    const char *unit = "characters";
+    int objects = 0;
+    burble_stream_options options;
+    burble_stream_options_init(&options);
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$Lsp", names, &keep, &unit, &objects)
+        || parse_keep(keep, objects != 0, &options.keep) < 0
+        || parse_unit(unit, &options.lag_unit) < 0)
+        return NULL;
+    options.cancel_when_unread = true;
+    if (objects) {
+        options.lag_unit = BURBLE_LAG_TOKENS; /* there is nothing else to count */
+        options.release = release;
+    }
+    LogObject *self = (LogObject *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->core = core_of(type);
+    self->objects = objects != 0;
+    const int rc = burble_stream_create(&options, &self->stream);
+    if (rc != BURBLE_OK) {
+        core_raise(self->core, rc);
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static int log_traverse(LogObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->match);
+    Py_VISIT(self->error);
+    Py_VISIT(self->traceback);
+    return 0;
+}
+
+static int log_clear(LogObject *self)
+{
+    Py_CLEAR(self->match);
+    Py_CLEAR(self->error);
+    Py_CLEAR(self->traceback);
+    return 0;
+}
+
+static void log_dealloc(LogObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->stream != NULL)
+        burble_stream_cancel(self->stream); /* nobody can write to it any more, or end it */
+    burble_stream_unref(&self->stream);
+    log_clear(self);
+    Py_CLEAR(self->reason);
+    log_drop_released();
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *get_state(LogObject *self, void *unused)
+{
+    static const char *names[] = {
+        [BURBLE_OPEN] = "open",
+        [BURBLE_ENDED] = "ended",
+        [BURBLE_FAILED] = "failed",
+        [BURBLE_CANCELLED] = "cancelled",
+    };
+    (void)unused;
+    burble_status status;
+    burble_stream_status(self->stream, &status);
+    return PyUnicode_FromString(names[status.state]);
+}
+
+static PyObject *get_error(LogObject *self, void *unused)
+{
+    (void)unused;
+    burble_status status;
+    burble_stream_status(self->stream, &status);
+    if (status.state != BURBLE_FAILED)
+        Py_RETURN_NONE;
+    return log_error(self);
+}
+
+static PyObject *get_position(LogObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(burble_stream_position(self->stream));
+}
+
+static PyObject *get_oldest(LogObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(burble_stream_oldest(self->stream));
+}
+
+static PyObject *get_blocked(LogObject *self, void *unused)
+{
+    (void)unused;
+    uint64_t blocked = self->blocked;
+    if (self->full_since != 0)
+        blocked += burble__now() - self->full_since;
+    return PyFloat_FromDouble((double)blocked / 1e9);
+}
+
+PyDoc_STRVAR(
+    append_doc,
+    "append($self, value, tokens=1, /)\n--\n\n"
+    "Append a str, or, with objects=True, any object. An empty str is a sign of life.\n\n"
+    "Waits while a reader is at its limit. Raises Cancelled once the log was cancelled, the\n"
+    "timeout that has ended it, and Error where it has ended otherwise. One thread at a\n"
+    "time, else RuntimeError.");
+
+static PyMethodDef log_methods[] = {
+    {"append", (PyCFunction)(void (*)(void))log_append_method, METH_FASTCALL, append_doc},
+    {"end", (PyCFunction)log_end_method, METH_VARARGS,
+     "end($self, reason=None, match=None, /)\n--\n\n"
+     "End the log. Whether this was its end: of end, fail and cancel the first decides. Any "
+     "thread."},
+    {"fail", (PyCFunction)log_fail_method, METH_O,
+     "fail($self, exception, /)\n--\n\n"
+     "Fail the log: readers get the exception after what was written. Results as for end()."},
+    {"cancel", (PyCFunction)log_cancel, METH_NOARGS,
+     "cancel($self, /)\n--\n\n"
+     "Cancel the log: append() raises Cancelled, and so does reading, after what was written.\n"
+     "Results as for end()."},
+    {"deadlines", (PyCFunction)log_deadlines, METH_VARARGS,
+     "deadlines($self, first, token, total, /)\n--\n\n"
+     "Set the timeouts, in seconds from now on, or None: for the first token, for each further "
+     "one\n"
+     "and for the end. Before the log is read."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef log_members[] = {
+    {"reason", T_OBJECT, offsetof(LogObject, reason), READONLY,
+     "Why it has ended, as end() was told; else None."},
+    {"match", T_OBJECT, offsetof(LogObject, match), READONLY,
+     "What end() was told beside the reason; else None."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef log_getset[] = {
+    {"state", (getter)get_state, NULL, "'open', 'ended', 'failed' or 'cancelled'.", NULL},
+    {"error", (getter)get_error, NULL, "The exception with which it failed; else None.", NULL},
+    {"position", (getter)get_position, NULL, "The sequence number of the next record.", NULL},
+    {"oldest", (getter)get_oldest, NULL,
+     "The sequence number of the oldest record that is left; where none is, of the next one.",
+     NULL},
+    {"blocked", (getter)get_blocked, NULL, "How many seconds append() has waited for readers.",
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(
+    log_doc,
+    "Log(*, keep=0, lag_unit='characters', objects=False)\n--\n\n"
+    "An append-only log of text or objects: one writer, any number of readers.\n\n"
+    "keep: how many bytes of text (objects) stay readable after every reader has read them;\n"
+    "-1: all. It is cancelled when its last reader goes.\n\n"
+    "Objects in a log are out of the garbage collector's sight: one that refers to the log\n"
+    "keeps it until it has been read.");
+
+static PyType_Slot log_slots[] = {
+    {Py_tp_doc, (void *)log_doc}, {Py_tp_new, log_new},         {Py_tp_traverse, log_traverse},
+    {Py_tp_clear, log_clear},     {Py_tp_dealloc, log_dealloc}, {Py_tp_methods, log_methods},
+    {Py_tp_members, log_members}, {Py_tp_getset, log_getset},   {0, NULL},
+};
+
+PyType_Spec log_spec = {
+    .name = "burble._core.Log",
+    .basicsize = sizeof(LogObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = log_slots,
+};

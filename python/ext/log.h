@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * _core.Log: a stream, and what Python adds to it: the reason of its end, the exception of its failure
+ * with the traceback that it had, deadlines, and records that are objects.
+ *
+ * Everything here is called with the GIL, and everything returns with it; where an append has to wait,
+ * or wakes somebody who wants the GIL, it lets go of it meanwhile.
+ */
+#ifndef BURBLE_PYTHON_LOG_H
+#define BURBLE_PYTHON_LOG_H
+
+#include "core.h"
+
+struct ReaderObject;
+
+typedef struct LogObject {
+    PyObject_HEAD
+    struct core *core;
+    burble_stream *stream;
+    struct ReaderObject *readers; /* the first of a list, not references: each takes itself out */
+
+    /* How it ended: written by whoever ended it, in the same breath, as the GIL has it. */
+    PyObject *reason; /* as given to end(); or NULL */
+    PyObject *match;  /* the same */
+    PyObject *error;  /* the exception of a failure, made at the first look where it is burble's */
+    PyObject *traceback; /* that it had when it came here; or NULL */
+
+    /* Deadlines, in nanoseconds of CLOCK_MONOTONIC; 0: none. */
+    uint64_t began;     /* what they count from */
+    uint64_t first_at;  /* for the first token */
+    uint64_t token_for; /* how long from one token to the next */
+    uint64_t total_at;  /* for the end */
+    uint64_t
+        active_at; /* when the last token came; only where token_for is set, or it had to wait */
+
+    uint64_t blocked;    /* nanoseconds that appends have waited for readers */
+    uint64_t full_since; /* when the present one began to; 0: none does */
+    bool begun;          /* a token has come */
+    bool appending;      /* inside the stream's append, perhaps without the GIL */
+    bool objects;        /* a record is a reference to an object (see log.c), not text */
+} LogObject;
+
+/* Appends text, or, with `len` 0, only notes `tokens` tokens as signs of life and tells how the log
+ * stands. Waits, without the GIL, while a reader is at its limit: `bytes` must stay meanwhile. One
+ * thread at a time, else RuntimeError.
+ *
+ * 0, or -1 with an exception: Cancelled; Error, where the log has ended; the timeout, where one has
+ * passed; whatever a signal handler has raised in the main thread. */
+int log_append(LogObject *log, const char *bytes, size_t len, uint32_t tokens);
+
+/* Ends it; `reason` (a str or None) and `match` (any object) may be NULL. Whether this was its end. */
+bool log_end(LogObject *log, PyObject *reason, PyObject *match);
+
+/* Fails it with an exception, as the exception stands. Whether this was its end; -1 with an exception. */
+int log_fail(LogObject *log, PyObject *exception);
+
+/* Whether an append now wakes a thread that waits, or a loop that sleeps. */
+bool log_wakes(const LogObject *log);
+
+/* When a reader that finds nothing should look whether the log is overdue. 0: never. */
+uint64_t log_due(const LogObject *log);
+
+/* Fails the log if a deadline has passed. 0, or -1 with an exception. */
+int log_expire(LogObject *log);
+
+/* The exception with which the log has failed: a new reference; NULL with an exception. */
+PyObject *log_error(LogObject *log);
+
+/* Raises it, with the traceback with which it came here: several readers do not pile theirs up. */
+void log_raise(LogObject *log);
+
+/* What a record of a log of objects stands for: a new reference. */
+PyObject *log_object_of(const burble_record *record);
+
+/* Lets go of the objects whose records are gone. After any call of burble's that can let go of a
+ * record: what is finalized here may use the log again. */
+void log_drop_released(void);
+
+#endif

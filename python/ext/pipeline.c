@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+#include "pipeline.h"
+
+/* A prompt goes to the detokenizer in parts of so many ids, so that its text, which nobody wants, does
+ * not leave a large buffer there. */
+#define PRIME_PART 64
+
+/* A window decodes what it is given several times, so that it gets no more of a prompt than this: some
+ * times what decides how the next token begins. */
+#define PRIME_WINDOW 64
+
+static void begin_sequence(struct pipeline *pipeline)
+{
+    pipeline->next_tokens_are_prompt = true;
+    pipeline->at_beginning = true;
+}
+
+int pipeline_init(struct pipeline *pipeline, struct core *core, DetokenizerObject *detokenizer,
+                  const char *chunk, bool skip_prompt)
+{
+    burble_chunking rule;
+    if (strcmp(chunk, "word") == 0) {
+        rule = BURBLE_CHUNK_WORD;
+    } else if (strcmp(chunk, "token") == 0) {
+        rule = BURBLE_CHUNK_TOKEN;
+    } else {
+        PyErr_Format(PyExc_ValueError, "chunk: expected 'word' or 'token', found '%s'", chunk);
+        return -1;
+    }
+    if (detokenizer != NULL && detokenizer_reset(detokenizer) < 0)
+        return -1;
+    const int rc = burble_chunker_create(rule, &pipeline->chunker);
+    if (rc != BURBLE_OK) {
+        core_raise(core, rc);
+        return -1;
+    }
+    pipeline->skip_prompt = skip_prompt;
+    pipeline->detokenizer = (DetokenizerObject *)Py_XNewRef((PyObject *)detokenizer);
+    begin_sequence(pipeline);
+    return 0;
+}
+
+int pipeline_traverse(struct pipeline *pipeline, visitproc visit, void *arg)
+{
+    Py_VISIT(pipeline->detokenizer);
+    return 0;
+}
+
+void pipeline_clear(struct pipeline *pipeline)
+{
+    Py_CLEAR(pipeline->detokenizer);
+}
+
+void pipeline_finish(struct pipeline *pipeline)
+{
+    pipeline_clear(pipeline);
+    burble_chunker_destroy(&pipeline->chunker);
+}
+
+void piece_clear(struct piece *piece)
+{
+    Py_CLEAR(piece->keeper);
+}
+
+/* What the chunker holds and the last text of a sequence, for which `tokens` more stand, as one str;
+ * the chunker is then as new. 0, or -1 with an exception. */
+static int drain(struct pipeline *pipeline, burble_text last, uint32_t tokens, struct piece *piece)
+{
+    burble_text before, after;
+    uint32_t behind_before, behind_after;
+    if (burble_chunker_push(pipeline->chunker, last.bytes, last.len, tokens, false, &before,
+                            &behind_before)
+        != BURBLE_OK) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    PyObject *text = PyUnicode_DecodeUTF8(before.bytes, (Py_ssize_t)before.len, NULL);
+    burble_chunker_finish(pipeline->chunker, &after, &behind_after);
+    if (text != NULL && after.len > 0) {
+        PyObject *rest = PyUnicode_DecodeUTF8(after.bytes, (Py_ssize_t)after.len, NULL);
+        PyObject *both = rest == NULL ? NULL : PyUnicode_Concat(text, rest);
+        Py_DECREF(text);
+        Py_XDECREF(rest);
+        text = both;
+    }
+    Py_ssize_t len;
+    const char *bytes = text == NULL ? NULL : PyUnicode_AsUTF8AndSize(text, &len);
+    if (bytes == NULL) {
+        Py_XDECREF(text);
+        return -1;
+    }
+    *piece = (struct piece){{bytes, (size_t)len}, behind_before + behind_after, text};
+    return 0;
+}
+
+bool pipeline_is_prompt(const struct pipeline *pipeline, const struct ids *ids)
+{
+    return pipeline->at_beginning && ids->batch;
+}
+
+int pipeline_prime(struct pipeline *pipeline, const struct ids *ids)
+{
+    DetokenizerObject *detokenizer = pipeline->detokenizer;
+    size_t done = 0;
+    if (detokenizer->window != NULL && ids->n > PRIME_WINDOW)
+        done = ids->n - PRIME_WINDOW;
+    while (done < ids->n) {
+        const size_t left = ids->n - done;
+        const struct ids part = {ids->data + done, left < PRIME_PART ? left : PRIME_PART};
+        if (detokenizer_prime(detokenizer, &part) < 0) {
+            PyObject *type, *value, *traceback;
+            PyErr_Fetch(&type, &value, &traceback);
+            if (detokenizer_reset(detokenizer) < 0)
+                PyErr_Clear();
+            PyErr_Restore(type, value, traceback);
+            return -1;
+        }
+        done += part.n;
+    }
+    pipeline->at_beginning = false;
+    return 0;
+}
+
+enum passed pipeline_put(struct pipeline *pipeline, const struct ids *ids, struct piece *piece)
+{
+    const bool prompt = pipeline_is_prompt(pipeline, ids);
+    pipeline->at_beginning = false;
+    if (pipeline->skip_prompt && pipeline->next_tokens_are_prompt) {
+        pipeline->next_tokens_are_prompt = false;
+        return PASSED_NOTHING;
+    }
+    struct kept_text kept;
+    if (detokenizer_push(pipeline->detokenizer, ids, prompt, &kept) < 0)
+        return PASSED_ERROR;
+    enum passed passed = PASSED_ERROR;
+    const int holds = detokenizer_holds(pipeline->detokenizer);
+    if (holds >= 0 && pipeline->detokenizer->stopped) {
+        if (drain(pipeline, kept.text, (uint32_t)ids->n, piece) == 0)
+            passed = PASSED_STOP;
+    } else if (holds >= 0) {
+        *piece = (struct piece){{"", 0}, 0, kept.keeper};
+        if (burble_chunker_push(pipeline->chunker, kept.text.bytes, kept.text.len, (uint32_t)ids->n,
+                                holds != 0, &piece->text, &piece->tokens)
+            == BURBLE_OK)
+            return PASSED_PIECE;
+        PyErr_NoMemory();
+    }
+    Py_XDECREF(kept.keeper);
+    return passed;
+}
+
+void pipeline_cut(struct pipeline *pipeline, struct piece *piece)
+{
+    piece->keeper = NULL;
+    burble_chunker_finish(pipeline->chunker, &piece->text, &piece->tokens);
+}
+
+int pipeline_rest(struct pipeline *pipeline, struct piece *piece)
+{
+    struct kept_text held = {{"", 0}, NULL, false};
+    int rc = 0;
+    if (pipeline->detokenizer != NULL)
+        rc = detokenizer_finish(pipeline->detokenizer, &held);
+    if (rc == 0)
+        rc = drain(pipeline, held.text, 0, piece);
+    Py_XDECREF(held.keeper);
+    begin_sequence(pipeline);
+    return rc;
+}
+
+int pipeline_forget(struct pipeline *pipeline)
+{
+    burble_chunker_reset(pipeline->chunker);
+    begin_sequence(pipeline);
+    return detokenizer_reset(pipeline->detokenizer);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * From the ids that a generation puts to the chunks of its text: what streamers and writers share.
+ *
+ *     ids -> prompt left out -> detokenizer, stop filter -> chunker -> piece
+ *
+ * Where the pieces go, and who may put, is the owner's business.
+ */
+#ifndef BURBLE_PYTHON_PIPELINE_H
+#define BURBLE_PYTHON_PIPELINE_H
+
+#include "core.h"
+#include "detokenizer.h"
+#include "ids.h"
+
+struct pipeline {
+    DetokenizerObject *detokenizer; /* a reference; or NULL: not made yet, or text alone */
+    burble_chunker *chunker;
+    char skip_prompt;
+    char next_tokens_are_prompt; /* the next ids are left out, where prompts are */
+    bool at_beginning;           /* nothing of the sequence was put yet */
+};
+
+/* A stretch of text that is final, and how many tokens stand behind it. */
+struct piece {
+    burble_text text;
+    uint32_t tokens;
+    PyObject *keeper; /* a reference to whoever keeps the bytes, if that is a Python object */
+};
+
+/* What became of ids. */
+enum passed {
+    PASSED_ERROR = -1, /* an exception is set */
+    PASSED_NOTHING,    /* they are a prompt that is left out */
+    PASSED_PIECE,      /* they gave a piece, which may be empty */
+    PASSED_STOP        /* and a stop string was met: the piece is the rest of the text, a str */
+};
+
+/* `chunk` is "word" or "token", `detokenizer` may be NULL. 0; or -1 with an exception, and nothing to
+ * clear. */
+int pipeline_init(struct pipeline *pipeline, struct core *core, DetokenizerObject *detokenizer,
+                  const char *chunk, bool skip_prompt);
+
+/* The pipeline's references: for the collector, and for good. */
+int pipeline_traverse(struct pipeline *pipeline, visitproc visit, void *arg);
+void pipeline_clear(struct pipeline *pipeline);
+void pipeline_finish(struct pipeline *pipeline);
+
+/* Whether ids that came now would be a prompt as generate puts it, none of which was generated: the
+ * first of a sequence, of the shape [1, n]. */
+bool pipeline_is_prompt(const struct pipeline *pipeline, const struct ids *ids);
+
+/* Takes a prompt that is left out as what comes before the ids that follow, so that those go on where
+ * it stops. 0; or -1 with an exception, and the sequence has not begun. */
+int pipeline_prime(struct pipeline *pipeline, const struct ids *ids);
+
+/* Takes the next ids. The piece is to be cleared where there is one; its text is valid until the next
+ * call on this pipeline. */
+enum passed pipeline_put(struct pipeline *pipeline, const struct ids *ids, struct piece *piece);
+
+/* What waits in the chunker for its word to end, as it is; the sequence goes on. The text is valid until
+ * the next call on this pipeline, and nothing is to be cleared. */
+void pipeline_cut(struct pipeline *pipeline, struct piece *piece);
+
+/* All that is left of a sequence: a piece whose keeper is a str, to be cleared. The next ids begin
+ * another sequence. 0, or -1 with an exception. */
+int pipeline_rest(struct pipeline *pipeline, struct piece *piece);
+
+/* Forgets the sequence: the next ids begin another one. 0, or -1 with an exception. */
+int pipeline_forget(struct pipeline *pipeline);
+
+void piece_clear(struct piece *piece);
+
+#endif

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The writing side of a streamer: what generate calls, down to the stream of a round (or, in
+ * TextStreamer, to on_finalized_text alone).
+ */
+#include "writing.h"
+
+#include "producer.h"
+
+static void raise_two_writers(StreamerObject *self)
+{
+    PyErr_Format(PyExc_RuntimeError,
+                 "%.100s is being written by another thread, or from within its own "
+                 "on_finalized_text: one generation at a time",
+                 Py_TYPE(self)->tp_name);
+}
+
+/* Appends to the stream of the round that is being written. 0, or -1 with an exception. */
+static int append(StreamerObject *self, const char *bytes, size_t len, uint32_t tokens)
+{
+    if (self->appending) {
+        raise_two_writers(self);
+        return -1;
+    }
+    struct round *round = round_ref(self->writing);
+    int rc;
+    self->appending = true;
+    if (len > 0 && consumer_wakes(&self->consumer)) {
+        /* This append wakes the consumer's thread, which wants the GIL at once. If we kept it, the
+         * system would run that thread only to have it wait for us. */
+        Py_BEGIN_ALLOW_THREADS
+            rc = burble_stream_append(round->stream, bytes, len, tokens);
+        Py_END_ALLOW_THREADS
+    } else {
+        rc = burble_stream_append(round->stream, bytes, len, tokens);
+    }
+    self->appending = false;
+    if (rc != BURBLE_OK) {
+        /* The text was already taken from the chunker: a consumer must not read past the gap. */
+        if (rc == BURBLE_ENOMEM)
+            burble_stream_fail(round->stream, BURBLE_ENOMEM, NULL);
+        core_raise(self->core, rc);
+    }
+    round_unref(round);
+    return rc == BURBLE_OK ? 0 : -1;
+}
+
+/* No more will be written to this round. */
+static void finish_writing(struct round *round)
+{
+    round->written = true;
+    Py_CLEAR(round->frame);
+    thread_clear(&round->writer);
+}
+
+/* A consumer and a new generation may come to this at once, and a tokenizer that decodes in Python
+ * lets go of the GIL in the midst of it: hence the lock. */
+int writing_bury(StreamerObject *self)
+{
+    struct round *round = round_ref(self->writing);
+    if (!PyThread_acquire_lock(self->burying, NOWAIT_LOCK)) {
+        Py_BEGIN_ALLOW_THREADS
+            PyThread_acquire_lock(self->burying, WAIT_LOCK);
+        Py_END_ALLOW_THREADS
+    }
+    int rc = 0;
+    if (!round->written) { /* nobody was faster */
+        struct piece rest;
+        rc = pipeline_rest(&self->pipeline, &rest);
+        round->last_text = rc < 0 ? NULL : rest.keeper;
+        finish_writing(round);
+    }
+    PyThread_release_lock(self->burying);
+    round_unref(round);
+    return rc;
+}
+
+/* Before anything is written: goes on to a new round where the last one is over, and notes that its
+ * producer is alive. 0; or -1 with an exception (Cancelled, where it was cancelled). */
+static int begin_writing(StreamerObject *self)
+{
+    if (self->cancelled) {
+        core_raise(self->core, BURBLE_ECANCELED);
+        return -1;
+    }
+    if (self->writing == NULL)
+        return 0;
+    if (self->appending) {
+        raise_two_writers(self);
+        return -1;
+    }
+    if (self->timeout != 0)
+        self->active_at = burble__now();
+    if (!self->writing->written) {
+        if (producer_note(self->core, self->writing) < 0)
+            return -1;
+        const int rc = burble_stream_append(self->writing->stream, NULL, 0, 0);
+        if (rc != BURBLE_ECLOSED) {
+            if (rc != BURBLE_OK)
+                core_raise(self->core, rc);
+            return rc == BURBLE_OK ? 0 : -1;
+        }
+        /* It failed under its last producer, and this is another generation. */
+        if (writing_bury(self) < 0)
+            return -1;
+    }
+    if (round_advance(self->core, &self->writing) < 0
+        || producer_note(self->core, self->writing) < 0)
+        return -1;
+    return append(self, NULL, 0, 0);
+}
+
+/* Whether on_finalized_text is the one below, not one of a subclass or of the instance. */
+static bool is_plain(StreamerObject *self, PyObject *method)
+{
+    return PyCFunction_CheckExact(method) && PyCFunction_GET_SELF(method) == (PyObject *)self
+           && PyCFunction_GET_FUNCTION(method)
+                  == (PyCFunction)(void (*)(void))streamer_on_finalized_text;
+}
+
+/* Hands a piece to on_finalized_text, empty ones as well, as transformers does; or, where nobody has
+ * overridden it, does what it would do without making a str. */
+static int emit_piece(StreamerObject *self, const struct piece *piece)
+{
+    PyObject *method = PyObject_GetAttr((PyObject *)self, self->core->str_on_finalized_text);
+    if (method == NULL)
+        return -1;
+    if (is_plain(self, method)) {
+        Py_DECREF(method);
+        return append(self, piece->text.bytes, piece->text.len, piece->tokens);
+    }
+    PyObject *text = PyUnicode_DecodeUTF8(piece->text.bytes, (Py_ssize_t)piece->text.len, NULL);
+    PyObject *none = text == NULL ? NULL : PyObject_CallFunctionObjArgs(method, text, NULL);
+    Py_DECREF(method);
+    Py_XDECREF(text);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+/* Hands the last text of a sequence to on_finalized_text, with the end; and with the stop string that
+ * was the reason, where one was. */
+static int emit_end(StreamerObject *self, PyObject *text)
+{
+    PyObject *match = NULL;
+    self->reason = BURBLE_REASON_NONE;
+    if (self->pipeline.detokenizer->has_met) {
+        match = detokenizer_match(self->pipeline.detokenizer);
+        if (match == NULL)
+            return -1;
+        self->reason = BURBLE_REASON_STOP;
+    }
+    if (self->writing == NULL)
+        streamer_set_finish(self, match == NULL ? FINISH_END : FINISH_STOP, match);
+    else
+        Py_XSETREF(self->writing->match, Py_XNewRef(match));
+    Py_XDECREF(match);
+
+    PyObject *method = PyObject_GetAttr((PyObject *)self, self->core->str_on_finalized_text);
+    if (method == NULL)
+        return -1;
+    PyObject *args[] = {text, Py_True};
+    PyObject *names = PyTuple_Pack(1, self->core->str_stream_end);
+    PyObject *none = names == NULL ? NULL : PyObject_Vectorcall(method, args, 1, names);
+    Py_XDECREF(names);
+    Py_DECREF(method);
+    Py_XDECREF(none);
+    self->reason = BURBLE_REASON_NONE;
+    return none == NULL ? -1 : 0;
+}
+
+static bool enter(StreamerObject *self)
+{
+    if (self->pipeline.detokenizer == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%.100s.__init__ was not called", Py_TYPE(self)->tp_name);
+        return false;
+    }
+    if (self->busy) {
+        raise_two_writers(self);
+        return false;
+    }
+    self->busy = true;
+    self->busy_in = thread_my_number();
+    return true;
+}
+
+/* ---- stop strings ---------------------------------------------------------------------------- */
+
+/* The generation is over that went on after its stop string. */
+static int leave_stopped(StreamerObject *self)
+{
+    self->stopped = false;
+    thread_clear(&self->stopped_by);
+    return pipeline_forget(&self->pipeline);
+}
+
+static int raise_stopped(StreamerObject *self)
+{
+    PyErr_SetString(self->core->stopped, "a stop string was met");
+    return -1;
+}
+
+/* A stop string was met: ends the round with the rest of its text. generate does not know yet; what it
+ * still puts is not heard, until it calls end(). If it raises instead, and its thread exits, what
+ * comes then is another generation. */
+static int stop(StreamerObject *self, PyObject *rest)
+{
+    if (emit_end(self, rest) < 0)
+        return -1;
+    self->stopped = true;
+    if (thread_set(self->core, &self->stopped_by) < 0)
+        return -1;
+    return self->raise_stopped ? raise_stopped(self) : 0;
+}
+
+/* A put() after the stop. 1 where it is not to be heard, 0 where it is another generation's; or -1
+ * with an exception, which ends the generation. */
+static int put_after_stop(StreamerObject *self)
+{
+    if (thread_has_exited(&self->stopped_by))
+        return leave_stopped(self);
+    if (self->cancelled) {
+        core_raise(self->core, BURBLE_ECANCELED);
+        return -1;
+    }
+    return self->raise_stopped ? raise_stopped(self) : 1;
+}
+
+/* ---- put and end ----------------------------------------------------------------------------- */
+
+static int put_ids(StreamerObject *self, const struct ids *ids)
+{
+    if (self->stopped) {
+        const int rc = put_after_stop(self);
+        if (rc != 0)
+            return rc < 0 ? -1 : 0;
+    }
+    if (begin_writing(self) < 0)
+        return -1;
+    if (self->pipeline.at_beginning && self->writing == NULL)
+        streamer_set_finish(self, FINISH_NONE, NULL);
+    struct piece piece;
+    const enum passed passed = pipeline_put(&self->pipeline, ids, &piece);
+    if (passed == PASSED_ERROR || passed == PASSED_NOTHING)
+        return passed == PASSED_ERROR ? -1 : 0;
+    const int rc = passed == PASSED_STOP ? stop(self, piece.keeper) : emit_piece(self, &piece);
+    piece_clear(&piece);
+    return rc;
+}
+
+PyObject *writing_put(StreamerObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    struct ids ids;
+    const Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    if (n + named != 1
+        || (named == 1
+            && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "value") != 0)) {
+        PyErr_SetString(PyExc_TypeError, "put(value) takes one argument");
+        return NULL;
+    }
+    PyObject *value = args[0];
+    if (!enter(self))
+        return NULL;
+    int rc = ids_read(self->core, value, &ids);
+    if (rc == 0) {
+        rc = put_ids(self, &ids);
+        ids_clear(&ids);
+    }
+    self->busy = false;
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* An end() after the stop. 1 where there is nothing more to end, 0 where it is another generation's;
+ * or -1 with an exception. */
+static int end_after_stop(StreamerObject *self)
+{
+    const bool another = thread_has_exited(&self->stopped_by);
+    return leave_stopped(self) < 0 ? -1 : !another;
+}
+
+PyObject *writing_end(StreamerObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (!enter(self))
+        return NULL;
+    int rc = self->stopped ? end_after_stop(self) : 0;
+    if (rc == 0) {
+        rc = begin_writing(self);
+        if (rc == 0) {
+            struct piece rest;
+            rc = pipeline_rest(&self->pipeline, &rest);
+            if (rc == 0) {
+                rc = emit_end(self, rest.keeper);
+                piece_clear(&rest);
+            }
+        }
+    }
+    self->busy = false;
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args, Py_ssize_t n,
+                                     PyObject *names)
+{
+    const Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    PyObject *text = n > 0 ? args[0] : NULL, *end = n > 1 ? args[1] : Py_False;
+    for (Py_ssize_t i = 0; i < named; i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i);
+        if (PyUnicode_CompareWithASCIIString(name, "stream_end") == 0 && n < 2) {
+            end = args[n + i];
+        } else if (PyUnicode_CompareWithASCIIString(name, "text") == 0 && n < 1) {
+            text = args[n + i];
+        } else {
+            PyErr_Format(PyExc_TypeError, "on_finalized_text() got an unexpected argument %R",
+                         name);
+            return NULL;
+        }
+    }
+    if (n > 2 || text == NULL || !PyUnicode_Check(text)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "on_finalized_text(text, stream_end=False): text must be a str");
+        return NULL;
+    }
+    const int ends = PyObject_IsTrue(end);
+    if (ends < 0)
+        return NULL;
+    if (self->writing == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%.100s.__init__ was not called", Py_TYPE(self)->tp_name);
+        return NULL;
+    }
+    Py_ssize_t len;
+    const char *bytes = PyUnicode_AsUTF8AndSize(text, &len);
+    if (bytes == NULL || begin_writing(self) < 0 || append(self, bytes, (size_t)len, 1) < 0)
+        return NULL;
+    if (ends) {
+        finish_writing(self->writing);
+        const int rc = burble_stream_end(self->writing->stream, self->reason);
+        if (rc != BURBLE_OK)
+            return core_raise(self->core, rc);
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *writing_cancel(StreamerObject *self, PyObject *unused)
+{
+    (void)unused;
+    burble_status status;
+    self->cancelled = true;
+    if (self->writing == NULL)
+        Py_RETURN_NONE;
+    /* A round that is over stays readable; the one that would come next is the cancelled one. */
+    if (!self->writing->written)
+        producer_check_thread(self->writing);
+    burble_stream_status(self->writing->stream, &status);
+    if (!self->writing->written && status.state == BURBLE_FAILED && writing_bury(self) < 0)
+        return NULL;
+    if (self->writing->written && round_advance(self->core, &self->writing) < 0)
+        return NULL;
+    burble_stream_cancel(self->writing->stream);
+    Py_CLEAR(self->writing->frame);
+    Py_RETURN_NONE;
+}
+
+PyObject *writing_begin(StreamerObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (self->stopped && leave_stopped(self) < 0)
+        return NULL;
+    if (self->writing != NULL && self->writing->written && !self->cancelled
+        && round_advance(self->core, &self->writing) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyObject *writing_fail(StreamerObject *self, PyObject *exception)
+{
+    if (self->cancelled || (!self->stopped && (self->writing == NULL || self->writing->written)))
+        Py_RETURN_NONE;
+    if (!enter(self))
+        return NULL;
+    if (self->stopped) { /* its text has ended all the same */
+        const int left = leave_stopped(self);
+        self->busy = false;
+        if (left < 0)
+            return NULL;
+        Py_RETURN_NONE;
+    }
+    int rc = begin_writing(self);
+    if (rc == 0) {
+        struct piece rest;
+        rc = pipeline_rest(&self->pipeline, &rest);
+        if (rc == 0) {
+            rc = append(self, rest.text.bytes, rest.text.len, rest.tokens);
+            piece_clear(&rest);
+        }
+        finish_writing(self->writing);
+        Py_XSETREF(self->writing->error, Py_NewRef(exception));
+        burble_stream_fail(self->writing->stream, BURBLE_EFAILED, NULL);
+    }
+    self->busy = false;
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The writing side of a streamer: the methods that generate, and those who run it, call.
+ */
+#ifndef BURBLE_PYTHON_WRITING_H
+#define BURBLE_PYTHON_WRITING_H
+
+#include "streamer.h"
+
+PyObject *writing_put(StreamerObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names);
+PyObject *writing_end(StreamerObject *self, PyObject *unused);
+PyObject *writing_cancel(StreamerObject *self, PyObject *unused);
+
+/* _begin(): run() is about to generate, so that what was written before is another generation. */
+PyObject *writing_begin(StreamerObject *self, PyObject *unused);
+
+/* _fail(exception): generate raised it (run() calls this in its thread). What was written so far
+ * comes first; what was ended already is left alone. */
+PyObject *writing_fail(StreamerObject *self, PyObject *exception);
+
+/* The producer of the round that is being written is dead. What it left in the chunker is text that
+ * the model has generated, and belongs to that round: it is put there, and the writing side is done
+ * with the round. 0, or -1 with an exception. */
+int writing_bury(StreamerObject *self);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Lag: how far readers may fall behind, and what the writer does about it.
+ *
+ * Weights are counted from the beginning of the stream: `written` is what all records weigh, and a
+ * limited reader has `consumed` what the records before its position weigh. Its lag is the
+ * difference. A reader without a limit counts nothing and is on no list.
+ *
+ * The writer's look
+ *
+ *   `admit_to` is how far the writer may go, as it was when it looked last: the least of all readers'
+ *   `consumed` + `max`. Readers only go forward, so it can be too little, but not too much, and only
+ *   a writer that reaches it looks again. Whoever changes a limit sets it to 0, which makes the
+ *   writer look.
+ *
+ * Waiting for room
+ *
+ *   reading (next)                      waiting (the writer, with `lock` held)
+ *     store `consumed`                    set `writer_waits`, and `wake_at` of each reader at its limit
+ *     full fence (L2)                     full fence (L1)
+ *     load `wake_at`                      look again: the stream's state, each `consumed`
+ *     consumed so much: signal            no room: let go of `lock`, sleep at the parker
+ *
+ *   L1 and L2 pair as F1 and F2 of waiter.h do: either the writer sees what was consumed, or the
+ *   reader sees that it has to signal. Without them both could miss each other, and the writer would
+ *   sleep beside the room for ever. Who ends the stream stores its state, fences (L3) and loads
+ *   `writer_waits`: L1 and L3 pair in the same way. Who changes or removes a limit does it with
+ *   `lock` held, before the writer looks or after it has set `writer_waits`.
+ *
+ *   `wake_at` leaves a quarter of the limit free, so that the writer is not woken for each record. A
+ *   signal that nobody waits for any more makes the next wait look once more, and no harm.
+ *
+ * Dropping
+ *
+ *   A reader that may be dropped holds its mutex `place` while it looks at or moves its position,
+ *   and so does the writer while it takes the position away. Both hold it for a few instructions.
+ *   The order is `lock`, then `place`.
+ */
+#ifndef BURBLE_STREAM_LAG_H
+#define BURBLE_STREAM_LAG_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <burble/stream.h>
+
+#include "base/atomic.h"
+#include "stream/parker.h"
+
+/* In each stream that has, or had, limited readers. */
+struct burble__lag {
+    pthread_mutex_t lock;        /* of the list and of the limits in it; never while waiting */
+    struct burble__limit *first; /* the limited readers, but those that were dropped */
+    struct burble__parker room;  /* where the writer waits */
+};
+
+/* In each limited reader. `max` and `on_lag` are written by the reader's thread alone, with the lag's
+ * lock held, so that it may read them without. */
+struct burble__limit {
+    struct burble__limit *prev, *next;
+    burble_reader *reader;
+    uint64_t max;
+    burble_on_lag on_lag;
+    uint64_t goal;              /* the waiting writer: what this one must consume; 0: nothing */
+    _Atomic(uint64_t) consumed; /* the reader's thread */
+    _Atomic(uint64_t) wake_at;  /* who consumes so much signals; UINT64_MAX: nobody */
+
+    pthread_mutex_t place; /* where `on_lag` is DROP: of reader->block, reader->offset and */
+    bool dropped;
+};
+
+/* What a record weighs. */
+static inline uint64_t burble__weigh(burble_lag_unit unit, const char *text, size_t len,
+                                     uint32_t tokens)
+{
+    if (unit == BURBLE_LAG_BYTES)
+        return len;
+    if (unit == BURBLE_LAG_TOKENS)
+        return tokens;
+    uint64_t characters = 0;
+    for (size_t i = 0; i < len; i++)
+        characters += ((unsigned char)text[i] & 0xC0u) != 0x80u;
+    return characters;
+}
+
+/* ---- the writer's side ----------------------------------------------------------------------- */
+
+/* Makes room for a record of `weight`: waits for readers that block, drops others. What
+ * burble_stream_append_until says. */
+int burble__lag_admit(burble_stream *stream, uint64_t weight, uint64_t deadline);
+
+/* Only the waiting. */
+int burble__lag_wait(burble_stream *stream, uint64_t weight, uint64_t deadline);
+
+/* The stream is over: a writer that waits is woken. Any thread. */
+void burble__lag_closed(burble_stream *stream);
+
+/* NULL is fine. */
+void burble__lag_free(struct burble__lag *lag);
+
+/* ---- the reader's side: its thread only ------------------------------------------------------ */
+
+/* The reader was handed a record of `weight`. */
+void burble__limit_consumed(burble_reader *reader, uint64_t weight);
+
+/* Keeps the writer from taking the reader's place away, until it is let go; false, and nothing held,
+ * where it has taken it. */
+bool burble__limit_hold_place(burble_reader *reader);
+void burble__limit_let_go(burble_reader *reader);
+
+/* Removes the reader's limit, if it has one. Whether it was dropped. */
+bool burble__limit_remove(burble_reader *reader);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The inside of a reader.
+ */
+#ifndef BURBLE_STREAM_READER_H
+#define BURBLE_STREAM_READER_H
+
+#include <stdint.h>
+
+#include <burble/stream.h>
+
+#include "stream/block.h"
+#include "stream/lag.h"
+#include "stream/waiter.h"
+
+struct burble_reader {
+    burble_stream *stream;       /* a reference */
+    struct burble__block *block; /* where the reader stands: a reference; a pin once it was dropped
+                                      for its lag; NULL once it has reported that */
+    uint32_t offset;             /* of the next record, in block->data */
+    int end;                     /* what it has reported as the end; BURBLE_OK: nothing yet */
+    uint64_t seq;                /* of the next record */
+    struct burble__waiter *waiter; /* a reference; NULL: attached to nothing */
+    struct burble__limit *limit;   /* its own; NULL: none */
+};
+
+#endif

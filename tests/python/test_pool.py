@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: MIT
+"""burble.Pool: the threads in which generations run."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Executor, Future, wait
+from typing import Any
+
+import pytest
+
+import burble
+
+pytestmark = pytest.mark.timeout(60)
+
+# What bounds a wait that should end at once, and only then.
+SOON = 20.0
+
+
+class Gate:
+    """A job that says when it has begun, and ends when it is let."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.open = threading.Event()
+
+    def __call__(self) -> str:
+        self.begun.set()
+        assert self.open.wait(SOON)
+        return threading.current_thread().name
+
+
+@pytest.fixture
+def pool() -> Iterator[burble.Pool]:
+    with burble.Pool(workers=1) as pool:
+        yield pool
+
+
+@contextlib.contextmanager
+def busy(pool: burble.Pool) -> Iterator[Future[str]]:
+    """All of the pool's threads have something to do."""
+    gates = [Gate() for _ in range(pool.workers)]
+    futures = [pool.submit(gate) for gate in gates]
+    for gate in gates:
+        assert gate.begun.wait(SOON)
+    yield futures[0]
+    for gate in gates:
+        gate.open.set()
+
+
+def until(what: Any) -> None:
+    """Wait for what another thread does without saying so."""
+    deadline = time.monotonic() + SOON
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+# ---- turns -------------------------------------------------------------------------------------
+
+
+def test_first_come_first_served(pool: burble.Pool) -> None:
+    order: list[int] = []
+    with busy(pool):
+        futures = [pool.submit(order.append, n) for n in range(100)]
+        assert order == []
+    wait(futures, SOON)
+    assert order == list(range(100))
+
+
+def test_no_more_run_at_once_than_there_are_workers() -> None:
+    with burble.Pool(workers=3) as pool:
+        with busy(pool):
+            more = pool.submit(lambda: threading.active_count())
+            assert (pool.running, pool.waiting) == (3, 1)
+            assert len(pool._threads) == 3
+            assert not more.done()
+        assert more.result(SOON)
+
+
+def test_threads_begin_when_there_is_work_for_them() -> None:
+    before = threading.active_count()
+    with burble.Pool(workers=50) as pool:
+        assert threading.active_count() == before
+        for _ in range(20):
+            pool.submit(int).result(SOON)
+            until(lambda: pool._idle == 1)
+        assert threading.active_count() == before + 1  # each found the first one idle
+        with busy(pool):
+            assert threading.active_count() == before + 50
+
+
+def test_idle_threads_end() -> None:
+    before = threading.active_count()
+    with burble.Pool(workers=4, idle_timeout=0.01) as pool:
+        with busy(pool):
+            assert threading.active_count() == before + 4
+        until(lambda: threading.active_count() == before)
+        assert pool.submit(str, 5).result(SOON) == "5"  # and begin again
+
+
+def test_a_job_that_comes_as_the_last_thread_leaves_is_not_forgotten() -> None:
+    with burble.Pool(workers=1, idle_timeout=0.0) as pool:
+        for n in range(2000):
+            assert pool.submit(int, n).result(SOON) == n
+
+
+def test_what_is_cancelled_while_it_waits_never_runs(pool: burble.Pool) -> None:
+    ran: list[str] = []
+    with busy(pool):
+        first, second = pool.submit(ran.append, "first"), pool.submit(ran.append, "second")
+        assert first.cancel()
+        assert pool.waiting == 1
+    second.result(SOON)
+    assert ran == ["second"]
+    with pytest.raises(CancelledError):
+        first.result(SOON)
+
+
+def test_ten_thousand_jobs_from_many_threads_all_run_once() -> None:
+    ran: list[int] = []
+    futures: list[Future[None]] = []
+
+    def submit(begin: int) -> None:
+        futures.extend([pool.submit(ran.append, n) for n in range(begin, begin + 1250)])
+
+    with burble.Pool(workers=8) as pool:
+        threads = [threading.Thread(target=submit, args=(n * 1250,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SOON)
+        wait(futures, SOON)
+        assert len(pool._threads) <= 8
+    assert sorted(ran) == list(range(10_000))
+
+
+def test_a_function_that_raises_costs_no_thread(pool: burble.Pool) -> None:
+    for exception in (ValueError, KeyboardInterrupt, SystemExit):
+        with pytest.raises(exception):
+            pool.submit(lambda exception=exception: (_ for _ in ()).throw(exception())).result(SOON)
+    assert pool.submit(str).result(SOON) == ""
+    assert len(pool._threads) == 1
+
+
+def test_what_has_run_is_let_go(pool: burble.Pool) -> None:
+    class Memory:
+        pass
+
+    memory = Memory()
+    seen = weakref.ref(memory)
+    pool.submit(lambda kept: None, memory).result(SOON)
+    del memory
+    until(lambda: seen() is None)
+
+
+def test_a_finalizer_that_runs_in_the_pool_may_use_it(pool: burble.Pool) -> None:
+    """The collector may run anywhere, also while the pool has its lock."""
+    futures: list[Future[str]] = []
+
+    class Tied:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            futures.append(pool.submit(str))
+
+    with busy(pool):
+        with pool._lock:
+            Tied()
+            gc.collect()
+        assert len(futures) == 1
+    assert futures[0].result(SOON) == ""
+
+
+# ---- as an executor ----------------------------------------------------------------------------
+
+
+def test_it_is_an_executor() -> None:
+    pool = burble.Pool(workers=4)
+    assert isinstance(pool, Executor)
+    assert list(pool.map(pow, range(10), [2] * 10)) == [n * n for n in range(10)]
+    pool.shutdown()
+    assert pool._threads == set()
+    with pytest.raises(RuntimeError, match="the pool is closed"):
+        pool.submit(int)
+
+
+def test_shutdown_lets_what_waits_run_unless_told_otherwise() -> None:
+    for cancels in (False, True):
+        pool = burble.Pool(workers=1)
+        with busy(pool) as running:
+            waiting = pool.submit(int)
+            pool.shutdown(wait=False, cancel_futures=cancels)
+            assert waiting.cancelled() is cancels
+        assert running.result(SOON)
+        if not cancels:
+            assert waiting.result(SOON) == 0
+        pool.shutdown()
+
+
+def test_closing_cancels_what_waits_and_says_what_does_not_end() -> None:
+    pool = burble.Pool(workers=1)
+    with busy(pool):
+        waiting = pool.submit(int)
+        with pytest.warns(RuntimeWarning, match=r"1 of the pool's threads did not end within 0.01"):
+            pool.close(0.01)
+        assert waiting.cancelled()
+    pool.close()
+    pool.close()
+    assert repr(pool) == "<burble.Pool of 1: closed>"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"workers": 0}, ValueError, "workers: expected at least 1, found 0"),
+        ({"workers": "2"}, TypeError, "workers: expected an int, found str"),
+        ({"workers": True}, TypeError, "workers: expected an int, found bool"),
+        ({"idle_timeout": -1}, ValueError, "idle_timeout: expected seconds from 0 on, found -1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        burble.Pool(**options)
+
+
+# ---- the end of the process, and a second one ----------------------------------------------------
+
+
+def leave(program: str, timeout: float = 40.0) -> tuple[int, str, str]:
+    """Run a program of its own: how it ended, and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import os, threading, time\nimport burble\n" + textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_interpreter_exits_although_a_call_never_returns() -> None:
+    program = """
+    pool = burble.Pool()
+    begun = threading.Event()
+
+    def never():
+        begun.set()
+        while True:
+            time.sleep(60)
+
+    pool.submit(never)
+    begun.wait()
+    burble._pool._EXIT_TIMEOUT = 0.1
+    print("leaving", flush=True)
+    """
+    assert leave(program) == (0, "leaving\n", "")
+
+
+def test_the_interpreter_cancels_what_runs_and_waits_for_it() -> None:
+    program = """
+    pool = burble.Pool()
+    begun, stop = threading.Event(), threading.Event()
+
+    def until_told():
+        begun.set()
+        stop.wait()
+        print("told", flush=True)
+
+    pool.call(until_told, stop.set)
+    begun.wait()
+    """
+    assert leave(program) == (0, "told\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_the_pool_without_its_threads() -> None:
+    program = """
+    import warnings
+    warnings.simplefilter("ignore")  # of forking with threads, which is the point
+
+    pool = burble.Pool(workers=2)
+    gate, begun = threading.Event(), threading.Semaphore(0)
+
+    def wait():
+        begun.release()
+        gate.wait()
+
+    jobs = [pool.submit(wait) for _ in range(3)]  # two run, one waits
+    begun.acquire()
+    begun.acquire()
+    child = os.fork()
+    if child == 0:
+        assert (pool.running, pool.waiting) == (0, 0)
+        assert list(pool.map(str, range(3))) == ["0", "1", "2"]
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    gate.set()
+    for job in jobs:
+        job.result()
+    print("both")
+    """
+    assert leave(program) == (0, "both\n", "")

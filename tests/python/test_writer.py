@@ -1,0 +1,770 @@
+# SPDX-License-Identifier: MIT
+"""burble._core.Writer: ids and text into a log."""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from time import perf_counter_ns
+from typing import Any
+
+import pytest
+from conftest import LONG, SAMPLE_TEXT, Family, documented_decode, train_byte_level
+
+from burble import _core
+from burble._tokenizers import decoding_of
+
+torch = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.timeout(120)
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+SEQUENCES = 300 if LONG else 60
+
+
+def detokenizer(tokenizer: Any, *, skip: bool = False, **kwargs: Any) -> _core.Detokenizer:
+    source, skip = decoding_of(tokenizer, {"skip_special_tokens": skip})
+    return _core.Detokenizer(source, skip, **kwargs)
+
+
+class Slow:
+    """A tokenizer that burble does not know, so that its text comes through a window."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def decode(self, ids: list[int], **kwargs: Any) -> str:
+        text: str = self._backend.decode(ids, **kwargs)
+        return text
+
+
+class Gate(Slow):
+    """The same, and a thread stays in its ``decode`` until it is let through."""
+
+    def __init__(self, backend: Any) -> None:
+        super().__init__(backend)
+        self.closed = False
+        self.inside = threading.Event()
+        self.opened = threading.Event()
+
+    def decode(self, ids: list[int], **kwargs: Any) -> str:
+        if self.closed:
+            self.inside.set()
+            assert self.opened.wait(60)
+        return super().decode(ids, **kwargs)
+
+
+@functools.cache
+def backend() -> Any:
+    return train_byte_level()
+
+
+def ids_of(text: str) -> list[int]:
+    found: list[int] = backend().encode(text).ids
+    return found
+
+
+class Output:
+    """A log, who writes it and who reads it."""
+
+    def __init__(self, detokenizer: _core.Detokenizer | None = None, **kwargs: Any) -> None:
+        self.log = _core.Log()
+        self.reader = self.log.reader()
+        self.writer = _core.Writer(self.log, detokenizer, **kwargs)
+
+    def put(self, ids: Sequence[int]) -> None:
+        """One by one, as generate does."""
+        for i in ids:
+            self.writer.put([i])
+
+    def prompt(self, ids: Sequence[int]) -> None:
+        self.writer.put([list(ids)])
+
+    def so_far(self) -> str:
+        """The text that was appended since the last look."""
+        text = ""
+        while (taken := self.reader.take()) is not None:
+            text += taken[1]
+        return text
+
+    def to_the_end(self) -> str:
+        self.writer.end()
+        return "".join(self.reader)
+
+
+def plain(**kwargs: Any) -> Output:
+    """One with a byte-level tokenizer, compiled."""
+    stop = {k: kwargs.pop(k) for k in ("stop", "include_stop") if k in kwargs}
+    return Output(detokenizer(backend(), **stop), **kwargs)
+
+
+# ---- the text ------------------------------------------------------------------------------------
+
+
+def decoder(family: Family, skip: bool) -> Callable[[list[int]], str]:
+    """The tokenizer's own decode; of a byte-fallback tokenizer, by the documented rule."""
+    if family.byte_fallback:
+        return lambda ids: documented_decode(family, ids, skip)[0]
+    return lambda ids: str(family.tokenizer.decode(ids, skip_special_tokens=skip))
+
+
+@pytest.mark.parametrize("chunk", ["token", "word"])
+def test_ids_one_by_one_give_the_text_of_decode(family: Family, chunk: str) -> None:
+    rng = random.Random(family.name)
+    for n in range(SEQUENCES):
+        skip = n % 2 == 0
+        ids = family.random_ids(rng, rng.randint(1, 40))
+        output = Output(detokenizer(family.tokenizer, skip=skip), chunk=chunk)
+        output.put(ids)
+        assert output.to_the_end() == decoder(family, skip)(ids), (ids, skip)
+
+
+def test_all_shapes_of_ids_give_the_same_text() -> None:
+    numpy = pytest.importorskip("numpy")
+    ids = ids_of(SAMPLE_TEXT)
+    for put in (
+        lambda writer: [writer.put(i) for i in ids],
+        lambda writer: writer.put(ids),
+        lambda writer: writer.put(torch.tensor(ids)),
+        lambda writer: [writer.put(i) for i in torch.tensor(ids)],
+        lambda writer: writer.put(torch.tensor([ids])),
+        lambda writer: writer.put(numpy.array(ids)),
+    ):
+        output = plain(skip_prompt=False)
+        put(output.writer)
+        assert output.to_the_end() == SAMPLE_TEXT
+
+
+def text_behind(decode: Callable[[list[int]], str], prompt: list[int], ids: list[int]) -> str:
+    """What follows a prompt, the rest of a character included that it ends in the midst of."""
+    return decode(prompt + ids)[len(decode(prompt).rstrip(REPLACEMENT)) :]
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_primed_writer_goes_on_where_the_prompt_stops(family: Family, skip: bool) -> None:
+    decode = decoder(family, skip)
+    ids = family.tokenizer.encode(SAMPLE_TEXT)
+    cuts = range(1, len(ids), 1 if LONG else 7)
+    for at in cuts:
+        prompt, rest = ids[:at], ids[at : at + 40]
+        output = Output(detokenizer(family.tokenizer, skip=skip))
+        output.prompt(prompt)
+        assert output.so_far() == ""
+        output.put(rest)
+        assert output.to_the_end() == text_behind(decode, prompt, rest), at
+
+
+def test_a_primed_writer_goes_on_behind_any_ids(family: Family) -> None:
+    rng = random.Random(family.name)
+    compared = 0
+    while compared < SEQUENCES:
+        ids = family.random_ids(rng, 60)
+        prompt, rest = ids[:40], ids[40:]
+        skip = compared % 2 == 0
+        decode = decoder(family, skip)
+        if decode(prompt).endswith(REPLACEMENT):
+            continue  # a character may be complete as that, or not yet
+        output = Output(detokenizer(family.tokenizer, skip=skip))
+        output.prompt(prompt)
+        output.put(rest)
+        assert output.to_the_end() == text_behind(decode, prompt, rest), (ids, skip)
+        compared += 1
+
+
+def test_a_prompt_that_ends_inside_a_character_is_completed(family: Family) -> None:
+    before = family.tokenizer.encode("x", add_special_tokens=False)
+    for character in "é中👍":
+        spelt = family.spell(character)
+        if len(spelt) < len(character.encode()):
+            continue  # this tokenizer has not all bytes
+        for n in range(1, len(spelt)):
+            output = Output(detokenizer(family.tokenizer))
+            output.prompt(before + spelt[:n])
+            output.put(spelt[n:])
+            assert output.so_far() == character
+            assert output.to_the_end() == ""
+
+
+@pytest.mark.parametrize("length", [1, 30, 200])
+def test_a_windowed_detokenizer_does_as_well(own_family: Family, length: int) -> None:
+    ids = own_family.tokenizer.encode(SAMPLE_TEXT, add_special_tokens=False)
+    decode = decoder(own_family, False)
+    for at in range(length, len(ids), 80):
+        prompt, rest = ids[at - length : at], ids[at:]
+        windowed = detokenizer(Slow(own_family.backend))
+        assert windowed.path == "windowed"
+        output = Output(windowed)
+        output.prompt(prompt)
+        output.put(rest)
+        assert output.to_the_end() == text_behind(decode, prompt, rest), at
+
+
+def test_without_priming_the_text_begins_anew(own_family: Family) -> None:
+    ids = own_family.tokenizer.encode("to be, or not to be", add_special_tokens=False)
+    for at in range(1, len(ids)):
+        output = Output(detokenizer(own_family.tokenizer), prime=False)
+        output.prompt(ids[:at])
+        output.put(ids[at:])
+        assert output.to_the_end() == decoder(own_family, False)(ids[at:])
+
+
+def test_a_shown_prompt_is_text_like_any_other() -> None:
+    ids = ids_of(SAMPLE_TEXT)
+    output = plain(skip_prompt=False)
+    output.prompt(ids[:20])
+    output.put(ids[20:])
+    assert output.to_the_end() == SAMPLE_TEXT
+
+
+def test_only_the_first_ids_of_a_sequence_are_a_prompt() -> None:
+    ids = ids_of("To be, or not to be")
+    output = plain()
+    for i in ids:
+        output.writer.put([[i]])  # the first of them
+    output.writer.flush()
+    assert output.so_far() == backend().decode(ids)[len(backend().decode(ids[:1])) :]
+    output.prompt(ids[:2])  # another sequence
+    output.put(ids[2:])
+    assert output.to_the_end() == backend().decode(ids)[len(backend().decode(ids[:2])) :]
+    output = plain()
+    output.put(ids[:1])
+    output.prompt(ids[1:])  # several at once, as with assisted generation
+    assert output.to_the_end() == "To be, or not to be"
+
+
+def test_a_record_says_how_many_tokens_stand_behind_it() -> None:
+    """Seen in the unit of a reader's limit: a writer with room for so many does not wait."""
+    ids = ids_of("To be, or not to be: that is the question")
+    log = _core.Log(lag_unit="tokens")
+    reader = log.reader(0, len(ids))
+    writer = _core.Writer(log, detokenizer(backend()), "word")
+    for i in ids:
+        writer.put(i)
+    writer.end()
+    assert log.blocked == 0.0
+    assert "".join(reader) == "To be, or not to be: that is the question"
+
+
+# ---- text as such --------------------------------------------------------------------------------
+
+
+def test_text_needs_no_detokenizer() -> None:
+    output = Output()
+    for text in ("To be", "", ", or not\n", "中😀"):
+        output.writer.put_text(text)
+    assert output.to_the_end() == "To be, or not\n中😀"
+    with pytest.raises(TypeError, match="without a detokenizer"):
+        output.writer.put([1])
+
+
+def test_text_comes_behind_what_waited_for_its_word_to_end() -> None:
+    output = plain(chunk="word")
+    output.put(ids_of("To be"))
+    assert output.so_far() == "To "
+    output.writer.put_text("<tool>")
+    assert output.so_far() == "be<tool>"
+    output.put(ids_of("or not"))
+    assert output.to_the_end() == "or not"
+
+
+@pytest.mark.parametrize("value", [b"x", None, 1, ["x"]])
+def test_what_is_no_text_is_refused(value: Any) -> None:
+    output = Output()
+    with pytest.raises(TypeError, match="expected a str"):
+        output.writer.put_text(value)
+    with pytest.raises(UnicodeEncodeError):
+        output.writer.put_text("\ud800")
+    output.writer.put_text("still there")
+    assert output.to_the_end() == "still there"
+
+
+# ---- stop strings --------------------------------------------------------------------------------
+
+
+def test_a_stop_string_ends_the_text_but_not_the_log() -> None:
+    output = plain(stop=("User:",))
+    output.prompt(ids_of("User: hello\n"))  # none is looked for in a prompt
+    assert not output.writer.stopped
+    assert output.writer.match is None
+    output.put(ids_of("Hi there\nUser: and"))
+    assert output.so_far() == "Hi there\n"
+    assert output.writer.stopped
+    assert output.writer.match == (0, "User:", 9, 14)
+    assert output.log.state == "open"
+    assert not output.writer.cancelled
+    output.put(ids_of(" more"))  # not heard
+    output.writer.flush()
+    assert output.writer.stopped
+    assert output.to_the_end() == ""
+    assert (output.log.reason, output.log.match) == ("stop", (0, "User:", 9, 14))
+
+
+def test_put_raises_stopped_where_that_is_wanted() -> None:
+    output = plain(stop=("be",), include_stop=True, chunk="word")
+    output.writer.raise_stopped = True
+    with pytest.raises(_core.Stopped):
+        output.put(ids_of("To be or not"))
+    assert output.so_far() == "To be"
+    with pytest.raises(_core.Stopped):
+        output.writer.put(1)
+    output.writer.end("eos")
+    assert output.log.reason == "eos"
+    assert output.log.match == (0, "be", 3, 5)
+
+
+def test_a_stop_string_can_be_met_at_the_end() -> None:
+    """When the clean-up of a window, or an incomplete character, gives its last text."""
+    output = plain(stop=(REPLACEMENT,))
+    output.put(ids_of("x中")[:-1])
+    assert not output.writer.stopped
+    assert output.to_the_end() == "x"
+    assert output.writer.stopped
+    assert output.log.reason == "stop"
+    assert output.log.match == (0, REPLACEMENT, 1, 2)
+
+
+def test_another_sequence_begins_without_the_stop_of_the_last() -> None:
+    output = plain(stop=("be",))
+    for _ in range(2):
+        output.prompt(ids_of("To"))
+        assert not output.writer.stopped
+        output.put(ids_of(" be"))
+        assert output.writer.stopped
+        output.writer.flush()
+        assert output.so_far() == " "
+    assert output.to_the_end() == ""
+
+
+def test_what_may_become_a_stop_string_is_the_text_of_an_end_without() -> None:
+    output = plain(stop=("beware",))
+    output.put(ids_of("To be"))
+    assert output.so_far() == "To "
+    assert output.to_the_end() == "be"
+    assert output.log.reason is None
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (torch.zeros(2, 5, dtype=torch.long), ValueError, "one sequence.*found 2 rows"),
+        ([[1], [2], [3]], ValueError, "one sequence.*found 3 rows"),
+        ([-1], ValueError, "from 0"),
+        ([1 << 40], ValueError, "from 0"),
+        ([1, 2.5], TypeError, "token id"),
+        ("text", TypeError, "token ids"),
+        (None, TypeError, "token ids"),
+    ],
+)
+def test_bad_ids_leave_all_as_it_was(value: Any, error: type[Exception], message: str) -> None:
+    ids = ids_of(SAMPLE_TEXT)
+    output = plain()
+
+    def refused() -> None:
+        with pytest.raises(error, match=message):
+            output.writer.put(value)
+
+    refused()
+    output.prompt(ids[:10])
+    refused()
+    for i in ids[10:]:
+        refused()
+        output.writer.put(i)
+    assert output.log.state == "open"
+    assert output.to_the_end() == text_behind(backend().decode, ids[:10], ids[10:])
+
+
+def test_a_tokenizer_that_raises_leaves_all_as_it_was() -> None:
+    class Picky(Slow):
+        def decode(self, ids: list[int], **kwargs: Any) -> str:
+            if 17 in ids:
+                raise KeyError(17)
+            return super().decode(ids, **kwargs)
+
+    ids = [i for i in ids_of("To be, or not to be") if i != 17]
+    output = Output(detokenizer(Picky(backend())))
+    with pytest.raises(KeyError):
+        output.prompt([*ids, 17])
+    output.prompt(ids[:3])
+    for i in ids[3:]:
+        with pytest.raises(KeyError):
+            output.writer.put(17)
+        output.writer.put(i)
+    assert output.to_the_end() == text_behind(backend().decode, ids[:3], ids[3:])
+
+
+def test_arguments_are_checked() -> None:
+    log, keep = _core.Log(), detokenizer(backend())
+    with pytest.raises(TypeError):
+        _core.Writer(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected a Detokenizer or None, found dict"):
+        _core.Writer(log, {})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'word' or 'token', found 'line'"):
+        _core.Writer(log, keep, "line")
+    with pytest.raises(ValueError, match="log of text"):
+        _core.Writer(_core.Log(objects=True))
+    writer = _core.Writer(log, keep)
+    with pytest.raises(RuntimeError, match="once"):
+        writer.__init__(log, keep)  # type: ignore[misc]
+    with pytest.raises(RuntimeError, match="__init__ was not called"):
+        _core.Writer.__new__(_core.Writer).put(1)
+    with pytest.raises(TypeError, match="str or None"):
+        writer.end(1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected an exception"):
+        writer.fail("failed")  # type: ignore[arg-type]
+    assert log.state == "open"
+
+
+# ---- ends ----------------------------------------------------------------------------------------
+
+
+def test_after_its_end_a_log_takes_nothing() -> None:
+    output = plain()
+    output.put(ids_of("To be"))
+    output.writer.end("length")
+    assert output.writer.cancelled
+    for write in (
+        lambda: output.writer.put(1),
+        lambda: output.prompt([1, 2]),
+        lambda: output.writer.put_text("x"),
+        output.writer.flush,
+    ):
+        with pytest.raises(_core.Error) as caught:
+            write()
+        assert type(caught.value) is _core.Error
+    output.writer.end("stop")  # the first decides
+    output.writer.fail(ValueError())
+    assert "".join(output.reader) == "To be"
+    assert (output.log.state, output.log.reason) == ("ended", "length")
+
+
+def test_after_cancel_put_raises_cancelled() -> None:
+    output = plain(stop=("be",))
+    output.put(ids_of("To"))
+    assert not output.writer.cancelled
+    output.log.cancel()
+    assert output.writer.cancelled
+    for _ in range(2):
+        with pytest.raises(_core.Cancelled):
+            output.writer.put(ids_of(" be"))
+    with pytest.raises(_core.Cancelled):
+        output.writer.put_text("x")
+    output.writer.end()
+    output.writer.fail(ValueError())
+    assert output.log.state == "cancelled"
+    with pytest.raises(_core.Cancelled):
+        "".join(output.reader)
+
+
+def test_a_stopped_writer_still_hears_of_a_cancel() -> None:
+    output = plain(stop=("be",))
+    output.put(ids_of("To be"))
+    assert output.writer.stopped
+    output.log.cancel()
+    with pytest.raises(_core.Cancelled):
+        output.writer.put(1)
+
+
+def test_a_failure_comes_behind_all_the_text() -> None:
+    output = plain(chunk="word", stop=("beware",))
+    output.put(ids_of("To be"))
+    error = ValueError("no memory on the device")
+    output.writer.fail(error)
+    text = ""
+    with pytest.raises(ValueError, match="no memory") as caught:
+        for part in output.reader:
+            text += part
+    assert caught.value is error
+    assert text == "To be"
+    output.writer.end()
+    assert output.log.state == "failed"
+
+
+@pytest.mark.parametrize("end", ["end", "fail"])
+def test_an_end_whose_text_cannot_be_had_is_an_end_all_the_same(end: str) -> None:
+    class Broken(Slow):
+        broken = False
+
+        def decode(self, ids: list[int], **kwargs: Any) -> str:
+            if self.broken:
+                raise KeyError("vocabulary")
+            return super().decode(ids, **kwargs)
+
+    tokenizer = Broken(backend())
+    output = Output(detokenizer(tokenizer))
+    output.put(ids_of("x中")[:-1])  # an incomplete character is held back
+    tokenizer.broken = True
+    with pytest.raises(KeyError):
+        output.writer.end() if end == "end" else output.writer.fail(OSError("first"))
+    assert output.log.state == "failed"
+    text = []
+    with pytest.raises(KeyError if end == "end" else OSError):
+        text += list(output.reader)
+
+
+# ---- threads -------------------------------------------------------------------------------------
+
+
+class Inside:
+    """A thread that is inside ``put``."""
+
+    def __init__(self) -> None:
+        self.gate = Gate(backend())
+        self.output = Output(detokenizer(self.gate))
+        self.output.put(ids_of("To"))
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._put)
+
+    def _put(self) -> None:
+        try:
+            self.output.put(ids_of(" be"))
+        except BaseException as error:
+            self.error = error
+
+    def __enter__(self) -> Output:
+        self.gate.closed = True
+        self.thread.start()
+        assert self.gate.inside.wait(60)
+        return self.output
+
+    def __exit__(self, *_: object) -> None:
+        self.gate.closed = False
+        self.gate.opened.set()
+        self.thread.join()
+
+
+def test_a_second_thread_is_refused_and_harms_nothing() -> None:
+    inside = Inside()
+    with inside as output:
+        for write in (
+            lambda: output.writer.put(1),
+            lambda: output.writer.put_text("x"),
+            output.writer.flush,
+            output.writer.end,
+            lambda: output.writer.fail(ValueError()),
+        ):
+            with pytest.raises(RuntimeError, match="another thread"):
+                write()
+        assert output.log.state == "open"
+        assert output.writer.stats[0] == len(ids_of("To"))
+    assert inside.error is None
+    assert output.to_the_end() == "To be"
+
+
+@pytest.mark.parametrize("end", ["end", "fail", "cancel"])
+def test_the_log_may_be_ended_under_a_thread_that_writes(end: str) -> None:
+    inside = Inside()
+    with inside as output:
+        if end == "end":
+            assert output.log.end("length")
+        elif end == "fail":
+            assert output.log.fail(TimeoutError("too late"))
+        else:
+            assert output.log.cancel()
+        assert output.writer.cancelled
+    assert type(inside.error) is (_core.Cancelled if end == "cancel" else _core.Error)
+    output.writer.end()  # the first end has decided
+    assert output.log.state == {"end": "ended", "fail": "failed", "cancel": "cancelled"}[end]
+    text = []
+    expected = {"end": (), "fail": TimeoutError, "cancel": _core.Cancelled}[end]
+    try:
+        for part in output.reader:
+            text.append(part)
+    except expected:  # type: ignore[misc]
+        assert end != "end"
+    else:
+        assert end == "end"
+    assert "".join(text) == "To"
+
+
+def test_a_tokenizer_cannot_write_to_its_own_writer() -> None:
+    class Talkative(Slow):
+        output: Output
+
+        def decode(self, ids: list[int], **kwargs: Any) -> str:
+            with pytest.raises(RuntimeError, match="its own tokenizer"):
+                self.output.writer.put_text("x")
+            return super().decode(ids, **kwargs)
+
+    tokenizer = Talkative(backend())
+    tokenizer.output = output = Output(detokenizer(tokenizer))
+    output.put(ids_of("To be"))
+    assert output.to_the_end() == "To be"
+
+
+def test_many_threads_that_end_and_write_leave_a_log_with_one_end() -> None:
+    class Yielding(Slow):
+        def decode(self, ids: list[int], **kwargs: Any) -> str:
+            threading.Event().wait(0)  # lets go of the GIL
+            return super().decode(ids, **kwargs)
+
+    letter = ids_of("a")
+    for _ in range(20):
+        output = Output(detokenizer(Yielding(backend())))
+        put, ended = [], []
+        start = threading.Barrier(4)
+
+        def write() -> None:
+            start.wait()
+            while True:
+                try:
+                    output.writer.put(letter)
+                except _core.Error:
+                    return
+                except RuntimeError:
+                    continue
+                put.append(1)
+
+        def end(how: Callable[[], Any]) -> None:
+            start.wait()
+            while not put:
+                threading.Event().wait(0)
+            ended.append(how())
+
+        threads = [
+            threading.Thread(target=write),
+            threading.Thread(target=write),
+            threading.Thread(target=end, args=(lambda: output.log.fail(OSError()),)),  # noqa: B023
+            threading.Thread(target=end, args=(output.log.cancel,)),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(ended) == [False, True]
+        text = ""
+        with pytest.raises((OSError, _core.Cancelled)):
+            for part in output.reader:
+                text += part
+        assert text == "a" * len(put)
+
+
+# ---- figures -------------------------------------------------------------------------------------
+
+
+def percentile(values: Sequence[float], of: float) -> float:
+    """The least that a share of them does not exceed."""
+    return sorted(values)[max(0, math.ceil(of * len(values)) - 1)]
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_the_times_between_tokens_are_those_that_were(together: int) -> None:
+    """To within 3 % of what the clock says outside: before and after each put."""
+    ids = ids_of("abc" * 100)[:together]
+    rng = random.Random(together)
+    output = plain()
+    begins, ends = [], []
+    for _ in range(2000):
+        until = perf_counter_ns() + int(math.exp(rng.gauss(math.log(100_000), 1)))
+        while perf_counter_ns() < until:
+            pass
+        begins.append(perf_counter_ns())
+        output.writer.put(ids)
+        ends.append(perf_counter_ns())
+    tokens, _, first, last, p50, p99 = output.writer.stats
+    assert tokens == 2000 * together
+    assert first < last
+    assert (begins[-1] - ends[0]) * 1e-9 <= last - first <= (ends[-1] - begins[0]) * 1e-9
+    least = [(b - a) * 1e-9 / together for a, b in zip(ends, begins[1:])]
+    most = [(b - a) * 1e-9 / together for a, b in zip(begins, ends[1:])]
+    for found, of in ((p50, 0.5), (p99, 0.99)):
+        # A microsecond more: below that a bucket is as wide as that.
+        assert 0.97 * percentile(least, of) - 1e-6 <= found <= 1.03 * percentile(most, of) + 1e-6
+
+
+def test_there_are_no_figures_before_there_are_tokens() -> None:
+    output = plain()
+    assert output.writer.stats == (0, 0, None, None, None, None)
+    output.prompt(ids_of("To be"))
+    assert output.writer.stats == (0, 0, None, None, None, None)
+    output.put(ids_of("a"))
+    tokens, chunks, first, last, p50, p99 = output.writer.stats
+    assert (tokens, chunks, p50, p99) == (1, 1, None, None)
+    assert first == last > 0
+    output.put(ids_of("a"))
+    assert None not in output.writer.stats
+
+
+def test_pieces_and_tokens_are_counted() -> None:
+    output = plain(chunk="word", stop=("question",))
+    ids = ids_of("To be, or not to be: that is the question")
+    output.put(ids)
+    after = len(ids)
+    assert output.writer.stopped
+    output.put(ids)  # not heard
+    tokens, chunks, *_ = output.writer.stats
+    assert tokens == after
+    assert chunks == output.log.position
+    output.writer.put_text("")
+    output.writer.put_text("x")
+    assert output.writer.stats[:2] == (after + 1, chunks + 1)
+
+
+def test_time_that_put_waits_for_a_reader_is_not_the_models() -> None:
+    """One token is put; the next waits, until this thread has seen that it does and reads."""
+    log = _core.Log(lag_unit="tokens")
+    reader = log.reader(0, 1)
+    writer = _core.Writer(log)
+    writer.put_text("a")
+
+    def write() -> None:
+        writer.put_text("b")
+        writer.put_text("c")
+        writer.end()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    while log.blocked < 0.05:
+        threading.Event().wait(0.001)
+    assert "".join(reader) == "abc"
+    thread.join()
+    p99 = writer.stats[5]
+    assert p99 is not None
+    assert p99 <= 1.03 * (writer.stats[3] - writer.stats[2] - 0.05)
+
+
+MEMORY = """
+import gc, sys
+from burble import _core
+from burble._tokenizers import decoding_of
+from tokenizers import Tokenizer
+
+source, skip = decoding_of(Tokenizer.from_file(sys.argv[1]), {})
+detokenizer = lambda: _core.Detokenizer(source, skip)
+N = 20_000
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+def each(make):
+    keep = [make() for _ in range(2000)]  # what is allocated once
+    before = resident()
+    keep += [make() for _ in range(N)]
+    return (resident() - before) // N
+
+def both(*detokenizer):
+    log = _core.Log()
+    return _core.Writer(log, *(make() for make in detokenizer)), log.reader()
+
+gc.disable()
+print(each(both), each(lambda: both(detokenizer)), each(detokenizer))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_an_idle_log_with_its_writer_and_reader_is_small() -> None:
+    from conftest import SHAKESPEARE
+
+    command = [sys.executable, "-c", MEMORY, str(SHAKESPEARE / "tokenizer.json")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    text, ids, detokenizer = map(int, done.stdout.split())
+    print(f"log, writer and reader: {text} bytes; with a detokenizer: {ids}; that alone {detokenizer}")
+    assert text < 2048
