@@ -187,7 +187,9 @@ def _single(call: Call, tokenizer: Any, text: Text, flow: Options, pool: Pool) -
     sink = TextSink(log, writer, call.ending(tokenizer))
     if text.stop:
         writer.raise_stopped = not call.tell(sink.criterion)
-    job = Job(call.name, functools.partial(call.generate, *call.args, streamer=sink, **call.kwargs), sink)
+    job = Job(
+        call.name, functools.partial(call.generate, *call.args, streamer=sink, **call.kwargs), sink
+    )
     handle: Stream[str] = Stream(job, log, flow, stats_of(writer))
     pool.start(job)
     return handle
@@ -198,11 +200,11 @@ def _batch(
 ) -> BatchStream:
     logs = [flow.new_log() for _ in range(rows)]
     writers = [text.writer(log) for log in logs]
-    sink = Rows(
-        logs, writers, call.ending(tokenizer), call.pad_id(tokenizer), call.padding(rows)
-    )
+    sink = Rows(logs, writers, call.ending(tokenizer), call.pad_id(tokenizer), call.padding(rows))
     sink.told = call.tell(sink.criterion)
-    job = Job(call.name, functools.partial(call.generate, *call.args, streamer=sink, **call.kwargs), sink)
+    job = Job(
+        call.name, functools.partial(call.generate, *call.args, streamer=sink, **call.kwargs), sink
+    )
     handle = BatchStream(job, logs, writers, flow)
     pool.start(job)
     return handle

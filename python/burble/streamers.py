@@ -31,6 +31,7 @@ T = TypeVar("T")
 Chunk = Literal["word", "token"]
 OnTimeout = Literal["raise", "stop"]
 
+
 def _look_at_exception(task: asyncio.Task[Any]) -> None:
     """Tell a finished task that its exception was seen."""
     if not task.cancelled():

@@ -242,7 +242,11 @@ def test_what_makes_no_sense_is_refused(
 def leave(program: str, timeout: float = 40.0) -> tuple[int, str, str]:
     """Run a program of its own: how it ended, and what it said."""
     done = subprocess.run(
-        [sys.executable, "-c", "import os, threading, time\nimport burble\n" + textwrap.dedent(program)],
+        [
+            sys.executable,
+            "-c",
+            "import os, threading, time\nimport burble\n" + textwrap.dedent(program),
+        ],
         capture_output=True,
         text=True,
         timeout=timeout,

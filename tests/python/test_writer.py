@@ -766,5 +766,7 @@ def test_an_idle_log_with_its_writer_and_reader_is_small() -> None:
     command = [sys.executable, "-c", MEMORY, str(SHAKESPEARE / "tokenizer.json")]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     text, ids, detokenizer = map(int, done.stdout.split())
-    print(f"log, writer and reader: {text} bytes; with a detokenizer: {ids}; that alone {detokenizer}")
+    print(
+        f"log, writer and reader: {text} bytes; with a detokenizer: {ids}; that alone {detokenizer}"
+    )
     assert text < 2048
