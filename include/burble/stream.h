@@ -272,6 +272,11 @@ BURBLE_API int burble_reader_attach(burble_reader *reader, burble_hub *hub, burb
  * BURBLE_EDETACHED  it is attached to no hub, or to one that was destroyed */
 BURBLE_API int burble_reader_park(burble_reader *reader);
 
+/* Ends the reader's waiting, for good: burble_reader_wait returns BURBLE_OK, where a thread is in it
+ * and whenever it is called again; a parked reader's function is called; burble_reader_park says
+ * BURBLE_OK. Reading goes on as before. Any thread, while nobody destroys the reader. */
+BURBLE_API void burble_reader_interrupt(burble_reader *reader);
+
 #ifdef __cplusplus
 }
 #endif

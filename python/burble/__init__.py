@@ -8,25 +8,66 @@ Drop-in classes for those of transformers, without their defects::
     async for new_text in streamer:
         print(new_text, end="", flush=True)
 
+a stream that holds its generation, from any ``generate`` or any other blocking source::
+
+    async with burble.stream(model.generate, **inputs, tokenizer=tokenizer) as stream:
+        async for text in stream:
+            print(text, end="", flush=True)
+
 and :class:`Detokenizer`, which turns token ids into text as they come.
 """
 
-from ._core import Cancelled, Error, ProducerDied, Stopped, __version__
+from ._batch import BatchStream, BatchStreamer
+from ._core import (
+    Cancelled,
+    Error,
+    FirstTokenTimeout,
+    Gone,
+    Lagged,
+    ProducerDied,
+    Stopped,
+    Timeout,
+    TokenTimeout,
+    TotalTimeout,
+    __version__,
+)
 from ._pool import Pool
+from ._sse import SSE_HEADERS, EventStream, sse
+from ._start import ChannelWriter, channel, iterate, stream
+from ._stats import Stats
+from ._stream import Reader, Stream
 from .detokenizer import Detokenizer, Span, StopMatch
 from .streamers import AsyncTextIteratorStreamer, TextIteratorStreamer, TextStreamer
 
 __all__ = [
     "AsyncTextIteratorStreamer",
+    "BatchStream",
+    "BatchStreamer",
     "Cancelled",
+    "ChannelWriter",
     "Detokenizer",
     "Error",
+    "EventStream",
+    "FirstTokenTimeout",
+    "Gone",
+    "Lagged",
     "Pool",
     "ProducerDied",
+    "Reader",
+    "SSE_HEADERS",
     "Span",
+    "Stats",
     "StopMatch",
     "Stopped",
+    "Stream",
     "TextIteratorStreamer",
     "TextStreamer",
+    "Timeout",
+    "TokenTimeout",
+    "TotalTimeout",
     "__version__",
+    "channel",
+    "iterate",
+    "sse",
+    "stream",
 ]

@@ -176,10 +176,13 @@ class Rows:
 
 
 class _RowStream(Stream[str]):
-    """One row: it can be cancelled alone, and the others go on; so its end is not waited for."""
+    """One row. It can be cancelled alone, and the others go on; so its end is not waited for."""
 
     def cancel(self) -> None:
+        """End this row alone: iterating it, alone or with the others, just ends. From any thread;
+        idempotent."""
         self._log.cancel()
+        self._reader.close()
 
     def _join(self, stacklevel: int) -> None:
         pass
@@ -214,7 +217,8 @@ class BatchStream(Handle):
     ) -> None:
         super().__init__(job, options)
         self._rows = tuple(
-            _RowStream(job, log, options, stats_of(writer)) for log, writer in zip(logs, writers)
+            _RowStream(job, log, options, stats_of(writer, log))
+            for log, writer in zip(logs, writers)
         )
         self._merged: _core.Merged | None = None
 

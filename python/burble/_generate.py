@@ -111,7 +111,7 @@ class Call:
 
     @property
     def name(self) -> str:
-        return getattr(self.generate, "__qualname__", None) or type(self.generate).__qualname__
+        return name_of(self.generate)
 
     def takes(self, name: str) -> bool:
         """Whether ``generate`` can be given ``name=``."""
@@ -161,6 +161,10 @@ class Call:
             return False
         return True
 
+    def bind(self, streamer: Any) -> Callable[[], Any]:
+        """The call, with its streamer."""
+        return functools.partial(self.generate, *self.args, streamer=streamer, **self.kwargs)
+
     # ---- what it will make -------------------------------------------------------------------
 
     def rows(self) -> int:
@@ -175,7 +179,7 @@ class Call:
 
     def padding(self, rows: int) -> list[int] | None:
         """How many pads each row's prompt begins with; None where no attention mask says so."""
-        mask = self._given.get("attention_mask")
+        mask: Any = self._given.get("attention_mask")
         if len(getattr(mask, "shape", ())) != 2 or rows % len(mask):
             return None
         each = rows // len(mask)  # generate repeats each row num_return_sequences times
@@ -205,6 +209,15 @@ class Call:
         )
 
 
+def name_of(function: Any) -> str:
+    """What to call it in messages: a method by the class of its object."""
+    owner = getattr(function, "__self__", None)
+    name = getattr(function, "__name__", None)
+    if name is not None and owner is not None and not inspect.ismodule(owner):
+        return f"{(owner if isinstance(owner, type) else type(owner)).__name__}.{name}"
+    return name or type(function).__name__
+
+
 class Ending:
     """How a sequence of ``generate`` can end, by itself."""
 
@@ -223,7 +236,7 @@ class Ending:
         :param last: the last of the tokens; None: as the result says.
         """
         sequences = getattr(result, "sequences", result)
-        shape = getattr(sequences, "shape", ())
+        shape: Sequence[int] = getattr(sequences, "shape", ())
         length = int(shape[1]) if len(shape) == 2 else 0
         if last is None and length and tokens and int(shape[0]) == 1:
             last = int(sequences[0, -1])

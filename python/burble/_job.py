@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """A generation in a thread of a pool, and waiting for it.
 
-A job refers to what it writes, never to who reads: readers that are let go end it. What a generation
-is given to write to is a sink, which forgets its log when the generation is over: an exception keeps
-the frames of a ``generate`` that raised, and those would keep the log, which keeps the exception.
+A job refers to what it writes, never to who reads: readers that are let go end it. What a
+generation is given to write to is a sink, which forgets its log when the generation is over: an
+exception keeps the frames of a ``generate`` that raised, and those would keep the log, which keeps
+the exception.
 """
 
 from __future__ import annotations

@@ -57,10 +57,10 @@ def options(
         limit(max_lag),
         lag_unit,
         bool(coalesce),
-        _seconds("first_token_timeout", first_token_timeout),
-        _seconds("token_timeout", token_timeout),
-        _seconds("total_timeout", total_timeout),
-        _number("join_timeout", join_timeout, 0.0),
+        _timeout("first_token_timeout", first_token_timeout),
+        _timeout("token_timeout", token_timeout),
+        _timeout("total_timeout", total_timeout),
+        seconds("join_timeout", join_timeout, 0.0),
     )
 
 
@@ -103,11 +103,12 @@ def _keep(keep: Keep) -> int:
     return count("keep", keep, 0, ", 'all' or None")
 
 
-def _seconds(name: str, value: float | None) -> float | None:
-    return None if value is None else _number(name, value, None)
+def _timeout(name: str, value: float | None) -> float | None:
+    return None if value is None else seconds(name, value)
 
 
-def _number(name: str, value: Any, least: float | None) -> float:
+def seconds(name: str, value: Any, least: float | None = None) -> float:
+    """Seconds from ``least`` on; None: more than 0."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{name}: expected seconds, found {value!r}")
     if not math.isfinite(value) or (value <= 0 if least is None else value < least):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The threads in which generations run.
 
-The lock guards who takes which job and when a thread begins or ends. It may be entered again by the
-thread that has it, and neither the end of a job nor its cancellation needs it: the collector may run
+The lock guards who takes which job and when a thread begins or ends. The thread that has it may
+enter it again, and neither the end of a job nor its cancellation needs it: the collector may run
 anywhere, also here, and what it finalizes may start, cancel and join generations.
 """
 
@@ -21,8 +21,10 @@ from collections.abc import Iterable
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
+from ._options import count, seconds
+
 if TYPE_CHECKING:
-    from ._streams import Stream, iterate, stream
+    from . import _start
 
 T = TypeVar("T")
 P = TypeVar("P", bound="Pool")
@@ -66,7 +68,9 @@ class _Call:
 
     def run(self) -> None:
         function, self._function = self._function, None
-        if function is None or not self.future.set_running_or_notify_cancel():
+        if function is None:
+            return
+        if not self.future.set_running_or_notify_cancel():
             return
         try:
             result = function()
@@ -94,8 +98,8 @@ class Pool(Executor):
                 for text in stream:
                     print(text, end="", flush=True)
 
-    First come, first served. A thread begins when there is work for it, and ends when there was none
-    for ``idle_timeout`` seconds. What is cancelled before its turn never runs. It is a
+    First come, first served. A thread begins when there is work for it, and ends when there was
+    none for ``idle_timeout`` seconds. What is cancelled before its turn never runs. It is a
     :class:`concurrent.futures.Executor`, too, for functions of any kind.
 
     When the interpreter exits, what runs is cancelled and waited for, but no longer than five
@@ -109,14 +113,8 @@ class Pool(Executor):
     """
 
     def __init__(self, workers: int = WORKERS, *, idle_timeout: float = 30.0) -> None:
-        if not isinstance(workers, int) or isinstance(workers, bool):
-            raise TypeError(f"workers: expected an int, found {type(workers).__name__}")
-        if workers < 1:
-            raise ValueError(f"workers: expected at least 1, found {workers}")
-        if not idle_timeout >= 0:
-            raise ValueError(f"idle_timeout: expected seconds from 0 on, found {idle_timeout!r}")
-        self.workers = workers
-        self.idle_timeout = idle_timeout
+        self.workers = count("workers", workers, 1)
+        self.idle_timeout = seconds("idle_timeout", idle_timeout, 0.0)
         self._closed = False
         self._names = itertools.count(1)
         self._forget()
@@ -207,19 +205,19 @@ class Pool(Executor):
     # ---- streams -----------------------------------------------------------------------------
 
     if TYPE_CHECKING:
-        stream = staticmethod(stream)
-        iterate = staticmethod(iterate)
+        stream = staticmethod(_start.stream)
+        iterate = staticmethod(_start.iterate)
     else:
 
         def stream(self, generate, /, *args, **kwargs):
             """:func:`burble.stream` in this pool."""
-            from ._streams import stream
+            from ._start import stream
 
             return stream(generate, *args, pool=self, **kwargs)
 
         def iterate(self, source, /, **kwargs):
             """:func:`burble.iterate` in this pool."""
-            from ._streams import iterate
+            from ._start import iterate
 
             return iterate(source, pool=self, **kwargs)
 

@@ -19,7 +19,7 @@ from ._stream import Reader, Stream
 Source = Union[Stream[Any], BatchStream, Reader[Any]]
 
 # What goes with a response that carries events.
-HEADERS = {
+SSE_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",  # nginx keeps back what it passes on, unless it is told not to

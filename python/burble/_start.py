@@ -12,11 +12,11 @@ from typing import Any, Callable, TypeVar, overload
 
 from . import _core
 from ._batch import BatchStream, Rows
-from ._generate import Call
+from ._generate import Call, name_of
 from ._job import Elsewhere, Job
 from ._options import Keep, LagUnit, Options, count, options
 from ._pool import Pool, pool_of
-from ._stats import rate
+from ._stats import Stats, rate
 from ._stream import Stream
 from ._text import Chunk, Text, TextSink, fail, stats_of
 from .detokenizer import Stop, StopMatch
@@ -187,10 +187,8 @@ def _single(call: Call, tokenizer: Any, text: Text, flow: Options, pool: Pool) -
     sink = TextSink(log, writer, call.ending(tokenizer))
     if text.stop:
         writer.raise_stopped = not call.tell(sink.criterion)
-    job = Job(
-        call.name, functools.partial(call.generate, *call.args, streamer=sink, **call.kwargs), sink
-    )
-    handle: Stream[str] = Stream(job, log, flow, stats_of(writer))
+    job = Job(call.name, call.bind(sink), sink)
+    handle: Stream[str] = Stream(job, log, flow, stats_of(writer, log))
     pool.start(job)
     return handle
 
@@ -202,9 +200,7 @@ def _batch(
     writers = [text.writer(log) for log in logs]
     sink = Rows(logs, writers, call.ending(tokenizer), call.pad_id(tokenizer), call.padding(rows))
     sink.told = call.tell(sink.criterion)
-    job = Job(
-        call.name, functools.partial(call.generate, *call.args, streamer=sink, **call.kwargs), sink
-    )
+    job = Job(call.name, call.bind(sink), sink)
     handle = BatchStream(job, logs, writers, flow)
     pool.start(job)
     return handle
@@ -248,13 +244,13 @@ class _ItemSink:
             if isinstance(iterator, types.GeneratorType):
                 iterator.close()
 
-    def stats(self, log: _core.Log) -> tuple[Any, ...]:
+    def stats(self, log: _core.Log) -> Stats:
         items = log.position
         first = None if self._first is None else self._first - self._began
         last = None if self._last is None else self._last - self._began
         if last is None and first is not None:
             last = time.monotonic() - self._began
-        return items, items, first, None, None, rate(items, first, last)
+        return Stats(items, items, first, None, None, rate(items, first, last), log.blocked)
 
     @property
     def over(self) -> bool:
@@ -325,7 +321,7 @@ def iterate(
     threads = pool_of(pool)
     log = flow.new_log(objects=not coalesce)
     sink = _ItemSink(log, source)
-    job = Job(_name_of(source), sink.run, sink)
+    job = Job(name_of(source), sink.run, sink)
     handle: Stream[T] = Stream(job, log, flow, functools.partial(sink.stats, log))
     threads.start(job)
     return handle
@@ -341,14 +337,9 @@ def _check_source(source: Any, name: str, other: str = "") -> None:
     )
     if asynchronous or not other or not callable(source):
         found = ", which is asynchronous: iterate it with `async for`" if asynchronous else ""
-        kind = getattr(source, "__qualname__", None) or type(source).__qualname__
         raise TypeError(
-            f"{name}: expected an iterable{' ' if other else ''}{other}, found {kind}{found}"
+            f"{name}: expected an iterable{' ' if other else ''}{other}, found {name_of(source)}{found}"
         )
-
-
-def _name_of(source: Any) -> str:
-    return getattr(source, "__qualname__", None) or type(source).__qualname__
 
 
 # ---- by hand -----------------------------------------------------------------------------------
@@ -496,4 +487,4 @@ def channel(
     log = flow.new_log()
     writer = _core.Writer(log) if text is None else text.writer(log)
     end = ChannelWriter(log, writer)
-    return end, Stream(end._job, log, flow, stats_of(writer))
+    return end, Stream(end._job, log, flow, stats_of(writer, log))

@@ -93,7 +93,7 @@ class Stream(Handle, Generic[T]):
     """
 
     def __init__(
-        self, job: Job, log: _core.Log, options: Options, stats: Callable[[], tuple[Any, ...]]
+        self, job: Job, log: _core.Log, options: Options, stats: Callable[[], Stats]
     ) -> None:
         super().__init__(job, options)
         self._log = log
@@ -220,12 +220,13 @@ class Stream(Handle, Generic[T]):
     @property
     def stats(self) -> Stats:
         """How many tokens there were so far, and how fast."""
-        return Stats(*self._stats(), self._log.blocked)
+        return self._stats()
 
     @property
     def finish_reason(self) -> str | None:
-        """``"stop"``: with a stop string; ``"eos"``: with the model's end of sequence; ``"length"``:
-        at the limit that was asked for; ``"end"``: by itself, without a word. None: not (yet)."""
+        """``"stop"``: with a stop string; ``"eos"``: with the model's end of sequence;
+        ``"length"``: at the limit that was asked for; ``"end"``: by itself, without a word.
+        None: not (yet)."""
         return self._log.reason
 
     @property

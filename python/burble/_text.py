@@ -9,7 +9,7 @@ from typing import Any, Callable, Literal
 from . import _core
 from ._generate import Criterion, Ending
 from ._options import one_of
-from ._stats import rate
+from ._stats import Stats, rate
 from ._tokenizers import decoding_of
 from ._window import Window
 from .detokenizer import Stop, stop_strings
@@ -107,12 +107,10 @@ def fail(log: _core.Log | None, writer: _core.Writer, exception: BaseException) 
             log.fail(exception)
 
 
-def stats_of(writer: _core.Writer) -> Callable[[], tuple[Any, ...]]:
-    """What :class:`Stats` begins with."""
-
-    def stats() -> tuple[Any, ...]:
+def stats_of(writer: _core.Writer, log: _core.Log) -> Callable[[], Stats]:
+    def stats() -> Stats:
         tokens, chunks, first, last, p50, p99 = writer.stats
-        return tokens, chunks, first, p50, p99, rate(tokens, first, last)
+        return Stats(tokens, chunks, first, p50, p99, rate(tokens, first, last), log.blocked)
 
     return stats
 

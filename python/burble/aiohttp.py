@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from . import _core
-from ._sse import HEADERS, KEEP_ALIVE, Source, sse
+from ._sse import SSE_HEADERS, KEEP_ALIVE, Source, sse
 
 # How often a response that has nothing to send looks whether its client is still there, in seconds:
 # aiohttp tells a handler only when it writes.
@@ -40,7 +40,7 @@ async def sse_response(
         if last is None:
             raise
         raise web.HTTPBadRequest(text=str(error)) from None
-    response = web.StreamResponse(headers=HEADERS)
+    response = web.StreamResponse(headers=SSE_HEADERS)
     try:
         await response.prepare(request)
         quiet_since = monotonic()

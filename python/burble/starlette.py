@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from . import _core
-from ._sse import HEADERS, EventStream, Source, sse
+from ._sse import SSE_HEADERS, EventStream, Source, sse
 
 
 class EventResponse(StreamingResponse):
@@ -19,7 +19,7 @@ class EventResponse(StreamingResponse):
     the client goes while there is nothing to send."""
 
     def __init__(self, events: EventStream) -> None:
-        super().__init__(events, headers=HEADERS)
+        super().__init__(events, headers=SSE_HEADERS)
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -29,7 +29,7 @@ void consumer_clear(struct consumer *self)
     Py_CLEAR(self->parked);
     Py_CLEAR(self->spare);
     Py_CLEAR(self->spare_next);
-    Py_CLEAR(self->timer);
+    consumer_stop_timer(self);
 }
 
 bool consumer_wakes(const struct consumer *self)

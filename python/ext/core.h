@@ -42,6 +42,8 @@ struct core {
     PyTypeObject *iterator_type;
     PyTypeObject *async_iterator_type;
     PyTypeObject *log_type;
+    PyTypeObject *reader_type;
+    PyTypeObject *merged_type;
     PyTypeObject *writer_type;
 
     PyObject *error;         /* burble.Error */
@@ -115,6 +117,8 @@ extern PyType_Spec streamer_spec;
 extern PyType_Spec iterator_spec;
 extern PyType_Spec async_iterator_spec;
 extern PyType_Spec log_spec;
+extern PyType_Spec reader_spec;
+extern PyType_Spec merged_spec;
 extern PyType_Spec writer_spec;
 
 #endif

@@ -4,6 +4,7 @@
 #include <structmember.h>
 
 #include "base/atomic.h"
+#include "reader.h"
 
 /* ---- records that are objects ---------------------------------------------------------------- */
 
@@ -162,7 +163,11 @@ static PyObject *log_deadlines(LogObject *self, PyObject *args)
 
 bool log_wakes(const LogObject *self)
 {
-    (void)self;
+    /* One reader is what there nearly always is; of many, somebody waits. */
+    unsigned int look = 4;
+    for (const ReaderObject *reader = self->readers; reader != NULL; reader = reader->after)
+        if (look-- == 0 || consumer_wakes(reader->waits))
+            return true;
     return false;
 }
 
@@ -589,6 +594,8 @@ static PyMethodDef log_methods[] = {
      "Set the timeouts, in seconds from now on, or None: for the first token, for each further "
      "one\n"
      "and for the end. Before the log is read."},
+    {"reader", (PyCFunction)(void (*)(void))reader_create, METH_VARARGS | METH_KEYWORDS,
+     reader_create_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -104,6 +104,8 @@ PyObject *core_raise(struct core *core, int result)
     X(iterator)                                                                                    \
     X(async_iterator)                                                                              \
     X(log)                                                                                         \
+    X(reader)                                                                                      \
+    X(merged)                                                                                      \
     X(writer)
 
 #define OBJECTS(X)                                                                                 \
@@ -153,7 +155,7 @@ static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, Py
     if (*slot == NULL)
         return -1;
 #ifndef Py_TPFLAGS_DISALLOW_INSTANTIATION
-    if (spec == &parked_spec || spec == &next_spec)
+    if (spec == &parked_spec || spec == &next_spec || spec == &reader_spec)
         (*slot)->tp_new = NULL; /* only made by what is waited for */
 #endif
     return PyModule_AddType(module, *slot);
@@ -261,6 +263,8 @@ static int exec(PyObject *module)
         || add_type(module, &core->async_iterator_type, &async_iterator_spec, core->streamer_type)
                < 0
         || add_type(module, &core->log_type, &log_spec, NULL) < 0
+        || add_type(module, &core->reader_type, &reader_spec, NULL) < 0
+        || add_type(module, &core->merged_type, &merged_spec, NULL) < 0
         || add_type(module, &core->writer_type, &writer_spec, NULL) < 0)
         return -1;
     if (add_exceptions(module, core) < 0)

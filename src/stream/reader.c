@@ -40,6 +40,7 @@ int burble_reader_create(burble_stream *stream, uint64_t from, burble_reader **o
     burble_reader *reader = burble__calloc(1, sizeof *reader);
     if (reader == NULL)
         return BURBLE_ENOMEM;
+    burble__init(&reader->interrupted, false);
     reader->stream = stream; /* a reference once nothing can fail */
     /* The lock keeps the writer from letting go of this block before we have our reference. */
     pthread_mutex_lock(&stream->head_lock);
@@ -131,11 +132,12 @@ static void leave(burble_reader *reader, struct burble__block *left)
         burble__block_unref(left, &reader->stream->release);
 }
 
-/* Whether burble_reader_next has something to say: a record or the end. */
+/* Whether burble_reader_next has something to say: a record or the end; or nobody is to wait for it. */
 static bool has_news(burble_reader *reader)
 {
     struct burble__block *left = NULL;
-    if (reader->end != BURBLE_OK || !burble__limit_hold_place(reader))
+    if (reader->end != BURBLE_OK || burble__load_relaxed(&reader->interrupted)
+        || !burble__limit_hold_place(reader))
         return true;
     const bool found = has_record(reader, &left);
     burble__limit_let_go(reader);
@@ -247,4 +249,12 @@ int burble_reader_park(burble_reader *reader)
         return BURBLE_EDETACHED;
     burble__waiter_arm(waiter, &reader->stream->parked);
     return has_news(reader) ? BURBLE_OK : BURBLE_AGAIN;
+}
+
+void burble_reader_interrupt(burble_reader *reader)
+{
+    burble__store_relaxed(&reader->interrupted, true);
+    /* Its fence pairs with the one in burble__waiter_arm: either we see the reader on the stack, or it
+     * sees that it was interrupted when it looks once more. The others there wake for nothing. */
+    burble__waiter_wake(&reader->stream->parked);
 }

@@ -5,10 +5,12 @@
 #ifndef BURBLE_STREAM_READER_H
 #define BURBLE_STREAM_READER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <burble/stream.h>
 
+#include "base/atomic.h"
 #include "stream/block.h"
 #include "stream/lag.h"
 #include "stream/waiter.h"
@@ -22,6 +24,7 @@ struct burble_reader {
     uint64_t seq;                /* of the next record */
     struct burble__waiter *waiter; /* a reference; NULL: attached to nothing */
     struct burble__limit *limit;   /* its own; NULL: none */
+    _Atomic(bool) interrupted;     /* does not wait any more */
 };
 
 #endif

@@ -224,9 +224,9 @@ def test_closing_cancels_what_waits_and_says_what_does_not_end() -> None:
     ("options", "error", "message"),
     [
         ({"workers": 0}, ValueError, "workers: expected at least 1, found 0"),
-        ({"workers": "2"}, TypeError, "workers: expected an int, found str"),
-        ({"workers": True}, TypeError, "workers: expected an int, found bool"),
-        ({"idle_timeout": -1}, ValueError, "idle_timeout: expected seconds from 0 on, found -1"),
+        ({"workers": "2"}, TypeError, "workers: expected an int, found '2'"),
+        ({"workers": True}, TypeError, "workers: expected an int, found True"),
+        ({"idle_timeout": -1}, ValueError, "idle_timeout: expected seconds, 0 or more, found -1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -194,14 +194,19 @@ def test_a_prompt_that_ends_inside_a_character_is_completed(family: Family) -> N
 def test_a_windowed_detokenizer_does_as_well(own_family: Family, length: int) -> None:
     ids = own_family.tokenizer.encode(SAMPLE_TEXT, add_special_tokens=False)
     decode = decoder(own_family, False)
-    for at in range(length, len(ids), 80):
+    compared = 0
+    for at in range(length, len(ids), 40):
         prompt, rest = ids[at - length : at], ids[at:]
+        if own_family.byte_fallback and REPLACEMENT in decode(prompt):
+            continue  # malformed byte tokens: the documented exception
+        compared += 1
         windowed = detokenizer(Slow(own_family.backend))
         assert windowed.path == "windowed"
         output = Output(windowed)
         output.prompt(prompt)
         output.put(rest)
         assert output.to_the_end() == text_behind(decode, prompt, rest), at
+    assert compared > 10
 
 
 def test_without_priming_the_text_begins_anew(own_family: Family) -> None:
@@ -513,7 +518,7 @@ def test_an_end_whose_text_cannot_be_had_is_an_end_all_the_same(end: str) -> Non
 
 
 class Inside:
-    """A thread that is inside ``put``."""
+    """A thread that is inside ``put``, and ends the log after it."""
 
     def __init__(self) -> None:
         self.gate = Gate(backend())
@@ -525,6 +530,7 @@ class Inside:
     def _put(self) -> None:
         try:
             self.output.put(ids_of(" be"))
+            self.output.writer.end()
         except BaseException as error:
             self.error = error
 
@@ -555,7 +561,7 @@ def test_a_second_thread_is_refused_and_harms_nothing() -> None:
         assert output.log.state == "open"
         assert output.writer.stats[0] == len(ids_of("To"))
     assert inside.error is None
-    assert output.to_the_end() == "To be"
+    assert "".join(output.reader) == "To be"
 
 
 @pytest.mark.parametrize("end", ["end", "fail", "cancel"])

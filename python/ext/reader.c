@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT */
+#include "reader.h"
+
+#include <structmember.h>
+
+#include "base/buffer.h"
+
+/* How much text coalesce hands out at once, in bytes: a reader that is far behind must not copy all of
+ * it in one step. The record with which it gets there is handed out whole. */
+#define COALESCE_MAX ((size_t)1 << 20)
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* Nobody waits at it any more, and nobody will. The last one that goes cancels the log. */
+static void let_go(ReaderObject *self)
+{
+    if (self->reader == NULL)
+        return;
+    self->position = burble_reader_position(self->reader);
+    Py_CLEAR(self->attached);
+    burble_reader_destroy(&self->reader);
+    if (self->before != NULL)
+        self->before->after = self->after;
+    else
+        self->log->readers = self->after;
+    if (self->after != NULL)
+        self->after->before = self->before;
+    self->before = self->after = NULL;
+    log_drop_released();
+}
+
+/* A record and all that is there after it, as one str. */
+static PyObject *gather(ReaderObject *self, burble_record *record)
+{
+    struct burble__buffer text;
+    PyObject *value = NULL;
+    int rc;
+    burble__buffer_init(&text, COALESCE_MAX + BURBLE_RECORD_MAX);
+    do {
+        rc = burble__buffer_append(&text, record->text, record->len);
+        self->last = record->seq + 1;
+    } while (rc == BURBLE_OK && text.len < COALESCE_MAX
+             && burble_reader_next(self->reader, record) == BURBLE_OK);
+    if (rc == BURBLE_OK)
+        value = PyUnicode_DecodeUTF8(text.bytes, (Py_ssize_t)text.len, NULL);
+    else
+        PyErr_NoMemory();
+    burble__buffer_finish(&text);
+    return value;
+}
+
+static PyObject *value_of(ReaderObject *self, burble_record *record)
+{
+    if (self->coalesce)
+        return gather(self, record);
+    self->last = record->seq + 1;
+    return self->log->objects ? log_object_of(record)
+                              : PyUnicode_DecodeUTF8(record->text, (Py_ssize_t)record->len, NULL);
+}
+
+/* Why there is nothing to read: one of burble's results. */
+static enum reading no_value(ReaderObject *self, int rc)
+{
+    switch (rc) {
+    case BURBLE_AGAIN:
+        return READ_NOTHING;
+    case BURBLE_END:
+        return READ_END;
+    case BURBLE_ECANCELED:
+        core_raise(self->log->core, rc);
+        return READ_ERROR;
+    case BURBLE_ELAGGED:
+        PyErr_Format(self->log->core->lagged,
+                     "the reader fell behind its limit and was dropped at position %llu",
+                     (unsigned long long)burble_reader_position(self->reader));
+        return READ_ERROR;
+    default:
+        log_raise(self->log);
+        return READ_ERROR;
+    }
+}
+
+enum reading reader_read(ReaderObject *self, PyObject **value)
+{
+    burble_record record;
+    if (self->closed) {
+        let_go(self);
+        return READ_END;
+    }
+    const int rc = burble_reader_next(self->reader, &record);
+    if (rc != BURBLE_OK)
+        return no_value(self, rc);
+    *value = value_of(self, &record);
+    log_drop_released(); /* last: what is finalized may close this reader */
+    return *value == NULL ? READ_ERROR : READ_VALUE;
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+int reader_park(ReaderObject *self, HubObject *hub, burble_ready_fn *ready, void *arg)
+{
+    if (self->attached != hub) {
+        const int rc = burble_reader_attach(self->reader, hub->hub, ready, arg);
+        Py_XSETREF(self->attached,
+                   rc == BURBLE_OK ? (HubObject *)Py_NewRef((PyObject *)hub) : NULL);
+        if (rc != BURBLE_OK)
+            return rc;
+    }
+    return burble_reader_park(self->reader);
+}
+
+void reader_detach(ReaderObject *self)
+{
+    if (self->reader != NULL)
+        burble_reader_attach(self->reader, NULL, NULL, NULL);
+    Py_CLEAR(self->attached);
+}
+
+static enum reading read_own(PyObject *object, PyObject **value)
+{
+    return reader_read((ReaderObject *)object, value);
+}
+
+static int park(PyObject *object, HubObject *hub)
+{
+    ReaderObject *self = (ReaderObject *)object;
+    return reader_park(self, hub, consumer_ready, &self->consumer);
+}
+
+static int wait_here(PyObject *object, uint64_t until)
+{
+    ReaderObject *self = (ReaderObject *)object;
+    int rc;
+    Py_CLEAR(self->attached); /* waiting detaches it */
+    Py_BEGIN_ALLOW_THREADS
+        rc = burble_reader_wait(self->reader, until);
+    Py_END_ALLOW_THREADS
+    log_drop_released();
+    return rc;
+}
+
+static uint64_t deadline(PyObject *object, uint64_t began)
+{
+    (void)began;
+    return log_due(((ReaderObject *)object)->log);
+}
+
+static enum reading timed_out(PyObject *object, bool in_thread)
+{
+    (void)in_thread;
+    return log_expire(((ReaderObject *)object)->log) < 0 ? READ_ERROR : READ_NOTHING;
+}
+
+static const struct consumer_kind reader_consumer = {
+    .read = read_own,
+    .park = park,
+    .wait = wait_here,
+    .deadline = deadline,
+    .timed_out = timed_out,
+};
+
+/* ---- methods --------------------------------------------------------------------------------- */
+
+bool reader_is_own(ReaderObject *self)
+{
+    if (self->waits == &self->consumer)
+        return true;
+    PyErr_SetString(PyExc_RuntimeError, "this reader is read by a Merged: one consumer each");
+    return false;
+}
+
+static PyObject *reader_next(ReaderObject *self)
+{
+    return reader_is_own(self) ? consumer_next(&self->consumer) : NULL;
+}
+
+static PyObject *reader_anext(ReaderObject *self)
+{
+    return reader_is_own(self) ? consumer_anext(&self->consumer) : NULL;
+}
+
+static PyObject *reader_on_timer(ReaderObject *self, PyObject *unused)
+{
+    (void)unused;
+    return consumer_on_timer(&self->consumer);
+}
+
+static PyObject *reader_take(ReaderObject *self, PyObject *unused)
+{
+    (void)unused;
+    PyObject *value = NULL;
+    if (!reader_is_own(self) || !consumer_is_free(&self->consumer))
+        return NULL;
+    switch (reader_read(self, &value)) {
+    case READ_VALUE:
+        return Py_BuildValue("KN", (unsigned long long)self->last - 1, value);
+    case READ_NOTHING:
+        Py_RETURN_NONE;
+    case READ_END:
+        PyErr_SetNone(PyExc_StopIteration);
+        return NULL;
+    default:
+        return NULL;
+    }
+}
+
+static int parse_limit(long long max_lag, const char *name, burble_on_lag *on_lag)
+{
+    if (max_lag < 0) {
+        PyErr_Format(PyExc_ValueError,
+                     "max_lag: expected a number from 0 (no limit) on, found %lld", max_lag);
+        return -1;
+    }
+    if (strcmp(name, "block") == 0) {
+        *on_lag = BURBLE_LAG_BLOCK;
+    } else if (strcmp(name, "drop_reader") == 0) {
+        *on_lag = BURBLE_LAG_DROP;
+    } else {
+        PyErr_Format(PyExc_ValueError, "on_lag: expected 'block' or 'drop_reader', found '%.100s'",
+                     name);
+        return -1;
+    }
+    return 0;
+}
+
+/* 0, or -1 with an exception. */
+static int set_limit(ReaderObject *self, long long max_lag, burble_on_lag on_lag)
+{
+    const int rc = burble_reader_limit(self->reader, (uint64_t)max_lag, on_lag);
+    if (rc == BURBLE_OK || rc == BURBLE_ELAGGED) /* which reading says */
+        return 0;
+    core_raise(self->log->core, rc);
+    return -1;
+}
+
+static PyObject *reader_limit(ReaderObject *self, PyObject *args)
+{
+    long long max_lag;
+    const char *name;
+    burble_on_lag on_lag;
+    if (!PyArg_ParseTuple(args, "Ls", &max_lag, &name) || parse_limit(max_lag, name, &on_lag) < 0)
+        return NULL;
+    if (self->waits->blocked) {
+        consumer_is_free(self->waits); /* which says so */
+        return NULL;
+    }
+    if (!self->closed && set_limit(self, max_lag, on_lag) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *reader_close(ReaderObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (self->closed)
+        Py_RETURN_NONE;
+    self->closed = true;
+    const bool is_merged = self->waits != &self->consumer;
+    if (is_merged || self->waits->blocked || self->waits->parked != NULL)
+        burble_reader_interrupt(self->reader); /* whoever waits there lets it go */
+    else
+        let_go(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *get_position(ReaderObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(self->reader == NULL ? self->position
+                                                            : burble_reader_position(self->reader));
+}
+
+static PyObject *get_last(ReaderObject *self, void *unused)
+{
+    (void)unused;
+    if (self->last == 0)
+        Py_RETURN_NONE;
+    return PyLong_FromUnsignedLongLong(self->last - 1);
+}
+
+static PyObject *get_coalesce(ReaderObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->coalesce);
+}
+
+static int set_coalesce(ReaderObject *self, PyObject *value, void *unused)
+{
+    (void)unused;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "coalesce cannot be deleted");
+        return -1;
+    }
+    const int truth = PyObject_IsTrue(value);
+    if (truth < 0)
+        return -1;
+    if (truth && self->log->objects) {
+        PyErr_SetString(PyExc_ValueError, "coalesce: only text can be put together, not objects");
+        return -1;
+    }
+    self->coalesce = truth != 0;
+    return 0;
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+/* What burble_reader_create could not do. */
+static void raise_position(struct core *core, int rc, long long start, uint64_t bound)
+{
+    if (rc == BURBLE_EINVAL) {
+        PyErr_Format(PyExc_ValueError, "start: position %lld is beyond the end, %llu", start,
+                     (unsigned long long)bound);
+        return;
+    }
+    if (rc != BURBLE_EGONE) {
+        core_raise(core, rc);
+        return;
+    }
+    PyObject *message = PyUnicode_FromFormat("position %lld is no longer retained; the oldest that "
+                                             "is left is %llu",
+                                             start, (unsigned long long)bound);
+    PyObject *oldest = PyLong_FromUnsignedLongLong(bound);
+    PyObject *error =
+        message == NULL ? NULL : PyObject_CallFunctionObjArgs(core->gone, message, NULL);
+    if (error != NULL && oldest != NULL && PyObject_SetAttrString(error, "oldest", oldest) == 0)
+        PyErr_SetObject(core->gone, error);
+    Py_XDECREF(message);
+    Py_XDECREF(oldest);
+    Py_XDECREF(error);
+}
+
+const char reader_create_doc[] =
+    "reader($self, start=0, /, max_lag=0, on_lag='block')\n--\n\n"
+    "A reader at a position; -1: at the oldest record that is left; -2: at the tail, for what is\n"
+    "appended from now on. Raises Gone where that position is no longer retained, and ValueError\n"
+    "where it is beyond the end.\n\n"
+    "max_lag: how far it may fall behind, in the log's unit; 0: no limit. on_lag: 'block', then "
+    "the\n"
+    "writer waits for it, or 'drop_reader', then it loses its place, and reading raises Lagged.";
+
+PyObject *reader_create(LogObject *log, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "max_lag", "on_lag", NULL};
+    long long start = 0, max_lag = 0;
+    const char *name = "block";
+    burble_on_lag on_lag;
+    uint64_t bound;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|LLs", names, &start, &max_lag, &name)
+        || parse_limit(max_lag, name, &on_lag) < 0)
+        return NULL;
+    if (start < -2) {
+        PyErr_Format(PyExc_ValueError,
+                     "start: expected a position, -1 (oldest) or -2 (tail), found %lld", start);
+        return NULL;
+    }
+    const uint64_t from = start == -1   ? BURBLE_FROM_OLDEST
+                          : start == -2 ? BURBLE_FROM_TAIL
+                                        : (uint64_t)start;
+    PyTypeObject *type = log->core->reader_type;
+    ReaderObject *self = (ReaderObject *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    consumer_init(&self->consumer, (PyObject *)self, &reader_consumer, log->core);
+    self->waits = &self->consumer;
+    self->log = (LogObject *)Py_NewRef((PyObject *)log);
+    const int rc = burble_reader_create(log->stream, from, &self->reader, &bound);
+    if (rc != BURBLE_OK) {
+        raise_position(log->core, rc, start, bound);
+        Py_DECREF(self);
+        return NULL;
+    }
+    self->after = log->readers;
+    if (self->after != NULL)
+        self->after->before = self;
+    log->readers = self;
+    if (max_lag > 0 && set_limit(self, max_lag, on_lag) < 0)
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static int reader_traverse(ReaderObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->log);
+    return consumer_traverse(&self->consumer, visit, arg);
+}
+
+/* The log stays: it refers to nothing that its own clearing does not let go of. */
+static int reader_clear(ReaderObject *self)
+{
+    consumer_clear(&self->consumer);
+    return 0;
+}
+
+static void reader_dealloc(ReaderObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->weak != NULL)
+        PyObject_ClearWeakRefs((PyObject *)self);
+    reader_clear(self);
+    let_go(self);
+    Py_XDECREF(self->log);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef reader_methods[] = {
+    {"take", (PyCFunction)reader_take, METH_NOARGS,
+     "take($self, /)\n--\n\n"
+     "What is there, without waiting, as (its sequence number, value): of text put together, the\n"
+     "last record's number. None: nothing yet. At the end StopIteration; errors as in iteration."},
+    {"limit", (PyCFunction)reader_limit, METH_VARARGS,
+     "limit($self, max_lag, on_lag, /)\n--\n\nSet the limit anew, as Log.reader has it."},
+    {"close", (PyCFunction)reader_close, METH_NOARGS,
+     "close($self, /)\n--\n\n"
+     "Read no more. Whoever waits here comes to the end of the iteration. Idempotent; any thread."},
+    {"_on_timer", (PyCFunction)reader_on_timer, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef reader_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(ReaderObject, weak), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef reader_getset[] = {
+    {"coalesce", (getter)get_coalesce, (setter)set_coalesce,
+     "Whether all text that is there is handed out at once (up to 1 MiB).", NULL},
+    {"position", (getter)get_position, NULL,
+     "The sequence number of the record that comes next; after Lagged, where it stood.", NULL},
+    {"last", (getter)get_last, NULL,
+     "The sequence number of the record that was handed out last; None: none yet.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot reader_slots[] = {
+    {Py_tp_doc,
+     "A place in a log, read by one thread with `for` or one task with `async for`, or by\n"
+     "one after the other. Made by Log.reader."},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, reader_next},
+    {Py_am_aiter, PyObject_SelfIter},
+    {Py_am_anext, reader_anext},
+    {Py_tp_traverse, reader_traverse},
+    {Py_tp_clear, reader_clear},
+    {Py_tp_dealloc, reader_dealloc},
+    {Py_tp_methods, reader_methods},
+    {Py_tp_members, reader_members},
+    {Py_tp_getset, reader_getset},
+    {0, NULL},
+};
+
+PyType_Spec reader_spec = {
+    .name = "burble._core.Reader",
+    .basicsize = sizeof(ReaderObject),
+#ifdef Py_TPFLAGS_DISALLOW_INSTANTIATION
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+#else
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+#endif
+    .slots = reader_slots,
+};

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * _core.Reader: a place in a log, and waiting there.
+ */
+#ifndef BURBLE_PYTHON_READER_H
+#define BURBLE_PYTHON_READER_H
+
+#include "consumer.h"
+#include "log.h"
+
+typedef struct ReaderObject {
+    PyObject_HEAD
+    LogObject *log;
+    burble_reader *reader;       /* NULL once closed, and not waited at any more */
+    struct consumer *waits;      /* who waits for it: its own consumer, or that of a Merged */
+    HubObject *attached;         /* a reference: the hub that it is attached to; or NULL */
+    uint64_t last;               /* of the record handed out last, plus one; 0: none yet */
+    uint64_t position;           /* once `reader` is NULL */
+    struct ReaderObject *before; /* the log's other readers */
+    struct ReaderObject *after;
+    PyObject *weak; /* references to it */
+    bool coalesce;
+    bool closed;
+    struct consumer consumer;
+} ReaderObject;
+
+/* log.reader(start=0, /, max_lag=0, on_lag="block"). */
+PyObject *reader_create(LogObject *log, PyObject *args, PyObject *kwargs);
+extern const char reader_create_doc[];
+
+/* Whether it is read by itself, not by a Merged; else RuntimeError. */
+bool reader_is_own(ReaderObject *self);
+
+/* Reads without waiting, for whoever waits for it. */
+enum reading reader_read(ReaderObject *self, PyObject **value);
+
+/* Parks at a hub, whose dispatch is to call `ready`. One of burble's results. */
+int reader_park(ReaderObject *self, HubObject *hub, burble_ready_fn *ready, void *arg);
+
+/* Attaches it to no hub any more. */
+void reader_detach(ReaderObject *self);
+
+#endif
