@@ -40,6 +40,7 @@ from .detokenizer import Detokenizer, Span, StopMatch
 from .streamers import AsyncTextIteratorStreamer, TextIteratorStreamer, TextStreamer
 
 __all__ = [
+    "SSE_HEADERS",
     "AsyncTextIteratorStreamer",
     "BatchStream",
     "BatchStreamer",
@@ -54,7 +55,6 @@ __all__ = [
     "Pool",
     "ProducerDied",
     "Reader",
-    "SSE_HEADERS",
     "Span",
     "Stats",
     "StopMatch",

@@ -65,11 +65,11 @@ def sse(
     :param last_event_id: the header, where the client has sent it.
     :param keep_alive: seconds without text after which a comment is sent, so that nobody on the way
         takes the connection for dead; None: never.
-    :param encode: makes the data of an event of an item (in a batch, of ``(i, text)``): a str, which
-        is sent as it is (a carriage return in it becomes a newline, as the format has no other), or
-        anything else that ``json.dumps`` takes.
-    :param close: whether closing it closes the source; None: a stream, unless it keeps its text, and
-        a reader.
+    :param encode: makes the data of an event of an item (in a batch, of ``(i, text)``): a str,
+        which is sent as it is (a carriage return in it becomes a newline, as the format has no
+        other), or anything else that ``json.dumps`` takes.
+    :param close: whether closing it closes the source; None: a stream, unless it keeps its text,
+        and a reader.
     :raises ValueError: for a ``last_event_id`` that was not one of ours, or from the future.
     :raises Gone: where what follows it is not kept any more; its ``oldest`` says what is.
     :raises TypeError: where the source cannot go on at an event: a batch, or a reader.
@@ -129,7 +129,7 @@ class EventStream(AsyncIterator[bytes]):
             raise StopAsyncIteration
         events: list[bytes] = []
         try:
-            if not self._take(events):
+            if self._waiting is not None or not self._take(events):
                 item = await self._wait(timeout)
                 if item is _NOTHING:
                     return None

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from . import _core
-from ._sse import SSE_HEADERS, KEEP_ALIVE, Source, sse
+from ._sse import KEEP_ALIVE, SSE_HEADERS, Source, sse
 
 # How often a response that has nothing to send looks whether its client is still there, in seconds:
 # aiohttp tells a handler only when it writes.

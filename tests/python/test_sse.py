@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Streams as server-sent events: through real servers, to real clients that go away and come back."""
+"""Streams as server-sent events, through real servers to real clients that go and come back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PIECES = ["Once", " upon\n", "a\r\ntime", ", \u2603 ", "data: x", " ", "😀"]
 def parse(body: bytes) -> list[Any]:
     """The events of a body, as httpx-sse reads them."""
     decoder = httpx_sse._decoders.SSEDecoder()
-    lines = body.decode().split("\n")
+    lines = body.decode().split("\n")[:-1]
     return [event for line in lines if (event := decoder.decode(line)) is not None]
 
 
@@ -260,12 +260,11 @@ async def aiohttp_server() -> AsyncIterator[Server]:
 servers = pytest.mark.parametrize("server", [starlette_server, aiohttp_server])
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async def look() -> None:
-        while not condition():
-            await asyncio.sleep(0.01)
-
-    await asyncio.wait_for(look(), 20)
+async def cancelled(stream: burble.Stream[str]) -> None:
+    """Wait until it is: whoever reads a cancelled stream hears of it."""
+    with contextlib.suppress(burble.Cancelled):
+        await asyncio.wait_for(stream.wait(), 20)
+    assert stream.state == "cancelled"
 
 
 @servers
@@ -306,7 +305,7 @@ def test_a_client_that_goes_stops_the_generation(server: Any) -> None:
                 async for event in source.aiter_sse():
                     assert json.loads(event.data) == {"text": "one"}
                     break
-            await until(lambda: served.streams["a"].state == "cancelled")
+            await cancelled(served.streams["a"])
             with pytest.raises(burble.Cancelled):
                 writer.put_text("two")
 
