@@ -28,7 +28,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test bench fuzz lint format clean distclean help python-3.11
+.PHONY: all package demo test bench compare fuzz lint format clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
 
@@ -70,8 +70,13 @@ test: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(BUILD)/tsan/build.n
 	    $(BUILD)/reports/tsan.json $(BUILD)/reports/python.xml || failed=1; \
 	exit $$failed
 
-bench: python-3.11 $(DONE)/demo $(DONE)/bench $(DONE)/package
+bench: python-3.11 $(BUILD)/release/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
+	@$(NINJA) -C $(BUILD)/release
 	@$(PY) $(BENCH)
+
+# (trio is one of the tests' requirements.)
+compare: python-3.11 $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
+	@$(PY) bench/compare/run.py
 
 C_FILES = $(sort $(shell find include src python/ext tests bench examples tools fuzz \
     \( -name '*.c' -o -name '*.h' \) 2>/dev/null))
@@ -106,7 +111,7 @@ lint: python-3.11 $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja
 	check "clang-tidy" sh -c 'printf "%s\n" "$$@" | xargs -P 2 -n 1 \
 	    $(VENV)/bin/clang-tidy --quiet -p $(BUILD)/lint 2>$(BUILD)/clang-tidy.log \
 	    || { cat $(BUILD)/clang-tidy.log >&2; exit 1; }' - \
-	    $(filter src/%.c python/ext/%.c tools/%.c,$(C_FILES)); \
+	    $(filter src/%.c python/ext/%.c tools/%.c bench/%.c,$(C_FILES)); \
 	exit $$failed
 
 format: python-3.11 $(DONE)/lint
@@ -126,6 +131,7 @@ help:
 	@echo 'make demo        stream a small model'"'"'s text; MODEL=<name or folder> PROMPT="<text>"'
 	@echo 'make test        the C tests (plain, ASan + UBSan, TSan), then the Python tests'
 	@echo 'make bench       measure'
+	@echo 'make compare     see what burble and its peers do when something goes wrong'
 	@echo 'make fuzz        the loaders of tokenizer files, T=<seconds> for each (now: $(T)); needs clang'
 	@echo 'make lint        check style, types and warnings'
 	@echo 'make format      format the sources'
@@ -250,11 +256,11 @@ python-3.11: $(DONE)/venv
 
 # ---- the C builds: one folder under $(BUILD) for each kind ----------------------------------------
 
-release_options := -Dbuildtype=release -Djson=enabled -Dpython=disabled -Dtests=disabled
+release_options := -Dbuildtype=release -Djson=enabled -Dpython=disabled -Dtests=disabled -Dbench=true
 plain_options := -Djson=enabled -Dpython=disabled -Dtests=enabled
 asan_options := $(plain_options) -Db_sanitize=address,undefined -Db_lundef=false
 tsan_options := $(plain_options) -Db_sanitize=thread -Db_lundef=false
-lint_options := -Dwerror=true -Djson=enabled -Dpython=enabled -Dtests=enabled
+lint_options := -Dwerror=true -Djson=enabled -Dpython=enabled -Dtests=enabled -Dbench=true
 fuzz_options := $(plain_options) -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
 fuzz_env := CC=clang
 

@@ -25,8 +25,8 @@ from typing import Any
 import goal
 import torch
 import transformers
-from outcome import Outcome, micros
 from progress import rounds
+from report import Outcome, micros
 from spread import median_interval, ratios, spread
 
 import burble

@@ -9,10 +9,12 @@ from typing import Literal
 
 from spread import ENOUGH, median_interval, spread
 
+Unit = Literal["times", "percent", "seconds", "a second", "characters"]
+
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound on the median of paired ratios.
+    """A bound on the median of paired ratios, or of other values.
 
     The median decides, and nothing else. Where the bound lies within the median's 95 % interval
     the verdict says so, since another run might decide otherwise.
@@ -24,7 +26,7 @@ class Goal:
     ratio: float
     low: float
     high: float
-    unit: Literal["times", "percent"]
+    unit: Unit
     rounds: int
 
     @property
@@ -34,15 +36,15 @@ class Goal:
 
     @property
     def settled(self) -> bool:
-        """Whether the whole interval is on one side of the bound."""
-        return not self.low <= self.bound <= self.high
+        """Whether the whole interval is on one side of the bound; what was counted once is."""
+        return self.rounds == 1 or not self.low <= self.bound <= self.high
 
     def __str__(self) -> str:
         verdict = "goal met:   " if self.met else "goal missed:"
         interval = "95 %" if self.rounds >= ENOUGH else "range"
+        between = f" ({interval}: {self._say(self.low)} to {self._say(self.high)})"
         line = (
-            f"{verdict} {self.what}: {self._say(self.ratio)}"
-            f" ({interval}: {self._say(self.low)} to {self._say(self.high)});"
+            f"{verdict} {self.what}: {self._say(self.ratio)}{between if self.rounds > 1 else ''};"
             f" goal: {self.sense} {self._say(self.bound)}"
         )
         return line if self.settled else line + "; not settled by this run"
@@ -50,6 +52,12 @@ class Goal:
     def _say(self, ratio: float) -> str:
         if self.unit == "percent":
             return f"{100 * (ratio - 1):+.2f} %"
+        if self.unit == "seconds":
+            return f"{1e3 * ratio:.0f} ms"
+        if self.unit == "a second":
+            return f"{1e-6 * ratio:.1f} million"
+        if self.unit == "characters":
+            return f"{ratio:.3f} characters"
         return f"{ratio:,.2f} times" if ratio < 10 else f"{ratio:,.0f} times"
 
 
@@ -58,7 +66,7 @@ def _goal(
     sense: Literal["at least", "at most"],
     bound: float,
     ratios: Sequence[float],
-    unit: Literal["times", "percent"],
+    unit: Unit,
 ) -> Goal:
     return Goal(
         what, sense, bound, spread(ratios).median, *median_interval(ratios), unit, len(ratios)
@@ -80,3 +88,18 @@ def adds(what: str, bound: float, ratios: Sequence[float]) -> Goal:
     """Return the goal that something takes at most ``bound - 1`` longer: ``ratios`` are with over
     without."""
     return _goal(what, "at most", bound, ratios, "percent")
+
+
+def within(what: str, bound: float, seconds: Sequence[float]) -> Goal:
+    """Return the goal that something takes at most ``bound`` seconds."""
+    return _goal(what, "at most", bound, seconds, "seconds")
+
+
+def rate(what: str, bound: float, rates: Sequence[float]) -> Goal:
+    """Return the goal of at least ``bound`` a second."""
+    return _goal(what, "at least", bound, rates, "a second")
+
+
+def no_more(what: str, characters: float) -> Goal:
+    """Return the goal that a number of characters, once counted, is not above 0."""
+    return _goal(what, "at most", 0.0, [characters], "characters")

@@ -18,8 +18,8 @@ from typing import Any
 
 import goal
 import transformers
-from outcome import Outcome, micros
 from progress import rounds
+from report import Outcome, micros
 from spread import ratios, spread
 
 import burble

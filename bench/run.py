@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Measures burble beside transformers' own streamers, in one run, and says which goals are met.
+"""Measures burble beside transformers' own streamers and the tokenizers library's, in one run, and
+says which goals are met.
 
-What is measured, and how, is said at the top of put.py, handoff.py, generate.py and streams.py, and
-in README.md.
+What is measured, and how, is said at the top of the file of each part, and in README.md.
 """
 
 from __future__ import annotations
@@ -16,18 +16,27 @@ from time import perf_counter
 
 import machine
 import transformers
-from outcome import Outcome
+from report import Outcome
 
 import models
 
-NAMES = ("put", "handoff", "generate", "streams")
+NAMES = (
+    "put",
+    "handoff",
+    "generate",
+    "streams",
+    "detokenize",
+    "vocabulary",
+    "worst",
+    "earliness",
+)
 
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--quick", action="store_true", help="fewer rounds: about 30 seconds in all"
+        "--quick", action="store_true", help="fewer rounds: about two minutes in all"
     )
     parser.add_argument(
         "--only", action="append", choices=NAMES, help="measure only this (may be given again)"
@@ -45,10 +54,14 @@ def arguments() -> argparse.Namespace:
 
 def benchmarks(names: Iterable[str], tokenizer: Path, quick: bool) -> Iterable[Outcome]:
     """Run the benchmarks of these names, one after the other."""
+    import detokenize
+    import earliness
     import generate
     import handoff
     import put
     import streams
+    import vocabulary
+    import worst
 
     loaded = models.load_tokenizer(tokenizer)
     measures: dict[str, Callable[[], Outcome]] = {
@@ -60,6 +73,10 @@ def benchmarks(names: Iterable[str], tokenizer: Path, quick: bool) -> Iterable[O
         "streams": lambda: streams.measure(
             loaded, n_rounds=1 if quick else 7, steps=50 if quick else 100
         ),
+        "detokenize": lambda: detokenize.measure(n_rounds=2 if quick else 11),
+        "vocabulary": lambda: vocabulary.measure(n_rounds=2 if quick else 7),
+        "worst": lambda: worst.measure(n_rounds=2 if quick else 7),
+        "earliness": lambda: earliness.measure(characters=300 if quick else 2000),
     }
     for name in names:
         yield measures[name]()

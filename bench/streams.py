@@ -17,8 +17,8 @@ from time import perf_counter, process_time, sleep
 from typing import Any
 
 import transformers
-from outcome import Outcome, micros
 from progress import rounds
+from report import Outcome, micros
 from spread import spread
 
 import burble

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "text/load_merges.h"
+
 /* ---- places and errors --------------------------------------------------------------------------- */
 
 struct burble__path burble__path_member(const char *path, const char *key)
@@ -87,13 +89,63 @@ burble_token burble__json_token(const json_t *string, uint32_t flags)
 
 /* ---- parsing ------------------------------------------------------------------------------------- */
 
-static int fail_parse(const struct burble__source *source, const json_error_t *error)
+/* A source without what nobody reads, on its way to the parser. */
+struct feed {
+    const struct burble__source *source;
+    struct burble__range left_out;
+    size_t at;
+};
+
+/* As json_load_callback calls it: the next bytes, at most `room`; 0 at the end. */
+static size_t next_bytes(void *buffer, size_t room, void *data)
 {
+    struct feed *feed = data;
+    if (feed->at == feed->left_out.begin) {
+        feed->at = feed->left_out.end;
+    }
+    const size_t end = feed->at < feed->left_out.begin ? feed->left_out.begin : feed->source->size;
+    const size_t n = end - feed->at < room ? end - feed->at : room;
+    memcpy(buffer, feed->source->bytes + feed->at, n);
+    feed->at += n;
+    return n;
+}
+
+/* A place in a text as jansson counts it: lines from 1, and the characters passed in the last. */
+struct spot {
+    size_t line, column;
+};
+
+static struct spot spot_of(const char *bytes, size_t position)
+{
+    struct spot spot = {1, 0};
+    for (size_t i = 0; i < position; i++) {
+        if (bytes[i] == '\n') {
+            spot = (struct spot){spot.line + 1, 0};
+        } else {
+            spot.column += ((unsigned char)bytes[i] & 0xC0) != 0x80;
+        }
+    }
+    return spot;
+}
+
+/* What jansson says of the text that it was fed, with the place in the source. */
+static int fail_parse(const struct feed *feed, const json_error_t *error)
+{
+    const struct burble__source *source = feed->source;
     if (json_error_code(error) == json_error_out_of_memory) {
         return burble__load_fail(source, BURBLE_ENOMEM, "%s", burble_result_text(BURBLE_ENOMEM));
     }
-    return burble__load_fail(source, BURBLE_EFORMAT, "line %d, column %d (byte %d): %s",
-                             error->line, error->column, error->position,
+    size_t position = (size_t)error->position, line = (size_t)error->line;
+    size_t column = (size_t)error->column;
+    if (position > feed->left_out.begin) {
+        const struct spot before = spot_of(source->bytes, feed->left_out.begin);
+        const struct spot after = spot_of(source->bytes, feed->left_out.end);
+        column += line == before.line ? after.column - before.column : 0;
+        line += after.line - before.line;
+        position += feed->left_out.end - feed->left_out.begin;
+    }
+    return burble__load_fail(source, BURBLE_EFORMAT, "line %zu, column %zu (byte %zu): %s", line,
+                             column, position,
                              burble__quote(error->text, strlen(error->text)).text);
 }
 
@@ -101,10 +153,11 @@ int burble__load_json(const struct burble__source *source, burble_vocab_format f
                       burble_vocab **out)
 {
     json_error_t error;
+    struct feed feed = {source, burble__find_merges(source->bytes, source->size), 0};
     json_t *root =
-        json_loadb(source->bytes, source->size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+        json_load_callback(next_bytes, &feed, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (root == NULL) {
-        return fail_parse(source, &error);
+        return fail_parse(&feed, &error);
     }
     int result;
     if (!json_is_object(root)) {
