@@ -70,9 +70,7 @@ def benchmarks(names: Iterable[str], tokenizer: Path, quick: bool) -> Iterable[O
             loaded, n_rounds=5 if quick else 21, ours=200_000, theirs=10_000 if quick else 20_000
         ),
         "generate": lambda: generate.measure(n_rounds=7 if quick else 41, tokens=256),
-        "streams": lambda: streams.measure(
-            loaded, n_rounds=1 if quick else 7, steps=50 if quick else 100
-        ),
+        "streams": lambda: streams.measure(n_rounds=1 if quick else 7, steps=50 if quick else 100),
         "detokenize": lambda: detokenize.measure(n_rounds=2 if quick else 11),
         "vocabulary": lambda: vocabulary.measure(n_rounds=2 if quick else 7),
         "worst": lambda: worst.measure(n_rounds=2 if quick else 7),

@@ -32,6 +32,7 @@ from ._core import (
     __version__,
 )
 from ._pool import Pool
+from ._sse import SSE_HEADERS, EventStream, sse
 from ._start import ChannelWriter, channel, iterate, stream
 from ._stats import Stats
 from ._stream import Reader, Stream
@@ -39,6 +40,7 @@ from .detokenizer import Detokenizer, Span, StopMatch
 from .streamers import AsyncTextIteratorStreamer, TextIteratorStreamer, TextStreamer
 
 __all__ = [
+    "SSE_HEADERS",
     "AsyncTextIteratorStreamer",
     "BatchStream",
     "BatchStreamer",
@@ -46,6 +48,7 @@ __all__ = [
     "ChannelWriter",
     "Detokenizer",
     "Error",
+    "EventStream",
     "FirstTokenTimeout",
     "Gone",
     "Lagged",
@@ -65,5 +68,6 @@ __all__ = [
     "__version__",
     "channel",
     "iterate",
+    "sse",
     "stream",
 ]

@@ -253,6 +253,11 @@ class Stream(Handle, Generic[T]):
         return self._reader.position
 
     @property
+    def keeps(self) -> bool:
+        """Whether it keeps text (``keep=``) for readers that come later."""
+        return self._options.keep != 0
+
+    @property
     def _unfinished(self) -> bool:
         return self.state in ("open", "cancelled")
 

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: MIT
+"""Streams as server-sent events: what a browser's EventSource reads, and how it comes back.
+
+The format is that of the HTML standard, section 9.2, "Server-sent events".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from typing import Any, Callable, Union, cast
+
+from . import _core
+from ._batch import BatchStream
+from ._stream import Reader, Stream
+
+Source = Union[Stream[Any], BatchStream, Reader[Any]]
+
+# What goes with a response that carries events.
+SSE_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx keeps back what it passes on, unless it is told not to
+}
+
+# How many bytes of events are put together where so much text is there.
+_ENOUGH = 65_536
+
+# A comment, which says nothing.
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+def sse(
+    source: Source,
+    /,
+    *,
+    last_event_id: str | None = None,
+    keep_alive: float | None = 15.0,
+    encode: Callable[[Any], Any] | None = None,
+    close: bool | None = None,
+) -> EventStream:
+    """Turn a stream into server-sent events: an asynchronous iterator of bytes.
+
+    ::
+
+        return StreamingResponse(burble.sse(stream), headers=burble.SSE_HEADERS)
+
+    Each chunk is an event whose id is its position and whose data is JSON: ``{"text": "…"}``, for
+    other items ``{"item": …}``, and in a batch with ``"row": i`` before it. The last event is named
+    ``end``, with ``{"finish_reason": …}``, or ``error``, with ``{"type": …, "message": …}``; of an
+    exception that is not burble's own, only the type is told.
+
+    A client that comes back names the last event that it has got in the header ``Last-Event-ID``.
+    Where the stream still has what follows (``keep=``), it goes on there.
+
+    Closing it, or cancelling the task that iterates it and then closing it, closes the stream,
+    unless that keeps its text for who comes back; ``burble.starlette.sse_response`` and
+    ``burble.aiohttp.sse_response`` do so when the client goes away. Works with asyncio, uvloop and
+    trio; one task at a time.
+
+    :param source: a stream, a batch or a reader. A stream that keeps its text gets a reader of its
+        own for each call, so that many clients can read it.
+    :param last_event_id: the header, where the client has sent it.
+    :param keep_alive: seconds without text after which a comment is sent, so that nobody on the way
+        takes the connection for dead; None: never.
+    :param encode: makes the data of an event of an item (in a batch, of ``(i, text)``): a str,
+        which is sent as it is (a carriage return in it becomes a newline, as the format has no
+        other), or anything else that ``json.dumps`` takes.
+    :param close: whether closing it closes the source; None: a stream, unless it keeps its text,
+        and a reader.
+    :raises ValueError: for a ``last_event_id`` that was not one of ours, or from the future.
+    :raises Gone: where what follows it is not kept any more; its ``oldest`` says what is.
+    :raises TypeError: where the source cannot go on at an event: a batch, or a reader.
+    """
+    if keep_alive is not None and not keep_alive > 0:
+        raise ValueError(f"keep_alive: expected seconds, more than 0, or None, found {keep_alive}")
+    position = None if last_event_id is None else _position_after(last_event_id)
+    return EventStream(source, position, keep_alive, encode, close)
+
+
+def _position_after(last_event_id: str) -> int:
+    if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 16):
+        raise ValueError(
+            f"Last-Event-ID: expected the position of a chunk, found {last_event_id[:40]!r}"
+        )
+    return int(last_event_id) + 1
+
+
+class EventStream(AsyncIterator[bytes]):
+    """What :func:`burble.sse` returns."""
+
+    def __init__(
+        self,
+        source: Source,
+        position: int | None,
+        keep_alive: float | None,
+        encode: Callable[[Any], Any] | None,
+        close: bool | None,
+    ) -> None:
+        self._source: Source | None = source
+        self._keep_alive = keep_alive
+        self._encode = encode or (_row_of_batch if isinstance(source, BatchStream) else _item)
+        self._over = False
+        self._waiting: asyncio.Task[Any] | None = None
+        # Set where this reads with a reader that was made for it.
+        self._own: Reader[Any] | None = None
+        kept = isinstance(source, Stream) and source.keeps
+        if isinstance(source, Stream) and (kept or position is not None):
+            self._own = source.reader(position or 0)
+        elif position is not None:
+            raise TypeError(
+                f"last_event_id: expected a stream, which can go on anywhere, found {source!r}"
+            )
+        self._closes = not kept if close is None else close
+        self._reader: Any = (self._own or source).__aiter__()
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    async def __anext__(self) -> bytes:
+        events = await self.next(self._keep_alive)
+        return KEEP_ALIVE if events is None else events
+
+    async def next(self, timeout: float | None) -> bytes | None:
+        """Return the events that are there, one or more, waiting for them at most ``timeout``
+        seconds; then None. Raise StopAsyncIteration after the last."""
+        if self._over:
+            raise StopAsyncIteration
+        events: list[bytes] = []
+        try:
+            if self._waiting is not None or not self._take(events):
+                item = await self._wait(timeout)
+                if item is _NOTHING:
+                    return None
+                events.append(self._event_of(item))
+                self._take(events)
+        except (StopIteration, StopAsyncIteration):
+            events.append(self._end())
+        except Exception as error:
+            events.append(self._failure(error))
+        return b"".join(events)
+
+    def _take(self, events: list[bytes]) -> bool:
+        """Append the events that are there, without waiting. Whether there were any."""
+        take = getattr(self._reader, "take", None)  # a batch has none
+        size = 0
+        while take is not None and size < _ENOUGH:
+            found = take()
+            if found is None:
+                break
+            events.append(_event(self._encode(found[1]), position=found[0]))
+            size += len(events[-1])
+        return bool(events)
+
+    def _event_of(self, item: Any) -> bytes:
+        return _event(self._encode(item), position=getattr(self._reader, "last", None))
+
+    async def _step(self) -> Any:
+        return await self._reader.__anext__()
+
+    async def _wait(self, timeout: float | None) -> Any:
+        """The next item, or _NOTHING."""
+        if _in_trio():
+            import trio
+
+            with trio.move_on_after(float("inf") if timeout is None else timeout):
+                return await self._step()
+            return _NOTHING
+        # Not asyncio.wait_for, which would give up the wait with the time: this one goes on.
+        if self._waiting is None:
+            self._waiting = asyncio.ensure_future(self._step())
+        task = self._waiting
+        try:
+            done, _ = await asyncio.wait({task}, timeout=timeout)
+        except BaseException:
+            self._waiting = None
+            task.cancel()
+            raise
+        if not done:
+            return _NOTHING
+        self._waiting = None
+        return task.result()
+
+    # ---- the end -----------------------------------------------------------------------------
+
+    def _end(self) -> bytes:
+        self._over = True
+        reason = getattr(self._source, "finish_reason", None)
+        return _event({"finish_reason": reason}, name="end")
+
+    def _failure(self, error: Exception) -> bytes:
+        self._over = True
+        if not isinstance(error, _core.Error) and error is not getattr(
+            self._source, "error", error
+        ):
+            raise error  # of encode, say: not the generation's
+        return _event(_describe(error), name="error")
+
+    async def aclose(self) -> None:
+        """Read no more, and close what is to be closed. Idempotent."""
+        source, self._source = self._source, None
+        self._over = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        if source is None:
+            return
+        if self._own is not None:
+            self._own.close()
+        if not self._closes:
+            return
+        if isinstance(source, Reader):
+            source.close()
+        else:
+            await source.aclose()
+
+
+_NOTHING = object()
+
+
+def _in_trio() -> bool:
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is None or "trio" not in sys.modules:
+        return False
+    try:
+        return cast("bool", sniffio.current_async_library() == "trio")
+    except sniffio.AsyncLibraryNotFoundError:
+        return False
+
+
+def _item(item: Any) -> Any:
+    return {"text": item} if isinstance(item, str) else {"item": item}
+
+
+def _row_of_batch(item: Any) -> Any:
+    return {"row": item[0], "text": item[1]}
+
+
+def _event(data: Any, *, name: str | None = None, position: int | None = None) -> bytes:
+    """One event. JSON has no line breaks, so that its data is a single line."""
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+    head = "" if position is None else f"id: {position}\n"
+    if name is not None:
+        head += f"event: {name}\n"
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return (head + "".join(f"data: {line}\n" for line in lines) + "\n").encode()
+
+
+def _describe(error: Exception) -> dict[str, Any]:
+    """What a client is told of an error: not what the program's own exceptions say, which may be
+    none of its business."""
+    own = isinstance(error, _core.Error)
+    told: dict[str, Any] = {
+        "type": type(error).__name__,
+        "message": str(error) if own else "the generation failed",
+    }
+    if isinstance(error, _core.Gone):
+        told["oldest"] = error.oldest
+    return told

@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: MIT
+"""Streams as server-sent events, through real servers to real clients that go and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import AsyncIterator
+from typing import Any, Callable
+
+import pytest
+
+import burble
+
+httpx = pytest.importorskip("httpx")
+httpx_sse = pytest.importorskip("httpx_sse")
+
+PIECES = ["Once", " upon\n", "a\r\ntime", ", \u2603 ", "data: x", " ", "😀"]
+
+
+def parse(body: bytes) -> list[Any]:
+    """The events of a body, as httpx-sse reads them."""
+    decoder = httpx_sse._decoders.SSEDecoder()
+    lines = body.decode().split("\n")[:-1]
+    return [event for line in lines if (event := decoder.decode(line)) is not None]
+
+
+def texts(events: list[Any]) -> list[str]:
+    return [json.loads(event.data)["text"] for event in events if event.event == "message"]
+
+
+def ended_channel(pieces: list[str], **options: Any) -> burble.Stream[str]:
+    writer, stream = burble.channel(**options)
+    for piece in pieces:
+        writer.put_text(piece)
+    writer.end("stop")
+    return stream
+
+
+async def body_of(events: Any) -> bytes:
+    return b"".join([part async for part in events])
+
+
+# ---- the format ----------------------------------------------------------------------------------
+
+
+def test_any_text_arrives_as_it_is() -> None:
+    events = parse(asyncio.run(body_of(burble.sse(ended_channel(PIECES)))))
+    assert texts(events) == PIECES
+    assert [event.id for event in events[:-1]] == [str(i) for i in range(len(PIECES))]
+    assert events[-1].event == "end"
+    assert json.loads(events[-1].data) == {"finish_reason": "stop"}
+
+
+def test_an_error_is_an_event_that_keeps_secrets() -> None:
+    async def main(fail: Callable[[Any], None]) -> Any:
+        writer, stream = burble.channel()
+        writer.put_text("so far")
+        fail(writer)
+        return parse(await body_of(burble.sse(stream)))
+
+    events = asyncio.run(main(lambda writer: writer.fail(RuntimeError("password: 1234"))))
+    assert texts(events) == ["so far"]
+    assert events[-1].event == "error"
+    assert json.loads(events[-1].data) == {
+        "type": "RuntimeError",
+        "message": "the generation failed",
+    }
+    events = asyncio.run(main(lambda writer: writer.fail(burble.TotalTimeout("after 3 s"))))
+    assert json.loads(events[-1].data) == {"type": "TotalTimeout", "message": "after 3 s"}
+
+
+def test_items_and_encode() -> None:
+    stream = burble.iterate([1, {"a": "\n"}, "b"])
+    events = parse(asyncio.run(body_of(burble.sse(stream))))
+    assert [json.loads(event.data) for event in events[:-1]] == [
+        {"item": 1},
+        {"item": {"a": "\n"}},
+        {"text": "b"},
+    ]
+    stream = ended_channel(["a\nb\r\nc"])
+    events = parse(asyncio.run(body_of(burble.sse(stream, encode=str))))
+    assert events[0].data == "a\nb\nc"
+
+    def broken(item: Any) -> Any:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        asyncio.run(body_of(burble.sse(ended_channel(["a"]), encode=broken)))
+
+
+def test_a_comment_where_nothing_comes() -> None:
+    async def main() -> None:
+        writer, stream = burble.channel()
+        events = burble.sse(stream, keep_alive=0.01)
+        assert await events.__anext__() == b": keep-alive\n\n"
+        assert await events.__anext__() == b": keep-alive\n\n"
+        waiting = asyncio.ensure_future(events.__anext__())
+        writer.put_text("a")
+        writer.put_text("b")
+        got = await waiting
+        while got.startswith(b":"):
+            got = await events.__anext__()
+        assert texts(parse(got)) in (["a"], ["a", "b"])
+        await events.aclose()
+        assert stream.state == "cancelled"
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_wait_loses_nothing() -> None:
+    async def main() -> None:
+        writer, stream = burble.channel()
+        events = burble.sse(stream)
+        for _ in range(3):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(events.__anext__(), 0.01)
+        writer.put_text("a")
+        writer.end()
+        assert texts(parse(await body_of(events))) == ["a"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "", "1.5", "9" * 40, "٣", "1\n2"])
+def test_a_last_event_id_that_is_none(last: str) -> None:
+    with pytest.raises(ValueError, match="Last-Event-ID"):
+        burble.sse(ended_channel(["a"], keep="all"), last_event_id=last)
+
+
+def test_going_on_after_an_event() -> None:
+    stream = ended_channel(list("abcdef"), keep="all")
+
+    async def main(last: str) -> list[Any]:
+        return parse(await body_of(burble.sse(stream, last_event_id=last)))
+
+    assert texts(asyncio.run(main("2"))) == list("def")
+    assert [event.event for event in asyncio.run(main("5"))] == ["end"]
+    with pytest.raises(ValueError, match="6"):
+        burble.sse(stream, last_event_id="6")
+
+
+def test_a_batch() -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from conftest import SHAKESPEARE
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(SHAKESPEARE)
+    model = transformers.AutoModelForCausalLM.from_pretrained(SHAKESPEARE)
+    ids = tokenizer("ROMEO:", return_tensors="pt")["input_ids"]
+    torch.manual_seed(1)
+    batch = burble.stream(
+        model.generate,
+        torch.cat([ids, ids]),
+        tokenizer=tokenizer,
+        max_new_tokens=8,
+        do_sample=True,
+        pad_token_id=0,
+    )
+    events = parse(asyncio.run(body_of(burble.sse(batch))))
+    rows = ["", ""]
+    for event in events[:-1]:
+        data = json.loads(event.data)
+        rows[data["row"]] += data["text"]
+    assert events[-1].event == "end"
+    expected = tokenizer.batch_decode(batch.result[:, ids.shape[1] :], skip_special_tokens=True)
+    assert rows == expected
+    with pytest.raises(TypeError, match="last_event_id"):
+        burble.sse(batch, last_event_id="0")
+
+
+def test_trio() -> None:
+    trio = pytest.importorskip("trio")
+
+    async def main() -> None:
+        writer, stream = burble.channel()
+        events = burble.sse(stream, keep_alive=0.01)
+        assert await events.__anext__() == b": keep-alive\n\n"
+        thread = threading.Thread(target=lambda: (writer.put_text("a"), writer.end()))
+        thread.start()
+        assert texts(parse(await body_of(events))) == ["a"]
+        thread.join()
+
+    trio.run(main)
+
+
+# ---- servers -------------------------------------------------------------------------------------
+
+
+class Server:
+    """Streams by name, so that clients can come back to them."""
+
+    def __init__(self) -> None:
+        self.streams: dict[str, burble.Stream[str]] = {}
+        self.writers: dict[str, Any] = {}
+        self.url = ""
+
+    def open(self, name: str, **options: Any) -> Any:
+        self.writers[name], self.streams[name] = burble.channel(**options)
+        return self.writers[name]
+
+
+@contextlib.asynccontextmanager
+async def starlette_server() -> AsyncIterator[Server]:
+    fastapi = pytest.importorskip("fastapi")
+    uvicorn = pytest.importorskip("uvicorn")
+    from burble.starlette import sse_response
+
+    served = Server()
+    app = fastapi.FastAPI()
+
+    async def events(request: Any, name: str) -> Any:
+        return sse_response(request, served.streams[name], keep_alive=5)
+
+    events.__annotations__["request"] = fastapi.Request
+    events.__annotations__["name"] = str
+    app.get("/{name}", response_model=None)(events)
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    task = asyncio.ensure_future(server.serve())
+    while not server.started:
+        assert not task.done()
+        await asyncio.sleep(0)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    served.url = f"http://127.0.0.1:{port}"
+    try:
+        yield served
+    finally:
+        server.should_exit = True
+        await task
+
+
+@contextlib.asynccontextmanager
+async def aiohttp_server() -> AsyncIterator[Server]:
+    pytest.importorskip("aiohttp")
+    from aiohttp import web
+
+    from burble.aiohttp import sse_response
+
+    served = Server()
+
+    async def events(request: Any) -> Any:
+        return await sse_response(request, served.streams[request.match_info["name"]])
+
+    app = web.Application()
+    app.router.add_get("/{name}", events)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield served
+    finally:
+        await runner.cleanup()
+
+
+servers = pytest.mark.parametrize("server", [starlette_server, aiohttp_server])
+
+
+async def cancelled(stream: burble.Stream[str]) -> None:
+    """Wait until it is: whoever reads a cancelled stream hears of it."""
+    with contextlib.suppress(burble.Cancelled):
+        await asyncio.wait_for(stream.wait(), 20)
+    assert stream.state == "cancelled"
+
+
+@servers
+def test_a_client_gets_everything(server: Any) -> None:
+    async def main() -> None:
+        async with server() as served, httpx.AsyncClient(timeout=20) as client:
+            writer = served.open("a")
+            async with httpx_sse.aconnect_sse(client, "GET", f"{served.url}/a") as source:
+                assert source.response.headers["content-type"].startswith("text/event-stream")
+                assert source.response.headers["cache-control"] == "no-cache"
+                got = []
+                left = iter(PIECES)
+                writer.put_text(next(left))
+                async for event in source.aiter_sse():
+                    if event.event == "end":
+                        break
+                    got.append(json.loads(event.data)["text"])
+                    piece = next(left, None)  # each only when the last one has arrived
+                    if piece is None:
+                        writer.end("stop")
+                    else:
+                        writer.put_text(piece)
+            assert got == PIECES
+            assert json.loads(event.data) == {"finish_reason": "stop"}
+
+    asyncio.run(main())
+
+
+@servers
+def test_a_client_that_goes_stops_the_generation(server: Any) -> None:
+    """While nothing is sent, so that no write can fail."""
+
+    async def main() -> None:
+        async with server() as served, httpx.AsyncClient(timeout=20) as client:
+            writer = served.open("a")
+            async with httpx_sse.aconnect_sse(client, "GET", f"{served.url}/a") as source:
+                writer.put_text("one")
+                async for event in source.aiter_sse():
+                    assert json.loads(event.data) == {"text": "one"}
+                    break
+            await cancelled(served.streams["a"])
+            with pytest.raises(burble.Cancelled):
+                writer.put_text("two")
+
+    asyncio.run(main())
+
+
+@servers
+def test_a_client_comes_back(server: Any) -> None:
+    async def main() -> None:
+        async with server() as served, httpx.AsyncClient(timeout=20) as client:
+            writer = served.open("a", keep="all")
+            got: list[str] = []
+            last = None
+            for letter in "abcdefgh":
+                writer.put_text(letter)
+            while len(got) < 8:  # three events for each connection
+                headers = {} if last is None else {"Last-Event-ID": last}
+                async with httpx_sse.aconnect_sse(
+                    client, "GET", f"{served.url}/a", headers=headers
+                ) as source:
+                    n = 0
+                    async for event in source.aiter_sse():
+                        got.append(json.loads(event.data)["text"])
+                        last = event.id
+                        n += 1
+                        if n == 3 or len(got) == 8:
+                            break
+            assert got == list("abcdefgh")
+            assert served.streams["a"].state == "open"
+            writer.end()
+            response = await client.get(f"{served.url}/a", headers={"Last-Event-ID": "7"})
+            assert [event.event for event in parse(response.content)] == ["end"]
+
+    asyncio.run(main())
+
+
+@servers
+def test_a_bad_id_and_one_that_is_gone(server: Any) -> None:
+    async def main() -> None:
+        async with server() as served, httpx.AsyncClient(timeout=20) as client:
+            writer = served.open("a", keep=10)
+            for _ in range(2000):
+                writer.put_text("0123456789")
+                next(served.streams["a"])
+            response = await client.get(f"{served.url}/a", headers={"Last-Event-ID": "nonsense"})
+            assert response.status_code == 400
+            assert "Last-Event-ID" in response.text
+            response = await client.get(f"{served.url}/a", headers={"Last-Event-ID": "3"})
+            assert response.status_code == 410
+            writer.end()
+
+    asyncio.run(main())
+
+
+@servers
+def test_many_clients_of_one_stream(server: Any) -> None:
+    async def main() -> None:
+        async with server() as served, httpx.AsyncClient(timeout=20) as client:
+            writer = served.open("a", keep="all")
+            requests = [asyncio.ensure_future(client.get(f"{served.url}/a")) for _ in range(20)]
+            for piece in PIECES:
+                writer.put_text(piece)
+                await asyncio.sleep(0)
+            writer.end()
+            for request in requests:
+                assert texts(parse((await request).content)) == PIECES
+
+    asyncio.run(main())
