@@ -171,14 +171,10 @@ def stream(
     threads = pool_of(pool)
     call = Call(generate, args, kwargs)
     call.prepare(tokenizer, eos_token_id)
-    if batch is None:
-        found = call.rows()
-        return (
-            _single(call, tokenizer, text, flow, threads)
-            if found == 1
-            else _batch(call, tokenizer, text, flow, threads, found)
-        )
-    return _batch(call, tokenizer, text, flow, threads, count("batch", batch, 1))
+    rows = call.rows() if batch is None else count("batch", batch, 1)
+    if batch is None and rows == 1:
+        return _single(call, tokenizer, text, flow, threads)
+    return _batch(call, tokenizer, text, flow, threads, rows)
 
 
 def _single(call: Call, tokenizer: Any, text: Text, flow: Options, pool: Pool) -> Stream[str]:

@@ -95,8 +95,8 @@ class TextSink:
             log.cancel()
 
     def finish(self, result: Any) -> None:
-        self._writer.flush()
         writer = self._writer
+        writer.flush()  # the last text may hold a stop string
         writer.end(None if writer.stopped else self._ending.reason(writer.stats[0], result))
 
     def fail(self, exception: BaseException) -> None:
