@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -21,6 +23,19 @@ from . import _core
 
 # What a job has for a result before there is one.
 _NOTHING: Any = object()
+
+# For the first who waits for a job. May be entered again: the collector may run anywhere, and what
+# it finalizes may wait for jobs.
+_lock = threading.RLock()
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Sink(Protocol):
@@ -51,6 +66,18 @@ class Job:
         :meth:`settle`.
     """
 
+    __slots__ = (
+        "_function",
+        "_result",
+        "_settled",
+        "_sink",
+        "_traceback",
+        "_turn",
+        "_watching",
+        "error",
+        "name",
+    )
+
     def __init__(self, name: str, function: Callable[[], Any] | None, sink: Sink) -> None:
         self.name = name
         self.error: BaseException | None = None
@@ -59,10 +86,10 @@ class Job:
         self._function = function
         self._sink: Sink | None = sink
         # Whoever takes this out decides what becomes of the job: the thread that runs it, or the
-        # first cancel() before that. (Taking from a list is atomic.)
-        self._turn = [None]
+        # first cancel() before that. (Taking from a list is atomic.) None: nothing is to run.
+        self._turn = None if function is None else [None]
         self._settled = False
-        self._watching: list[_core.Log] = []
+        self._watching: list[_core.Log] | None = None
 
     # ---- running -----------------------------------------------------------------------------
 
@@ -116,6 +143,8 @@ class Job:
         self.settle()
 
     def _take_turn(self) -> bool:
+        if self._turn is None:
+            return True
         try:
             self._turn.pop()
         except IndexError:
@@ -132,9 +161,10 @@ class Job:
             sink.close()
         # Pairs with _watch, which appends and looks: one of the two sees the other.
         self._settled = True
-        while self._watching:
+        watching = self._watching
+        while watching:
             with contextlib.suppress(IndexError):
-                self._watching.pop().end()
+                watching.pop().end()
 
     # ---- its outcome -------------------------------------------------------------------------
 
@@ -157,14 +187,18 @@ class Job:
         log = _core.Log(objects=True)
         reader = log.reader()
         log.deadlines(None, None, timeout)
+        with _lock:
+            if self._watching is None:
+                self._watching = []
         self._watching.append(log)
         if self._settled:
             log.end()
         return log, reader
 
     def _unwatch(self, log: _core.Log) -> None:
-        with contextlib.suppress(ValueError):
-            self._watching.remove(log)
+        if self._watching is not None:
+            with contextlib.suppress(ValueError):
+                self._watching.remove(log)
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until it is over, at most ``timeout`` seconds (None: without a bound); whether it
@@ -219,6 +253,8 @@ class Job:
 
 class Elsewhere:
     """The sink of a job that runs nothing: others write these logs, in threads of their own."""
+
+    __slots__ = ("_logs",)
 
     def __init__(self, logs: Sequence[_core.Log]) -> None:
         self._logs = logs

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Literal, NamedTuple, Union
 
@@ -18,6 +19,8 @@ _STARTS = {"oldest": -1, "tail": -2}
 
 
 class Options(NamedTuple):
+    """Made by :func:`options`; those that are alike are one and the same."""
+
     keep: int
     max_lag: int  # 0: none
     lag_unit: LagUnit
@@ -40,6 +43,9 @@ class Options(NamedTuple):
         return reader
 
 
+_shared = functools.lru_cache(maxsize=64)(Options)
+
+
 def options(
     keep: Keep,
     max_lag: int | None,
@@ -52,7 +58,7 @@ def options(
 ) -> Options:
     """Raises TypeError or ValueError for what makes no sense."""
     one_of("lag_unit", lag_unit, ("characters", "tokens", "bytes"))
-    return Options(
+    return _shared(
         _keep(keep),
         limit(max_lag),
         lag_unit,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import time
 import types
@@ -184,7 +183,7 @@ def _single(call: Call, tokenizer: Any, text: Text, flow: Options, pool: Pool) -
     if text.stop:
         writer.raise_stopped = not call.tell(sink.criterion)
     job = Job(call.name, call.bind(sink), sink)
-    handle: Stream[str] = Stream(job, log, flow, stats_of(writer, log))
+    handle: Stream[str] = Stream(job, log, flow, stats_of(writer))
     pool.start(job)
     return handle
 
@@ -318,7 +317,7 @@ def iterate(
     log = flow.new_log(objects=not coalesce)
     sink = _ItemSink(log, source)
     job = Job(name_of(source), sink.run, sink)
-    handle: Stream[T] = Stream(job, log, flow, functools.partial(sink.stats, log))
+    handle: Stream[T] = Stream(job, log, flow, sink.stats)
     threads.start(job)
     return handle
 
@@ -354,10 +353,12 @@ class ChannelWriter:
     thread at a time, any thread.
     """
 
+    __slots__ = ("__weakref__", "_job", "_log", "_writer")
+
     def __init__(self, log: _core.Log, writer: _core.Writer) -> None:
         self._log = log
         self._writer = writer
-        self._job = Job("the channel", None, Elsewhere([log]))
+        self._job = Job("the channel", None, Elsewhere((log,)))
 
     def put(self, value: Any, /) -> None:
         """Take the next token ids: an int, a list, or a tensor or array of shape ``[n]`` or
@@ -478,4 +479,4 @@ def channel(
     log = flow.new_log()
     writer = _core.Writer(log) if text is None else text.writer(log)
     end = ChannelWriter(log, writer)
-    return end, Stream(end._job, log, flow, stats_of(writer, log))
+    return end, Stream(end._job, log, flow, stats_of(writer))

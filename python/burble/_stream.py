@@ -21,6 +21,9 @@ R = TypeVar("R", bound="Reader[Any]")
 class Handle:
     """What holds a generation: leaving its block ends it."""
 
+    # A server has many of these: they are kept small.
+    __slots__ = ("__weakref__", "_job", "_options")
+
     def __init__(self, job: Job, options: Options) -> None:
         self._job = job
         self._options = options
@@ -92,8 +95,10 @@ class Stream(Handle, Generic[T]):
     Reading belongs to one thread at a time, everything else may be called from any.
     """
 
+    __slots__ = ("_iterated", "_log", "_passed_over", "_reader", "_stats")
+
     def __init__(
-        self, job: Job, log: _core.Log, options: Options, stats: Callable[[], Stats]
+        self, job: Job, log: _core.Log, options: Options, stats: Callable[[_core.Log], Stats]
     ) -> None:
         super().__init__(job, options)
         self._log = log
@@ -220,7 +225,7 @@ class Stream(Handle, Generic[T]):
     @property
     def stats(self) -> Stats:
         """How many tokens there were so far, and how fast."""
-        return self._stats()
+        return self._stats(self._log)
 
     @property
     def finish_reason(self) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from types import MethodType
 from typing import Any, Callable, Literal
 
 from . import _core
@@ -120,12 +121,13 @@ def fail(log: _core.Log | None, writer: _core.Writer, exception: BaseException) 
             log.fail(exception)
 
 
-def stats_of(writer: _core.Writer, log: _core.Log) -> Callable[[], Stats]:
-    def stats() -> Stats:
-        tokens, chunks, first, last, p50, p99 = writer.stats
-        return Stats(tokens, chunks, first, p50, p99, rate(tokens, first, last), log.blocked)
+def stats_of(writer: _core.Writer) -> Callable[[_core.Log], Stats]:
+    return MethodType(_stats, writer)  # smaller than a closure, and every stream has one
 
-    return stats
+
+def _stats(writer: _core.Writer, log: _core.Log) -> Stats:
+    tokens, chunks, first, last, p50, p99 = writer.stats
+    return Stats(tokens, chunks, first, p50, p99, rate(tokens, first, last), log.blocked)
 
 
 def closed(value: Any, /) -> None:

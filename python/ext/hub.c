@@ -10,12 +10,16 @@
 /* How many tasks one drain resumes before the loop gets to look after others. */
 #define SLICE 512
 
-/* After tasks were resumed, the next ones are collected for this time, in nanoseconds, before the
- * loop looks again, by a timer of its own. While text comes faster than that, nobody signals: a
- * wake-up costs the thread that generates some 70 µs, of which a fast model feels several percent.
- * Text that comes more slowly finds the hub released, and wakes the loop at once. Half a frame of a
- * screen: nobody sees it. */
-#define HOLD_NS 8000000u
+/* After tasks were resumed, the next ones are collected for a while, in nanoseconds, before the loop
+ * looks again, by a timer of its own. While text comes faster than that, nobody signals: a wake-up
+ * costs the thread that generates some 70 µs, of which a fast model feels several percent. Text that
+ * comes more slowly finds the hub released, and wakes the loop at once.
+ *
+ * The first hold is short, since what wakes the loop is often the first of a step that feeds many
+ * streams, and the others of that step are not to wait for long. As long as each look finds something,
+ * the holds become longer, up to half a frame of a screen, which nobody sees. */
+#define SHORTEST_HOLD_NS 2000000u
+#define LONGEST_HOLD_NS 8000000u
 
 PyObject *hub_running_loop(struct core *core, bool *trio)
 {
@@ -131,15 +135,16 @@ static int call_later(HubObject *self, PyObject *loop, uint64_t nanoseconds, con
     return handle == NULL ? -1 : 0;
 }
 
-/* Holds the hub for a while, or, where the loop cannot be asked to come back, not at all. */
-static void hold(HubObject *self)
+/* Holds the hub for that long, or, where the loop cannot be asked to come back, not at all. */
+static void hold(HubObject *self, uint64_t nanoseconds)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     bool trio;
     PyObject *loop = hub_running_loop(self->core, &trio);
     self->holding =
-        loop != NULL && loop == self->loop && call_later(self, loop, HOLD_NS, "_poll") == 0;
+        loop != NULL && loop == self->loop && call_later(self, loop, nanoseconds, "_poll") == 0;
+    self->held_for = nanoseconds;
     Py_XDECREF(loop);
     if (PyErr_Occurred())
         PyErr_WriteUnraisable((PyObject *)self);
@@ -179,7 +184,7 @@ static PyObject *hub_drain(HubObject *self, PyObject *unused)
 {
     (void)unused;
     if (self->hub != NULL && dispatch(self) && !self->holding && self->hub != NULL)
-        hold(self);
+        hold(self, SHORTEST_HOLD_NS);
     if (PyErr_Occurred())
         return NULL;
     Py_RETURN_NONE;
@@ -192,8 +197,9 @@ static PyObject *hub_poll(HubObject *self, PyObject *unused)
     self->holding = false;
     if (self->hub != NULL) {
         const bool any = dispatch(self);
+        const uint64_t longer = 2 * self->held_for;
         if (any && self->hub != NULL)
-            hold(self);
+            hold(self, longer < LONGEST_HOLD_NS ? longer : LONGEST_HOLD_NS);
         else if (self->hub != NULL)
             burble_hub_release(self->hub);
     }

@@ -10,13 +10,13 @@ typedef struct {
     PyObject_HEAD
     struct core *core;
     burble_hub *hub; /* NULL once closed */
-    const PyObject
-        *loop; /* which loop it serves: compared, never used; the loop closes the hub when
-                               it goes */
+    /* Which loop it serves: compared, never used; the loop closes the hub when it goes. */
+    const PyObject *loop;
     struct consumer *first; /* of those that are parked here and want to be looked after */
     bool trio;              /* the loop is a run of trio */
     bool looking;           /* whether the loop is to call _look */
     bool holding;           /* whether the loop is to call _poll, and nobody signals */
+    uint64_t held_for;      /* how long the present or last hold is, in nanoseconds */
 } HubObject;
 
 /* The asyncio loop that runs here, or, in a run of trio, that run's burble._trio.Run: a new reference;

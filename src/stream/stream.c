@@ -17,7 +17,7 @@
 
 /* Blocks start small, so that a thousand idle streams take little, and double up to a few KiB, so
  * that a long text takes few blocks. Sizes include the block's own head. */
-#define FIRST_BLOCK 256
+#define FIRST_BLOCK 128
 #define LARGEST_BLOCK 4096
 
 void burble_stream_options_init(burble_stream_options *options)
