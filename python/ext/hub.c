@@ -8,7 +8,7 @@
 #include "producer.h"
 
 /* How many tasks one drain resumes before the loop gets to look after others. */
-#define SLICE 512
+#define SLICE 1024
 
 /* After tasks were resumed, the next ones are collected for a while, in nanoseconds, before the loop
  * looks again, by a timer of its own. While text comes faster than that, nobody signals: a wake-up
