@@ -27,7 +27,8 @@
     X(EDETACHED, -9, "the reader is attached to no hub that is open")                              \
     X(ESYSTEM, -10, "a system call failed (errno says why)")                                       \
     X(EFORMAT, -11, "the data is malformed")                                                       \
-    X(EUNSUPPORTED, -12, "this kind is not supported")
+    X(EUNSUPPORTED, -12, "this kind is not supported")                                             \
+    X(EFULL, -13, "there is no room")
 
 typedef enum burble_result {
 #define BURBLE_RESULT_ENUM(name, value, text) BURBLE_##name = (value),
