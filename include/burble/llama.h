@@ -238,7 +238,7 @@ typedef struct burble_llama_stats {
     uint32_t active;        /* requests that have a slot */
     uint32_t waiting;       /* requests in the queue */
     uint64_t requests;      /* that came in so far */
-    uint64_t steps;         /* taken so far */
+    uint64_t steps;         /* taken so far, without those that were broken off */
     uint64_t prompt_tokens; /* of prompts, computed so far */
     uint64_t tokens;        /* generated so far */
 } burble_llama_stats;

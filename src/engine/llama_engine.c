@@ -249,7 +249,9 @@ static void step(burble_llama *engine)
         tokens = hand_out(engine);
     } else if (code != ABORTED) {
         fail(engine, code);
-    } /* else nobody in the batch wants to go on, and the next step releases them */
+    } else {
+        return; /* nobody in the batch wants to go on; the next step releases them */
+    }
     pthread_mutex_lock(&engine->lock);
     engine->stats.steps++;
     engine->stats.prompt_tokens += prompt_tokens;
