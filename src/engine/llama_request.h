@@ -15,11 +15,11 @@ struct burble__request {
     burble_stream *stream;
 
     /* What the model is fed. */
-    int32_t *ids;    /* the prompt */
-    uint32_t n_ids;  /* at least 1 */
-    uint32_t fed;    /* ids, and generated tokens, that the model has been given */
-    int32_t last;    /* the token that was generated last */
-    int32_t row;     /* of the present batch, whose logits are the request's; -1: none */
+    int32_t *ids;   /* the prompt */
+    uint32_t n_ids; /* at least 1 */
+    uint32_t fed;   /* ids, and generated tokens, that the model has been given */
+    int32_t last;   /* the token that was generated last */
+    int32_t row;    /* of the present batch, whose logits are the request's; -1: none */
 
     /* What comes out of it. */
     struct llama_sampler *sampler; /* NULL: greedy */
