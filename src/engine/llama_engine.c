@@ -174,7 +174,7 @@ static uint32_t fill(burble_llama *engine)
             next = slot + 1;
         }
     }
-    engine->turn = next % slots;
+    engine->turn = next < slots ? next : 0;
     return engine->options.batch - room;
 }
 

@@ -42,8 +42,8 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
                            uint32_t context, burble_stream *stream, struct burble__request **out,
                            burble_error *error);
 
-/* Frees it and sets *request to NULL; the stream is left as it is. */
-void burble__request_destroy(struct burble__request **request);
+/* Frees it and sets *handle to NULL; the stream is left as it is. */
+void burble__request_destroy(struct burble__request **handle);
 
 /* Whether nobody wants its text any more: the stream was cancelled, or ended by somebody else. */
 bool burble__request_is_over(const struct burble__request *request);
