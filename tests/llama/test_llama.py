@@ -55,8 +55,8 @@ PROMPTS = [
     "And so, my lords, " * 40,
 ]
 
-# llama.cpp keeps its weights, sums and a table for GELU in 16 bits: what it finds for a token differs
-# from transformers' 32 bits in the fourth digit. Two tokens nearer to each other than that are alike.
+# The weights in the file and llama.cpp's table for GELU have 16 bits, so that what it finds for a
+# token differs from what transformers does in the fourth digit. Two tokens nearer than that are alike.
 AS_GOOD_AS_EQUAL = 0.005
 
 
@@ -67,11 +67,12 @@ def tokenizer() -> Any:
 
 @pytest.fixture(scope="module")
 def model() -> Any:
+    torch.set_num_threads(1)  # it is a small model
     return transformers.AutoModelForCausalLM.from_pretrained(MODELS / "shakespeare")
 
 
 def complete(model: Path, prompts: list[str], *arguments: str) -> list[str]:
-    """What the program of this name, which knows burble's public headers alone, makes of prompts."""
+    """What the program of this name makes of prompts; it knows the public headers alone."""
     text = "".join(prompt + "\0" for prompt in prompts).encode()
     program = [COMPLETE, model, str(TOKENS), *arguments]
     done = subprocess.run(program, input=text, stdout=subprocess.PIPE, check=True, timeout=100)
