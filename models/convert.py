@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Write a GPT-2 from a Hugging Face directory as a GGUF file, for llama.cpp.
 
-    .venv/bin/python models/convert.py models/shakespeare build/shakespeare.gguf
+    .venv/bin/python models/convert.py --half models/shakespeare models/shakespeare.gguf
 
 It knows models like the one that ships with burble: GPT-2 blocks and a byte-level BPE tokenizer in
-`tokenizer.json`. The weights keep every bit by default, so that llama.cpp computes with the same
-numbers as transformers.
+`tokenizer.json`. Without `--half` the weights keep every bit.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ def write_tokenizer(writer: gguf.GGUFWriter, directory: Path) -> None:
     expect(path, "the pre-tokenizer", "ByteLevel", tokenizer["pre_tokenizer"]["type"])
     expect(path, "add_prefix_space", False, tokenizer["pre_tokenizer"]["add_prefix_space"])
 
-    kinds = {token_id: gguf.TokenType.NORMAL for token_id in model["vocab"].values()}
+    kinds = dict.fromkeys(model["vocab"].values(), gguf.TokenType.NORMAL)
     texts = {token_id: token for token, token_id in model["vocab"].items()}
     for token in tokenizer["added_tokens"]:
         texts[token["id"]] = token["content"]

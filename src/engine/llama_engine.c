@@ -37,7 +37,7 @@ struct burble_llama {
 
     /* The engine's thread alone. */
     struct llama_context *context;
-    struct ggml_threadpool *pool;        /* NULL: llama.cpp's own */
+    struct ggml_threadpool *pool; /* NULL: llama.cpp's own */
     void (*free_pool)(struct ggml_threadpool *);
     struct llama_batch batch;
     llama_token_data *candidates;
@@ -47,7 +47,8 @@ struct burble_llama {
     pthread_mutex_t lock;
     pthread_cond_t work; /* there is a request in the queue, or the engine closes */
     struct burble__request *first, **end; /* the queue */
-    struct burble__request *slots[BURBLE_LLAMA_MAX_SLOTS]; /* written under the lock, by the thread */
+    struct burble__request
+        *slots[BURBLE_LLAMA_MAX_SLOTS]; /* written under the lock, by the thread */
     burble_llama_stats stats;
     _Atomic(bool) closing; /* written under the lock */
 };
@@ -173,7 +174,7 @@ static uint32_t fill(burble_llama *engine)
             next = slot + 1;
         }
     }
-    engine->turn = next % slots;
+    engine->turn = next < slots ? next : 0;
     return engine->options.batch - room;
 }
 
@@ -295,8 +296,7 @@ static int check(burble_llama_options *options, uint32_t trained, burble_error *
             return burble__fail(error, BURBLE_EINVAL,
                                 "%s: expected %" PRIu32 " to %" PRIu32 "%s, found %" PRIu32,
                                 bounds[i].name, bounds[i].least, bounds[i].most,
-                                i == 1 ? ", what the model was trained with" : "",
-                                bounds[i].found);
+                                i == 1 ? ", what the model was trained with" : "", bounds[i].found);
         }
     }
     return BURBLE_OK;
@@ -400,8 +400,7 @@ static int start(burble_llama *engine, burble_error *error)
         pthread_cond_destroy(&engine->work);
         pthread_mutex_destroy(&engine->lock);
         errno = reason;
-        return burble__fail(error, BURBLE_ESYSTEM, "a thread for the engine: %s",
-                            strerror(reason));
+        return burble__fail(error, BURBLE_ESYSTEM, "a thread for the engine: %s", strerror(reason));
     }
     return BURBLE_OK;
 }
@@ -470,7 +469,8 @@ void burble_llama_close(burble_llama **handle)
             release(engine, slot);
         }
     }
-    for (struct burble__request *request = engine->first; request != NULL; request = request->next) {
+    for (struct burble__request *request = engine->first; request != NULL;
+         request = request->next) {
         burble_stream_cancel(request->stream);
     }
     destroy_all(engine->first);

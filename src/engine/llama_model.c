@@ -232,8 +232,8 @@ int burble_llama_tokenize(const burble_llama_model *model, const char *text, siz
         return BURBLE_EINVAL;
     }
     const int32_t room = capacity < INT32_MAX ? (int32_t)capacity : INT32_MAX;
-    const int32_t found = llama_tokenize(model->tokens, len > 0 ? text : "", (int32_t)len, ids,
-                                         room, true, specials);
+    const int32_t found =
+        llama_tokenize(model->tokens, len > 0 ? text : "", (int32_t)len, ids, room, true, specials);
     if (found == INT32_MIN) {
         return BURBLE_EINVAL;
     }

@@ -99,8 +99,8 @@ static int take_prompt(const burble_llama_model *model, const burble_llama_reque
     }
     if (n >= context) {
         return burble__fail(error, BURBLE_EINVAL,
-                            "prompt: expected at most %" PRIu32 " tokens, as the context is %" PRIu32
-                            ", found %zu",
+                            "prompt: expected at most %" PRIu32
+                            " tokens, as the context is %" PRIu32 ", found %zu",
                             context - 1, context, n);
     }
     request->n_ids = (uint32_t)n;
@@ -128,14 +128,15 @@ static int make_sampler(const burble_llama_request *wanted, struct burble__reque
     params.no_perf = true;
     struct llama_sampler *chain = llama_sampler_chain_init(params);
     request->sampler = chain;
-    const bool done =
-        chain != NULL
-        && (wanted->top_k == 0
-            || link_sampler(chain, llama_sampler_init_top_k((int32_t)wanted->top_k)))
-        && (wanted->top_p >= 1.0f || link_sampler(chain, llama_sampler_init_top_p(wanted->top_p, 1)))
-        && (wanted->min_p <= 0.0f || link_sampler(chain, llama_sampler_init_min_p(wanted->min_p, 1)))
-        && link_sampler(chain, llama_sampler_init_temp(wanted->temperature))
-        && link_sampler(chain, llama_sampler_init_dist(wanted->seed));
+    const bool done = chain != NULL
+                      && (wanted->top_k == 0
+                          || link_sampler(chain, llama_sampler_init_top_k((int32_t)wanted->top_k)))
+                      && (wanted->top_p >= 1.0f
+                          || link_sampler(chain, llama_sampler_init_top_p(wanted->top_p, 1)))
+                      && (wanted->min_p <= 0.0f
+                          || link_sampler(chain, llama_sampler_init_min_p(wanted->min_p, 1)))
+                      && link_sampler(chain, llama_sampler_init_temp(wanted->temperature))
+                      && link_sampler(chain, llama_sampler_init_dist(wanted->seed));
     return done ? BURBLE_OK : BURBLE_ENOMEM;
 }
 

@@ -15,11 +15,11 @@ struct burble__request {
     burble_stream *stream;
 
     /* What the model is fed. */
-    int32_t *ids;    /* the prompt */
-    uint32_t n_ids;  /* at least 1 */
-    uint32_t fed;    /* ids, and generated tokens, that the model has been given */
-    int32_t last;    /* the token that was generated last */
-    int32_t row;     /* of the present batch, whose logits are the request's; -1: none */
+    int32_t *ids;   /* the prompt */
+    uint32_t n_ids; /* at least 1 */
+    uint32_t fed;   /* ids, and generated tokens, that the model has been given */
+    int32_t last;   /* the token that was generated last */
+    int32_t row;    /* of the present batch, whose logits are the request's; -1: none */
 
     /* What comes out of it. */
     struct llama_sampler *sampler; /* NULL: greedy */
@@ -42,8 +42,8 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
                            uint32_t context, burble_stream *stream, struct burble__request **out,
                            burble_error *error);
 
-/* Frees it and sets *request to NULL; the stream is left as it is. */
-void burble__request_destroy(struct burble__request **request);
+/* Frees it and sets *handle to NULL; the stream is left as it is. */
+void burble__request_destroy(struct burble__request **handle);
 
 /* Whether nobody wants its text any more: the stream was cancelled, or ended by somebody else. */
 bool burble__request_is_over(const struct burble__request *request);

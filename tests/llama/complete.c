@@ -58,7 +58,8 @@ static void complete(burble_llama_model *model, char *const *prompts, uint32_t n
     keep.keep = BURBLE_KEEP_ALL;
     burble_llama_options_init(&options);
     options.slots = n;
-    options.threads = 1; /* several threads wait for each other by turning, which a busy machine punishes */
+    options.threads =
+        1; /* several threads wait for each other by turning, which a busy machine punishes */
     options.cache_f32 = true;
     check(burble_llama_open(model, &options, &engine, &error), &error);
     for (uint32_t i = 0; i < n; i++) {

@@ -23,7 +23,8 @@ static const char *const prompts[] = {
     "caf\xC3\xA9 na\xC3\xAFve \xE2\x82\xAC",
     "\xE6\x97\xA5\xE6\x9C\xAC\xE8\xAA\x9E",
     "KING RICHARD III:\nNow is the winter of our discontent\nMade glorious summer by this sun of "
-    "York;\nAnd all the clouds that lour'd upon our house\nIn the deep bosom of the ocean buried.\n",
+    "York;\nAnd all the clouds that lour'd upon our house\nIn the deep bosom of the ocean "
+    "buried.\n",
 };
 enum { PROMPTS = sizeof prompts / sizeof prompts[0] };
 
@@ -31,9 +32,9 @@ enum { PROMPTS = sizeof prompts / sizeof prompts[0] };
 struct output {
     char text[4096];
     size_t len;
-    uint64_t tokens;  /* that the records say they stand for */
+    uint64_t tokens; /* that the records say they stand for */
     uint64_t records;
-    int end;          /* what the reader said last */
+    int end; /* what the reader said last */
 };
 
 static inline const char *model_path(void)

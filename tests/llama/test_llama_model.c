@@ -180,8 +180,8 @@ static void too_small_a_buffer_is_told_the_size(void **state)
     assert_int_equal(burble_llama_tokenize(model, text, strlen(text), false, NULL, 0, &needed),
                      BURBLE_EFULL);
     assert_true(needed > 5);
-    assert_int_equal(
-        burble_llama_tokenize(model, text, strlen(text), false, ids, needed - 1, &n), BURBLE_EFULL);
+    assert_int_equal(burble_llama_tokenize(model, text, strlen(text), false, ids, needed - 1, &n),
+                     BURBLE_EFULL);
     assert_int_equal(n, needed);
     assert_int_equal(burble_llama_tokenize(model, text, strlen(text), false, ids, needed, &n),
                      BURBLE_OK);
@@ -256,8 +256,7 @@ static void a_conversation_without_a_template_is_refused(void **state)
                         "expected a chat template that llama.cpp knows, found: no such template");
     conversation.template_name = "chatml";
     conversation.messages = &nobody;
-    assert_int_equal(burble_llama_chat(model, &conversation, NULL, 0, &len, &error),
-                     BURBLE_EINVAL);
+    assert_int_equal(burble_llama_chat(model, &conversation, NULL, 0, &len, &error), BURBLE_EINVAL);
     assert_string_equal(error.message, "message 0: expected a role, found NULL");
 }
 
