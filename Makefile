@@ -31,8 +31,8 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test test-llama bench bench-c bench-llama fuzz reference lint format clean distclean help \
-    python-3.11
+.PHONY: all package demo test test-llama bench bench-c bench-llama fuzz reference lint format clean \
+    distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
 
@@ -84,6 +84,10 @@ test-llama: $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja) $(DONE)/demo $(DONE)/test $(
 
 bench: python-3.11 $(DONE)/demo $(DONE)/bench $(DONE)/package
 	@$(PY) $(BENCH)
+
+bench-c: $(BUILD)/release/build.ninja
+	@$(NINJA) -C $(BUILD)/release bench/wakeup
+	@$(PY) bench/wakeup.py $(BUILD)/release/bench/wakeup
 
 bench-llama: $(BUILD)/llama-release/build.ninja $(DONE)/package
 	@$(NINJA) -C $(BUILD)/llama-release
@@ -150,7 +154,8 @@ help:
 	@echo 'make demo        stream a small model'"'"'s text; MODEL=<name or folder> PROMPT="<text>"'
 	@echo 'make test        the C tests (plain, ASan + UBSan, TSan), then the Python tests'
 	@echo 'make test-llama  the engine on llama.cpp (built once, in some minutes, and kept in .cache/)'
-	@echo 'make bench       measure; make bench-llama: the engine beside llama.cpp alone'
+	@echo 'make bench       measure; make bench-c: the hand-over in C; make bench-llama: the engine'
+	@echo '                 beside llama.cpp alone'
 	@echo 'make fuzz        the loaders of tokenizer files, T=<seconds> for each (now: $(T)); needs clang'
 	@echo 'make reference   the reference of the C API, as HTML, in $(BUILD)/reference'
 	@echo 'make lint        check style, types and warnings'
@@ -162,7 +167,7 @@ help:
 
 # ---- the system: what apt-get can bring, where a probe shows that it is missing -------------------
 
-# cc, cxx, python, cmocka, jansson and fuzz are what can be needed. `lack` notes what is missing, in words,
+# cc, cxx, python, cmocka, jansson, loops, doxygen and fuzz are what can be needed. `lack` notes what is missing, in words,
 # and Debian's packages for it.
 define SYSTEM_SH
 lack() {
@@ -200,6 +205,12 @@ probe_cmocka() {
 probe_jansson() {
     command -v pkg-config >/dev/null || lack pkg-config pkg-config
     pkg-config --exists 'jansson >= 2.14' 2>/dev/null || lack 'jansson 2.14 or above' libjansson-dev
+}
+probe_loops() {
+    command -v pkg-config >/dev/null || lack pkg-config pkg-config
+    pkg-config --exists libuv 2>/dev/null || lack libuv libuv1-dev
+    pkg-config --exists libevent 2>/dev/null || lack libevent libevent-dev
+    pkg-config --exists glib-2.0 2>/dev/null || lack GLib libglib2.0-dev
 }
 probe_doxygen() {
     command -v doxygen >/dev/null || lack doxygen doxygen
@@ -319,10 +330,10 @@ fuzz_env := CC=clang
 
 # The same with libburble-llama.
 llama-release_options := $(release_options) -Dllama=enabled
-llama-plain_options := $(plain_options) -Dllama=enabled
-llama-asan_options := $(asan_options) -Dllama=enabled
-llama-tsan_options := $(tsan_options) -Dllama=enabled
-llama-lint_options := $(plain_options) -Dllama=enabled -Dwerror=true
+llama-plain_options := $(plain_options) -Dllama=enabled -Dexamples=enabled
+llama-asan_options := $(asan_options) -Dllama=enabled -Dexamples=enabled
+llama-tsan_options := $(tsan_options) -Dllama=enabled -Dexamples=enabled
+llama-lint_options := $(plain_options) -Dllama=enabled -Dexamples=enabled -Dwerror=true
 $(foreach kind,llama-release $(LLAMA_KINDS),$(eval $(kind)_env := \
     PKG_CONFIG_PATH="$(CURDIR)/$(LLAMA)/lib/pkgconfig:$$$$PKG_CONFIG_PATH"))
 
@@ -335,6 +346,7 @@ $(KINDS:%=$(BUILD)/%/build.ninja): $(BUILD)/%/build.ninja: $(DONE)/build Makefil
 	    { cat $(BUILD)/meson.log >&2; rm -rf $(BUILD)/$*; exit 1; }
 $(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan lint fuzz $(LLAMA_KINDS)): | $(BUILD)/.system-cmocka
 $(patsubst %,$(BUILD)/%/build.ninja,llama-release $(LLAMA_KINDS)): $(LLAMA)/lib/pkgconfig/llama.pc
+$(LLAMA_KINDS:%=$(BUILD)/%/build.ninja): | $(BUILD)/.system-loops
 $(BUILD)/fuzz/build.ninja: | $(BUILD)/.system-fuzz
 
 # ---- the C tests of one build: c_tests KIND [what else `meson test` is given] -------------------------

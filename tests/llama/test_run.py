@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`burble run` with the shipped model: its texts, its forms of output, and all the ways to end it."""
+"""`burble run` with the shipped model: texts, forms of output, and all the ways to end."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def romeo(tokens: int) -> str:
     return text
 
 
-# ---- text ------------------------------------------------------------------------------------------
+# ---- text ----------------------------------------------------------------------------------------
 
 
 def test_the_text_is_the_models() -> None:
@@ -149,7 +149,7 @@ def test_the_context_is_as_long_as_asked() -> None:
     assert "context: expected" in fail(*RUN, "-p", "a", "--context", "100000")
 
 
-# ---- JSON and figures ------------------------------------------------------------------------------
+# ---- JSON and figures ----------------------------------------------------------------------------
 
 
 def test_json_has_the_text_in_pieces_and_the_end() -> None:
@@ -167,12 +167,14 @@ def test_json_has_the_text_in_pieces_and_the_end() -> None:
 def test_figures_go_to_standard_error() -> None:
     result = burble(*RUN, "-p", "ROMEO:", "-n", "40", "--stats", "--quiet")
     assert result.returncode == 0
-    line = rb"prompt tokens: \d+, tokens: 40 \(length\), first text after [\d.]+ s, then [\d.]+ tokens/s\n"
-    assert re.fullmatch(line, result.stderr)
+    counts = rb"prompt tokens: \d+, tokens: 40 \(length\), "
+    assert re.fullmatch(
+        counts + rb"first text after [\d.]+ s, then [\d.]+ tokens/s\n", result.stderr
+    )
     assert result.stdout.decode() == succeed("-p", "ROMEO:", "-n", "40")
 
 
-# ---- many prompts ----------------------------------------------------------------------------------
+# ---- many prompts --------------------------------------------------------------------------------
 
 PROMPTS = ["ROMEO:", "JULIET:", "Naïve 中文 😀", "The king", "Enter"]
 
@@ -223,7 +225,7 @@ def test_a_prompt_that_fails_leaves_the_others_alone() -> None:
     assert re.findall(rb"^==> (\d):", text.stdout, re.MULTILINE) == [b"1", b"2", b"3"]
 
 
-# ---- what is wrong ---------------------------------------------------------------------------------
+# ---- what is wrong -------------------------------------------------------------------------------
 
 
 def test_a_model_that_is_none(tmp_path: Path) -> None:
@@ -297,7 +299,7 @@ def test_help_and_manual_page_name_every_option() -> None:
         assert option in page
 
 
-# ---- ends ------------------------------------------------------------------------------------------
+# ---- ends ----------------------------------------------------------------------------------------
 
 
 def start(*args: str, **kwargs: Any) -> subprocess.Popen[bytes]:
@@ -480,7 +482,7 @@ def test_a_closed_standard_error_does_no_harm() -> None:
     assert result.stdout.decode() == succeed("-p", "ROMEO:", "-n", "8")
 
 
-# ---- terminals -------------------------------------------------------------------------------------
+# ---- terminals -----------------------------------------------------------------------------------
 
 
 def on_a_terminal(*args: str, **env: str) -> bytes:

@@ -47,7 +47,7 @@ def test_without_llama_cpp_it_says_so_and_how_to_get_it() -> None:
     assert burble("run", "--version") == burble("--version")
 
 
-# ---- completions -----------------------------------------------------------------------------------
+# ---- completions ---------------------------------------------------------------------------------
 
 
 def complete(*words: str, directory: Path = ROOT) -> set[str]:
