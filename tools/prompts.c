@@ -77,11 +77,19 @@ int prompts_read(struct prompts *prompts, const char *path, int signals, int *si
     return result;
 }
 
-/* Adds a prompt; the list has room. */
 static int add(struct prompts *prompts, struct prompt prompt, const char *name, bool in_lines)
 {
-    const size_t good = utf8_prefix(prompt.text, prompt.len);
+    if (prompts->n == prompts->capacity) {
+        const size_t capacity = prompts->capacity == 0 ? 1 : 2 * prompts->capacity;
+        struct prompt *larger = realloc(prompts->list, capacity * sizeof *larger);
+        if (larger == NULL) {
+            return complain("%s", strerror(ENOMEM));
+        }
+        prompts->list = larger;
+        prompts->capacity = capacity;
+    }
     prompts->list[prompts->n++] = prompt;
+    const size_t good = utf8_prefix(prompt.text, prompt.len);
     if (good == prompt.len) {
         return EXIT_DONE;
     }
@@ -90,12 +98,6 @@ static int add(struct prompts *prompts, struct prompt prompt, const char *name, 
                                prompt.line, found, good + 1)
                     : complain("%s: expected UTF-8, found the byte 0x%02x at byte %zu", name, found,
                                good + 1);
-}
-
-static int make_room(struct prompts *prompts, size_t n)
-{
-    prompts->list = calloc(n, sizeof *prompts->list);
-    return prompts->list == NULL ? complain("%s", strerror(ENOMEM)) : EXIT_DONE;
 }
 
 /* How long a line or a text is without the newline at its end, which may be CR LF. */
@@ -114,18 +116,12 @@ int prompts_whole(struct prompts *prompts)
 {
     const struct bytes *input = &prompts->input;
     const size_t len = without_newline(input->data, input->len);
-    const int result = make_room(prompts, 1);
-    return result == EXIT_DONE
-               ? add(prompts, (struct prompt){input->data, len, 1}, "standard input", false)
-               : result;
+    return add(prompts, (struct prompt){input->data, len, 1}, "standard input", false);
 }
 
 int prompts_argument(struct prompts *prompts, const char *argument)
 {
-    const int result = make_room(prompts, 1);
-    return result == EXIT_DONE
-               ? add(prompts, (struct prompt){argument, strlen(argument), 1}, "--prompt", false)
-               : result;
+    return add(prompts, (struct prompt){argument, strlen(argument), 1}, "--prompt", false);
 }
 
 static bool is_blank(const char *text, size_t len)
@@ -138,19 +134,10 @@ static bool is_blank(const char *text, size_t len)
     return true;
 }
 
-static size_t count_lines(const struct bytes *input)
-{
-    size_t n = 1;
-    for (size_t i = 0; i < input->len; i++) {
-        n += input->data[i] == '\n';
-    }
-    return n;
-}
-
 int prompts_lines(struct prompts *prompts, const char *name)
 {
     const struct bytes *input = &prompts->input;
-    int result = make_room(prompts, count_lines(input));
+    int result = EXIT_DONE;
     size_t line = 1;
     for (size_t at = 0; at < input->len && result == EXIT_DONE; line++) {
         const char *text = input->data + at;

@@ -18,7 +18,7 @@ struct prompt {
 struct prompts {
     struct bytes input; /* what was read */
     struct prompt *list;
-    size_t n;
+    size_t n, capacity;
 };
 
 /* Reads a file, or standard input where `path` is "-", to its end. A signal that `signals`
