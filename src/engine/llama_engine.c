@@ -111,6 +111,16 @@ static void destroy_all(struct burble__request *list)
     }
 }
 
+/* Frees the slots of those whose text nobody wants any more. */
+static void sweep(burble_llama *engine)
+{
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        if (engine->slots[slot] != NULL && burble__request_is_over(engine->slots[slot])) {
+            release(engine, slot);
+        }
+    }
+}
+
 /* Gives free slots to those who wait, and where there is nobody, waits. Returns false where the engine
  * closes. */
 static bool admit(burble_llama *engine)
@@ -120,7 +130,6 @@ static bool admit(burble_llama *engine)
            && !burble__load_relaxed(&engine->closing)) {
         pthread_cond_wait(&engine->work, &engine->lock);
     }
-    /* The lowest slot first: llama.cpp computes neighbours together. */
     for (uint32_t slot = 0; slot < engine->options.slots && engine->first != NULL; slot++) {
         if (engine->slots[slot] == NULL) {
             engine->slots[slot] = unqueue(engine, &engine->first);
@@ -130,6 +139,31 @@ static bool admit(burble_llama *engine)
     const bool closing = burble__load_relaxed(&engine->closing);
     pthread_mutex_unlock(&engine->lock);
     return !closing;
+}
+
+/* Moves the request in the highest slot to the lowest free one, if that is lower: llama.cpp computes
+ * sequences with successive numbers together, but others one after the other. One move a step, because
+ * what the model remembers of the text is copied. */
+static void close_gap(burble_llama *engine)
+{
+    uint32_t to = 0;
+    uint32_t from = engine->options.slots - 1;
+    while (to < from && engine->slots[to] != NULL) {
+        to++;
+    }
+    while (from > to && engine->slots[from] == NULL) {
+        from--;
+    }
+    if (from == to) {
+        return;
+    }
+    llama_memory_t memory = llama_get_memory(engine->context);
+    llama_memory_seq_cp(memory, (llama_seq_id)from, (llama_seq_id)to, -1, -1);
+    llama_memory_seq_rm(memory, (llama_seq_id)from, -1, -1);
+    pthread_mutex_lock(&engine->lock);
+    engine->slots[to] = engine->slots[from];
+    engine->slots[from] = NULL;
+    pthread_mutex_unlock(&engine->lock);
 }
 
 /* ---- a step ---------------------------------------------------------------------------------------- */
@@ -234,15 +268,8 @@ static void fail(burble_llama *engine, int32_t code)
 static void step(burble_llama *engine)
 {
     enum { ABORTED = 2 };
-    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
-        if (engine->slots[slot] != NULL && burble__request_is_over(engine->slots[slot])) {
-            release(engine, slot);
-        }
-    }
+    close_gap(engine);
     const uint32_t prompt_tokens = fill(engine);
-    if (engine->batch.n_tokens == 0) {
-        return; /* all were over */
-    }
     burble__llama_listen();
     const int32_t code = llama_decode(engine->context, engine->batch);
     uint32_t tokens = 0;
@@ -251,7 +278,7 @@ static void step(burble_llama *engine)
     } else if (code != ABORTED) {
         fail(engine, code);
     } else {
-        return; /* nobody in the batch wants to go on; the next step releases them */
+        return; /* nobody in the batch wants to go on; their slots are swept next */
     }
     pthread_mutex_lock(&engine->lock);
     engine->stats.steps++;
@@ -265,6 +292,7 @@ static void *run(void *arg)
     burble_llama *engine = arg;
     while (admit(engine)) {
         step(engine);
+        sweep(engine);
     }
     return NULL;
 }
