@@ -7,6 +7,9 @@
 #include "llama_support.h"
 
 #include <sched.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static burble_llama_model *model;
 
@@ -555,6 +558,39 @@ static void an_engine_out_of_its_range_is_refused(void **state)
     engine_refuses(&options, "threads: expected 1 to 512, found 513");
 }
 
+/* In a process of its own, whose memory is bounded. (The sanitizers take theirs from the same.) */
+static void an_engine_that_memory_is_too_short_for_is_refused(void **state)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    (void)state;
+    skip();
+#else
+    int status;
+    (void)state;
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        const struct rlimit limit = {(rlim_t)800 << 20, (rlim_t)800 << 20};
+        burble_llama_options options;
+        burble_llama *engine;
+        burble_error error = {0};
+        burble_llama_options_init(&options);
+        options.slots = 256; /* which take 1 GB */
+        options.cache_f32 = true;
+        setrlimit(RLIMIT_AS, &limit);
+        const int result = burble_llama_open(model, &options, &engine, &error);
+        const char *expected = "expected room for 256 slots of 512 tokens: ";
+        _exit(result == BURBLE_ENOMEM && engine == NULL
+                      && strncmp(error.message, expected, strlen(expected)) == 0
+                  ? 0
+                  : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -575,6 +611,7 @@ int main(void)
         cmocka_unit_test(a_full_queue_refuses_and_takes_again),
         cmocka_unit_test(a_request_out_of_its_range_is_refused),
         cmocka_unit_test(an_engine_out_of_its_range_is_refused),
+        cmocka_unit_test(an_engine_that_memory_is_too_short_for_is_refused),
     };
     return cmocka_run_group_tests(tests, load_once, unload);
 }
