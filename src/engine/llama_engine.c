@@ -40,6 +40,8 @@ struct burble_llama {
     struct ggml_threadpool *pool; /* NULL: llama.cpp's own */
     void (*free_pool)(struct ggml_threadpool *);
     struct llama_batch batch;
+    uint32_t prompt_tokens; /* in the batch */
+    uint32_t rows;          /* of the batch whose logits are wanted: tokens to be generated */
     llama_token_data *candidates;
     uint32_t turn; /* the slot whose prompt comes first in the next batch */
 
@@ -180,16 +182,18 @@ static void add(burble_llama *engine, uint32_t slot, int32_t id, bool wants_logi
     batch->seq_id[row][0] = (llama_seq_id)slot;
     batch->logits[row] = wants_logits;
     request->row = wants_logits ? row : -1;
+    engine->rows += wants_logits;
 }
 
 /* Makes the next batch: a token for each request that generates, and of the prompts as much as there
- * is room for, in turn. Returns how many tokens of prompts it has. */
-static uint32_t fill(burble_llama *engine)
+ * is room for, in turn. */
+static void fill(burble_llama *engine)
 {
     const uint32_t slots = engine->options.slots;
     uint32_t room = engine->options.batch;
     uint32_t next = engine->turn;
     engine->batch.n_tokens = 0;
+    engine->rows = 0;
     for (uint32_t slot = 0; slot < slots; slot++) {
         struct burble__request *request = engine->slots[slot];
         if (request != NULL) {
@@ -209,7 +213,7 @@ static uint32_t fill(burble_llama *engine)
         }
     }
     engine->turn = next < slots ? next : 0;
-    return engine->options.batch - room;
+    engine->prompt_tokens = engine->options.batch - room;
 }
 
 /* Whether nobody wants what is being computed; llama.cpp asks in the middle of it. */
@@ -227,10 +231,9 @@ static bool give_up(void *arg)
     return true;
 }
 
-/* Gives every request whose logits are there its token. Returns how many got one. */
-static uint32_t hand_out(burble_llama *engine)
+/* Gives every request whose logits are there its token. */
+static void hand_out(burble_llama *engine)
 {
-    uint32_t tokens = 0;
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
         struct burble__request *request = engine->slots[slot];
         if (request == NULL || request->row < 0) {
@@ -239,12 +242,10 @@ static uint32_t hand_out(burble_llama *engine)
         const float *logits = llama_get_logits_ith(engine->context, request->row);
         const int32_t id =
             burble__request_sample(request, logits, engine->candidates, engine->n_vocab);
-        tokens++;
         if (!burble__request_take(request, engine->model->tokens, id)) {
             release(engine, slot);
         }
     }
-    return tokens;
 }
 
 /* llama.cpp cannot compute the batch: the requests in it fail, the others go on. */
@@ -265,26 +266,29 @@ static void fail(burble_llama *engine, int32_t code)
     }
 }
 
+/* Before the tokens are handed out, so that whoever has a text finds its tokens counted. */
+static void count(burble_llama *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->stats.steps++;
+    engine->stats.prompt_tokens += engine->prompt_tokens;
+    engine->stats.tokens += engine->rows;
+    pthread_mutex_unlock(&engine->lock);
+}
+
 static void step(burble_llama *engine)
 {
     enum { ABORTED = 2 };
     close_gap(engine);
-    const uint32_t prompt_tokens = fill(engine);
+    fill(engine);
     burble__llama_listen();
     const int32_t code = llama_decode(engine->context, engine->batch);
-    uint32_t tokens = 0;
     if (code == 0) {
-        tokens = hand_out(engine);
+        count(engine);
+        hand_out(engine);
     } else if (code != ABORTED) {
         fail(engine, code);
-    } else {
-        return; /* nobody in the batch wants to go on; their slots are swept next */
-    }
-    pthread_mutex_lock(&engine->lock);
-    engine->stats.steps++;
-    engine->stats.prompt_tokens += prompt_tokens;
-    engine->stats.tokens += tokens;
-    pthread_mutex_unlock(&engine->lock);
+    } /* else nobody in the batch wants to go on, and their slots are swept next */
 }
 
 static void *run(void *arg)

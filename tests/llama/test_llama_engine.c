@@ -169,6 +169,25 @@ static void ids_and_text_are_the_same_prompt(void **state)
     burble_llama_close(&engine);
 }
 
+/* The text goes on from the prompt's bytes: half a character there is a part of it. */
+static void what_a_prompt_leaves_incomplete_is_finished(void **state)
+{
+    static struct output output;
+    int32_t ids[64];
+    (void)state;
+    burble_llama *engine = open_engine(model, 1, 0);
+    burble_llama_request request = request_for("", 4);
+    assert_int_equal(burble_llama_tokenize(model, "caf\xC3\xA9", 5, false, ids, 64, &request.n_ids),
+                     BURBLE_OK);
+    request.ids = ids;
+    request.n_ids--;
+    generate(engine, &request, &output);
+    /* The model has never seen such bytes, and does not go on with one. */
+    assert_true(output.len > 3);
+    assert_memory_equal(output.text, "\xEF\xBF\xBD", 3);
+    burble_llama_close(&engine);
+}
+
 static void a_chunk_comes_with_each_token(void **state)
 {
     static struct output output;
@@ -598,6 +617,7 @@ int main(void)
         cmocka_unit_test(requests_that_come_and_go_do_not_disturb_each_other),
         cmocka_unit_test(a_prompt_in_parts_makes_the_text_that_it_makes_whole),
         cmocka_unit_test(ids_and_text_are_the_same_prompt),
+        cmocka_unit_test(what_a_prompt_leaves_incomplete_is_finished),
         cmocka_unit_test(a_chunk_comes_with_each_token),
         cmocka_unit_test(a_seed_decides_what_chance_does),
         cmocka_unit_test(whoever_leaves_only_the_likeliest_is_greedy),
