@@ -49,8 +49,8 @@ struct burble_llama {
     pthread_mutex_t lock;
     pthread_cond_t work; /* there is a request in the queue, or the engine closes */
     struct burble__request *first, **end; /* the queue */
-    struct burble__request
-        *slots[BURBLE_LLAMA_MAX_SLOTS]; /* written under the lock, by the thread */
+    /* Written by the thread, under the lock; so the thread may read them without it. */
+    struct burble__request *slots[BURBLE_LLAMA_MAX_SLOTS];
     burble_llama_stats stats;
     _Atomic(bool) closing; /* written under the lock */
 };
@@ -513,6 +513,17 @@ void burble_llama_close(burble_llama **handle)
 
 /* ---- for others ---------------------------------------------------------------------------------------- */
 
+/* How many requests are in, without those that are over and leave their slots after the present step;
+ * under the lock. So whoever has seen the end of a text finds its place free. */
+static uint64_t requests_in(const burble_llama *engine)
+{
+    uint64_t n = (uint64_t)engine->stats.active + engine->stats.waiting;
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        n -= engine->slots[slot] != NULL && burble__request_is_over(engine->slots[slot]);
+    }
+    return n;
+}
+
 /* Puts a request at the end of the queue, if there is room; under the lock. */
 static bool queue(burble_llama *engine, struct burble__request *request,
                   struct burble__request **over)
@@ -521,9 +532,9 @@ static bool queue(burble_llama *engine, struct burble__request *request,
     const uint64_t room = (uint64_t)engine->options.queue + engine->options.slots;
     if ((uint64_t)stats->active + stats->waiting >= room) {
         *over = tidy_queue(engine);
-    }
-    if ((uint64_t)stats->active + stats->waiting >= room) {
-        return false;
+        if (requests_in(engine) >= room) {
+            return false;
+        }
     }
     *engine->end = request;
     engine->end = &request->next;

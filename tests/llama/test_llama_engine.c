@@ -86,7 +86,6 @@ static void sixty_four_at_once_have_the_text_that_each_has_alone(void **state)
     for (size_t i = 0; i < CROWD; i++) {
         const burble_llama_request request = of_the_crowd(i);
         generate(engine, &request, &alone[i]);
-        wait_until_active(engine, 0);
     }
     burble_llama_close(&engine);
     engine = open_engine(model, CROWD, 0);
@@ -112,7 +111,6 @@ static void requests_that_come_and_go_do_not_disturb_each_other(void **state)
     for (size_t i = 0; i < REQUESTS; i++) {
         const burble_llama_request request = of_the_crowd(i);
         generate(engine, &request, &alone[i]);
-        wait_until_active(engine, 0);
     }
     burble_llama_close(&engine);
     engine = open_engine(model, 3, REQUESTS);
@@ -394,7 +392,6 @@ static void a_prompt_is_broken_off_in_the_middle_of_a_step(void **state)
     static struct output after;
     request = request_for(prompts[0], 10);
     generate(engine, &request, &after);
-    wait_until_active(engine, 0);
     burble_llama_close(&engine);
     engine = open_engine(model, 1, 0);
     generate(engine, &request, &before);
@@ -454,6 +451,20 @@ static int try_to_submit(burble_llama *engine, const burble_llama_request *reque
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
     return result;
+}
+
+/* With no queue at all, there is never more than one request in. */
+static void whoever_has_seen_an_end_finds_room(void **state)
+{
+    static struct output output;
+    (void)state;
+    burble_llama *engine = open_engine(model, 1, 0);
+    const burble_llama_request request = request_for(prompts[0], 1);
+    for (int i = 0; i < 50; i++) {
+        generate(engine, &request, &output);
+        assert_int_equal(output.end, BURBLE_END);
+    }
+    burble_llama_close(&engine);
 }
 
 static void a_full_queue_refuses_and_takes_again(void **state)
@@ -628,6 +639,7 @@ int main(void)
         cmocka_unit_test(a_prompt_is_broken_off_in_the_middle_of_a_step),
         cmocka_unit_test(closing_cancels_everything),
         cmocka_unit_test(an_engine_outlives_its_callers_reference_to_the_model),
+        cmocka_unit_test(whoever_has_seen_an_end_finds_room),
         cmocka_unit_test(a_full_queue_refuses_and_takes_again),
         cmocka_unit_test(a_request_out_of_its_range_is_refused),
         cmocka_unit_test(an_engine_out_of_its_range_is_refused),
