@@ -311,7 +311,7 @@ $(LLAMA)/lib/pkgconfig/llama.pc: requirements/llama.txt requirements/llama.cmake
 	@mkdir -p $(WHEELS)
 	@$(PIP) $(LLAMA_INSTALL) 2>/dev/null || { \
 	    echo "-- building llama.cpp (some minutes; $(BUILD)/llama.log)"; \
-	    CMAKE_ARGS="$(LLAMA_CMAKE)" CMAKE_BUILD_PARALLEL_LEVEL=2 nice -n 5 $(PIP) wheel --no-deps \
+	    CMAKE_ARGS="$(LLAMA_CMAKE)" CMAKE_BUILD_PARALLEL_LEVEL=2 nice -n 5 env $(PIP) wheel --no-deps \
 	        --no-binary=llama-cpp-python --wheel-dir=$(BUILD)/wheels -r requirements/llama.txt \
 	        >$(BUILD)/llama.log 2>&1 || { cat $(BUILD)/llama.log >&2; exit 1; }; \
 	    mv $(BUILD)/wheels/llama_cpp_python-*.whl $(WHEELS)/ && $(PIP) $(LLAMA_INSTALL); \

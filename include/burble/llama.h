@@ -191,7 +191,7 @@ typedef struct burble_llama_request {
      * up `top_p` together (1: all), of these the ones that are at least `min_p` times as likely as the
      * likeliest (0: all), at this `temperature`, with the random numbers that `seed` begins. A
      * temperature of 0, the default, is greedy: always the likeliest token. The other defaults leave
-     * everything in; `seed` is 0. */
+     * everything in; `seed` is 0, and UINT32_MAX is another one each time. */
     float temperature;
     uint32_t top_k;
     float top_p;

@@ -40,6 +40,8 @@ struct burble_llama {
     struct ggml_threadpool *pool; /* NULL: llama.cpp's own */
     void (*free_pool)(struct ggml_threadpool *);
     struct llama_batch batch;
+    uint32_t prompt_tokens; /* in the batch */
+    uint32_t rows;          /* of the batch whose logits are wanted: tokens to be generated */
     llama_token_data *candidates;
     uint32_t turn; /* the slot whose prompt comes first in the next batch */
 
@@ -47,8 +49,8 @@ struct burble_llama {
     pthread_mutex_t lock;
     pthread_cond_t work; /* there is a request in the queue, or the engine closes */
     struct burble__request *first, **end; /* the queue */
-    struct burble__request
-        *slots[BURBLE_LLAMA_MAX_SLOTS]; /* written under the lock, by the thread */
+    /* Written by the thread, under the lock; so the thread may read them without it. */
+    struct burble__request *slots[BURBLE_LLAMA_MAX_SLOTS];
     burble_llama_stats stats;
     _Atomic(bool) closing; /* written under the lock */
 };
@@ -111,6 +113,16 @@ static void destroy_all(struct burble__request *list)
     }
 }
 
+/* Frees the slots of those whose text nobody wants any more. */
+static void sweep(burble_llama *engine)
+{
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        if (engine->slots[slot] != NULL && burble__request_is_over(engine->slots[slot])) {
+            release(engine, slot);
+        }
+    }
+}
+
 /* Gives free slots to those who wait, and where there is nobody, waits. Returns false where the engine
  * closes. */
 static bool admit(burble_llama *engine)
@@ -120,7 +132,6 @@ static bool admit(burble_llama *engine)
            && !burble__load_relaxed(&engine->closing)) {
         pthread_cond_wait(&engine->work, &engine->lock);
     }
-    /* The lowest slot first: llama.cpp computes neighbours together. */
     for (uint32_t slot = 0; slot < engine->options.slots && engine->first != NULL; slot++) {
         if (engine->slots[slot] == NULL) {
             engine->slots[slot] = unqueue(engine, &engine->first);
@@ -130,6 +141,31 @@ static bool admit(burble_llama *engine)
     const bool closing = burble__load_relaxed(&engine->closing);
     pthread_mutex_unlock(&engine->lock);
     return !closing;
+}
+
+/* Moves the request in the highest slot to the lowest free one, if that is lower: llama.cpp computes
+ * sequences with successive numbers together, but others one after the other. One move a step, because
+ * what the model remembers of the text is copied. */
+static void close_gap(burble_llama *engine)
+{
+    uint32_t to = 0;
+    uint32_t from = engine->options.slots - 1;
+    while (to < from && engine->slots[to] != NULL) {
+        to++;
+    }
+    while (from > to && engine->slots[from] == NULL) {
+        from--;
+    }
+    if (from == to) {
+        return;
+    }
+    llama_memory_t memory = llama_get_memory(engine->context);
+    llama_memory_seq_cp(memory, (llama_seq_id)from, (llama_seq_id)to, -1, -1);
+    llama_memory_seq_rm(memory, (llama_seq_id)from, -1, -1);
+    pthread_mutex_lock(&engine->lock);
+    engine->slots[to] = engine->slots[from];
+    engine->slots[from] = NULL;
+    pthread_mutex_unlock(&engine->lock);
 }
 
 /* ---- a step ---------------------------------------------------------------------------------------- */
@@ -146,16 +182,18 @@ static void add(burble_llama *engine, uint32_t slot, int32_t id, bool wants_logi
     batch->seq_id[row][0] = (llama_seq_id)slot;
     batch->logits[row] = wants_logits;
     request->row = wants_logits ? row : -1;
+    engine->rows += wants_logits;
 }
 
 /* Makes the next batch: a token for each request that generates, and of the prompts as much as there
- * is room for, in turn. Returns how many tokens of prompts it has. */
-static uint32_t fill(burble_llama *engine)
+ * is room for, in turn. */
+static void fill(burble_llama *engine)
 {
     const uint32_t slots = engine->options.slots;
     uint32_t room = engine->options.batch;
     uint32_t next = engine->turn;
     engine->batch.n_tokens = 0;
+    engine->rows = 0;
     for (uint32_t slot = 0; slot < slots; slot++) {
         struct burble__request *request = engine->slots[slot];
         if (request != NULL) {
@@ -175,7 +213,7 @@ static uint32_t fill(burble_llama *engine)
         }
     }
     engine->turn = next < slots ? next : 0;
-    return engine->options.batch - room;
+    engine->prompt_tokens = engine->options.batch - room;
 }
 
 /* Whether nobody wants what is being computed; llama.cpp asks in the middle of it. */
@@ -193,10 +231,9 @@ static bool give_up(void *arg)
     return true;
 }
 
-/* Gives every request whose logits are there its token. Returns how many got one. */
-static uint32_t hand_out(burble_llama *engine)
+/* Gives every request whose logits are there its token. */
+static void hand_out(burble_llama *engine)
 {
-    uint32_t tokens = 0;
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
         struct burble__request *request = engine->slots[slot];
         if (request == NULL || request->row < 0) {
@@ -205,12 +242,10 @@ static uint32_t hand_out(burble_llama *engine)
         const float *logits = llama_get_logits_ith(engine->context, request->row);
         const int32_t id =
             burble__request_sample(request, logits, engine->candidates, engine->n_vocab);
-        tokens++;
         if (!burble__request_take(request, engine->model->tokens, id)) {
             release(engine, slot);
         }
     }
-    return tokens;
 }
 
 /* llama.cpp cannot compute the batch: the requests in it fail, the others go on. */
@@ -231,33 +266,29 @@ static void fail(burble_llama *engine, int32_t code)
     }
 }
 
+/* Before the tokens are handed out, so that whoever has a text finds its tokens counted. */
+static void count(burble_llama *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->stats.steps++;
+    engine->stats.prompt_tokens += engine->prompt_tokens;
+    engine->stats.tokens += engine->rows;
+    pthread_mutex_unlock(&engine->lock);
+}
+
 static void step(burble_llama *engine)
 {
     enum { ABORTED = 2 };
-    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
-        if (engine->slots[slot] != NULL && burble__request_is_over(engine->slots[slot])) {
-            release(engine, slot);
-        }
-    }
-    const uint32_t prompt_tokens = fill(engine);
-    if (engine->batch.n_tokens == 0) {
-        return; /* all were over */
-    }
+    close_gap(engine);
+    fill(engine);
     burble__llama_listen();
     const int32_t code = llama_decode(engine->context, engine->batch);
-    uint32_t tokens = 0;
     if (code == 0) {
-        tokens = hand_out(engine);
+        count(engine);
+        hand_out(engine);
     } else if (code != ABORTED) {
         fail(engine, code);
-    } else {
-        return; /* nobody in the batch wants to go on; the next step releases them */
-    }
-    pthread_mutex_lock(&engine->lock);
-    engine->stats.steps++;
-    engine->stats.prompt_tokens += prompt_tokens;
-    engine->stats.tokens += tokens;
-    pthread_mutex_unlock(&engine->lock);
+    } /* else nobody in the batch wants to go on, and their slots are swept next */
 }
 
 static void *run(void *arg)
@@ -265,6 +296,7 @@ static void *run(void *arg)
     burble_llama *engine = arg;
     while (admit(engine)) {
         step(engine);
+        sweep(engine);
     }
     return NULL;
 }
@@ -481,6 +513,17 @@ void burble_llama_close(burble_llama **handle)
 
 /* ---- for others ---------------------------------------------------------------------------------------- */
 
+/* How many requests are in, without those that are over and leave their slots after the present step;
+ * under the lock. So whoever has seen the end of a text finds its place free. */
+static uint64_t requests_in(const burble_llama *engine)
+{
+    uint64_t n = (uint64_t)engine->stats.active + engine->stats.waiting;
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        n -= engine->slots[slot] != NULL && burble__request_is_over(engine->slots[slot]);
+    }
+    return n;
+}
+
 /* Puts a request at the end of the queue, if there is room; under the lock. */
 static bool queue(burble_llama *engine, struct burble__request *request,
                   struct burble__request **over)
@@ -489,9 +532,9 @@ static bool queue(burble_llama *engine, struct burble__request *request,
     const uint64_t room = (uint64_t)engine->options.queue + engine->options.slots;
     if ((uint64_t)stats->active + stats->waiting >= room) {
         *over = tidy_queue(engine);
-    }
-    if ((uint64_t)stats->active + stats->waiting >= room) {
-        return false;
+        if (requests_in(engine) >= room) {
+            return false;
+        }
     }
     *engine->end = request;
     engine->end = &request->next;

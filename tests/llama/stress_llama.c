@@ -102,10 +102,6 @@ static void clients_that_cancel_at_random_leave_nothing_behind(void **state)
     world.engine = open_engine(model, 1, 0);
     for (size_t i = 0; i < PROMPTS; i++) {
         const burble_llama_request request = request_for(prompts[i], TOKENS);
-        burble_llama_stats stats;
-        do {
-            burble_llama_get_stats(world.engine, &stats);
-        } while (stats.active > 0);
         generate(world.engine, &request, &world.expected[i]);
     }
     burble_llama_close(&world.engine);

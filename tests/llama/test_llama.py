@@ -56,7 +56,7 @@ PROMPTS = [
 ]
 
 # The weights in the file and llama.cpp's table for GELU have 16 bits, so that what it finds for a
-# token differs from what transformers does in the fourth digit. Two tokens nearer than that are alike.
+# token differs from what transformers finds in the fourth digit. Nearer ones are as good as equal.
 AS_GOOD_AS_EQUAL = 0.005
 
 

@@ -7,6 +7,9 @@
 #include "llama_support.h"
 
 #include <sched.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static burble_llama_model *model;
 
@@ -83,7 +86,6 @@ static void sixty_four_at_once_have_the_text_that_each_has_alone(void **state)
     for (size_t i = 0; i < CROWD; i++) {
         const burble_llama_request request = of_the_crowd(i);
         generate(engine, &request, &alone[i]);
-        wait_until_active(engine, 0);
     }
     burble_llama_close(&engine);
     engine = open_engine(model, CROWD, 0);
@@ -109,7 +111,6 @@ static void requests_that_come_and_go_do_not_disturb_each_other(void **state)
     for (size_t i = 0; i < REQUESTS; i++) {
         const burble_llama_request request = of_the_crowd(i);
         generate(engine, &request, &alone[i]);
-        wait_until_active(engine, 0);
     }
     burble_llama_close(&engine);
     engine = open_engine(model, 3, REQUESTS);
@@ -163,6 +164,25 @@ static void ids_and_text_are_the_same_prompt(void **state)
     request.ids = ids;
     generate(engine, &request, &of_ids);
     assert_same(&of_ids, &of_text);
+    burble_llama_close(&engine);
+}
+
+/* The text goes on from the prompt's bytes: half a character there is a part of it. */
+static void what_a_prompt_leaves_incomplete_is_finished(void **state)
+{
+    static struct output output;
+    int32_t ids[64];
+    (void)state;
+    burble_llama *engine = open_engine(model, 1, 0);
+    burble_llama_request request = request_for("", 4);
+    assert_int_equal(burble_llama_tokenize(model, "caf\xC3\xA9", 5, false, ids, 64, &request.n_ids),
+                     BURBLE_OK);
+    request.ids = ids;
+    request.n_ids--;
+    generate(engine, &request, &output);
+    /* The model has never seen such bytes, and does not go on with one. */
+    assert_true(output.len > 3);
+    assert_memory_equal(output.text, "\xEF\xBF\xBD", 3);
     burble_llama_close(&engine);
 }
 
@@ -372,7 +392,6 @@ static void a_prompt_is_broken_off_in_the_middle_of_a_step(void **state)
     static struct output after;
     request = request_for(prompts[0], 10);
     generate(engine, &request, &after);
-    wait_until_active(engine, 0);
     burble_llama_close(&engine);
     engine = open_engine(model, 1, 0);
     generate(engine, &request, &before);
@@ -432,6 +451,20 @@ static int try_to_submit(burble_llama *engine, const burble_llama_request *reque
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
     return result;
+}
+
+/* With no queue at all, there is never more than one request in. */
+static void whoever_has_seen_an_end_finds_room(void **state)
+{
+    static struct output output;
+    (void)state;
+    burble_llama *engine = open_engine(model, 1, 0);
+    const burble_llama_request request = request_for(prompts[0], 1);
+    for (int i = 0; i < 50; i++) {
+        generate(engine, &request, &output);
+        assert_int_equal(output.end, BURBLE_END);
+    }
+    burble_llama_close(&engine);
 }
 
 static void a_full_queue_refuses_and_takes_again(void **state)
@@ -555,6 +588,39 @@ static void an_engine_out_of_its_range_is_refused(void **state)
     engine_refuses(&options, "threads: expected 1 to 512, found 513");
 }
 
+/* In a process of its own, whose memory is bounded. (The sanitizers take theirs from the same.) */
+static void an_engine_that_memory_is_too_short_for_is_refused(void **state)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    (void)state;
+    skip();
+#else
+    int status;
+    (void)state;
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        const struct rlimit limit = {(rlim_t)800 << 20, (rlim_t)800 << 20};
+        burble_llama_options options;
+        burble_llama *engine;
+        burble_error error = {0};
+        burble_llama_options_init(&options);
+        options.slots = 256; /* which take 1 GB */
+        options.cache_f32 = true;
+        setrlimit(RLIMIT_AS, &limit);
+        const int result = burble_llama_open(model, &options, &engine, &error);
+        const char *expected = "expected room for 256 slots of 512 tokens: ";
+        _exit(result == BURBLE_ENOMEM && engine == NULL
+                      && strncmp(error.message, expected, strlen(expected)) == 0
+                  ? 0
+                  : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -562,6 +628,7 @@ int main(void)
         cmocka_unit_test(requests_that_come_and_go_do_not_disturb_each_other),
         cmocka_unit_test(a_prompt_in_parts_makes_the_text_that_it_makes_whole),
         cmocka_unit_test(ids_and_text_are_the_same_prompt),
+        cmocka_unit_test(what_a_prompt_leaves_incomplete_is_finished),
         cmocka_unit_test(a_chunk_comes_with_each_token),
         cmocka_unit_test(a_seed_decides_what_chance_does),
         cmocka_unit_test(whoever_leaves_only_the_likeliest_is_greedy),
@@ -572,9 +639,11 @@ int main(void)
         cmocka_unit_test(a_prompt_is_broken_off_in_the_middle_of_a_step),
         cmocka_unit_test(closing_cancels_everything),
         cmocka_unit_test(an_engine_outlives_its_callers_reference_to_the_model),
+        cmocka_unit_test(whoever_has_seen_an_end_finds_room),
         cmocka_unit_test(a_full_queue_refuses_and_takes_again),
         cmocka_unit_test(a_request_out_of_its_range_is_refused),
         cmocka_unit_test(an_engine_out_of_its_range_is_refused),
+        cmocka_unit_test(an_engine_that_memory_is_too_short_for_is_refused),
     };
     return cmocka_run_group_tests(tests, load_once, unload);
 }
