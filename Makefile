@@ -22,13 +22,17 @@ PIP := $(RUN) $(PY) -m pip --disable-pip-version-check --no-input -qq
 MESON := $(RUN) $(PY) -m mesonbuild.mesonmain
 NINJA := $(RUN) ninja --quiet
 
+# The builds that `make test-llama` uses.
+LLAMA_KINDS := llama-plain llama-asan llama-tsan llama-lint
+
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := all
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test bench compare fuzz reference lint format clean distclean help python-3.11
+.PHONY: all package demo test test-llama bench bench-c bench-llama compare fuzz reference lint format \
+    clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
 
@@ -53,26 +57,42 @@ test: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(BUILD)/tsan/build.n
       $(DONE)/demo $(DONE)/test $(DONE)/mistral $(DONE)/package
 	@failed=0; \
 	rm -rf $(BUILD)/reports; mkdir -p $(BUILD)/reports; \
-	for kind in plain asan tsan; do \
-	    echo "-- C tests ($$kind)"; \
-	    $(NINJA) -C $(BUILD)/$$kind || { failed=1; continue; }; \
-	    set --; \
-	    if [ $$kind = tsan ] && setarch -R true 2>/dev/null; then set -- --wrapper='setarch -R'; fi; \
-	    rm -f $(BUILD)/$$kind/meson-logs/testlog*; \
-	    $(MESON) test -C $(BUILD)/$$kind --no-rebuild --quiet --print-errorlogs \
-	        --timeout-multiplier 4 "$$@" >$(BUILD)/reports/$$kind.log 2>&1 || \
-	        { failed=1; cat $(BUILD)/reports/$$kind.log; }; \
-	    cp $(BUILD)/$$kind/meson-logs/testlog*.json $(BUILD)/reports/$$kind.json || failed=1; \
-	done; \
+	eval "$$C_TESTS"; \
+	for kind in plain asan tsan; do c_tests $$kind || failed=1; done; \
 	echo "-- Python tests"; \
 	$(PY) -m pytest --quiet --junit-xml=$(BUILD)/reports/python.xml tests/python || failed=1; \
 	$(PY) -c "$$SUM_UP" $(BUILD)/reports/plain.json $(BUILD)/reports/asan.json \
 	    $(BUILD)/reports/tsan.json $(BUILD)/reports/python.xml || failed=1; \
 	exit $$failed
 
+# libburble-llama, which needs llama.cpp: its tests, and those checks of `make lint` that compile it.
+test-llama: $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja) $(DONE)/demo $(DONE)/test $(DONE)/lint $(DONE)/package
+	@failed=0; \
+	mkdir -p $(BUILD)/reports; rm -f $(BUILD)/reports/llama*; \
+	echo "-- cc -Werror, clang-tidy ($(BUILD)/llama-lint)"; \
+	$(NINJA) -k 0 -C $(BUILD)/llama-lint || failed=1; \
+	$(VENV)/bin/clang-tidy --quiet -p $(BUILD)/llama-lint $(LLAMA_FILES) 2>$(BUILD)/clang-tidy.log || \
+	    { failed=1; cat $(BUILD)/clang-tidy.log; }; \
+	eval "$$C_TESTS"; \
+	for kind in llama-plain llama-asan llama-tsan; do c_tests $$kind --suite llama || failed=1; done; \
+	echo "-- Python tests"; \
+	BURBLE_TEST_COMPLETE=$(BUILD)/llama-plain/tests/llama/complete \
+	    $(PY) -m pytest --quiet --junit-xml=$(BUILD)/reports/llama.xml tests/llama || failed=1; \
+	$(PY) -c "$$SUM_UP" $(BUILD)/reports/llama-plain.json $(BUILD)/reports/llama-asan.json \
+	    $(BUILD)/reports/llama-tsan.json $(BUILD)/reports/llama.xml || failed=1; \
+	exit $$failed
+
 bench: python-3.11 $(BUILD)/release/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
 	@$(NINJA) -C $(BUILD)/release
 	@$(PY) $(BENCH)
+
+bench-c: $(BUILD)/release/build.ninja
+	@$(NINJA) -C $(BUILD)/release bench/wakeup
+	@$(PY) bench/wakeup.py $(BUILD)/release/bench/wakeup
+
+bench-llama: $(BUILD)/llama-release/build.ninja $(DONE)/package
+	@$(NINJA) -C $(BUILD)/llama-release
+	@$(PY) bench/llama.py $(BUILD)/llama-release/bench
 
 # (trio is one of the tests' requirements.)
 compare: python-3.11 $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
@@ -81,6 +101,8 @@ compare: python-3.11 $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
 C_FILES = $(sort $(shell find include src python/ext tests bench examples tools fuzz \
     \( -name '*.c' -o -name '*.h' \) 2>/dev/null))
 PY_FILES = python/burble $(wildcard examples)
+# What includes llama.cpp's header, which only `make test-llama` brings.
+LLAMA_FILES = $(wildcard src/engine/llama_*.c)
 
 # Each target for T seconds, two of them at a time, from its corpus on; what is new stays in $(BUILD).
 # A finding is a file $(BUILD)/fuzz-TARGET/crash-…, to be run with $(BUILD)/fuzz/tests/fuzz/fuzz_TARGET.
@@ -118,7 +140,7 @@ lint: python-3.11 $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja
 	check "clang-tidy" sh -c 'printf "%s\n" "$$@" | xargs -P 2 -n 1 \
 	    $(VENV)/bin/clang-tidy --quiet -p $(BUILD)/lint 2>$(BUILD)/clang-tidy.log \
 	    || { cat $(BUILD)/clang-tidy.log >&2; exit 1; }' - \
-	    $(filter src/%.c python/ext/%.c tools/%.c bench/%.c,$(C_FILES)); \
+	    $(filter-out $(LLAMA_FILES) bench/llama_%.c,$(filter src/%.c python/ext/%.c tools/%.c bench/%.c,$(C_FILES))); \
 	exit $$failed
 
 format: python-3.11 $(DONE)/lint
@@ -137,7 +159,9 @@ help:
 	@echo 'make             build all: the C library in $(BUILD)/release, the Python package in $(VENV)/'
 	@echo 'make demo        stream a small model'"'"'s text; MODEL=<name or folder> PROMPT="<text>"'
 	@echo 'make test        the C tests (plain, ASan + UBSan, TSan), then the Python tests'
-	@echo 'make bench       measure'
+	@echo 'make test-llama  the engine on llama.cpp (built once, in some minutes, and kept in .cache/)'
+	@echo 'make bench       measure; make bench-c: the hand-over in C; make bench-llama: the engine'
+	@echo '                 beside llama.cpp alone'
 	@echo 'make compare     see what burble and its peers do when something goes wrong'
 	@echo 'make fuzz        feed the loaders, detokenizer and stop filter anything, T=<seconds> each (now: $(T))'
 	@echo 'make reference   the reference of the C API, as HTML, in $(BUILD)/reference'
@@ -150,7 +174,7 @@ help:
 
 # ---- the system: what apt-get can bring, where a probe shows that it is missing -------------------
 
-# cc, python, cmocka, jansson and fuzz are what can be needed. `lack` notes what is missing, in words,
+# cc, cxx, python, cmocka, jansson, loops, doxygen and fuzz are what can be needed. `lack` notes what is missing, in words,
 # and Debian's packages for it.
 define SYSTEM_SH
 lack() {
@@ -160,6 +184,10 @@ lack() {
 probe_cc() {
     printf '%s\n' '#include <pthread.h>' '#include <stdatomic.h>' 'int main(void) { return 0; }' |
         $${CC:-cc} -std=c11 -x c -fsyntax-only - 2>/dev/null || lack 'a C11 compiler' 'gcc libc6-dev'
+}
+probe_cxx() {
+    printf '%s\n' '#include <vector>' 'int main() { return std::vector<int>{0}[0]; }' |
+        $${CXX:-c++} -std=c++17 -x c++ -fsyntax-only - 2>/dev/null || lack 'a C++17 compiler' g++
 }
 probe_python() {
     if ! command -v $(PYTHON) >/dev/null 2>&1; then
@@ -184,6 +212,12 @@ probe_cmocka() {
 probe_jansson() {
     command -v pkg-config >/dev/null || lack pkg-config pkg-config
     pkg-config --exists 'jansson >= 2.14' 2>/dev/null || lack 'jansson 2.14 or above' libjansson-dev
+}
+probe_loops() {
+    command -v pkg-config >/dev/null || lack pkg-config pkg-config
+    pkg-config --exists libuv 2>/dev/null || lack libuv libuv1-dev
+    pkg-config --exists libevent 2>/dev/null || lack libevent libevent-dev
+    pkg-config --exists glib-2.0 2>/dev/null || lack GLib libglib2.0-dev
 }
 probe_doxygen() {
     command -v doxygen >/dev/null || lack doxygen doxygen
@@ -271,6 +305,32 @@ python-3.11: $(DONE)/venv
 	3.11 or above, for the packages that it uses; $(VENV)/ has %d.%d. Choose another: make distclean, then \
 	make $(MAKECMDGOALS) PYTHON=<interpreter>" % sys.version_info[:2])'
 
+# ---- llama.cpp, for libburble-llama ----------------------------------------------------------------
+
+# From the sources in a Python package; the wheel that they become is kept in $(WHEELS), which several
+# checkouts may share. It is for any x86-64 processor with AVX2 and FMA (or any AArch64 one), and has
+# threads of its own rather than OpenMP's.
+LLAMA := $(BUILD)/llama
+WHEELS ?= .cache/wheels
+LLAMA_CMAKE := -DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/requirements/llama.cmake -DLLAVA_BUILD=OFF \
+    -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DGGML_CCACHE=OFF
+LLAMA_INSTALL := install --no-deps --no-index --find-links=$(WHEELS) --target=$(LLAMA) \
+    -r requirements/llama.txt
+
+# The package's own llama.pc names the folder that it was built in.
+$(LLAMA)/lib/pkgconfig/llama.pc: requirements/llama.txt requirements/llama.cmake $(DONE)/venv | \
+    $(BUILD)/.system-cc $(BUILD)/.system-cxx
+	@rm -rf $(LLAMA)
+	@mkdir -p $(WHEELS)
+	@$(PIP) $(LLAMA_INSTALL) 2>/dev/null || { \
+	    echo "-- building llama.cpp (some minutes; $(BUILD)/llama.log)"; \
+	    CMAKE_ARGS="$(LLAMA_CMAKE)" CMAKE_BUILD_PARALLEL_LEVEL=2 nice -n 5 env $(PIP) wheel --no-deps \
+	        --no-binary=llama-cpp-python --wheel-dir=$(BUILD)/wheels -r requirements/llama.txt \
+	        >$(BUILD)/llama.log 2>&1 || { cat $(BUILD)/llama.log >&2; exit 1; }; \
+	    mv $(BUILD)/wheels/llama_cpp_python-*.whl $(WHEELS)/ && $(PIP) $(LLAMA_INSTALL); \
+	}
+	@sed -i "s|$$(sed -n 's/^prefix=//p' $@)|$(CURDIR)/$(LLAMA)|" $@
+
 # ---- the C builds: one folder under $(BUILD) for each kind ----------------------------------------
 
 release_options := -Dbuildtype=release -Djson=enabled -Dpython=disabled -Dtests=disabled -Dbench=true
@@ -281,15 +341,47 @@ lint_options := -Dwerror=true -Djson=enabled -Dpython=enabled -Dtests=enabled -D
 fuzz_options := $(plain_options) -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
 fuzz_env := CC=clang
 
-KINDS := release plain asan tsan lint fuzz
+# The same with libburble-llama.
+llama-release_options := $(release_options) -Dllama=enabled
+llama-plain_options := $(plain_options) -Dllama=enabled -Dexamples=enabled
+llama-asan_options := $(asan_options) -Dllama=enabled -Dexamples=enabled
+llama-tsan_options := $(tsan_options) -Dllama=enabled -Dexamples=enabled
+llama-lint_options := $(plain_options) -Dllama=enabled -Dexamples=enabled -Dwerror=true
+$(foreach kind,llama-release $(LLAMA_KINDS),$(eval $(kind)_env := \
+    PKG_CONFIG_PATH="$(CURDIR)/$(LLAMA)/lib/pkgconfig:$$$$PKG_CONFIG_PATH"))
+
+KINDS := release plain asan tsan lint fuzz llama-release $(LLAMA_KINDS)
 $(KINDS:%=$(BUILD)/%/build.ninja): $(BUILD)/%/build.ninja: $(DONE)/build Makefile | \
     $(BUILD)/.system-cc $(BUILD)/.system-jansson
 	@echo "-- configuring $(BUILD)/$*"
 	@rm -rf $(BUILD)/$*
 	@$($*_env) $(MESON) setup $($*_options) $(BUILD)/$* >$(BUILD)/meson.log 2>&1 || \
 	    { cat $(BUILD)/meson.log >&2; rm -rf $(BUILD)/$*; exit 1; }
-$(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan lint fuzz): | $(BUILD)/.system-cmocka
+$(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan lint fuzz $(LLAMA_KINDS)): | $(BUILD)/.system-cmocka
+$(patsubst %,$(BUILD)/%/build.ninja,llama-release $(LLAMA_KINDS)): $(LLAMA)/lib/pkgconfig/llama.pc
+$(LLAMA_KINDS:%=$(BUILD)/%/build.ninja): | $(BUILD)/.system-loops
 $(BUILD)/fuzz/build.ninja: | $(BUILD)/.system-fuzz
+
+# ---- the C tests of one build: c_tests KIND [what else `meson test` is given] -------------------------
+
+define C_TESTS
+c_tests() {
+    kind=$$1
+    shift
+    echo "-- C tests ($$kind)"
+    $(NINJA) -C $(BUILD)/$$kind || return 1
+    case $$kind in
+    *tsan) if setarch -R true 2>/dev/null; then set -- "$$@" --wrapper='setarch -R'; fi ;;
+    esac
+    rm -f $(BUILD)/$$kind/meson-logs/testlog*
+    status=0
+    $(MESON) test -C $(BUILD)/$$kind --no-rebuild --quiet --print-errorlogs --timeout-multiplier 4 \
+        "$$@" >$(BUILD)/reports/$$kind.log 2>&1 || { status=1; cat $(BUILD)/reports/$$kind.log; }
+    cp $(BUILD)/$$kind/meson-logs/testlog*.json $(BUILD)/reports/$$kind.json || status=1
+    return $$status
+}
+endef
+export C_TESTS
 
 # ---- the closing line of `make test` --------------------------------------------------------------
 

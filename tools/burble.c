@@ -14,6 +14,7 @@ static const char help[] = //
     "Streams the text of language models.\n"
     "\n"
     "verbs:\n"
+    "  run -m MODEL   continue a text with a language model, as it comes\n"
     "  tokens VOCAB   turn token ids on standard input into text on standard output\n"
     "\n"
     "  burble VERB --help  what a verb does, and its options\n"
@@ -24,6 +25,7 @@ static struct verb {
     char full_name[16]; /* what its messages begin with, getopt's as well: its argv[0] */
     int (*main)(int argc, char **argv);
 } verbs[] = {
+    {"run", "burble run", run_main},
     {"tokens", "burble tokens", tokens_main},
 };
 

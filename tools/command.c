@@ -7,10 +7,17 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <burble/version.h>
+
+#ifdef BURBLE_WITH_LLAMA
+#define LLAMA_VERSION "llama.cpp " BURBLE_WITH_LLAMA "\n"
+#else
+#define LLAMA_VERSION ""
+#endif
 
 static const char *command_name = "burble";
 
@@ -48,7 +55,7 @@ int complain_of_usage(const char *format, ...)
 }
 
 /* A reader that has gone wants to hear of nothing any more. (Mostly SIGPIPE has ended us before.) */
-static void complain_of_output(void)
+void complain_of_output(void)
 {
     if (errno != EPIPE) {
         complain("standard output: %s", strerror(errno));
@@ -79,6 +86,14 @@ bool write_out(const char *bytes, size_t len)
     return true;
 }
 
+bool may_colour(void)
+{
+    const char *no_color = getenv("NO_COLOR");
+    const char *terminal = getenv("TERM");
+    return (no_color == NULL || no_color[0] == '\0') && terminal != NULL
+           && strcmp(terminal, "dumb") != 0;
+}
+
 bool close_out(void)
 {
     /* After EINTR the descriptor is closed on Linux, and may not be closed again. */
@@ -96,7 +111,7 @@ int print_only(const char *text)
 
 int print_version(void)
 {
-    char text[64];
-    snprintf(text, sizeof text, "burble %s\n", burble_version());
+    char text[128];
+    snprintf(text, sizeof text, "burble %s\n%s", burble_version(), LLAMA_VERSION);
     return print_only(text);
 }

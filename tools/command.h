@@ -22,6 +22,7 @@ enum {
 
 /* The verbs: each takes its own arguments, the first being what messages begin with ("burble
  * tokens"), and returns an exit code. */
+int run_main(int argc, char **argv);
 int tokens_main(int argc, char **argv);
 
 /* What messages begin with, until another name is set. */
@@ -39,13 +40,20 @@ int complain_of_usage(const char *format, ...) PRINTF_LIKE(1, 2);
  * for a reader that has gone. Returns whether it worked. */
 bool write_out(const char *bytes, size_t len);
 
+/* Says why the last write to standard output failed (errno), but for a reader that has gone. */
+void complain_of_output(void);
+
+/* Whether what goes to a terminal may have colours: NO_COLOR (no-color.org) and a dumb terminal have
+ * none. */
+bool may_colour(void);
+
 /* Closes standard output. Reports a late error as write_out does. Returns whether it worked. */
 bool close_out(void);
 
 /* Writes a text to standard output and closes it; returns an exit code. */
 int print_only(const char *text);
 
-/* The same with the version. */
+/* The same with the version, and that of llama.cpp where it is built in. */
 int print_version(void);
 
 #endif

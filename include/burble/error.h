@@ -28,7 +28,7 @@
     X(ESYSTEM, -10, "a system call failed (errno says why)")                                       \
     X(EFORMAT, -11, "the data is malformed")                                                       \
     X(EUNSUPPORTED, -12, "this kind is not supported")                                             \
-    X(EFULL, -13, "a reader is at its limit, and there is no room for the record")                 \
+    X(EFULL, -13, "there is no room")                                                              \
     X(ELAGGED, -14, "the reader fell behind its limit and was dropped")
 
 typedef enum burble_result {

@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * An engine: one thread that computes the next token of many requests at once.
+ *
+ * Each slot is one of llama.cpp's sequences, with memory of its own. A step puts the last token of
+ * every request that is generating into one batch, fills it up with prompts, computes it, and gives
+ * each request the token that its logits say. Between steps requests leave their slots and others take
+ * them, so that a long text never makes a short one wait for it.
+ *
+ * The engine's lock protects the queue, which slot has which request, `closing` and the figures. What a
+ * request is made of belongs to the thread that has it: the caller's until it is in the queue, the
+ * engine's after that. Only its stream may be cancelled by others.
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fail.h"
+#include "engine/llama_log.h"
+#include "engine/llama_request.h"
+
+#define DEFAULT_CONTEXT 4096
+#define MAX_THREADS 512
+#define MAX_BATCH (1u << 16)
+#define MAX_QUEUE (1u << 24)
+
+struct burble_llama {
+    burble_llama_model *model;
+    burble_llama_options options; /* with the defaults filled in */
+    size_t n_vocab;
+
+    /* The engine's thread alone. */
+    struct llama_context *context;
+    struct ggml_threadpool *pool; /* NULL: llama.cpp's own */
+    void (*free_pool)(struct ggml_threadpool *);
+    struct llama_batch batch;
+    uint32_t prompt_tokens; /* in the batch */
+    uint32_t rows;          /* of the batch whose logits are wanted: tokens to be generated */
+    llama_token_data *candidates;
+    uint32_t turn; /* the slot whose prompt comes first in the next batch */
+
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t work; /* there is a request in the queue, or the engine closes */
+    struct burble__request *first, **end; /* the queue */
+    /* Written by the thread, under the lock; so the thread may read them without it. */
+    struct burble__request *slots[BURBLE_LLAMA_MAX_SLOTS];
+    burble_llama_stats stats;
+    _Atomic(bool) closing; /* written under the lock */
+};
+
+void burble_llama_options_init(burble_llama_options *options)
+{
+    *options = (burble_llama_options){.slots = 8, .queue = 1024, .batch = 512};
+}
+
+/* ---- slots and the queue --------------------------------------------------------------------------- */
+
+/* Frees a slot, and what its request has in llama.cpp's memory. The request is over. */
+static void release(burble_llama *engine, uint32_t slot)
+{
+    struct burble__request *request = engine->slots[slot];
+    pthread_mutex_lock(&engine->lock);
+    engine->slots[slot] = NULL;
+    engine->stats.active--;
+    pthread_mutex_unlock(&engine->lock);
+    llama_memory_seq_rm(llama_get_memory(engine->context), (llama_seq_id)slot, -1, -1);
+    burble__request_destroy(&request);
+}
+
+/* Takes a request out of the queue; under the lock. */
+static struct burble__request *unqueue(burble_llama *engine, struct burble__request **at)
+{
+    struct burble__request *request = *at;
+    *at = request->next;
+    if (request->next == NULL) {
+        engine->end = at;
+    }
+    request->next = NULL;
+    engine->stats.waiting--;
+    return request;
+}
+
+/* Takes those out of the queue that nobody waits for any more; under the lock. Returns them, in a
+ * list, to be destroyed without it: what else goes with their streams is not ours to know. */
+static struct burble__request *tidy_queue(burble_llama *engine)
+{
+    struct burble__request *over = NULL;
+    for (struct burble__request **at = &engine->first; *at != NULL;) {
+        if (burble__request_is_over(*at)) {
+            struct burble__request *request = unqueue(engine, at);
+            request->next = over;
+            over = request;
+        } else {
+            at = &(*at)->next;
+        }
+    }
+    return over;
+}
+
+static void destroy_all(struct burble__request *list)
+{
+    while (list != NULL) {
+        struct burble__request *next = list->next;
+        burble__request_destroy(&list);
+        list = next;
+    }
+}
+
+/* Frees the slots of those whose text nobody wants any more. */
+static void sweep(burble_llama *engine)
+{
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        if (engine->slots[slot] != NULL && burble__request_is_over(engine->slots[slot])) {
+            release(engine, slot);
+        }
+    }
+}
+
+/* Gives free slots to those who wait, and where there is nobody, waits. Returns false where the engine
+ * closes. */
+static bool admit(burble_llama *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    while (engine->stats.active == 0 && engine->first == NULL
+           && !burble__load_relaxed(&engine->closing)) {
+        pthread_cond_wait(&engine->work, &engine->lock);
+    }
+    for (uint32_t slot = 0; slot < engine->options.slots && engine->first != NULL; slot++) {
+        if (engine->slots[slot] == NULL) {
+            engine->slots[slot] = unqueue(engine, &engine->first);
+            engine->stats.active++;
+        }
+    }
+    const bool closing = burble__load_relaxed(&engine->closing);
+    pthread_mutex_unlock(&engine->lock);
+    return !closing;
+}
+
+/* Moves the request in the highest slot to the lowest free one, if that is lower: llama.cpp computes
+ * sequences with successive numbers together, but others one after the other. One move a step, because
+ * what the model remembers of the text is copied. */
+static void close_gap(burble_llama *engine)
+{
+    uint32_t to = 0;
+    uint32_t from = engine->options.slots - 1;
+    while (to < from && engine->slots[to] != NULL) {
+        to++;
+    }
+    while (from > to && engine->slots[from] == NULL) {
+        from--;
+    }
+    if (from == to) {
+        return;
+    }
+    llama_memory_t memory = llama_get_memory(engine->context);
+    llama_memory_seq_cp(memory, (llama_seq_id)from, (llama_seq_id)to, -1, -1);
+    llama_memory_seq_rm(memory, (llama_seq_id)from, -1, -1);
+    pthread_mutex_lock(&engine->lock);
+    engine->slots[to] = engine->slots[from];
+    engine->slots[from] = NULL;
+    pthread_mutex_unlock(&engine->lock);
+}
+
+/* ---- a step ---------------------------------------------------------------------------------------- */
+
+/* Adds a request's next token to the batch. */
+static void add(burble_llama *engine, uint32_t slot, int32_t id, bool wants_logits)
+{
+    struct burble__request *request = engine->slots[slot];
+    struct llama_batch *batch = &engine->batch;
+    const int32_t row = batch->n_tokens++;
+    batch->token[row] = id;
+    batch->pos[row] = (llama_pos)request->fed++;
+    batch->n_seq_id[row] = 1;
+    batch->seq_id[row][0] = (llama_seq_id)slot;
+    batch->logits[row] = wants_logits;
+    request->row = wants_logits ? row : -1;
+    engine->rows += wants_logits;
+}
+
+/* Makes the next batch: a token for each request that generates, and of the prompts as much as there
+ * is room for, in turn. */
+static void fill(burble_llama *engine)
+{
+    const uint32_t slots = engine->options.slots;
+    uint32_t room = engine->options.batch;
+    uint32_t next = engine->turn;
+    engine->batch.n_tokens = 0;
+    engine->rows = 0;
+    for (uint32_t slot = 0; slot < slots; slot++) {
+        struct burble__request *request = engine->slots[slot];
+        if (request != NULL) {
+            request->row = -1;
+            if (request->fed >= request->n_ids) {
+                add(engine, slot, request->last, true);
+            }
+        }
+    }
+    for (uint32_t i = 0; i < slots && room > 0; i++) {
+        const uint32_t slot = (engine->turn + i) % slots;
+        struct burble__request *request = engine->slots[slot];
+        while (request != NULL && request->fed < request->n_ids && room > 0) {
+            add(engine, slot, request->ids[request->fed], request->fed + 1 == request->n_ids);
+            room--;
+            next = slot + 1;
+        }
+    }
+    engine->turn = next < slots ? next : 0;
+    engine->prompt_tokens = engine->options.batch - room;
+}
+
+/* Whether nobody wants what is being computed; llama.cpp asks in the middle of it. */
+static bool give_up(void *arg)
+{
+    const burble_llama *engine = arg;
+    if (burble__load_relaxed(&engine->closing)) {
+        return true;
+    }
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        if (engine->slots[slot] != NULL && !burble__request_is_over(engine->slots[slot])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Gives every request whose logits are there its token. */
+static void hand_out(burble_llama *engine)
+{
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        struct burble__request *request = engine->slots[slot];
+        if (request == NULL || request->row < 0) {
+            continue;
+        }
+        const float *logits = llama_get_logits_ith(engine->context, request->row);
+        const int32_t id =
+            burble__request_sample(request, logits, engine->candidates, engine->n_vocab);
+        if (!burble__request_take(request, engine->model->tokens, id)) {
+            release(engine, slot);
+        }
+    }
+}
+
+/* llama.cpp cannot compute the batch: the requests in it fail, the others go on. */
+static void fail(burble_llama *engine, int32_t code)
+{
+    burble_error error;
+    const int32_t n = engine->batch.n_tokens;
+    burble__fail(&error, BURBLE_EFAILED,
+                 "llama.cpp cannot compute a batch of %" PRId32 " tokens (llama_decode: %" PRId32
+                 "): %s",
+                 n, code, code == 1 ? "its memory has no room for them" : burble__llama_said());
+    for (int32_t row = 0; row < n; row++) {
+        const uint32_t slot = (uint32_t)engine->batch.seq_id[row][0];
+        if (engine->slots[slot] != NULL) {
+            burble_stream_fail(engine->slots[slot]->stream, error.code, error.message);
+            release(engine, slot);
+        }
+    }
+}
+
+/* Before the tokens are handed out, so that whoever has a text finds its tokens counted. */
+static void count(burble_llama *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->stats.steps++;
+    engine->stats.prompt_tokens += engine->prompt_tokens;
+    engine->stats.tokens += engine->rows;
+    pthread_mutex_unlock(&engine->lock);
+}
+
+static void step(burble_llama *engine)
+{
+    enum { ABORTED = 2 };
+    close_gap(engine);
+    fill(engine);
+    burble__llama_listen();
+    const int32_t code = llama_decode(engine->context, engine->batch);
+    if (code == 0) {
+        count(engine);
+        hand_out(engine);
+    } else if (code != ABORTED) {
+        fail(engine, code);
+    } /* else nobody in the batch wants to go on, and their slots are swept next */
+}
+
+static void *run(void *arg)
+{
+    burble_llama *engine = arg;
+    while (admit(engine)) {
+        step(engine);
+        sweep(engine);
+    }
+    return NULL;
+}
+
+/* ---- opening and closing ----------------------------------------------------------------------------- */
+
+/* Fills in what depends on the model, and looks at the rest. */
+static int check(burble_llama_options *options, uint32_t trained, burble_error *error)
+{
+    if (options->context == 0) {
+        options->context = trained < DEFAULT_CONTEXT ? trained : DEFAULT_CONTEXT;
+    }
+    if (options->threads == 0) {
+        const long n = sysconf(_SC_NPROCESSORS_ONLN);
+        options->threads = n < 1 ? 1 : n < MAX_THREADS ? (uint32_t)n : MAX_THREADS;
+    }
+    const struct {
+        const char *name;
+        uint32_t found, least, most;
+    } bounds[] = {
+        {"slots", options->slots, 1, BURBLE_LLAMA_MAX_SLOTS},
+        {"context", options->context, 2, trained},
+        {"queue", options->queue, 0, MAX_QUEUE},
+        {"batch", options->batch, 1, MAX_BATCH},
+        {"threads", options->threads, 1, MAX_THREADS},
+    };
+    for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
+        if (bounds[i].found < bounds[i].least || bounds[i].found > bounds[i].most) {
+            return burble__fail(error, BURBLE_EINVAL,
+                                "%s: expected %" PRIu32 " to %" PRIu32 "%s, found %" PRIu32,
+                                bounds[i].name, bounds[i].least, bounds[i].most,
+                                i == 1 ? ", what the model was trained with" : "", bounds[i].found);
+        }
+    }
+    return BURBLE_OK;
+}
+
+/* Threads that live as long as the engine; without them, llama.cpp starts new ones in each step. They
+ * come from the backend for the processor, which may be a plug-in, by name. */
+static void make_pool(burble_llama *engine)
+{
+    union {
+        void *found;
+        struct ggml_threadpool *(*create)(struct ggml_threadpool_params *);
+    } create;
+    union {
+        void *found;
+        void (*free)(struct ggml_threadpool *);
+    } destroy;
+    ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    if (device == NULL) {
+        return;
+    }
+    ggml_backend_reg_t backend = ggml_backend_dev_backend_reg(device);
+    create.found = ggml_backend_reg_get_proc_address(backend, "ggml_threadpool_new");
+    destroy.found = ggml_backend_reg_get_proc_address(backend, "ggml_threadpool_free");
+    if (create.found == NULL || destroy.found == NULL) {
+        return;
+    }
+    struct ggml_threadpool_params params =
+        ggml_threadpool_params_default((int)engine->options.threads);
+    engine->pool = create.create(&params);
+    engine->free_pool = destroy.free;
+    if (engine->pool != NULL) {
+        llama_attach_threadpool(engine->context, engine->pool, engine->pool);
+    }
+}
+
+static int make_context(burble_llama *engine, burble_error *error)
+{
+    const burble_llama_options *options = &engine->options;
+    const uint32_t batch = options->batch + options->slots;
+    struct llama_context_params params = llama_context_default_params();
+    params.n_ctx = options->context * options->slots;
+    params.n_batch = batch;
+    params.n_ubatch = batch;
+    params.n_seq_max = options->slots;
+    params.n_outputs_max = options->slots;
+    params.n_threads = (int32_t)options->threads;
+    params.n_threads_batch = (int32_t)options->threads;
+    params.abort_callback = give_up;
+    params.abort_callback_data = engine;
+    params.kv_unified = false; /* each slot has room for its whole context */
+    params.no_perf = true;
+    if (options->cache_f32) {
+        params.type_k = GGML_TYPE_F32;
+        params.type_v = GGML_TYPE_F32;
+    }
+    burble__llama_listen();
+    if ((uint64_t)options->context * options->slots <= INT32_MAX) {
+        engine->context = llama_init_from_model(engine->model->llama, params);
+    }
+    if (engine->context == NULL || llama_n_ctx_seq(engine->context) < options->context) {
+        return burble__fail(error, BURBLE_ENOMEM,
+                            "expected room for %" PRIu32 " slots of %" PRIu32 " tokens: %s",
+                            options->slots, options->context, burble__llama_said());
+    }
+    make_pool(engine);
+    return BURBLE_OK;
+}
+
+static int make(burble_llama *engine, burble_error *error)
+{
+    const uint32_t batch = engine->options.batch + engine->options.slots;
+    engine->n_vocab = (size_t)llama_vocab_n_tokens(engine->model->tokens);
+    engine->candidates = burble__malloc(engine->n_vocab * sizeof *engine->candidates);
+    engine->batch = llama_batch_init((int32_t)batch, 0, 1);
+    if (engine->candidates == NULL || engine->batch.token == NULL) {
+        return burble__fail(error, BURBLE_ENOMEM, "no memory for an engine");
+    }
+    return make_context(engine, error);
+}
+
+/* What make made, or as much of it as it did. */
+static void unmake(burble_llama *engine)
+{
+    llama_free(engine->context);
+    if (engine->pool != NULL) {
+        engine->free_pool(engine->pool);
+    }
+    llama_batch_free(engine->batch);
+    burble__free(engine->candidates);
+    burble_llama_model_unref(&engine->model);
+    burble__free(engine);
+}
+
+static int start(burble_llama *engine, burble_error *error)
+{
+    pthread_mutex_init(&engine->lock, NULL);
+    pthread_cond_init(&engine->work, NULL);
+    const int reason = pthread_create(&engine->thread, NULL, run, engine);
+    if (reason != 0) {
+        pthread_cond_destroy(&engine->work);
+        pthread_mutex_destroy(&engine->lock);
+        errno = reason;
+        return burble__fail(error, BURBLE_ESYSTEM, "a thread for the engine: %s", strerror(reason));
+    }
+    return BURBLE_OK;
+}
+
+int burble_llama_open(burble_llama_model *model, const burble_llama_options *options,
+                      burble_llama **out, burble_error *error)
+{
+    burble_llama_options filled;
+
+    *out = NULL;
+    burble_llama_options_init(&filled);
+    if (options != NULL) {
+        filled = *options;
+    }
+    int result = check(&filled, burble_llama_model_context(model), error);
+    if (result != BURBLE_OK) {
+        return result;
+    }
+    burble_llama *engine = burble__calloc(1, sizeof *engine);
+    if (engine == NULL) {
+        return burble__fail(error, BURBLE_ENOMEM, "no memory for an engine");
+    }
+    engine->model = burble_llama_model_ref(model);
+    engine->options = filled;
+    engine->end = &engine->first;
+    burble__init(&engine->closing, false);
+    /* Threads begin with this one's signal mask, and signals are the program's own threads' business. */
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    result = make(engine, error);
+    if (result == BURBLE_OK) {
+        result = start(engine, error);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (result != BURBLE_OK) {
+        unmake(engine);
+        return result;
+    }
+    *out = engine;
+    return BURBLE_OK;
+}
+
+void burble_llama_close(burble_llama **handle)
+{
+    if (handle == NULL || *handle == NULL) {
+        return;
+    }
+    burble_llama *engine = *handle;
+    *handle = NULL;
+    pthread_mutex_lock(&engine->lock);
+    burble__store_relaxed(&engine->closing, true);
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        if (engine->slots[slot] != NULL) {
+            burble_stream_cancel(engine->slots[slot]->stream);
+        }
+    }
+    pthread_cond_signal(&engine->work);
+    pthread_mutex_unlock(&engine->lock);
+    pthread_join(engine->thread, NULL);
+    /* Nobody else is left. */
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        if (engine->slots[slot] != NULL) {
+            burble_stream_cancel(engine->slots[slot]->stream); /* came from the queue meanwhile */
+            release(engine, slot);
+        }
+    }
+    for (struct burble__request *request = engine->first; request != NULL;
+         request = request->next) {
+        burble_stream_cancel(request->stream);
+    }
+    destroy_all(engine->first);
+    pthread_cond_destroy(&engine->work);
+    pthread_mutex_destroy(&engine->lock);
+    unmake(engine);
+}
+
+/* ---- for others ---------------------------------------------------------------------------------------- */
+
+/* How many requests are in, without those that are over and leave their slots after the present step;
+ * under the lock. So whoever has seen the end of a text finds its place free. */
+static uint64_t requests_in(const burble_llama *engine)
+{
+    uint64_t n = (uint64_t)engine->stats.active + engine->stats.waiting;
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        n -= engine->slots[slot] != NULL && burble__request_is_over(engine->slots[slot]);
+    }
+    return n;
+}
+
+/* Puts a request at the end of the queue, if there is room; under the lock. */
+static bool queue(burble_llama *engine, struct burble__request *request,
+                  struct burble__request **over)
+{
+    burble_llama_stats *stats = &engine->stats;
+    const uint64_t room = (uint64_t)engine->options.queue + engine->options.slots;
+    if ((uint64_t)stats->active + stats->waiting >= room) {
+        *over = tidy_queue(engine);
+        if (requests_in(engine) >= room) {
+            return false;
+        }
+    }
+    *engine->end = request;
+    engine->end = &request->next;
+    stats->waiting++;
+    stats->requests++;
+    pthread_cond_signal(&engine->work);
+    return true;
+}
+
+int burble_llama_submit(burble_llama *engine, const burble_llama_request *request,
+                        burble_stream *stream, burble_error *error)
+{
+    struct burble__request *made;
+    struct burble__request *over = NULL;
+    const int result = burble__request_create(engine->model, request, engine->options.context,
+                                              stream, &made, error);
+    if (result != BURBLE_OK) {
+        return result;
+    }
+    pthread_mutex_lock(&engine->lock);
+    const bool queued = queue(engine, made, &over);
+    pthread_mutex_unlock(&engine->lock);
+    destroy_all(over);
+    if (!queued) {
+        burble__request_destroy(&made);
+        return burble__fail(error, BURBLE_EFULL,
+                            "expected fewer than %" PRIu32 " requests to wait for one of %" PRIu32
+                            " slots, found as many",
+                            engine->options.queue, engine->options.slots);
+    }
+    return BURBLE_OK;
+}
+
+void burble_llama_get_stats(burble_llama *engine, burble_llama_stats *stats)
+{
+    pthread_mutex_lock(&engine->lock);
+    *stats = engine->stats;
+    pthread_mutex_unlock(&engine->lock);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/llama_log.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <llama.h>
+
+/* The first error is the most exact one: those after it say what failed because of it. */
+static _Thread_local char said[160];
+
+static void listen_to(enum ggml_log_level level, const char *text, void *unused)
+{
+    (void)unused;
+    if (level != GGML_LOG_LEVEL_ERROR || said[0] != '\0') {
+        return;
+    }
+    snprintf(said, sizeof said, "%s", text);
+    said[strcspn(said, "\n")] = '\0';
+}
+
+static void begin(void)
+{
+    llama_log_set(listen_to, NULL);
+    llama_backend_init();
+    if (ggml_backend_reg_count() == 0) {
+        ggml_backend_load_all(); /* llama.cpp built with backends as plug-ins */
+    }
+}
+
+void burble__llama_begin(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, begin);
+}
+
+void burble__llama_listen(void)
+{
+    said[0] = '\0';
+}
+
+const char *burble__llama_said(void)
+{
+    return said[0] == '\0' ? "llama.cpp does not say why" : said;
+}

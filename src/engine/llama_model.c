@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/llama_model.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/fail.h"
+#include "engine/llama_log.h"
+
+/* The longest text that is tokenized or made of a conversation, as llama.cpp counts with 32 bits. */
+#define TEXT_MAX ((size_t)1 << 30)
+
+void burble_llama_model_options_init(burble_llama_model_options *options)
+{
+    *options = (burble_llama_model_options){.gpu_layers = -1};
+}
+
+/* ---- loading ------------------------------------------------------------------------------------- */
+
+struct progress {
+    burble_llama_progress_fn *report;
+    void *arg;
+    bool given_up;
+};
+
+static bool progress(float done, void *arg)
+{
+    struct progress *progress = arg;
+    progress->given_up = !progress->report(done, progress->arg);
+    return !progress->given_up;
+}
+
+/* llama.cpp's text of one token, in the buffer, which is made larger where it must be. */
+static int piece(const struct llama_vocab *tokens, llama_token id, char **text, int32_t *capacity,
+                 uint32_t *len)
+{
+    int32_t n = llama_token_to_piece(tokens, id, *text, *capacity, 0, true);
+    if (n < 0) {
+        char *larger = burble__realloc(*text, (size_t)-n);
+        if (larger == NULL) {
+            return BURBLE_ENOMEM;
+        }
+        *text = larger;
+        *capacity = -n;
+        n = llama_token_to_piece(tokens, id, *text, *capacity, 0, true);
+    }
+    *len = n > 0 ? (uint32_t)n : 0;
+    return BURBLE_OK;
+}
+
+/* A vocabulary of the pieces that llama.cpp has for the ids: for tokenizers that burble does not know
+ * itself. */
+static int vocab_of_pieces(const struct llama_vocab *tokens, burble_vocab **out,
+                           burble_error *error)
+{
+    const int32_t n = llama_vocab_n_tokens(tokens);
+    int32_t capacity = 64;
+    char *text = burble__malloc((size_t)capacity);
+    burble_token *table = burble__calloc((size_t)n + 1, sizeof *table);
+    int result = text == NULL || table == NULL ? BURBLE_ENOMEM : BURBLE_OK;
+    for (int32_t id = 0; id < n && result == BURBLE_OK; id++) {
+        result = piece(tokens, id, &text, &capacity, &table[id].len);
+        char *copy = NULL;
+        if (result == BURBLE_OK && table[id].len > 0) {
+            copy = burble__malloc(table[id].len);
+            result = copy == NULL ? BURBLE_ENOMEM : BURBLE_OK;
+        }
+        if (copy != NULL) {
+            memcpy(copy, text, table[id].len);
+        }
+        table[id].text = copy;
+        table[id].flags = llama_vocab_is_control(tokens, id) ? BURBLE_TOKEN_SPECIAL : 0;
+    }
+    if (result == BURBLE_OK) {
+        result = burble_vocab_create(NULL, table, (size_t)n, out, error);
+    } else {
+        burble__fail(error, result, "no memory for a vocabulary of %" PRId32 " tokens", n);
+    }
+    for (int32_t id = 0; table != NULL && id < n; id++) {
+        burble__free((char *)table[id].text);
+    }
+    burble__free(table);
+    burble__free(text);
+    return result;
+}
+
+static int load_vocab(const char *path, burble_llama_model *model, burble_error *error)
+{
+    if (llama_vocab_type(model->tokens) == LLAMA_VOCAB_TYPE_NONE) {
+        return burble__fail(error, BURBLE_EUNSUPPORTED, "%s: the model has no vocabulary", path);
+    }
+    int result = burble_vocab_load(path, BURBLE_VOCAB_GGUF, &model->vocab, error);
+    if (result == BURBLE_EUNSUPPORTED) {
+        result = vocab_of_pieces(model->tokens, &model->vocab, error);
+    }
+    return result;
+}
+
+static const char *why_not(const struct llama_model *model)
+{
+    if (!llama_model_has_decoder(model)) {
+        return "an encoder only";
+    }
+    if (llama_model_has_encoder(model)) {
+        return "an encoder with a decoder";
+    }
+    return llama_model_is_diffusion(model) ? "a model for diffusion" : NULL;
+}
+
+/* That the file can be read, before llama.cpp says only that something is wrong with it. */
+static int look_at(const char *path, burble_error *error)
+{
+    FILE *file = fopen(path, "rb");
+    if (file == NULL || fgetc(file) == EOF) {
+        const int reason = file != NULL && !ferror(file) ? 0 : errno;
+        if (file != NULL) {
+            fclose(file);
+        }
+        if (reason == 0) {
+            return burble__fail(error, BURBLE_EFORMAT,
+                                "%s: expected a GGUF file, found an empty one", path);
+        }
+        errno = reason;
+        return burble__fail(error, BURBLE_ESYSTEM, "%s: %s", path, strerror(reason));
+    }
+    fclose(file);
+    return BURBLE_OK;
+}
+
+static int load(const char *path, const burble_llama_model_options *options,
+                burble_llama_model *model, burble_error *error)
+{
+    struct progress reports = {options->progress, options->progress_arg, false};
+    struct llama_model_params params = llama_model_default_params();
+    params.n_gpu_layers = options->gpu_layers;
+    params.check_tensors = options->check_tensors;
+    if (options->progress != NULL) {
+        params.progress_callback = progress;
+        params.progress_callback_user_data = &reports;
+    }
+    burble__llama_listen();
+    model->llama = llama_model_load_from_file(path, params);
+    if (reports.given_up) {
+        return burble__fail(error, BURBLE_ECANCELED, "%s: loading was given up", path);
+    }
+    if (model->llama == NULL) {
+        /* llama.cpp has no codes, only words. */
+        const char *said = burble__llama_said();
+        const bool memory = strstr(said, "alloc") != NULL;
+        return burble__fail(error, memory ? BURBLE_ENOMEM : BURBLE_EFORMAT, "%s: %s", path, said);
+    }
+    model->tokens = llama_model_get_vocab(model->llama);
+    const char *found = why_not(model->llama);
+    if (found != NULL) {
+        return burble__fail(error, BURBLE_EUNSUPPORTED,
+                            "%s: expected a model that continues a text, found %s", path, found);
+    }
+    return load_vocab(path, model, error);
+}
+
+int burble_llama_model_load(const char *path, const burble_llama_model_options *options,
+                            burble_llama_model **out, burble_error *error)
+{
+    burble_llama_model_options defaults;
+
+    *out = NULL;
+    if (options == NULL) {
+        burble_llama_model_options_init(&defaults);
+        options = &defaults;
+    }
+    int result = look_at(path, error);
+    if (result != BURBLE_OK) {
+        return result;
+    }
+    burble__llama_begin();
+    burble_llama_model *model = burble__calloc(1, sizeof *model);
+    if (model == NULL) {
+        return burble__fail(error, BURBLE_ENOMEM, "%s: no memory", path);
+    }
+    burble__init(&model->refs, 1);
+    result = load(path, options, model, error);
+    if (result != BURBLE_OK) {
+        burble_llama_model_unref(&model);
+    }
+    *out = model;
+    return result;
+}
+
+burble_llama_model *burble_llama_model_ref(burble_llama_model *model)
+{
+    burble__add_relaxed(&model->refs, 1); /* the caller has one already */
+    return model;
+}
+
+void burble_llama_model_unref(burble_llama_model **handle)
+{
+    if (handle == NULL || *handle == NULL) {
+        return;
+    }
+    burble_llama_model *model = *handle;
+    *handle = NULL;
+    /* Acquire and release: what others did with the model comes before its end. */
+    if (burble__sub_acq_rel(&model->refs, 1) != 1) {
+        return;
+    }
+    burble_vocab_unref(&model->vocab);
+    llama_model_free(model->llama);
+    burble__free(model);
+}
+
+burble_vocab *burble_llama_model_vocab(const burble_llama_model *model)
+{
+    return model->vocab;
+}
+
+uint32_t burble_llama_model_context(const burble_llama_model *model)
+{
+    const int32_t n = llama_model_n_ctx_train(model->llama);
+    return n > 0 ? (uint32_t)n : 0;
+}
+
+/* ---- prompts ------------------------------------------------------------------------------------- */
+
+int burble_llama_tokenize(const burble_llama_model *model, const char *text, size_t len,
+                          bool specials, int32_t *ids, size_t capacity, size_t *n)
+{
+    *n = 0;
+    if (len > TEXT_MAX || (text == NULL && len > 0)) {
+        return BURBLE_EINVAL;
+    }
+    const int32_t room = capacity < INT32_MAX ? (int32_t)capacity : INT32_MAX;
+    const int32_t found =
+        llama_tokenize(model->tokens, len > 0 ? text : "", (int32_t)len, ids, room, true, specials);
+    if (found == INT32_MIN) {
+        return BURBLE_EINVAL;
+    }
+    *n = (size_t)(found < 0 ? -found : found);
+    return found < 0 ? BURBLE_EFULL : BURBLE_OK;
+}
+
+void burble_llama_conversation_init(burble_llama_conversation *conversation)
+{
+    *conversation = (burble_llama_conversation){.answer = true};
+}
+
+/* llama.cpp's form of the messages, which *chat then is, after a look at each. */
+static int convert(const burble_llama_conversation *conversation, struct llama_chat_message **chat,
+                   burble_error *error)
+{
+    const size_t n = conversation->n;
+    size_t total = 0;
+    *chat = burble__calloc(n + 1, sizeof **chat);
+    if (*chat == NULL) {
+        return burble__fail(error, BURBLE_ENOMEM, "no memory for %zu messages", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const burble_llama_message *message = &conversation->messages[i];
+        if (message->role == NULL || message->content == NULL) {
+            return burble__fail(error, BURBLE_EINVAL, "message %zu: expected a %s, found NULL", i,
+                                message->role == NULL ? "role" : "content");
+        }
+        total += strlen(message->role) + strlen(message->content);
+        if (total > TEXT_MAX) {
+            return burble__fail(error, BURBLE_EINVAL,
+                                "message %zu: expected at most %zu bytes so far, found %zu", i,
+                                TEXT_MAX, total);
+        }
+        (*chat)[i] = (struct llama_chat_message){message->role, message->content};
+    }
+    return BURBLE_OK;
+}
+
+int burble_llama_chat(const burble_llama_model *model,
+                      const burble_llama_conversation *conversation, char *text, size_t capacity,
+                      size_t *len, burble_error *error)
+{
+    *len = 0;
+    const char *form = conversation->template_name;
+    if (form == NULL) {
+        form = llama_model_chat_template(model->llama, NULL);
+    }
+    if (form == NULL) {
+        return burble__fail(error, BURBLE_EUNSUPPORTED, "the model has no chat template");
+    }
+    struct llama_chat_message *chat;
+    const int32_t room = capacity < INT32_MAX ? (int32_t)capacity : INT32_MAX;
+    int32_t size = 0;
+    const int result = convert(conversation, &chat, error);
+    if (result == BURBLE_OK) {
+        size = llama_chat_apply_template(form, chat, conversation->n, conversation->answer, text,
+                                         room);
+    }
+    burble__free(chat);
+    if (result != BURBLE_OK) {
+        return result;
+    }
+    if (size < 0) {
+        return burble__fail(error, BURBLE_EUNSUPPORTED,
+                            "expected a chat template that llama.cpp knows, found: %.160s", form);
+    }
+    *len = (size_t)size;
+    if (size > room) {
+        return burble__fail(error, BURBLE_EFULL, "expected room for %zu bytes, found %zu", *len,
+                            capacity);
+    }
+    return BURBLE_OK;
+}

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/llama_request.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/fail.h"
+
+/* How many of the prompt's last ids decide how the text after it begins, and more than enough. */
+#define PRIME 16
+
+void burble_llama_request_init(burble_llama_request *request)
+{
+    *request = (burble_llama_request){.top_p = 1.0f, .skip_special = true};
+}
+
+/* ---- making one ---------------------------------------------------------------------------------- */
+
+static int check(const burble_llama_request *wanted, burble_error *error)
+{
+    if (!(wanted->temperature >= 0.0f && wanted->temperature <= 100.0f)) {
+        return burble__fail(error, BURBLE_EINVAL, "temperature: expected 0 to 100, found %g",
+                            (double)wanted->temperature);
+    }
+    if (!(wanted->top_p > 0.0f && wanted->top_p <= 1.0f)) {
+        return burble__fail(error, BURBLE_EINVAL, "top_p: expected above 0, at most 1, found %g",
+                            (double)wanted->top_p);
+    }
+    if (!(wanted->min_p >= 0.0f && wanted->min_p <= 1.0f)) {
+        return burble__fail(error, BURBLE_EINVAL, "min_p: expected 0 to 1, found %g",
+                            (double)wanted->min_p);
+    }
+    if (wanted->top_k > INT32_MAX) {
+        return burble__fail(error, BURBLE_EINVAL, "top_k: expected at most %d, found %" PRIu32,
+                            INT32_MAX, wanted->top_k);
+    }
+    return BURBLE_OK;
+}
+
+static int prompt_of_ids(const burble_llama_model *model, const burble_llama_request *wanted,
+                         struct burble__request *request, burble_error *error)
+{
+    const int32_t ids = llama_vocab_n_tokens(model->tokens);
+    for (size_t i = 0; i < wanted->n_ids; i++) {
+        if (wanted->ids[i] < 0 || wanted->ids[i] >= ids) {
+            return burble__fail(error, BURBLE_EINVAL,
+                                "prompt: token %zu: expected an id from 0 to %" PRId32
+                                ", found %" PRId32,
+                                i, ids - 1, wanted->ids[i]);
+        }
+    }
+    request->ids = burble__malloc(wanted->n_ids * sizeof *request->ids);
+    if (request->ids == NULL) {
+        return BURBLE_ENOMEM;
+    }
+    memcpy(request->ids, wanted->ids, wanted->n_ids * sizeof *request->ids);
+    return BURBLE_OK;
+}
+
+/* *n is how many tokens the text has. Where that is more than `room`, it is all that there is. */
+static int prompt_of_text(const burble_llama_model *model, const burble_llama_request *wanted,
+                          size_t room, struct burble__request *request, size_t *n,
+                          burble_error *error)
+{
+    request->ids = burble__malloc(room * sizeof *request->ids);
+    if (request->ids == NULL) {
+        return BURBLE_ENOMEM;
+    }
+    const int result = burble_llama_tokenize(model, wanted->prompt, wanted->prompt_len,
+                                             wanted->specials, request->ids, room, n);
+    if (result == BURBLE_EINVAL) {
+        return burble__fail(error, result, "prompt: expected at most 1 GiB of text, found %s",
+                            wanted->prompt == NULL ? "NULL" : "more");
+    }
+    if (result == BURBLE_OK && *n > 0) {
+        int32_t *smaller = burble__realloc(request->ids, *n * sizeof *request->ids);
+        request->ids = smaller != NULL ? smaller : request->ids;
+    }
+    return result == BURBLE_EFULL ? BURBLE_OK : result;
+}
+
+static int take_prompt(const burble_llama_model *model, const burble_llama_request *wanted,
+                       uint32_t context, struct burble__request *request, burble_error *error)
+{
+    size_t n = wanted->n_ids;
+    int result = BURBLE_OK;
+    if (wanted->ids == NULL) {
+        result = prompt_of_text(model, wanted, context, request, &n, error);
+    } else if (n > 0 && n < context) {
+        result = prompt_of_ids(model, wanted, request, error);
+    }
+    if (result != BURBLE_OK) {
+        return result;
+    }
+    if (n == 0) {
+        return burble__fail(error, BURBLE_EINVAL, "prompt: expected at least 1 token, found none");
+    }
+    if (n >= context) {
+        return burble__fail(error, BURBLE_EINVAL,
+                            "prompt: expected at most %" PRIu32
+                            " tokens, as the context is %" PRIu32 ", found %zu",
+                            context - 1, context, n);
+    }
+    request->n_ids = (uint32_t)n;
+    const uint32_t most = context - request->n_ids;
+    request->max_tokens =
+        wanted->max_tokens == 0 || wanted->max_tokens > most ? most : wanted->max_tokens;
+    return BURBLE_OK;
+}
+
+/* Adds a link to the chain, which then owns it. */
+static bool link_sampler(struct llama_sampler *chain, struct llama_sampler *link)
+{
+    if (link != NULL) {
+        llama_sampler_chain_add(chain, link);
+    }
+    return link != NULL;
+}
+
+static int make_sampler(const burble_llama_request *wanted, struct burble__request *request)
+{
+    if (wanted->temperature == 0.0f) {
+        return BURBLE_OK;
+    }
+    struct llama_sampler_chain_params params = llama_sampler_chain_default_params();
+    params.no_perf = true;
+    struct llama_sampler *chain = llama_sampler_chain_init(params);
+    request->sampler = chain;
+    const bool done = chain != NULL
+                      && (wanted->top_k == 0
+                          || link_sampler(chain, llama_sampler_init_top_k((int32_t)wanted->top_k)))
+                      && (wanted->top_p >= 1.0f
+                          || link_sampler(chain, llama_sampler_init_top_p(wanted->top_p, 1)))
+                      && (wanted->min_p <= 0.0f
+                          || link_sampler(chain, llama_sampler_init_min_p(wanted->min_p, 1)))
+                      && link_sampler(chain, llama_sampler_init_temp(wanted->temperature))
+                      && link_sampler(chain, llama_sampler_init_dist(wanted->seed));
+    return done ? BURBLE_OK : BURBLE_ENOMEM;
+}
+
+/* What stands between the ids and the stream. */
+static int make_way(const burble_llama_model *model, const burble_llama_request *wanted,
+                    struct burble__request *request, burble_error *error)
+{
+    burble_detok_options options;
+    burble_detok_options_init(&options);
+    options.skip_special = wanted->skip_special;
+    int result = burble_detok_create(model->vocab, &options, &request->detok);
+    if (result == BURBLE_OK) {
+        const uint32_t n = request->n_ids < PRIME ? request->n_ids : PRIME;
+        result = burble_detok_prime(request->detok, request->ids + request->n_ids - n, n);
+    }
+    if (result == BURBLE_OK) {
+        result = burble_chunker_create(wanted->chunking, &request->chunker);
+        if (result == BURBLE_EINVAL) {
+            return burble__fail(error, result, "chunking: expected a known rule, found %d",
+                                (int)wanted->chunking);
+        }
+    }
+    if (result == BURBLE_OK && wanted->n_stop > 0) {
+        result = burble_stop_create(wanted->stop, wanted->n_stop, wanted->include_stop,
+                                    &request->stop, error);
+    }
+    return result;
+}
+
+int burble__request_create(burble_llama_model *model, const burble_llama_request *wanted,
+                           uint32_t context, burble_stream *stream, struct burble__request **out,
+                           burble_error *error)
+{
+    *out = NULL;
+    int result = check(wanted, error);
+    if (result != BURBLE_OK) {
+        return result;
+    }
+    struct burble__request *request = burble__calloc(1, sizeof *request);
+    if (request == NULL) {
+        return burble__fail(error, BURBLE_ENOMEM, "no memory for a request");
+    }
+    request->stream = burble_stream_ref(stream);
+    request->ignore_end = wanted->ignore_end;
+    result = take_prompt(model, wanted, context, request, error);
+    if (result == BURBLE_OK) {
+        result = make_way(model, wanted, request, error);
+    }
+    if (result == BURBLE_OK) {
+        result = make_sampler(wanted, request);
+    }
+    if (result == BURBLE_ENOMEM) {
+        burble__fail(error, result, "no memory for a request");
+    }
+    if (result != BURBLE_OK) {
+        burble__request_destroy(&request);
+    }
+    *out = request;
+    return result;
+}
+
+void burble__request_destroy(struct burble__request **handle)
+{
+    struct burble__request *request = *handle;
+    *handle = NULL;
+    burble_stream_unref(&request->stream);
+    burble_detok_destroy(&request->detok);
+    burble_stop_destroy(&request->stop);
+    burble_chunker_destroy(&request->chunker);
+    llama_sampler_free(request->sampler);
+    burble__free(request->ids);
+    burble__free(request);
+}
+
+/* ---- tokens -------------------------------------------------------------------------------------- */
+
+bool burble__request_is_over(const struct burble__request *request)
+{
+    burble_status status;
+    burble_stream_status(request->stream, &status);
+    return status.state != BURBLE_OPEN;
+}
+
+static int32_t likeliest(const float *logits, size_t n)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++) {
+        if (logits[i] > logits[best]) {
+            best = i;
+        }
+    }
+    return (int32_t)best;
+}
+
+int32_t burble__request_sample(struct burble__request *request, const float *logits,
+                               llama_token_data *candidates, size_t n)
+{
+    if (request->sampler == NULL) {
+        return likeliest(logits, n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        candidates[i] = (llama_token_data){(llama_token)i, logits[i], 0.0f};
+    }
+    llama_token_data_array all = {candidates, n, -1, false};
+    llama_sampler_apply(request->sampler, &all);
+    const size_t chosen = all.selected >= 0 && (size_t)all.selected < all.size
+                              ? (size_t)all.selected
+                              : 0; /* logits that are no numbers */
+    const int32_t id = all.data[chosen].id;
+    llama_sampler_accept(request->sampler, id);
+    return id;
+}
+
+/* Writes text that has passed the stop strings, and what still waits in the chunker where it is the
+ * last. BURBLE_OK, or what burble_stream_append says. */
+static int write_text(struct burble__request *request, burble_text text, uint32_t tokens, bool last)
+{
+    burble_text chunk;
+    uint32_t stands_for;
+    const bool holds = burble_detok_holds(request->detok);
+    int result = burble_chunker_push(request->chunker, text.bytes, text.len, tokens, holds, &chunk,
+                                     &stands_for);
+    if (result == BURBLE_OK) {
+        result = burble_stream_append(request->stream, chunk.bytes, chunk.len, stands_for);
+    }
+    if (result == BURBLE_OK && last) {
+        burble_chunker_finish(request->chunker, &chunk, &stands_for);
+        result = burble_stream_append(request->stream, chunk.bytes, chunk.len, stands_for);
+    }
+    return result;
+}
+
+/* Ends the text: hands out what was held back, then ends the stream, or fails it. */
+static void finish(struct burble__request *request, burble_reason reason)
+{
+    burble_text text;
+    burble_detok_finish(request->detok, &text);
+    int result = BURBLE_OK;
+    if (request->stop != NULL) {
+        burble_text settled;
+        result = burble_stop_push(request->stop, text.bytes, text.len, &settled, NULL);
+        if (result == BURBLE_OK) {
+            result = write_text(request, settled, 0, false);
+            burble_stop_finish(request->stop, &settled);
+        } else if (result == BURBLE_END) {
+            result = BURBLE_OK;
+            reason = BURBLE_REASON_STOP;
+        }
+        text = settled;
+    }
+    if (result == BURBLE_OK) {
+        result = write_text(request, text, 0, true);
+    }
+    if (result == BURBLE_OK) {
+        burble_stream_end(request->stream, reason);
+    } else if (result == BURBLE_ENOMEM) {
+        burble_stream_fail(request->stream, result, "no memory for the text");
+    }
+}
+
+bool burble__request_take(struct burble__request *request, const struct llama_vocab *tokens,
+                          int32_t id)
+{
+    request->last = id;
+    request->tokens++;
+    if (!request->ignore_end && llama_vocab_is_eog(tokens, id)) {
+        finish(request, BURBLE_REASON_STOP);
+        return false;
+    }
+    burble_text text;
+    int result = burble_detok_push(request->detok, &id, 1, &text);
+    if (result == BURBLE_OK && request->stop != NULL) {
+        result = burble_stop_push(request->stop, text.bytes, text.len, &text, NULL);
+    }
+    const bool stopped = result == BURBLE_END;
+    if (result == BURBLE_OK || stopped) {
+        result = write_text(request, text, 1, stopped);
+    }
+    if (result == BURBLE_OK && stopped) {
+        burble_stream_end(request->stream, BURBLE_REASON_STOP);
+        return false;
+    }
+    if (result == BURBLE_ENOMEM) {
+        burble_stream_fail(request->stream, result, "no memory for the text");
+    }
+    if (result == BURBLE_OK && request->tokens == request->max_tokens) {
+        finish(request, BURBLE_REASON_LENGTH);
+        return false;
+    }
+    return result == BURBLE_OK; /* otherwise the stream is over */
+}

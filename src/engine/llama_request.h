@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One request: its prompt, the sampler that chooses its tokens, and the way that these take from ids
+ * to text. One thread at a time.
+ */
+#ifndef BURBLE_ENGINE_LLAMA_REQUEST_H
+#define BURBLE_ENGINE_LLAMA_REQUEST_H
+
+#include <burble/stop.h>
+
+#include "engine/llama_model.h"
+
+struct burble__request {
+    struct burble__request *next; /* in the queue */
+    burble_stream *stream;
+
+    /* What the model is fed. */
+    int32_t *ids;   /* the prompt */
+    uint32_t n_ids; /* at least 1 */
+    uint32_t fed;   /* ids, and generated tokens, that the model has been given */
+    int32_t last;   /* the token that was generated last */
+    int32_t row;    /* of the present batch, whose logits are the request's; -1: none */
+
+    /* What comes out of it. */
+    struct llama_sampler *sampler; /* NULL: greedy */
+    uint32_t tokens;               /* generated so far */
+    uint32_t max_tokens;
+    bool ignore_end;
+    burble_detok *detok;
+    burble_stop *stop; /* NULL: no stop strings */
+    burble_chunker *chunker;
+};
+
+/* Makes a request of what the caller asks for, with a reference to the stream; `context` is how many
+ * tokens prompt and text may have together.
+ *
+ * BURBLE_OK      *out is the request, which the caller owns
+ * BURBLE_EINVAL  *error says what is wrong
+ * BURBLE_ENOMEM
+ * In all but the first case *out is NULL. */
+int burble__request_create(burble_llama_model *model, const burble_llama_request *wanted,
+                           uint32_t context, burble_stream *stream, struct burble__request **out,
+                           burble_error *error);
+
+/* Frees it and sets *handle to NULL; the stream is left as it is. */
+void burble__request_destroy(struct burble__request **handle);
+
+/* Whether nobody wants its text any more: the stream was cancelled, or ended by somebody else. */
+bool burble__request_is_over(const struct burble__request *request);
+
+/* Chooses the next token. `logits` are the model's, one for each token; `candidates` is room for as
+ * many. */
+int32_t burble__request_sample(struct burble__request *request, const float *logits,
+                               llama_token_data *candidates, size_t n);
+
+/* Takes the token that was chosen, and writes the text that it makes. Where the text ends with it,
+ * ends the stream, too. Returns whether the request goes on. */
+bool burble__request_take(struct burble__request *request, const struct llama_vocab *tokens,
+                          int32_t id);
+
+#endif

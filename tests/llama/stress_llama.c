@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Stress: 32 clients hand in requests, read a part of them and cancel at random places, with seeded
+ * choices. What is left whole must be the text that it is alone; afterwards the engine holds no slot
+ * and no request, and (in the build with sanitizers) there is no byte that nobody freed.
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include "llama_support.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+enum { CLIENTS = 32, REQUESTS = 8, SLOTS = 6, QUEUE = 16, TOKENS = 24 };
+
+struct world {
+    burble_llama *engine;
+    struct output expected[PROMPTS];
+    atomic_uint whole, cancelled, refused, wrong;
+};
+
+struct client {
+    struct world *world;
+    uint64_t random;
+    pthread_t thread;
+};
+
+/* Reads up to `limit` records, then cancels, or leaves at once where there are no more. */
+static void consume(struct world *world, burble_stream *stream, burble_reader *reader,
+                    uint64_t limit, const struct output *expected)
+{
+    burble_record record;
+    size_t len = 0;
+    int result = BURBLE_AGAIN;
+    for (uint64_t n = 0; n < limit || limit == 0;) {
+        result = burble_reader_next(reader, &record);
+        if (result == BURBLE_AGAIN) {
+            burble_reader_wait(reader, 0);
+            continue;
+        }
+        if (result != BURBLE_OK) {
+            break;
+        }
+        if (record.len > expected->len - len
+            || memcmp(record.text, expected->text + len, record.len) != 0) {
+            atomic_fetch_add(&world->wrong, 1);
+            break;
+        }
+        len += record.len;
+        n++;
+    }
+    if (result == BURBLE_END) {
+        atomic_fetch_add(&world->whole, 1);
+        atomic_fetch_add(&world->wrong, len != expected->len);
+    } else {
+        burble_stream_cancel(stream);
+        atomic_fetch_add(&world->cancelled, 1);
+    }
+}
+
+static void *be_a_client(void *arg)
+{
+    struct client *client = arg;
+    struct world *world = client->world;
+    for (int i = 0; i < REQUESTS; i++) {
+        const uint64_t choice = next_random(&client->random);
+        const size_t which = choice % PROMPTS;
+        const burble_llama_request request = request_for(prompts[which], TOKENS);
+        burble_stream *stream;
+        burble_reader *reader;
+        if (burble_stream_create(NULL, &stream) != BURBLE_OK
+            || burble_reader_create(stream, 0, &reader, NULL) != BURBLE_OK) {
+            atomic_fetch_add(&world->wrong, 1);
+            return NULL;
+        }
+        int result;
+        while ((result = burble_llama_submit(world->engine, &request, stream, NULL))
+               == BURBLE_EFULL) {
+            atomic_fetch_add(&world->refused, 1);
+            sched_yield();
+        }
+        atomic_fetch_add(&world->wrong, result != BURBLE_OK);
+        if (choice >> 60 == 0) {
+            burble_stream_cancel(stream); /* maybe before it has a slot */
+        }
+        consume(world, stream, reader, choice >> 32 & 1 ? 0 : 1 + (choice >> 40) % TOKENS,
+                &world->expected[which]);
+        burble_reader_destroy(&reader);
+        burble_stream_unref(&stream);
+    }
+    return NULL;
+}
+
+static void clients_that_cancel_at_random_leave_nothing_behind(void **state)
+{
+    static struct world world;
+    struct client clients[CLIENTS];
+    uint64_t seed = test_seed(20);
+    (void)state;
+    burble_llama_model *model = load_model();
+    world.engine = open_engine(model, 1, 0);
+    for (size_t i = 0; i < PROMPTS; i++) {
+        const burble_llama_request request = request_for(prompts[i], TOKENS);
+        generate(world.engine, &request, &world.expected[i]);
+    }
+    burble_llama_close(&world.engine);
+
+    world.engine = open_engine(model, SLOTS, QUEUE);
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i] = (struct client){.world = &world, .random = next_random(&seed)};
+        assert_int_equal(pthread_create(&clients[i].thread, NULL, be_a_client, &clients[i]), 0);
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        pthread_join(clients[i].thread, NULL);
+    }
+    print_message("%u whole, %u cancelled, %u times refused\n", atomic_load(&world.whole),
+                  atomic_load(&world.cancelled), atomic_load(&world.refused));
+    assert_int_equal(atomic_load(&world.wrong), 0);
+    assert_true(atomic_load(&world.whole) > 0);
+    assert_true(atomic_load(&world.cancelled) > 0);
+
+    /* The engine's thread lives, and notices what is over. */
+    burble_llama_stats stats;
+    do {
+        sched_yield();
+        burble_llama_get_stats(world.engine, &stats);
+    } while (stats.active + stats.waiting > 0);
+    static struct output output;
+    const burble_llama_request request = request_for(prompts[0], TOKENS);
+    generate(world.engine, &request, &output);
+    assert_int_equal(output.end, BURBLE_END);
+    assert_int_equal(output.len, world.expected[0].len);
+    assert_memory_equal(output.text, world.expected[0].text, output.len);
+    burble_llama_close(&world.engine);
+    burble_llama_model_unref(&model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(clients_that_cancel_at_random_leave_nothing_behind),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

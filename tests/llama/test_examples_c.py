@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""The examples in C: each event loop prints what `burble run` prints."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_run import MODEL, command, environment, succeed
+
+pytestmark = pytest.mark.timeout(120)
+
+SOURCES = Path(__file__).resolve().parents[2] / "examples" / "c"
+TOKENS = "64"  # what the examples generate
+
+
+def run(name: str, *args: str) -> subprocess.CompletedProcess[str]:
+    program = Path(command()).parents[1] / "examples" / "c" / name
+    if not program.exists():
+        pytest.skip(f"{name} was not built: the library of its loop is missing")
+    return subprocess.run(
+        [program, *args], capture_output=True, text=True, env=environment(), timeout=100
+    )
+
+
+def output(name: str, *args: str) -> str:
+    done = run(name, *args)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("prompt", ["ROMEO:", "The king"])
+@pytest.mark.parametrize("loop", ["epoll", "glib", "libevent", "libuv"])
+def test_a_loop_prints_the_text(loop: str, prompt: str) -> None:
+    assert output(f"loop_{loop}", MODEL, prompt) == succeed("-p", prompt, "-n", TOKENS)
+
+
+def test_two_prompts_print_their_lines_as_they_come() -> None:
+    prompts = ("ROMEO:", "The king")
+    lines = output("two_prompts", MODEL, *prompts).splitlines()
+    for i, prompt in enumerate(prompts, 1):
+        mine = [line[3:] for line in lines if line.startswith(f"{i}| ")]
+        assert "\n".join(mine) == succeed("-p", prompt, "-n", TOKENS)
+    owners = [line[0] for line in lines]
+    assert owners != sorted(owners)
+
+
+def test_what_is_wrong_is_said() -> None:
+    for source in SOURCES.glob("*.c"):
+        assert run(source.stem).returncode == 2
+        prompts = ["a"] * (2 if source.stem == "two_prompts" else 1)
+        done = run(source.stem, "/nowhere.gguf", *prompts)
+        assert done.returncode == 1
+        assert "/nowhere.gguf: No such file or directory" in done.stderr
+
+
+def test_an_example_fits_a_page() -> None:
+    sources = list(SOURCES.glob("*.c"))
+    assert len(sources) == 5
+    for source in sources:
+        assert len(source.read_text().splitlines()) < 100, source

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Models: loading them, and what they make of text and of conversations.
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include "llama_support.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+static burble_llama_model *model;
+
+static int load_once(void **state)
+{
+    (void)state;
+    model = load_model();
+    return 0;
+}
+
+static int unload(void **state)
+{
+    (void)state;
+    burble_llama_model_unref(&model);
+    return model != NULL;
+}
+
+/* ---- loading ------------------------------------------------------------------------------------- */
+
+struct progress {
+    unsigned calls;
+    float last;
+    bool fell;
+    float give_up_at;
+};
+
+static bool on_progress(float done, void *arg)
+{
+    struct progress *progress = arg;
+    progress->calls++;
+    progress->fell |= done < progress->last;
+    progress->last = done;
+    return done < progress->give_up_at;
+}
+
+static void progress_rises_to_one(void **state)
+{
+    struct progress progress = {.give_up_at = 2};
+    burble_llama_model_options options;
+    burble_llama_model *loaded;
+    (void)state;
+    burble_llama_model_options_init(&options);
+    options.progress = on_progress;
+    options.progress_arg = &progress;
+    options.check_tensors = true;
+    assert_int_equal(burble_llama_model_load(model_path(), &options, &loaded, NULL), BURBLE_OK);
+    assert_true(progress.calls > 1);
+    assert_false(progress.fell);
+    assert_true(progress.last >= 1.0f);
+    burble_llama_model_unref(&loaded);
+    assert_null(loaded);
+}
+
+static void loading_can_be_given_up(void **state)
+{
+    struct progress progress = {.give_up_at = 0};
+    burble_llama_model_options options;
+    burble_llama_model *loaded;
+    burble_error error = {0};
+    (void)state;
+    burble_llama_model_options_init(&options);
+    options.progress = on_progress;
+    options.progress_arg = &progress;
+    assert_int_equal(burble_llama_model_load(model_path(), &options, &loaded, &error),
+                     BURBLE_ECANCELED);
+    assert_null(loaded);
+    assert_int_equal(progress.calls, 1);
+    assert_non_null(strstr(error.message, "given up"));
+}
+
+static void refuses(const char *path, int code, const char *message)
+{
+    burble_llama_model *loaded = (burble_llama_model *)&code;
+    burble_error error = {0};
+    assert_int_equal(burble_llama_model_load(path, NULL, &loaded, &error), code);
+    assert_null(loaded);
+    assert_int_equal(error.code, code);
+    assert_non_null(strstr(error.message, path));
+    if (strstr(error.message, message) == NULL) {
+        fail_msg("expected \"%s\", found \"%s\"", message, error.message);
+    }
+}
+
+static void a_missing_file_is_named(void **state)
+{
+    (void)state;
+    refuses("/nowhere/at/all.gguf", BURBLE_ESYSTEM, "No such file");
+    assert_int_equal(errno, ENOENT);
+    refuses("/", BURBLE_ESYSTEM, "directory");
+}
+
+/* The first `size` bytes of the model, with `change` at its beginning. */
+static void write_part(const char *path, size_t size, const char *change)
+{
+    char *bytes = malloc(size + 1);
+    FILE *from = fopen(model_path(), "rb");
+    FILE *to = fopen(path, "wb");
+    assert_non_null(bytes);
+    assert_non_null(from);
+    assert_non_null(to);
+    assert_int_equal(fread(bytes, 1, size, from), size);
+    memcpy(bytes, change, strlen(change));
+    assert_int_equal(fwrite(bytes, 1, size, to), size);
+    fclose(from);
+    fclose(to);
+    free(bytes);
+}
+
+static void a_broken_file_says_what_is_wrong(void **state)
+{
+    char path[] = "/tmp/burble-test-XXXXXX";
+    (void)state;
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    refuses(path, BURBLE_EFORMAT, "expected a GGUF file, found an empty one");
+    write_part(path, 1000, "no GGUF");
+    refuses(path, BURBLE_EFORMAT, "magic");
+    write_part(path, 20000, "");
+    refuses(path, BURBLE_EFORMAT, "");
+    write_part(path, 1000000, "");
+    refuses(path, BURBLE_EFORMAT, "not within the file bounds");
+    unlink(path);
+}
+
+static void a_model_is_freed_with_its_last_reference(void **state)
+{
+    (void)state;
+    burble_llama_model *first = load_model();
+    burble_llama_model *second = burble_llama_model_ref(first);
+    burble_llama_model_unref(&first);
+    assert_int_equal(burble_llama_model_context(second), 512);
+    assert_int_equal(burble_vocab_size(burble_llama_model_vocab(second)), 2048);
+    burble_llama_model_unref(&second);
+    burble_llama_model_unref(&second);
+    burble_llama_model_unref(NULL);
+}
+
+/* ---- ids ----------------------------------------------------------------------------------------- */
+
+static void ids_decode_to_the_text_that_they_are_of(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < PROMPTS; i++) {
+        int32_t ids[512];
+        size_t n;
+        burble_detok *detok;
+        burble_text text;
+        char whole[2048];
+        assert_int_equal(
+            burble_llama_tokenize(model, prompts[i], strlen(prompts[i]), false, ids, 512, &n),
+            BURBLE_OK);
+        assert_int_equal(burble_detok_create(burble_llama_model_vocab(model), NULL, &detok),
+                         BURBLE_OK);
+        assert_int_equal(burble_detok_push(detok, ids, n, &text), BURBLE_OK);
+        memcpy(whole, text.bytes, text.len);
+        whole[text.len] = '\0';
+        assert_string_equal(whole, prompts[i]);
+        burble_detok_destroy(&detok);
+    }
+}
+
+static void too_small_a_buffer_is_told_the_size(void **state)
+{
+    int32_t ids[64];
+    size_t n;
+    size_t needed;
+    (void)state;
+    const char *text = prompts[3];
+    assert_int_equal(burble_llama_tokenize(model, text, strlen(text), false, NULL, 0, &needed),
+                     BURBLE_EFULL);
+    assert_true(needed > 5);
+    assert_int_equal(burble_llama_tokenize(model, text, strlen(text), false, ids, needed - 1, &n),
+                     BURBLE_EFULL);
+    assert_int_equal(n, needed);
+    assert_int_equal(burble_llama_tokenize(model, text, strlen(text), false, ids, needed, &n),
+                     BURBLE_OK);
+    assert_int_equal(n, needed);
+    assert_int_equal(burble_llama_tokenize(model, "", 0, false, ids, 64, &n), BURBLE_OK);
+    assert_int_equal(n, 0);
+    assert_int_equal(burble_llama_tokenize(model, NULL, 1, false, ids, 64, &n), BURBLE_EINVAL);
+}
+
+static void special_tokens_are_read_only_where_that_is_said(void **state)
+{
+    const char text[] = "<|endoftext|>";
+    int32_t ids[64];
+    size_t n;
+    (void)state;
+    assert_int_equal(burble_llama_tokenize(model, text, strlen(text), true, ids, 64, &n),
+                     BURBLE_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(ids[0], 0);
+    assert_int_equal(burble_llama_tokenize(model, text, strlen(text), false, ids, 64, &n),
+                     BURBLE_OK);
+    assert_true(n > 1);
+}
+
+/* ---- conversations ------------------------------------------------------------------------------- */
+
+static void a_built_in_template_makes_a_prompt(void **state)
+{
+    const burble_llama_message messages[] = {{"system", "Be brief."}, {"user", "Hello"}};
+    burble_llama_conversation conversation;
+    char text[256];
+    size_t len;
+    (void)state;
+    burble_llama_conversation_init(&conversation);
+    conversation.messages = messages;
+    conversation.n = 2;
+    conversation.template_name = "chatml";
+    assert_int_equal(burble_llama_chat(model, &conversation, text, sizeof text, &len, NULL),
+                     BURBLE_OK);
+    text[len] = '\0';
+    assert_string_equal(text, "<|im_start|>system\nBe brief.<|im_end|>\n"
+                              "<|im_start|>user\nHello<|im_end|>\n"
+                              "<|im_start|>assistant\n");
+    const size_t whole = len;
+    assert_int_equal(burble_llama_chat(model, &conversation, text, whole - 1, &len, NULL),
+                     BURBLE_EFULL);
+    assert_int_equal(len, whole);
+    assert_int_equal(burble_llama_chat(model, &conversation, NULL, 0, &len, NULL), BURBLE_EFULL);
+    conversation.answer = false;
+    assert_int_equal(burble_llama_chat(model, &conversation, text, whole, &len, NULL), BURBLE_OK);
+    assert_int_equal(len, whole - strlen("<|im_start|>assistant\n"));
+}
+
+static void a_conversation_without_a_template_is_refused(void **state)
+{
+    const burble_llama_message message = {"user", "Hello"};
+    const burble_llama_message nobody = {NULL, "Hello"};
+    burble_llama_conversation conversation;
+    burble_error error;
+    size_t len;
+    (void)state;
+    burble_llama_conversation_init(&conversation);
+    conversation.messages = &message;
+    conversation.n = 1;
+    assert_int_equal(burble_llama_chat(model, &conversation, NULL, 0, &len, &error),
+                     BURBLE_EUNSUPPORTED);
+    assert_string_equal(error.message, "the model has no chat template");
+    conversation.template_name = "no such template";
+    assert_int_equal(burble_llama_chat(model, &conversation, NULL, 0, &len, &error),
+                     BURBLE_EUNSUPPORTED);
+    assert_string_equal(error.message,
+                        "expected a chat template that llama.cpp knows, found: no such template");
+    conversation.template_name = "chatml";
+    conversation.messages = &nobody;
+    assert_int_equal(burble_llama_chat(model, &conversation, NULL, 0, &len, &error), BURBLE_EINVAL);
+    assert_string_equal(error.message, "message 0: expected a role, found NULL");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(progress_rises_to_one),
+        cmocka_unit_test(loading_can_be_given_up),
+        cmocka_unit_test(a_missing_file_is_named),
+        cmocka_unit_test(a_broken_file_says_what_is_wrong),
+        cmocka_unit_test(a_model_is_freed_with_its_last_reference),
+        cmocka_unit_test(ids_decode_to_the_text_that_they_are_of),
+        cmocka_unit_test(too_small_a_buffer_is_told_the_size),
+        cmocka_unit_test(special_tokens_are_read_only_where_that_is_said),
+        cmocka_unit_test(a_built_in_template_makes_a_prompt),
+        cmocka_unit_test(a_conversation_without_a_template_is_refused),
+    };
+    return cmocka_run_group_tests(tests, load_once, unload);
+}

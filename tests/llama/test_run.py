@@ -1,0 +1,533 @@
+# SPDX-License-Identifier: MIT
+"""`burble run` with the shipped model: texts, forms of output, and all the ways to end."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.timeout(120)
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = str(ROOT / "models" / "shakespeare.gguf")
+RUN = ("run", "-m", MODEL, "--threads", "1")
+
+# More text than is generated before a test has done what it does, and than a pipe takes.
+LONG = "\n".join(["ROMEO:"] * 4000)
+
+
+@functools.cache
+def command() -> str:
+    """The command, built with llama.cpp: what BURBLE_COMMAND names, or any in build."""
+    given = os.environ.get("BURBLE_COMMAND")
+    paths = [Path(given)] if given else sorted(ROOT.glob("build/*/tools/burble"))
+    for path in paths:
+        done = subprocess.run([path, "--version"], stdout=subprocess.PIPE, env=environment())
+        if b"llama.cpp" in done.stdout:
+            return str(path)
+    pytest.skip("no burble command with llama.cpp: build one with -Dllama=enabled")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Without a sanitizer that is meant for Python."""
+    kept = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    return {**kept, **more}
+
+
+def burble(*args: str, data: bytes = b"", **kwargs: Any) -> subprocess.CompletedProcess[bytes]:
+    if "stdin" not in kwargs:
+        kwargs["input"] = data
+    kwargs.setdefault("stdout", subprocess.PIPE)
+    kwargs.setdefault("env", environment())
+    return subprocess.run([command(), *args], stderr=subprocess.PIPE, timeout=100, **kwargs)
+
+
+def succeed(*args: str, data: bytes = b"", **kwargs: Any) -> str:
+    result = burble(*RUN, *args, data=data, **kwargs)
+    assert (result.returncode, result.stderr) == (0, b"")
+    return result.stdout.decode()
+
+
+def fail(*args: str, data: bytes = b"", code: int = 1) -> str:
+    result = burble(*args, data=data)
+    assert (result.returncode, result.stdout) == (code, b"")
+    return result.stderr.decode()
+
+
+def records(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@functools.cache
+def romeo(tokens: int) -> str:
+    """The model's own greedy continuation, by transformers, in the weights' own precision."""
+    transformers = pytest.importorskip("transformers")
+    directory = ROOT / "models" / "shakespeare"
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    model = transformers.AutoModelForCausalLM.from_pretrained(directory)
+    ids = tokenizer("ROMEO:", return_tensors="pt")
+    made = model.generate(**ids, max_new_tokens=tokens, do_sample=False)
+    text: str = tokenizer.decode(made[0, ids["input_ids"].shape[1] :])
+    return text
+
+
+# ---- text ----------------------------------------------------------------------------------------
+
+
+def test_the_text_is_the_models() -> None:
+    want = romeo(40)
+    assert len(want) > 50
+    assert succeed("-p", "ROMEO:", "-n", "40") == want
+    assert succeed("--prompt=ROMEO:", "--max-tokens=40", "--greedy") == want
+    assert succeed("-p", "ROMEO:", "-n", "40", "--temperature", "0") == want
+
+
+@pytest.mark.parametrize("args", [(), ("-p", "-")])
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_the_prompt_comes_from_standard_input(args: tuple[str, ...], end: bytes) -> None:
+    text = succeed("-p", "ROMEO:", "-n", "8")
+    assert succeed(*args, "-n", "8", data=b"ROMEO:" + end) == text
+
+
+def test_one_newline_at_the_end_is_not_the_prompts() -> None:
+    prompt = "ROMEO:\n"
+    assert succeed("-n", "8", data=b"ROMEO:\n\n") == succeed("-p", prompt, "-n", "8")
+
+
+def test_a_stop_string_ends_the_text_before_it() -> None:
+    text = succeed("-p", "ROMEO:", "-n", "40")
+    middle = len(text) // 2
+    stop = text[middle : middle + 4]
+    want = text[: text.index(stop)]
+    assert succeed("-p", "ROMEO:", "-n", "40", "--stop", stop) == want
+    assert succeed("-p", "ROMEO:", "-n", "40", "-s", "@nowhere@", "-s", stop) == want
+    end = records(succeed("-p", "ROMEO:", "-n", "40", "--json", "--stop", stop))[-1]
+    assert end["reason"] == "stop"
+
+
+def test_chance_is_repeatable() -> None:
+    args = ("-p", "ROMEO:", "-n", "40", "--temperature", "1.2", "--top-k", "50", "--top-p", "0.95")
+    texts = {seed: succeed(*args, "--min-p=0.01", f"--seed={seed}") for seed in (1, 2, 3)}
+    assert len(set(texts.values())) > 1
+    assert succeed(*args, "--min-p=0.01", "--seed=1") == texts[1]
+
+
+def test_one_option_of_chance_is_enough() -> None:
+    args = ("-p", "ROMEO:", "-n", "40")
+    texts = {succeed(*args, f"--seed={seed}") for seed in range(4)}
+    assert len(texts) > 1
+    assert succeed(*args, "--seed=1") == succeed(*args, "--seed=1", "--temperature=1")
+    assert succeed(*args, "--top-k=1") == succeed(*args)
+
+
+def test_a_chat_is_a_prompt_of_the_template() -> None:
+    prompt = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWho?<|im_end|>\n"
+    prompt += "<|im_start|>assistant\n"
+    text = succeed("-p", prompt, "-n", "20")
+    assert text
+    chat = ("-p", "Who?", "-n", "20", "--system", "Be brief.", "--template", "chatml")
+    assert succeed(*chat) == text
+    assert fail(*RUN, "-p", "Who?", "--chat") == "burble run: the model has no chat template\n"
+
+
+def test_the_context_is_as_long_as_asked() -> None:
+    end = records(succeed("-p", "ROMEO:", "--context", "20", "--json"))[-1]
+    assert end["reason"] == "length"
+    assert end["prompt_tokens"] + end["tokens"] in (20, 21)
+    assert "context: expected" in fail(*RUN, "-p", "a", "--context", "100000")
+
+
+# ---- JSON and figures ----------------------------------------------------------------------------
+
+
+def test_json_has_the_text_in_pieces_and_the_end() -> None:
+    *pieces, end = records(succeed("-p", "ROMEO:", "-n", "40", "--json"))
+    assert "".join(piece["text"] for piece in pieces) == succeed("-p", "ROMEO:", "-n", "40")
+    assert len(pieces) > 20
+    assert sum(piece["tokens"] for piece in pieces) == end["tokens"] == 40
+    assert end["reason"] == "length"
+    assert end["prompt_tokens"] > 1
+    assert 0 < end["first_text_s"] <= end["seconds"]
+    assert end["tokens_per_s"] > 0
+    assert all(set(piece) == {"text", "tokens"} for piece in pieces)
+
+
+def test_figures_go_to_standard_error() -> None:
+    result = burble(*RUN, "-p", "ROMEO:", "-n", "40", "--stats", "--quiet")
+    assert result.returncode == 0
+    counts = rb"prompt tokens: \d+, tokens: 40 \(length\), "
+    assert re.fullmatch(
+        counts + rb"first text after [\d.]+ s, then [\d.]+ tokens/s\n", result.stderr
+    )
+    assert result.stdout.decode() == succeed("-p", "ROMEO:", "-n", "40")
+
+
+# ---- many prompts --------------------------------------------------------------------------------
+
+PROMPTS = ["ROMEO:", "JULIET:", "Naïve 中文 😀", "The king", "Enter"]
+
+
+def texts_by_prompt(output: str) -> dict[int, str]:
+    texts: dict[int, str] = {}
+    for record in records(output):
+        texts[record["prompt"]] = texts.get(record["prompt"], "") + record.get("text", "")
+    return texts
+
+
+@pytest.mark.parametrize("parallel", ["1", "3", "8"])
+def test_many_prompts_each_have_their_text(tmp_path: Path, parallel: str) -> None:
+    """Apart from each other; which text that is does not depend on how many are computed at once,
+    as long as no two tokens are as good as equal: these are short."""
+    path = tmp_path / "prompts"
+    path.write_bytes("\r\n\n".join(PROMPTS).encode() + b"\n \t\n")
+    alone = [succeed("-p", prompt, "-n", "10") for prompt in PROMPTS]
+    args = ("--prompts", str(path), "--parallel", parallel, "-n", "10")
+    assert texts_by_prompt(succeed(*args, "--json")) == dict(enumerate(alone, 1))
+
+    headed = [
+        f"==> {i}: {prompt} <==\n{text}" + ("" if text.endswith("\n") else "\n")
+        for i, (prompt, text) in enumerate(zip(PROMPTS, alone), 1)
+    ]
+    assert succeed(*args) == "\n".join(headed)
+    assert succeed("--prompts", "-", *args[2:], data=path.read_bytes()) == "\n".join(headed)
+
+
+def test_pieces_of_many_prompts_come_as_they_are_made() -> None:
+    lines = records(succeed("--prompts=-", "-n", "40", "--json", data=b"ROMEO:\nJULIET:"))
+    owners = [line["prompt"] for line in lines]
+    assert owners != sorted(owners)
+    assert sum("reason" in line for line in lines) == 2
+
+
+def test_a_prompt_that_fails_leaves_the_others_alone() -> None:
+    data = b"ROMEO:\n\n" + b"too long " * 2000 + b"\nJULIET:\n"
+    result = burble(*RUN, "--prompts=-", "-n", "10", "--json", data=data)
+    assert result.returncode == 1
+    assert re.fullmatch(rb"burble run: prompt 2, line 3: .*\n", result.stderr)
+    lines = records(result.stdout.decode())
+    ends = {line["prompt"]: line for line in lines if "reason" in line}
+    assert {i: end["reason"] for i, end in ends.items()} == {1: "length", 2: "error", 3: "length"}
+    assert "expected" in ends[2]["error"]
+    text = burble(*RUN, "--prompts=-", "-n", "10", data=data)
+    assert text.returncode == 1
+    assert re.findall(rb"^==> (\d):", text.stdout, re.MULTILINE) == [b"1", b"2", b"3"]
+
+
+# ---- what is wrong -------------------------------------------------------------------------------
+
+
+def test_a_model_that_is_none(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing.gguf")
+    assert fail("run", "-m", missing, "-p", "a") == (
+        f"burble run: {missing}: No such file or directory\n"
+    )
+    half = tmp_path / "half.gguf"
+    for content in (b"", b"GGUF", Path(MODEL).read_bytes()[:100_000], b"no model at all"):
+        half.write_bytes(content)
+        said = fail("run", "-m", str(half), "-p", "a")
+        assert said.startswith(f"burble run: {half}: ")
+        assert said.count("\n") == 1
+
+
+def test_a_prompt_that_is_none() -> None:
+    for args, data in ((("-p", ""), b""), ((), b""), ((), b"\n")):
+        assert "found an empty one" in fail(*RUN, *args, data=data)
+    assert "expected a prompt, found only blank lines" in fail(*RUN, "--prompts=-", data=b"\n \n")
+    assert fail(*RUN, "--prompts=/nowhere") == ("burble run: /nowhere: No such file or directory\n")
+
+
+def test_a_prompt_that_is_too_long() -> None:
+    assert "context" in fail(*RUN, "-p", "word " * 5000)
+
+
+def test_a_prompt_that_is_not_utf_8() -> None:
+    assert fail(*RUN, data=b"caf\xe9 au lait") == (
+        "burble run: standard input: expected UTF-8, found the byte 0xe9 at byte 4\n"
+    )
+    assert "standard input:2: expected UTF-8, found the byte 0xff at byte 1" in fail(
+        *RUN, "--prompts=-", data=b"good\n\xff\n"
+    )
+    result = burble(*RUN, "-p", os.fsdecode(b"\xc3"))
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert b"--prompt: expected UTF-8" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("-p", "a"), "expected a model"),
+        (("-m", MODEL, "word"), "expected options alone, found 'word'"),
+        (("-m", MODEL, "-p", "a", "--prompts", "b"), "expected --prompt or --prompts"),
+        (("-m", MODEL, "--parallel", "2"), "--parallel: expected --prompts"),
+        (("-m", MODEL, "--parallel", "257"), "--parallel: expected a number from 1 to 256"),
+        (("-m", MODEL, "-n", "0"), "--max-tokens: expected a number from 1"),
+        (("-m", MODEL, "-n", "-1"), "--max-tokens: expected a number from 1"),
+        (("-m", MODEL, "--seed", "12x"), "--seed: expected a number from 0"),
+        (("-m", MODEL, "--top-p", "1.5"), "--top-p: expected a number from 0 to 1"),
+        (("-m", MODEL, "--temperature", "nan"), "--temperature: expected a number, 0 or above"),
+        (("-m", MODEL, "--greedy", "--seed", "1"), "--greedy: expected nothing else"),
+        (("-m", MODEL, "--stop", ""), "--stop: "),
+        (("-m", MODEL, "--nonsense"), "unrecognized option"),
+    ],
+)
+def test_a_command_line_that_is_wrong(args: tuple[str, ...], message: str) -> None:
+    said = fail("run", *args, code=2)
+    assert said.startswith("burble run: ")
+    assert message in said
+    assert said.endswith("Try 'burble run --help'.\n")
+
+
+def test_help_and_manual_page_name_every_option() -> None:
+    text = burble("run", "--help").stdout.decode()
+    assert max(map(len, text.splitlines())) <= 80
+    page = (ROOT / "tools" / "burble.1").read_text().replace("\\-", "-")
+    options = set(re.findall(r"--[a-z][a-z-]+", text))
+    assert len(options) > 20
+    for option in options:
+        assert option in page
+
+
+# ---- ends ----------------------------------------------------------------------------------------
+
+
+def start(*args: str, **kwargs: Any) -> subprocess.Popen[bytes]:
+    kwargs.setdefault("stdin", subprocess.PIPE)
+    kwargs.setdefault("stdout", subprocess.PIPE)
+    return subprocess.Popen(
+        [command(), *RUN, *args], stderr=subprocess.PIPE, bufsize=0, env=environment(), **kwargs
+    )
+
+
+def feed(process: subprocess.Popen[bytes], data: str = LONG) -> None:
+    """All of its input, which it reads before anything else."""
+    assert process.stdin is not None
+    process.stdin.write(data.encode())
+    process.stdin.close()
+
+
+@pytest.fixture
+def generating() -> Iterator[subprocess.Popen[bytes]]:
+    """One that has much left to generate, and has begun."""
+    with start("--prompts=-", "--json") as process:
+        feed(process)
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"{"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_says_what_was_done(
+    generating: subprocess.Popen[bytes], signum: signal.Signals
+) -> None:
+    assert generating.stdout is not None
+    assert generating.stderr is not None
+    generating.send_signal(signum)
+    written = b"{" + generating.stdout.read()
+    assert generating.wait() == 128 + signum
+    said = generating.stderr.read().decode()
+    assert re.fullmatch(
+        rf"burble run: cancelled by {signum.name} after \d+ tokens for \d+ of 4000 prompts\n", said
+    )
+    assert written.endswith(b"\n")
+    ends = [line for line in records(written.decode()) if "reason" in line]
+    assert "cancelled" in {end["reason"] for end in ends}
+
+
+def test_a_signal_ends_it_while_nobody_reads(generating: subprocess.Popen[bytes]) -> None:
+    """Its pipe is full, and stays so."""
+    with open(f"/proc/{generating.pid}/fd/1", "wb", buffering=0) as pipe:
+        while select.select([], [pipe], [], 0)[1]:
+            time.sleep(0.001)
+    generating.send_signal(signal.SIGTERM)
+    assert generating.wait() == 128 + signal.SIGTERM
+
+
+def test_a_signal_ends_it_while_it_reads_its_prompt() -> None:
+    with start() as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        wait_for_handler(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert process.stderr.read() == (b"burble run: cancelled by SIGINT before the text began\n")
+
+
+def caught(pid: int, signum: signal.Signals) -> bool:
+    """Whether it has a handler for the signal."""
+    found = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1], 16) >> (signum - 1) & 1 == 1
+
+
+def wait_for_handler(pid: int) -> None:
+    """Until it catches SIGINT and SIGTERM."""
+    while not (caught(pid, signal.SIGINT) and caught(pid, signal.SIGTERM)):
+        time.sleep(0.001)
+
+
+def test_the_second_signal_kills(tmp_path: Path) -> None:
+    """Here it hangs in opening its model, a pipe that nobody writes."""
+    model = tmp_path / "model.gguf"
+    os.mkfifo(model)
+    with start("-m", str(model), "-p", "a") as process:
+        wait_for_handler(process.pid)
+        process.send_signal(signal.SIGINT)
+        while caught(process.pid, signal.SIGINT):
+            time.sleep(0.001)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == -signal.SIGINT
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    process = start(
+        "--prompts=-", "--json", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
+    )
+    with process:
+        feed(process)
+        assert process.stdout is not None
+        process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+        assert process.wait() == 143
+
+
+def test_quiet_says_nothing_of_a_signal() -> None:
+    with start("--quiet") as process:
+        assert process.stderr is not None
+        wait_for_handler(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_reader_that_goes_ends_it_quietly(ignored: bool) -> None:
+    # subprocess gives its children the default action for SIGPIPE unless it is told not to.
+    handler = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        process = start("--prompts=-", "--json", restore_signals=not ignored)
+    finally:
+        signal.signal(signal.SIGPIPE, handler)
+    with process:
+        feed(process)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.wait() == (1 if ignored else -signal.SIGPIPE)
+        assert process.stderr.read() == b""
+
+
+def test_a_reader_that_goes_is_noticed_without_text() -> None:
+    """All text is held back, by a stop string that could still come."""
+    held = succeed("-p", "ROMEO:", "-n", "400")
+    handler = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        process = start("--stats", "--stop", held + "@", "-n", "400", restore_signals=False)
+    finally:
+        signal.signal(signal.SIGPIPE, handler)
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        feed(process, "ROMEO:")
+        assert process.wait() == 1
+        assert b"(cancelled)" in process.stderr.read()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_ends_it() -> None:
+    with open("/dev/full", "wb") as full:
+        result = burble(*RUN, "--prompts=-", data=LONG.encode(), stdout=full)
+    assert result.returncode == 1
+    assert result.stderr == b"burble run: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("closed", "message"),
+    [
+        (">&-", b"burble run: standard output: Bad file descriptor\n"),
+        ("<&-", b"burble run: standard input: Bad file descriptor\n"),
+    ],
+)
+def test_a_closed_descriptor_is_said(closed: str, message: bytes) -> None:
+    result = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "-", command(), *RUN],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        timeout=60,
+    )
+    assert (result.returncode, result.stderr) == (1, message)
+
+
+def test_a_closed_standard_error_does_no_harm() -> None:
+    result = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "-", command(), *RUN, "-p", "ROMEO:", "-n", "8", "--stats"],
+        stdout=subprocess.PIPE,
+        env=environment(),
+        timeout=60,
+    )
+    assert result.returncode == 0
+    assert result.stdout.decode() == succeed("-p", "ROMEO:", "-n", "8")
+
+
+# ---- terminals -----------------------------------------------------------------------------------
+
+
+def on_a_terminal(*args: str, **env: str) -> bytes:
+    """What a person sees: both outputs on one terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [command(), *RUN, *args],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(**{"TERM": "xterm", "NO_COLOR": "", **env}),
+    )
+    os.close(theirs)
+    seen = b""
+    with process:
+        while select.select([ours], [], [], 60)[0]:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            seen += piece
+    os.close(ours)
+    assert process.returncode == 0
+    return seen
+
+
+def test_a_terminal_has_progress_and_colours_and_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "prompts"
+    path.write_text("ROMEO:")
+    args = ("--prompts", str(path), "-n", "5", "--stats")
+    seen = on_a_terminal(*args)
+    assert b"\rloading the model: 100 %" in seen
+    assert b"\033[1m==> 1: ROMEO: <==\033[0m" in seen
+    assert b"\033[2mprompts: 1" in seen
+    for plain in (on_a_terminal(*args, NO_COLOR="1"), on_a_terminal(*args, TERM="dumb")):
+        assert b"\033" not in plain
+        assert b"==> 1: ROMEO: <==" in plain
+    assert b"loading" not in on_a_terminal(*args, "--quiet")
+    text = succeed("-p", "ROMEO:", "-n", "5")
+    assert not text.endswith("\n")
+    alone = on_a_terminal("-p", "ROMEO:", "-n", "5", "--quiet")
+    assert alone.decode().replace("\r\n", "\n") == text + "\n"

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""`burble run` where llama.cpp is missing, and the completions. (With llama.cpp: tests/llama.)"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.timeout(60)
+
+ROOT = Path(__file__).parents[2]
+BASH = ROOT / "tools" / "completions" / "burble.bash"
+ZSH = ROOT / "tools" / "completions" / "_burble"
+
+
+@functools.cache
+def command() -> str:
+    for kind in ("plain", "release", "asan"):
+        path = ROOT / "build" / kind / "tools" / "burble"
+        if path.exists():
+            return str(path)
+    pytest.skip("no burble command: `make` builds it")
+
+
+def burble(*args: str) -> tuple[int, str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    done = subprocess.run([command(), *args], capture_output=True, text=True, env=kept, timeout=30)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_without_llama_cpp_it_says_so_and_how_to_get_it() -> None:
+    if "llama.cpp" in burble("--version")[1]:
+        pytest.skip("this burble has llama.cpp")
+    code, out, err = burble("run", "-m", "model.gguf", "-p", "Once")
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"burble run: .*llama\.cpp.*-Dllama=enabled\n", err)
+    for args in (("run", "--help"), ("help", "run"), ("run", "-h")):
+        code, out, err = burble(*args)
+        assert (code, err) == (0, "")
+        assert "meson setup -Dllama=enabled" in out
+    assert burble("run", "--version") == burble("--version")
+
+
+# ---- completions ---------------------------------------------------------------------------------
+
+
+def complete(*words: str, directory: Path = ROOT) -> set[str]:
+    """What bash offers for the last word."""
+    if shutil.which("bash") is None:
+        pytest.skip("needs bash")
+    script = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _burble; '
+    done = subprocess.run(
+        ["bash", "-uc", script + 'printf "%s\\n" "${COMPREPLY[@]}"', "-", BASH, "burble", *words],
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return set(done.stdout.split())
+
+
+def options_of(verb: str) -> set[str]:
+    """The long options in the sources of a verb's help, which is not there without llama.cpp."""
+    source = ROOT / "tools" / {"run": "run_options.c", "tokens": "tokens.c"}[verb]
+    help_text = source.read_text().partition('"usage: ')[2].partition(";\n\n")[0]
+    # The first of the columns is what there is; the other ones speak of it.
+    return set(re.findall(r'^ *"  (?:-\w, )?(--[a-z][a-z-]+)', help_text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("verb", ["run", "tokens"])
+def test_bash_completes_every_option(verb: str) -> None:
+    options = options_of(verb) | ({"--greedy"} if verb == "run" else set())
+    assert len(options) > 5
+    assert complete(verb, "--") == options
+    assert complete(verb, "--sto") == {"--stop"}
+
+
+@pytest.mark.parametrize("verb", ["run", "tokens"])
+def test_zsh_knows_every_option(verb: str) -> None:
+    text = ZSH.read_text()
+    for option in options_of(verb):
+        assert option in text, option
+    zsh = shutil.which("zsh")
+    if zsh is not None:
+        subprocess.run([zsh, "-n", ZSH], check=True, timeout=30)
+
+
+def test_bash_completes_verbs_and_values(tmp_path: Path) -> None:
+    for name in ("model.gguf", "model.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "more").mkdir()
+    assert complete("") == {"run", "tokens", "help", "--help", "--version"}
+    assert complete("r") == {"run"}
+    assert complete("help", "") == {"run", "tokens"}
+    for words in (("-m", "mo"), ("--model", "mo"), ("--model", "=", "mo")):
+        assert complete("run", *words, directory=tmp_path) == {"model.gguf", "more/"}
+    assert complete("run", "--model", "=", directory=tmp_path) == {"model.gguf", "more/"}
+    assert complete("tokens", "--format", "=", "t") == {"tiktoken", "tekken"}
+    assert complete("tokens", "m", directory=tmp_path) == {"model.gguf", "model.txt", "more"}
+    assert complete("run", "--seed", "") == set()
+    assert complete("nonsense", "") == set()

@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * `burble run`: continues texts with a language model. One thread, this one, waits for everything at
+ * once: text from the engine, room in standard output, a signal.
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <burble/hub.h>
+#include <burble/llama.h>
+
+#include "command.h"
+#include "prompts.h"
+#include "run_options.h"
+#include "run_output.h"
+#include "signals.h"
+
+/* One prompt and its text. */
+struct job {
+    struct run *run;
+    size_t number; /* from 1 */
+    burble_stream *stream;
+    burble_reader *reader;
+    struct figures figures;
+    struct bytes text; /* that came before its turn to be shown */
+    bool over;
+};
+
+struct run {
+    const struct run_options *options;
+    struct prompts prompts;
+    struct job *jobs;     /* one for each prompt */
+    size_t begun, n_over; /* jobs are begun in order */
+    size_t shown;         /* text: the one whose text is being written */
+
+    burble_llama_model *model;
+    burble_llama *engine;
+    burble_hub *hub;
+    struct output output;
+    int signals;
+    int signal;   /* that came; 0: none */
+    bool leaving; /* nothing is shown any more */
+    int result;
+    uint64_t begin;
+};
+
+static uint64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000U + (uint64_t)time.tv_nsec;
+}
+
+/* ---- what a job's text becomes ----------------------------------------------------------------------- */
+
+static void show_heading(struct run *run, const struct job *job)
+{
+    const struct prompt *prompt = &run->prompts.list[job->number - 1];
+    output_heading(&run->output, job->number, prompt->text, prompt->len);
+}
+
+/* After a job has ended: shows those that were waiting for it, up to one that has not. */
+static void show_next(struct run *run)
+{
+    while (run->shown < run->prompts.n && run->jobs[run->shown].over) {
+        struct job *job = &run->jobs[run->shown++];
+        output_end(&run->output, job->number, &job->figures);
+        if (run->shown < run->prompts.n) {
+            struct job *next = &run->jobs[run->shown];
+            show_heading(run, next);
+            output_text(&run->output, next->number, next->text.data, next->text.len, 0);
+            bytes_free(&next->text);
+        }
+    }
+}
+
+static void take_text(struct job *job, const burble_record *record)
+{
+    struct run *run = job->run;
+    struct figures *figures = &job->figures;
+    if (figures->first == 0) {
+        figures->first = now();
+        figures->first_tokens = record->tokens;
+    }
+    figures->tokens += record->tokens;
+    if (run->options->json || job->number - 1 == run->shown) {
+        output_text(&run->output, job->number, record->text, record->len, record->tokens);
+    } else {
+        bytes_put(&job->text, record->text, record->len);
+    }
+}
+
+static void end_job(struct job *job, const char *reason, const char *error)
+{
+    struct run *run = job->run;
+    job->over = true;
+    job->figures.over = now();
+    job->figures.reason = reason;
+    job->figures.error = error;
+    run->n_over++;
+    if (error != NULL) {
+        run->result = run->options->prompts == NULL
+                          ? complain("%s", error)
+                          : complain("prompt %zu, line %zu: %s", job->number,
+                                     run->prompts.list[job->number - 1].line, error);
+    }
+    if (run->options->json) {
+        output_end(&run->output, job->number, &job->figures);
+    } else if (!run->leaving) {
+        show_next(run);
+    }
+    job->figures.error = NULL; /* not ours to keep */
+    burble_reader_destroy(&job->reader);
+    burble_stream_unref(&job->stream);
+}
+
+static void end_as_stream(struct job *job)
+{
+    burble_status status;
+    burble_stream_status(job->stream, &status);
+    if (status.state == BURBLE_FAILED) {
+        end_job(job, "error",
+                status.message[0] != '\0' ? status.message : burble_result_text(status.code));
+    } else if (status.state == BURBLE_CANCELLED) {
+        end_job(job, "cancelled", NULL);
+    } else {
+        end_job(job, status.reason == BURBLE_REASON_LENGTH ? "length" : "stop", NULL);
+    }
+}
+
+/* The hub calls this when a job's stream has moved. */
+static void on_ready(burble_reader *reader, void *arg)
+{
+    struct job *job = arg;
+    burble_record record;
+    for (;;) {
+        const int result = burble_reader_next(reader, &record);
+        if (result == BURBLE_OK) {
+            take_text(job, &record);
+        } else if (result != BURBLE_AGAIN) {
+            end_as_stream(job);
+            return;
+        } else if (burble_reader_park(reader) == BURBLE_AGAIN) {
+            return;
+        }
+    }
+}
+
+/* ---- beginning a job ---------------------------------------------------------------------------------- */
+
+/* The prompt as the chat template has it, in `made`. */
+static int make_chat(struct run *run, const struct prompt *prompt, struct bytes *made,
+                     burble_error *error)
+{
+    struct bytes content = {0};
+    burble_llama_message messages[2];
+    burble_llama_conversation conversation;
+    burble_llama_conversation_init(&conversation);
+    bytes_put(&content, prompt->text, prompt->len);
+    bytes_put(&content, "", 1);
+    if (run->options->system != NULL) {
+        messages[conversation.n++] = (burble_llama_message){"system", run->options->system};
+    }
+    messages[conversation.n++] = (burble_llama_message){"user", content.data};
+    conversation.messages = messages;
+    conversation.template_name = run->options->template_name;
+    int result = content.failed ? BURBLE_ENOMEM : BURBLE_EFULL;
+    size_t n = 1024;
+    while (result == BURBLE_EFULL) {
+        result = bytes_reserve(made, n) ? burble_llama_chat(run->model, &conversation, made->data,
+                                                            made->capacity, &n, error)
+                                        : BURBLE_ENOMEM;
+    }
+    made->len = result == BURBLE_OK ? n : 0;
+    bytes_free(&content);
+    return result;
+}
+
+/* The prompt's ids, *n of them, in *ids, which the caller frees. */
+static int make_ids(struct run *run, const struct prompt *prompt, int32_t **ids, size_t *n,
+                    burble_error *error)
+{
+    struct bytes made = {0};
+    burble_text text = {prompt->text, prompt->len};
+    int result = BURBLE_OK;
+    *ids = NULL;
+    *n = 0;
+    if (run->options->chat) {
+        result = make_chat(run, prompt, &made, error);
+        text = (burble_text){made.data, made.len};
+    }
+    if (result == BURBLE_OK) {
+        result =
+            burble_llama_tokenize(run->model, text.bytes, text.len, run->options->chat, NULL, 0, n);
+    }
+    if (result == BURBLE_EFULL) {
+        *ids = calloc(*n, sizeof **ids);
+        result = *ids == NULL ? BURBLE_ENOMEM
+                              : burble_llama_tokenize(run->model, text.bytes, text.len,
+                                                      run->options->chat, *ids, *n, n);
+    }
+    bytes_free(&made);
+    return result;
+}
+
+/* Hands the job's prompt to the engine. */
+static int submit(struct job *job, burble_error *error)
+{
+    struct run *run = job->run;
+    int32_t *ids;
+    size_t n;
+    int result = make_ids(run, &run->prompts.list[job->number - 1], &ids, &n, error);
+    if (result == BURBLE_OK && n == 0) {
+        snprintf(error->message, sizeof error->message, "expected a prompt, found an empty one");
+        result = BURBLE_EINVAL;
+    }
+    if (result == BURBLE_OK) {
+        burble_llama_request request = run->options->request;
+        request.ids = ids;
+        request.n_ids = n;
+        job->figures.prompt_tokens = n;
+        result = burble_llama_submit(run->engine, &request, job->stream, error);
+    }
+    free(ids);
+    return result;
+}
+
+static int start(struct job *job, burble_error *error)
+{
+    int result = burble_stream_create(NULL, &job->stream);
+    if (result == BURBLE_OK) {
+        result = burble_reader_create(job->stream, 0, &job->reader, NULL);
+    }
+    if (result == BURBLE_OK) {
+        result = burble_reader_attach(job->reader, job->run->hub, on_ready, job);
+    }
+    return result == BURBLE_OK ? submit(job, error) : result;
+}
+
+static void begin_job(struct job *job)
+{
+    burble_error error = {.message = ""};
+    job->figures.begun = now();
+    const int result = start(job, &error);
+    if (result == BURBLE_OK) {
+        on_ready(job->reader, job); /* parks */
+    } else {
+        end_job(job, "error",
+                error.message[0] != '\0' ? error.message : burble_result_text(result));
+    }
+}
+
+/* Keeps every slot busy, and as many again waiting, so that none is idle between two prompts. */
+static void begin_more(struct run *run)
+{
+    const size_t most = 2 * (size_t)run->options->engine.slots;
+    while (run->begun < run->prompts.n && run->begun - run->n_over < most) {
+        begin_job(&run->jobs[run->begun++]);
+    }
+}
+
+/* ---- until all is written, or something ends it --------------------------------------------------------- */
+
+/* Takes part in nothing any more: ends every stream, and the step that computes for them. */
+static void cancel(struct run *run)
+{
+    run->leaving = true;
+    for (size_t i = 0; i < run->begun; i++) {
+        if (!run->jobs[i].over) {
+            burble_stream_cancel(run->jobs[i].stream);
+            end_job(&run->jobs[i], "cancelled", NULL);
+        }
+    }
+    burble_llama_close(&run->engine);
+}
+
+/* Whoever read standard output has gone: what a write would have done, without waiting for text. */
+static int give_way(void)
+{
+    raise(SIGPIPE);
+    return EXIT_ERROR; /* where that is ignored */
+}
+
+static int stream_all(struct run *run)
+{
+    show_heading(run, &run->jobs[0]);
+    for (;;) {
+        begin_more(run);
+        const bool pending = output_pending(&run->output);
+        if (run->n_over == run->prompts.n && !pending) {
+            return EXIT_DONE;
+        }
+        struct pollfd fds[] = {
+            {.fd = run->signals, .events = POLLIN},
+            {.fd = STDOUT_FILENO, .events = pending ? POLLOUT : 0},
+            {.fd = burble_hub_fd(run->hub), .events = POLLIN},
+        };
+        if (poll(fds, 3, -1) < 0 && errno != EINTR) {
+            return complain("poll: %s", strerror(errno));
+        }
+        run->signal = signals_take();
+        if (run->signal != 0) {
+            return EXIT_DONE;
+        }
+        if ((fds[1].revents & POLLERR) != 0) {
+            return give_way();
+        }
+        if ((fds[1].revents & POLLOUT) != 0 && !output_send(&run->output)) {
+            return EXIT_ERROR;
+        }
+        burble_hub_dispatch(run->hub, 256);
+        if (run->output.bytes.failed) {
+            return complain("%s", strerror(ENOMEM));
+        }
+    }
+}
+
+/* ---- loading ---------------------------------------------------------------------------------------------- */
+
+/* How far the model is, for a person to look at. */
+struct loading {
+    struct run *run;
+    bool visible;
+    int percent;
+};
+
+static bool on_progress(float done, void *arg)
+{
+    struct loading *loading = arg;
+    const int percent = (int)(done * 100);
+    if (loading->visible && percent != loading->percent) {
+        loading->percent = percent;
+        fprintf(stderr, "\rloading the model: %d %%", percent);
+    }
+    loading->run->signal = signals_take();
+    return loading->run->signal == 0;
+}
+
+static int load(struct run *run)
+{
+    burble_error error = {.message = ""};
+    struct loading loading = {
+        .run = run,
+        .visible = !run->options->quiet && isatty(STDERR_FILENO) == 1,
+        .percent = -1,
+    };
+    burble_llama_model_options options;
+    burble_llama_model_options_init(&options);
+    options.progress = on_progress;
+    options.progress_arg = &loading;
+    int result = burble_llama_model_load(run->options->model, &options, &run->model, &error);
+    if (loading.percent >= 0) {
+        fputs("\r                        \r", stderr);
+    }
+    if (run->signal == 0) {
+        run->signal = signals_take();
+    }
+    if (result == BURBLE_OK && run->signal == 0) {
+        result = burble_llama_open(run->model, &run->options->engine, &run->engine, &error);
+    }
+    if (run->signal == 0 && result != BURBLE_OK) {
+        return complain("%s", error.message);
+    }
+    return EXIT_DONE;
+}
+
+static int open_hub(struct run *run)
+{
+    const int result = burble_hub_create(NULL, &run->hub);
+    return result == BURBLE_OK        ? EXIT_DONE
+           : result == BURBLE_ESYSTEM ? complain("a hub: %s", strerror(errno))
+                                      : complain("%s", burble_result_text(result));
+}
+
+static int read_prompts(struct run *run)
+{
+    const struct run_options *options = run->options;
+    struct prompts *prompts = &run->prompts;
+    const bool is_argument =
+        options->prompts == NULL && options->prompt != NULL && strcmp(options->prompt, "-") != 0;
+    int result = EXIT_DONE;
+    if (!is_argument) {
+        result = prompts_read(prompts, options->prompts == NULL ? "-" : options->prompts,
+                              run->signals, &run->signal);
+    }
+    if (result == EXIT_DONE && run->signal == 0) {
+        result = is_argument                ? prompts_argument(prompts, options->prompt)
+                 : options->prompts == NULL ? prompts_whole(prompts)
+                                            : prompts_lines(prompts, options->prompts);
+    }
+    return result;
+}
+
+static int make_jobs(struct run *run)
+{
+    run->jobs = calloc(run->prompts.n, sizeof *run->jobs);
+    if (run->jobs == NULL) {
+        return complain("%s", strerror(ENOMEM));
+    }
+    for (size_t i = 0; i < run->prompts.n; i++) {
+        run->jobs[i].run = run;
+        run->jobs[i].number = i + 1;
+    }
+    return EXIT_DONE;
+}
+
+/* ---- what was done ------------------------------------------------------------------------------------------ */
+
+static struct figures total(const struct run *run)
+{
+    struct figures total = {.begun = run->begin, .over = now()};
+    for (size_t i = 0; i < run->begun; i++) {
+        const struct figures *figures = &run->jobs[i].figures;
+        total.prompt_tokens += figures->prompt_tokens;
+        total.tokens += figures->tokens;
+        if (figures->first != 0 && (total.first == 0 || figures->first < total.first)) {
+            total.first = figures->first;
+            total.first_tokens = figures->first_tokens;
+        }
+    }
+    return total;
+}
+
+static void say_signal(const struct run *run, const struct figures *figures)
+{
+    if (isatty(STDERR_FILENO) == 1) {
+        fputc('\n', stderr); /* the terminal has shown ^C, or half a line of text */
+    }
+    const char *const name = run->signal == SIGINT ? "SIGINT" : "SIGTERM";
+    if (run->begun == 0) {
+        complain("cancelled by %s before the text began", name);
+    } else if (run->options->prompts == NULL) {
+        complain("cancelled by %s after %" PRIu64 " tokens", name, figures->tokens);
+    } else {
+        complain("cancelled by %s after %" PRIu64 " tokens for %zu of %zu prompts", name,
+                 figures->tokens, run->begun, run->prompts.n);
+    }
+}
+
+static void say_stats(const struct run *run, const struct figures *figures)
+{
+    const bool colour = isatty(STDERR_FILENO) == 1 && may_colour();
+    const double first = figures_first(figures);
+    const double rate = figures_rate(figures);
+    fputs(colour ? "\033[2m" : "", stderr);
+    if (run->options->prompts != NULL) {
+        fprintf(stderr, "prompts: %zu, ", run->begun);
+    }
+    fprintf(stderr, "prompt tokens: %" PRIu64 ", tokens: %" PRIu64, figures->prompt_tokens,
+            figures->tokens);
+    if (run->options->prompts == NULL && run->begun > 0) {
+        fprintf(stderr, " (%s)", run->jobs[0].figures.reason);
+    }
+    if (first >= 0) {
+        fprintf(stderr, ", first text after %.3f s", first);
+    }
+    if (rate >= 0) {
+        fprintf(stderr, ", then %.1f tokens/s", rate);
+    }
+    fputs(colour ? "\033[0m\n" : "\n", stderr);
+}
+
+static int report(struct run *run, int result)
+{
+    const struct figures figures = total(run);
+    if (run->signal != 0 && !run->options->quiet) {
+        say_signal(run, &figures);
+    }
+    if (run->options->stats && run->begin != 0) {
+        say_stats(run, &figures);
+    }
+    return run->signal != 0 ? 128 + run->signal : result;
+}
+
+/* ---- the verb ------------------------------------------------------------------------------------------------ */
+
+/* Descriptors 0 to 2 must not become something else's: a model's, say, or a pipe's. What takes the
+ * place of one that is closed cannot be read. */
+static int guard_descriptors(void)
+{
+    if (fcntl(STDOUT_FILENO, F_GETFD) < 0) {
+        complain_of_output();
+        return EXIT_ERROR;
+    }
+    int fd;
+    do {
+        fd = open("/dev/null", O_WRONLY);
+    } while (fd == STDIN_FILENO || fd == STDERR_FILENO);
+    if (fd > STDERR_FILENO) {
+        close(fd);
+    }
+    return EXIT_DONE;
+}
+
+static int generate(struct run *run)
+{
+    int result = read_prompts(run);
+    if (result == EXIT_DONE && run->signal == 0) {
+        result = make_jobs(run);
+    }
+    if (result == EXIT_DONE && run->signal == 0) {
+        result = load(run);
+    }
+    if (result == EXIT_DONE && run->signal == 0) {
+        result = open_hub(run);
+    }
+    if (result == EXIT_DONE && run->signal == 0) {
+        run->begin = now();
+        result = stream_all(run);
+        cancel(run);
+        if (result == EXIT_DONE) {
+            output_flush(&run->output);
+        }
+    }
+    return result == EXIT_DONE ? run->result : result;
+}
+
+static void finish(struct run *run)
+{
+    for (size_t i = 0; i < run->begun; i++) {
+        bytes_free(&run->jobs[i].text);
+    }
+    burble_hub_destroy(&run->hub);
+    burble_llama_close(&run->engine);
+    burble_llama_model_unref(&run->model);
+    output_free(&run->output);
+    prompts_free(&run->prompts);
+    free(run->jobs);
+}
+
+static int run_with(struct run_options *options)
+{
+    struct run run = {.options = options};
+    if (options->prompts == NULL) {
+        options->engine.slots = 1;
+    }
+    output_init(&run.output, options->json, options->prompts != NULL);
+    int result = guard_descriptors();
+    if (result == EXIT_DONE) {
+        run.signals = signals_open();
+        result = run.signals < 0 ? complain("signals: %s", strerror(errno)) : generate(&run);
+        result = report(&run, result);
+        if (!close_out() && result == EXIT_DONE) {
+            result = EXIT_ERROR;
+        }
+    }
+    finish(&run);
+    return result;
+}
+
+int run_main(int argc, char **argv)
+{
+    struct run_options options = {0};
+    options.stops = calloc((size_t)argc, sizeof *options.stops);
+    if (options.stops == NULL) {
+        return complain("%s", strerror(ENOMEM));
+    }
+    int result = read_run_options(argc, argv, &options);
+    if (result == EXIT_DONE && options.help) {
+        result = print_only(run_help);
+    } else if (result == EXIT_DONE && options.version) {
+        result = print_version();
+    } else if (result == EXIT_DONE) {
+        result = run_with(&options);
+    }
+    free(options.stops);
+    return result;
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+#define _POSIX_C_SOURCE 200809L
+
+#include "run_options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <burble/stop.h>
+
+#include "command.h"
+
+const char run_help[] = //
+    "usage: burble run -m MODEL [-p PROMPT] [OPTION]...\n"
+    "\n"
+    "Continues a text with a language model and writes what it generates to standard\n"
+    "output, as it comes. MODEL is a GGUF file; llama.cpp computes.\n"
+    "\n"
+    "  -m, --model=MODEL    the model\n"
+    "  -p, --prompt=PROMPT  the text to continue; from standard input where this is\n"
+    "                       missing or -, without a newline at its end\n"
+    "  -n, --max-tokens=N   generate at most N tokens (otherwise: until the model\n"
+    "                       ends its text, or its context is full)\n"
+    "  -s, --stop=STRING    end before the first STRING in the text; may be given\n"
+    "                       more than once\n"
+    "\n"
+    "The likeliest token is taken always (--greedy), unless one of these is given:\n"
+    "  --temperature=T      flatter above 1, steeper below, 0 is greedy; default: 1\n"
+    "  --top-k=N            only the N likeliest tokens; 0: all\n"
+    "  --top-p=P            only the likeliest that make up P together, to 1: all\n"
+    "  --min-p=P            only those at least P times as likely as the likeliest\n"
+    "  --seed=N             another N, another text; default: 0\n"
+    "\n"
+    "  --chat               PROMPT is a message: ask by the model's chat template\n"
+    "  --system=TEXT        the system's message before it; implies --chat\n"
+    "  --template=NAME      llama.cpp's template of that name, such as chatml,\n"
+    "                       instead of the model's; implies --chat\n"
+    "\n"
+    "  --prompts=FILE       a prompt on each line (-: of standard input); their texts\n"
+    "                       come whole and in order, each below a heading\n"
+    "  --parallel=N         compute N of them at once, up to 256; default: 8\n"
+    "\n"
+    "  --json               a line of JSON for each piece of text, as it comes, and\n"
+    "                       one for each prompt's end: its reason, its figures\n"
+    "  --stats              say on standard error how much was done, and how fast\n"
+    "  -q, --quiet          nothing on standard error but errors and --stats\n"
+    "  --context=N          tokens of prompt and text together; default: what the\n"
+    "                       model was trained with, at most 4096\n"
+    "  --threads=N          threads that compute; default: one for each processor\n"
+    "  -h, --help           this text\n"
+    "  -V, --version        the versions of burble and llama.cpp\n"
+    "\n"
+    "Ctrl-C ends the text and says what was done; a second one kills. Colours, which\n"
+    "are only used on terminals, go away with NO_COLOR.\n"
+    "\n"
+    "Exits with 0 when all is well; with 1 after an error in a prompt or the model,\n"
+    "or of the system; with 2 where the command line is wrong; with 130 after Ctrl-C\n"
+    "and 143 after SIGTERM.\n"
+    "\n"
+    "  burble run -m model.gguf -p 'Once upon a time' --max-tokens 100\n"
+    "  burble run -m model.gguf --chat --stats <question.txt\n"
+    "  burble run -m model.gguf --prompts questions.txt --parallel 16 --json\n";
+
+/* Options without a letter. */
+enum {
+    TEMPERATURE = 256,
+    TOP_K,
+    TOP_P,
+    MIN_P,
+    SEED,
+    GREEDY,
+    CHAT,
+    SYSTEM,
+    TEMPLATE,
+    PROMPTS,
+    PARALLEL,
+    JSON,
+    STATS,
+    CONTEXT,
+    THREADS,
+};
+
+static const struct option names[] = {
+    {"model", required_argument, NULL, 'm'},
+    {"prompt", required_argument, NULL, 'p'},
+    {"max-tokens", required_argument, NULL, 'n'},
+    {"stop", required_argument, NULL, 's'},
+    {"temperature", required_argument, NULL, TEMPERATURE},
+    {"top-k", required_argument, NULL, TOP_K},
+    {"top-p", required_argument, NULL, TOP_P},
+    {"min-p", required_argument, NULL, MIN_P},
+    {"seed", required_argument, NULL, SEED},
+    {"greedy", no_argument, NULL, GREEDY},
+    {"chat", no_argument, NULL, CHAT},
+    {"system", required_argument, NULL, SYSTEM},
+    {"template", required_argument, NULL, TEMPLATE},
+    {"prompts", required_argument, NULL, PROMPTS},
+    {"parallel", required_argument, NULL, PARALLEL},
+    {"json", no_argument, NULL, JSON},
+    {"stats", no_argument, NULL, STATS},
+    {"quiet", no_argument, NULL, 'q'},
+    {"context", required_argument, NULL, CONTEXT},
+    {"threads", required_argument, NULL, THREADS},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {NULL, 0, NULL, 0},
+};
+
+static int read_count(const char *name, uint32_t least, uint32_t most, uint32_t *value)
+{
+    char *end;
+    errno = 0;
+    const unsigned long long number = strtoull(optarg, &end, 10);
+    if (optarg[0] < '0' || optarg[0] > '9' || *end != '\0' || errno != 0 || number < least
+        || number > most) {
+        return complain_of_usage("--%s: expected a number from %" PRIu32 " to %" PRIu32
+                                 ", found '%s'",
+                                 name, least, most, optarg);
+    }
+    *value = (uint32_t)number;
+    return EXIT_DONE;
+}
+
+static int read_share(const char *name, float most, float *value)
+{
+    char *end;
+    *value = strtof(optarg, &end);
+    if (end == optarg || *end != '\0' || !isfinite(*value) || *value < 0 || *value > most) {
+        return most == 1 ? complain_of_usage("--%s: expected a number from 0 to 1, found '%s'",
+                                             name, optarg)
+                         : complain_of_usage("--%s: expected a number, 0 or above, found '%s'",
+                                             name, optarg);
+    }
+    return EXIT_DONE;
+}
+
+/* What kinds of options were given, where that matters. */
+struct given {
+    bool temperature, sampling, greedy, parallel;
+};
+
+static int take_sampling(int option, struct run_options *options, struct given *given)
+{
+    burble_llama_request *request = &options->request;
+    given->sampling = true;
+    switch (option) {
+    case TEMPERATURE:
+        given->temperature = true;
+        return read_share("temperature", INFINITY, &request->temperature);
+    case TOP_K:
+        return read_count("top-k", 0, INT32_MAX, &request->top_k);
+    case TOP_P:
+        return read_share("top-p", 1, &request->top_p);
+    case MIN_P:
+        return read_share("min-p", 1, &request->min_p);
+    default:
+        return read_count("seed", 0, UINT32_MAX, &request->seed);
+    }
+}
+
+static int take(int option, struct run_options *options, struct given *given)
+{
+    burble_llama_request *request = &options->request;
+    switch (option) {
+    case 'm':
+        options->model = optarg;
+        break;
+    case 'p':
+        options->prompt = optarg;
+        break;
+    case 'n':
+        return read_count("max-tokens", 1, UINT32_MAX, &request->max_tokens);
+    case 's':
+        options->stops[request->n_stop++] = (burble_text){.bytes = optarg, .len = strlen(optarg)};
+        break;
+    case GREEDY:
+        given->greedy = true;
+        break;
+    case SYSTEM:
+        options->system = optarg;
+        options->chat = true;
+        break;
+    case TEMPLATE:
+        options->template_name = optarg;
+        options->chat = true;
+        break;
+    case CHAT:
+        options->chat = true;
+        break;
+    case PROMPTS:
+        options->prompts = optarg;
+        break;
+    case PARALLEL:
+        given->parallel = true;
+        return read_count("parallel", 1, BURBLE_LLAMA_MAX_SLOTS, &options->engine.slots);
+    case JSON:
+        options->json = true;
+        break;
+    case STATS:
+        options->stats = true;
+        break;
+    case 'q':
+        options->quiet = true;
+        break;
+    case CONTEXT:
+        return read_count("context", 2, INT32_MAX, &options->engine.context);
+    case THREADS:
+        return read_count("threads", 1, 512, &options->engine.threads);
+    default:
+        return take_sampling(option, options, given);
+    }
+    return EXIT_DONE;
+}
+
+/* Whether the options go together. */
+static int check(struct run_options *options, const struct given *given)
+{
+    burble_error error;
+    burble_stop *stop;
+    if (options->model == NULL) {
+        return complain_of_usage("expected a model (--model), found none");
+    }
+    if (options->prompt != NULL && options->prompts != NULL) {
+        return complain_of_usage("expected --prompt or --prompts, found both");
+    }
+    if (given->parallel && options->prompts == NULL) {
+        return complain_of_usage("--parallel: expected --prompts with it, found one prompt alone");
+    }
+    if (given->greedy && given->sampling) {
+        return complain_of_usage("--greedy: expected nothing else that chooses tokens, such as "
+                                 "--temperature, found both");
+    }
+    if (given->sampling && !given->temperature) {
+        options->request.temperature = 1;
+    }
+    options->request.stop = options->stops;
+    if (options->request.n_stop > 0) {
+        if (burble_stop_create(options->stops, options->request.n_stop, false, &stop, &error)
+            != BURBLE_OK) {
+            return complain_of_usage("--stop: %s", error.message);
+        }
+        burble_stop_destroy(&stop);
+    }
+    return EXIT_DONE;
+}
+
+int read_run_options(int argc, char **argv, struct run_options *options)
+{
+    struct given given = {0};
+    int option;
+    burble_llama_request_init(&options->request);
+    burble_llama_options_init(&options->engine);
+    while ((option = getopt_long(argc, argv, "m:p:n:s:qhV", names, NULL)) != -1) {
+        if (option == 'h' || option == 'V') {
+            options->help = option == 'h';
+            options->version = option == 'V';
+            return EXIT_DONE;
+        }
+        const int result = option == '?'
+                               ? complain_of_usage(NULL) /* getopt has said what is wrong */
+                               : take(option, options, &given);
+        if (result != EXIT_DONE) {
+            return result;
+        }
+    }
+    if (optind < argc) {
+        return complain_of_usage("expected options alone, found '%s' (a prompt comes after -p)",
+                                 argv[optind]);
+    }
+    return check(options, &given);
+}

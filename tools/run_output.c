@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+#define _POSIX_C_SOURCE 200809L
+
+#include "run_output.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+
+void output_init(struct output *output, bool json, bool numbered)
+{
+    const bool terminal = isatty(STDOUT_FILENO) == 1;
+    *output = (struct output){
+        .json = json,
+        .numbered = numbered,
+        .terminal = terminal,
+        .colour = terminal && may_colour(),
+        .last = '\n',
+    };
+}
+
+/* ---- figures ------------------------------------------------------------------------------------- */
+
+double figures_rate(const struct figures *figures)
+{
+    return figures->first == 0 || figures->over <= figures->first
+                   || figures->tokens <= figures->first_tokens
+               ? -1
+               : (double)(figures->tokens - figures->first_tokens) * 1e9
+                     / (double)(figures->over - figures->first);
+}
+
+double figures_first(const struct figures *figures)
+{
+    return figures->first == 0 ? -1 : (double)(figures->first - figures->begun) / 1e9;
+}
+
+/* ---- text ------------------------------------------------------------------------------------------ */
+
+static void put(struct output *output, const char *text, size_t len)
+{
+    bytes_put(&output->bytes, text, len);
+    if (len > 0) {
+        output->last = text[len - 1];
+    }
+}
+
+static void end_line(struct output *output)
+{
+    if (output->last != '\n') {
+        put(output, "\n", 1);
+    }
+}
+
+void output_heading(struct output *output, size_t number, const char *prompt, size_t len)
+{
+    if (output->json || !output->numbered) {
+        return;
+    }
+    bytes_print(&output->bytes, "%s%s==> %zu: ", number > 1 ? "\n" : "",
+                output->colour ? "\033[1m" : "", number);
+    put(output, prompt, len);
+    bytes_print(&output->bytes, " <==%s\n", output->colour ? "\033[0m" : "");
+    output->last = '\n';
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------------ */
+
+static void begin_object(struct output *output, size_t number)
+{
+    if (output->numbered) {
+        bytes_print(&output->bytes, "{\"prompt\":%zu,", number);
+    } else {
+        bytes_print(&output->bytes, "{");
+    }
+}
+
+/* A number that may be missing, which is below 0 then. */
+static void put_number(struct output *output, const char *name, double number)
+{
+    if (number < 0) {
+        bytes_print(&output->bytes, ",\"%s\":null", name);
+    } else {
+        bytes_print(&output->bytes, ",\"%s\":%.6f", name, number);
+    }
+}
+
+static void end_json(struct output *output, size_t number, const struct figures *figures)
+{
+    begin_object(output, number);
+    bytes_print(&output->bytes, "\"reason\":\"%s\"", figures->reason);
+    if (figures->error != NULL) {
+        bytes_print(&output->bytes, ",\"error\":");
+        bytes_put_json(&output->bytes, figures->error, strlen(figures->error));
+    }
+    bytes_print(&output->bytes, ",\"prompt_tokens\":%" PRIu64 ",\"tokens\":%" PRIu64,
+                figures->prompt_tokens, figures->tokens);
+    put_number(output, "first_text_s", figures_first(figures));
+    put_number(output, "seconds", (double)(figures->over - figures->begun) / 1e9);
+    put_number(output, "tokens_per_s", figures_rate(figures));
+    bytes_print(&output->bytes, "}\n");
+}
+
+/* ---- both ------------------------------------------------------------------------------------------ */
+
+void output_text(struct output *output, size_t number, const char *text, size_t len,
+                 uint32_t tokens)
+{
+    if (!output->json) {
+        put(output, text, len);
+        return;
+    }
+    begin_object(output, number);
+    bytes_print(&output->bytes, "\"text\":");
+    bytes_put_json(&output->bytes, text, len);
+    bytes_print(&output->bytes, ",\"tokens\":%" PRIu32 "}\n", tokens);
+}
+
+void output_end(struct output *output, size_t number, const struct figures *figures)
+{
+    if (output->json) {
+        end_json(output, number, figures);
+    } else if (output->numbered || output->terminal) {
+        end_line(output); /* a text that stands alone in a pipe or a file is left as it is */
+    }
+}
+
+/* ---- sending --------------------------------------------------------------------------------------- */
+
+bool output_pending(const struct output *output)
+{
+    return output->sent < output->bytes.len;
+}
+
+/* A pipe that takes something takes this much; more might have to wait, where nothing else is heard. */
+bool output_send(struct output *output)
+{
+    const size_t rest = output->bytes.len - output->sent;
+    const ssize_t n =
+        write(STDOUT_FILENO, output->bytes.data + output->sent, rest < PIPE_BUF ? rest : PIPE_BUF);
+    if (n < 0) {
+        if (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK) {
+            return true;
+        }
+        complain_of_output();
+        return false;
+    }
+    output->sent += (size_t)n;
+    if (output->sent == output->bytes.len) {
+        output->sent = 0;
+        output->bytes.len = 0;
+    }
+    return true;
+}
+
+void output_flush(struct output *output)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    while (output_pending(output) && poll(&out, 1, 0) == 1 && output_send(output)) {
+    }
+}
+
+void output_free(struct output *output)
+{
+    bytes_free(&output->bytes);
+}

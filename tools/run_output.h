@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What `burble run` writes, as text or as lines of JSON. It is gathered here and sent as standard
+ * output takes it, so that who waits for that can wait for other things, too.
+ *
+ * What is gathered has no bound but the texts: each is at most a context long.
+ */
+#ifndef BURBLE_TOOLS_RUN_OUTPUT_H
+#define BURBLE_TOOLS_RUN_OUTPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <burble/stream.h>
+
+#include "bytes.h"
+
+struct output {
+    bool json;
+    bool numbered; /* there are many prompts: say whose each piece is */
+    bool terminal, colour;
+    struct bytes bytes;
+    size_t sent;
+    char last; /* of the text so far; '\n' before it */
+};
+
+/* What became of a prompt, or of all of them. */
+struct figures {
+    const char *reason; /* "stop", "length", "cancelled", "error" */
+    const char *error;  /* NULL: none */
+    uint64_t prompt_tokens, tokens;
+    uint64_t first_tokens;       /* that the first piece of text stands for */
+    uint64_t begun, first, over; /* nanoseconds; `first`: the first piece of text, 0: none came */
+};
+
+void output_init(struct output *output, bool json, bool numbered);
+
+/* The beginning of a prompt's text; nothing in JSON, nor where there is but one. */
+void output_heading(struct output *output, size_t number, const char *prompt, size_t len);
+
+/* A piece of a prompt's text. */
+void output_text(struct output *output, size_t number, const char *text, size_t len,
+                 uint32_t tokens);
+
+/* The end of a prompt's text. */
+void output_end(struct output *output, size_t number, const struct figures *figures);
+
+/* Whether there is something to send. */
+bool output_pending(const struct output *output);
+
+/* Sends as much as can be written at once, without waiting; poll(2) has said that standard output takes
+ * something. Returns false after an error, which it says. */
+bool output_send(struct output *output);
+
+/* Sends what standard output takes without waiting for its reader: for who is leaving. */
+void output_flush(struct output *output);
+
+void output_free(struct output *output);
+
+/* Tokens a second after the first piece of text; below 0 where too few came. */
+double figures_rate(const struct figures *figures);
+
+/* Seconds from the beginning to the first text; below 0 where none came. */
+double figures_first(const struct figures *figures);
+
+#endif

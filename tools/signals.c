@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#define _XOPEN_SOURCE 700
+
+#include "signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <unistd.h>
+
+static int ends[2] = {-1, -1};
+
+/* A byte for each signal. There is room: each comes here once. */
+static void pass_on(int signal)
+{
+    const int before = errno;
+    const unsigned char byte = (unsigned char)signal;
+    const ssize_t written = write(ends[1], &byte, 1);
+    (void)written;
+    errno = before;
+}
+
+static int listen_to(int signal)
+{
+    struct sigaction action;
+    if (sigaction(signal, NULL, &action) != 0 || action.sa_handler == SIG_IGN) {
+        return 0;
+    }
+    action = (struct sigaction){.sa_handler = pass_on, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    return sigaction(signal, &action, NULL);
+}
+
+int signals_open(void)
+{
+    if (pipe(ends) != 0) {
+        return -1;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (fcntl(ends[i], F_SETFD, FD_CLOEXEC) != 0 || fcntl(ends[i], F_SETFL, O_NONBLOCK) != 0) {
+            return -1;
+        }
+    }
+    return listen_to(SIGINT) == 0 && listen_to(SIGTERM) == 0 ? ends[0] : -1;
+}
+
+int signals_take(void)
+{
+    unsigned char byte;
+    return read(ends[0], &byte, 1) == 1 ? byte : 0;
+}

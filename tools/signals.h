@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * SIGINT and SIGTERM as something to wait for: the first of each can be read out of a descriptor, so
+ * that the program ends as it should. The second one finds the system's own action, and kills.
+ */
+#ifndef BURBLE_TOOLS_SIGNALS_H
+#define BURBLE_TOOLS_SIGNALS_H
+
+/* From now on. A signal that is ignored (by nohup, say) stays so. Returns the descriptor to poll for
+ * reading, or -1 with errno. */
+int signals_open(void);
+
+/* The signal that has come, or 0. Never waits. */
+int signals_take(void);
+
+#endif
