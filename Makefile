@@ -309,7 +309,7 @@ python-3.11: $(DONE)/venv
 
 # From the sources in a Python package; the wheel that they become is kept in $(WHEELS), which several
 # checkouts may share. It is for any x86-64 processor with AVX2 and FMA (or any AArch64 one), and has
-# threads of its own rather than OpenMP's.
+# threads of its own rather than OpenMP's. (pip's cache would give out a wheel made with other options.)
 LLAMA := $(BUILD)/llama
 WHEELS ?= .cache/wheels
 LLAMA_CMAKE := -DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/requirements/llama.cmake -DLLAVA_BUILD=OFF \
@@ -325,7 +325,7 @@ $(LLAMA)/lib/pkgconfig/llama.pc: requirements/llama.txt requirements/llama.cmake
 	@$(PIP) $(LLAMA_INSTALL) 2>/dev/null || { \
 	    echo "-- building llama.cpp (some minutes; $(BUILD)/llama.log)"; \
 	    CMAKE_ARGS="$(LLAMA_CMAKE)" CMAKE_BUILD_PARALLEL_LEVEL=2 nice -n 5 env $(PIP) wheel --no-deps \
-	        --no-binary=llama-cpp-python --wheel-dir=$(BUILD)/wheels -r requirements/llama.txt \
+	        --no-cache-dir --no-binary=llama-cpp-python --wheel-dir=$(BUILD)/wheels -r requirements/llama.txt \
 	        >$(BUILD)/llama.log 2>&1 || { cat $(BUILD)/llama.log >&2; exit 1; }; \
 	    mv $(BUILD)/wheels/llama_cpp_python-*.whl $(WHEELS)/ && $(PIP) $(LLAMA_INSTALL); \
 	}
