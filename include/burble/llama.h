@@ -18,6 +18,9 @@
  * slot, in one batch; requests come and go between steps. What waits for a slot waits in a queue with
  * a bound.
  *
+ * Back-pressure: where a stream's reader is at its limit (burble_reader_limit with BURBLE_LAG_BLOCK),
+ * its request keeps its slot and is left out of the steps until its text fits again; the others go on.
+ *
  * llama.cpp itself ends the program where it finds that its own assumptions do not hold, and where the
  * memory for a computation (not for a model or an engine) cannot be had.
  */

@@ -5,7 +5,8 @@
  * Each slot is one of llama.cpp's sequences, with memory of its own. A step puts the last token of
  * every request that is generating into one batch, fills it up with prompts, computes it, and gives
  * each request the token that its logits say. Between steps requests leave their slots and others take
- * them, so that a long text never makes a short one wait for it.
+ * them, so that a long text never makes a short one wait for it. The thread never waits for a reader: a
+ * request whose text does not fit into its stream is left out of the steps until it does.
  *
  * The engine's lock protects the queue, which slot has which request, `closing` and the figures. What a
  * request is made of belongs to the thread that has it: the caller's until it is in the queue, the
@@ -18,9 +19,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/fail.h"
 #include "engine/llama_log.h"
 #include "engine/llama_request.h"
@@ -29,6 +32,9 @@
 #define MAX_THREADS 512
 #define MAX_BATCH (1u << 16)
 #define MAX_QUEUE (1u << 24)
+
+/* How long, in nanoseconds, nobody looks for room where all have to wait for it. */
+#define PATIENCE 2000000u
 
 struct burble_llama {
     burble_llama_model *model;
@@ -132,15 +138,55 @@ static bool admit(burble_llama *engine)
            && !burble__load_relaxed(&engine->closing)) {
         pthread_cond_wait(&engine->work, &engine->lock);
     }
-    for (uint32_t slot = 0; slot < engine->options.slots && engine->first != NULL; slot++) {
+    const bool closing = burble__load_relaxed(&engine->closing);
+    for (uint32_t slot = 0; !closing && slot < engine->options.slots && engine->first != NULL;
+         slot++) {
         if (engine->slots[slot] == NULL) {
             engine->slots[slot] = unqueue(engine, &engine->first);
             engine->stats.active++;
         }
     }
-    const bool closing = burble__load_relaxed(&engine->closing);
     pthread_mutex_unlock(&engine->lock);
     return !closing;
+}
+
+/* Writes what did not fit before. Returns whether there is anybody to compute a token for. */
+static bool catch_up(burble_llama *engine)
+{
+    bool any = false;
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        struct burble__request *request = engine->slots[slot];
+        if (request == NULL) {
+            continue;
+        }
+        if (burble__request_catch_up(request)) {
+            any = any || !burble__request_is_full(request);
+        } else {
+            release(engine, slot);
+        }
+    }
+    return any;
+}
+
+/* Waits while all requests in slots are full and nobody else can be let in. A reader that makes room
+ * wakes whoever waits on its stream, but there are several streams, and what a record weighs in them is
+ * theirs to know. So we look again at every PATIENCE, which is about a step of a small model: a reader
+ * that was so slow does not notice, and 500 looks a second cost next to nothing. A request that comes in,
+ * and closing, signal `work` and need not wait; one that is cancelled is swept at the next look. */
+static void wait_for_room(burble_llama *engine)
+{
+    const uint64_t deadline = burble__now() + PATIENCE;
+    const struct timespec until = {
+        .tv_sec = (time_t)(deadline / 1000000000u),
+        .tv_nsec = (long)(deadline % 1000000000u),
+    };
+    pthread_mutex_lock(&engine->lock);
+    if (engine->stats.active > 0
+        && (engine->stats.active == engine->options.slots || engine->first == NULL)
+        && !burble__load_relaxed(&engine->closing)) {
+        pthread_cond_timedwait(&engine->work, &engine->lock, &until);
+    }
+    pthread_mutex_unlock(&engine->lock);
 }
 
 /* Moves the request in the highest slot to the lowest free one, if that is lower: llama.cpp computes
@@ -185,8 +231,8 @@ static void add(burble_llama *engine, uint32_t slot, int32_t id, bool wants_logi
     engine->rows += wants_logits;
 }
 
-/* Makes the next batch: a token for each request that generates, and of the prompts as much as there
- * is room for, in turn. */
+/* Makes the next batch: a token for each request that generates and is not full, and of the prompts as
+ * much as there is room for, in turn. */
 static void fill(burble_llama *engine)
 {
     const uint32_t slots = engine->options.slots;
@@ -198,7 +244,7 @@ static void fill(burble_llama *engine)
         struct burble__request *request = engine->slots[slot];
         if (request != NULL) {
             request->row = -1;
-            if (request->fed >= request->n_ids) {
+            if (request->fed >= request->n_ids && !burble__request_is_full(request)) {
                 add(engine, slot, request->last, true);
             }
         }
@@ -216,7 +262,8 @@ static void fill(burble_llama *engine)
     engine->prompt_tokens = engine->options.batch - room;
 }
 
-/* Whether nobody wants what is being computed; llama.cpp asks in the middle of it. */
+/* Whether nobody wants what is being computed; llama.cpp asks in the middle of it. Nothing is computed
+ * for those who are full. */
 static bool give_up(void *arg)
 {
     const burble_llama *engine = arg;
@@ -224,7 +271,9 @@ static bool give_up(void *arg)
         return true;
     }
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
-        if (engine->slots[slot] != NULL && !burble__request_is_over(engine->slots[slot])) {
+        const struct burble__request *request = engine->slots[slot];
+        if (request != NULL && !burble__request_is_full(request)
+            && !burble__request_is_over(request)) {
             return false;
         }
     }
@@ -295,7 +344,11 @@ static void *run(void *arg)
 {
     burble_llama *engine = arg;
     while (admit(engine)) {
-        step(engine);
+        if (catch_up(engine)) {
+            step(engine);
+        } else {
+            wait_for_room(engine);
+        }
         sweep(engine);
     }
     return NULL;
@@ -425,8 +478,12 @@ static void unmake(burble_llama *engine)
 
 static int start(burble_llama *engine, burble_error *error)
 {
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&engine->lock, NULL);
-    pthread_cond_init(&engine->work, NULL);
+    pthread_cond_init(&engine->work, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     const int reason = pthread_create(&engine->thread, NULL, run, engine);
     if (reason != 0) {
         pthread_cond_destroy(&engine->work);
@@ -491,19 +548,19 @@ void burble_llama_close(burble_llama **handle)
             burble_stream_cancel(engine->slots[slot]->stream);
         }
     }
+    /* Nobody takes these out of the queue any more. */
+    for (struct burble__request *request = engine->first; request != NULL;
+         request = request->next) {
+        burble_stream_cancel(request->stream);
+    }
     pthread_cond_signal(&engine->work);
     pthread_mutex_unlock(&engine->lock);
     pthread_join(engine->thread, NULL);
     /* Nobody else is left. */
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
         if (engine->slots[slot] != NULL) {
-            burble_stream_cancel(engine->slots[slot]->stream); /* came from the queue meanwhile */
             release(engine, slot);
         }
-    }
-    for (struct burble__request *request = engine->first; request != NULL;
-         request = request->next) {
-        burble_stream_cancel(request->stream);
     }
     destroy_all(engine->first);
     pthread_cond_destroy(&engine->work);

@@ -181,6 +181,7 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
     }
     request->stream = burble_stream_ref(stream);
     request->ignore_end = wanted->ignore_end;
+    burble__buffer_init(&request->held, SIZE_MAX);
     result = take_prompt(model, wanted, context, request, error);
     if (result == BURBLE_OK) {
         result = make_way(model, wanted, request, error);
@@ -206,6 +207,7 @@ void burble__request_destroy(struct burble__request **handle)
     burble_detok_destroy(&request->detok);
     burble_stop_destroy(&request->stop);
     burble_chunker_destroy(&request->chunker);
+    burble__buffer_finish(&request->held);
     llama_sampler_free(request->sampler);
     burble__free(request->ids);
     burble__free(request);
@@ -250,8 +252,37 @@ int32_t burble__request_sample(struct burble__request *request, const float *log
     return id;
 }
 
+/* Keeps a chunk until there is room for it. BURBLE_OK or BURBLE_ENOMEM. */
+static int hold(struct burble__request *request, burble_text chunk, uint32_t tokens)
+{
+    const int result = burble__buffer_append(&request->held, chunk.bytes, chunk.len);
+    if (result == BURBLE_OK) {
+        request->chunks[request->n_chunks].len = chunk.len;
+        request->chunks[request->n_chunks++].tokens = tokens;
+    }
+    return result;
+}
+
+static int append(struct burble__request *request, const char *text, size_t len, uint32_t tokens)
+{
+    return burble_stream_append_until(request->stream, text, len, tokens, BURBLE_NO_WAIT);
+}
+
+/* Writes a chunk, which may be empty, or holds it: behind those that are held already, too. BURBLE_OK,
+ * or why there is no more to be written. */
+static int write_chunk(struct burble__request *request, burble_text chunk, uint32_t tokens)
+{
+    const int result = burble__request_is_full(request)
+                           ? BURBLE_EFULL
+                           : append(request, chunk.bytes, chunk.len, tokens);
+    if (result != BURBLE_EFULL) {
+        return result;
+    }
+    return chunk.len > 0 ? hold(request, chunk, tokens) : BURBLE_OK;
+}
+
 /* Writes text that has passed the stop strings, and what still waits in the chunker where it is the
- * last. BURBLE_OK, or what burble_stream_append says. */
+ * last. */
 static int write_text(struct burble__request *request, burble_text text, uint32_t tokens, bool last)
 {
     burble_text chunk;
@@ -260,17 +291,23 @@ static int write_text(struct burble__request *request, burble_text text, uint32_
     int result = burble_chunker_push(request->chunker, text.bytes, text.len, tokens, holds, &chunk,
                                      &stands_for);
     if (result == BURBLE_OK) {
-        result = burble_stream_append(request->stream, chunk.bytes, chunk.len, stands_for);
+        result = write_chunk(request, chunk, stands_for);
     }
     if (result == BURBLE_OK && last) {
         burble_chunker_finish(request->chunker, &chunk, &stands_for);
-        result = burble_stream_append(request->stream, chunk.bytes, chunk.len, stands_for);
+        result = write_chunk(request, chunk, stands_for);
     }
     return result;
 }
 
-/* Ends the text: hands out what was held back, then ends the stream, or fails it. */
-static void finish(struct burble__request *request, burble_reason reason)
+static void end_with(struct burble__request *request, burble_reason reason)
+{
+    request->done = true;
+    request->reason = reason;
+}
+
+/* Ends the text: hands out what was held back, and says why it ends. */
+static int finish(struct burble__request *request, burble_reason reason)
 {
     burble_text text;
     burble_detok_finish(request->detok, &text);
@@ -290,21 +327,17 @@ static void finish(struct burble__request *request, burble_reason reason)
     if (result == BURBLE_OK) {
         result = write_text(request, text, 0, true);
     }
-    if (result == BURBLE_OK) {
-        burble_stream_end(request->stream, reason);
-    } else if (result == BURBLE_ENOMEM) {
-        burble_stream_fail(request->stream, result, "no memory for the text");
-    }
+    end_with(request, reason);
+    return result;
 }
 
-bool burble__request_take(struct burble__request *request, const struct llama_vocab *tokens,
-                          int32_t id)
+/* Makes text of the token. BURBLE_OK, or why there is no more to be written. */
+static int take(struct burble__request *request, const struct llama_vocab *tokens, int32_t id)
 {
     request->last = id;
     request->tokens++;
     if (!request->ignore_end && llama_vocab_is_eog(tokens, id)) {
-        finish(request, BURBLE_REASON_STOP);
-        return false;
+        return finish(request, BURBLE_REASON_STOP);
     }
     burble_text text;
     int result = burble_detok_push(request->detok, &id, 1, &text);
@@ -316,15 +349,70 @@ bool burble__request_take(struct burble__request *request, const struct llama_vo
         result = write_text(request, text, 1, stopped);
     }
     if (result == BURBLE_OK && stopped) {
-        burble_stream_end(request->stream, BURBLE_REASON_STOP);
-        return false;
+        end_with(request, BURBLE_REASON_STOP);
+    } else if (result == BURBLE_OK && request->tokens == request->max_tokens) {
+        result = finish(request, BURBLE_REASON_LENGTH);
     }
+    return result;
+}
+
+bool burble__request_take(struct burble__request *request, const struct llama_vocab *tokens,
+                          int32_t id)
+{
+    const int result = take(request, tokens, id);
     if (result == BURBLE_ENOMEM) {
-        burble_stream_fail(request->stream, result, "no memory for the text");
+        request->done = true;
+        request->code = result;
+    } else if (result != BURBLE_OK) {
+        return false; /* the stream is over */
     }
-    if (result == BURBLE_OK && request->tokens == request->max_tokens) {
-        finish(request, BURBLE_REASON_LENGTH);
-        return false;
+    return burble__request_catch_up(request);
+}
+
+/* Ends the stream, or fails it. */
+static void conclude(struct burble__request *request)
+{
+    if (request->code < 0) {
+        burble_stream_fail(request->stream, request->code, "no memory for the text");
+    } else {
+        burble_stream_end(request->stream, request->reason);
     }
-    return result == BURBLE_OK; /* otherwise the stream is over */
+}
+
+/* Writes as many of the held chunks as fit. */
+static int write_held(struct burble__request *request)
+{
+    int result = BURBLE_OK;
+    uint32_t n = 0;
+    size_t len = 0;
+    while (n < request->n_chunks) {
+        result = append(request, request->held.bytes + len, request->chunks[n].len,
+                        request->chunks[n].tokens);
+        if (result != BURBLE_OK) {
+            break;
+        }
+        len += request->chunks[n++].len;
+    }
+    burble__buffer_drop(&request->held, len);
+    request->n_chunks -= n;
+    memmove(request->chunks, request->chunks + n, request->n_chunks * sizeof *request->chunks);
+    return result;
+}
+
+bool burble__request_catch_up(struct burble__request *request)
+{
+    if (burble__request_is_full(request)) {
+        const int result = write_held(request);
+        if (result == BURBLE_EFULL) {
+            return true;
+        }
+        if (result == BURBLE_ENOMEM) {
+            request->code = result;
+        }
+        request->done = request->done || result != BURBLE_OK;
+    }
+    if (request->done) {
+        conclude(request);
+    }
+    return !request->done;
 }

@@ -8,7 +8,12 @@
 
 #include <burble/stop.h>
 
+#include "base/buffer.h"
 #include "engine/llama_model.h"
+
+/* The most chunks that one token makes: its own where it is the last, and what finishing hands out of
+ * the stop filter, the detokenizer and the chunker. */
+#define BURBLE__CHUNKS_OF_A_TOKEN 4
 
 struct burble__request {
     struct burble__request *next; /* in the queue */
@@ -29,6 +34,18 @@ struct burble__request {
     burble_detok *detok;
     burble_stop *stop; /* NULL: no stop strings */
     burble_chunker *chunker;
+
+    /* What did not fit into the stream, as a reader is at its limit: the chunks of one token. */
+    struct burble__buffer held; /* their text */
+    struct {
+        size_t len;
+        uint32_t tokens;
+    } chunks[BURBLE__CHUNKS_OF_A_TOKEN];
+    uint32_t n_chunks;
+    /* What the stream comes to after them. */
+    bool done;
+    burble_reason reason;
+    int code; /* negative: it fails */
 };
 
 /* Makes a request of what the caller asks for, with a reference to the stream; `context` is how many
@@ -53,9 +70,19 @@ bool burble__request_is_over(const struct burble__request *request);
 int32_t burble__request_sample(struct burble__request *request, const float *logits,
                                llama_token_data *candidates, size_t n);
 
-/* Takes the token that was chosen, and writes the text that it makes. Where the text ends with it,
- * ends the stream, too. Returns whether the request goes on. */
+/* Whether it holds text that did not fit into its stream. It takes no token then. */
+static inline bool burble__request_is_full(const struct burble__request *request)
+{
+    return request->n_chunks > 0;
+}
+
+/* Takes the token that was chosen, and writes the text that it makes, or holds it where it does not
+ * fit. Where the text ends with it, ends the stream, too, once all is written. Never waits. Returns
+ * whether the request is still to be kept: it goes on, or holds text. */
 bool burble__request_take(struct burble__request *request, const struct llama_vocab *tokens,
                           int32_t id);
+
+/* Writes what it holds, as far as that fits now. Returns the same. */
+bool burble__request_catch_up(struct burble__request *request);
 
 #endif

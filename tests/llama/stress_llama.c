@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Stress: 32 clients hand in requests, read a part of them and cancel at random places, with seeded
- * choices. What is left whole must be the text that it is alone; afterwards the engine holds no slot
+ * Stress: 32 clients hand in requests, some with a limit on what they may leave unread, read a part of
+ * them and cancel at random places, with seeded choices. What is left whole must be the text that it is alone; afterwards the engine holds no slot
  * and no request, and (in the build with sanitizers) there is no byte that nobody freed.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -73,6 +73,9 @@ static void *be_a_client(void *arg)
             || burble_reader_create(stream, 0, &reader, NULL) != BURBLE_OK) {
             atomic_fetch_add(&world->wrong, 1);
             return NULL;
+        }
+        if (choice >> 58 & 1) {
+            burble_reader_limit(reader, 1 + (choice >> 48) % 16, BURBLE_LAG_BLOCK);
         }
         int result;
         while ((result = burble_llama_submit(world->engine, &request, stream, NULL))

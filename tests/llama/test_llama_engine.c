@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static burble_llama_model *model;
@@ -435,6 +436,228 @@ static void an_engine_outlives_its_callers_reference_to_the_model(void **state)
     burble_llama_close(&engine);
 }
 
+/* ---- back-pressure ------------------------------------------------------------------------------- */
+
+/* Hands a request in whose reader may leave `max_lag` tokens unread; the caller owns both. */
+static burble_reader *submit_limited(burble_llama *engine, const burble_llama_request *request,
+                                     uint64_t max_lag, burble_stream **stream)
+{
+    burble_stream_options options;
+    burble_reader *reader;
+    burble_stream_options_init(&options);
+    options.lag_unit = BURBLE_LAG_TOKENS;
+    assert_int_equal(burble_stream_create(&options, stream), BURBLE_OK);
+    assert_int_equal(burble_reader_create(*stream, 0, &reader, NULL), BURBLE_OK);
+    assert_int_equal(burble_reader_limit(reader, max_lag, BURBLE_LAG_BLOCK), BURBLE_OK);
+    assert_int_equal(burble_llama_submit(engine, request, *stream, NULL), BURBLE_OK);
+    return reader;
+}
+
+/* Until the engine has generated that many tokens. */
+static void wait_for_tokens(burble_llama *engine, uint64_t tokens)
+{
+    while (stats_of(engine).tokens < tokens) {
+        sched_yield();
+    }
+    assert_int_equal(stats_of(engine).tokens, tokens);
+}
+
+static void a_reader_that_stops_does_not_hold_up_the_others(void **state)
+{
+    enum { REQUESTS = 8, STALLED = 3, MAX_LAG = 5, TOKENS = 40 };
+    static struct output alone[REQUESTS];
+    static struct output together;
+    burble_reader *readers[REQUESTS];
+    burble_stream *stream;
+    burble_status status;
+    (void)state;
+    burble_llama *engine = open_engine(model, 1, 0);
+    for (size_t i = 0; i < REQUESTS; i++) {
+        const burble_llama_request request = request_for(prompts[i], TOKENS);
+        generate(engine, &request, &alone[i]);
+    }
+    burble_llama_close(&engine);
+    assert_true(alone[STALLED].records > MAX_LAG);
+    engine = open_engine(model, REQUESTS, 0);
+    for (size_t i = 0; i < REQUESTS; i++) {
+        const burble_llama_request request = request_for(prompts[i], TOKENS);
+        readers[i] = i == STALLED ? submit_limited(engine, &request, MAX_LAG, &stream)
+                                  : submit(engine, &request);
+    }
+    for (size_t i = 0; i < REQUESTS; i++) {
+        if (i != STALLED) {
+            read_all(readers[i], &together);
+            assert_same(&together, &alone[i]);
+        }
+    }
+    assert_int_equal(wait_until_active(engine, 1).waiting, 0);
+    burble_stream_status(stream, &status);
+    assert_int_equal(status.state, BURBLE_OPEN);
+    assert_int_equal(burble_stream_position(stream), MAX_LAG);
+    /* And now it is read. */
+    read_all(readers[STALLED], &together);
+    assert_same(&together, &alone[STALLED]);
+    assert_int_equal(together.records, alone[STALLED].records);
+    burble_stream_unref(&stream);
+    wait_until_active(engine, 0);
+    burble_llama_close(&engine);
+}
+
+/* The last token's text is held, and the end with it, as nothing is read before. */
+static void an_end_comes_after_the_text_that_was_held(void **state)
+{
+    static struct output output;
+    burble_stream *stream;
+    burble_status status;
+    (void)state;
+    burble_llama *engine = open_engine(model, 1, 0);
+    const burble_llama_request request = request_for(prompts[0], 2);
+    burble_reader *reader = submit_limited(engine, &request, 1, &stream);
+    wait_for_tokens(engine, 2);
+    burble_stream_status(stream, &status);
+    assert_int_equal(status.state, BURBLE_OPEN);
+    read_all(reader, &output);
+    assert_int_equal(output.end, BURBLE_END);
+    assert_int_equal(output.records, 2);
+    assert_int_equal(output.tokens, 2);
+    burble_stream_status(stream, &status);
+    assert_int_equal(status.reason, BURBLE_REASON_LENGTH);
+    burble_stream_unref(&stream);
+    burble_llama_close(&engine);
+}
+
+/* With room for one token, chunks are held again and again, also those that only the end brings. */
+static void held_chunks_are_the_chunks_that_there_are_without_a_limit(void **state)
+{
+    enum { TOKENS = 24 };
+    static struct output whole;
+    static struct output expected;
+    static struct output limited;
+    burble_stream *stream;
+    burble_status status;
+    char almost[2];
+    (void)state;
+    burble_llama *engine = open_engine(model, 1, 0);
+    burble_llama_request request = request_for(prompts[0], TOKENS);
+    generate(engine, &request, &whole);
+    /* What is met, and what is held back for to the end: the text's last byte could begin it. */
+    almost[0] = whole.text[whole.len - 1];
+    almost[1] = '\x01';
+    const burble_text stops[] = {{whole.text + whole.len / 2, 7}, {almost, 2}};
+    for (int choice = 0; choice < 6; choice++) {
+        request.chunking = choice % 2 == 0 ? BURBLE_CHUNK_TOKEN : BURBLE_CHUNK_WORD;
+        request.stop = choice < 2 ? NULL : &stops[choice / 2 - 1];
+        request.n_stop = choice >= 2;
+        const burble_reason reason = reason_of(engine, &request, &expected);
+        burble_reader *reader = submit_limited(engine, &request, 1, &stream);
+        read_all(reader, &limited);
+        assert_same(&limited, &expected);
+        assert_int_equal(limited.records, expected.records);
+        assert_int_equal(limited.tokens, expected.tokens);
+        burble_stream_status(stream, &status);
+        assert_int_equal(status.reason, reason);
+        burble_stream_unref(&stream);
+    }
+    burble_llama_close(&engine);
+}
+
+static void cancelling_frees_the_slot_of_one_that_stands_still(void **state)
+{
+    enum { MAX_LAG = 3 };
+    static struct output output;
+    burble_stream *stream;
+    (void)state;
+    burble_llama *engine = open_engine(model, 1, 1);
+    const burble_llama_request request = request_for(prompts[0], 10);
+    burble_reader *reader = submit_limited(engine, &request, MAX_LAG, &stream);
+    wait_for_tokens(engine, MAX_LAG + 1);
+    burble_reader *next = submit(engine, &request);
+    burble_stream_cancel(stream);
+    read_all(next, &output);
+    assert_int_equal(output.end, BURBLE_END);
+    assert_int_equal(output.tokens, 10);
+    read_all(reader, &output);
+    assert_int_equal(output.end, BURBLE_ECANCELED);
+    assert_int_equal(output.tokens, MAX_LAG);
+    burble_stream_unref(&stream);
+    burble_llama_close(&engine);
+}
+
+static void whoever_comes_is_let_in_beside_those_who_stand_still(void **state)
+{
+    enum { MAX_LAG = 3 };
+    static struct output output;
+    burble_stream *stream;
+    (void)state;
+    burble_llama *engine = open_engine(model, 2, 0);
+    const burble_llama_request request = request_for(prompts[0], 10);
+    burble_reader *reader = submit_limited(engine, &request, MAX_LAG, &stream);
+    wait_for_tokens(engine, MAX_LAG + 1);
+    for (int i = 0; i < 3; i++) {
+        generate(engine, &request, &output);
+        assert_int_equal(output.tokens, 10);
+    }
+    /* A reader that goes away holds nobody back, either. */
+    burble_reader_destroy(&reader);
+    wait_until_active(engine, 0);
+    assert_int_equal(burble_stream_position(stream), 10);
+    burble_stream_unref(&stream);
+    burble_llama_close(&engine);
+}
+
+static void closing_does_not_wait_for_those_who_stand_still(void **state)
+{
+    enum { SLOTS = 2, REQUESTS = 6, MAX_LAG = 3 };
+    static struct output output;
+    burble_reader *readers[REQUESTS];
+    burble_stream *stream;
+    (void)state;
+    burble_llama *engine = open_engine(model, SLOTS, REQUESTS);
+    const burble_llama_request request = request_for(prompts[0], 10);
+    for (int i = 0; i < REQUESTS; i++) {
+        readers[i] = submit_limited(engine, &request, MAX_LAG, &stream);
+        burble_stream_unref(&stream);
+    }
+    wait_for_tokens(engine, (uint64_t)SLOTS * (MAX_LAG + 1));
+    burble_llama_close(&engine);
+    for (int i = 0; i < REQUESTS; i++) {
+        read_all(readers[i], &output);
+        assert_int_equal(output.end, BURBLE_ECANCELED);
+        assert_int_equal(output.tokens, i < SLOTS ? MAX_LAG : 0);
+    }
+}
+
+static int64_t nanoseconds(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* What the process computes, against the time that passes; with us asleep, all of it is the engine's. */
+static void an_engine_that_stands_still_does_not_spin(void **state)
+{
+    enum { MAX_LAG = 3 };
+    const struct timespec a_while = {0, 300000000};
+    burble_stream *stream;
+    (void)state;
+    burble_llama *engine = open_engine(model, 1, 1);
+    const burble_llama_request request = request_for(prompts[0], 10);
+    burble_reader *reader = submit_limited(engine, &request, MAX_LAG, &stream);
+    wait_for_tokens(engine, MAX_LAG + 1);
+    burble_reader *next = submit(engine, &request); /* it must wait, too */
+    const int64_t passed = nanoseconds(CLOCK_MONOTONIC);
+    const int64_t computed = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
+    nanosleep(&a_while, NULL);
+    assert_true((nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - computed) * 5
+                < nanoseconds(CLOCK_MONOTONIC) - passed);
+    assert_int_equal(stats_of(engine).tokens, MAX_LAG + 1);
+    burble_reader_destroy(&reader);
+    burble_reader_destroy(&next);
+    burble_stream_unref(&stream);
+    burble_llama_close(&engine);
+}
+
 /* ---- bounds -------------------------------------------------------------------------------------- */
 
 static int try_to_submit(burble_llama *engine, const burble_llama_request *request,
@@ -639,6 +862,13 @@ int main(void)
         cmocka_unit_test(a_prompt_is_broken_off_in_the_middle_of_a_step),
         cmocka_unit_test(closing_cancels_everything),
         cmocka_unit_test(an_engine_outlives_its_callers_reference_to_the_model),
+        cmocka_unit_test(a_reader_that_stops_does_not_hold_up_the_others),
+        cmocka_unit_test(an_end_comes_after_the_text_that_was_held),
+        cmocka_unit_test(held_chunks_are_the_chunks_that_there_are_without_a_limit),
+        cmocka_unit_test(cancelling_frees_the_slot_of_one_that_stands_still),
+        cmocka_unit_test(whoever_comes_is_let_in_beside_those_who_stand_still),
+        cmocka_unit_test(closing_does_not_wait_for_those_who_stand_still),
+        cmocka_unit_test(an_engine_that_stands_still_does_not_spin),
         cmocka_unit_test(whoever_has_seen_an_end_finds_room),
         cmocka_unit_test(a_full_queue_refuses_and_takes_again),
         cmocka_unit_test(a_request_out_of_its_range_is_refused),
