@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import gc
 import os
@@ -173,6 +174,43 @@ def test_an_exception_that_would_look_like_the_end_is_none(
     assert text == TEXT
     assert isinstance(found, RuntimeError)
     assert isinstance(found.__cause__, error)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """Refuses a new traceback, as it refuses every other attribute."""
+
+    code: int = 7
+
+
+class Opaque(Exception):
+    """Says nothing of itself, and lets nobody at its traceback."""
+
+    @property
+    def __traceback__(self) -> Any:
+        raise AttributeError
+
+    @__traceback__.setter
+    def __traceback__(self, value: Any) -> None:
+        raise AttributeError
+
+    def __str__(self) -> str:
+        raise AttributeError
+
+
+@pytest.mark.parametrize("before", ["", TEXT])
+@pytest.mark.parametrize("error", [Frozen(), Opaque()], ids=lambda error: type(error).__name__)
+def test_an_exception_that_cannot_be_changed_costs_no_thread(
+    kind: str, before: str, error: Exception
+) -> None:
+    with burble.Pool(1) as pool:
+        handle = stream(raises, before, error, pool=pool, total_timeout=SOON)
+        text, found = read(kind, handle)
+        assert text == before
+        assert found is error
+        with pytest.raises(type(error)):
+            _ = handle.result
+        assert pool.submit(lambda: 3).result(SOON) == 3
 
 
 def test_many_readers_get_it_each_and_the_traceback_does_not_grow(kind: str) -> None:
