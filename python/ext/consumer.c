@@ -37,7 +37,7 @@ bool consumer_wakes(const struct consumer *self)
     return self->blocked || (self->parked != NULL && self->hub != NULL && !self->hub->holding);
 }
 
-static int forget_closed_loop(struct consumer *self)
+int consumer_forget_closed_loop(struct consumer *self)
 {
     if (self->parked == NULL)
         return 0;
@@ -53,7 +53,7 @@ static int forget_closed_loop(struct consumer *self)
 
 bool consumer_is_free(struct consumer *self)
 {
-    if (forget_closed_loop(self) < 0)
+    if (consumer_forget_closed_loop(self) < 0)
         return false;
     const char *name = Py_TYPE(self->owner)->tp_name;
     if (self->blocked)

@@ -254,12 +254,19 @@ static PyObject *reader_close(ReaderObject *self, PyObject *unused)
     (void)unused;
     if (self->closed)
         Py_RETURN_NONE;
+    if (consumer_forget_closed_loop(self->waits) < 0)
+        return NULL;
     self->closed = true;
     const bool is_merged = self->waits != &self->consumer;
-    if (is_merged || self->waits->blocked || self->waits->parked != NULL)
-        burble_reader_interrupt(self->reader); /* whoever waits there lets it go */
-    else
+    if (!is_merged && !self->waits->blocked && self->waits->parked == NULL) {
         let_go(self);
+        Py_RETURN_NONE;
+    }
+    /* Whoever waits there lets it go. A loop may be long in coming to that: until then, it holds up
+     * nothing. (A thread comes at once; and a reader that a thread waits at is that thread's.) */
+    if (!self->waits->blocked)
+        burble_reader_limit(self->reader, 1, BURBLE_LAG_DROP);
+    burble_reader_interrupt(self->reader);
     Py_RETURN_NONE;
 }
 

@@ -703,6 +703,43 @@ def test_close_ends_the_wait_of_whoever_waits(kind: str) -> None:
     assert log.state == "cancelled"
 
 
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("how", ["busy", "closed"])
+def test_what_is_closed_while_its_loop_cannot_look_holds_up_nothing(how: str, merged: bool) -> None:
+    log = Log()
+    other = log.reader()
+    reader = log.reader(0, 2, "block")
+    source = Merged([reader]) if merged else reader
+    loop = asyncio.new_event_loop()
+
+    async def read() -> list[Any]:
+        return [value async for value in source]
+
+    def close_and_write() -> None:
+        reader.close()
+        for _ in range(10):
+            log.append("abc")
+
+    async def main() -> None:
+        await all_wait("asyncio")
+        if how == "busy":
+            with in_thread(close_and_write):
+                pass
+
+    task = loop.create_task(read())
+    loop.run_until_complete(main())
+    if how == "busy":
+        assert loop.run_until_complete(task) == []
+        loop.close()
+    else:
+        loop.close()
+        with in_thread(close_and_write):
+            pass
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    assert len([other.take() for _ in range(10)]) == log.position == 10
+    log.cancel()
+
+
 def test_the_last_reader_that_goes_cancels_the_log() -> None:
     log = Log()
     readers = [log.reader() for _ in range(3)]
