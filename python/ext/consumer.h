@@ -59,6 +59,7 @@ struct consumer {
     unsigned int streak;             /* values handed out without giving way to the loop */
     bool listed;                     /* whether it is among those others */
     bool blocked;                    /* a thread waits */
+    bool parking;                    /* a task is about to wait, and other threads may run */
     bool timed_out;                  /* the present wait of a task has */
 };
 

@@ -703,6 +703,59 @@ def test_close_ends_the_wait_of_whoever_waits(kind: str) -> None:
     assert log.state == "cancelled"
 
 
+class Meanwhile(asyncio.SelectorEventLoop):
+    """Does something in another thread whenever a wait begins: it is asked for what it takes."""
+
+    where = ""
+
+    def meanwhile(self, where: str) -> None:
+        if where == self.where:
+            self.where = ""
+            with in_thread(self.what):
+                pass
+
+    def add_reader(self, *args: Any) -> None:
+        self.meanwhile("add_reader")
+        super().add_reader(*args)
+
+    def call_later(self, *args: Any, **options: Any) -> Any:
+        self.meanwhile("call_later")
+        return super().call_later(*args, **options)
+
+
+@pytest.mark.parametrize("where", ["add_reader", "call_later"])
+@pytest.mark.parametrize("what", ["close", "read"])
+def test_what_another_thread_does_as_a_task_begins_to_wait(where: str, what: str) -> None:
+    log = Log()
+    log.deadlines(SOON, None, None)
+    reader, other = log.reader(), log.reader()
+    errors: list[BaseException] = []
+
+    def read_on() -> None:
+        try:
+            next(reader)
+        except RuntimeError as error:
+            errors.append(error)
+        log.append("a")
+        log.end()
+
+    loop = Meanwhile()
+    loop.what = reader.close if what == "close" else read_on  # type: ignore[attr-defined]
+    loop.where = where
+    try:
+        got = loop.run_until_complete(listen(reader))
+    finally:
+        loop.close()
+    assert loop.where == ""
+    if what == "close":
+        assert got == []
+        assert log.state == "open"
+    else:
+        assert got == ["a"]
+        assert [str(error)[:28] for error in errors] == ["another task is already wait"]
+    other.close()
+
+
 @pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("how", ["busy", "closed"])
 def test_what_is_closed_while_its_loop_cannot_look_holds_up_nothing(how: str, merged: bool) -> None:
