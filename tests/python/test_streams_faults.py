@@ -635,6 +635,28 @@ def test_a_reader_that_blocks_a_generation_does_not_keep_it_from_being_cancelled
     assert endless.stopped.is_set()
 
 
+def test_who_joins_with_a_timeout_learns_of_a_deadline_and_a_death_when_they_come() -> None:
+    stuck = Stuck()
+    handle = stream(stuck, token_timeout=0.05, join_timeout=0)
+    assert stuck.begun.wait(SOON)
+    began = time.monotonic()
+    with pytest.raises(burble.TokenTimeout):
+        handle.join(SOON)
+    stuck.go.set()
+
+    writer, channel = burble.channel()
+    with in_thread(writer.put_text, "a"):
+        pass
+    with pytest.raises(burble.ProducerDied):
+        channel.join(SOON)
+    batch = burble.BatchStreamer(tokenizer(), 2)
+    with in_thread(batch.put, [1, 2]):
+        pass
+    with pytest.raises(burble.ProducerDied):
+        batch.join(SOON)
+    assert time.monotonic() - began < SOON
+
+
 def test_what_is_left_of_a_consumer_thread_ends_with_the_stream() -> None:
     endless = Endless()
     handle = stream(endless)
