@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from typing import Any
 
@@ -257,10 +258,11 @@ class BatchStream(Handle):
 
     def join(self, timeout: float | None = None) -> Any:
         """As :meth:`wait`, for threads; :exc:`Timeout` after ``timeout`` seconds."""
-        self._wait(timeout)
+        end = None if timeout is None else time.monotonic() + timeout
         for row in self._rows:
+            left = None if end is None else max(0.0, end - time.monotonic())
             with contextlib.suppress(_core.Cancelled):
-                row.join()
+                row.join(left)
         return self.result
 
     @property
@@ -273,10 +275,6 @@ class BatchStream(Handle):
     def stats(self) -> tuple[Stats, ...]:
         """Those of each row."""
         return tuple(row.stats for row in self._rows)
-
-    @property
-    def _unfinished(self) -> bool:
-        return all(row._unfinished for row in self._rows)
 
     def __repr__(self) -> str:
         states = ", ".join(row.state for row in self._rows)

@@ -148,6 +148,8 @@ class Call:
         ):
             if wanted and name not in self._given and self.takes(name):
                 self.kwargs[name] = self._given[name] = value
+        if eos_token_id is not None:  # what is generated ends with these, told or not
+            self._given.setdefault("eos_token_id", eos_token_id)
         try:
             self._signature.bind(*self.args, streamer=None, **self.kwargs)
         except TypeError as error:

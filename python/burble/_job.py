@@ -119,10 +119,12 @@ class Job:
                 self._result = None
             sink.finish(self._result)
         except BaseException as exception:
-            trace = exception.__traceback__
-            exception.__traceback__ = trace and trace.tb_next  # without this frame
+            trace = sys.exc_info()[2]
+            trace = trace and trace.tb_next  # without this frame
+            # Not by assignment, which a class may refuse: dataclasses that are frozen do.
+            BaseException.with_traceback(exception, trace)
             if self._result is _NOTHING:
-                self.error, self._traceback = exception, exception.__traceback__
+                self.error, self._traceback = exception, trace
             sink.fail(exception)
             del trace
         finally:
@@ -175,7 +177,7 @@ class Job:
         if self._result is not _NOTHING:
             return self._result
         if self.error is not None:
-            raise self.error.with_traceback(self._traceback)
+            raise BaseException.with_traceback(self.error, self._traceback)
         if log.state == "cancelled" or self._settled:
             raise _core.Cancelled(f"{self.name} was cancelled")
         raise RuntimeError(f"{self.name} has not returned yet")

@@ -14,6 +14,8 @@ from typing import Any, Callable, Union, cast
 
 from . import _core
 from ._batch import BatchStream
+from ._generate import name_of
+from ._options import seconds
 from ._stream import Reader, Stream
 
 Source = Union[Stream[Any], BatchStream, Reader[Any]]
@@ -72,15 +74,22 @@ def sse(
         and a reader.
     :raises ValueError: for a ``last_event_id`` that was not one of ours, or from the future.
     :raises Gone: where what follows it is not kept any more; its ``oldest`` says what is.
-    :raises TypeError: where the source cannot go on at an event: a batch, or a reader.
+    :raises TypeError: where the source cannot go on at an event: a batch, or a reader; for
+        arguments of other types.
     """
-    if keep_alive is not None and not keep_alive > 0:
-        raise ValueError(f"keep_alive: expected seconds, more than 0, or None, found {keep_alive}")
+    if not isinstance(source, (Stream, BatchStream, Reader)):
+        raise TypeError(
+            f"source: expected a stream, a batch or a reader of burble, found {name_of(source)}"
+        )
+    if keep_alive is not None:
+        keep_alive = seconds("keep_alive", keep_alive)
     position = None if last_event_id is None else _position_after(last_event_id)
     return EventStream(source, position, keep_alive, encode, close)
 
 
 def _position_after(last_event_id: str) -> int:
+    if not isinstance(last_event_id, str):
+        raise TypeError(f"last_event_id: expected a str or None, found {last_event_id!r}")
     if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 16):
         raise ValueError(
             f"Last-Event-ID: expected the position of a chunk, found {last_event_id[:40]!r}"
@@ -103,6 +112,7 @@ class EventStream(AsyncIterator[bytes]):
         self._keep_alive = keep_alive
         self._encode = encode or (_row_of_batch if isinstance(source, BatchStream) else _item)
         self._over = False
+        self._unencoded = False  # `encode` has raised
         self._waiting: asyncio.Task[Any] | None = None
         # Set where this reads with a reader that was made for it.
         self._own: Reader[Any] | None = None
@@ -133,11 +143,15 @@ class EventStream(AsyncIterator[bytes]):
                 item = await self._wait(timeout)
                 if item is _NOTHING:
                     return None
-                events.append(self._event_of(item))
+                events.append(self._event_of(item, getattr(self._reader, "last", None)))
                 self._take(events)
-        except (StopIteration, StopAsyncIteration):
+        except (StopIteration, StopAsyncIteration) as stop:
+            if self._unencoded:
+                raise RuntimeError(f"encode raised {type(stop).__name__}") from stop
             events.append(self._end())
         except Exception as error:
+            if self._unencoded:
+                raise
             events.append(self._failure(error))
         return b"".join(events)
 
@@ -149,12 +163,17 @@ class EventStream(AsyncIterator[bytes]):
             found = take()
             if found is None:
                 break
-            events.append(_event(self._encode(found[1]), position=found[0]))
+            events.append(self._event_of(found[1], found[0]))
             size += len(events[-1])
         return bool(events)
 
-    def _event_of(self, item: Any) -> bytes:
-        return _event(self._encode(item), position=getattr(self._reader, "last", None))
+    def _event_of(self, item: Any, position: int | None) -> bytes:
+        """What `encode` raises is the program's own, whatever it looks like, and ends the events."""
+        try:
+            return _event(self._encode(item), position=position)
+        except Exception:
+            self._over = self._unencoded = True
+            raise
 
     async def _step(self) -> Any:
         return await self._reader.__anext__()
@@ -174,8 +193,9 @@ class EventStream(AsyncIterator[bytes]):
         try:
             done, _ = await asyncio.wait({task}, timeout=timeout)
         except BaseException:
-            self._waiting = None
-            task.cancel()
+            if not task.done():  # else it has an item, which the next call hands out
+                self._waiting = None
+                task.cancel()
             raise
         if not done:
             return _NOTHING
@@ -194,7 +214,7 @@ class EventStream(AsyncIterator[bytes]):
         if not isinstance(error, _core.Error) and error is not getattr(
             self._source, "error", error
         ):
-            raise error  # of encode, say: not the generation's
+            raise error  # not the generation's
         return _event(_describe(error), name="error")
 
     async def aclose(self) -> None:

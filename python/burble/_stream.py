@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any, Callable, Generic, TypeVar, cast
 
@@ -50,15 +51,6 @@ class Handle:
 
     async def _join_async(self) -> None:
         await self._job.join_async(self._options.join_timeout)
-
-    def _wait(self, timeout: float | None) -> None:
-        """Raise Timeout where it has not returned in that time (None: do not look)."""
-        if timeout is not None and not self._job.wait(timeout) and self._unfinished:
-            raise _core.Timeout(f"{self._job.name} has not returned within {timeout:g} s")
-
-    @property
-    def _unfinished(self) -> bool:
-        raise NotImplementedError
 
     def __enter__(self: H) -> H:
         return self
@@ -194,12 +186,22 @@ class Stream(Handle, Generic[T]):
         :param timeout: seconds; then :exc:`Timeout` is raised, and the generation goes on.
         """
         self._pass_over()
-        self._wait(timeout)
-        with contextlib.suppress(_core.Cancelled):
-            for _ in self._follower():
+        began = time.monotonic()
+        follower = self._follower()
+        follower.give_up(timeout)
+        returned = True
+        try:
+            for _ in follower:
                 pass
-        if self.state == "cancelled":
-            self._job.wait(self._options.join_timeout)
+        except _core.Cancelled:
+            left = self._options.join_timeout
+            if timeout is not None:
+                left = max(0.0, timeout - (time.monotonic() - began))
+            returned = self._job.wait(left) or timeout is None
+        except _core.Timeout:  # our own, where the stream has none
+            returned = self.state != "open"
+        if not returned:
+            raise _core.Timeout(f"{self._job.name} has not returned within {timeout:g} s")
         return self.result
 
     def _follower(self) -> _core.Reader:
@@ -261,10 +263,6 @@ class Stream(Handle, Generic[T]):
     def keeps(self) -> bool:
         """Whether it keeps text (``keep=``) for readers that come later."""
         return self._options.keep != 0
-
-    @property
-    def _unfinished(self) -> bool:
-        return self.state in ("open", "cancelled")
 
     def __repr__(self) -> str:
         return f"<burble.Stream of {self._job.name}: {self.state}, {self._log.position} chunks>"

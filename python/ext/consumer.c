@@ -37,7 +37,7 @@ bool consumer_wakes(const struct consumer *self)
     return self->blocked || (self->parked != NULL && self->hub != NULL && !self->hub->holding);
 }
 
-static int forget_closed_loop(struct consumer *self)
+int consumer_forget_closed_loop(struct consumer *self)
 {
     if (self->parked == NULL)
         return 0;
@@ -53,13 +53,13 @@ static int forget_closed_loop(struct consumer *self)
 
 bool consumer_is_free(struct consumer *self)
 {
-    if (forget_closed_loop(self) < 0)
+    if (consumer_forget_closed_loop(self) < 0)
         return false;
     const char *name = Py_TYPE(self->owner)->tp_name;
     if (self->blocked)
         PyErr_Format(PyExc_RuntimeError, "another thread is reading this %.100s: one consumer each",
                      name);
-    else if (self->parked != NULL)
+    else if (self->parked != NULL || self->parking)
         PyErr_Format(PyExc_RuntimeError,
                      "another task is already waiting for the next text of this %.100s: one "
                      "consumer each",
@@ -237,12 +237,9 @@ static int watch_deadline(struct consumer *self, PyObject *loop)
     return start_timer(self, loop, deadline > now ? deadline - now : 0);
 }
 
-int consumer_park(struct consumer *self, PyObject **parked)
+static int park(struct consumer *self, PyObject **parked)
 {
     PyObject *loop;
-    *parked = NULL;
-    if (!consumer_is_free(self))
-        return -1;
     HubObject *hub = hub_of_running_loop(self->core, self->hub, &loop);
     if (hub == NULL)
         return -1;
@@ -267,5 +264,17 @@ int consumer_park(struct consumer *self, PyObject **parked)
         }
     }
     Py_DECREF(loop);
+    return rc;
+}
+
+int consumer_park(struct consumer *self, PyObject **parked)
+{
+    *parked = NULL;
+    if (!consumer_is_free(self))
+        return -1;
+    /* Loops are asked in Python, so that meanwhile another thread may want to read or close it. */
+    self->parking = true;
+    const int rc = park(self, parked);
+    self->parking = false;
     return rc;
 }

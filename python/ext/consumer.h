@@ -59,6 +59,7 @@ struct consumer {
     unsigned int streak;             /* values handed out without giving way to the loop */
     bool listed;                     /* whether it is among those others */
     bool blocked;                    /* a thread waits */
+    bool parking;                    /* a task is about to wait, and other threads may run */
     bool timed_out;                  /* the present wait of a task has */
 };
 
@@ -71,6 +72,10 @@ void consumer_clear(struct consumer *self);
 
 /* Whether something that comes now wakes a thread that blocks here, or a loop that sleeps. */
 bool consumer_wakes(const struct consumer *self);
+
+/* Lets go of a wait in a loop that has been closed, which never resumes it. 0, or -1 with an
+ * exception. */
+int consumer_forget_closed_loop(struct consumer *self);
 
 /* Raises RuntimeError where a thread or a task waits here already. Whether nobody does. A task that
  * waited in a loop which has been closed will never be resumed: it does not count. */

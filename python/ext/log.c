@@ -74,7 +74,7 @@ PyObject *log_object_of(const burble_record *record)
 
 /* ---- deadlines ------------------------------------------------------------------------------- */
 
-static bool is_open(const LogObject *self)
+bool log_is_open(const LogObject *self)
 {
     burble_status status;
     burble_stream_status(self->stream, &status);
@@ -133,7 +133,7 @@ int log_expire(LogObject *self)
     const char *what;
     uint64_t length;
     PyObject *type = passed(self, burble__now(), &what, &length);
-    if (type == NULL || !is_open(self))
+    if (type == NULL || !log_is_open(self))
         return 0;
     PyObject *seconds = PyFloat_FromDouble(length == 1 ? 0.0 : (double)length / 1e9);
     PyObject *message = seconds == NULL ? NULL : PyUnicode_FromFormat(what, seconds);
@@ -268,7 +268,7 @@ int log_append(LogObject *self, const char *bytes, size_t len, uint32_t tokens)
     self->appending = false;
     if (rc == BURBLE_OK)
         return 0;
-    if (rc == BURBLE_ENOMEM && is_open(self)) {
+    if (rc == BURBLE_ENOMEM && log_is_open(self)) {
         /* What is missing now was given out of hand: no reader must read past the gap. */
         burble_stream_fail(self->stream, BURBLE_ENOMEM, NULL);
     }

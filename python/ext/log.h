@@ -57,6 +57,8 @@ int log_fail(LogObject *self, PyObject *exception);
 /* Whether an append now wakes a thread that waits, or a loop that sleeps. */
 bool log_wakes(const LogObject *self);
 
+bool log_is_open(const LogObject *self);
+
 /* When a reader that finds nothing should look whether the log is overdue. 0: never. */
 uint64_t log_due(const LogObject *self);
 

@@ -124,6 +124,8 @@ static enum reading read_own(PyObject *object, PyObject **value)
 static int park(PyObject *object, HubObject *hub)
 {
     ReaderObject *self = (ReaderObject *)object;
+    if (self->closed)
+        return BURBLE_OK; /* by another thread, just now: reading says so */
     return reader_park(self, hub, consumer_ready, &self->consumer);
 }
 
@@ -142,13 +144,21 @@ static int wait_here(PyObject *object, uint64_t until)
 static uint64_t deadline(PyObject *object, uint64_t began)
 {
     (void)began;
-    return log_due(((ReaderObject *)object)->log);
+    const ReaderObject *self = (ReaderObject *)object;
+    const uint64_t due = log_due(self->log);
+    return due == 0 || (self->until != 0 && self->until < due) ? self->until : due;
 }
 
 static enum reading timed_out(PyObject *object, bool in_thread)
 {
     (void)in_thread;
-    return log_expire(((ReaderObject *)object)->log) < 0 ? READ_ERROR : READ_NOTHING;
+    const ReaderObject *self = (ReaderObject *)object;
+    if (log_expire(self->log) < 0)
+        return READ_ERROR;
+    if (self->until == 0 || burble__now() < self->until || !log_is_open(self->log))
+        return READ_NOTHING;
+    PyErr_SetString(self->log->core->timeout, "nothing came for this reader in its time");
+    return READ_ERROR;
 }
 
 static const struct consumer_kind reader_consumer = {
@@ -249,17 +259,34 @@ static PyObject *reader_limit(ReaderObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyObject *reader_give_up(ReaderObject *self, PyObject *seconds)
+{
+    uint64_t length;
+    if (core_nanoseconds(seconds, "timeout", &length) < 0)
+        return NULL;
+    self->until = length == 0 ? 0 : burble__now() + length;
+    Py_RETURN_NONE;
+}
+
 static PyObject *reader_close(ReaderObject *self, PyObject *unused)
 {
     (void)unused;
+    if (consumer_forget_closed_loop(self->waits) < 0)
+        return NULL;
     if (self->closed)
         Py_RETURN_NONE;
     self->closed = true;
     const bool is_merged = self->waits != &self->consumer;
-    if (is_merged || self->waits->blocked || self->waits->parked != NULL)
-        burble_reader_interrupt(self->reader); /* whoever waits there lets it go */
-    else
+    if (!is_merged && !self->waits->blocked && !self->waits->parking
+        && self->waits->parked == NULL) {
         let_go(self);
+        Py_RETURN_NONE;
+    }
+    /* Whoever waits there lets it go. A loop may be long in coming to that: until then, it holds up
+     * nothing. (A thread comes at once; and a reader that a thread waits at is that thread's.) */
+    if (!self->waits->blocked)
+        burble_reader_limit(self->reader, 1, BURBLE_LAG_DROP);
+    burble_reader_interrupt(self->reader);
     Py_RETURN_NONE;
 }
 
@@ -412,6 +439,9 @@ static PyMethodDef reader_methods[] = {
      "last record's number. None: nothing yet. At the end StopIteration; errors as in iteration."},
     {"limit", (PyCFunction)reader_limit, METH_VARARGS,
      "limit($self, max_lag, on_lag, /)\n--\n\nSet the limit anew, as Log.reader has it."},
+    {"give_up", (PyCFunction)reader_give_up, METH_O,
+     "give_up($self, seconds, /)\n--\n\n"
+     "Waiting raises Timeout from then on; None: never. To be called by who reads, before it waits."},
     {"close", (PyCFunction)reader_close, METH_NOARGS,
      "close($self, /)\n--\n\n"
      "Read no more. Whoever waits here comes to the end of the iteration. Idempotent; any thread."},

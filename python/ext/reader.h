@@ -16,6 +16,7 @@ typedef struct ReaderObject {
     HubObject *attached;         /* a reference: the hub that it is attached to; or NULL */
     uint64_t last;               /* of the record handed out last, plus one; 0: none yet */
     uint64_t position;           /* once `reader` is NULL */
+    uint64_t until;              /* when waiting raises Timeout; 0: never */
     struct ReaderObject *before; /* the log's other readers */
     struct ReaderObject *after;
     PyObject *weak; /* references to it */

@@ -344,6 +344,20 @@ def test_a_rows_end_comes_at_its_end_of_sequence_and_the_last_one_with_the_resul
     assert batch.result == "returned"
 
 
+def test_the_end_of_sequence_that_was_asked_for_ends_rows_of_any_function() -> None:
+    a, end = ids("a")[0], ids("b")[0]
+
+    def generate(*, streamer: Any) -> None:
+        streamer.put([a, end])
+        streamer.put([end, a])
+
+    batch = burble.stream(
+        generate, tokenizer=raw(), batch=2, eos_token_id=[end], skip_special_tokens=False
+    )
+    assert gather("threads", batch) == ["ab", "b"]
+    assert [row.finish_reason for row in batch.rows] == ["eos"] * 2
+
+
 def test_a_function_that_goes_on_after_all_rows_have_stopped_is_ended() -> None:
     put = []
 

@@ -703,6 +703,96 @@ def test_close_ends_the_wait_of_whoever_waits(kind: str) -> None:
     assert log.state == "cancelled"
 
 
+class Meanwhile(asyncio.SelectorEventLoop):
+    """Does something in another thread whenever a wait begins: it is asked for what it takes."""
+
+    where = ""
+
+    def meanwhile(self, where: str) -> None:
+        if where == self.where:
+            self.where = ""
+            with in_thread(self.what):
+                pass
+
+    def add_reader(self, *args: Any) -> None:
+        self.meanwhile("add_reader")
+        super().add_reader(*args)
+
+    def call_later(self, *args: Any, **options: Any) -> Any:
+        self.meanwhile("call_later")
+        return super().call_later(*args, **options)
+
+
+@pytest.mark.parametrize("where", ["add_reader", "call_later"])
+@pytest.mark.parametrize("what", ["close", "read"])
+def test_what_another_thread_does_as_a_task_begins_to_wait(where: str, what: str) -> None:
+    log = Log()
+    log.deadlines(SOON, None, None)
+    reader, other = log.reader(), log.reader()
+    errors: list[BaseException] = []
+
+    def read_on() -> None:
+        try:
+            next(reader)
+        except RuntimeError as error:
+            errors.append(error)
+        log.append("a")
+        log.end()
+
+    loop = Meanwhile()
+    loop.what = reader.close if what == "close" else read_on  # type: ignore[attr-defined]
+    loop.where = where
+    try:
+        got = loop.run_until_complete(listen(reader))
+    finally:
+        loop.close()
+    assert loop.where == ""
+    if what == "close":
+        assert got == []
+        assert log.state == "open"
+    else:
+        assert got == ["a"]
+        assert [str(error)[:28] for error in errors] == ["another task is already wait"]
+    other.close()
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("how", ["busy", "closed"])
+def test_what_is_closed_while_its_loop_cannot_look_holds_up_nothing(how: str, merged: bool) -> None:
+    log = Log()
+    other = log.reader()
+    reader = log.reader(0, 2, "block")
+    source = Merged([reader]) if merged else reader
+    loop = asyncio.new_event_loop()
+
+    async def read() -> list[Any]:
+        return [value async for value in source]
+
+    def close_and_write() -> None:
+        reader.close()
+        for _ in range(10):
+            log.append("abc")
+
+    async def main() -> None:
+        await all_wait("asyncio")
+        if how == "busy":
+            with in_thread(close_and_write):
+                pass
+
+    task = loop.create_task(read())
+    loop.run_until_complete(main())
+    if how == "busy":
+        assert loop.run_until_complete(task) == []
+        loop.close()
+    else:
+        loop.close()
+        with in_thread(close_and_write):
+            pass
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    assert len([other.take() for _ in range(10)]) == log.position == 10
+    log.cancel()
+
+
 def test_the_last_reader_that_goes_cancels_the_log() -> None:
     log = Log()
     readers = [log.reader() for _ in range(3)]

@@ -89,6 +89,29 @@ def test_items_and_encode() -> None:
 
     with pytest.raises(KeyError, match="mine"):
         asyncio.run(body_of(burble.sse(ended_channel(["a"]), encode=broken)))
+    with pytest.raises(KeyError, match="mine"):
+        asyncio.run(body_of(burble.sse(ended_channel(["a"]).reader(), encode=broken)))
+
+
+@pytest.mark.parametrize("end", [StopIteration, StopAsyncIteration])
+def test_an_encode_that_raises_what_looks_like_the_end_is_none(end: type[Exception]) -> None:
+    def broken(item: Any) -> Any:
+        raise end
+
+    with pytest.raises(RuntimeError, match=f"encode raised {end.__name__}"):
+        asyncio.run(body_of(burble.sse(ended_channel(["a"]), encode=broken)))
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    stream = ended_channel(["a"], keep="all")
+    with pytest.raises(TypeError, match="source: expected a stream, .*, found str"):
+        burble.sse("text")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="last_event_id: expected a str or None, found 3"):
+        burble.sse(stream, last_event_id=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="keep_alive: expected seconds, found '1'"):
+        burble.sse(stream, keep_alive="1")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="keep_alive: expected seconds, more than 0, found 0"):
+        burble.sse(stream, keep_alive=0)
 
 
 def test_a_comment_where_nothing_comes() -> None:
@@ -120,6 +143,27 @@ def test_a_cancelled_wait_loses_nothing() -> None:
         writer.put_text("a")
         writer.end()
         assert texts(parse(await body_of(events))) == ["a"]
+
+    asyncio.run(main())
+
+
+def test_a_wait_that_is_cancelled_as_its_text_comes_loses_nothing() -> None:
+    async def main() -> None:
+        writer, stream = burble.channel()
+        events = burble.sse(stream)
+        for text in "abc":
+            waiting = asyncio.ensure_future(events.__anext__())
+            while events._waiting is None:
+                await asyncio.sleep(0)
+            writer.put_text(text)
+            while not events._waiting.done():
+                await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert texts(parse(await events.__anext__())) == [text]
+        writer.end()
+        assert texts(parse(await body_of(events))) == []
 
     asyncio.run(main())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import gc
 import os
@@ -173,6 +174,43 @@ def test_an_exception_that_would_look_like_the_end_is_none(
     assert text == TEXT
     assert isinstance(found, RuntimeError)
     assert isinstance(found.__cause__, error)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """Refuses a new traceback, as it refuses every other attribute."""
+
+    code: int = 7
+
+
+class Opaque(Exception):
+    """Says nothing of itself, and lets nobody at its traceback."""
+
+    @property
+    def __traceback__(self) -> Any:
+        raise AttributeError
+
+    @__traceback__.setter
+    def __traceback__(self, value: Any) -> None:
+        raise AttributeError
+
+    def __str__(self) -> str:
+        raise AttributeError
+
+
+@pytest.mark.parametrize("before", ["", TEXT])
+@pytest.mark.parametrize("error", [Frozen(), Opaque()], ids=lambda error: type(error).__name__)
+def test_an_exception_that_cannot_be_changed_costs_no_thread(
+    kind: str, before: str, error: Exception
+) -> None:
+    with burble.Pool(1) as pool:
+        handle = stream(raises, before, error, pool=pool, total_timeout=SOON)
+        text, found = read(kind, handle)
+        assert text == before
+        assert found is error
+        with pytest.raises(type(error)):
+            _ = handle.result
+        assert pool.submit(lambda: 3).result(SOON) == 3
 
 
 def test_many_readers_get_it_each_and_the_traceback_does_not_grow(kind: str) -> None:
@@ -595,6 +633,28 @@ def test_a_reader_that_blocks_a_generation_does_not_keep_it_from_being_cancelled
     with stream(endless, max_lag=8) as handle:
         until(lambda: handle.stats.blocked > 0)
     assert endless.stopped.is_set()
+
+
+def test_who_joins_with_a_timeout_learns_of_a_deadline_and_a_death_when_they_come() -> None:
+    stuck = Stuck()
+    handle = stream(stuck, token_timeout=0.05, join_timeout=0)
+    assert stuck.begun.wait(SOON)
+    began = time.monotonic()
+    with pytest.raises(burble.TokenTimeout):
+        handle.join(SOON)
+    stuck.go.set()
+
+    writer, channel = burble.channel()
+    with in_thread(writer.put_text, "a"):
+        pass
+    with pytest.raises(burble.ProducerDied):
+        channel.join(SOON)
+    batch = burble.BatchStreamer(tokenizer(), 2)
+    with in_thread(batch.put, [1, 2]):
+        pass
+    with pytest.raises(burble.ProducerDied):
+        batch.join(SOON)
+    assert time.monotonic() - began < SOON
 
 
 def test_what_is_left_of_a_consumer_thread_ends_with_the_stream() -> None:
