@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import AsyncIterator
 from typing import Any, Callable, Union, cast
@@ -27,6 +28,8 @@ SSE_HEADERS = {
 
 # How many bytes of events are put together where so much text is there.
 _ENOUGH = 65_536
+
+_logger = logging.getLogger("burble")
 
 # A comment, which says nothing.
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -50,7 +53,7 @@ def sse(
     Each chunk is an event whose id is its position and whose data is JSON: ``{"text": "…"}``, for
     other items ``{"item": …}``, and in a batch with ``"row": i`` before it. The last event is named
     ``end``, with ``{"finish_reason": …}``, or ``error``, with ``{"type": …, "message": …}``; of an
-    exception that is not burble's own, only the type is told.
+    exception that is not burble's own, only the type is told, and the logger ``burble`` gets it all.
 
     A client that comes back names the last event that it has got in the header ``Last-Event-ID``.
     Where the stream still has what follows (``keep=``), it goes on there.
@@ -195,6 +198,8 @@ class EventStream(AsyncIterator[bytes]):
             self._source, "error", error
         ):
             raise error  # of encode, say: not the generation's
+        if not isinstance(error, _core.Error):  # the client is not told what it was: somebody must
+            _logger.error("%r failed while it was sent as events", self._source, exc_info=error)
         return _event(_describe(error), name="error")
 
     async def aclose(self) -> None:

@@ -72,6 +72,25 @@ def test_an_error_is_an_event_that_keeps_secrets() -> None:
     assert json.loads(events[-1].data) == {"type": "TotalTimeout", "message": "after 3 s"}
 
 
+def test_what_the_client_is_not_told_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def items() -> Any:
+        yield 1
+        raise OSError("no space left")
+
+    async def main(source: Any) -> None:
+        async with source:
+            await body_of(burble.sse(source))
+
+    asyncio.run(main(burble.iterate(items())))
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("burble", "ERROR")
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "no space left"
+    caplog.clear()
+    asyncio.run(main(burble.iterate(iter(lambda: 1, 0), total_timeout=0.05)))
+    assert not caplog.records
+
+
 def test_items_and_encode() -> None:
     stream = burble.iterate([1, {"a": "\n"}, "b"])
     events = parse(asyncio.run(body_of(burble.sse(stream))))
