@@ -215,8 +215,7 @@ class BatchStream(Handle):
     ) -> None:
         super().__init__(job, options)
         self._rows = tuple(
-            _RowStream(job, log, options, stats_of(writer))
-            for log, writer in zip(logs, writers)
+            _RowStream(job, log, options, stats_of(writer)) for log, writer in zip(logs, writers)
         )
         self._merged: _core.Merged | None = None
 
@@ -274,6 +273,11 @@ class BatchStream(Handle):
     def stats(self) -> tuple[Stats, ...]:
         """Those of each row."""
         return tuple(row.stats for row in self._rows)
+
+    @property
+    def finish_reason(self) -> tuple[str | None, ...]:
+        """That of each row."""
+        return tuple(row.finish_reason for row in self._rows)
 
     @property
     def _unfinished(self) -> bool:

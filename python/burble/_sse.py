@@ -52,8 +52,9 @@ def sse(
 
     Each chunk is an event whose id is its position and whose data is JSON: ``{"text": "…"}``, for
     other items ``{"item": …}``, and in a batch with ``"row": i`` before it. The last event is named
-    ``end``, with ``{"finish_reason": …}``, or ``error``, with ``{"type": …, "message": …}``; of an
-    exception that is not burble's own, only the type is told, and the logger ``burble`` gets it all.
+    ``end``, with ``{"finish_reason": …}`` (in a batch, a list with that of each row), or ``error``,
+    with ``{"type": …, "message": …}``; of an exception that is not burble's own, only the type is
+    told, and the logger ``burble`` gets it all.
 
     A client that comes back names the last event that it has got in the header ``Last-Event-ID``.
     Where the stream still has what follows (``keep=``), it goes on there.
@@ -81,6 +82,16 @@ def sse(
         raise ValueError(f"keep_alive: expected seconds, more than 0, or None, found {keep_alive}")
     position = None if last_event_id is None else _position_after(last_event_id)
     return EventStream(source, position, keep_alive, encode, close)
+
+
+def _reader_at(stream: Stream[Any], position: int) -> Reader[Any]:
+    try:
+        return stream.reader(position)
+    except ValueError as error:
+        raise ValueError(
+            f"Last-Event-ID: {error}: not an event of this stream; who comes back is to be given "
+            "the stream that it was reading"
+        ) from None
 
 
 def _position_after(last_event_id: str) -> int:
@@ -111,7 +122,7 @@ class EventStream(AsyncIterator[bytes]):
         self._own: Reader[Any] | None = None
         kept = isinstance(source, Stream) and source.keeps
         if isinstance(source, Stream) and (kept or position is not None):
-            self._own = source.reader(position or 0)
+            self._own = _reader_at(source, position or 0)
         elif position is not None:
             raise TypeError(
                 f"last_event_id: expected a stream, which can go on anywhere, found {source!r}"

@@ -157,7 +157,8 @@ def test_going_on_after_an_event() -> None:
 
     assert texts(asyncio.run(main("2"))) == list("def")
     assert [event.event for event in asyncio.run(main("5"))] == ["end"]
-    with pytest.raises(ValueError, match="6"):
+    message = r"Last-Event-ID: .*position 7 .*: not an event of this stream"
+    with pytest.raises(ValueError, match=message):
         burble.sse(stream, last_event_id="6")
 
 
@@ -184,6 +185,8 @@ def test_a_batch() -> None:
         data = json.loads(event.data)
         rows[data["row"]] += data["text"]
     assert events[-1].event == "end"
+    assert json.loads(events[-1].data) == {"finish_reason": list(batch.finish_reason)}
+    assert set(batch.finish_reason) <= {"eos", "length"}
     expected = tokenizer.batch_decode(batch.result[:, ids.shape[1] :], skip_special_tokens=True)
     assert rows == expected
     with pytest.raises(TypeError, match="last_event_id"):
