@@ -276,6 +276,11 @@ class BatchStream(Handle):
         """Those of each row."""
         return tuple(row.stats for row in self._rows)
 
+    @property
+    def finish_reason(self) -> tuple[str | None, ...]:
+        """That of each row."""
+        return tuple(row.finish_reason for row in self._rows)
+
     def __repr__(self) -> str:
         states = ", ".join(row.state for row in self._rows)
         return f"<burble.BatchStream of {self._job.name}: {states}>"

@@ -13,6 +13,21 @@ from typing import Any, Callable
 _PROMPTS = (("input_ids", 2), ("inputs", 2), ("inputs_embeds", 3))
 
 
+def check_generate(generate: Any) -> None:
+    """Refuse what cannot stream. A model takes any argument, also ``streamer``, and ignores it.
+
+    :raises TypeError: says what was found.
+    """
+    kind = type(generate)
+    is_model = hasattr(kind, "generate") and hasattr(kind, "forward")
+    if is_model or not callable(generate):
+        hint = ": pass its method generate" if is_model else ""
+        raise TypeError(
+            f"generate: expected a function that is called with streamer=, found "
+            f"{kind.__name__}{hint}"
+        )
+
+
 def with_criteria(
     generate: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], criteria: Any
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
@@ -67,11 +82,7 @@ class Call:
     def __init__(
         self, generate: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        if not callable(generate):
-            raise TypeError(
-                f"generate: expected a function that is called with streamer=, found "
-                f"{type(generate).__name__}"
-            )
+        check_generate(generate)
         while type(generate) is functools.partial:
             args = (*generate.args, *args)
             kwargs = {**generate.keywords, **kwargs}

@@ -119,6 +119,8 @@ class Pool(Executor):
         self._names = itertools.count(1)
         self._forget()
         _pools.add(self)
+        if TYPE_CHECKING:  # an attribute keeps the overloads, which staticmethod would lose
+            self.stream = _start.stream
 
     def _forget(self) -> None:
         """No jobs, and no threads."""
@@ -206,7 +208,6 @@ class Pool(Executor):
     # ---- streams -----------------------------------------------------------------------------
 
     if TYPE_CHECKING:
-        stream = staticmethod(_start.stream)
         iterate = staticmethod(_start.iterate)
     else:
 

@@ -71,7 +71,12 @@ def vocabulary_of(source: Any) -> Found | None:
     :raises ValueError: for a file that is not what it should be; says where and why.
     """
     if isinstance(source, (str, os.PathLike)):
-        return Found(_load(source), False)
+        try:
+            return Found(_load(source), False)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            # What AutoTokenizer.from_pretrained takes, say: a folder, a name on the hub.
+            what = f"{error.strerror}: a path is that of a vocabulary's file; or pass a tokenizer"
+            raise type(error)(error.errno, what, error.filename) from None
     if isinstance(source, (list, tuple)):
         return Found(_core.Vocabulary.from_pieces(source, ()), False)
     for kind in type(source).__mro__:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import AsyncIterator
 from typing import Any, Callable, Union, cast
@@ -30,6 +31,8 @@ SSE_HEADERS = {
 # How many bytes of events are put together where so much text is there.
 _ENOUGH = 65_536
 
+_logger = logging.getLogger("burble")
+
 # A comment, which says nothing.
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -51,8 +54,9 @@ def sse(
 
     Each chunk is an event whose id is its position and whose data is JSON: ``{"text": "…"}``, for
     other items ``{"item": …}``, and in a batch with ``"row": i`` before it. The last event is named
-    ``end``, with ``{"finish_reason": …}``, or ``error``, with ``{"type": …, "message": …}``; of an
-    exception that is not burble's own, only the type is told.
+    ``end``, with ``{"finish_reason": …}`` (in a batch, a list with that of each row), or ``error``,
+    with ``{"type": …, "message": …}``; of an exception that is not burble's own, only the type is
+    told, and the logger ``burble`` gets it all.
 
     A client that comes back names the last event that it has got in the header ``Last-Event-ID``.
     Where the stream still has what follows (``keep=``), it goes on there.
@@ -87,6 +91,16 @@ def sse(
     return EventStream(source, position, keep_alive, encode, close)
 
 
+def _reader_at(stream: Stream[Any], position: int) -> Reader[Any]:
+    try:
+        return stream.reader(position)
+    except ValueError as error:
+        raise ValueError(
+            f"Last-Event-ID: {error}: not an event of this stream; who comes back is to be given "
+            "the stream that it was reading"
+        ) from None
+
+
 def _position_after(last_event_id: str) -> int:
     if not isinstance(last_event_id, str):
         raise TypeError(f"last_event_id: expected a str or None, found {last_event_id!r}")
@@ -118,7 +132,7 @@ class EventStream(AsyncIterator[bytes]):
         self._own: Reader[Any] | None = None
         kept = isinstance(source, Stream) and source.keeps
         if isinstance(source, Stream) and (kept or position is not None):
-            self._own = source.reader(position or 0)
+            self._own = _reader_at(source, position or 0)
         elif position is not None:
             raise TypeError(
                 f"last_event_id: expected a stream, which can go on anywhere, found {source!r}"
@@ -215,6 +229,8 @@ class EventStream(AsyncIterator[bytes]):
             self._source, "error", error
         ):
             raise error  # not the generation's
+        if not isinstance(error, _core.Error):  # the client is not told what it was: somebody must
+            _logger.error("%r failed while it was sent as events", self._source, exc_info=error)
         return _event(_describe(error), name="error")
 
     async def aclose(self) -> None:

@@ -125,7 +125,8 @@ def stream(
 
     Where ``input_ids`` (or ``inputs``) have several rows, or ``num_return_sequences`` is above 1,
     the result is a :class:`BatchStream`; ``batch`` says it for a function whose arguments do not,
-    and to a type checker.
+    and to a type checker. (Where ``**inputs`` are of any type, mypy cannot tell which of the two it
+    is, and says Any: ``s: burble.Stream[str] = burble.stream(...)`` helps.)
 
     :param tokenizer: of transformers (fast or slow), a ``tokenizers.Tokenizer``, or whatever else
         :class:`Detokenizer` takes.

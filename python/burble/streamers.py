@@ -22,7 +22,7 @@ from concurrent.futures import Executor
 from typing import Any, Callable, Literal, TypeVar
 
 from . import _core
-from ._generate import with_criteria
+from ._generate import check_generate, with_criteria
 from ._pool import Pool, default_pool
 from ._tokenizers import decoding_of
 from .detokenizer import Stop, StopMatch, stop_strings
@@ -190,6 +190,7 @@ class TextStreamer(_core.Streamer):
         self._run_task = asyncio.current_task()
         self._begin()
         try:
+            check_generate(generate)
             pool = default_pool() if executor is None else executor
             call = functools.partial(self._generate, generate, args, kwargs)
             future = pool.call(call, self.cancel) if isinstance(pool, Pool) else pool.submit(call)

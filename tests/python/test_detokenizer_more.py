@@ -425,7 +425,8 @@ def test_what_is_wrong_with_a_decoder_is_said_with_its_place(
 
 
 def test_a_file_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    message = "a path is that of a vocabulary's file; or pass a tokenizer"
+    with pytest.raises(FileNotFoundError, match=f"No such file.*{message}.*nowhere"):
         burble.Detokenizer(str(tmp_path / "nowhere"))
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(IsADirectoryError, match=message):
         burble.Detokenizer(tmp_path)

@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import importlib.util
+import itertools
+import json
 import os
 import pty
 import re
@@ -483,3 +485,33 @@ def test_server_refuses_what_does_not_fit_the_model(server: Server) -> None:
         {"prompt": "ROMEO:", "max_new_tokens": 512},
     ):
         assert server.get("/generate", **query).status_code == 422
+
+
+# ---- the web page --------------------------------------------------------------------------------
+
+
+def test_page_is_served_and_an_answer_goes_on_where_its_reader_left(tmp_path: Path) -> None:
+    httpx_sse = pytest.importorskip("httpx_sse")
+    server = Server(tmp_path / "log", "examples/sse_app.py", PORT="0")
+
+    def read(
+        client: Any, name: str, after: str | None = None, at_most: int | None = None
+    ) -> list[Any]:
+        headers = {} if after is None else {"Last-Event-ID": after}
+        with httpx_sse.connect_sse(client, "GET", f"/events/{name}", headers=headers) as source:
+            events = itertools.islice(source.iter_sse(), at_most)
+            return [(event.event, event.id, event.data) for event in events]
+
+    try:
+        with httpx.Client(base_url=server.url, trust_env=False, timeout=SOON) as client:
+            assert "new EventSource(" in client.get("/").text
+            name = client.post("/answers", params={"prompt": "ROMEO:"}).json()
+            begin = read(client, name, at_most=3)
+            rest = read(client, name, after=begin[-1][1])
+            assert begin + rest == read(client, name)
+            assert [id_ for _, id_, _ in begin] == ["0", "1", "2"]
+            assert rest[-1][0] == "end"
+            assert json.loads(rest[-1][2])["finish_reason"] in ("eos", "length")
+            assert client.get("/events/another").status_code == 404
+    finally:
+        server.stop()

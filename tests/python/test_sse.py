@@ -72,6 +72,25 @@ def test_an_error_is_an_event_that_keeps_secrets() -> None:
     assert json.loads(events[-1].data) == {"type": "TotalTimeout", "message": "after 3 s"}
 
 
+def test_what_the_client_is_not_told_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def items() -> Any:
+        yield 1
+        raise OSError("no space left")
+
+    async def main(source: Any) -> None:
+        async with source:
+            await body_of(burble.sse(source))
+
+    asyncio.run(main(burble.iterate(items())))
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("burble", "ERROR")
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "no space left"
+    caplog.clear()
+    asyncio.run(main(burble.iterate(iter(lambda: 1, 0), total_timeout=0.05)))
+    assert not caplog.records
+
+
 def test_items_and_encode() -> None:
     stream = burble.iterate([1, {"a": "\n"}, "b"])
     events = parse(asyncio.run(body_of(burble.sse(stream))))
@@ -182,7 +201,8 @@ def test_going_on_after_an_event() -> None:
 
     assert texts(asyncio.run(main("2"))) == list("def")
     assert [event.event for event in asyncio.run(main("5"))] == ["end"]
-    with pytest.raises(ValueError, match="6"):
+    message = r"Last-Event-ID: .*position 7 .*: not an event of this stream"
+    with pytest.raises(ValueError, match=message):
         burble.sse(stream, last_event_id="6")
 
 
@@ -209,6 +229,8 @@ def test_a_batch() -> None:
         data = json.loads(event.data)
         rows[data["row"]] += data["text"]
     assert events[-1].event == "end"
+    assert json.loads(events[-1].data) == {"finish_reason": list(batch.finish_reason)}
+    assert set(batch.finish_reason) <= {"eos", "length"}
     expected = tokenizer.batch_decode(batch.result[:, ids.shape[1] :], skip_special_tokens=True)
     assert rows == expected
     with pytest.raises(TypeError, match="last_event_id"):

@@ -912,6 +912,17 @@ def test_what_cannot_be_iterated_in_a_thread_is_refused(source: Any, message: st
         burble.iterate(source)
 
 
+def test_a_model_is_not_its_generate(shakespeare: Any, shakespeare_model: Any) -> None:
+    # It can be called with any argument, and would end without a word.
+    inputs = shakespeare("ROMEO:", return_tensors="pt")
+    message = "found GPT2LMHeadModel: pass its method generate"
+    with pytest.raises(TypeError, match=message):
+        burble.stream(shakespeare_model, **inputs, tokenizer=shakespeare)
+    streamer = burble.AsyncTextIteratorStreamer(shakespeare)
+    with pytest.raises(TypeError, match=message):
+        asyncio.run(streamer.run(shakespeare_model, **inputs))
+
+
 def test_a_function_that_returns_no_iterable_fails_its_stream() -> None:
     with pytest.raises(TypeError, match="what it returned: expected an iterable, found int"):
         list(burble.iterate(lambda: 3))  # type: ignore[arg-type,return-value]
