@@ -224,11 +224,10 @@ static int run(struct filter *filter)
         if (result != EXIT_DONE || filter->stopped) {
             return result;
         }
-        if (filter->parser.error[0] != '\0') {
-            return complain("standard input: %s", filter->parser.error);
-        }
-        if (n == 0) {
-            return write_rest(filter);
+        const bool wrong = filter->parser.error[0] != '\0';
+        if (n == 0 || wrong) {
+            const int rest = write_rest(filter);
+            return wrong ? complain("standard input: %s", filter->parser.error) : rest;
         }
     }
 }
@@ -268,7 +267,7 @@ static int filter_main(const struct options *options)
     int result = prepare(options, filter);
     if (result == EXIT_DONE) {
         result = run(filter);
-        if (!close_out() && result == EXIT_DONE) {
+        if (result == EXIT_DONE && !close_out()) {
             result = EXIT_ERROR;
         }
     }

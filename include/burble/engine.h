@@ -53,7 +53,8 @@ typedef struct burble_run_options {
     burble_stream_options stream;
     /* Called once when `arg` is not needed any more: after the generator has returned, or when it is
      * known that it will never run. Not called where burble_run itself fails. On a thread of the pool's,
-     * or in burble_pool_destroy. NULL (the default): nothing is called. */
+     * in burble_pool_destroy, or in a burble_run for another generator that finds the queue full of
+     * cancelled ones. NULL (the default): nothing is called. */
     void (*release)(void *arg);
 } burble_run_options;
 

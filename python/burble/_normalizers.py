@@ -15,6 +15,9 @@ from typing import Any
 
 from ._steps import literal_of
 
+# A text that is longer than this, in bytes, is no token (BURBLE_VOCAB_MAX_TOKEN).
+_LONGEST = 1 << 16
+
 # Expressions that match nothing but white space.
 _FOR_SPACES = {r"\s", r"\s+", r"\s{2,}", " +", " {2,}"}
 
@@ -34,7 +37,7 @@ def normalized(normalizer: Any, text: str) -> str:
         return text
     try:
         return _normalized(normalizer, text)
-    except (AttributeError, KeyError, TypeError, RecursionError, struct.error):
+    except (AttributeError, IndexError, KeyError, TypeError, RecursionError, struct.error):
         shown = json.dumps(normalizer)[:100]
         raise ValueError(f"expected a normalizer that is whole, found {shown}") from None
 
@@ -83,6 +86,9 @@ def _replaced(normalizer: dict[str, Any], text: str) -> str:
     regex = pattern.get("Regex")
     old = pattern["String"] if regex is None else literal_of(regex)
     if old:
+        # Before it is made: a few steps that each make more of it would take all memory.
+        if len(text) + text.count(old) * (len(content) - len(old)) > _LONGEST:
+            raise ValueError(f"expected at most {_LONGEST} bytes after the normalizer, found more")
         return text.replace(old, content)
     if regex in _FOR_SPACES and _is_printable_ascii(text) and " " not in text:
         return text

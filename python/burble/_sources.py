@@ -157,6 +157,10 @@ def _load(path: str | os.PathLike[str]) -> _core.Vocabulary:
     with open(path, "rb") as opened:
         begin = opened.read(4096)
         if not begin.lstrip(b" \t\r\n").startswith(b"{"):
+            if not opened.seekable():  # what was read is gone, and who opens it again may wait
+                raise ValueError(
+                    f"{os.fsdecode(path)}: expected a file where it is not JSON, found a pipe"
+                )
             return _core.Vocabulary.load(path)
         data = begin + opened.read(_FILE_MAX + 1 - len(begin))
     file = _JsonFile(os.fsdecode(path), len(data))
@@ -167,6 +171,8 @@ def _load(path: str | os.PathLike[str]) -> _core.Vocabulary:
     except UnicodeEncodeError as error:
         surrogate = error.object[error.start]
         message = f"{file.name}: expected Unicode, found the surrogate {surrogate!a}"
+    except RecursionError:  # of reading JSON, and of showing what was read
+        message = f"{file.name}: expected JSON, found it nested too deep"
     except (NotImplementedError, OverflowError, ValueError) as error:  # of _core.Vocabulary
         message = f"{file.name}: {error}"
     raise ValueError(message)
@@ -181,8 +187,6 @@ def _read_json(file: _JsonFile, data: bytes) -> _core.Vocabulary:
         file.fail(f"byte {error.start}: expected UTF-8, found {data[error.start]:#04x}")
     except json.JSONDecodeError as error:
         file.fail(f"line {error.lineno}, column {error.colno}: expected JSON: {error.msg}")
-    except RecursionError:
-        file.fail("expected JSON, found it nested too deep")
     if "model" in root:
         return _read_tokenizer_json(file, root)
     if "config" in root and "vocab" in root:

@@ -239,6 +239,14 @@ def _spelled(backend: Any, added: dict[int, Any]) -> dict[int, str]:
     return {i: backend.id_to_token(i) for i in added}
 
 
+def _twins(backend: Any, tokens: dict[str, int]) -> dict[int, str]:
+    """What else the model's ids stand for: a Unigram model can have a piece twice, of which its
+    vocabulary, from text to id, shows the last."""
+    shown = {*tokens.values()}
+    hidden = (i for i in range(backend.get_vocab_size(with_added_tokens=False)) if i not in shown)
+    return {i: token for i in hidden if (token := backend.id_to_token(i)) is not None}
+
+
 def _special_texts(added: dict[int, Any]) -> set[str]:
     """By what the tokenizers library tells special tokens when it decodes: text, not ids."""
     return {token.content for token in added.values() if token.special}
@@ -248,7 +256,7 @@ def _compile(
     backend: Any, steps: list[Step], join: str | None, added: dict[int, Any]
 ) -> _core.Vocabulary | None:
     tokens = backend.get_vocab(with_added_tokens=True)
-    spelled = _spelled(backend, added)
+    spelled = {**_twins(backend, tokens), **_spelled(backend, added)}
     special = _special_texts(added)
     try:
         vocabulary = _core.Vocabulary(
@@ -262,20 +270,20 @@ def _compile(
     except (NotImplementedError, OverflowError, ValueError):
         # Steps that cannot be streamed, or ids, tokens or numbers beyond what the C side accepts.
         return None
-    return vocabulary if _agrees(vocabulary, backend, tokens, added) else None
+    everything = [*tokens.items(), *((token, i) for i, token in spelled.items())]
+    return vocabulary if _agrees(vocabulary, backend, everything, list(added)) else None
 
 
 def _agrees(
-    vocabulary: _core.Vocabulary, backend: Any, tokens: dict[str, int], added: dict[int, Any]
+    vocabulary: _core.Vocabulary, backend: Any, tokens: list[tuple[str, int]], specials: list[int]
 ) -> bool:
     """Hold the compiled rule against the tokenizer itself, so that a version of the library with
     another rule costs speed, not text."""
     # A malformed run of byte tokens is where they differ by design.
-    ids = [i for token, i in tokens.items() if not _BYTE_TOKEN.fullmatch(token)]
+    ids = [i for token, i in tokens if not _BYTE_TOKEN.fullmatch(token)]
     if not ids:
         return False
     rng = random.Random(20261123)
-    specials = list(added)
     for n in range(32):
         sample = rng.choices(ids, k=16) + rng.choices(specials, k=2 if specials else 0)
         rng.shuffle(sample)

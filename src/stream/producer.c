@@ -59,19 +59,20 @@ static bool valid(const struct burble__production *entry)
 static void fail_all(void *arg)
 {
     struct productions *list = arg;
-    for (struct burble__production *entry = list->head.next; entry != &list->head;) {
-        struct burble__production *next = entry->next;
+    while (list->head.next != &list->head) {
+        struct burble__production *entry = list->head.next;
         burble_stream *stream = entry->stream;
         /* The order counts: a stream of which another thread has taken over the writing is let be,
          * and one that has just gone is not brought back. */
-        if (valid(entry) && burble__stream_try_ref(stream)) {
-            /* Its entry is dropped below; the failing must not tidy a list that we walk through. */
+        const bool is_ours = valid(entry) && burble__stream_try_ref(stream);
+        /* Before the rest: where our reference is the last one by then, giving it back calls the
+         * stream's release function, which may append elsewhere, and so change and tidy the list. */
+        drop(list, entry);
+        if (is_ours) {
             burble__store_relaxed(&stream->producer.thread, 0);
             burble_stream_fail(stream, BURBLE_EDIED, burble_result_text(BURBLE_EDIED));
             burble_stream_unref(&stream);
         }
-        drop(list, entry);
-        entry = next;
     }
     mine = NULL;
     self = 0;

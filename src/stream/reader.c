@@ -213,10 +213,12 @@ uint64_t burble_reader_position(const burble_reader *reader)
 
 int burble_reader_wait(burble_reader *reader, uint64_t deadline)
 {
-    if (reader->waiter == NULL || reader->waiter->hub != NULL) {
+    /* Also where there is nothing to wait for: who has waited may take the reader elsewhere. */
+    if (reader->waiter != NULL && reader->waiter->hub != NULL)
+        detach(reader);
+    if (reader->waiter == NULL) {
         if (has_news(reader))
             return BURBLE_OK;
-        detach(reader);
         reader->waiter = burble__waiter_create_blocking();
         if (reader->waiter == NULL)
             return BURBLE_ENOMEM;

@@ -162,7 +162,8 @@ int burble__load_json(const struct burble__source *source, burble_vocab_format f
     int result;
     if (!json_is_object(root)) {
         result = burble__json_fail(source, "", "an object", root);
-    } else if (format == BURBLE_VOCAB_HF_JSON || json_object_get(root, "model") != NULL) {
+    } else if (format == BURBLE_VOCAB_HF_JSON
+               || (format == BURBLE_VOCAB_AUTO && json_object_get(root, "model") != NULL)) {
         result = burble__load_hf(source, root, out);
     } else if (format == BURBLE_VOCAB_TEKKEN || json_object_get(root, "config") != NULL) {
         result = burble__load_tekken(source, root, out);

@@ -160,6 +160,13 @@ def test_the_format_can_be_said() -> None:
         assert succeed("tokens", *args, VOCAB, data=in_text(ids())) == TEXT
 
 
+def test_a_format_that_it_is_not_is_an_error() -> None:
+    for name in ("gguf", "tiktoken", "sentencepiece", "tekken"):
+        result = burble("tokens", f"--format={name}", VOCAB, data=in_text(ids()))
+        assert (result.returncode, result.stdout) == (1, b"")
+        assert result.stderr.startswith(f"burble tokens: {VOCAB}: ".encode())
+
+
 # ---- streaming -----------------------------------------------------------------------------------
 
 
@@ -271,6 +278,14 @@ def test_what_is_no_id_is_an_error_that_says_where(data: bytes, where: str) -> N
     assert message.count("\n") == 1
 
 
+def test_the_text_in_front_of_an_error_is_written_with_what_was_held_back() -> None:
+    half = Tokenizer.from_file(VOCAB).encode("中").ids[:1]
+    data = in_text(ids() + half) + b" oops"
+    result = burble("tokens", "--stop", TEXT[-3:] + "x", "--stop", "\ufffdx", VOCAB, data=data)
+    assert (result.returncode, result.stdout.decode()) == (1, TEXT + "\ufffd")
+    assert b'found "oops"' in result.stderr
+
+
 def test_binary_ids_below_zero_are_an_error_that_says_where() -> None:
     result = burble("tokens", "-b", VOCAB, data=in_binary([398, 12, -5, 4]))
     assert (result.returncode, result.stdout.decode()) == (1, tokenizer().decode([398, 12]))
@@ -324,6 +339,12 @@ def test_a_full_disk_is_an_error(args: tuple[str, ...]) -> None:
     assert re.fullmatch(
         rb"burble( tokens)?: standard output: No space left on device\n", result.stderr
     )
+
+
+def test_a_closed_output_is_an_error_once() -> None:
+    result = burble("tokens", VOCAB, data=in_text(ids()), preexec_fn=lambda: os.close(1))
+    assert result.returncode == 1
+    assert result.stderr == b"burble tokens: standard output: Bad file descriptor\n"
 
 
 @pytest.mark.parametrize("ignored", [False, True])

@@ -8,6 +8,7 @@ import copy
 import functools
 import io
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -392,6 +393,7 @@ def test_tokenizer_json_decodes_as_the_tokenizer_made_of_it(
         (b'{"model": {"vocab": {"a": 0, "b": 0}}}', "expected each id once, found 0"),
         (b'{"model": {"vocab": {"\\ud800": 0}}}', "expected Unicode, found the surrogate"),
         (b'{"config": {}, "vocab": []}', "config.default_vocab_size: expected an integer"),
+        *[(b'{"model": ' + b"[" * n + b"]" * n + b"}", "") for n in range(900, 1000, 2)],
         (b"GGUF", ""),
         (b"what?", ""),
         (b"", ""),
@@ -422,6 +424,48 @@ def test_what_is_wrong_with_a_decoder_is_said_with_its_place(
     file.write_text(json.dumps({**json.loads(backend("bytes").to_str()), "decoder": decoder}))
     with pytest.raises(ValueError, match=message):
         burble.Detokenizer(file)
+
+
+GROWS = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "message"),
+    [
+        ({"type": "Sequence", "normalizers": [GROWS] * 4}, "at most 65536 bytes"),
+        ({"type": "Precompiled", "precompiled_charsmap": "AAAAAAAA"}, "a normalizer that is whole"),
+    ],
+)
+def test_what_is_wrong_with_a_normalizer_is_said_with_the_token_s_place(
+    normalizer: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "t.json"
+    added = [{"id": 1, "content": "a", "normalized": True}]
+    model = {"vocab": {"x": 0}}
+    file.write_text(json.dumps({"model": model, "normalizer": normalizer, "added_tokens": added}))
+    with pytest.raises(ValueError, match=rf"t\.json: added_tokens\[0\]: .*{message}"):
+        burble.Detokenizer(file)
+
+
+def test_a_pipe_is_read_where_once_is_enough(tmp_path: Path) -> None:
+    """And refused, instead of waited for, where it would have to be opened again."""
+
+    def through_a_pipe(content: bytes) -> str:
+        read, write = os.pipe()
+        os.write(write, content)
+        os.close(write)
+        try:
+            return tokens_of(f"/dev/fd/{read}")
+        finally:
+            os.close(read)
+
+    def tokens_of(path: str) -> str:
+        detokenizer = burble.Detokenizer(path)
+        return detokenizer.push([0, 1]) + detokenizer.finish()
+
+    assert through_a_pipe(b'{"model": {"vocab": {"a": 0, "b": 1}}}') == "a b"
+    with pytest.raises(ValueError, match="/dev/fd/.*: expected a file where it is not JSON, found a pipe"):
+        through_a_pipe(b"YQ== 0\nYg== 1\n")
 
 
 def test_a_file_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:

@@ -523,6 +523,18 @@ def test_a_tokenizer_that_panics_at_some_ids_can_be_streamed() -> None:
     assert streamed(detokenizer, [0, 2, 0], lambda: 1) == backend.decode([0, 2, 0]) == "xbx"
 
 
+def test_a_piece_that_a_model_has_twice_is_text_both_times() -> None:
+    pieces = [("<unk>", 0.0), ("\u2581a", -1.0), ("b", -2.0), ("\u2581a", -3.0), ("<unk>", -4.0)]
+    backend = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, 0, False))
+    backend.add_special_tokens(["b"])
+    for skip in (False, True):
+        detokenizer = burble.Detokenizer(backend, skip_special_tokens=skip)
+        assert detokenizer.path == "compiled"
+        ids = [4, 3, 2, 1, 0]
+        whole = backend.decode(ids, skip_special_tokens=skip)
+        assert streamed(detokenizer, ids, lambda: 1) == whole
+
+
 # ---- how early -----------------------------------------------------------------------------------
 
 

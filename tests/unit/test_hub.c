@@ -365,6 +365,24 @@ static void parking_without_a_hub_is_an_error(void **state)
     burble_stream_unref(&stream);
 }
 
+static void waiting_detaches_also_where_there_is_something_to_read(void **state)
+{
+    burble_hub *hub = new_hub(state);
+    burble_stream *stream = new_stream();
+    burble_reader *reader = new_reader(stream);
+    struct calls calls = {.n = 0};
+    burble_reader_attach(reader, hub, note, &calls);
+    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN);
+    burble_stream_append(stream, "x", 1, 1);
+    assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
+    burble_hub_dispatch(hub, 0);
+    assert_int_equal(calls.n, 0);
+    assert_int_equal(burble_reader_park(reader), BURBLE_EDETACHED);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+    burble_hub_destroy(&hub);
+}
+
 static void an_unknown_kind_of_descriptor_is_refused(void **state)
 {
     (void)state;
@@ -531,6 +549,7 @@ int main(void)
         ON_BOTH(a_wake_up_crosses_threads),
         ON_BOTH(a_held_hub_is_quiet_and_its_release_signals_what_came),
         cmocka_unit_test(parking_without_a_hub_is_an_error),
+        ON_BOTH(waiting_detaches_also_where_there_is_something_to_read),
         cmocka_unit_test(an_unknown_kind_of_descriptor_is_refused),
         cmocka_unit_test(a_blocked_thread_wakes_for_text_and_for_the_end),
         cmocka_unit_test(a_deadline_ends_a_wait_and_not_before),

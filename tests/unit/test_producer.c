@@ -7,6 +7,9 @@
 #include "support.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include <burble/stream.h>
@@ -275,6 +278,68 @@ static void a_producer_may_cancel_while_another_takes_over(void **state)
     pthread_barrier_destroy(&meeting.end);
 }
 
+/* ---- release functions that write ------------------------------------------------------------ */
+
+enum { ROUNDS = 100, DYING = 64 };
+
+/* What a release function appends to, each to the next one. */
+struct heirs {
+    burble_stream *streams[DYING];
+    atomic_uint next;
+};
+
+static void append_to_heir(const burble_record *record, void *arg)
+{
+    struct heirs *heirs = arg;
+    const unsigned i = atomic_fetch_add(&heirs->next, 1);
+    assert_true(i < DYING);
+    assert_int_equal(burble_stream_append(heirs->streams[i], record->text, record->len, 1),
+                     BURBLE_OK);
+}
+
+struct dying {
+    burble_stream *streams[DYING];
+    atomic_bool written;
+};
+
+static void *write_to_all(void *arg)
+{
+    struct dying *dying = arg;
+    for (int i = 0; i < DYING; i++)
+        burble_stream_append(dying->streams[i], "x", 1, 1);
+    atomic_store(&dying->written, true);
+    return NULL;
+}
+
+/* The thread that dies may be the last to let go of a stream, and then calls its release function in
+ * the midst of failing them all. */
+static void a_release_function_may_write_while_a_producer_dies(void **state)
+{
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++) {
+        struct heirs heirs = {.next = 0};
+        struct dying dying = {.written = false};
+        burble_stream_options options;
+        pthread_t thread;
+        burble_stream_options_init(&options);
+        options.release = append_to_heir;
+        options.release_arg = &heirs;
+        for (int i = 0; i < DYING; i++) {
+            heirs.streams[i] = new_stream();
+            assert_int_equal(burble_stream_create(&options, &dying.streams[i]), BURBLE_OK);
+        }
+        assert_int_equal(pthread_create(&thread, NULL, write_to_all, &dying), 0);
+        while (!atomic_load(&dying.written))
+            sched_yield();
+        for (int i = 0; i < DYING; i++)
+            burble_stream_unref(&dying.streams[i]);
+        pthread_join(thread, NULL);
+        assert_int_equal(heirs.next, DYING);
+        for (int i = 0; i < DYING; i++)
+            burble_stream_unref(&heirs.streams[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +352,7 @@ int main(void)
         cmocka_unit_test(streams_may_go_before_the_thread_that_wrote_them),
         cmocka_unit_test(streams_may_be_dropped_by_another_thread_than_their_producer),
         cmocka_unit_test(a_producer_may_cancel_while_another_takes_over),
+        cmocka_unit_test(a_release_function_may_write_while_a_producer_dies),
     };
     return cmocka_run_group_tests_name("producer", tests, NULL, NULL);
 }
