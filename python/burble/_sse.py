@@ -182,7 +182,7 @@ class EventStream(AsyncIterator[bytes]):
         return bool(events)
 
     def _event_of(self, item: Any, position: int | None) -> bytes:
-        """What `encode` raises is the program's own, whatever it looks like, and ends the events."""
+        """What `encode` raises is the program's own, and ends the events, whatever it is."""
         try:
             return _event(self._encode(item), position=position)
         except Exception:

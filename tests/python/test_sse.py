@@ -39,6 +39,15 @@ def ended_channel(pieces: list[str], **options: Any) -> burble.Stream[str]:
     return stream
 
 
+async def turns(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until it is so."""
+    for _ in range(1_000_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never was so")
+
+
 async def body_of(events: Any) -> bytes:
     return b"".join([part async for part in events])
 
@@ -123,7 +132,7 @@ def test_an_encode_that_raises_what_looks_like_the_end_is_none(end: type[Excepti
 
 def test_what_makes_no_sense_is_refused() -> None:
     stream = ended_channel(["a"], keep="all")
-    with pytest.raises(TypeError, match="source: expected a stream, .*, found str"):
+    with pytest.raises(TypeError, match=r"source: expected a stream, .*, found str"):
         burble.sse("text")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="last_event_id: expected a str or None, found 3"):
         burble.sse(stream, last_event_id=3)  # type: ignore[arg-type]
@@ -172,11 +181,9 @@ def test_a_wait_that_is_cancelled_as_its_text_comes_loses_nothing() -> None:
         events = burble.sse(stream)
         for text in "abc":
             waiting = asyncio.ensure_future(events.__anext__())
-            while events._waiting is None:
-                await asyncio.sleep(0)
+            await turns(lambda: events._waiting is not None)
             writer.put_text(text)
-            while not events._waiting.done():
-                await asyncio.sleep(0)
+            await turns(lambda: events._waiting.done())
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
