@@ -490,7 +490,7 @@ def test_a_pipe_is_read_where_once_is_enough(tmp_path: Path) -> None:
         return detokenizer.push([0, 1]) + detokenizer.finish()
 
     assert through_a_pipe(b'{"model": {"vocab": {"a": 0, "b": 1}}}') == "a b"
-    with pytest.raises(ValueError, match="/dev/fd/.*: expected a file where it is not JSON, found a pipe"):
+    with pytest.raises(ValueError, match=r"/dev/fd/.*: expected a file .*, found a pipe"):
         through_a_pipe(b"YQ== 0\nYg== 1\n")
 
 
