@@ -41,7 +41,8 @@ typedef struct burble_pool_options {
 
 /* Generates, and writes what it generates to `stream`, on a thread of the pool's.
  *
- * It returns BURBLE_OK where it is done, and the stream ends, unless the generator has ended it itself
+ * It must return, and not leave its thread in another way (pthread_exit, say). It returns BURBLE_OK where
+ * it is done, and the stream ends, unless the generator has ended it itself
  * (burble_stream_end, to give a reason); or an error, a negative number, of burble's or of its own, and
  * the stream fails with that, unless the generator has failed it itself (burble_stream_fail, to give a
  * message). It should return when an append says BURBLE_ECANCELED. It must not keep `stream` for

@@ -516,13 +516,36 @@ static bool ready(DetokenizerObject *self)
     return false;
 }
 
+/* Whether a method may change the detokenizer now; then end_call. */
+static bool begin_call(DetokenizerObject *self)
+{
+    if (!ready(self))
+        return false;
+    if (self->busy) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "a Detokenizer takes one call at a time; this one is in the midst of one");
+        return false;
+    }
+    self->busy = true;
+    return true;
+}
+
+static void end_call(DetokenizerObject *self)
+{
+    self->busy = false;
+}
+
 static PyObject *detokenizer_push_method(DetokenizerObject *self, PyObject *value)
 {
     struct ids ids;
     struct kept_text kept;
-    if (!ready(self) || ids_read(self->core, value, &ids) < 0)
+    if (ids_read(self->core, value, &ids) < 0)
         return NULL;
-    const int rc = detokenizer_push(self, &ids, false, &kept);
+    int rc = -1;
+    if (begin_call(self)) {
+        rc = detokenizer_push(self, &ids, false, &kept);
+        end_call(self);
+    }
     ids_clear(&ids);
     return rc < 0 ? NULL : as_str(&kept);
 }
@@ -531,17 +554,23 @@ static PyObject *detokenizer_finish_method(DetokenizerObject *self, PyObject *un
 {
     (void)unused;
     struct kept_text kept;
-    if (!ready(self) || detokenizer_finish(self, &kept) < 0)
+    if (!begin_call(self))
         return NULL;
-    return as_str(&kept);
+    const int rc = detokenizer_finish(self, &kept);
+    end_call(self);
+    return rc < 0 ? NULL : as_str(&kept);
 }
 
 static PyObject *detokenizer_prime_method(DetokenizerObject *self, PyObject *value)
 {
     struct ids ids;
-    if (!ready(self) || ids_read(self->core, value, &ids) < 0)
+    if (ids_read(self->core, value, &ids) < 0)
         return NULL;
-    const int rc = detokenizer_prime(self, &ids);
+    int rc = -1;
+    if (begin_call(self)) {
+        rc = detokenizer_prime(self, &ids);
+        end_call(self);
+    }
     ids_clear(&ids);
     if (rc < 0)
         return NULL;
@@ -550,24 +579,26 @@ static PyObject *detokenizer_prime_method(DetokenizerObject *self, PyObject *val
 
 static PyObject *detokenizer_rewind_method(DetokenizerObject *self, PyObject *count)
 {
-    if (!ready(self))
+    if (!begin_call(self))
         return NULL;
     const int64_t chars = places_go_back_by(self, count);
+    end_call(self);
     return chars < 0 ? NULL : PyLong_FromLongLong(chars);
 }
 
 static PyObject *detokenizer_copy_method(DetokenizerObject *self, PyObject *unused)
 {
     (void)unused;
-    if (!ready(self))
+    if (!begin_call(self))
         return NULL;
     PyTypeObject *type = Py_TYPE(self);
     DetokenizerObject *copy = (DetokenizerObject *)type->tp_alloc(type, 0);
-    if (copy == NULL)
-        return NULL;
-    copy->core = self->core;
-    if (copy_into(self, copy) < 0)
-        Py_CLEAR(copy);
+    if (copy != NULL) {
+        copy->core = self->core;
+        if (copy_into(self, copy) < 0)
+            Py_CLEAR(copy);
+    }
+    end_call(self);
     return (PyObject *)copy;
 }
 

@@ -43,6 +43,7 @@ typedef struct {
     VocabularyObject *vocabulary;
     burble_detok *detok;
     PyObject *window;
+    bool busy; /* in a method: a window calls Python, which may come back, or let go of the GIL */
 
     burble_stop *stop;      /* NULL where there are no stop strings */
     PyObject *stop_strings; /* a tuple of str, or NULL */
