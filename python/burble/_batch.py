@@ -216,8 +216,7 @@ class BatchStream(Handle):
     ) -> None:
         super().__init__(job, options)
         self._rows = tuple(
-            _RowStream(job, log, options, stats_of(writer))
-            for log, writer in zip(logs, writers)
+            _RowStream(job, log, options, stats_of(writer)) for log, writer in zip(logs, writers)
         )
         self._merged: _core.Merged | None = None
 
