@@ -168,7 +168,7 @@ class EventStream(AsyncIterator[bytes]):
         return bool(events)
 
     def _event_of(self, item: Any, position: int | None) -> bytes:
-        """What `encode` raises is the program's own, whatever it looks like, and ends the events."""
+        """What `encode` raises is the program's own, whatever it is, and ends the events."""
         try:
             return _event(self._encode(item), position=position)
         except Exception:

@@ -104,7 +104,7 @@ def test_an_encode_that_raises_what_looks_like_the_end_is_none(end: type[Excepti
 
 def test_what_makes_no_sense_is_refused() -> None:
     stream = ended_channel(["a"], keep="all")
-    with pytest.raises(TypeError, match="source: expected a stream, .*, found str"):
+    with pytest.raises(TypeError, match=r"source: expected a stream, .*, found str"):
         burble.sse("text")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="last_event_id: expected a str or None, found 3"):
         burble.sse(stream, last_event_id=3)  # type: ignore[arg-type]
@@ -153,10 +153,10 @@ def test_a_wait_that_is_cancelled_as_its_text_comes_loses_nothing() -> None:
         events = burble.sse(stream)
         for text in "abc":
             waiting = asyncio.ensure_future(events.__anext__())
-            while events._waiting is None:
+            while events._waiting is None:  # noqa: ASYNC110
                 await asyncio.sleep(0)
             writer.put_text(text)
-            while not events._waiting.done():
+            while not events._waiting.done():  # noqa: ASYNC110
                 await asyncio.sleep(0)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
