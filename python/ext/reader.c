@@ -441,7 +441,8 @@ static PyMethodDef reader_methods[] = {
      "limit($self, max_lag, on_lag, /)\n--\n\nSet the limit anew, as Log.reader has it."},
     {"give_up", (PyCFunction)reader_give_up, METH_O,
      "give_up($self, seconds, /)\n--\n\n"
-     "Waiting raises Timeout from then on; None: never. To be called by who reads, before it waits."},
+     "Waiting raises Timeout from then on; None: never. To be called by who reads, before it "
+     "waits."},
     {"close", (PyCFunction)reader_close, METH_NOARGS,
      "close($self, /)\n--\n\n"
      "Read no more. Whoever waits here comes to the end of the iteration. Idempotent; any thread."},
