@@ -195,16 +195,17 @@ static void wait_for_room(burble_llama *engine)
 static void close_gap(burble_llama *engine)
 {
     uint32_t to = 0;
-    uint32_t from = engine->options.slots - 1;
-    while (to < from && engine->slots[to] != NULL) {
+    uint32_t end = engine->options.slots;
+    while (to < end && engine->slots[to] != NULL) {
         to++;
     }
-    while (from > to && engine->slots[from] == NULL) {
-        from--;
+    while (end > to && engine->slots[end - 1] == NULL) {
+        end--;
     }
-    if (from == to) {
+    if (end == to) {
         return;
     }
+    const uint32_t from = end - 1;
     llama_memory_t memory = llama_get_memory(engine->context);
     llama_memory_seq_cp(memory, (llama_seq_id)from, (llama_seq_id)to, -1, -1);
     llama_memory_seq_rm(memory, (llama_seq_id)from, -1, -1);
