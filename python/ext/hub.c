@@ -15,9 +15,10 @@
  * costs the thread that generates some 70 µs, of which a fast model feels several percent. Text that
  * comes more slowly finds the hub released, and wakes the loop at once.
  *
- * The first hold is short, since what wakes the loop is often the first of a step that feeds many
- * streams, and the others of that step are not to wait for long. As long as each look finds something,
- * the holds become longer, up to half a frame of a screen, which nobody sees. */
+ * A hold is short, for what wakes the loop is often the first of a step that feeds many streams, and
+ * the others of that step are not to wait for long. Only where those who were resumed found more than
+ * one piece each, so that every hold saves wake-ups, the holds become longer, up to half a frame of a
+ * screen, which nobody sees. */
 #define SHORTEST_HOLD_NS 2000000u
 #define LONGEST_HOLD_NS 8000000u
 
@@ -164,8 +165,8 @@ void hub_hurry(HubObject *self)
 }
 
 /* Resumes whoever is ready. What a resumed task raises goes to the loop's exception handler, but for
- * the two that end a program (see parked.c): those are raised here. Whether anybody was. */
-static bool dispatch(HubObject *self)
+ * the two that end a program (see parked.c): those are raised here. How many were. */
+static size_t dispatch(HubObject *self)
 {
     Py_INCREF(self);
     /* nest_asyncio's mark; it may come at any time. */
@@ -174,16 +175,16 @@ static bool dispatch(HubObject *self)
     if (self->core->asyncio_module != NULL)
         self->core->indirect = PyObject_HasAttrString(self->core->asyncio_module, "_nest_patched");
     PyErr_Clear();
-    const bool any = burble_hub_dispatch(self->hub, SLICE) > 0;
+    const size_t resumed = burble_hub_dispatch(self->hub, SLICE);
     Py_DECREF(self);
-    return any;
+    return resumed;
 }
 
 /* The descriptor was signalled. */
 static PyObject *hub_drain(HubObject *self, PyObject *unused)
 {
     (void)unused;
-    if (self->hub != NULL && dispatch(self) && !self->holding && self->hub != NULL)
+    if (self->hub != NULL && dispatch(self) > 0 && !self->holding && self->hub != NULL)
         hold(self, SHORTEST_HOLD_NS);
     if (PyErr_Occurred())
         return NULL;
@@ -196,9 +197,11 @@ static PyObject *hub_poll(HubObject *self, PyObject *unused)
     (void)unused;
     self->holding = false;
     if (self->hub != NULL) {
-        const bool any = dispatch(self);
-        const uint64_t longer = 2 * self->held_for;
-        if (any && self->hub != NULL)
+        const uint64_t before = self->more;
+        const size_t resumed = dispatch(self);
+        const bool saves = self->more - before >= resumed;
+        const uint64_t longer = saves ? 2 * self->held_for : SHORTEST_HOLD_NS;
+        if (resumed > 0 && self->hub != NULL)
             hold(self, longer < LONGEST_HOLD_NS ? longer : LONGEST_HOLD_NS);
         else if (self->hub != NULL)
             burble_hub_release(self->hub);

@@ -17,6 +17,7 @@ typedef struct {
     bool looking;           /* whether the loop is to call _look */
     bool holding;           /* whether the loop is to call _poll, and nobody signals */
     uint64_t held_for;      /* how long the present or last hold is, in nanoseconds */
+    uint64_t more;          /* reads that found something without waiting, so far */
 } HubObject;
 
 /* The asyncio loop that runs here, or, in a run of trio, that run's burble._trio.Run: a new reference;

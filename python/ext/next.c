@@ -161,6 +161,8 @@ static enum step step(NextObject *self, PyObject *sent, PyObject **value)
         }
         switch (reading) {
         case READ_VALUE:
+            if (self->stage == FRESH && consumer->hub != NULL)
+                consumer->hub->more++;
             return STEP_RETURN;
         case READ_END:
             consumer_stop_timer(consumer);
