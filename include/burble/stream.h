@@ -74,6 +74,9 @@ typedef struct burble_stream_options {
     /* Cancel the stream when its last reader is destroyed, so that nobody generates for nobody.
      * Default: false. */
     bool cancel_when_unread;
+    /* The thread that appends may exit before the stream has ended: whoever made it ends it. Default:
+     * false: a stream whose producer has exited fails with BURBLE_EDIED. */
+    bool producer_may_exit;
     /* The unit of its readers' limits. Default: bytes. */
     burble_lag_unit lag_unit;
     /* For records that own something: called with `release_arg`, once for each record that was
@@ -134,7 +137,7 @@ BURBLE_API void burble_stream_unref(burble_stream **stream);
  * stream ends the waiting.
  *
  * The thread that appends is the stream's producer from then on: if it exits while the stream is
- * open, the stream fails with BURBLE_EDIED.
+ * open, the stream fails with BURBLE_EDIED, unless its options say that it may.
  *
  * BURBLE_OK         done
  * BURBLE_ECANCELED  the stream was cancelled: stop generating. Nothing was appended.

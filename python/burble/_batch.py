@@ -347,7 +347,7 @@ class BatchStreamer(BatchStream):
         if pad_token_id is None:
             pad_token_id = getattr(tokenizer, "pad_token_id", None)
         eos = ids_of(eos_token_id)
-        logs = [flow.new_log() for _ in range(batch)]
+        logs = [flow.new_log(of_job=False) for _ in range(batch)]
         writers = [text.writer(log) for log in logs]
         self._sink = Rows(
             logs,

@@ -30,9 +30,15 @@ class Options(NamedTuple):
     total_timeout: float | None
     join_timeout: float
 
-    def new_log(self, objects: bool = False) -> _core.Log:
-        """A log whose deadlines count from now on."""
-        log = _core.Log(keep=self.keep, lag_unit=self.lag_unit, objects=objects)
+    def new_log(self, objects: bool = False, *, of_job: bool = True) -> _core.Log:
+        """A log whose deadlines count from now on.
+
+        :param of_job: a job ends it, however many threads write to it; else the exit of the thread
+            that has written to it fails it.
+        """
+        log = _core.Log(
+            keep=self.keep, lag_unit=self.lag_unit, objects=objects, watch_producer=not of_job
+        )
         log.deadlines(self.first_token_timeout, self.token_timeout, self.total_timeout)
         return log
 

@@ -350,8 +350,8 @@ class ChannelWriter:
                 writer.put(token)
 
     Leaving its block ends the stream, with the exception where there was one. A writer that is let
-    go without an end fails it with :exc:`ProducerDied`: who reads never waits for nobody. One
-    thread at a time, any thread.
+    go without an end fails it with :exc:`ProducerDied`, and so does the exit of the thread that has
+    put last: who reads never waits for nobody. One thread at a time, any thread.
     """
 
     __slots__ = ("__weakref__", "_job", "_log", "_writer")
@@ -477,7 +477,7 @@ def channel(
         text = Text(
             tokenizer, skip_prompt, skip_special_tokens, decode_kwargs, chunk, stop, include_stop
         )
-    log = flow.new_log()
+    log = flow.new_log(of_job=False)
     writer = _core.Writer(log) if text is None else text.writer(log)
     end = ChannelWriter(log, writer)
     return end, Stream(end._job, log, flow, stats_of(writer))

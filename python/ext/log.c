@@ -473,17 +473,19 @@ static int parse_keep(long long keep, bool objects, uint64_t *bytes)
 
 static PyObject *log_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"keep", "lag_unit", "objects", NULL};
+    static char *names[] = {"keep", "lag_unit", "objects", "watch_producer", NULL};
     long long keep = 0;
     const char *unit = "characters";
-    int objects = 0;
+    int objects = 0, watch_producer = 1;
     burble_stream_options options;
     burble_stream_options_init(&options);
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$Lsp", names, &keep, &unit, &objects)
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$Lspp", names, &keep, &unit, &objects,
+                                     &watch_producer)
         || parse_keep(keep, objects != 0, &options.keep) < 0
         || parse_unit(unit, &options.lag_unit) < 0)
         return NULL;
     options.cancel_when_unread = true;
+    options.producer_may_exit = !watch_producer;
     if (objects) {
         options.lag_unit = BURBLE_LAG_TOKENS; /* there is nothing else to count */
         options.release = release;
@@ -631,10 +633,11 @@ static PyGetSetDef log_getset[] = {
 
 PyDoc_STRVAR(
     log_doc,
-    "Log(*, keep=0, lag_unit='characters', objects=False)\n--\n\n"
+    "Log(*, keep=0, lag_unit='characters', objects=False, watch_producer=True)\n--\n\n"
     "An append-only log of text or objects: one writer, any number of readers.\n\n"
     "keep: how many bytes of text (objects) stay readable after every reader has read them;\n"
-    "-1: all. It is cancelled when its last reader goes.\n\n"
+    "-1: all. It is cancelled when its last reader goes. watch_producer: it fails when the\n"
+    "thread exits that has appended last.\n\n"
     "Objects in a log are out of the garbage collector's sight: one that refers to the log\n"
     "keeps it until it has been read.");
 

@@ -49,6 +49,7 @@ int burble_stream_create(const burble_stream_options *options, burble_stream **o
     stream->tail = stream->head;
     stream->keep = options->keep;
     stream->cancel_when_unread = options->cancel_when_unread;
+    stream->producer_may_exit = options->producer_may_exit;
     stream->lag_unit = options->lag_unit;
     stream->release = (struct burble__release){options->release, options->release_arg};
     burble__init(&stream->next_seq, 0);
@@ -179,8 +180,9 @@ int burble_stream_append_until(burble_stream *stream, const char *text, size_t l
     const int writable = burble__stream_writable(stream);
     if (writable != BURBLE_OK)
         return writable;
-    if (burble__load_relaxed(&stream->producer.thread) != burble__producer_self()
-        || burble__producer_self() == 0) {
+    if (!stream->producer_may_exit
+        && (burble__load_relaxed(&stream->producer.thread) != burble__producer_self()
+            || burble__producer_self() == 0)) {
         const int rc = burble__producer_adopt(stream);
         if (rc != BURBLE_OK)
             return rc;

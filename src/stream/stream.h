@@ -29,6 +29,7 @@ struct burble_stream {
     struct burble__block *tail; /* the end of the chain that `head` keeps */
     uint32_t used;              /* bytes of tail->data, all committed */
     bool cancel_when_unread;    /* never changes */
+    bool producer_may_exit;     /* never changes */
     burble_lag_unit lag_unit;   /* never changes */
     uint64_t retained;          /* bytes of text from `head` on */
     uint64_t keep;              /* never changes */

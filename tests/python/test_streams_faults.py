@@ -678,6 +678,16 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+def test_a_generate_may_put_from_threads_that_exit() -> None:
+    def generate(*, streamer: Any) -> None:
+        for word in ("one ", "two ", "three"):
+            thread = threading.Thread(target=streamer.put, args=(ids(word),))
+            thread.start()
+            thread.join()
+
+    assert "".join(stream(generate)) == "one two three"
+
+
 def foreign_threads() -> int:
     """How many threads there are but for the pool's, of which there may be 64."""
     names = [thread.name for thread in threading.enumerate()]

@@ -73,6 +73,24 @@ static void a_reader_gets_the_text_and_then_the_death(void **state)
     burble_stream_unref(&stream);
 }
 
+static void a_producer_may_exit_where_the_stream_says_so(void **state)
+{
+    (void)state;
+    burble_stream_options options;
+    burble_stream *stream;
+    burble_status status;
+    burble_stream_options_init(&options);
+    options.producer_may_exit = true;
+    assert_int_equal(burble_stream_create(&options, &stream), BURBLE_OK);
+    in_a_thread(write_one, stream);
+    in_a_thread(write_one, stream);
+    burble_stream_status(stream, &status);
+    assert_int_equal(status.state, BURBLE_OPEN);
+    assert_int_equal(burble_stream_append(stream, "x", 1, 1), BURBLE_OK);
+    assert_int_equal(burble_stream_end(stream, BURBLE_REASON_STOP), BURBLE_OK);
+    burble_stream_unref(&stream);
+}
+
 static void *blocked_read(void *arg)
 {
     burble_reader *reader = arg;
@@ -344,6 +362,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reader_gets_the_text_and_then_the_death),
+        cmocka_unit_test(a_producer_may_exit_where_the_stream_says_so),
         cmocka_unit_test(a_thread_that_is_already_blocked_learns_of_the_death),
         cmocka_unit_test(a_thread_that_ended_its_stream_may_go),
         cmocka_unit_test(a_thread_that_only_showed_activity_counts_as_the_producer),
