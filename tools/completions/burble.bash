@@ -26,7 +26,7 @@ _burble() {
             --threads --help --version'
         ;;
     tokens)
-        options='--binary --format --skip-special --stop --include-stop --help --version'
+        options='--binary --format --skip-special --clean-up --stop --include-stop --help --version'
         ;;
     *)
         return
