@@ -31,7 +31,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test test-llama bench bench-c bench-llama compare fuzz reference lint format \
+.PHONY: all package demo test test-llama bench bench-c bench-llama compare fuzz model reference lint format \
     clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
@@ -123,6 +123,10 @@ fuzz: $(BUILD)/fuzz/build.ninja
 	@$(NINJA) -C $(BUILD)/fuzz $(FUZZ_TARGETS:%=tests/fuzz/fuzz_%)
 	@printf '%s\n' $(FUZZ_TARGETS) | xargs -P 2 -I TARGET sh -c "$$FUZZ_SH" - TARGET
 
+# The stream's protocols, against all that threads and memory may do: docs/testing.md.
+model: $(BUILD)/.system-python $(BUILD)/.system-model
+	@$(PYTHON) tests/model/run.py $(BUILD)/model
+
 # The reference of the C API, from the comments in its headers; what Doxygen finds wrong is an error.
 reference: $(BUILD)/.system-doxygen
 	@rm -rf $(BUILD)/reference
@@ -164,6 +168,7 @@ help:
 	@echo '                 beside llama.cpp alone'
 	@echo 'make compare     see what burble and its peers do when something goes wrong'
 	@echo 'make fuzz        feed the loaders, detokenizer and stop filter anything, T=<seconds> each (now: $(T))'
+	@echo 'make model       check the concurrency of streams under all interleavings (Relacy, spin)'
 	@echo 'make reference   the reference of the C API, as HTML, in $(BUILD)/reference'
 	@echo 'make lint        check style, types and warnings'
 	@echo 'make format      format the sources'
@@ -174,8 +179,8 @@ help:
 
 # ---- the system: what apt-get can bring, where a probe shows that it is missing -------------------
 
-# cc, cxx, python, cmocka, jansson, loops, doxygen and fuzz are what can be needed. `lack` notes what is missing, in words,
-# and Debian's packages for it.
+# What can be needed: cc, cxx, python, cmocka, jansson, loops, doxygen, fuzz, model. `lack` notes what is
+# missing, in words, and Debian's packages for it.
 define SYSTEM_SH
 lack() {
     missing="$$missing$${missing:+; }$$1"
@@ -227,6 +232,12 @@ probe_fuzz() {
         'int LLVMFuzzerTestOneInput(const char *data, size_t size) { return data == NULL && size; }' |
         clang -fsanitize=fuzzer,address,undefined -x c -o $(BUILD)/.fuzz - 2>/dev/null ||
         lack 'clang with libFuzzer' 'clang libclang-rt-dev'
+}
+probe_model() {
+    command -v spin >/dev/null || lack spin spin
+    printf '%s\n' '#include <relacy/relacy.hpp>' |
+        g++ -std=gnu++17 -w -x c++ -fsyntax-only - 2>/dev/null || lack 'g++ and Relacy' 'g++ relacy-dev'
+    command -v gcc >/dev/null || lack gcc 'gcc libc6-dev'
 }
 probe() {
     missing= packages=

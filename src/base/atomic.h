@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Atomic operations with their memory order in their names. Nothing in burble uses <stdatomic.h>
- * directly, so that each ordering can be found, read and argued about, and so that a checker can put
- * its own operations in this one place.
+ * directly, so that each ordering can be found, read and argued about. `make model` checks them: each
+ * that is needed is weakened there, and the check must notice (docs/testing.md).
  */
 #ifndef BURBLE_BASE_ATOMIC_H
 #define BURBLE_BASE_ATOMIC_H
