@@ -39,13 +39,28 @@ uint64_t burble__producer_self(void)
     return self;
 }
 
+static void forget(struct burble__production *entry)
+{
+    burble__stream_unref_weak(entry->stream);
+    burble__free(entry);
+}
+
 static void drop(struct productions *list, struct burble__production *entry)
 {
     entry->prev->next = entry->next;
     entry->next->prev = entry->prev;
     list->count--;
-    burble__stream_unref_weak(entry->stream);
-    burble__free(entry);
+    forget(entry);
+}
+
+/* Takes the first one out of a list that has one. */
+static struct burble__production *take_first(struct productions *list)
+{
+    struct burble__production *entry = list->head.next;
+    list->head.next = entry->next;
+    entry->next->prev = &list->head;
+    list->count--;
+    return entry;
 }
 
 static bool valid(const struct burble__production *entry)
@@ -60,14 +75,15 @@ static void fail_all(void *arg)
 {
     struct productions *list = arg;
     while (list->head.next != &list->head) {
-        struct burble__production *entry = list->head.next;
+        /* Out of the list before anything else: where our reference is the last one in the end, giving
+         * it back calls the stream's release function, which may append elsewhere, and so change and
+         * tidy the list. */
+        struct burble__production *entry = take_first(list);
         burble_stream *stream = entry->stream;
         /* The order counts: a stream of which another thread has taken over the writing is let be,
          * and one that has just gone is not brought back. */
         const bool is_ours = valid(entry) && burble__stream_try_ref(stream);
-        /* Before the rest: where our reference is the last one by then, giving it back calls the
-         * stream's release function, which may append elsewhere, and so change and tidy the list. */
-        drop(list, entry);
+        forget(entry);
         if (is_ours) {
             burble__store_relaxed(&stream->producer.thread, 0);
             burble_stream_fail(stream, BURBLE_EDIED, burble_result_text(BURBLE_EDIED));
