@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from asyncio import AbstractEventLoop
@@ -52,3 +53,15 @@ def hub_of(loop: AbstractEventLoop) -> _core.Hub:
     # Streamers remember their hub, so it may outlive the loop: its descriptor must not.
     weakref.finalize(loop, hub.close).atexit = False
     return hub
+
+
+def in_trio() -> bool:
+    """Whether the caller awaits in a run of trio. sniffio is asked, whose convention trio follows:
+    where trio runs inside another loop, only that says who it is that awaits."""
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is None:
+        return False
+    try:
+        return bool(sniffio.current_async_library() == "trio")
+    except sniffio.AsyncLibraryNotFoundError:
+        return False

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
 from collections.abc import AsyncIterator
-from typing import Any, Callable, Union, cast
+from typing import Any, Callable, Union
 
 from . import _core
 from ._batch import BatchStream
 from ._generate import name_of
+from ._loops import in_trio
 from ._options import seconds
 from ._stream import Reader, Stream
 
@@ -194,7 +194,7 @@ class EventStream(AsyncIterator[bytes]):
 
     async def _wait(self, timeout: float | None) -> Any:
         """The next item, or _NOTHING."""
-        if _in_trio():
+        if in_trio():
             import trio
 
             with trio.move_on_after(float("inf") if timeout is None else timeout):
@@ -253,16 +253,6 @@ class EventStream(AsyncIterator[bytes]):
 
 
 _NOTHING = object()
-
-
-def _in_trio() -> bool:
-    sniffio = sys.modules.get("sniffio")
-    if sniffio is None or "trio" not in sys.modules:
-        return False
-    try:
-        return cast("bool", sniffio.current_async_library() == "trio")
-    except sniffio.AsyncLibraryNotFoundError:
-        return False
 
 
 def _item(item: Any) -> Any:

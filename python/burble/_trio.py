@@ -6,13 +6,13 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-import sys
 from functools import partial
 from typing import Any, Callable
 
 import trio
 
 from . import _core
+from ._loops import in_trio
 
 
 class _Timer:
@@ -77,15 +77,8 @@ _run: trio.lowlevel.RunVar[Run] = trio.lowlevel.RunVar("burble")
 
 
 def current_run() -> Run | None:
-    """Return the run that the caller is in, or None. It is asked of sniffio, whose convention trio
-    follows: where trio runs inside another loop, only that says who it is that awaits."""
-    sniffio = sys.modules.get("sniffio")
-    if sniffio is None:
-        return None
-    try:
-        if sniffio.current_async_library() != "trio":
-            return None
-    except sniffio.AsyncLibraryNotFoundError:
+    """Return the run that the caller is in, or None."""
+    if not in_trio():
         return None
     try:
         return _run.get()
