@@ -3,7 +3,7 @@
 
 As generate does it, ids are put one at a time, each in a tensor of its own of shape [1], up to
 4,096 of a text with spaces and without a newline. The cost at a depth is the mean over the 32 puts
-that lead up to it. The streamers take turns in each round, and each first has 256 ids that do not
+that lead up to it, in CPU time of the thread. The streamers take turns in each round, and each first has 256 ids that do not
 count, so that the caches of the processor are as warm at the first depth as at the last:
 
 * a ``TextStreamer`` of each library whose ``on_finalized_text`` is overridden to drop the text, so
@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import goal
@@ -124,10 +124,10 @@ def cost_by_depth(streamer: Any, tensors: list[torch.Tensor]) -> list[float]:
         for tensor in tensors[done : depth - WINDOW]:
             put(tensor)
         window = tensors[depth - WINDOW : depth]
-        begin = perf_counter()
+        begin = thread_time()
         for tensor in window:
             put(tensor)
-        costs.append((perf_counter() - begin) / WINDOW)
+        costs.append((thread_time() - begin) / WINDOW)
         done = depth
     streamer.end()
     return costs
@@ -156,7 +156,7 @@ def outcome(found: Measured) -> Outcome:
     samples = found.samples
     outcome = Outcome(
         "put",
-        "1. put: microseconds a token, by the number of tokens since a newline; median [quartiles]",
+        "1. put: CPU microseconds a token, by the number of tokens since a newline; median [quartiles]",
     )
     outcome.notes.append(f"burble's path for this tokenizer: {found.facts['path']}")
     outcome.tables.append(
