@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 """What a token costs the detokenizer, in C and called from Python.
 
-In C (detokenize.c, on the public API), a million ids of a real text are pushed one at a time; beside
-that stands a program that only copies each token's text from a table. (burble can be below that:
-where a token's text is whole, it hands out the vocabulary's own.) From Python, the first
-20,000 of them go through ``burble.Detokenizer.push`` and the tokenizers library's
-``DecodeStream.step``, one call for each id, and through its ``Tokenizer.decode`` all at once; where
-tiktoken can have the vocabulary, also through its ``decode_single_token_bytes`` and an incremental
-UTF-8 decoder, which is how one streams with it, and its ``decode`` all at once. All of them take
-turns in each round. Times are CPU times of the one thread that works.
+In C (detokenize.c, on the public API), a million ids of a real text are pushed one at a time;
+beside it the same texts are only copied from a table. (burble can be below that: where a token's
+text is whole, it hands out the vocabulary's own.) From Python, the first 20,000 of them go through
+``burble.Detokenizer.push`` and the tokenizers library's ``DecodeStream.step``, one call for each id,
+and through its ``Tokenizer.decode`` all at once; where tiktoken can have the vocabulary, also
+through its ``decode_single_token_bytes`` and an incremental UTF-8 decoder, which is how one streams
+with it, and its ``decode`` all at once. All of them take turns in each round. Times are CPU times
+of the one thread that works.
 """
 
 from __future__ import annotations
@@ -129,9 +129,7 @@ def measure(n_rounds: int, in_c: int = IN_C, from_python: int = FROM_PYTHON) -> 
     return Measured(samples, {"families": [family.name for family in found]})
 
 
-def _collect(
-    cases: list[Case], native: Native, n_rounds: int, in_c: int
-) -> dict[str, list[float]]:
+def _collect(cases: list[Case], native: Native, n_rounds: int, in_c: int) -> dict[str, list[float]]:
     """Seconds a token, for each family and way."""
     calls = [_calls(case) for case in cases]
     samples: dict[str, list[float]] = {}
@@ -158,7 +156,7 @@ def outcome(found: Measured) -> Outcome:
         "5. detokenize: CPU microseconds a token; median [quartiles]",
     )
     outcome.notes.append(
-        f"{len(samples[f'{names[0]}, burble'])} rounds; memcpy: in C, only copying the texts; the two"
+        f"{len(samples[f'{names[0]}, burble'])} rounds; memcpy: copies the texts, in C; the two"
         " decode: all ids in one call, the others: one id at a time"
     )
     rows = []

@@ -25,7 +25,6 @@ sys.path.append(str(models.ROOT / "tests" / "python"))
 from conftest import SAMPLE_TEXT, SHARED, SHARED_FAMILIES
 from test_exactness import ACROSS, FAMILIES, PANICS, earliness
 
-
 WHO = ("burble", "DecodeStream", "vLLM's rule")
 
 

@@ -37,7 +37,6 @@ class Family:
     ranks: dict[bytes, int] = field(default_factory=dict)  # its pieces, where tiktoken can have it
 
 
-
 @functools.cache
 def text() -> str:
     """The corpora where they are at hand; else the text that the tests train on, many times."""

@@ -11,7 +11,7 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import aiologic
 import culsans
@@ -131,7 +131,7 @@ class Aiologic:
 class _Step:
     """What all bare deques of a loop share: who has something new, and whether the loop knows."""
 
-    _of: weakref.WeakValueDictionary[int, _Step] = weakref.WeakValueDictionary()
+    _of: ClassVar[weakref.WeakValueDictionary[int, _Step]] = weakref.WeakValueDictionary()
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> _Step:

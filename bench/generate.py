@@ -91,7 +91,7 @@ class Generator:
         return Run(wall, cpu, sum(1 for chunk in chunks or () if chunk))
 
 
-# ---- the ways to read: seconds of generate, the ids, the chunks where somebody has them -----------
+# ---- the ways to read: seconds of generate, the ids, the chunks where somebody has them ----------
 
 Seen = tuple[float, Any, "list[str] | None"]
 Way = Callable[[Generator], Awaitable[Seen]]

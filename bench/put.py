@@ -3,8 +3,9 @@
 
 As generate does it, ids are put one at a time, each in a tensor of its own of shape [1], up to
 4,096 of a text with spaces and without a newline. The cost at a depth is the mean over the 32 puts
-that lead up to it, in CPU time of the thread. The streamers take turns in each round, and each first has 256 ids that do not
-count, so that the caches of the processor are as warm at the first depth as at the last:
+that lead up to it, in CPU time of the thread. The streamers take turns in each round, and each
+first has 256 ids that do not count, so that the caches of the processor are as warm at the first
+depth as at the last:
 
 * a ``TextStreamer`` of each library whose ``on_finalized_text`` is overridden to drop the text, so
   that decoding and cutting are measured, not printing;
@@ -156,7 +157,7 @@ def outcome(found: Measured) -> Outcome:
     samples = found.samples
     outcome = Outcome(
         "put",
-        "1. put: CPU microseconds a token, by the number of tokens since a newline; median [quartiles]",
+        "1. put: CPU microseconds a token, by the tokens since a newline; median [quartiles]",
     )
     outcome.notes.append(f"burble's path for this tokenizer: {found.facts['path']}")
     outcome.tables.append(

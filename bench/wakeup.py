@@ -97,8 +97,9 @@ FIGURES = {
 }
 
 
-def measure(n_rounds: int, program: Path = PROGRAM) -> Measured:
+def measure(n_rounds: int, program: Path | None = None) -> Measured:
     """Measure, in ``n_rounds`` rounds after one that does not count."""
+    program = program or PROGRAM
     run(program, 1, "wakes", "steps", "records")
     found = run(program, n_rounds)
     return Measured({name: found[name] for name in FIGURES if name in found}, {})

@@ -9,7 +9,7 @@ turn into text yet, it decodes all again with each one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, islice
 from time import thread_time
@@ -57,14 +57,12 @@ def cases() -> list[Case]:
     ]
 
 
-def cost_by_depth(
-    push: Callable[[int], Any], ids: list[int], limit: float, depths: Sequence[int]
-) -> list[float]:
+def cost_by_depth(push: Callable[[int], Any], ids: list[int], limit: float) -> list[float]:
     """Push all ids; return the mean seconds of a push at each depth that is reached before
     ``limit`` seconds are over."""
     costs, done, cost = [], 0, 0.0
     first = thread_time()
-    for depth in depths:
+    for depth in DEPTHS:
         tenth = depth // 10
         for at in range(done, depth, tenth):
             begin = thread_time()
@@ -87,22 +85,22 @@ def _push(case: Case) -> Callable[[int], Any]:
     return burble.Detokenizer(case.backend, stop=case.stop).push
 
 
-def measure(n_rounds: int, depths: Sequence[int] = DEPTHS) -> Measured:
+def measure(n_rounds: int) -> Measured:
     """Measure, in ``n_rounds`` rounds after one that does not count."""
     found = cases()
     samples: dict[str, list[float]] = {}
     for n in rounds(n_rounds + 1, "worst"):
         for case in found:
-            ids = list(islice(cycle(case.ids), depths[-1]))
+            ids = list(islice(cycle(case.ids), DEPTHS[-1]))
             each = {
-                "burble": cost_by_depth(_push(case), ids, float("inf"), depths),
-                "DecodeStream": cost_by_depth(_step(case), ids, LIMIT, depths),
+                "burble": cost_by_depth(_push(case), ids, float("inf")),
+                "DecodeStream": cost_by_depth(_step(case), ids, LIMIT),
             }
             for who, costs in each.items():
-                for depth, cost in zip(depths, costs, strict=False):
+                for depth, cost in zip(DEPTHS, costs, strict=False):
                     if n > 0:
                         samples.setdefault(f"{case.name}, {who}, {depth}", []).append(cost)
-    facts = {"cases": [case.name for case in found], "depths": list(depths), "rounds": n_rounds}
+    facts = {"cases": [case.name for case in found], "depths": list(DEPTHS), "rounds": n_rounds}
     return Measured(samples, facts)
 
 
