@@ -4,8 +4,8 @@
 In C (detokenize.c, on the public API), a million ids of a real text are pushed one at a time;
 beside it the same texts are only copied from a table. (burble can be below that: where a token's
 text is whole, it hands out the vocabulary's own.) From Python, the first 20,000 of them go through
-``burble.Detokenizer.push`` and the tokenizers library's ``DecodeStream.step``, one call for each id,
-and through its ``Tokenizer.decode`` all at once; where tiktoken can have the vocabulary, also
+``burble.Detokenizer.push`` and the tokenizers library's ``DecodeStream.step``, one call for each
+id, and through its ``Tokenizer.decode`` all at once; where tiktoken can have the vocabulary, also
 through its ``decode_single_token_bytes`` and an incremental UTF-8 decoder, which is how one streams
 with it, and its ``decode`` all at once. All of them take turns in each round. Times are CPU times
 of the one thread that works.

@@ -28,22 +28,22 @@ OURS = "#c2255c"
 COLOURS = {
     "burble": OURS,
     "burble in C": "#7a1038",
-    "burble.stream": "#e8709a",
-    "burble.channel": "#e8709a",
-    "TextStreamer": "#74a9d8",
+    "burble.stream": "#e0568a",
+    "burble.channel": "#e0568a",
+    "TextStreamer": "#5b9bd5",
     "TextIteratorStreamer": "#2f7fc1",
     "AsyncTextIteratorStreamer": "#0b4a8a",
     "transformers": "#0b4a8a",
     "DirectStreamer": "#7048a8",
-    "CBStreamer": "#b48ad6",
+    "CBStreamer": "#a673cf",
     "asyncio.Queue": "#0c8577",
     "janus": "#c97a06",
     "culsans": "#6b8e12",
     "aiologic": "#8a5a44",
     "DecodeStream": "#2f7fc1",
-    "tokenizers.decode": "#7fb2dd",
+    "tokenizers.decode": "#5fa0d8",
     "tiktoken": "#b5840c",
-    "tiktoken.decode": "#dcb65a",
+    "tiktoken.decode": "#cf9f2f",
     FLOOR: "#8a8a8a",
     "memcpy": "#8a8a8a",
     generate.AGAIN: "#8a8a8a",
@@ -51,6 +51,10 @@ COLOURS = {
 INK, FAINT = "#333333", "#e4e4e4"
 STYLE = {
     "svg.hashsalt": "burble",  # so that the same figures make the same file
+    # Text stays text: the file is small, and can be searched. Verdana is as wide as DejaVu Sans.
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -106,6 +110,12 @@ def _decades(values: Sequence[float]) -> list[float]:
     return [10.0**power for power in range(first, last + 1)]
 
 
+def _bounds(lines: Mapping[str, Sequence[Sequence[float]]]) -> tuple[float, float]:
+    """The least and the greatest quartile of what is drawn."""
+    each = [spread(column) for columns in lines.values() for column in columns]
+    return min(one.lower for one in each), max(one.upper for one in each)
+
+
 def _apart(heights: Sequence[float], gap: float) -> list[float]:
     """Move heights so that they keep a distance, in their order, none further than it must."""
     order = sorted(range(len(heights)), key=lambda i: heights[i])
@@ -139,7 +149,13 @@ def _name_lines(axes: Any, ends: Mapping[str, tuple[float, float]]) -> None:
             va="center",
             annotation_clip=False,
             fontweight="bold" if name.startswith("burble") else "normal",
-            arrowprops={"arrowstyle": "-", "color": colour(name), "lw": 0.6, "shrinkB": 2},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour(name),
+                "lw": 0.6,
+                "shrinkB": 2,
+                "relpos": (0, 0.5),
+            },
         )
 
 
@@ -191,10 +207,10 @@ def draw_put(found: Found) -> Any:
     )
     ends = _lines(axes, put.DEPTHS, lines, 1e6)
     _logarithmic(axes.xaxis, put.DEPTHS)
-    ticks = _decades([1e6 * v for columns in lines.values() for column in columns for v in column])
-    _logarithmic(axes.yaxis, ticks)
+    low, high = (1e6 * bound for bound in _bounds(lines))
+    _logarithmic(axes.yaxis, _decades([low, high]))
     axes.set(
-        xlabel="tokens since the last newline", ylabel="µs a token", ylim=(ticks[0], ticks[-1])
+        xlabel="tokens since the last newline", ylabel="µs a token", ylim=(low / 1.5, high * 1.8)
     )
     _name_lines(axes, ends)
     return figure
@@ -216,9 +232,9 @@ def draw_streams(found: Found) -> Any:
     )
     ends = _lines(axes, counts, lines, 1e6)
     _logarithmic(axes.xaxis, counts)
-    ticks = _decades([1e6 * v for columns in lines.values() for column in columns for v in column])
-    _logarithmic(axes.yaxis, ticks)
-    axes.set(xlabel="streams", ylabel="µs a token", ylim=(ticks[0], ticks[-1]))
+    low, high = (1e6 * bound for bound in _bounds(lines))
+    _logarithmic(axes.yaxis, _decades([low, high]))
+    axes.set(xlabel="streams", ylabel="µs a token", ylim=(low / 1.5, high * 1.8))
     _name_lines(axes, ends)
     return figure
 
@@ -264,7 +280,7 @@ def draw_detokenize(found: Found) -> Any:
     figure, axes = _figure(
         "Tokens a second, by kind of tokenizer",
         "CPU time; one id at a time; hollow: the two decode, which get all ids at once",
-        0.42 * len(families) + 1.9,
+        0.4 * len(families) + 2.0,
         1.75,
         0.5,
     )
@@ -286,7 +302,7 @@ def draw_detokenize(found: Found) -> Any:
     _logarithmic(axes.xaxis, _decades(seen))
     axes.set(xlabel="million tokens a second", xlim=(min(seen) / 1.4, max(seen) * 1.4))
     axes.set_yticks(range(len(families)), families)
-    axes.set_ylim(len(families) - 0.5, -1.5)
+    axes.set_ylim(len(families) - 0.5, -1.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     _name_dots(axes, first)
@@ -294,12 +310,12 @@ def draw_detokenize(found: Found) -> Any:
 
 
 def _name_dots(axes: Any, dots: Mapping[str, float]) -> None:
-    """Write each dot's name above the first row, in two tiers so that neighbours have room."""
+    """Write each dot's name above the first row, in three tiers so that neighbours have room."""
     for tier, way in enumerate(sorted(dots, key=dots.__getitem__)):
         axes.annotate(
             way,
             (dots[way], 0),
-            xytext=(0, 12 + 12 * (tier % 2)),
+            xytext=(0, 10 + 12 * (tier % 3)),
             textcoords="offset points",
             color=colour(way),
             ha="center",
@@ -318,9 +334,9 @@ def draw_generate(found: Found) -> Any:
         "What streaming adds to generate",
         f"time beyond that without a streamer, {1e3 * base:.1f} ms a token; median of the rounds"
         " with its 95 % interval",
-        3.9,
-        2.55,
-        0.6,
+        4.0,
+        3.05,
+        0.5,
     )
     for row, name in enumerate(names):
         paired = generate.added(measured, name, "wall")
@@ -350,7 +366,7 @@ def draw_handoff(found: Found) -> Any:
     figure, axes = _figure(
         "What an item costs from a thread at full speed to async for",
         f"wall time; median and quartiles; filled: {loops[0]}, hollow: {' '.join(loops[1:])}",
-        3.6,
+        4.4,
         1.5,
         0.5,
     )
@@ -360,19 +376,20 @@ def draw_handoff(found: Found) -> Any:
             each = spread([1e6 * value for value in samples[f"{name}, {loop}, wall"]])
             seen += [each.lower, each.upper]
             shade, hollow = colour(name), loop != loops[0]
-            axes.plot([each.lower, each.upper], [row, row], color=shade, lw=4, alpha=0.35)
+            at = row + (0.2 if hollow else -0.2)
+            axes.plot([each.lower, each.upper], [at, at], color=shade, lw=4, alpha=0.35)
             face = "white" if hollow else shade
-            axes.plot(each.median, row, "o", color=face, markeredgecolor=shade, mew=1.8, ms=7)
+            axes.plot(each.median, at, "o", color=face, markeredgecolor=shade, mew=1.6, ms=6)
             axes.annotate(
                 three(each.median),
-                (each.median, row),
-                xytext=(0, -14 if hollow else 7),
+                (max(each.upper, each.median), at),
+                xytext=(7, 0),
                 textcoords="offset points",
-                ha="center",
-                fontsize=7,
+                va="center",
+                fontsize=8,
             )
     _logarithmic(axes.xaxis, _decades(seen))
-    axes.set(xlabel="µs an item", xlim=(min(seen) / 1.3, max(seen) * 1.3))
+    axes.set(xlabel="µs an item", xlim=(min(seen) / 1.3, max(seen) * 1.5))
     _rows(axes, names)
     return figure
 
