@@ -28,16 +28,16 @@ struct model_record {
 struct model_reader {
     burble_reader *reader; /* NULL: there is none */
     uint64_t seq;
-    int end;         /* that it has reported; 0: none */
-    uint64_t max;    /* 0: no limit */
-    bool drop;       /* what its limit says */
-    bool dropped;    /* by the writer */
-    bool holds;      /* the record before `seq`, which it was handed last */
+    int end;      /* that it has reported; 0: none */
+    uint64_t max; /* 0: no limit */
+    bool drop;    /* what its limit says */
+    bool dropped; /* by the writer */
+    bool holds;   /* the record before `seq`, which it was handed last */
     bool interrupted;
-    int hub;         /* attached to; -1: none */
-    bool hub_gone;   /* which was destroyed since */
-    bool armed;      /* its function may be called */
-    bool must_call;  /* and must be, where there is news */
+    int hub;        /* attached to; -1: none */
+    bool hub_gone;  /* which was destroyed since */
+    bool armed;     /* its function may be called */
+    bool must_call; /* and must be, where there is news */
 };
 
 static struct {
@@ -205,9 +205,12 @@ static void check_oldest(void)
 static void append(void)
 {
     const uint8_t size = next_byte(m.input), how = next_byte(m.input);
-    const size_t len = size >= 0xF8 ? (size_t)(size - 0xF7) * 1000 : size >= 0xC0 ? size * 4 : size % 16;
+    const size_t len = size >= 0xF8   ? (size_t)(size - 0xF7) * 1000
+                       : size >= 0xC0 ? size * 4
+                                      : size % 16;
     const uint32_t tokens = how / 4 % 8;
-    const uint64_t weight = weigh(m.n, len, tokens), deadline = how % 4 == 0 ? PASSED : BURBLE_NO_WAIT;
+    const uint64_t weight = weigh(m.n, len, tokens),
+                   deadline = how % 4 == 0 ? PASSED : BURBLE_NO_WAIT;
     int expected = writable();
     if (m.n == RECORDS)
         return;
@@ -626,7 +629,9 @@ static void begin(void)
     m.options.cancel_when_unread = (head & 1) != 0;
     m.options.producer_may_exit = (head & 2) != 0;
     m.options.lag_unit = (burble_lag_unit)(head / 4 % 3);
-    m.options.keep = keep == 0xFF ? BURBLE_KEEP_ALL : keep >= 128 ? (uint64_t)(keep - 127) * 100 : 0;
+    m.options.keep = keep == 0xFF  ? BURBLE_KEEP_ALL
+                     : keep >= 128 ? (uint64_t)(keep - 127) * 100
+                                   : 0;
     m.options.release = on_release;
     m.options.release_arg = &m;
     m.message = "";

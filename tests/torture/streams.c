@@ -194,7 +194,7 @@ void torture_limits(void)
     TRY(burble_reader_limit(dropped, 2, BURBLE_LAG_DROP));
     TRY(burble_reader_limit(blocking, 3, BURBLE_LAG_BLOCK));
     TRY(burble_reader_limit(blocking, 4, BURBLE_LAG_BLOCK)); /* needs nothing */
-    TRY(append(stream, 2)); /* the other is dropped */
+    TRY(append(stream, 2));                                  /* the other is dropped */
     CHECK(burble_reader_next(dropped, &record) == BURBLE_ELAGGED);
     CHECK(burble_stream_append_until(stream, text_of(3), length_of(3), 3, BURBLE_NO_WAIT)
           == BURBLE_EFULL);

@@ -318,8 +318,9 @@ static void load_from_corpus(burble_vocab_format format, const char *const *name
 
 void torture_load_hf(void)
 {
-    static const char *const names[] = {"hf/bpe.json",      "hf/bytelevel.json", "hf/fallback.json",
-                                        "hf/metaspace.json", "hf/merges.json",   "hf/wordpiece.json"};
+    static const char *const names[] = {"hf/bpe.json",      "hf/bytelevel.json",
+                                        "hf/fallback.json", "hf/metaspace.json",
+                                        "hf/merges.json",   "hf/wordpiece.json"};
 #ifdef TORTURE_JSON
     load_from_corpus(BURBLE_VOCAB_HF_JSON, names, COUNT(names));
 #else
