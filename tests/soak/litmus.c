@@ -418,12 +418,12 @@ static void dally(uint64_t *random, int later)
 }
 
 /* Each side has a processor of its own, or they would only take turns. */
-static void stay_on(int which)
+static void stay_on(size_t which)
 {
     cpu_set_t allowed, one;
     CHECK(sched_getaffinity(0, sizeof allowed, &allowed) == 0);
     CPU_ZERO(&one);
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
         if (!CPU_ISSET(cpu, &allowed) || which-- > 0)
             continue;
         CPU_SET(cpu, &one);
