@@ -31,8 +31,8 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test test-llama bench bench-c bench-llama compare fuzz torture soak litmus model \
-    reference lint format clean distclean help python-3.11
+.PHONY: all package demo test test-llama valgrind bench bench-c bench-llama compare fuzz torture soak litmus \
+    model reference lint format clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
 
@@ -81,6 +81,17 @@ test-llama: $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja) $(DONE)/demo $(DONE)/test $(
 	$(PY) -c "$$SUM_UP" $(BUILD)/reports/llama-plain.json $(BUILD)/reports/llama-asan.json \
 	    $(BUILD)/reports/llama-tsan.json $(BUILD)/reports/llama.xml || failed=1; \
 	exit $$failed
+
+# The C tests of `make test` that are no races, which TSan sees: what is read before it is written, also in
+# libraries that no sanitizer was compiled into, and what leaks. (What is reached only from its inside, as
+# test_stream_memory's allocator makes it, is not lost.)
+VALGRIND := valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect \
+    --show-leak-kinds=definite,indirect
+valgrind: $(BUILD)/plain/build.ninja $(BUILD)/.system-valgrind
+	@mkdir -p $(BUILD)/reports; \
+	eval "$$C_TESTS"; \
+	c_tests plain --suite unit --suite fuzz --timeout-multiplier 20 --wrapper='$(VALGRIND)' && \
+	$(PY) -c "$$SUM_UP" $(BUILD)/reports/plain.json
 
 bench: python-3.11 $(BUILD)/release/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
 	@$(NINJA) -C $(BUILD)/release
@@ -204,6 +215,7 @@ help:
 	@echo 'make             build all: the C library in $(BUILD)/release, the Python package in $(VENV)/'
 	@echo 'make demo        stream a small model'"'"'s text; MODEL=<name or folder> PROMPT="<text>"'
 	@echo 'make test        the C tests (plain, ASan + UBSan, TSan), then the Python tests'
+	@echo 'make valgrind    the C tests once more under valgrind, in some minutes'
 	@echo 'make test-llama  the engine on llama.cpp (built once, in some minutes, and kept in .cache/)'
 	@echo 'make bench       measure; make bench-c: the hand-over in C; make bench-llama: the engine'
 	@echo '                 beside llama.cpp alone'
@@ -268,6 +280,9 @@ probe_loops() {
     pkg-config --exists libuv 2>/dev/null || lack libuv libuv1-dev
     pkg-config --exists libevent 2>/dev/null || lack libevent libevent-dev
     pkg-config --exists glib-2.0 2>/dev/null || lack GLib libglib2.0-dev
+}
+probe_valgrind() {
+    command -v valgrind >/dev/null || lack valgrind valgrind
 }
 probe_doxygen() {
     command -v doxygen >/dev/null || lack doxygen doxygen
