@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -466,8 +467,12 @@ struct level {
     size_t resident, descriptors, threads;
 };
 
+/* A thread that was joined may have some way to go. */
 static struct level measure(void)
 {
+    const uint64_t bound = now_ms() + PATIENCE * 1000;
+    while (entries("/proc/self/task") > 2 + 1 && now_ms() < bound)
+        sched_yield();
     return (struct level){resident(), entries("/proc/self/fd"), entries("/proc/self/task")};
 }
 
