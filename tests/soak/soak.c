@@ -219,7 +219,9 @@ static void settle(struct listener *listener, int result)
     const uint64_t before = bytes_before(script, listener->first);
     const uint64_t due = bytes_before(script, end) - before;
     CHECK(listener->read == bytes_before(script, listener->seq) - before);
-    if (result != BURBLE_ELAGGED && result != BURBLE_AGAIN)
+    if (result == BURBLE_ECANCELED)
+        CHECK(end - listener->seq <= 1); /* an append was under way that did not know of it yet */
+    else if (result != BURBLE_ELAGGED && result != BURBLE_AGAIN)
         CHECK(listener->read == due); /* it has heard the end, and so all before it */
     count(&account.due, due);
     count(&account.read, listener->read);
