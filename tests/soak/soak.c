@@ -98,7 +98,14 @@ struct script {
     uint64_t seed;
     unsigned records;
     enum ending ending;
+    _Atomic(bool) let_go; /* by the pool */
 };
+
+static void let_go(void *arg)
+{
+    struct script *script = arg;
+    atomic_store(&script->let_go, true);
+}
 
 static size_t length_of(const struct script *script, uint64_t seq)
 {
@@ -347,6 +354,7 @@ static void begin(struct loop *loop, struct conversation *conversation)
     burble_run_options options;
     burble_run_options_init(&options);
     *conversation = (struct conversation){.loop = loop};
+    options.release = let_go;
     conversation->script = (struct script){
         .seed = next_random(&loop->random),
         .records = 1 + below(&loop->random, MOST_RECORDS), /* who writes nothing is no producer */
@@ -379,6 +387,9 @@ static void finish(struct conversation *conversation)
     burble_stream_cancel(conversation->stream); /* nobody is left who reads */
     if (conversation->own_thread)
         pthread_join(conversation->thread, NULL);
+    else
+        while (!atomic_load(&conversation->script.let_go))
+            sched_yield();
     burble_stream_unref(&conversation->stream);
 }
 
