@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""The samples in README.md and docs/ do what the pages say: Python and what it prints, shell, and
+servers that real clients ask. (The programs in docs/c: test_docs_c.py.)"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+httpx = pytest.importorskip("httpx")
+httpx_sse = pytest.importorskip("httpx_sse")
+uvicorn = pytest.importorskip("uvicorn")
+
+from helpers import SOON, in_thread, until  # noqa: E402
+from samples import PAGES, ROOT, run_samples, samples_of  # noqa: E402
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        "libasan" in os.environ.get("LD_PRELOAD", ""), reason="torch takes too long under ASan"
+    ),
+]
+
+DOCS = ROOT / "docs"
+FASTAPI = DOCS / "python" / "fastapi.md"
+GRADIO = DOCS / "python" / "gradio.md"
+LLAMA = DOCS / "python" / "llama-cpp.md"
+SSE = DOCS / "python" / "server-sent-events.md"
+
+# Those that need more than running have tests of their own below.
+PLAIN = [page for page in PAGES if samples_of(page) and page not in (FASTAPI, GRADIO, LLAMA, SSE)]
+
+ENV = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    transformers.utils.logging.disable_progress_bar()
+
+
+@pytest.mark.parametrize("page", PLAIN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_samples_run_and_print_what_stands_under_them(page: Path) -> None:
+    with run_samples(page):
+        pass
+
+
+def test_no_sample_is_left_out() -> None:
+    """Neither by its language's name nor by what looks for them."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        fences = re.findall(r"^ *```(\w*)$", text, re.MULTILINE)
+        assert fences.count("python") == len(samples_of(page)), page
+        assert not {"py", "python3", "pycon", "bash", "shell"} & set(fences), page
+
+
+# ---- README.md -------------------------------------------------------------------------------
+
+
+def test_first_program_of_the_readme_runs_as_a_file(tmp_path: Path) -> None:
+    program = tmp_path / "example.py"
+    program.write_text(samples_of(ROOT / "README.md")[0].code)
+    done = subprocess.run(
+        [sys.executable, program], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout) > 100
+    assert re.search(r"\b(eos|length) Stats\(tokens=\d+", done.stdout)
+
+
+# ---- servers ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def served(app: Any) -> Iterator[str]:
+    """The address of a server of ``app``, in a thread of its own."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    with in_thread(server.run):
+        try:
+            until(lambda: server.started)
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            server.should_exit = True
+
+
+def client_of(url: str) -> Any:
+    return httpx.Client(base_url=url, trust_env=False, timeout=SOON)
+
+
+def never_end(model: Any) -> None:
+    """Let ``generate`` begin again and again, so that only its streamer can end it."""
+    generate = model.generate
+
+    def endless(**options: Any) -> None:
+        while True:
+            generate(**options)
+
+    model.generate = endless
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_fastapi_answers_what_the_page_shows() -> None:
+    with run_samples(FASTAPI) as names, served(names["app"]) as url:
+        asked = [sample for sample in samples_of(FASTAPI, "sh") if "curl" in sample.code]
+        assert len(asked) == 3
+        for sample in asked:
+            command = sample.code.replace("http://127.0.0.1:8000", url)
+            assert command != sample.code
+            done = subprocess.run(
+                ["sh", "-c", command], env=ENV, capture_output=True, text=True, timeout=60
+            )
+            assert done.stdout.rstrip() == (sample.printed or "").rstrip(), done.stderr
+
+
+@pytest.mark.parametrize("path", ["/events", "/text"])
+def test_fastapi_stops_generating_for_a_client_that_leaves(path: str) -> None:
+    with run_samples(FASTAPI) as names, served(names["app"]) as url, client_of(url) as client:
+        never_end(names["model"])
+        with client.stream("GET", path, params={"prompt": "ROMEO:"}) as answer:
+            assert next(answer.iter_bytes())
+            assert names["pool"].running == 1
+        until(lambda: names["pool"].running == 0)
+
+
+def test_client_that_comes_back_goes_on_where_it_was() -> None:
+    with run_samples(SSE) as names, served(names["app"]) as url, client_of(url) as client:
+        name = client.post("/answers", params={"prompt": "ROMEO:"}).json()
+
+        def events(**headers: str) -> list[tuple[str, str, str]]:
+            path = f"/answers/{name}"
+            with httpx_sse.connect_sse(client, "GET", path, headers=headers) as source:
+                return [(event.event, event.id, event.data) for event in source.iter_sse()]
+
+        all_of_them = events()
+        assert [event for event, _, _ in all_of_them] == ["message"] * 5 + ["end"]
+        assert events(**{"Last-Event-ID": "2"}) == all_of_them[3:]
+        assert client.get("/answers/another").status_code == 404
+        nonsense = client.get(f"/answers/{name}", headers={"Last-Event-ID": "x"})
+        assert nonsense.status_code == 400
+
+
+GRADIO_CLIENT = """
+import sys
+from gradio_client import Client
+
+for text in Client(sys.argv[1], verbose=False).submit("ROMEO:"):
+    print(len(text), flush=True)
+"""
+
+
+def test_gradio_shows_the_text_as_it_grows_and_stops_when_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "*")
+    pytest.importorskip("gradio", reason="needs gradio, which `make docs` installs")
+    gradio_client = pytest.importorskip("gradio_client")
+    with run_samples(GRADIO) as names:
+        demo = names["demo"]
+        _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, inbrowser=False)
+        try:
+            client = gradio_client.Client(url, verbose=False)
+            job = client.submit("ROMEO:", api_name="/answer")
+            text = job.result(timeout=SOON)
+            shown = job.outputs()
+            assert len(shown) > 1
+            assert all(later.startswith(earlier) for earlier, later in zip(shown, shown[1:]))
+            assert text == shown[-1]
+            assert "I'll tell thee" in text
+
+            never_end(names["model"])
+            job = client.submit("ROMEO:", api_name="/answer")
+            until(job.outputs)
+            job.cancel()
+            until(lambda: names["pool"].running == 0)
+
+            with subprocess.Popen(
+                [sys.executable, "-c", GRADIO_CLIENT, url], env=ENV, stdout=subprocess.PIPE
+            ) as process:
+                assert process.stdout is not None
+                assert process.stdout.readline()  # some of the text
+                process.kill()
+            until(lambda: names["pool"].running == 0)
+        finally:
+            demo.close(verbose=False)
+
+
+def test_llama_cpp_samples_print_what_stands_under_them() -> None:
+    pytest.importorskip("llama_cpp", reason="needs llama_cpp; `make test-llama` has it")
+    with run_samples(LLAMA):
+        pass
