@@ -31,8 +31,8 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test test-llama bench bench-c bench-llama compare fuzz model reference lint format \
-    clean distclean help python-3.11
+.PHONY: all package demo test test-llama bench bench-c bench-llama compare fuzz model reference docs dist lint \
+    format clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
 
@@ -133,6 +133,25 @@ reference: $(BUILD)/.system-doxygen
 	@doxygen docs/reference/Doxyfile
 	@echo "-- $(BUILD)/reference/html/index.html"
 
+# The pages of docs/ as a site, with both references. What Sphinx finds wrong, a dead link say, is an error.
+docs: python-3.11 reference $(DONE)/test $(DONE)/docs $(DONE)/package
+	@rm -rf $(BUILD)/site
+	@$(PY) -m sphinx --quiet --fail-on-warning --keep-going --builder html \
+	    --doctree-dir $(BUILD)/.doctrees docs $(BUILD)/site
+	@echo "-- $(BUILD)/site/index.html"
+
+# What is uploaded, in dist/: made of the last commit, as pip and meson-python do it, and checked.
+dist: python-3.11 $(DONE)/build $(DONE)/test $(DONE)/lint $(DONE)/dist | $(BUILD)/.system-cc $(BUILD)/.system-cmocka
+	@rm -rf dist $(BUILD)/dist
+	@git diff --quiet HEAD || echo "-- what is not committed is left out"
+	@echo "-- building the distributions"
+	@$(RUN) $(PY) -m build --outdir $(BUILD)/dist . >$(BUILD)/dist.log 2>&1 && \
+	    $(RUN) $(PY) -m auditwheel repair --wheel-dir dist $(BUILD)/dist/*.whl >>$(BUILD)/dist.log 2>&1 || \
+	    { cat $(BUILD)/dist.log >&2; exit 1; }
+	@mv $(BUILD)/dist/*.tar.gz dist
+	@$(PY) -m pytest --quiet tests/dist
+	@ls dist
+
 lint: python-3.11 $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja
 	@failed=0; \
 	check() { echo "-- $$1"; shift; "$$@" || failed=1; }; \
@@ -170,6 +189,8 @@ help:
 	@echo 'make fuzz        feed the loaders, detokenizer and stop filter anything, T=<seconds> each (now: $(T))'
 	@echo 'make model       check the concurrency of streams under all interleavings (Relacy, spin)'
 	@echo 'make reference   the reference of the C API, as HTML, in $(BUILD)/reference'
+	@echo 'make docs        the documentation as a site, in $(BUILD)/site'
+	@echo 'make dist        the source distribution and a wheel, checked, in dist/'
 	@echo 'make lint        check style, types and warnings'
 	@echo 'make format      format the sources'
 	@echo 'make clean       remove what was built; make distclean: $(VENV)/ and .cache/, too'
@@ -289,7 +310,7 @@ $(DONE)/venv: | $(BUILD)/.system-python
 	@mkdir -p $(DONE)
 	@echo '$(PYTHON)' >$@
 
-$(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/lint: $(DONE)/%: requirements/%.txt $(DONE)/venv
+$(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/lint $(DONE)/docs $(DONE)/dist: $(DONE)/%: requirements/%.txt $(DONE)/venv
 	@echo "-- installing Python packages ($<)"
 	@$(PIP) install -r $<
 	@touch $@
