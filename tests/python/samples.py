@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "models" / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
-BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$(?:\n\s*^\1```text\n(.*?)^\1```$)?", re.M | re.S)
+BLOCK = re.compile(r"^( *)```(\S*)\n(.*?)^\1```$(?:\n\s*^\1```text\n(.*?)^\1```$)?", re.M | re.S)
 
 
 class Sample(NamedTuple):
@@ -55,9 +55,7 @@ def run_samples(page: Path) -> Iterator[dict[str, Any]]:
         names.clear()  # streams that are let go end their generations while there is a loop
 
 
-def run_sample(
-    page: Path, sample: Sample, names: dict[str, Any], runner: asyncio.Runner
-) -> None:
+def run_sample(page: Path, sample: Sample, names: dict[str, Any], runner: asyncio.Runner) -> None:
     # With the page's own lines, for tracebacks.
     code = compile(
         "\n" * (sample.line - 1) + sample.code,

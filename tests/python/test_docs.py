@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The samples in README.md and docs/ do what the pages say: Python and what it prints, shell, and
-servers that real clients ask. (The programs in docs/c: test_docs_c.py.)"""
+servers that real clients ask. (The programs in docs/c: test_docs_c.py; what needs llama.cpp:
+tests/llama/test_docs_llama.py.)"""
 
 from __future__ import annotations
 
@@ -16,12 +17,15 @@ from typing import Any
 
 import pytest
 
+import burble
+
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 httpx = pytest.importorskip("httpx")
 httpx_sse = pytest.importorskip("httpx_sse")
 uvicorn = pytest.importorskip("uvicorn")
 
+import test_cli  # noqa: E402
 from helpers import SOON, in_thread, until  # noqa: E402
 from samples import PAGES, ROOT, run_samples, samples_of  # noqa: E402
 
@@ -33,6 +37,7 @@ pytestmark = [
 ]
 
 DOCS = ROOT / "docs"
+VOCABULARY = ROOT / "models" / "shakespeare" / "tokenizer.json"
 FASTAPI = DOCS / "python" / "fastapi.md"
 GRADIO = DOCS / "python" / "gradio.md"
 LLAMA = DOCS / "python" / "llama-cpp.md"
@@ -60,7 +65,7 @@ def test_no_sample_is_left_out() -> None:
     """Neither by its language's name nor by what looks for them."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        fences = re.findall(r"^ *```(\w*)$", text, re.MULTILINE)
+        fences = re.findall(r"^ *```(\S*)$", text, re.MULTILINE)
         assert fences.count("python") == len(samples_of(page)), page
         assert not {"py", "python3", "pycon", "bash", "shell"} & set(fences), page
 
@@ -77,6 +82,22 @@ def test_first_program_of_the_readme_runs_as_a_file(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert len(done.stdout) > 100
     assert re.search(r"\b(eos|length) Stats\(tokens=\d+", done.stdout)
+
+
+def test_shell_samples_of_the_command_print_text() -> None:
+    """Those that need no model of one's own and no llama.cpp (tests/llama has those)."""
+    tokens = [
+        line
+        for sample in samples_of(ROOT / "README.md", "sh")
+        for line in sample.code.splitlines()
+        if " tokens " in line
+    ]
+    assert len(tokens) == 1
+    line = tokens[0].replace("build/release/tools/burble", test_cli.command())
+    done = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    ids = [int(word) for word in line.split() if word.isdigit()]
+    assert done.stdout == burble.Detokenizer(VOCABULARY).push(ids)
 
 
 # ---- servers ---------------------------------------------------------------------------------
@@ -131,6 +152,17 @@ def test_fastapi_stops_generating_for_a_client_that_leaves(path: str) -> None:
             assert next(answer.iter_bytes())
             assert names["pool"].running == 1
         until(lambda: names["pool"].running == 0)
+
+
+def test_server_of_the_readme_sends_events() -> None:
+    with run_samples(ROOT / "README.md") as names, served(names["app"]) as url:
+        with client_of(url) as client:
+            query = {"prompt": "ROMEO:"}
+            with httpx_sse.connect_sse(client, "GET", "/generate", params=query) as source:
+                events = [event.event for event in source.iter_sse()]
+    assert len(events) > 1
+    assert set(events[:-1]) == {"message"}
+    assert events[-1] == "end"
 
 
 def test_client_that_comes_back_goes_on_where_it_was() -> None:
@@ -195,9 +227,3 @@ def test_gradio_shows_the_text_as_it_grows_and_stops_when_told(
             until(lambda: names["pool"].running == 0)
         finally:
             demo.close(verbose=False)
-
-
-def test_llama_cpp_samples_print_what_stands_under_them() -> None:
-    pytest.importorskip("llama_cpp", reason="needs llama_cpp; `make test-llama` has it")
-    with run_samples(LLAMA):
-        pass
