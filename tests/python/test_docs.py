@@ -70,6 +70,13 @@ def test_no_sample_is_left_out() -> None:
         assert not {"py", "python3", "pycon", "bash", "shell"} & set(fences), page
 
 
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *PAGES], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """In the tree; `make docs` looks at those within the site, headings included."""
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert "://" in link or (page.parent / link).exists(), link
+
+
 # ---- README.md -------------------------------------------------------------------------------
 
 
