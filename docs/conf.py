@@ -14,6 +14,8 @@ root_doc = "index"
 nitpicky = True  # a name that leads nowhere is an error, as any warning is
 
 html_theme = "furo"
+html_static_path = ["style"]
+html_css_files = ["site.css"]
 html_title = f"burble {version}"
 html_copy_source = False
 html_show_sphinx = html_show_copyright = False
