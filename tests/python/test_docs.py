@@ -5,6 +5,7 @@ tests/llama/test_docs_llama.py.)"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -187,6 +188,23 @@ def test_client_that_comes_back_goes_on_where_it_was() -> None:
         assert client.get("/answers/another").status_code == 404
         nonsense = client.get(f"/answers/{name}", headers={"Last-Event-ID": "x"})
         assert nonsense.status_code == 400
+
+
+def test_aiohttp_sends_the_same_events() -> None:
+    aiohttp = pytest.importorskip("aiohttp")
+    test_utils = pytest.importorskip("aiohttp.test_utils")
+
+    async def ask(app: Any) -> str:
+        async with test_utils.TestServer(app) as server, aiohttp.ClientSession() as session:
+            url = server.make_url("/generate").with_query(prompt="ROMEO:")
+            async with session.get(url) as answer:
+                text: str = await answer.text()
+                return text
+
+    with run_samples(SSE) as names:
+        shown = samples_of(SSE)[0].printed
+        assert shown is not None
+        assert asyncio.run(ask(names["server"])).rstrip() == shown.rstrip()
 
 
 GRADIO_CLIENT = """
