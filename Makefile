@@ -141,7 +141,8 @@ docs: python-3.11 reference $(DONE)/test $(DONE)/docs $(DONE)/package
 	@echo "-- $(BUILD)/site/index.html"
 
 # What is uploaded, in dist/: made of the last commit, as pip and meson-python do it, and checked.
-dist: python-3.11 $(DONE)/build $(DONE)/test $(DONE)/lint $(DONE)/dist | $(BUILD)/.system-cc $(BUILD)/.system-cmocka
+dist: python-3.11 $(DONE)/build $(DONE)/test $(DONE)/lint $(DONE)/dist | \
+    $(BUILD)/.system-cc $(BUILD)/.system-cmocka $(BUILD)/.system-git
 	@rm -rf dist $(BUILD)/dist
 	@git diff --quiet HEAD || echo "-- what is not committed is left out"
 	@echo "-- building the distributions"
@@ -200,8 +201,8 @@ help:
 
 # ---- the system: what apt-get can bring, where a probe shows that it is missing -------------------
 
-# What can be needed: cc, cxx, python, cmocka, jansson, loops, doxygen, fuzz, model. `lack` notes what is
-# missing, in words, and Debian's packages for it.
+# What can be needed: cc, cxx, python, cmocka, jansson, loops, doxygen, git, fuzz, model. `lack` notes what
+# is missing, in words, and Debian's packages for it.
 define SYSTEM_SH
 lack() {
     missing="$$missing$${missing:+; }$$1"
@@ -247,6 +248,9 @@ probe_loops() {
 }
 probe_doxygen() {
     command -v doxygen >/dev/null || lack doxygen doxygen
+}
+probe_git() {
+    command -v git >/dev/null || lack git git
 }
 probe_fuzz() {
     printf '%s\n' '#include <stddef.h>' 'int LLVMFuzzerTestOneInput(const char *data, size_t size);' \

@@ -71,7 +71,18 @@ def test_no_sample_is_left_out() -> None:
         assert not {"py", "python3", "pycon", "bash", "shell"} & set(fences), page
 
 
-@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *PAGES], ids=lambda page: page.name)
+ALL = sorted({*ROOT.glob("*.md"), *PAGES, ROOT / "bench" / "README.md"})
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
+def test_targets_of_make_are_there(page: Path) -> None:
+    rules = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    targets = set(re.findall(r"^\.PHONY: (.*)$", rules, re.MULTILINE)[0].split())
+    for command in re.findall(r"(?:`|^ *)make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE):
+        assert command in targets, command
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     """In the tree; `make docs` looks at those within the site, headings included."""
     for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
