@@ -103,6 +103,15 @@ def test_sdist_has_what_is_committed_and_nothing_else(
     assert found == {f"burble-{version}/{name}" for name in expected}
 
 
+def test_changelog_begins_with_this_version(version: str) -> None:
+    headings = [
+        line.removeprefix("## ")
+        for line in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("## ")
+    ]
+    assert headings[0].split(" ")[0] == version
+
+
 def test_metadata_is_what_an_index_accepts(wheel: Path, sdist: Path) -> None:
     run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist)
 

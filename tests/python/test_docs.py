@@ -71,6 +71,12 @@ def test_no_sample_is_left_out() -> None:
         assert not {"py", "python3", "pycon", "bash", "shell"} & set(fences), page
 
 
+def test_reference_has_every_public_name() -> None:
+    text = (DOCS / "python" / "reference.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\.\. (?:auto|py:)\w+:: burble\.(\w+)", text, re.MULTILINE))
+    assert set(burble.__all__) - {"__version__"} <= named
+
+
 ALL = sorted({*ROOT.glob("*.md"), *PAGES, ROOT / "bench" / "README.md"})
 
 
