@@ -31,8 +31,8 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test test-llama bench bench-c bench-llama compare fuzz model reference docs dist lint \
-    format clean distclean help python-3.11
+.PHONY: all package demo test test-llama bench bench-pages bench-check bench-c bench-llama compare fuzz model \
+    reference docs dist lint format clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
 
@@ -54,7 +54,7 @@ demo: python-3.11 $(DONE)/demo $(DONE)/package
 
 # Every stage runs, also after one that failed; the closing line counts them all.
 test: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(BUILD)/tsan/build.ninja \
-      $(DONE)/demo $(DONE)/test $(DONE)/mistral $(DONE)/package
+      $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/mistral $(DONE)/package
 	@failed=0; \
 	rm -rf $(BUILD)/reports; mkdir -p $(BUILD)/reports; \
 	eval "$$C_TESTS"; \
@@ -84,7 +84,16 @@ test-llama: $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja) $(DONE)/demo $(DONE)/test $(
 
 bench: python-3.11 $(BUILD)/release/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
 	@$(NINJA) -C $(BUILD)/release
-	@$(PY) $(BENCH)
+	@$(PY) $(BENCH) --record
+
+# What bench/results.json says, into the pages and the plots, without measuring.
+bench-pages: python-3.11 $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
+	@$(PY) $(BENCH) --update
+
+# Fails where a goal is missed by more than the noise (and is not known to be: bench/known.py).
+bench-check: python-3.11 $(BUILD)/release/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
+	@$(NINJA) -C $(BUILD)/release
+	@$(PY) $(BENCH) --quick --check
 
 bench-c: $(BUILD)/release/build.ninja
 	@$(NINJA) -C $(BUILD)/release bench/wakeup
@@ -184,8 +193,9 @@ help:
 	@echo 'make demo        stream a small model'"'"'s text; MODEL=<name or folder> PROMPT="<text>"'
 	@echo 'make test        the C tests (plain, ASan + UBSan, TSan), then the Python tests'
 	@echo 'make test-llama  the engine on llama.cpp (built once, in some minutes, and kept in .cache/)'
-	@echo 'make bench       measure; make bench-c: the hand-over in C; make bench-llama: the engine'
-	@echo '                 beside llama.cpp alone'
+	@echo 'make bench       measure, and write bench/results.json, the plots and the pages (12 minutes)'
+	@echo 'make bench-check measure quickly, and fail where a goal is missed by more than the noise'
+	@echo 'make bench-c     measure the hand-over in C; make bench-llama: the engine beside llama.cpp alone'
 	@echo 'make compare     see what burble and its peers do when something goes wrong'
 	@echo 'make fuzz        feed the loaders, detokenizer and stop filter anything, T=<seconds> each (now: $(T))'
 	@echo 'make model       check the concurrency of streams under all interleavings (Relacy, spin)'

@@ -9,6 +9,8 @@
  *
  *     push I   pushes all ids of pair I, counted from 0, one at a time, and ends the sequence:
  *              "SECONDS BYTES", of text
+ *     copy I   copies what each of these ids gave when it came first, from a table, and does nothing
+ *              else: "SECONDS BYTES"
  *     load I   loads the vocabulary of pair I anew: "SECONDS IDS BYTES", of memory
  *
  * Seconds are CPU time of the process, which has one thread: another's turn on the core is not in
@@ -74,6 +76,65 @@ static int push(const struct pair *pair)
     return 0;
 }
 
+enum { POOL = 8 << 20, PAGE = 4096 }; /* bytes: of all pieces, and what they are copied to */
+
+struct piece {
+    const char *text; /* NULL: the id did not come yet */
+    size_t len;
+};
+
+/* Pushes all ids, to fill `table` with what each gave, in `pool`; -1 where there is no room. */
+static int learn(const struct pair *pair, struct piece *table, size_t size, char *pool, size_t room)
+{
+    burble_detok *detok;
+    burble_text text;
+    int result = burble_detok_create(pair->vocab, NULL, &detok);
+    for (size_t i = 0; i < pair->n && result == BURBLE_OK; i++) {
+        const size_t id = (size_t)pair->ids[i];
+        result = burble_detok_push(detok, &pair->ids[i], 1, &text);
+        if (result == BURBLE_OK && (id >= size || text.len > room || text.len > PAGE)) {
+            result = -1;
+        }
+        if (result != BURBLE_OK || table[id].text != NULL) {
+            continue;
+        }
+        table[id] = (struct piece){.text = pool, .len = text.len};
+        memcpy(pool, text.bytes, text.len);
+        pool += text.len;
+        room -= text.len;
+    }
+    burble_detok_destroy(&detok);
+    return result;
+}
+
+static int copy(const struct pair *pair)
+{
+    static char page[PAGE];
+    const size_t size = burble_vocab_size(pair->vocab);
+    struct piece *table = calloc(size, sizeof *table);
+    char *pool = malloc(POOL);
+    int result = table == NULL || pool == NULL ? BURBLE_ENOMEM : learn(pair, table, size, pool, POOL);
+    if (result == BURBLE_OK) {
+        size_t bytes = 0;
+        size_t at = 0;
+        const double begin = seconds();
+        for (size_t i = 0; i < pair->n; i++) {
+            const struct piece *piece = &table[pair->ids[i]];
+            if (piece->len > PAGE - at) {
+                at = 0; /* somebody has read the page */
+            }
+            memcpy(page + at, piece->text, piece->len);
+            at += piece->len;
+            bytes += piece->len;
+        }
+        const double end = seconds();
+        printf("%.9f %zu\n", end - begin, bytes);
+    }
+    free(table);
+    free(pool);
+    return result == BURBLE_OK ? 0 : fail(pair->path, "the table of its pieces");
+}
+
 static int load(const struct pair *pair)
 {
     burble_vocab *vocab;
@@ -132,10 +193,12 @@ static int obey(const struct pair *pairs, size_t n)
         const size_t i = strlen(line) < 6 ? n : strtoul(line + 5, NULL, 10);
         if (i < n && strncmp(line, "push ", 5) == 0) {
             result = push(&pairs[i]);
+        } else if (i < n && strncmp(line, "copy ", 5) == 0) {
+            result = copy(&pairs[i]);
         } else if (i < n && strncmp(line, "load ", 5) == 0) {
             result = load(&pairs[i]);
         } else {
-            result = fail(line, "expected push or load, and the number of a pair");
+            result = fail(line, "expected push, copy or load, and the number of a pair");
         }
         fflush(stdout);
     }
