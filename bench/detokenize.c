@@ -9,8 +9,7 @@
  *
  *     push I   pushes all ids of pair I, counted from 0, one at a time, and ends the sequence:
  *              "SECONDS BYTES", of text
- *     copy I   copies what each of these ids gave when it came first, from a table, and does nothing
- *              else: "SECONDS BYTES"
+ *     copy I   copies the text that each of these ids gives, and does nothing else: "SECONDS BYTES"
  *     load I   loads the vocabulary of pair I anew: "SECONDS IDS BYTES", of memory
  *
  * Seconds are CPU time of the process, which has one thread: another's turn on the core is not in
@@ -76,32 +75,27 @@ static int push(const struct pair *pair)
     return 0;
 }
 
-enum { POOL = 8 << 20, PAGE = 4096 }; /* bytes: of all pieces, and what they are copied to */
+enum { POOL = 32 << 20, PAGE = 4096 }; /* bytes: of all text, and what it is copied to */
 
-struct piece {
-    const char *text; /* NULL: the id did not come yet */
-    size_t len;
-};
-
-/* Pushes all ids, to fill `table` with what each gave, in `pool`; -1 where there is no room. */
-static int learn(const struct pair *pair, struct piece *table, size_t size, char *pool, size_t room)
+/* Pushes all ids, and notes the text that each gives in `pool` and its length in `sizes`; another
+ * result than BURBLE_OK where that fails. */
+static int note(const struct pair *pair, size_t *sizes, char *pool)
 {
     burble_detok *detok;
     burble_text text;
+    size_t room = POOL;
     int result = burble_detok_create(pair->vocab, NULL, &detok);
     for (size_t i = 0; i < pair->n && result == BURBLE_OK; i++) {
-        const size_t id = (size_t)pair->ids[i];
         result = burble_detok_push(detok, &pair->ids[i], 1, &text);
-        if (result == BURBLE_OK && (id >= size || text.len > room || text.len > PAGE)) {
-            result = -1;
+        if (result == BURBLE_OK && (text.len > room || text.len > PAGE)) {
+            result = BURBLE_ENOMEM;
         }
-        if (result != BURBLE_OK || table[id].text != NULL) {
-            continue;
+        if (result == BURBLE_OK) {
+            memcpy(pool, text.bytes, text.len);
+            pool += text.len;
+            room -= text.len;
+            sizes[i] = text.len;
         }
-        table[id] = (struct piece){.text = pool, .len = text.len};
-        memcpy(pool, text.bytes, text.len);
-        pool += text.len;
-        room -= text.len;
     }
     burble_detok_destroy(&detok);
     return result;
@@ -110,29 +104,27 @@ static int learn(const struct pair *pair, struct piece *table, size_t size, char
 static int copy(const struct pair *pair)
 {
     static char page[PAGE];
-    const size_t size = burble_vocab_size(pair->vocab);
-    struct piece *table = calloc(size, sizeof *table);
+    size_t *sizes = calloc(pair->n, sizeof *sizes);
     char *pool = malloc(POOL);
-    int result = table == NULL || pool == NULL ? BURBLE_ENOMEM : learn(pair, table, size, pool, POOL);
+    const int result = sizes == NULL || pool == NULL ? BURBLE_ENOMEM : note(pair, sizes, pool);
     if (result == BURBLE_OK) {
-        size_t bytes = 0;
+        const char *text = pool;
         size_t at = 0;
         const double begin = seconds();
         for (size_t i = 0; i < pair->n; i++) {
-            const struct piece *piece = &table[pair->ids[i]];
-            if (piece->len > PAGE - at) {
+            if (sizes[i] > PAGE - at) {
                 at = 0; /* somebody has read the page */
             }
-            memcpy(page + at, piece->text, piece->len);
-            at += piece->len;
-            bytes += piece->len;
+            memcpy(page + at, text, sizes[i]);
+            text += sizes[i];
+            at += sizes[i];
         }
         const double end = seconds();
-        printf("%.9f %zu\n", end - begin, bytes);
+        printf("%.9f %zu\n", end - begin, (size_t)(text - pool));
     }
-    free(table);
+    free(sizes);
     free(pool);
-    return result == BURBLE_OK ? 0 : fail(pair->path, "the table of its pieces");
+    return result == BURBLE_OK ? 0 : fail(pair->path, burble_result_text(result));
 }
 
 static int load(const struct pair *pair)

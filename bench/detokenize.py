@@ -2,7 +2,7 @@
 """What a token costs the detokenizer, in C and called from Python.
 
 In C (detokenize.c, on the public API), a million ids of a real text are pushed one at a time;
-beside it the same texts are only copied from a table. (burble can be below that: where a token's
+beside it the same texts are only copied. (burble can be below that: where a token's
 text is whole, it hands out the vocabulary's own.) From Python, the first 20,000 of them go through
 ``burble.Detokenizer.push`` and the tokenizers library's ``DecodeStream.step``, one call for each
 id, and through its ``Tokenizer.decode`` all at once; where tiktoken can have the vocabulary, also

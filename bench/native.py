@@ -49,7 +49,7 @@ class Native:
         return float(seconds), int(size)
 
     def copy(self, n: int) -> float:
-        """Copy what all ids of pair ``n`` gave when they came first; return the CPU seconds."""
+        """Copy the text that each id of pair ``n`` gives; return the CPU seconds."""
         return float(self._ask(f"copy {n}")[0])
 
     def load(self, n: int) -> tuple[float, int, int]:

@@ -8,7 +8,7 @@ its name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import generate
@@ -20,7 +20,7 @@ import streams
 from parts import outcomes
 from report import Outcome, Table, three
 from results import Results
-from spread import median_interval, ratios, spread
+from spread import median_interval, spread
 
 import models
 
@@ -49,8 +49,8 @@ def update(
 
 
 def _measured(results: Results) -> str:
-    quick = ", with fewer rounds than that makes (`--quick`)" if results.quick else ""
-    return f"Measured by `make bench`{quick} on {results.machine['processor']}:"
+    command = "bench/run.py --quick" if results.quick else "make bench"
+    return f"Measured by `{command}` on {results.machine['processor']}:"
 
 
 def _machine(results: Results) -> str:
@@ -72,10 +72,10 @@ def _cost(results: Results) -> str:
 def _row(what: str, peer: str, theirs: list[float], ours: list[float], unit: float) -> list[str]:
     """A row of the table; ``unit`` makes what is kept the unit of the figures, µs or ms."""
     name = {1e6: "µs", 1e3: "ms"}[unit]
-    values = [f"{three(unit * spread(values).median)} {name}" for values in (theirs, ours)]
-    times = spread(ratios(theirs, ours)).median
+    medians = [unit * spread(values).median for values in (theirs, ours)]
+    times = medians[0] / medians[1]
     said = f"{_two(times)} times less" if times >= 1 else f"{_two(1 / times)} times more"
-    return [what, peer, *values, said]
+    return [what, peer, *[f"{three(median)} {name}" for median in medians], said]
 
 
 def _two(ratio: float) -> str:
@@ -108,10 +108,10 @@ def _tokens(results: Results) -> list[list[str]]:
     samples, family = results.parts["detokenize"].samples, "byte level, gpt2"
     theirs, in_c = samples[f"{family}, DecodeStream"], samples[f"{family}, burble in C"]
     rate = 1e-6 / spread(in_c).median
-    push = "one `Detokenizer.push` from Python (GPT-2)"
+    push, step = "one `Detokenizer.push` from Python (GPT-2)", "`DecodeStream.step`"
     return [
-        _row(push, "`DecodeStream.step`", theirs, samples[f"{family}, burble"], 1e6),
-        _row(f"the same in C: {rate:.0f} million tokens a second", "", theirs, in_c, 1e6),
+        _row(push, step, theirs, samples[f"{family}, burble"], 1e6),
+        _row(f"the same in C: {rate:.0f} million tokens a second", step, theirs, in_c, 1e6),
     ]
 
 
@@ -160,55 +160,63 @@ def _streams(results: Results) -> list[list[str]]:
 
 
 def _shortcomings(found: Mapping[str, Outcome]) -> str:
-    """For the README: the goals that were missed, and how often somebody else was faster."""
-    lines = [f"* {line}" for line in _missed(found)]
+    """For the README: the goals missed beyond the noise, and the best of who was faster."""
+    goals = [goal for outcome in found.values() for goal in outcome.goals]
     contests = [contest for outcome in found.values() for contest in outcome.contests]
     lost = [contest.behind()[0] for contest in contests if contest.behind()]
-    lines += [f"* {behind}" for behind in lost]
-    if not lines:
-        return "All goals were met, and nobody was faster at anything that was compared."
-    met = sum(goal.met for outcome in found.values() for goal in outcome.goals)
-    goals = sum(len(outcome.goals) for outcome in found.values())
     begin = (
-        f"{met} of {goals} goals were met; in {len(contests) - len(lost)} of {len(contests)}"
-        " comparisons nobody was faster. Not so:"
+        f"{sum(goal.met for goal in goals)} of {len(goals)} goals were met. In"
+        f" {len(contests) - len(lost)} of {len(contests)} comparisons nobody was faster."
     )
-    return "\n".join([begin, "", *lines])
+    lines = [*_missed(found, settled=True), *map(str, lost)]
+    if not lines:
+        return begin
+    return "\n".join([begin + " Not as it should be, by more than the noise:", "", *_list(lines)])
 
 
-def _missed(found: Mapping[str, Outcome]) -> list[str]:
-    lines = []
+def _missed(found: Mapping[str, Outcome], settled: bool) -> list[str]:
+    """The goals that were missed, or those of them that are settled; each reason once."""
+    lines: list[str] = []
+    said = None
     for outcome in found.values():
         for goal in outcome.goals:
-            if not goal.met:
-                why = known.MISSES.get((outcome.name, goal.what))
-                said = str(goal).partition(":")[2].strip()
-                lines.append(f"goal missed: {outcome.name}, {said}" + (f" ({why})" if why else ""))
+            if goal.met or (settled and not goal.settled):
+                continue
+            why = known.MISSES.get((outcome.name, goal.what))
+            line = str(goal).partition(":")[2].strip()
+            reason = "" if why is None else " (as above)" if why == said else f" ({why})"
+            lines.append(f"goal missed: {outcome.name}, {line}{reason}")
+            said = why
     return lines
 
 
+def _list(lines: Sequence[str]) -> list[str]:
+    return [f"* {line}" for line in lines]
+
+
 def _goals(found: Mapping[str, Outcome]) -> str:
-    missed = [f"* {line}" for line in _missed(found)]
     goals = [goal for outcome in found.values() for goal in outcome.goals]
     met = f"{sum(goal.met for goal in goals)} of {len(goals)} goals were met."
+    missed = _list(_missed(found, settled=False))
     return "\n".join([met, "", *missed]) if missed else met
 
 
 def _behind(found: Mapping[str, Outcome]) -> str:
     lines = [
-        f"* {outcome.name}: {behind}"
+        f"{outcome.name}: {behind}"
         for outcome in found.values()
         for contest in outcome.contests
         for behind in contest.behind()
     ]
-    return "\n".join(lines) or "In this run nobody was faster at anything that was compared."
+    return "\n".join(_list(lines)) or "In this run nobody was faster at anything that was compared."
 
 
 def _part(outcome: Outcome) -> str:
     """A benchmark's notes, tables and goals."""
     blocks = [table.markdown() for table in outcome.tables]
     if outcome.notes:
-        blocks.append("\n".join(f"* {note}" for note in outcome.notes))
+        blocks.append("\n".join(_list(outcome.notes)))
     if outcome.goals:
-        blocks.append("\n".join(f"* {str(goal).replace(':   ', ':')}" for goal in outcome.goals))
+        goals = [str(goal).replace(":   ", ":") for goal in outcome.goals]
+        blocks.append("\n".join(_list(goals)))
     return "\n\n".join(blocks)
