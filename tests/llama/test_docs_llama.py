@@ -57,6 +57,26 @@ def test_llama_cpp_python(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
+def test_engine_in_python() -> None:
+    """In a process of its own, where the package that was built with llama.cpp comes first."""
+    package = ROOT / "build" / "llama-package"
+    if not package.is_dir():
+        pytest.skip("needs build/llama-package, which `make test-llama` makes")
+    page = ROOT / "docs" / "python" / "llama-engine.md"
+    script = (
+        "import pathlib, sys, samples\nwith samples.run_samples(pathlib.Path(sys.argv[1])): pass"
+    )
+    path = os.pathsep.join((str(package), str(ROOT / "tests" / "python")))
+    done = subprocess.run(
+        [sys.executable, "-c", script, page],
+        env=environment(PYTHONPATH=path),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_command_in_the_readme() -> None:
     """Those with the shipped model; MODEL.gguf stands for one of the reader's own."""
     lines = [

@@ -41,11 +41,11 @@ DOCS = ROOT / "docs"
 VOCABULARY = ROOT / "models" / "shakespeare" / "tokenizer.json"
 FASTAPI = DOCS / "python" / "fastapi.md"
 GRADIO = DOCS / "python" / "gradio.md"
-LLAMA = DOCS / "python" / "llama-cpp.md"
+LLAMA = (DOCS / "python" / "llama-cpp.md", DOCS / "python" / "llama-engine.md")
 SSE = DOCS / "python" / "server-sent-events.md"
 
 # Those that need more than running have tests of their own below.
-PLAIN = [page for page in PAGES if samples_of(page) and page not in (FASTAPI, GRADIO, LLAMA, SSE)]
+PLAIN = [page for page in PAGES if samples_of(page) and page not in (FASTAPI, GRADIO, SSE, *LLAMA)]
 
 ENV = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "OMP_NUM_THREADS": "1"}
 
