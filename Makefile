@@ -31,8 +31,8 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test test-llama valgrind bench bench-c bench-llama compare fuzz torture soak litmus \
-    model reference lint format clean distclean help python-3.11
+.PHONY: all package demo test test-llama valgrind bench bench-c bench-llama compare fuzz model reference \
+    lint format clean distclean help python-3.11 bench-pages bench-check docs dist torture soak litmus
 
 # ---- what a person asks for ----------------------------------------------------------------------
 
@@ -54,7 +54,7 @@ demo: python-3.11 $(DONE)/demo $(DONE)/package
 
 # Every stage runs, also after one that failed; the closing line counts them all.
 test: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(BUILD)/tsan/build.ninja \
-      $(DONE)/demo $(DONE)/test $(DONE)/mistral $(DONE)/package
+      $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/mistral $(DONE)/package
 	@failed=0; \
 	rm -rf $(BUILD)/reports; mkdir -p $(BUILD)/reports; \
 	eval "$$C_TESTS"; \
@@ -95,7 +95,16 @@ valgrind: $(BUILD)/plain/build.ninja $(BUILD)/.system-valgrind
 
 bench: python-3.11 $(BUILD)/release/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
 	@$(NINJA) -C $(BUILD)/release
-	@$(PY) $(BENCH)
+	@$(PY) $(BENCH) --record
+
+# What bench/results.json says, into the pages and the plots, without measuring.
+bench-pages: python-3.11 $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
+	@$(PY) $(BENCH) --update
+
+# Fails where a goal is missed by more than the noise (and is not known to be: bench/known.py).
+bench-check: python-3.11 $(BUILD)/release/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
+	@$(NINJA) -C $(BUILD)/release
+	@$(PY) $(BENCH) --quick --check
 
 bench-c: $(BUILD)/release/build.ninja
 	@$(NINJA) -C $(BUILD)/release bench/wakeup
@@ -185,6 +194,26 @@ reference: $(BUILD)/.system-doxygen
 	@doxygen docs/reference/Doxyfile
 	@echo "-- $(BUILD)/reference/html/index.html"
 
+# The pages of docs/ as a site, with both references. What Sphinx finds wrong, a dead link say, is an error.
+docs: python-3.11 reference $(DONE)/test $(DONE)/docs $(DONE)/package
+	@rm -rf $(BUILD)/site
+	@$(PY) -m sphinx --quiet --fail-on-warning --keep-going --builder html \
+	    --doctree-dir $(BUILD)/.doctrees docs $(BUILD)/site
+	@echo "-- $(BUILD)/site/index.html"
+
+# What is uploaded, in dist/: made of the last commit, as pip and meson-python do it, and checked.
+dist: python-3.11 $(DONE)/build $(DONE)/test $(DONE)/lint $(DONE)/dist | \
+    $(BUILD)/.system-cc $(BUILD)/.system-cmocka $(BUILD)/.system-git
+	@rm -rf dist $(BUILD)/dist
+	@git diff --quiet HEAD || echo "-- what is not committed is left out"
+	@echo "-- building the distributions"
+	@$(RUN) $(PY) -m build --outdir $(BUILD)/dist . >$(BUILD)/dist.log 2>&1 && \
+	    $(RUN) $(PY) -m auditwheel repair --wheel-dir dist $(BUILD)/dist/*.whl >>$(BUILD)/dist.log 2>&1 || \
+	    { cat $(BUILD)/dist.log >&2; exit 1; }
+	@mv $(BUILD)/dist/*.tar.gz dist
+	@$(PY) -m pytest --quiet tests/dist
+	@ls dist
+
 lint: python-3.11 $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja
 	@failed=0; \
 	check() { echo "-- $$1"; shift; "$$@" || failed=1; }; \
@@ -217,8 +246,9 @@ help:
 	@echo 'make test        the C tests (plain, ASan + UBSan, TSan), then the Python tests'
 	@echo 'make valgrind    the C tests once more under valgrind, in some minutes'
 	@echo 'make test-llama  the engine on llama.cpp (built once, in some minutes, and kept in .cache/)'
-	@echo 'make bench       measure; make bench-c: the hand-over in C; make bench-llama: the engine'
-	@echo '                 beside llama.cpp alone'
+	@echo 'make bench       measure, and write bench/results.json, the plots and the pages (12 minutes)'
+	@echo 'make bench-check measure quickly, and fail where a goal is missed by more than the noise'
+	@echo 'make bench-c     measure the hand-over in C; make bench-llama: the engine beside llama.cpp alone'
 	@echo 'make compare     see what burble and its peers do when something goes wrong'
 	@echo 'make fuzz        feed the loaders, detokenizer, stop filter and stream anything, T=<seconds> each'
 	@echo '                 (now: $(T))'
@@ -227,6 +257,8 @@ help:
 	@echo 'make litmus      make the threads race where the fences decide, for T seconds'
 	@echo 'make model       check the concurrency of streams under all interleavings (Relacy, spin)'
 	@echo 'make reference   the reference of the C API, as HTML, in $(BUILD)/reference'
+	@echo 'make docs        the documentation as a site, in $(BUILD)/site'
+	@echo 'make dist        the source distribution and a wheel, checked, in dist/'
 	@echo 'make lint        check style, types and warnings'
 	@echo 'make format      format the sources'
 	@echo 'make clean       remove what was built; make distclean: $(VENV)/ and .cache/, too'
@@ -236,8 +268,8 @@ help:
 
 # ---- the system: what apt-get can bring, where a probe shows that it is missing -------------------
 
-# What can be needed: cc, cxx, python, cmocka, jansson, loops, doxygen, fuzz, model. `lack` notes what is
-# missing, in words, and Debian's packages for it.
+# What can be needed: cc, cxx, python, cmocka, jansson, loops, doxygen, git, fuzz, model. `lack` notes what
+# is missing, in words, and Debian's packages for it.
 define SYSTEM_SH
 lack() {
     missing="$$missing$${missing:+; }$$1"
@@ -286,6 +318,9 @@ probe_valgrind() {
 }
 probe_doxygen() {
     command -v doxygen >/dev/null || lack doxygen doxygen
+}
+probe_git() {
+    command -v git >/dev/null || lack git git
 }
 probe_fuzz() {
     printf '%s\n' '#include <stddef.h>' 'int LLVMFuzzerTestOneInput(const char *data, size_t size);' \
@@ -349,7 +384,7 @@ $(DONE)/venv: | $(BUILD)/.system-python
 	@mkdir -p $(DONE)
 	@echo '$(PYTHON)' >$@
 
-$(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/lint: $(DONE)/%: requirements/%.txt $(DONE)/venv
+$(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/lint $(DONE)/docs $(DONE)/dist: $(DONE)/%: requirements/%.txt $(DONE)/venv
 	@echo "-- installing Python packages ($<)"
 	@$(PIP) install -r $<
 	@touch $@
