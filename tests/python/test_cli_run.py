@@ -102,7 +102,12 @@ def test_fish_knows_every_option(verb: str) -> None:
     fish = shutil.which("fish")
     if fish is not None:
         done = subprocess.run(
-            [fish, "--no-config", "-c", f'source {FISH}; complete --do-complete "burble {verb} --"'],
+            [
+                fish,
+                "--no-config",
+                "-c",
+                f'source {FISH}; complete --do-complete "burble {verb} --"',
+            ],
             capture_output=True,
             text=True,
             timeout=30,
