@@ -133,13 +133,19 @@ reference: $(BUILD)/.system-doxygen
 	@doxygen docs/reference/Doxyfile
 	@echo "-- $(BUILD)/reference/html/index.html"
 
-lint: python-3.11 $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja
+# Each file by itself, with all that #if may choose. An empty loop's `continue` says that it is meant.
+CPPCHECK := --quiet --error-exitcode=1 --std=c11 --enable=warning,style,performance,portability \
+    --inline-suppr --suppress=redundantContinue --library=posix,gnu,python -Iinclude -Isrc -Ipython/ext \
+    src python/ext tools bench examples
+
+lint: python-3.11 $(BUILD)/.system-cppcheck $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja
 	@failed=0; \
 	check() { echo "-- $$1"; shift; "$$@" || failed=1; }; \
 	check "ruff check" $(PY) -m ruff check --quiet .; \
 	check "ruff format" $(PY) -m ruff format --quiet --diff .; \
 	check "mypy --strict" $(PY) -m mypy --no-error-summary $(PY_FILES); \
 	check "clang-format" $(VENV)/bin/clang-format --dry-run --Werror $(C_FILES); \
+	check "cppcheck" cppcheck $(CPPCHECK); \
 	check "cc -Werror ($(BUILD)/lint)" env $(NINJA) -k 0 -C $(BUILD)/lint; \
 	check "clang-tidy" sh -c 'printf "%s\n" "$$@" | xargs -P 2 -n 1 \
 	    $(VENV)/bin/clang-tidy --quiet -p $(BUILD)/lint 2>$(BUILD)/clang-tidy.log \
@@ -179,8 +185,8 @@ help:
 
 # ---- the system: what apt-get can bring, where a probe shows that it is missing -------------------
 
-# What can be needed: cc, cxx, python, cmocka, jansson, loops, doxygen, fuzz, model. `lack` notes what is
-# missing, in words, and Debian's packages for it.
+# What can be needed: cc, cxx, python, cmocka, jansson, loops, cppcheck, doxygen, fuzz, model. `lack`
+# notes what is missing, in words, and Debian's packages for it.
 define SYSTEM_SH
 lack() {
     missing="$$missing$${missing:+; }$$1"
@@ -226,6 +232,9 @@ probe_loops() {
 }
 probe_doxygen() {
     command -v doxygen >/dev/null || lack doxygen doxygen
+}
+probe_cppcheck() {
+    command -v cppcheck >/dev/null || lack cppcheck cppcheck
 }
 probe_fuzz() {
     printf '%s\n' '#include <stddef.h>' 'int LLVMFuzzerTestOneInput(const char *data, size_t size);' \
@@ -289,7 +298,7 @@ $(DONE)/venv: | $(BUILD)/.system-python
 	@mkdir -p $(DONE)
 	@echo '$(PYTHON)' >$@
 
-$(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/lint: $(DONE)/%: requirements/%.txt $(DONE)/venv
+$(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/coverage $(DONE)/lint: $(DONE)/%: requirements/%.txt $(DONE)/venv
 	@echo "-- installing Python packages ($<)"
 	@$(PIP) install -r $<
 	@touch $@
@@ -351,6 +360,8 @@ tsan_options := $(plain_options) -Db_sanitize=thread -Db_lundef=false
 lint_options := -Dwerror=true -Djson=enabled -Dpython=enabled -Dtests=enabled -Dbench=true
 fuzz_options := $(plain_options) -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
 fuzz_env := CC=clang
+coverage_options := -Dbuildtype=debug -Djson=enabled -Dpython=enabled -Dtests=enabled \
+    -Db_coverage=true -Dc_args=-fprofile-update=atomic -Dpython.platlibdir=$(CURDIR)/$(BUILD)/coverage/site
 
 # The same with libburble-llama.
 llama-release_options := $(release_options) -Dllama=enabled
@@ -361,14 +372,14 @@ llama-lint_options := $(plain_options) -Dllama=enabled -Dexamples=enabled -Dwerr
 $(foreach kind,llama-release $(LLAMA_KINDS),$(eval $(kind)_env := \
     PKG_CONFIG_PATH="$(CURDIR)/$(LLAMA)/lib/pkgconfig:$$$$PKG_CONFIG_PATH"))
 
-KINDS := release plain asan tsan lint fuzz llama-release $(LLAMA_KINDS)
+KINDS := release plain asan tsan lint fuzz coverage llama-release $(LLAMA_KINDS)
 $(KINDS:%=$(BUILD)/%/build.ninja): $(BUILD)/%/build.ninja: $(DONE)/build Makefile | \
     $(BUILD)/.system-cc $(BUILD)/.system-jansson
 	@echo "-- configuring $(BUILD)/$*"
 	@rm -rf $(BUILD)/$*
 	@$($*_env) $(MESON) setup $($*_options) $(BUILD)/$* >$(BUILD)/meson.log 2>&1 || \
 	    { cat $(BUILD)/meson.log >&2; rm -rf $(BUILD)/$*; exit 1; }
-$(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan lint fuzz $(LLAMA_KINDS)): | $(BUILD)/.system-cmocka
+$(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan lint fuzz coverage $(LLAMA_KINDS)): | $(BUILD)/.system-cmocka
 $(patsubst %,$(BUILD)/%/build.ninja,llama-release $(LLAMA_KINDS)): $(LLAMA)/lib/pkgconfig/llama.pc
 $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja): | $(BUILD)/.system-loops
 $(BUILD)/fuzz/build.ninja: | $(BUILD)/.system-fuzz
