@@ -31,7 +31,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test test-llama bench bench-c bench-llama compare fuzz model reference lint format \
+.PHONY: all package demo test msan test-llama bench bench-c bench-llama compare fuzz model reference lint format \
     clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
@@ -63,6 +63,14 @@ test: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(BUILD)/tsan/build.n
 	$(PY) -m pytest --quiet --junit-xml=$(BUILD)/reports/python.xml tests/python || failed=1; \
 	$(PY) -c "$$SUM_UP" $(BUILD)/reports/plain.json $(BUILD)/reports/asan.json \
 	    $(BUILD)/reports/tsan.json $(BUILD)/reports/python.xml || failed=1; \
+	exit $$failed
+
+# The C tests once more, under MSan, which only clang has.
+msan: $(BUILD)/msan/build.ninja
+	@mkdir -p $(BUILD)/reports
+	@eval "$$C_TESTS"; failed=0; \
+	c_tests msan || failed=1; \
+	$(PY) -c "$$SUM_UP" $(BUILD)/reports/msan.json || failed=1; \
 	exit $$failed
 
 # libburble-llama, which needs llama.cpp: its tests, and those checks of `make lint` that compile it.
@@ -169,6 +177,7 @@ help:
 	@echo 'make             build all: the C library in $(BUILD)/release, the Python package in $(VENV)/'
 	@echo 'make demo        stream a small model'"'"'s text; MODEL=<name or folder> PROMPT="<text>"'
 	@echo 'make test        the C tests (plain, ASan + UBSan, TSan), then the Python tests'
+	@echo 'make msan        the C tests under MSan (clang; builds jansson and cmocka for it, once)'
 	@echo 'make test-llama  the engine on llama.cpp (built once, in some minutes, and kept in .cache/)'
 	@echo 'make bench       measure; make bench-c: the hand-over in C; make bench-llama: the engine'
 	@echo '                 beside llama.cpp alone'
@@ -185,8 +194,8 @@ help:
 
 # ---- the system: what apt-get can bring, where a probe shows that it is missing -------------------
 
-# What can be needed: cc, cxx, python, cmocka, jansson, loops, cppcheck, doxygen, fuzz, model. `lack`
-# notes what is missing, in words, and Debian's packages for it.
+# What can be needed: cc, cxx, python, cmocka, jansson, loops, cppcheck, doxygen, fuzz, msan, model.
+# `lack` notes what is missing, in words, and Debian's packages for it.
 define SYSTEM_SH
 lack() {
     missing="$$missing$${missing:+; }$$1"
@@ -232,6 +241,12 @@ probe_loops() {
 }
 probe_doxygen() {
     command -v doxygen >/dev/null || lack doxygen doxygen
+}
+probe_msan() {
+    echo 'int main(void) { return 0; }' |
+        clang -fsanitize=memory -x c -o $(BUILD)/.msan - 2>/dev/null ||
+        lack 'clang with MSan' 'clang libclang-rt-dev llvm'
+    command -v cmake >/dev/null || lack cmake cmake
 }
 probe_cppcheck() {
     command -v cppcheck >/dev/null || lack cppcheck cppcheck
@@ -351,6 +366,16 @@ $(LLAMA)/lib/pkgconfig/llama.pc: requirements/llama.txt requirements/llama.cmake
 	}
 	@sed -i "s|$$(sed -n 's/^prefix=//p' $@)|$(CURDIR)/$(LLAMA)|" $@
 
+# ---- jansson and cmocka, for MSan -------------------------------------------------------------------
+
+MSAN_LIBRARIES := $(BUILD)/msan-libraries
+
+$(MSAN_LIBRARIES)/lib/pkgconfig/cmocka.pc: tests/sanitizers/msan_libraries.sh | $(BUILD)/.system-msan
+	@echo "-- building jansson and cmocka for MSan"
+	@rm -rf $(MSAN_LIBRARIES)
+	@MAKEFLAGS= tests/sanitizers/msan_libraries.sh $(MSAN_LIBRARIES) >$(BUILD)/msan.log 2>&1 || \
+	    { cat $(BUILD)/msan.log >&2; exit 1; }
+
 # ---- the C builds: one folder under $(BUILD) for each kind ----------------------------------------
 
 release_options := -Dbuildtype=release -Djson=enabled -Dpython=disabled -Dtests=disabled -Dbench=true
@@ -360,6 +385,9 @@ tsan_options := $(plain_options) -Db_sanitize=thread -Db_lundef=false
 lint_options := -Dwerror=true -Djson=enabled -Dpython=enabled -Dtests=enabled -Dbench=true
 fuzz_options := $(plain_options) -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
 fuzz_env := CC=clang
+msan_options := $(plain_options) -Db_sanitize=memory -Db_lundef=false \
+    -Dc_args="-fsanitize-memory-track-origins -fsanitize-ignorelist=$(CURDIR)/tests/sanitizers/msan.ignore"
+msan_env := CC=clang CXX=clang++ PKG_CONFIG_PATH="$(CURDIR)/$(MSAN_LIBRARIES)/lib/pkgconfig:$$PKG_CONFIG_PATH"
 coverage_options := -Dbuildtype=debug -Djson=enabled -Dpython=enabled -Dtests=enabled \
     -Db_coverage=true -Dc_args=-fprofile-update=atomic -Dpython.platlibdir=$(CURDIR)/$(BUILD)/coverage/site
 
@@ -372,7 +400,7 @@ llama-lint_options := $(plain_options) -Dllama=enabled -Dexamples=enabled -Dwerr
 $(foreach kind,llama-release $(LLAMA_KINDS),$(eval $(kind)_env := \
     PKG_CONFIG_PATH="$(CURDIR)/$(LLAMA)/lib/pkgconfig:$$$$PKG_CONFIG_PATH"))
 
-KINDS := release plain asan tsan lint fuzz coverage llama-release $(LLAMA_KINDS)
+KINDS := release plain asan tsan msan lint fuzz coverage llama-release $(LLAMA_KINDS)
 $(KINDS:%=$(BUILD)/%/build.ninja): $(BUILD)/%/build.ninja: $(DONE)/build Makefile | \
     $(BUILD)/.system-cc $(BUILD)/.system-jansson
 	@echo "-- configuring $(BUILD)/$*"
@@ -383,6 +411,7 @@ $(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan lint fuzz coverage $(LLAMA_K
 $(patsubst %,$(BUILD)/%/build.ninja,llama-release $(LLAMA_KINDS)): $(LLAMA)/lib/pkgconfig/llama.pc
 $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja): | $(BUILD)/.system-loops
 $(BUILD)/fuzz/build.ninja: | $(BUILD)/.system-fuzz
+$(BUILD)/msan/build.ninja: $(MSAN_LIBRARIES)/lib/pkgconfig/cmocka.pc tests/sanitizers/msan.ignore
 
 # ---- the C tests of one build: c_tests KIND [what else `meson test` is given] -------------------------
 
