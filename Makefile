@@ -31,7 +31,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test msan test-llama bench bench-c bench-llama compare fuzz model reference lint format \
+.PHONY: all package demo test msan coverage test-llama bench bench-c bench-llama compare fuzz model reference lint format \
     clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
@@ -72,6 +72,15 @@ msan: $(BUILD)/msan/build.ninja
 	c_tests msan || failed=1; \
 	$(PY) -c "$$SUM_UP" $(BUILD)/reports/msan.json || failed=1; \
 	exit $$failed
+
+# Which lines and branches of src/ the C tests reach (gcovr.cfg says what counts); fails below the goal.
+# docs/testing.md lists what they do not reach.
+coverage: $(BUILD)/coverage/build.ninja $(DONE)/coverage
+	@mkdir -p $(BUILD)/reports $(BUILD)/coverage/html
+	@find $(BUILD)/coverage -name '*.gcda' -delete
+	@eval "$$C_TESTS"; c_tests coverage
+	@$(VENV)/bin/gcovr --html-details $(BUILD)/coverage/html/index.html --fail-under-line 95 --fail-under-branch 85
+	@echo "-- $(BUILD)/coverage/html/index.html"
 
 # libburble-llama, which needs llama.cpp: its tests, and those checks of `make lint` that compile it.
 test-llama: $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja) $(DONE)/demo $(DONE)/test $(DONE)/lint $(DONE)/package
@@ -389,7 +398,8 @@ msan_options := $(plain_options) -Db_sanitize=memory -Db_lundef=false \
     -Dc_args="-fsanitize-memory-track-origins -fsanitize-ignorelist=$(CURDIR)/tests/sanitizers/msan.ignore"
 msan_env := CC=clang CXX=clang++ PKG_CONFIG_PATH="$(CURDIR)/$(MSAN_LIBRARIES)/lib/pkgconfig:$$PKG_CONFIG_PATH"
 coverage_options := -Dbuildtype=debug -Djson=enabled -Dpython=enabled -Dtests=enabled \
-    -Db_coverage=true -Dc_args=-fprofile-update=atomic -Dpython.platlibdir=$(CURDIR)/$(BUILD)/coverage/site
+    -Dllama=enabled -Dexamples=disabled -Db_coverage=true -Dc_args=-fprofile-update=atomic \
+    -Dpython.platlibdir=$(CURDIR)/$(BUILD)/coverage/site
 
 # The same with libburble-llama.
 llama-release_options := $(release_options) -Dllama=enabled
@@ -397,7 +407,7 @@ llama-plain_options := $(plain_options) -Dllama=enabled -Dexamples=enabled
 llama-asan_options := $(asan_options) -Dllama=enabled -Dexamples=enabled
 llama-tsan_options := $(tsan_options) -Dllama=enabled -Dexamples=enabled
 llama-lint_options := $(plain_options) -Dllama=enabled -Dexamples=enabled -Dwerror=true
-$(foreach kind,llama-release $(LLAMA_KINDS),$(eval $(kind)_env := \
+$(foreach kind,llama-release coverage $(LLAMA_KINDS),$(eval $(kind)_env := \
     PKG_CONFIG_PATH="$(CURDIR)/$(LLAMA)/lib/pkgconfig:$$$$PKG_CONFIG_PATH"))
 
 KINDS := release plain asan tsan msan lint fuzz coverage llama-release $(LLAMA_KINDS)
@@ -408,7 +418,7 @@ $(KINDS:%=$(BUILD)/%/build.ninja): $(BUILD)/%/build.ninja: $(DONE)/build Makefil
 	@$($*_env) $(MESON) setup $($*_options) $(BUILD)/$* >$(BUILD)/meson.log 2>&1 || \
 	    { cat $(BUILD)/meson.log >&2; rm -rf $(BUILD)/$*; exit 1; }
 $(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan lint fuzz coverage $(LLAMA_KINDS)): | $(BUILD)/.system-cmocka
-$(patsubst %,$(BUILD)/%/build.ninja,llama-release $(LLAMA_KINDS)): $(LLAMA)/lib/pkgconfig/llama.pc
+$(patsubst %,$(BUILD)/%/build.ninja,llama-release coverage $(LLAMA_KINDS)): $(LLAMA)/lib/pkgconfig/llama.pc
 $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja): | $(BUILD)/.system-loops
 $(BUILD)/fuzz/build.ninja: | $(BUILD)/.system-fuzz
 $(BUILD)/msan/build.ninja: $(MSAN_LIBRARIES)/lib/pkgconfig/cmocka.pc tests/sanitizers/msan.ignore
