@@ -31,7 +31,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test msan coverage test-llama bench bench-c bench-llama compare fuzz model reference lint format \
+.PHONY: all package demo test msan test-python-asan test-python-debug coverage test-llama bench bench-c bench-llama compare fuzz model reference lint format \
     clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
@@ -72,6 +72,31 @@ msan: $(BUILD)/msan/build.ninja
 	c_tests msan || failed=1; \
 	$(PY) -c "$$SUM_UP" $(BUILD)/reports/msan.json || failed=1; \
 	exit $$failed
+
+# The Python tests, but those that compare whole tokenizers, with an extension under ASan + UBSan. What
+# CPython and PyTorch keep until the end would drown any leak; test_references.py looks for those.
+test-python-asan: $(BUILD)/python-asan/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/mistral
+	@mkdir -p $(BUILD)/reports
+	@eval "$$PYTHON_TESTS"; \
+	rm -f $(BUILD)/reports/python-asan.log.*; \
+	log=$(CURDIR)/$(BUILD)/reports/python-asan.log; \
+	export PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0:log_path=$$log; \
+	export UBSAN_OPTIONS=print_stacktrace=1:log_path=$$log; \
+	preload="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libstdc++.so)"; \
+	python_tests python-asan env LD_PRELOAD="$$preload" $(PY) -X faulthandler -m pytest tests/python \
+	    $(NOT_UNDER_ASAN:%=--ignore=tests/python/test_%.py) -k 'not ($(LARGE))' --timeout=600 || \
+	    { cat $$log.* >&2; exit 1; }
+
+# The tests of the extension with a debug build of CPython, which checks itself and counts references.
+test-python-debug: $(BUILD)/python-debug/build.ninja $(DONE)/demo $(DONE)/test
+	@mkdir -p $(BUILD)/reports
+	@eval "$$PYTHON_TESTS"; \
+	python_tests python-debug $(DEBUG_PYTHON) -X dev -m pytest \
+	    $(UNDER_DEBUG:%=tests/python/test_%.py) --timeout=600
+
+UNDER_DEBUG := references log writer iterator async
+NOT_UNDER_ASAN := exactness parity cli cli_run compare docs_c examples install types
+LARGE := gpt2 or llama2 or llama3 or phi3 or qwen2 or falcon
 
 # Which lines and branches of src/ the C tests reach (gcovr.cfg says what counts); fails below the goal.
 # docs/testing.md lists what they do not reach.
@@ -187,6 +212,9 @@ help:
 	@echo 'make demo        stream a small model'"'"'s text; MODEL=<name or folder> PROMPT="<text>"'
 	@echo 'make test        the C tests (plain, ASan + UBSan, TSan), then the Python tests'
 	@echo 'make msan        the C tests under MSan (clang; builds jansson and cmocka for it, once)'
+	@echo 'make test-python-asan, test-python-debug'
+	@echo '                 the Python tests with the extension under ASan + UBSan, in a debug CPython'
+	@echo 'make coverage    what the C tests reach of src/; fails below 95 % of lines, 85 % of branches'
 	@echo 'make test-llama  the engine on llama.cpp (built once, in some minutes, and kept in .cache/)'
 	@echo 'make bench       measure; make bench-c: the hand-over in C; make bench-llama: the engine'
 	@echo '                 beside llama.cpp alone'
@@ -203,8 +231,8 @@ help:
 
 # ---- the system: what apt-get can bring, where a probe shows that it is missing -------------------
 
-# What can be needed: cc, cxx, python, cmocka, jansson, loops, cppcheck, doxygen, fuzz, msan, model.
-# `lack` notes what is missing, in words, and Debian's packages for it.
+# What can be needed: cc, cxx, python, cmocka, jansson, loops, cppcheck, debug, doxygen, fuzz, msan,
+# model. `lack` notes what is missing, in words, and Debian's packages for it.
 define SYSTEM_SH
 lack() {
     missing="$$missing$${missing:+; }$$1"
@@ -250,6 +278,11 @@ probe_loops() {
 }
 probe_doxygen() {
     command -v doxygen >/dev/null || lack doxygen doxygen
+}
+probe_debug() {
+    version=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    command -v python$${version}d >/dev/null ||
+        lack "a debug build of Python $$version" "python$$version-dbg"
 }
 probe_msan() {
     echo 'int main(void) { return 0; }' |
@@ -375,6 +408,13 @@ $(LLAMA)/lib/pkgconfig/llama.pc: requirements/llama.txt requirements/llama.cmake
 	}
 	@sed -i "s|$$(sed -n 's/^prefix=//p' $@)|$(CURDIR)/$(LLAMA)|" $@
 
+# ---- a debug build of CPython: Debian's, of the version that $(VENV) has ------------------------------
+
+DEBUG_PYTHON = $(shell $(PY) -c 'import sys; print("python%d.%dd" % sys.version_info[:2])')
+
+$(BUILD)/debug-python.ini: $(DONE)/venv | $(BUILD)/.system-debug
+	@printf '[binaries]\npython = "%s"\n' $(DEBUG_PYTHON) | tr '"' "'" >$@
+
 # ---- jansson and cmocka, for MSan -------------------------------------------------------------------
 
 MSAN_LIBRARIES := $(BUILD)/msan-libraries
@@ -397,6 +437,10 @@ fuzz_env := CC=clang
 msan_options := $(plain_options) -Db_sanitize=memory -Db_lundef=false \
     -Dc_args="-fsanitize-memory-track-origins -fsanitize-ignorelist=$(CURDIR)/tests/sanitizers/msan.ignore"
 msan_env := CC=clang CXX=clang++ PKG_CONFIG_PATH="$(CURDIR)/$(MSAN_LIBRARIES)/lib/pkgconfig:$$PKG_CONFIG_PATH"
+python-asan_options := -Dpython=enabled -Djson=disabled -Dtests=disabled -Db_sanitize=address,undefined \
+    -Db_lundef=false -Dpython.platlibdir=$(CURDIR)/$(BUILD)/python-asan/site
+python-debug_options := -Dbuildtype=debug -Dpython=enabled -Djson=disabled -Dtests=disabled \
+    --native-file=$(BUILD)/debug-python.ini -Dpython.platlibdir=$(CURDIR)/$(BUILD)/python-debug/site
 coverage_options := -Dbuildtype=debug -Djson=enabled -Dpython=enabled -Dtests=enabled \
     -Dllama=enabled -Dexamples=disabled -Db_coverage=true -Dc_args=-fprofile-update=atomic \
     -Dpython.platlibdir=$(CURDIR)/$(BUILD)/coverage/site
@@ -410,7 +454,8 @@ llama-lint_options := $(plain_options) -Dllama=enabled -Dexamples=enabled -Dwerr
 $(foreach kind,llama-release coverage $(LLAMA_KINDS),$(eval $(kind)_env := \
     PKG_CONFIG_PATH="$(CURDIR)/$(LLAMA)/lib/pkgconfig:$$$$PKG_CONFIG_PATH"))
 
-KINDS := release plain asan tsan msan lint fuzz coverage llama-release $(LLAMA_KINDS)
+KINDS := release plain asan tsan msan lint fuzz coverage python-asan python-debug \
+    llama-release $(LLAMA_KINDS)
 $(KINDS:%=$(BUILD)/%/build.ninja): $(BUILD)/%/build.ninja: $(DONE)/build Makefile | \
     $(BUILD)/.system-cc $(BUILD)/.system-jansson
 	@echo "-- configuring $(BUILD)/$*"
@@ -421,6 +466,7 @@ $(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan lint fuzz coverage $(LLAMA_K
 $(patsubst %,$(BUILD)/%/build.ninja,llama-release coverage $(LLAMA_KINDS)): $(LLAMA)/lib/pkgconfig/llama.pc
 $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja): | $(BUILD)/.system-loops
 $(BUILD)/fuzz/build.ninja: | $(BUILD)/.system-fuzz
+$(BUILD)/python-debug/build.ninja: $(BUILD)/debug-python.ini
 $(BUILD)/msan/build.ninja: $(MSAN_LIBRARIES)/lib/pkgconfig/cmocka.pc tests/sanitizers/msan.ignore
 
 # ---- the C tests of one build: c_tests KIND [what else `meson test` is given] -------------------------
@@ -443,6 +489,25 @@ c_tests() {
 }
 endef
 export C_TESTS
+
+# ---- the Python tests with another build of the extension: python_tests KIND COMMAND… -----------------
+
+# The command is that of pytest. It finds burble where the build was installed, and the rest in $(VENV).
+define PYTHON_TESTS
+python_tests() {
+    kind=$$1
+    shift
+    echo "-- Python tests ($$kind)"
+    $(NINJA) -C $(BUILD)/$$kind || return 1
+    $(MESON) install -C $(BUILD)/$$kind --no-rebuild --quiet --tags python-runtime || return 1
+    status=0
+    PYTHONPATH=$(CURDIR)/$(BUILD)/$$kind/site:$$(echo $(CURDIR)/$(VENV)/lib/python*/site-packages) \
+        "$$@" --quiet --junit-xml=$(BUILD)/reports/$$kind.xml || status=1
+    $(PY) -c "$$SUM_UP" $(BUILD)/reports/$$kind.xml || status=1
+    return $$status
+}
+endef
+export PYTHON_TESTS
 
 # ---- the closing line of `make test` --------------------------------------------------------------
 
