@@ -31,7 +31,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test msan test-python-asan test-python-debug coverage test-llama bench bench-c bench-llama compare fuzz model reference lint format \
+.PHONY: all package demo test msan test-python-asan test-python-debug test-pythons coverage test-llama bench bench-c bench-llama compare fuzz model reference lint format \
     clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
@@ -94,7 +94,18 @@ test-python-debug: $(BUILD)/python-debug/build.ninja $(DONE)/demo $(DONE)/test
 	python_tests python-debug $(DEBUG_PYTHON) -X dev -m pytest \
 	    $(UNDER_DEBUG:%=tests/python/test_%.py) --timeout=600
 
-UNDER_DEBUG := references log writer iterator async
+UNDER_DEBUG := references log iterator async
+
+# The tests that need no PyTorch, with each of these interpreters that is there, in an environment of its
+# own below $(BUILD)/pythons: those on the PATH, and those of pyenv.
+PYTHONS ?= $(foreach n,9 10 11 12 13 14 13t 14t,python3.$(n) $(wildcard $(HOME)/.pyenv/versions/*/bin/python3.$(n)))
+test-pythons: $(DONE)/venv | $(BUILD)/.system-cc
+	@mkdir -p $(BUILD)/reports; rm -f $(BUILD)/reports/pythons-*
+	@failed=0; \
+	for python in $(PYTHONS); do sh -c "$$TEST_PYTHON_SH" - $$python || failed=1; done; \
+	$(PY) -c "$$SUM_UP" $(BUILD)/reports/pythons-*.xml || failed=1; \
+	exit $$failed
+
 NOT_UNDER_ASAN := exactness parity cli cli_run compare docs_c examples install types
 LARGE := gpt2 or llama2 or llama3 or phi3 or qwen2 or falcon
 
@@ -214,6 +225,7 @@ help:
 	@echo 'make msan        the C tests under MSan (clang; builds jansson and cmocka for it, once)'
 	@echo 'make test-python-asan, test-python-debug'
 	@echo '                 the Python tests with the extension under ASan + UBSan, in a debug CPython'
+	@echo 'make test-pythons  the package with every Python from 3.9 on that is here; PYTHONS=<interpreters>'
 	@echo 'make coverage    what the C tests reach of src/; fails below 95 % of lines, 85 % of branches'
 	@echo 'make test-llama  the engine on llama.cpp (built once, in some minutes, and kept in .cache/)'
 	@echo 'make bench       measure; make bench-c: the hand-over in C; make bench-llama: the engine'
@@ -508,6 +520,26 @@ python_tests() {
 }
 endef
 export PYTHON_TESTS
+
+# ---- the package and its tests with another Python, $1 -----------------------------------------------
+
+define TEST_PYTHON_SH
+version=$$("$$1" -c 'import sys; print("%d.%d.%d%s" % (*sys.version_info[:3], sys.abiflags))' 2>/dev/null) || {
+    echo "-- $$1: not here"
+    exit 0
+}
+venv=$(BUILD)/pythons/$$version
+[ ! -e $(BUILD)/reports/pythons-$$version.xml ] || exit 0 # by another name
+echo "-- Python $$version"
+[ -x $$venv/bin/python ] || "$$1" -m venv $$venv || exit 1
+PATH="$(CURDIR)/$$venv/bin:$$PATH"
+python -m pip --disable-pip-version-check --no-input -qq install -r requirements/build.txt \
+    -r requirements/pythons.txt &&
+    MAKEFLAGS= python -m pip --disable-pip-version-check --no-input -qq install --no-build-isolation --no-deps \
+        --force-reinstall --config-settings=build-dir=$$venv/build . &&
+    python -m pytest --quiet -o cache_dir=$$venv/cache --junit-xml=$(BUILD)/reports/pythons-$$version.xml tests/python
+endef
+export TEST_PYTHON_SH
 
 # ---- the closing line of `make test` --------------------------------------------------------------
 
