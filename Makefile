@@ -31,8 +31,9 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test msan test-python-asan test-python-debug test-pythons coverage test-llama bench bench-c bench-llama compare fuzz model reference lint format \
-    clean distclean help python-3.11
+.PHONY: all package demo test msan test-python-asan test-python-debug test-pythons coverage test-llama \
+    bench bench-c bench-llama compare fuzz torture soak litmus model reference lint format clean distclean help \
+    python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
 
@@ -176,6 +177,47 @@ fuzz: $(BUILD)/fuzz/build.ninja
 	@$(NINJA) -C $(BUILD)/fuzz $(FUZZ_TARGETS:%=tests/fuzz/fuzz_%)
 	@printf '%s\n' $(FUZZ_TARGETS) | xargs -P 2 -I TARGET sh -c "$$FUZZ_SH" - TARGET
 
+# Each call of the system failed in turn, beneath the C API and the command, and beneath the package.
+torture: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(DONE)/package
+	@$(NINJA) -C $(BUILD)/asan tests/torture/torture
+	@$(NINJA) -C $(BUILD)/plain tests/torture/fail_python.so
+	@failed=0; \
+	echo "-- C, under ASan + UBSan"; \
+	$(BUILD)/asan/tests/torture/torture tests/fuzz/corpus models || failed=1; \
+	echo "-- Python"; \
+	$(PY) tests/torture/torture.py $(BUILD)/plain/tests/torture/fail_python.so || failed=1; \
+	exit $$failed
+
+# For T seconds, in C and in Python at the same time. SEED= repeats what a run has printed.
+SEED ?=
+soak: $(BUILD)/plain/build.ninja $(DONE)/package
+	@$(NINJA) -C $(BUILD)/plain tests/soak/soak
+	@$(BUILD)/plain/tests/soak/soak $(T) $(SEED) >$(BUILD)/soak.log 2>&1 & c=$$!; \
+	failed=0; \
+	echo "-- Python"; \
+	$(PY) tests/soak/soak.py $(T) $(SEED) || failed=1; \
+	wait $$c || failed=1; \
+	echo "-- C"; cat $(BUILD)/soak.log; \
+	exit $$failed
+
+# For T seconds as it is and as long under TSan; then without its fences, where wake-ups must get lost.
+litmus: $(BUILD)/plain/build.ninja $(BUILD)/tsan/build.ninja
+	@$(NINJA) -C $(BUILD)/plain tests/soak/litmus tests/soak/litmus_no_fence
+	@$(NINJA) -C $(BUILD)/tsan tests/soak/litmus
+	@eval "$$LITMUS_SH"
+define LITMUS_SH
+set -e
+$(BUILD)/plain/tests/soak/litmus $(T) $(SEED)
+echo "-- under TSan"
+$$(setarch -R true 2>/dev/null && echo setarch -R) $(BUILD)/tsan/tests/soak/litmus $(T) $(SEED)
+echo "-- without the fences: lost wake-ups"
+if $(BUILD)/plain/tests/soak/litmus_no_fence $(T) $(SEED); then
+    echo "no wake-up was lost: the check cannot fail" >&2
+    exit 1
+fi
+endef
+export LITMUS_SH
+
 # The stream's protocols, against all that threads and memory may do: docs/testing.md.
 model: $(BUILD)/.system-python $(BUILD)/.system-model
 	@$(PYTHON) tests/model/run.py $(BUILD)/model
@@ -231,7 +273,11 @@ help:
 	@echo 'make bench       measure; make bench-c: the hand-over in C; make bench-llama: the engine'
 	@echo '                 beside llama.cpp alone'
 	@echo 'make compare     see what burble and its peers do when something goes wrong'
-	@echo 'make fuzz        feed the loaders, detokenizer and stop filter anything, T=<seconds> each (now: $(T))'
+	@echo 'make fuzz        feed the loaders, detokenizer, stop filter and stream anything, T=<seconds> each'
+	@echo '                 (now: $(T))'
+	@echo 'make torture     fail every allocation and system call in turn'
+	@echo 'make soak        open, read, cancel and abandon streams at random for T seconds'
+	@echo 'make litmus      make the threads race where the fences decide, for T seconds'
 	@echo 'make model       check the concurrency of streams under all interleavings (Relacy, spin)'
 	@echo 'make reference   the reference of the C API, as HTML, in $(BUILD)/reference'
 	@echo 'make lint        check style, types and warnings'

@@ -248,7 +248,8 @@ def stream_is_read_in_a_thread() -> None:
     with stream() as handle:
         assert "".join(handle) == TEXT
         assert handle.result == "said"
-        assert handle.stats.tokens and handle.finish_reason
+        assert handle.stats.tokens
+        assert handle.finish_reason
 
 
 @in_loop
@@ -418,7 +419,7 @@ def counts() -> list[int]:
 
 
 def growth(call: Operation) -> list[int]:
-    """What a round of calls leaves, at least: of each count, that of the round that left the least."""
+    """What a round of calls leaves, of each count, where it leaves the least."""
     least: list[int] = []
     before: list[int] = []
     gc.collect()
