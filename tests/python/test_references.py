@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Nothing that is done again and again leaves anything behind: no memory of Python's and, in a debug
-build of CPython (``make test-python-debug``), no reference."""
+"""Nothing that is done again and again leaves anything behind: no memory of Python's and, in a
+debug build of CPython (``make test-python-debug``), no reference."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ tokenizers = pytest.importorskip("tokenizers")
 MODEL = Path(__file__).parents[2] / "models" / "shakespeare" / "tokenizer.json"
 TEXT = "To be, or not to be: that is the question"
 
-# What is kept for good is there after the first round. From then on a round of so many calls may leave
-# fewer objects than one in ten calls would.
+# What is kept for good is there after the first round. From then on a round of so many calls may
+# leave fewer objects than one in ten calls would.
 CALLS = 50
 ROUNDS = 5
 NOISE = CALLS // 10
