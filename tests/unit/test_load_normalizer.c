@@ -200,11 +200,6 @@ static void an_error_names_the_path(void **state)
             "normalizer.lowercase: expected true or false, found nothing");
 }
 
-static void put_text(struct bytes *file, const char *text)
-{
-    put(file, text, strlen(text));
-}
-
 static void what_has_no_end_is_refused(void **state)
 {
     static struct bytes file;
