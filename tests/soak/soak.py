@@ -277,11 +277,7 @@ async def readers(dice: random.Random, pool: burble.Pool) -> Outcome:
         generate, tokenizer=VOCABULARY, script=script, keep="all", max_lag=None
     ) as stream:
         listeners = [Listener(script, dice) for _ in range(3)]
-        options: list[dict[str, Any]] = [
-            {},
-            {"max_lag": 30},
-            {"max_lag": 10, "on_lag": "drop_reader"},
-        ]
+        options: list[dict[str, Any]] = [{}, {"max_lag": 30}, {"max_lag": 10, "on_lag": "drop_reader"}]
 
         async def follow(listener: Listener, options: dict[str, Any]) -> BaseException | None:
             with stream.reader(0, **options) as reader:
