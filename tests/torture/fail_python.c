@@ -8,13 +8,18 @@
 
 #include <errno.h>
 #include <execinfo.h>
+#include <fcntl.h>
 #include <link.h>
+#include <malloc.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -210,13 +215,19 @@ int eventfd(unsigned value, int flags)
     return (int)syscall(SYS_eventfd2, value, flags);
 }
 
-int open64(const char *path, int flags, unsigned mode)
+/* None of the extension's creates a file. */
+int open64(const char *path, int flags, ...)
 {
+    va_list args;
+    va_start(args, flags);
+    const unsigned mode = (flags & O_CREAT) != 0 ? va_arg(args, unsigned) : 0;
+    va_end(args);
+
     if (FROM_EXTENSION() && fails()) {
         errno = EMFILE;
         return -1;
     }
-    return (int)syscall(SYS_openat, -100 /* AT_FDCWD */, path, flags, mode);
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }
 
 ssize_t read(int fd, void *bytes, size_t n)
@@ -256,11 +267,10 @@ static void *py_calloc(void *ctx, size_t n, size_t size)
     return fails() ? NULL : allocator->calloc(allocator->ctx, n, size);
 }
 
-/* What becomes smaller does not fail: the interpreter counts on that. */
 static void *py_realloc(void *ctx, void *p, size_t size)
 {
     const struct allocator *allocator = ctx;
-    return p == NULL && fails() ? NULL : allocator->realloc(allocator->ctx, p, size);
+    return fails() ? NULL : allocator->realloc(allocator->ctx, p, size);
 }
 
 static void py_free(void *ctx, void *p)

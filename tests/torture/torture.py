@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""Allocations of the interpreter and calls of the extension, failed in turn beneath burble's public
-operations: a MemoryError comes back, or an error of burble's or the system's; the object is then in a
-state that one can name, where the operation can be repeated; nothing is left of it; and the interpreter
-goes on.
+# ruff: noqa: PT017, PT018
+"""Allocations of the interpreter and calls of the extension, failed in turn beneath burble's
+public operations: a MemoryError comes back, or an error of burble's or the system's; the object is
+then in a state that one can name, where the operation can be repeated; nothing is left of it; and
+the interpreter goes on.
 
     python torture.py FAIL_PYTHON_SO [SCENARIO]
 
-Each scenario runs in an interpreter of its own, with a bound on its time. Only what burble's calls do is
-let fail, not what Python does around them.
+Each scenario runs in an interpreter of its own, with a bound on its time. Only what burble's calls
+do is let fail, not what Python does around them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -58,7 +60,9 @@ def window(operation: Callable[[], Any]) -> tuple[Any, BaseException | None]:
             failed += 1
     if error is not None:
         assert failed, f"{error!r} although nothing has failed"
-        assert isinstance(error, (MemoryError, burble.Error, OSError)) or is_lost(error), repr(error)
+        assert isinstance(error, (MemoryError, burble.Error, OSError)) or is_lost(error), repr(
+            error
+        )
         error.__traceback__ = None
     return result, error
 
@@ -104,10 +108,8 @@ def write(*operations: Callable[[], Any]) -> None:
     for operation in operations:
         _, error = window(operation)
         if error is not None:
-            try:
+            with contextlib.suppress(burble.Error):  # it has failed: the writer is told
                 operation()
-            except burble.Error:  # it has failed: the writer is told
-                pass
 
 
 # ---- detokenizers ------------------------------------------------------------------------------
@@ -333,8 +335,6 @@ def iteration() -> None:
             for item in stream.reader(0):
                 got.append(item)
         assert got[-3:] == items
-        del got, item
-    stream = None
 
 
 # ---- streamers ---------------------------------------------------------------------------------
@@ -393,7 +393,7 @@ def async_ready() -> None:
 
 
 def async_first_wait() -> None:
-    """The loop's hub is made, its descriptor watched, the reader parked; the wait is then let go."""
+    """The loop's hub is made, its descriptor watched, the reader parked; then let go."""
 
     async def main() -> None:
         writer, stream = burble.channel()
@@ -515,7 +515,7 @@ def live_blocks(least: int) -> int:
 
 
 def run_scenario(path: str, name: str) -> None:
-    """In an interpreter of its own. Prints how many failures there were, of one call and of several."""
+    """In an interpreter of its own. Prints how many failures there were, of one and several."""
     global burble, lib, nth, in_a_row, failed
     faulthandler.enable()
     faulthandler.dump_traceback_later(TIME_LIMIT - 20, exit=True)
