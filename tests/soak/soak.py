@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Streams of all kinds by the thousand, in loops and threads, read to the end, cancelled, abandoned, at
-random: afterwards memory, descriptors and threads are as they were, and each character that was
-written was read, or it is known who did not want it.
+"""Streams of all kinds by the thousand, in loops and threads, read to the end, cancelled,
+abandoned, at random: afterwards memory, descriptors and threads are as they were, and each character
+that was written was read, or it is known who did not want it.
 
     python soak.py SECONDS [SEED]
 """
@@ -31,7 +31,7 @@ LOOPS = 2
 AT_ONCE = 40  # conversations in a loop
 PATIENCE = 15.0  # seconds until a conversation counts as hanging
 
-# What may be more at the end than after the warm-up: allocators keep pages, and caches warm up late.
+# What may be more at the end than after the warm-up: allocators keep pages, caches warm up late.
 RESIDENT_SLACK = 16 << 20
 BLOCKS_SLACK = 2000
 
@@ -101,7 +101,7 @@ class Listener:
         return self.wants > 0
 
     def settle(self, error: BaseException | None, first: int = 0) -> None:
-        """``error``: what reading ended with; None: it did not come to the end, or there is none."""
+        """``error``: what reading ended with; None: it did not come to the end, or was none."""
         heard_all = self.wants is None or self.wants > 0
         got = "".join(self.got)
         due = self.script.text(first)
@@ -277,7 +277,11 @@ async def readers(dice: random.Random, pool: burble.Pool) -> Outcome:
         generate, tokenizer=VOCABULARY, script=script, keep="all", max_lag=None
     ) as stream:
         listeners = [Listener(script, dice) for _ in range(3)]
-        options: list[dict[str, Any]] = [{}, {"max_lag": 30}, {"max_lag": 10, "on_lag": "drop_reader"}]
+        options: list[dict[str, Any]] = [
+            {},
+            {"max_lag": 30},
+            {"max_lag": 10, "on_lag": "drop_reader"},
+        ]
 
         async def follow(listener: Listener, options: dict[str, Any]) -> BaseException | None:
             with stream.reader(0, **options) as reader:
