@@ -85,7 +85,7 @@ test-python-asan: $(BUILD)/python-asan/build.ninja $(DONE)/demo $(DONE)/test $(D
 	export UBSAN_OPTIONS=print_stacktrace=1:log_path=$$log; \
 	preload="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libstdc++.so)"; \
 	python_tests python-asan env LD_PRELOAD="$$preload" $(PY) -X faulthandler -m pytest tests/python \
-	    $(NOT_UNDER_ASAN:%=--ignore=tests/python/test_%.py) -k 'not ($(LONG_UNDER_ASAN))' --timeout=600 || \
+	    $(NOT_UNDER_ASAN:%=--ignore=tests/python/test_%.py) -k 'not ($(LONG_UNDER_ASAN))' || \
 	    { cat $$log.* >&2 2>/dev/null; exit 1; }
 
 # The tests of the extension with a debug build of CPython, which checks itself and counts references.
@@ -93,7 +93,7 @@ test-python-debug: $(BUILD)/python-debug/build.ninja $(DONE)/demo $(DONE)/test
 	@mkdir -p $(BUILD)/reports
 	@eval "$$PYTHON_TESTS"; \
 	python_tests python-debug $(DEBUG_PYTHON) -X dev -m pytest \
-	    $(UNDER_DEBUG:%=tests/python/test_%.py) --timeout=600
+	    $(UNDER_DEBUG:%=tests/python/test_%.py)
 
 UNDER_DEBUG := references log iterator async
 
@@ -560,7 +560,7 @@ python_tests() {
     $(MESON) install -C $(BUILD)/$$kind --no-rebuild --quiet --tags python-runtime || return 1
     status=0
     PYTHONPATH=$(CURDIR)/$(BUILD)/$$kind/site:$$(echo $(CURDIR)/$(VENV)/lib/python*/site-packages) \
-        "$$@" --quiet --junit-xml=$(BUILD)/reports/$$kind.xml || status=1
+        BURBLE_TEST_TIMEOUT=600 "$$@" --quiet --junit-xml=$(BUILD)/reports/$$kind.xml || status=1
     $(PY) -c "$$SUM_UP" $(BUILD)/reports/$$kind.xml || status=1
     return $$status
 }
