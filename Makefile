@@ -32,8 +32,8 @@ export PIP_ROOT_USER_ACTION := ignore
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: all package demo test msan test-python-asan test-python-debug test-pythons coverage test-llama \
-    bench bench-c bench-llama compare fuzz torture soak litmus model reference lint format clean distclean help \
-    python-3.11
+    valgrind bench bench-c bench-llama bench-pages bench-check compare fuzz torture soak litmus model \
+    reference docs dist lint format clean distclean help python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
 
@@ -55,7 +55,7 @@ demo: python-3.11 $(DONE)/demo $(DONE)/package
 
 # Every stage runs, also after one that failed; the closing line counts them all.
 test: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(BUILD)/tsan/build.ninja \
-      $(DONE)/demo $(DONE)/test $(DONE)/mistral $(DONE)/package
+      $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/mistral $(DONE)/package
 	@failed=0; \
 	rm -rf $(BUILD)/reports; mkdir -p $(BUILD)/reports; \
 	eval "$$C_TESTS"; \
@@ -136,9 +136,29 @@ test-llama: $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja) $(DONE)/demo $(DONE)/test $(
 	    $(BUILD)/reports/llama-tsan.json $(BUILD)/reports/llama.xml || failed=1; \
 	exit $$failed
 
+# The C tests of `make test` that are no races, which TSan sees: what is read before it is written, also in
+# libraries that no sanitizer was compiled into, and what leaks. (What is reached only from its inside, as
+# test_stream_memory's allocator makes it, is not lost.)
+VALGRIND := valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect \
+    --show-leak-kinds=definite,indirect
+valgrind: $(BUILD)/plain/build.ninja $(BUILD)/.system-valgrind
+	@mkdir -p $(BUILD)/reports; \
+	eval "$$C_TESTS"; \
+	c_tests plain --suite unit --suite fuzz --timeout-multiplier 20 --wrapper='$(VALGRIND)' && \
+	$(PY) -c "$$SUM_UP" $(BUILD)/reports/plain.json
+
 bench: python-3.11 $(BUILD)/release/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
 	@$(NINJA) -C $(BUILD)/release
-	@$(PY) $(BENCH)
+	@$(PY) $(BENCH) --record
+
+# What bench/results.json says, into the pages and the plots, without measuring.
+bench-pages: python-3.11 $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
+	@$(PY) $(BENCH) --update
+
+# Fails where a goal is missed by more than the noise (and is not known to be: bench/known.py).
+bench-check: python-3.11 $(BUILD)/release/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
+	@$(NINJA) -C $(BUILD)/release
+	@$(PY) $(BENCH) --quick --check
 
 bench-c: $(BUILD)/release/build.ninja
 	@$(NINJA) -C $(BUILD)/release bench/wakeup
@@ -228,6 +248,26 @@ reference: $(BUILD)/.system-doxygen
 	@doxygen docs/reference/Doxyfile
 	@echo "-- $(BUILD)/reference/html/index.html"
 
+# The pages of docs/ as a site, with both references. What Sphinx finds wrong, a dead link say, is an error.
+docs: python-3.11 reference $(DONE)/test $(DONE)/docs $(DONE)/package
+	@rm -rf $(BUILD)/site
+	@$(PY) -m sphinx --quiet --fail-on-warning --keep-going --builder html \
+	    --doctree-dir $(BUILD)/.doctrees docs $(BUILD)/site
+	@echo "-- $(BUILD)/site/index.html"
+
+# What is uploaded, in dist/: made of the last commit, as pip and meson-python do it, and checked.
+dist: python-3.11 $(DONE)/build $(DONE)/test $(DONE)/lint $(DONE)/dist | \
+    $(BUILD)/.system-cc $(BUILD)/.system-cmocka $(BUILD)/.system-git
+	@rm -rf dist $(BUILD)/dist
+	@git diff --quiet HEAD || echo "-- what is not committed is left out"
+	@echo "-- building the distributions"
+	@$(RUN) $(PY) -m build --outdir $(BUILD)/dist . >$(BUILD)/dist.log 2>&1 && \
+	    $(RUN) $(PY) -m auditwheel repair --wheel-dir dist $(BUILD)/dist/*.whl >>$(BUILD)/dist.log 2>&1 || \
+	    { cat $(BUILD)/dist.log >&2; exit 1; }
+	@mv $(BUILD)/dist/*.tar.gz dist
+	@$(PY) -m pytest --quiet tests/dist
+	@ls dist
+
 # Each file by itself, with all that #if may choose. An empty loop's `continue` says that it is meant.
 CPPCHECK := --quiet --error-exitcode=1 --std=c11 --enable=warning,style,performance,portability \
     --inline-suppr --suppress=redundantContinue --library=posix,gnu,python -Iinclude -Isrc -Ipython/ext \
@@ -269,9 +309,11 @@ help:
 	@echo '                 the Python tests with the extension under ASan + UBSan, in a debug CPython'
 	@echo 'make test-pythons  the package with every Python from 3.9 on that is here; PYTHONS=<interpreters>'
 	@echo 'make coverage    what the C tests reach of src/; fails below 95 % of lines, 85 % of branches'
+	@echo 'make valgrind    the C tests once more under valgrind, in some minutes'
 	@echo 'make test-llama  the engine on llama.cpp (built once, in some minutes, and kept in .cache/)'
-	@echo 'make bench       measure; make bench-c: the hand-over in C; make bench-llama: the engine'
-	@echo '                 beside llama.cpp alone'
+	@echo 'make bench       measure, and write bench/results.json, the plots and the pages (12 minutes)'
+	@echo 'make bench-check measure quickly, and fail where a goal is missed by more than the noise'
+	@echo 'make bench-c     measure the hand-over in C; make bench-llama: the engine beside llama.cpp alone'
 	@echo 'make compare     see what burble and its peers do when something goes wrong'
 	@echo 'make fuzz        feed the loaders, detokenizer, stop filter and stream anything, T=<seconds> each'
 	@echo '                 (now: $(T))'
@@ -280,6 +322,8 @@ help:
 	@echo 'make litmus      make the threads race where the fences decide, for T seconds'
 	@echo 'make model       check the concurrency of streams under all interleavings (Relacy, spin)'
 	@echo 'make reference   the reference of the C API, as HTML, in $(BUILD)/reference'
+	@echo 'make docs        the documentation as a site, in $(BUILD)/site'
+	@echo 'make dist        the source distribution and a wheel, checked, in dist/'
 	@echo 'make lint        check style, types and warnings'
 	@echo 'make format      format the sources'
 	@echo 'make clean       remove what was built; make distclean: $(VENV)/ and .cache/, too'
@@ -289,8 +333,8 @@ help:
 
 # ---- the system: what apt-get can bring, where a probe shows that it is missing -------------------
 
-# What can be needed: cc, cxx, python, cmocka, jansson, loops, cppcheck, debug, doxygen, fuzz, msan,
-# model. `lack` notes what is missing, in words, and Debian's packages for it.
+# What can be needed: cc, cxx, python, cmocka, jansson, loops, cppcheck, debug, doxygen, git, fuzz, msan,
+# model, valgrind. `lack` notes what is missing, in words, and Debian's packages for it.
 define SYSTEM_SH
 lack() {
     missing="$$missing$${missing:+; }$$1"
@@ -334,6 +378,9 @@ probe_loops() {
     pkg-config --exists libevent 2>/dev/null || lack libevent libevent-dev
     pkg-config --exists glib-2.0 2>/dev/null || lack GLib libglib2.0-dev
 }
+probe_valgrind() {
+    command -v valgrind >/dev/null || lack valgrind valgrind
+}
 probe_doxygen() {
     command -v doxygen >/dev/null || lack doxygen doxygen
 }
@@ -350,6 +397,9 @@ probe_msan() {
 }
 probe_cppcheck() {
     command -v cppcheck >/dev/null || lack cppcheck cppcheck
+}
+probe_git() {
+    command -v git >/dev/null || lack git git
 }
 probe_fuzz() {
     printf '%s\n' '#include <stddef.h>' 'int LLVMFuzzerTestOneInput(const char *data, size_t size);' \
@@ -413,7 +463,8 @@ $(DONE)/venv: | $(BUILD)/.system-python
 	@mkdir -p $(DONE)
 	@echo '$(PYTHON)' >$@
 
-$(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/coverage $(DONE)/lint: $(DONE)/%: requirements/%.txt $(DONE)/venv
+$(DONE)/build $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/coverage $(DONE)/lint $(DONE)/docs $(DONE)/dist: \
+$(DONE)/%: requirements/%.txt $(DONE)/venv
 	@echo "-- installing Python packages ($<)"
 	@$(PIP) install -r $<
 	@touch $@
