@@ -257,25 +257,26 @@ static PyObject *next_close(NextObject *self, PyObject *unused)
 {
     (void)unused;
     PyObject *coroutine = self->delegate;
-    PyObject *none = NULL;
-    self->delegate = NULL;
-    if (coroutine != NULL) {
-        none = PyObject_CallMethod(coroutine, "close", NULL);
-        Py_DECREF(coroutine);
+    if (coroutine == NULL) {
+        spend(self);
+        Py_RETURN_NONE;
     }
+    self->delegate = NULL;
+    PyObject *none = PyObject_CallMethod(coroutine, "close", NULL);
+    Py_DECREF(coroutine);
     spend(self);
-    if (coroutine != NULL && none == NULL)
+    if (none == NULL)
         return NULL;
-    Py_XDECREF(none);
+    Py_DECREF(none);
     Py_RETURN_NONE;
 }
 
 /* An exception for the delegate, which may take it for a reason to go on. */
 static PyObject *throw_on(NextObject *self, PyObject *args)
 {
-    PyObject *throw = PyObject_GetAttrString(self->delegate, "throw");
-    PyObject *value = throw == NULL ? NULL : PyObject_CallObject(throw, args);
-    Py_XDECREF(throw);
+    PyObject *method = PyObject_GetAttrString(self->delegate, "throw");
+    PyObject *value = method == NULL ? NULL : PyObject_CallObject(method, args);
+    Py_XDECREF(method);
     if (value != NULL)
         return value;
     Py_CLEAR(self->delegate);

@@ -71,6 +71,8 @@ static int stretches_move(struct stretches *from, struct stretches *to, uint64_t
         if (from->at[gone].chars > 0)
             break;
     }
+    if (gone == 0)
+        return 0; /* there may be no list at all */
     from->n -= gone;
     memmove(from->at, from->at + gone, from->n * sizeof *from->at);
     return 0;

@@ -53,6 +53,13 @@ def shared() -> Path:
     return require_shared()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """BURBLE_TEST_TIMEOUT=<seconds>: for each test, where something makes all of them slow."""
+    if seconds := os.environ.get("BURBLE_TEST_TIMEOUT"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(float(seconds)), append=False)
+
+
 # ---- tokenizers ----------------------------------------------------------------------------------
 
 
@@ -188,8 +195,7 @@ def train_byte_fallback() -> Any:
 
 
 def load_family(name: str) -> Family:
-    import transformers
-
+    transformers = pytest.importorskip("transformers")
     if name == "trained-byte-level":
         return family_of(name, fast(train_byte_level(), eos_token="<|end|>"))
     if name == "trained-byte-fallback":
@@ -211,16 +217,14 @@ def own_family(request: pytest.FixtureRequest) -> Family:
 @pytest.fixture(scope="session")
 def shakespeare() -> Any:
     """The tokenizer of the shipped model."""
-    import transformers
-
+    transformers = pytest.importorskip("transformers")
     return transformers.AutoTokenizer.from_pretrained(SHAKESPEARE)
 
 
 @pytest.fixture(scope="session")
 def shakespeare_model() -> Any:
-    import torch
-    import transformers
-
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
     torch.set_num_threads(1)
     return transformers.AutoModelForCausalLM.from_pretrained(SHAKESPEARE).eval()
 

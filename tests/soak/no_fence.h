@@ -6,6 +6,8 @@
 #ifndef BURBLE_TESTS_NO_FENCE_H
 #define BURBLE_TESTS_NO_FENCE_H
 
+#define _GNU_SOURCE /* as litmus.c, which comes after these headers */
+
 #include "base/atomic.h"
 
 #undef burble__fence_seq_cst

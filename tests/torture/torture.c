@@ -32,6 +32,10 @@
 #define TIME_LIMIT 30
 #define ENOUGH 5
 
+#ifdef TORTURE_COVERAGE
+void __gcov_dump(void);
+#endif
+
 static const char *const mode_names[] = {
 #define MODE_NAME(mode, name) name,
     FAIL_MODES(MODE_NAME)
@@ -199,6 +203,9 @@ static bool run_in_child(const struct scenario *scenario, unsigned most)
             shared->nth++;
             good = run_once(scenario);
         }
+#ifdef TORTURE_COVERAGE
+        __gcov_dump(); /* _exit does not */
+#endif
         _exit(!good);
     }
     if (child < 0 || waitpid(child, &status, 0) != child) {
