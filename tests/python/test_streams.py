@@ -896,8 +896,10 @@ async def coroutine(streamer: Any) -> None: ...
     ("options", "error", "message"),
     [
         ({"max_lag": 0}, ValueError, "max_lag: expected at least 1 or None, found 0"),
+        ({"max_lag": 2**63}, ValueError, "max_lag: expected at most 9223372036854775807 or None"),
         ({"max_lag": "x"}, TypeError, "max_lag: expected an int or None, found 'x'"),
         ({"keep": -1}, ValueError, "keep: expected at least 0, 'all' or None, found -1"),
+        ({"keep": 2**63}, ValueError, "keep: expected at most 9223372036854775807, 'all' or None"),
         ({"keep": "some"}, ValueError, "keep: expected None, a number or 'all', found 'some'"),
         ({"keep": 1.5}, TypeError, "keep: expected an int, 'all' or None, found 1.5"),
         (
@@ -990,6 +992,8 @@ def test_a_function_that_returns_no_iterable_fails_its_stream() -> None:
             "start: expected a position, 'oldest' or 'tail', found 'end'",
         ),
         ({"start": -1}, ValueError, "start: expected at least 0, 'oldest' or 'tail', found -1"),
+        ({"start": 2**63}, ValueError, "start: expected at most 9223372036854775807"),
+        ({"start": 2**63 - 1}, ValueError, "start: position 9223372036854775807 is beyond the end"),
         ({"max_lag": 0}, ValueError, "max_lag: expected at least 1 or None, found 0"),
         ({"on_lag": "wait"}, ValueError, "on_lag: expected 'block' or 'drop_reader', found 'wait'"),
     ],
