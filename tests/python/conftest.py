@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the Python tests share: tokenizers, texts, random ids, and what is said at the end of a run."""
+"""What the Python tests share: tokenizers, texts, random ids, and what is said at the end."""
 
 from __future__ import annotations
 
