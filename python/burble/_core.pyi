@@ -27,8 +27,7 @@ class Vocabulary:
     def __new__(
         cls,
         steps: Sequence[tuple[Any, ...]],
-        tokens: dict[str, int],
-        added: dict[int, str],
+        tokens: dict[int, str],
         special: Iterable[int],
         join: str | None = None,
     ) -> Self: ...

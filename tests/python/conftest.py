@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the Python tests share: tokenizers, texts, random ids and the tally of what was compared."""
+"""What the Python tests share: tokenizers, texts, random ids, and what is said at the end."""
 
 from __future__ import annotations
 
@@ -138,8 +138,7 @@ def family_of(name: str, tokenizer: Any) -> Family:
 
 def fast(backend: Any, **kwargs: Any) -> Any:
     """A ``tokenizers.Tokenizer`` as a tokenizer of transformers."""
-    import transformers
-
+    transformers = pytest.importorskip("transformers")
     return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **kwargs)
 
 
@@ -296,7 +295,18 @@ def tally(pytestconfig: pytest.Config) -> dict[str, Counter[str]]:
     return pytestconfig.stash.setdefault(_TALLY, {})
 
 
+_MEASURED: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+@pytest.fixture(scope="session")
+def measured(pytestconfig: pytest.Config) -> list[str]:
+    """Lines that say what was measured; shown at the end of the run."""
+    return pytestconfig.stash.setdefault(_MEASURED, [])
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for line in config.stash.get(_MEASURED, []):
+        terminalreporter.write_line(line)
     for heading, counts in sorted(config.stash.get(_TALLY, {}).items()):
         line = f"{heading}: {counts['compared']:,} sequences compared, {counts['differ']:,} differ"
         notes = {what: n for what, n in counts.items() if what not in ("compared", "differ")}

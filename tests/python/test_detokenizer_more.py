@@ -293,13 +293,13 @@ def test_what_is_no_stop_string_is_refused_by_name(stop: Any) -> None:
 
 
 def test_special_ids_that_change_the_vocabulary_come_before_it_is_read() -> None:
-    tokens = {f"token {i}": i for i in range(1000)}
+    tokens = {i: f"token {i}" for i in range(1000)}
 
     def clearing() -> Iterator[int]:
         tokens.clear()
         yield from ()
 
-    assert len(_core.Vocabulary([("fuse",)], tokens, {}, clearing())) == 0
+    assert len(_core.Vocabulary([("fuse",)], tokens, clearing())) == 0
 
 
 # ---- other libraries -----------------------------------------------------------------------------
