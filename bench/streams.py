@@ -18,6 +18,7 @@ import gc
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from time import perf_counter, process_time, sleep, thread_time
 from typing import Any, NamedTuple, Protocol
@@ -83,6 +84,63 @@ class Queue:
             arrived()
 
 
+class Moved:
+    """The feeds of one loop that have moved since it looked last."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._feeds: deque[Deque] = deque()
+        self._woken = False
+
+    def add(self, feed: Deque) -> None:
+        """From the engine's thread: wakes the loop where nobody has since it looked last."""
+        self._feeds.append(feed)
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._woken = False  # first: what comes from now on wakes anew
+        while self._feeds:
+            self._feeds.popleft().wake()
+
+
+class Deque:
+    """The least that Python's own parts can do: a deque, a future to wait for, and one wake-up of
+    the loop for all feeds that have moved. No bound, no end of the engine, one reader."""
+
+    def __init__(self, moved: Moved) -> None:
+        self._items: deque[str | None] = deque()
+        self._moved = moved
+        self._waiting: asyncio.Future[None] | None = None
+
+    def put(self, text: str | None) -> None:
+        """From the engine's thread."""
+        self._items.append(text)
+        self._moved.add(self)
+
+    def end(self) -> None:
+        """From the engine's thread."""
+        self.put(None)
+
+    def wake(self) -> None:
+        """From the loop."""
+        if self._waiting is not None:
+            self._waiting.set_result(None)
+            self._waiting = None
+
+    async def read(self, arrived: Callable[[], None]) -> None:
+        """Read to the end."""
+        loop, items = asyncio.get_running_loop(), self._items
+        while True:
+            while items:
+                if items.popleft() is None:
+                    return
+                arrived()
+            self._waiting = loop.create_future()
+            await self._waiting
+
+
 class Served(NamedTuple):
     cpu: float  # seconds for each token, of the whole process
     p50: float  # seconds from put to consumer
@@ -111,9 +169,25 @@ def _nothing() -> None:
     pass
 
 
-async def serve(make: Callable[[], Feed], count: int, steps: int) -> Served:
+def burbles(count: int) -> list[Feed]:
+    """Make ``count`` streams of burble's."""
+    return [Burble() for _ in range(count)]
+
+
+def queues(count: int) -> list[Feed]:
+    """Make ``count`` queues."""
+    return [Queue() for _ in range(count)]
+
+
+def deques(count: int) -> list[Feed]:
+    """Make ``count`` deques that share their wake-ups."""
+    moved = Moved()
+    return [Deque(moved) for _ in range(count)]
+
+
+async def serve(make: Callable[[int], list[Feed]], count: int, steps: int) -> Served:
     """Serve ``count`` streams for ``steps`` steps."""
-    feeds = [make() for _ in range(count)]
+    feeds = make(count)
     timed = {i: _Timed(feed) for i, feed in enumerate(feeds) if i % TIMED == 0}
     puts = [timed[i].put if i in timed else feed.put for i, feed in enumerate(feeds)]
     arrived = [timed[i].arrived if i in timed else _nothing for i in range(count)]
@@ -180,7 +254,7 @@ def bytes_of_idle_stream() -> float:
 
 def measure(n_rounds: int, steps: int) -> Outcome:
     """Measure ``n_rounds`` rounds of up to ``steps`` steps."""
-    makers: dict[str, Callable[[], Any]] = {"burble": Burble, "asyncio.Queue": Queue}
+    makers = {"burble": burbles, "asyncio.Queue": queues, "a bare deque": deques}
     samples: dict[str, list[float]] = {}
     for _ in rounds(n_rounds, "streams"):
         for count, share in COUNTS.items():
