@@ -85,6 +85,7 @@ struct core {
     PyObject *str_context;
     PyObject *str_stop;
     PyObject *str_trio;
+    PyObject *str_running_loop;
 };
 
 /* The state of the module that `type`, or the type that it was derived from, belongs to. */

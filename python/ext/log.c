@@ -242,7 +242,8 @@ static int append(LogObject *self, const char *bytes, size_t len, uint32_t token
     int rc;
     if (len > 0 && log_wakes(self)) {
         /* This append wakes a thread that wants the GIL at once. If we kept it, the system would run
-         * that thread only to have it wait for us. */
+         * that thread only to have it wait for us. (The first text of a step that feeds many streams
+         * keeps it: a loop that got it now would be woken again by the next one.) */
         Py_BEGIN_ALLOW_THREADS
             rc = burble_stream_append_until(self->stream, bytes, len, tokens, BURBLE_NO_WAIT);
         Py_END_ALLOW_THREADS

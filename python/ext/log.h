@@ -54,7 +54,7 @@ bool log_end(LogObject *self, PyObject *reason, PyObject *match);
 /* Fails it with an exception, as the exception stands. Whether this was its end; -1 with an exception. */
 int log_fail(LogObject *self, PyObject *exception);
 
-/* Whether an append now wakes a thread that waits, or a loop that sleeps. */
+/* Whether an append now wakes somebody who wants the GIL at once (see consumer_wakes). */
 bool log_wakes(const LogObject *self);
 
 bool log_is_open(const LogObject *self);

@@ -142,7 +142,8 @@ PyObject *core_raise(struct core *core, int result)
     X(str_call_later)                                                                              \
     X(str_context)                                                                                 \
     X(str_stop)                                                                                    \
-    X(str_trio)
+    X(str_trio)                                                                                    \
+    X(str_running_loop)
 
 static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base)
 {
@@ -248,6 +249,7 @@ static int exec(PyObject *module)
         {&core->str_context, "context"},
         {&core->str_stop, "stop"},
         {&core->str_trio, "trio"},
+        {&core->str_running_loop, "__asyncio_running_event_loop__"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if ((*names[i].slot = PyUnicode_InternFromString(names[i].text)) == NULL)

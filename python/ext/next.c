@@ -35,10 +35,10 @@ typedef struct {
 /* Whether a consumer that has always found something should let the loop have a turn. */
 static bool should_give_way(struct consumer *self)
 {
-    if (self->streak++ % CLOCK_EVERY != 0)
+    if (++self->streak % CLOCK_EVERY != 0)
         return false;
     const uint64_t now = burble__now();
-    if (self->streak == 1) {
+    if (self->streak == CLOCK_EVERY) {
         self->streak_began = now;
         return false;
     }
