@@ -534,6 +534,17 @@ $(MSAN_LIBRARIES)/lib/pkgconfig/cmocka.pc: tests/sanitizers/msan_libraries.sh | 
 	@MAKEFLAGS= tests/sanitizers/msan_libraries.sh $(MSAN_LIBRARIES) >$(BUILD)/msan.log 2>&1 || \
 	    { cat $(BUILD)/msan.log >&2; exit 1; }
 
+# The Python package with llama.cpp, in a folder of its own: tests put it onto the path, also without $(VENV)'s
+# packages.
+LLAMA_PACKAGE := $(BUILD)/llama-package
+$(LLAMA_PACKAGE)/.done: $(PACKAGE_SOURCES) $(DONE)/build $(LLAMA)/lib/pkgconfig/llama.pc
+	@echo "-- building the Python package with llama.cpp ($(LLAMA_PACKAGE))"
+	@rm -rf $(LLAMA_PACKAGE)
+	@PKG_CONFIG_PATH="$(CURDIR)/$(LLAMA)/lib/pkgconfig:$$PKG_CONFIG_PATH" \
+	    $(PIP) install --no-build-isolation --no-deps --target=$(LLAMA_PACKAGE) \
+	    --config-settings=build-dir=$(BUILD)/python-llama --config-settings=setup-args=-Dllama=enabled .
+	@touch $@
+
 # ---- the C builds: one folder under $(BUILD) for each kind ----------------------------------------
 
 release_options := -Dbuildtype=release -Djson=enabled -Dpython=disabled -Dtests=disabled -Dbench=true

@@ -45,6 +45,7 @@ struct core {
     PyTypeObject *reader_type;
     PyTypeObject *merged_type;
     PyTypeObject *writer_type;
+    PyTypeObject *llama_type; /* NULL in a build without llama.cpp */
 
     PyObject *error;         /* burble.Error */
     PyObject *producer_died; /* burble.ProducerDied */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "log.h"
 
-#include <structmember.h>
-
 #include "base/atomic.h"
 #include "reader.h"
 
@@ -81,16 +79,28 @@ bool log_is_open(const LogObject *self)
     return status.state == BURBLE_OPEN;
 }
 
+/* How the writing stands, whoever does it. */
+static struct account_state look(const LogObject *self)
+{
+    if (self->account != NULL)
+        return account_look(self->account);
+    return (struct account_state){
+        .begun = self->begun, .full = self->full_since != 0, .active_at = self->active_at};
+}
+
 uint64_t log_due(const LogObject *self)
 {
     uint64_t due = self->total_at;
-    if (!self->begun && self->first_at != 0 && (due == 0 || self->first_at < due))
+    if (self->first_at == 0 && self->token_for == 0)
+        return due;
+    const struct account_state state = look(self);
+    if (!state.begun && self->first_at != 0 && (due == 0 || self->first_at < due))
         due = self->first_at;
     if (self->token_for != 0) {
         /* Before the first token, and while the writer waits for a reader, this time does not run: it
          * begins at some later moment, which whoever waits now is to notice. */
-        const bool runs = self->begun && self->full_since == 0;
-        const uint64_t at = (runs ? self->active_at : burble__now()) + self->token_for;
+        const bool runs = state.begun && !state.full;
+        const uint64_t at = (runs ? state.active_at : burble__now()) + self->token_for;
         if (due == 0 || at < due)
             due = at;
     }
@@ -105,13 +115,14 @@ static PyObject *passed(const LogObject *self, uint64_t now, const char **what, 
         *length = self->total_at - self->began;
         return self->core->total_timeout;
     }
-    if (!self->begun && self->first_at != 0 && now >= self->first_at) {
+    const struct account_state state = look(self);
+    if (!state.begun && self->first_at != 0 && now >= self->first_at) {
         *what = "no token came within the first-token timeout of %S s";
         *length = self->first_at - self->began;
         return self->core->first_token_timeout;
     }
-    if (self->begun && self->token_for != 0 && self->full_since == 0
-        && now >= self->active_at + self->token_for) {
+    if (state.begun && self->token_for != 0 && !state.full
+        && now >= state.active_at + self->token_for) {
         *what = "no further token came within the token timeout of %S s";
         *length = self->token_for;
         return self->core->token_timeout;
@@ -329,6 +340,12 @@ static PyObject *log_append_method(LogObject *self, PyObject *const *args, Py_ss
     Py_RETURN_NONE;
 }
 
+void log_write_elsewhere(LogObject *self, struct account *account, PyObject *stop_strings)
+{
+    self->account = account;
+    self->stop_strings = Py_NewRef(stop_strings);
+}
+
 /* ---- ending ---------------------------------------------------------------------------------- */
 
 static burble_reason reason_code(PyObject *reason)
@@ -412,7 +429,13 @@ PyObject *log_error(LogObject *self)
         burble_status status;
         PyObject *type, *value, *traceback;
         burble_stream_status(self->stream, &status);
-        core_raise(self->core, status.code);
+        if (status.code == BURBLE_EFAILED && status.message[0] != '\0')
+            PyErr_SetString(self->core->error, status.message);
+        else if (status.code == BURBLE_ETIMEDOUT && self->account != NULL)
+            PyErr_SetString(self->core->total_timeout,
+                            "the end did not come within the total timeout");
+        else
+            core_raise(self->core, status.code);
         PyErr_Fetch(&type, &value, &traceback);
         PyErr_NormalizeException(&type, &value, &traceback);
         Py_XDECREF(type);
@@ -530,6 +553,8 @@ static void log_dealloc(LogObject *self)
         burble_stream_cancel(self->stream); /* nobody can write to it any more, or end it */
     burble_stream_unref(&self->stream);
     log_clear(self);
+    account_unref(&self->account);
+    Py_CLEAR(self->stop_strings);
     Py_CLEAR(self->reason);
     log_drop_released();
     type->tp_free(self);
@@ -575,10 +600,51 @@ static PyObject *get_oldest(LogObject *self, void *unused)
 static PyObject *get_blocked(LogObject *self, void *unused)
 {
     (void)unused;
-    uint64_t blocked = self->blocked;
+    uint64_t blocked = self->account == NULL ? self->blocked : look(self).blocked;
     if (self->full_since != 0)
         blocked += burble__now() - self->full_since;
     return PyFloat_FromDouble((double)blocked / 1e9);
+}
+
+static PyObject *get_reason(LogObject *self, void *unused)
+{
+    (void)unused;
+    burble_status status;
+    burble_stream_status(self->stream, &status);
+    if (self->reason != NULL || self->account == NULL || status.state != BURBLE_ENDED)
+        return Py_NewRef(self->reason == NULL ? Py_None : self->reason);
+    if (status.reason == BURBLE_REASON_LENGTH)
+        return PyUnicode_FromString("length");
+    return PyUnicode_FromString(look(self).stopped ? "stop" : "eos");
+}
+
+static PyObject *get_match(LogObject *self, void *unused)
+{
+    (void)unused;
+    if (self->match != NULL || self->account == NULL)
+        return Py_NewRef(self->match == NULL ? Py_None : self->match);
+    const struct account_state state = look(self);
+    if (!state.stopped)
+        Py_RETURN_NONE;
+    PyObject *string = PyTuple_GET_ITEM(self->stop_strings, (Py_ssize_t)state.stop);
+    const unsigned long long begin = state.stop_begin;
+    return Py_BuildValue("nOKK", (Py_ssize_t)state.stop, string, begin,
+                         begin + (unsigned long long)PyUnicode_GET_LENGTH(string));
+}
+
+static PyObject *get_stats(LogObject *self, void *unused)
+{
+    (void)unused;
+    if (self->account == NULL)
+        Py_RETURN_NONE;
+    pthread_mutex_lock(&self->account->lock);
+    const struct stats *stats = &self->account->stats;
+    const uint64_t tokens = stats->tokens;
+    const double first = tokens > 0 ? (double)(stats->first - stats->began) * 1e-9 : -1;
+    const double last = tokens > 0 ? (double)(stats->last - stats->began) * 1e-9 : -1;
+    const double p50 = stats_percentile(stats, 0.5), p99 = stats_percentile(stats, 0.99);
+    pthread_mutex_unlock(&self->account->lock);
+    return Py_BuildValue("(Kdddd)", (unsigned long long)tokens, first, last, p50, p99);
 }
 
 PyDoc_STRVAR(
@@ -612,15 +678,13 @@ static PyMethodDef log_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyMemberDef log_members[] = {
-    {"reason", T_OBJECT, offsetof(LogObject, reason), READONLY,
-     "Why it has ended, as end() was told; else None."},
-    {"match", T_OBJECT, offsetof(LogObject, match), READONLY,
-     "What end() was told beside the reason; else None."},
-    {NULL, 0, 0, 0, NULL},
-};
-
 static PyGetSetDef log_getset[] = {
+    {"reason", (getter)get_reason, NULL, "Why it has ended, as end() was told; else None.", NULL},
+    {"match", (getter)get_match, NULL, "What end() was told beside the reason; else None.", NULL},
+    {"stats", (getter)get_stats, NULL,
+     "Where an engine writes it: (tokens, first, last, p50, p99), as Writer.stats has them, but\n"
+     "below 0 where there is nothing to say; else None.",
+     NULL},
     {"state", (getter)get_state, NULL, "'open', 'ended', 'failed' or 'cancelled'.", NULL},
     {"error", (getter)get_error, NULL, "The exception with which it failed; else None.", NULL},
     {"position", (getter)get_position, NULL, "The sequence number of the next record.", NULL},
@@ -645,7 +709,7 @@ PyDoc_STRVAR(
 static PyType_Slot log_slots[] = {
     {Py_tp_doc, (void *)log_doc}, {Py_tp_new, log_new},         {Py_tp_traverse, log_traverse},
     {Py_tp_clear, log_clear},     {Py_tp_dealloc, log_dealloc}, {Py_tp_methods, log_methods},
-    {Py_tp_members, log_members}, {Py_tp_getset, log_getset},   {0, NULL},
+    {Py_tp_getset, log_getset},   {0, NULL},
 };
 
 PyType_Spec log_spec = {

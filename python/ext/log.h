@@ -9,6 +9,7 @@
 #ifndef BURBLE_PYTHON_LOG_H
 #define BURBLE_PYTHON_LOG_H
 
+#include "account.h"
 #include "core.h"
 
 struct ReaderObject;
@@ -33,6 +34,11 @@ typedef struct LogObject {
     uint64_t
         active_at; /* when the last token came; only where token_for is set, or it had to wait */
 
+    /* Where a thread writes it without Python: what that tells of it, and the stop strings (a tuple)
+     * that it looks for. Else NULL. */
+    struct account *account;
+    PyObject *stop_strings;
+
     uint64_t blocked;    /* nanoseconds that appends have waited for readers */
     uint64_t full_since; /* when the present one began to; 0: none does */
     bool begun;          /* a token has come */
@@ -47,6 +53,10 @@ typedef struct LogObject {
  * 0, or -1 with an exception: Cancelled; Error, where the log has ended; the timeout, where one has
  * passed; whatever a signal handler has raised in the main thread. */
 int log_append(LogObject *self, const char *bytes, size_t len, uint32_t tokens);
+
+/* A thread that knows nothing of Python writes and ends its stream from now on. Takes one of the two
+ * references to `account`, and a new one to `stop_strings`. */
+void log_write_elsewhere(LogObject *self, struct account *account, PyObject *stop_strings);
 
 /* Ends it; `reason` (a str or None) and `match` (any object) may be NULL. Whether this was its end. */
 bool log_end(LogObject *self, PyObject *reason, PyObject *match);

@@ -4,6 +4,10 @@
  */
 #include "core.h"
 
+#ifdef BURBLE_PYTHON_LLAMA
+#include "llama.h"
+#endif
+
 static struct PyModuleDef core_module;
 
 struct core *core_of(PyTypeObject *type)
@@ -106,7 +110,8 @@ PyObject *core_raise(struct core *core, int result)
     X(log)                                                                                         \
     X(reader)                                                                                      \
     X(merged)                                                                                      \
-    X(writer)
+    X(writer)                                                                                      \
+    X(llama)
 
 #define OBJECTS(X)                                                                                 \
     X(error)                                                                                       \
@@ -269,6 +274,10 @@ static int exec(PyObject *module)
         || add_type(module, &core->merged_type, &merged_spec, NULL) < 0
         || add_type(module, &core->writer_type, &writer_spec, NULL) < 0)
         return -1;
+#ifdef BURBLE_PYTHON_LLAMA
+    if (add_type(module, &core->llama_type, &llama_spec, NULL) < 0)
+        return -1;
+#endif
     if (add_exceptions(module, core) < 0)
         return -1;
     return PyModule_AddStringConstant(module, "__version__", burble_version());
