@@ -24,6 +24,7 @@ NINJA := $(RUN) ninja --quiet
 
 # The builds that `make test-llama` uses.
 LLAMA_KINDS := llama-plain llama-asan llama-tsan llama-lint
+LLAMA_PACKAGE := $(BUILD)/llama-package
 
 export PIP_ROOT_USER_ACTION := ignore
 
@@ -120,7 +121,8 @@ coverage: $(BUILD)/coverage/build.ninja $(DONE)/coverage
 	@echo "-- $(BUILD)/coverage/html/index.html"
 
 # libburble-llama, which needs llama.cpp: its tests, and those checks of `make lint` that compile it.
-test-llama: $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja) $(DONE)/demo $(DONE)/test $(DONE)/lint $(DONE)/package
+test-llama: $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja) $(LLAMA_PACKAGE)/.done $(DONE)/demo $(DONE)/test $(DONE)/lint \
+            $(DONE)/package
 	@failed=0; \
 	mkdir -p $(BUILD)/reports; rm -f $(BUILD)/reports/llama*; \
 	echo "-- cc -Werror, clang-tidy ($(BUILD)/llama-lint)"; \
@@ -130,7 +132,7 @@ test-llama: $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja) $(DONE)/demo $(DONE)/test $(
 	eval "$$C_TESTS"; \
 	for kind in llama-plain llama-asan llama-tsan; do c_tests $$kind --suite llama || failed=1; done; \
 	echo "-- Python tests"; \
-	BURBLE_TEST_COMPLETE=$(BUILD)/llama-plain/tests/llama/complete \
+	BURBLE_TEST_COMPLETE=$(BUILD)/llama-plain/tests/llama/complete PYTHONPATH=$(LLAMA_PACKAGE) \
 	    $(PY) -m pytest --quiet --junit-xml=$(BUILD)/reports/llama.xml tests/llama || failed=1; \
 	$(PY) -c "$$SUM_UP" $(BUILD)/reports/llama-plain.json $(BUILD)/reports/llama-asan.json \
 	    $(BUILD)/reports/llama-tsan.json $(BUILD)/reports/llama.xml || failed=1; \
@@ -536,7 +538,6 @@ $(MSAN_LIBRARIES)/lib/pkgconfig/cmocka.pc: tests/sanitizers/msan_libraries.sh | 
 
 # The Python package with llama.cpp, in a folder of its own: tests put it onto the path, also without $(VENV)'s
 # packages.
-LLAMA_PACKAGE := $(BUILD)/llama-package
 $(LLAMA_PACKAGE)/.done: $(PACKAGE_SOURCES) $(DONE)/build $(LLAMA)/lib/pkgconfig/llama.pc
 	@echo "-- building the Python package with llama.cpp ($(LLAMA_PACKAGE))"
 	@rm -rf $(LLAMA_PACKAGE)

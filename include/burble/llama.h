@@ -181,11 +181,11 @@ BURBLE_API void burble_llama_close(burble_llama **engine);
 /* How a request stands. */
 typedef struct burble_llama_progress {
     uint32_t prompt_tokens;
-    uint32_t tokens;     /* generated so far */
-    uint64_t waited;     /* how long its text has waited for readers at their limits, in nanoseconds */
-    bool waits;          /* it does so now */
-    bool stopped;        /* a stop string was met: */
-    size_t stop;         /* which, and */
+    uint32_t tokens; /* generated so far */
+    uint64_t waited; /* how long its text has waited for readers at their limits, in nanoseconds */
+    bool waits;      /* it does so now */
+    bool stopped;    /* a stop string was met: */
+    size_t stop;     /* which, and */
     uint64_t stop_begin; /* where it begins, in characters from the beginning of the text */
     bool over;           /* the request is done, or given up: `watch` is not called again */
 } burble_llama_progress;

@@ -14,7 +14,6 @@ It is there where burble was built with it: ``-Dllama=enabled``.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import weakref
 from collections.abc import Iterable, Mapping
@@ -30,8 +29,8 @@ from .detokenizer import Stop, stop_strings
 
 if not hasattr(_core, "LlamaEngine"):
     raise ImportError(
-        "this burble was built without llama.cpp. With llama.cpp installed where pkg-config finds it "
-        "(pkg-config --exists llama), build burble from its sources: "
+        "this burble was built without llama.cpp. With llama.cpp installed where pkg-config finds "
+        "it (pkg-config --exists llama), build burble from its sources: "
         "pip install . --config-settings=setup-args=-Dllama=enabled",
         name=__name__,
     )
@@ -61,13 +60,12 @@ class EngineStats(NamedTuple):
 
 
 class _Request(Job):
-    """What the engine's thread does for one stream. It keeps the engine."""
+    """What the engine's thread does for one stream."""
 
-    __slots__ = ("_engine",)
+    __slots__ = ()
 
-    def __init__(self, engine: Engine, log: _core.Log) -> None:
+    def __init__(self, log: _core.Log) -> None:
         super().__init__("the engine", None, Elsewhere((log,)))
-        self._engine = engine
 
     def result(self, log: _core.Log) -> Any:
         return None if log.state == "ended" else super().result(log)
@@ -82,8 +80,8 @@ class Engine:
     Constructing it loads the model, which blocks: in a task,
     ``await asyncio.to_thread(Engine, path)``. An engine is closed when its block is left or by
     :meth:`close`, which cancels its streams; one that is let go is closed when the last of its
-    streams is let go, too, and all are when the interpreter exits. A forked child has none: there,
-    streams of before raise :exc:`burble.ProducerDied`.
+    streams and their readers is let go, too, and all are when the interpreter exits. A forked child
+    has none: there, streams of before raise :exc:`burble.ProducerDied`.
 
     All methods may be called from any thread.
 
@@ -99,11 +97,11 @@ class Engine:
     :param gpu_layers: how many layers a GPU takes, if llama.cpp was built for one; None: all.
     :param check_tensors: look through all weights for values that cannot be, which takes long.
     :param cache_f32: remember texts in 32 bits rather than in 16.
-    :param progress: called, in this thread, with how much is loaded, from 0.0 to 1.0; what it raises
-        ends the loading.
+    :param progress: called, in this thread, with how much is loaded, from 0.0 to 1.0; what it
+        raises ends the loading.
     :raises OSError: where the file cannot be read.
-    :raises ValueError: where it is not a GGUF file or not a model that continues texts, or an option
-        is out of its range.
+    :raises ValueError: where it is not a GGUF file or not a model that continues texts, or an
+        option is out of its range.
     :raises MemoryError: for more slots, or a longer context, than there is memory for.
     """
 
@@ -124,7 +122,7 @@ class Engine:
         if progress is not None and not callable(progress):
             raise TypeError(f"progress: expected a function or None, found {progress!r}")
         self._path = os.fspath(path)
-        self._streams: weakref.WeakSet[Stream[str]] = weakref.WeakSet()
+        self._logs: weakref.WeakSet[_core.Log] = weakref.WeakSet()
         self._core = _core.LlamaEngine(
             path,
             progress,
@@ -213,9 +211,11 @@ class Engine:
         elif template is not None:
             raise TypeError("template: expected messages, too")
         log = flow.new_log()
-        stream: Stream[str] = Stream(_Request(self, log), log, flow, _stats)
+        stream: Stream[str] = Stream(_Request(log), log, flow, _stats)
+        self._logs.add(log)
         self._core.submit(
             log,
+            self,  # which every reader of the log keeps
             prompt if isinstance(prompt, str) else list(prompt),
             specials=specials,
             max_tokens=0
@@ -232,7 +232,6 @@ class Engine:
             skip_special=skip_special_tokens,
             ignore_end=ignore_eos,
         )
-        self._streams.add(stream)
         return stream
 
     def tokenize(self, text: str, *, specials: bool = False) -> list[int]:
@@ -325,11 +324,8 @@ def _at_exit() -> None:
 def _after_fork() -> None:
     for engine in list(_engines):
         engine._core.forget()
-        for stream in list(engine._streams):
-            with contextlib.suppress(_core.Error):
-                stream._log.fail(
-                    _core.ProducerDied("the engine runs in the process that forked this one")
-                )
+        for log in list(engine._logs):
+            log.orphan(_core.ProducerDied("the engine runs in the process that forked this one"))
 
 
 atexit.register(_at_exit)

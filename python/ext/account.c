@@ -2,6 +2,7 @@
 #include "account.h"
 
 #include "base/alloc.h"
+#include "base/atomic.h"
 
 struct account *account_create(void)
 {
@@ -9,7 +10,7 @@ struct account *account_create(void)
     if (account == NULL)
         return NULL;
     pthread_mutex_init(&account->lock, NULL);
-    account->owners = 2;
+    burble__init(&account->owners, 2);
     stats_init(&account->stats);
     return account;
 }
@@ -18,16 +19,17 @@ void account_unref(struct account **handle)
 {
     struct account *account = *handle;
     *handle = NULL;
-    if (account == NULL)
-        return;
-    pthread_mutex_lock(&account->lock);
-    const bool last = --account->owners == 0;
-    pthread_mutex_unlock(&account->lock);
-    if (!last)
+    /* Acquire and release: whoever frees it comes after all that the other owner did. */
+    if (account == NULL || burble__sub_acq_rel(&account->owners, 1) != 1)
         return;
     pthread_mutex_destroy(&account->lock);
     stats_clear(&account->stats);
     burble__free(account);
+}
+
+void account_orphan(struct account *account)
+{
+    pthread_mutex_init(&account->lock, NULL);
 }
 
 struct account_state account_look(struct account *account)

@@ -17,8 +17,8 @@
 #include "stats.h"
 
 struct account {
-    pthread_mutex_t lock; /* for all of it */
-    unsigned int owners;  /* the log, and whoever writes */
+    _Atomic(uint32_t) owners; /* the log, and whoever writes */
+    pthread_mutex_t lock;     /* for all that follows */
     struct stats stats;
     uint64_t active_at; /* when a token came, or the wait for a reader ended, last */
     uint64_t blocked;   /* how long, in nanoseconds, it has waited for readers; */
@@ -47,6 +47,9 @@ struct account *account_create(void);
 
 /* One owner less; NULL is fine. Any thread. */
 void account_unref(struct account **account);
+
+/* In a forked child, which does not have whoever writes: he may have had the lock. */
+void account_orphan(struct account *account);
 
 struct account_state account_look(struct account *account);
 

@@ -90,8 +90,7 @@ static int load(EngineObject *self, PyObject *path, burble_llama_model_options *
     model_options->progress = on_progress;
     model_options->progress_arg = &loading;
     loading.thread = PyEval_SaveThread();
-    int rc =
-        burble_llama_model_load(PyBytes_AS_STRING(bytes), model_options, &self->model, &error);
+    int rc = burble_llama_model_load(PyBytes_AS_STRING(bytes), model_options, &self->model, &error);
     if (rc == BURBLE_OK)
         rc = burble_llama_open(self->model, options, &self->engine, &error);
     const int number = errno;
@@ -359,7 +358,7 @@ static int take_stops(PyObject *strings, burble_llama_request *request, burble_t
 
 /* Hands the request in, and the log's stream with it. 0, or -1 with an exception. */
 static int hand_in(EngineObject *self, burble_llama_request *request, LogObject *log,
-                   PyObject *stop_strings)
+                   PyObject *stop_strings, PyObject *keeper)
 {
     burble_error error = {0};
     int rc = BURBLE_ECLOSED;
@@ -379,7 +378,7 @@ static int hand_in(EngineObject *self, burble_llama_request *request, LogObject 
         pthread_rwlock_unlock(&self->lock);
     Py_END_ALLOW_THREADS
     if (rc == BURBLE_OK) {
-        log_write_elsewhere(log, account, stop_strings);
+        log_write_elsewhere(log, account, stop_strings, keeper);
         return 0;
     }
     struct account *of_nobody = account;
@@ -394,21 +393,21 @@ static int hand_in(EngineObject *self, burble_llama_request *request, LogObject 
 
 static PyObject *engine_submit(EngineObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"log",          "prompt",       "specials",     "max_tokens",
-                            "temperature",  "top_k",        "top_p",        "min_p",
-                            "seed",         "stop",         "include_stop", "words",
-                            "skip_special", "ignore_end", NULL};
-    PyObject *log, *prompt, *strings;
+    static char *names[] = {"log",        "keeper",       "prompt",     "specials",
+                            "max_tokens", "temperature",  "top_k",      "top_p",
+                            "min_p",      "seed",         "stop",       "include_stop",
+                            "words",      "skip_special", "ignore_end", NULL};
+    PyObject *log, *keeper, *prompt, *strings;
     int specials, include_stop, words, skip_special, ignore_end;
     int32_t *ids = NULL;
     burble_text *stops = NULL;
     burble_llama_request request;
     burble_llama_request_init(&request);
-    if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "O!OpIfIffIO!pppp", names, self->core->log_type, &log, &prompt, &specials,
-            &request.max_tokens, &request.temperature, &request.top_k, &request.top_p,
-            &request.min_p, &request.seed, &PyTuple_Type, &strings, &include_stop, &words,
-            &skip_special, &ignore_end))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOpIfIffIO!pppp", names, self->core->log_type,
+                                     &log, &keeper, &prompt, &specials, &request.max_tokens,
+                                     &request.temperature, &request.top_k, &request.top_p,
+                                     &request.min_p, &request.seed, &PyTuple_Type, &strings,
+                                     &include_stop, &words, &skip_special, &ignore_end))
         return NULL;
     request.specials = specials != 0;
     request.include_stop = include_stop != 0;
@@ -419,7 +418,7 @@ static PyObject *engine_submit(EngineObject *self, PyObject *args, PyObject *kwa
     if (rc == 0)
         rc = take_stops(strings, &request, &stops);
     if (rc == 0)
-        rc = hand_in(self, &request, (LogObject *)log, strings);
+        rc = hand_in(self, &request, (LogObject *)log, strings, keeper);
     PyMem_Free(ids);
     PyMem_Free(stops);
     if (rc < 0)
@@ -445,8 +444,7 @@ static PyObject *get_stats(EngineObject *self, void *unused)
         return raise_closed(self->core);
     return Py_BuildValue("(IIKKKK)", (unsigned int)stats.active, (unsigned int)stats.waiting,
                          (unsigned long long)stats.requests, (unsigned long long)stats.steps,
-                         (unsigned long long)stats.prompt_tokens,
-                         (unsigned long long)stats.tokens);
+                         (unsigned long long)stats.prompt_tokens, (unsigned long long)stats.tokens);
 }
 
 static PyObject *get_closed(EngineObject *self, void *unused)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "log.h"
 
+#include <structmember.h>
+
 #include "base/atomic.h"
 #include "reader.h"
 
@@ -340,10 +342,12 @@ static PyObject *log_append_method(LogObject *self, PyObject *const *args, Py_ss
     Py_RETURN_NONE;
 }
 
-void log_write_elsewhere(LogObject *self, struct account *account, PyObject *stop_strings)
+void log_write_elsewhere(LogObject *self, struct account *account, PyObject *stop_strings,
+                         PyObject *keeper)
 {
     self->account = account;
     self->stop_strings = Py_NewRef(stop_strings);
+    self->keeper = Py_NewRef(keeper);
 }
 
 /* ---- ending ---------------------------------------------------------------------------------- */
@@ -415,6 +419,14 @@ static PyObject *log_fail_method(LogObject *self, PyObject *exception)
     }
     const int rc = log_fail(self, exception);
     return rc < 0 ? NULL : PyBool_FromLong(rc);
+}
+
+/* In a forked child, where the thread that writes it is not. */
+static PyObject *log_orphan(LogObject *self, PyObject *exception)
+{
+    if (self->account != NULL)
+        account_orphan(self->account);
+    return log_fail_method(self, exception);
 }
 
 static PyObject *log_cancel(LogObject *self, PyObject *unused)
@@ -531,6 +543,7 @@ static PyObject *log_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static int log_traverse(LogObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->keeper);
     Py_VISIT(self->match);
     Py_VISIT(self->error);
     Py_VISIT(self->traceback);
@@ -539,6 +552,7 @@ static int log_traverse(LogObject *self, visitproc visit, void *arg)
 
 static int log_clear(LogObject *self)
 {
+    Py_CLEAR(self->keeper);
     Py_CLEAR(self->match);
     Py_CLEAR(self->error);
     Py_CLEAR(self->traceback);
@@ -549,6 +563,8 @@ static void log_dealloc(LogObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    if (self->weak != NULL)
+        PyObject_ClearWeakRefs((PyObject *)self);
     if (self->stream != NULL)
         burble_stream_cancel(self->stream); /* nobody can write to it any more, or end it */
     burble_stream_unref(&self->stream);
@@ -664,6 +680,9 @@ static PyMethodDef log_methods[] = {
     {"fail", (PyCFunction)log_fail_method, METH_O,
      "fail($self, exception, /)\n--\n\n"
      "Fail the log: readers get the exception after what was written. Results as for end()."},
+    {"orphan", (PyCFunction)log_orphan, METH_O,
+     "orphan($self, exception, /)\n--\n\n"
+     "fail(), in a forked child, which does not have the thread that writes the log."},
     {"cancel", (PyCFunction)log_cancel, METH_NOARGS,
      "cancel($self, /)\n--\n\n"
      "Cancel the log: append() raises Cancelled, and so does reading, after what was written.\n"
@@ -676,6 +695,11 @@ static PyMethodDef log_methods[] = {
     {"reader", (PyCFunction)(void (*)(void))reader_create, METH_VARARGS | METH_KEYWORDS,
      reader_create_doc},
     {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef log_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(LogObject, weak), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef log_getset[] = {
@@ -709,7 +733,7 @@ PyDoc_STRVAR(
 static PyType_Slot log_slots[] = {
     {Py_tp_doc, (void *)log_doc}, {Py_tp_new, log_new},         {Py_tp_traverse, log_traverse},
     {Py_tp_clear, log_clear},     {Py_tp_dealloc, log_dealloc}, {Py_tp_methods, log_methods},
-    {Py_tp_getset, log_getset},   {0, NULL},
+    {Py_tp_members, log_members}, {Py_tp_getset, log_getset},   {0, NULL},
 };
 
 PyType_Spec log_spec = {

@@ -14,7 +14,8 @@ typedef struct {
     PyObject *message; /* of a cancellation; or NULL */
     enum parked_state state;
     char blocking;
-    bool waking; /* inside parked_wake, which has one reference, and calls nobody after this callback */
+    bool
+        waking; /* inside parked_wake, which has one reference, and calls nobody after this callback */
 } ParkedObject;
 
 static ParkedObject *as_parked(const PyObject *object)
