@@ -103,11 +103,11 @@ static int note(const struct pair *pair, size_t *sizes, char *pool)
 
 static int copy(const struct pair *pair)
 {
-    static char page[PAGE];
     size_t *sizes = calloc(pair->n, sizeof *sizes);
     char *pool = malloc(POOL);
     const int result = sizes == NULL || pool == NULL ? BURBLE_ENOMEM : note(pair, sizes, pool);
     if (result == BURBLE_OK) {
+        static char page[PAGE];
         const char *text = pool;
         size_t at = 0;
         const double begin = seconds();

@@ -14,6 +14,9 @@ LagUnit = Literal["characters", "tokens", "bytes"]
 OnLag = Literal["block", "drop_reader"]
 Start = Union[int, Literal["oldest", "tail"]]
 
+# What the core counts with.
+_MOST = 2**63 - 1
+
 # As Log.reader has them.
 _STARTS = {"oldest": -1, "tail": -2}
 
@@ -96,6 +99,8 @@ def count(name: str, value: Any, least: int, other: str = "") -> int:
         raise TypeError(f"{name}: expected an int{other}, found {value!r}")
     if value < least:
         raise ValueError(f"{name}: expected at least {least}{other}, found {value}")
+    if value > _MOST:
+        raise ValueError(f"{name}: expected at most {_MOST}{other}, found {value}")
     return value
 
 

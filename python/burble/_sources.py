@@ -261,7 +261,6 @@ def _read_tokenizer_json(file: _JsonFile, root: dict[str, Any]) -> _core.Vocabul
     tokens.update(texts)
     return _core.Vocabulary(
         steps,
-        {},
         tokens,
         [i for i, text in tokens.items() if text in special],
         " " if decoder is None else None,

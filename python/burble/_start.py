@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 import time
-import types
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from typing import Any, Callable, TypeVar, overload
 
 from . import _core
@@ -221,15 +221,18 @@ class _ItemSink:
         if log is None:
             return None
         append = log.append
-        if not isinstance(source, Iterable):
+        made = not isinstance(source, Iterable)
+        if made:
             source = source()
             _check_source(source, "what it returned")
         iterator = iter(source)
+        whole = False
         try:
             while True:
                 try:
                     item = next(iterator)
                 except StopIteration as stop:
+                    whole = True
                     return stop.value
                 if self._first is None:
                     self._first = time.monotonic()
@@ -237,8 +240,8 @@ class _ItemSink:
         finally:
             self._last = time.monotonic()
             del log, append  # a traceback keeps this frame, and the log keeps the traceback
-            if isinstance(iterator, types.GeneratorType):
-                iterator.close()
+            if made or not whole:
+                _close(iterator, source, made)
 
     def stats(self, log: _core.Log) -> Stats:
         items = log.position
@@ -292,8 +295,11 @@ def iterate(
                 ...
 
     :param source: anything that can be iterated and blocks (its items may be of any type), or a
-        function that returns such, called in the thread. A generator is closed there when it is not
-        wanted any more, at its next item; what it returns is :attr:`Stream.result`.
+        function that returns such, called in the thread. A generator, a client's response or
+        whatever iterator else has a ``close`` is closed there when it is not wanted any more, at
+        its next item. What is given open, and read to its end, is left open, and so is a file
+        that is given; what the function has returned is closed in any case. What a generator
+        returns is :attr:`Stream.result`.
     :param keep: how many items stay readable for readers that come later, ``"all"``, or None.
     :param max_lag: how many items the reader may be behind before the source waits; None: any.
     :param coalesce: where items are str, hand out all that is there in one; ``keep`` is then in
@@ -321,6 +327,20 @@ def iterate(
     handle: Stream[T] = Stream(job, log, flow, sink.stats)
     threads.start(job)
     return handle
+
+
+def _close(iterator: Any, source: Any, made: bool) -> None:
+    """Close what was iterated: so that a model behind a connection, too, stops talking."""
+    if made or not isinstance(iterator, io.IOBase):
+        _close_one(iterator)
+    if source is not iterator and (made or isinstance(source, Iterator)):
+        _close_one(source)
+
+
+def _close_one(thing: Any) -> None:
+    close = getattr(thing, "close", None)
+    if callable(close):
+        close()
 
 
 def _check_source(source: Any, name: str, other: str = "") -> None:
@@ -357,9 +377,9 @@ class ChannelWriter:
     __slots__ = ("__weakref__", "_job", "_log", "_writer")
 
     def __init__(self, log: _core.Log, writer: _core.Writer) -> None:
-        self._log = log
-        self._writer = writer
         self._job = Job("the channel", None, Elsewhere((log,)))
+        self._writer = writer
+        self._log = log
 
     def put(self, value: Any, /) -> None:
         """Take the next token ids: an int, a list, or a tensor or array of shape ``[n]`` or
@@ -422,10 +442,15 @@ class ChannelWriter:
 
     def __del__(self) -> None:
         log: _core.Log | None = getattr(self, "_log", None)
-        if log is not None and log.state == "open":
-            # Not by way of the writer, which might have to wait for a reader.
-            log.fail(_core.ProducerDied("the writer of the channel was let go without an end"))
-            self._job.settle()
+        if log is None:
+            return
+        try:
+            if log.state == "open":
+                # Not by way of the writer, which might have to wait for a reader.
+                log.fail(_core.ProducerDied("the writer of the channel was let go without an end"))
+                self._job.settle()
+        except MemoryError:
+            log.cancel()  # which needs none: nobody waits for ever
 
 
 def channel(

@@ -44,6 +44,9 @@ _CLEANING = (
     ". a? b! c, d'en't f'm g's h've i're j do not k .'s ; ) % 'd 'll",
 )
 
+# From how many ids those are drawn on which a compiled rule is tried.
+_LOOKED_AT = 4096
+
 _BYTE_TOKEN = re.compile(r"<0x(?:[0-9A-Fa-f]{2}|\+[0-9A-Fa-f])>")
 
 
@@ -239,12 +242,23 @@ def _spelled(backend: Any, added: dict[int, Any]) -> dict[int, str]:
     return {i: backend.id_to_token(i) for i in added}
 
 
-def _twins(backend: Any, tokens: dict[str, int]) -> dict[int, str]:
-    """What else the model's ids stand for: a Unigram model can have a piece twice, of which its
-    vocabulary, from text to id, shows the last."""
-    shown = {*tokens.values()}
-    hidden = (i for i in range(backend.get_vocab_size(with_added_tokens=False)) if i not in shown)
-    return {i: token for i in hidden if (token := backend.id_to_token(i)) is not None}
+def _texts(backend: Any, added: dict[int, Any]) -> dict[int, str]:
+    """What each id stands for, as decode has it."""
+    size = backend.get_vocab_size(with_added_tokens=True)
+    # To ask for each is quicker than the vocabulary as a whole, which is from text to id.
+    texts = dict(enumerate(map(backend.id_to_token, range(size))))
+    if (
+        None not in texts.values()
+        and backend.id_to_token(size) is None
+        and max(added, default=0) < size
+    ):
+        return texts
+    # There are gaps between the ids. (Of a piece that a Unigram model has twice, the vocabulary has
+    # one id alone.)
+    texts = {i: text for i, text in texts.items() if text is not None}
+    texts.update((i, token) for token, i in backend.get_vocab(with_added_tokens=True).items())
+    texts.update(_spelled(backend, added))
+    return texts
 
 
 def _special_texts(added: dict[int, Any]) -> set[str]:
@@ -255,35 +269,29 @@ def _special_texts(added: dict[int, Any]) -> set[str]:
 def _compile(
     backend: Any, steps: list[Step], join: str | None, added: dict[int, Any]
 ) -> _core.Vocabulary | None:
-    tokens = backend.get_vocab(with_added_tokens=True)
-    spelled = {**_twins(backend, tokens), **_spelled(backend, added)}
+    texts = _texts(backend, added)
     special = _special_texts(added)
     try:
         vocabulary = _core.Vocabulary(
-            steps,
-            tokens,
-            spelled,
-            [i for token, i in tokens.items() if spelled.get(i, token) in special]
-            + [i for i, token in spelled.items() if token in special],
-            join,
+            steps, texts, [i for i, text in texts.items() if text in special], join
         )
     except (NotImplementedError, OverflowError, ValueError):
         # Steps that cannot be streamed, or ids, tokens or numbers beyond what the C side accepts.
         return None
-    everything = [*tokens.items(), *((token, i) for i, token in spelled.items())]
-    return vocabulary if _agrees(vocabulary, backend, everything, list(added)) else None
+    return vocabulary if _agrees(vocabulary, backend, texts, list(added)) else None
 
 
 def _agrees(
-    vocabulary: _core.Vocabulary, backend: Any, tokens: list[tuple[str, int]], specials: list[int]
+    vocabulary: _core.Vocabulary, backend: Any, texts: dict[int, str], specials: list[int]
 ) -> bool:
     """Hold the compiled rule against the tokenizer itself, so that a version of the library with
     another rule costs speed, not text."""
+    rng = random.Random(20261123)
     # A malformed run of byte tokens is where they differ by design.
-    ids = [i for token, i in tokens if not _BYTE_TOKEN.fullmatch(token)]
+    some = rng.sample(list(texts), min(len(texts), _LOOKED_AT))
+    ids = [i for i in some if not _BYTE_TOKEN.fullmatch(texts[i])]
     if not ids:
         return False
-    rng = random.Random(20261123)
     for n in range(32):
         sample = rng.choices(ids, k=16) + rng.choices(specials, k=2 if specials else 0)
         rng.shuffle(sample)

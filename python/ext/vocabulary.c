@@ -49,19 +49,13 @@ static int mark_special(PyObject *special, burble_token *table, size_t n)
     return 0;
 }
 
-/* All the tokens, with id i at [i]; the texts belong to the keys of `tokens` and to `added`, which
- * nothing that is called from here on can change. */
-static burble_token *read_tokens(PyObject *tokens, PyObject *added, PyObject *special, size_t *n)
+/* All the tokens, with id i at [i]; the texts belong to `tokens`, which nothing that is called from
+ * here on can change. */
+static burble_token *read_tokens(PyObject *tokens, PyObject *special, size_t *n)
 {
     Py_ssize_t at = 0, largest = -1;
     PyObject *key, *value;
     while (PyDict_Next(tokens, &at, &key, &value)) {
-        const Py_ssize_t id = read_id(value);
-        if (id < 0)
-            return NULL;
-        largest = id > largest ? id : largest;
-    }
-    for (at = 0; PyDict_Next(added, &at, &key, &value);) {
         const Py_ssize_t id = read_id(key);
         if (id < 0)
             return NULL;
@@ -77,9 +71,6 @@ static burble_token *read_tokens(PyObject *tokens, PyObject *added, PyObject *sp
     for (size_t i = 0; i < *n; i++)
         table[i] = (burble_token){NULL, 0, BURBLE_TOKEN_ABSENT};
     for (at = 0; PyDict_Next(tokens, &at, &key, &value);)
-        if (read_token(key, &table[PyLong_AsSsize_t(value)]) < 0)
-            goto fail;
-    for (at = 0; PyDict_Next(added, &at, &key, &value);)
         if (read_token(value, &table[PyLong_AsSsize_t(key)]) < 0)
             goto fail;
 
@@ -152,15 +143,15 @@ static burble_step *read_steps(PyObject *tuples, size_t *n)
 
 static PyObject *vocabulary_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"steps", "tokens", "added", "special", "join", NULL};
-    PyObject *given, *tokens, *added, *special;
+    static char *names[] = {"steps", "tokens", "special", "join", NULL};
+    PyObject *given, *tokens, *special;
     PyObject *result = NULL;
     burble_vocab_options options;
     burble_vocab_options_init(&options);
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O!O|z", names, &given, &PyDict_Type, &tokens,
-                                     &PyDict_Type, &added, &special, &options.join))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O|z", names, &given, &PyDict_Type, &tokens,
+                                     &special, &options.join))
         return NULL;
-    /* What may call Python, and so change the mappings, comes before they are looked at. */
+    /* What may call Python, and so change the mapping, comes before it is looked at. */
     PyObject *tuples = PySequence_Tuple(given);
     PyObject *ids = tuples == NULL ? NULL : PySequence_Tuple(special);
     if (ids == NULL)
@@ -169,7 +160,7 @@ static PyObject *vocabulary_new(PyTypeObject *type, PyObject *args, PyObject *kw
     if (steps == NULL)
         goto release_tuples;
     size_t n;
-    burble_token *table = read_tokens(tokens, added, ids, &n);
+    burble_token *table = read_tokens(tokens, ids, &n);
     if (table == NULL)
         goto free_steps;
 

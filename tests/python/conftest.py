@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the Python tests share: tokenizers, texts, random ids and the tally of what was compared."""
+"""What the Python tests share: tokenizers, texts, random ids, and what is said at the end."""
 
 from __future__ import annotations
 
@@ -51,6 +51,13 @@ def require_shared() -> Path:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     return require_shared()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """BURBLE_TEST_TIMEOUT=<seconds>: for each test, where something makes all of them slow."""
+    if seconds := os.environ.get("BURBLE_TEST_TIMEOUT"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(float(seconds)), append=False)
 
 
 # ---- tokenizers ----------------------------------------------------------------------------------
@@ -131,8 +138,7 @@ def family_of(name: str, tokenizer: Any) -> Family:
 
 def fast(backend: Any, **kwargs: Any) -> Any:
     """A ``tokenizers.Tokenizer`` as a tokenizer of transformers."""
-    import transformers
-
+    transformers = pytest.importorskip("transformers")
     return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **kwargs)
 
 
@@ -188,8 +194,7 @@ def train_byte_fallback() -> Any:
 
 
 def load_family(name: str) -> Family:
-    import transformers
-
+    transformers = pytest.importorskip("transformers")
     if name == "trained-byte-level":
         return family_of(name, fast(train_byte_level(), eos_token="<|end|>"))
     if name == "trained-byte-fallback":
@@ -211,16 +216,14 @@ def own_family(request: pytest.FixtureRequest) -> Family:
 @pytest.fixture(scope="session")
 def shakespeare() -> Any:
     """The tokenizer of the shipped model."""
-    import transformers
-
+    transformers = pytest.importorskip("transformers")
     return transformers.AutoTokenizer.from_pretrained(SHAKESPEARE)
 
 
 @pytest.fixture(scope="session")
 def shakespeare_model() -> Any:
-    import torch
-    import transformers
-
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
     torch.set_num_threads(1)
     return transformers.AutoModelForCausalLM.from_pretrained(SHAKESPEARE).eval()
 
@@ -292,7 +295,18 @@ def tally(pytestconfig: pytest.Config) -> dict[str, Counter[str]]:
     return pytestconfig.stash.setdefault(_TALLY, {})
 
 
+_MEASURED: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+@pytest.fixture(scope="session")
+def measured(pytestconfig: pytest.Config) -> list[str]:
+    """Lines that say what was measured; shown at the end of the run."""
+    return pytestconfig.stash.setdefault(_MEASURED, [])
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for line in config.stash.get(_MEASURED, []):
+        terminalreporter.write_line(line)
     for heading, counts in sorted(config.stash.get(_TALLY, {}).items()):
         line = f"{heading}: {counts['compared']:,} sequences compared, {counts['differ']:,} differ"
         notes = {what: n for what, n in counts.items() if what not in ("compared", "differ")}

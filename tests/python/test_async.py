@@ -1114,7 +1114,7 @@ def test_ten_thousand_abandoned_streamers_leave_nothing_behind(run: Run) -> None
             tracemalloc.stop()
         await park_and_abandon(3_000)
         assert descriptors() == open_before
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads  # idle ones of a pool may have gone
         assert grown < 200 * 1_000  # a streamer takes more; tables of asyncio's come and go
         if not UNDER_ASAN:  # which keeps what was freed for a while
             assert resident_bytes() - resident < 4 << 20

@@ -40,7 +40,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 # Each is compared with each of the ways to decode (see `ways`).
-EXAMPLES = 2500 if LONG else 75
+EXAMPLES = 10_000 if LONG else 75
 TEXT_LENGTH = 100_000 if LONG else 2000
 
 pytestmark = pytest.mark.timeout(3600 if LONG else 120)

@@ -276,9 +276,24 @@ class Server:
 
 
 @contextlib.asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[str]:
+    """Serve an ASGI application, at this URL."""
+    uvicorn = pytest.importorskip("uvicorn")
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    task = asyncio.ensure_future(server.serve())
+    while not server.started:
+        assert not task.done()
+        await asyncio.sleep(0)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+@contextlib.asynccontextmanager
 async def starlette_server() -> AsyncIterator[Server]:
     fastapi = pytest.importorskip("fastapi")
-    uvicorn = pytest.importorskip("uvicorn")
     from burble.starlette import sse_response
 
     served = Server()
@@ -291,18 +306,8 @@ async def starlette_server() -> AsyncIterator[Server]:
     events.__annotations__["name"] = str
     app.get("/{name}", response_model=None)(events)
 
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
-    task = asyncio.ensure_future(server.serve())
-    while not server.started:
-        assert not task.done()
-        await asyncio.sleep(0)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    served.url = f"http://127.0.0.1:{port}"
-    try:
+    async with serving(app) as served.url:
         yield served
-    finally:
-        server.should_exit = True
-        await task
 
 
 @contextlib.asynccontextmanager
@@ -445,5 +450,48 @@ def test_many_clients_of_one_stream(server: Any) -> None:
             writer.end()
             for request in requests:
                 assert texts(parse((await request).content)) == PIECES
+
+    asyncio.run(main())
+
+
+# ---- the other way round: a client that blocks ---------------------------------------------------
+
+
+def openai_chunk(text: str) -> dict[str, Any]:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    kind = "chat.completion.chunk"
+    return {"id": "1", "object": kind, "created": 0, "model": "m", "choices": [choice]}
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_blocking_openai_client_is_iterated_and_its_server_learns_of_the_end(made: bool) -> None:
+    fastapi = pytest.importorskip("fastapi")
+    openai = pytest.importorskip("openai")
+    from burble.starlette import sse_response
+
+    writer, stream = burble.channel()
+    app = fastapi.FastAPI()
+
+    async def completions(request: Any) -> Any:
+        return sse_response(request, stream, encode=openai_chunk)
+
+    completions.__annotations__["request"] = fastapi.Request
+    app.post("/chat/completions", response_model=None)(completions)
+
+    async def main() -> None:
+        async with serving(app) as url:
+            client = openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=20)
+
+            def ask() -> Any:
+                return client.chat.completions.create(model="m", messages=[], stream=True)
+
+            source = ask if made else await asyncio.to_thread(ask)
+            async with burble.iterate(source, join_timeout=0) as answer:
+                for piece in ("Once", " upon"):
+                    writer.put_text(piece)
+                    found = await answer.__anext__()
+                    assert found.choices[0].delta.content == piece
+            writer.put_text(" a time")  # at which the client's thread sees that nobody wants it
+            await cancelled(stream)
 
     asyncio.run(main())

@@ -692,6 +692,59 @@ def test_a_generator_is_closed_in_its_thread_when_it_is_not_wanted() -> None:
     assert [name.startswith("burble-") for name in closed] == [True]
 
 
+class Response:
+    """As the streams of HTTP clients are: it has a connection, which lives until it is closed."""
+
+    def __init__(self) -> None:
+        self.closed_in: list[str] = []
+        self.items = iter(range(10**9))
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.items
+
+    def __next__(self) -> int:
+        return next(self.items)
+
+    def close(self) -> None:
+        self.closed_in.append(threading.current_thread().name)
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_response_is_closed_in_its_thread_when_it_is_not_wanted(made: bool) -> None:
+    response = Response()
+    with burble.iterate((lambda: response) if made else response) as handle:
+        assert next(handle) == 0
+    assert [name.startswith("burble-") for name in response.closed_in] == [True]
+
+
+def test_a_response_is_closed_after_an_error() -> None:
+    response = Response()
+    response.items = (1 // n for n in (1, 0))
+    with pytest.raises(ZeroDivisionError):
+        list(burble.iterate(lambda: response))
+    assert len(response.closed_in) == 1
+
+
+def test_a_file_that_is_given_is_left_open_and_one_that_is_made_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_text("line\n" * 10_000)
+    files = []
+
+    def opened() -> Any:
+        files.append(path.open())
+        return files[-1]
+
+    with opened() as file:
+        with burble.iterate(file) as handle:
+            assert next(handle) == "line\n"
+        assert not file.closed
+    with burble.iterate(opened) as handle:
+        assert next(handle) == "line\n"
+    assert files[-1].closed
+    assert len(list(burble.iterate(opened))) == 10_000
+    until(lambda: files[-1].closed)
+
+
 def test_strings_are_put_together_where_that_is_asked_for() -> None:
     handle = burble.iterate(iter(TEXT), coalesce=True)
     handle._job.wait(SOON)
@@ -843,8 +896,10 @@ async def coroutine(streamer: Any) -> None: ...
     ("options", "error", "message"),
     [
         ({"max_lag": 0}, ValueError, "max_lag: expected at least 1 or None, found 0"),
+        ({"max_lag": 2**63}, ValueError, "max_lag: expected at most 9223372036854775807 or None"),
         ({"max_lag": "x"}, TypeError, "max_lag: expected an int or None, found 'x'"),
         ({"keep": -1}, ValueError, "keep: expected at least 0, 'all' or None, found -1"),
+        ({"keep": 2**63}, ValueError, "keep: expected at most 9223372036854775807, 'all' or None"),
         ({"keep": "some"}, ValueError, "keep: expected None, a number or 'all', found 'some'"),
         ({"keep": 1.5}, TypeError, "keep: expected an int, 'all' or None, found 1.5"),
         (
@@ -937,6 +992,8 @@ def test_a_function_that_returns_no_iterable_fails_its_stream() -> None:
             "start: expected a position, 'oldest' or 'tail', found 'end'",
         ),
         ({"start": -1}, ValueError, "start: expected at least 0, 'oldest' or 'tail', found -1"),
+        ({"start": 2**63}, ValueError, "start: expected at most 9223372036854775807"),
+        ({"start": 2**63 - 1}, ValueError, "start: position 9223372036854775807 is beyond the end"),
         ({"max_lag": 0}, ValueError, "max_lag: expected at least 1 or None, found 0"),
         ({"on_lag": "wait"}, ValueError, "on_lag: expected 'block' or 'drop_reader', found 'wait'"),
     ],
