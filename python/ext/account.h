@@ -53,7 +53,7 @@ struct account_state {
 struct account *account_create(void);
 
 /* One owner less; NULL is fine. Any thread. */
-void account_unref(struct account **account);
+void account_unref(struct account **handle);
 
 /* In a forked child, which does not have whoever writes: he may have had the lock. */
 void account_orphan(struct account *account);

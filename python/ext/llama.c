@@ -79,18 +79,19 @@ static bool on_progress(float done, void *arg)
     return goes_on;
 }
 
-static int load(EngineObject *self, PyObject *path, burble_llama_model_options *model_options,
+static int load(EngineObject *self, PyObject *path, burble_llama_model_options model_options,
                 const burble_llama_options *options, PyObject *progress)
 {
     PyObject *bytes;
-    if (!PyUnicode_FSConverter(path, &bytes))
+    if (!PyUnicode_FSConverter(path, (void *)&bytes))
         return -1;
     burble_error error = {0};
     struct loading loading = {NULL, progress};
-    model_options->progress = on_progress;
-    model_options->progress_arg = &loading;
+    model_options.progress = on_progress;
+    model_options.progress_arg = &loading;
     loading.thread = PyEval_SaveThread();
-    int rc = burble_llama_model_load(PyBytes_AS_STRING(bytes), model_options, &self->model, &error);
+    int rc =
+        burble_llama_model_load(PyBytes_AS_STRING(bytes), &model_options, &self->model, &error);
     if (rc == BURBLE_OK)
         rc = burble_llama_open(self->model, options, &self->engine, &error);
     const int number = errno;
@@ -123,7 +124,7 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     self->core = core_of(type);
     pthread_rwlock_init(&self->lock, NULL);
-    if (load(self, path, &model_options, &options, progress) < 0) {
+    if (load(self, path, model_options, &options, progress) < 0) {
         Py_DECREF(self);
         return NULL;
     }
