@@ -17,7 +17,7 @@ import sys
 
 import goal
 from progress import rounds
-from report import Outcome
+from report import Measured, Outcome, Table
 
 import models
 
@@ -25,32 +25,34 @@ sys.path.append(str(models.ROOT / "tests" / "python"))
 from conftest import SAMPLE_TEXT, SHARED, SHARED_FAMILIES
 from test_exactness import ACROSS, FAMILIES, PANICS, earliness
 
-
-def _say(held: float | None) -> str:
-    return "wrong" if held is None else f"{held:.3f}"
+WHO = ("burble", "DecodeStream", "vLLM's rule")
 
 
-def measure(characters: int) -> Outcome:
+def measure(characters: int) -> Measured:
     """Count, over the first ``characters`` of the text."""
     names = [name for name in FAMILIES if name != PANICS]
     if SHARED.is_dir():
         names += SHARED_FAMILIES
-    outcome = Outcome("earliness", "8. earliness: characters held back, the mean over all ids")
-    rows, beyond = [], []
+    samples: dict[str, list[float]] = {}
     for n in rounds(len(names), "earliness"):
         found = earliness(names[n], SAMPLE_TEXT[:characters])
-        held = {
-            "burble": found.burble,
-            "DecodeStream": found.decode_stream,
-            "vLLM's rule": found.offsets,
-        }
-        rows.append([names[n], *map(_say, held.values())])
-        if names[n] not in ACROSS:
-            others = (found.decode_stream, found.offsets)
-            beyond += [found.burble - other for other in others if other is not None]
-        for who, value in held.items():
-            outcome.samples[f"{names[n]}, {who}"] = [] if value is None else [value]
-    outcome.table(["", "burble", "DecodeStream", "vLLM's rule"], rows)
+        each = (found.burble, found.decode_stream, found.offsets)
+        for who, value in zip(WHO, each, strict=True):
+            samples[f"{names[n]}, {who}"] = [] if value is None else [value]
+    return Measured(samples, {"families": names, "across": [n for n in names if n in ACROSS]})
+
+
+def outcome(found: Measured) -> Outcome:
+    """Say what the values mean."""
+    outcome = Outcome("earliness", "8. earliness: characters held back, the mean over all ids")
+    rows, beyond = [], []
+    for name in found.facts["families"]:
+        held = [found.samples[f"{name}, {who}"] for who in WHO]
+        rows.append([name, *[f"{value[0]:.3f}" if value else "wrong" for value in held]])
+        if name not in found.facts["across"]:
+            (ours,), *others = held
+            beyond += [ours - other[0] for other in others if other]
+    outcome.tables.append(Table(["", *WHO], rows))
     what = "what burble holds back beyond one who is not wrong, the most in any family"
     outcome.goals.append(goal.no_more(what, max(beyond)))
     return outcome

@@ -7,7 +7,7 @@ import base64
 import functools
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Family:
     path: Path
     backend: Any
     ids: list[int]
+    ranks: dict[bytes, int] = field(default_factory=dict)  # its pieces, where tiktoken can have it
 
 
 @functools.cache
@@ -66,9 +67,9 @@ def families(folder: Path) -> list[Family]:
     level, fallback = found[0], found[2]
     gguf, ranks = folder / "fallback.gguf", folder / "pieces.tiktoken"
     _write_gguf(gguf, fallback.backend)
-    _write_ranks(ranks, level.backend)
+    _write_ranks(ranks, level.ranks)
     found.append(Family("GGUF, as Llama 2's", gguf, fallback.backend, fallback.ids))
-    found.append(Family("table of pieces", ranks, level.backend, level.ids))
+    found.append(Family("table of pieces", ranks, level.backend, level.ids, level.ranks))
     return found
 
 
@@ -83,7 +84,8 @@ def _at_hand(name: str) -> Any | None:
 def _saved(name: str, backend: Any, folder: Path) -> Family:
     path = folder / f"{name}.json"
     backend.save(str(path))
-    return Family(name, path, backend, _encoded(backend))
+    ranks = _ranks(backend) if name.startswith("byte level") else {}
+    return Family(name, path, backend, _encoded(backend), ranks)
 
 
 def _encoded(backend: Any) -> list[int]:
@@ -165,13 +167,34 @@ def _write_gguf(path: Path, backend: Any) -> None:
     writer.close()
 
 
-def _write_ranks(path: Path, backend: Any) -> None:
-    """The bytes of a byte-level tokenizer's tokens, as tiktoken has them."""
+def _ranks(backend: Any) -> dict[bytes, int]:
+    """The bytes of a byte-level tokenizer's tokens, and their ids."""
     byte_of = {character: byte for byte, character in enumerate(byte_level_alphabet())}
     vocab = json.loads(backend.to_str())["model"]["vocab"]
-    lines = []
-    for token, i in sorted(vocab.items(), key=lambda item: int(item[1])):
-        if all(character in byte_of for character in token):
-            piece = bytes(byte_of[character] for character in token)
-            lines.append(f"{base64.b64encode(piece).decode()} {i}\n")
+    return {
+        bytes(byte_of[character] for character in token): i
+        for token, i in vocab.items()
+        if all(character in byte_of for character in token)
+    }
+
+
+def _write_ranks(path: Path, pieces: dict[bytes, int]) -> None:
+    """The same, as tiktoken has them."""
+    lines = [
+        f"{base64.b64encode(piece).decode()} {i}\n"
+        for piece, i in sorted(pieces.items(), key=lambda item: item[1])
+    ]
     path.write_text("".join(lines), encoding="ascii")
+
+
+def tiktoken_of(family: Family) -> Any:
+    """The tokenizer of tiktoken with a family's pieces. It is never asked to split text, though it
+    has to know by what."""
+    import tiktoken
+
+    added = family.backend.get_added_tokens_decoder().items()
+    known = set(family.ranks.values())
+    special = {token.content: i for i, token in added if i not in known}
+    return tiktoken.Encoding(
+        family.name, pat_str=r"\S+|\s+", mergeable_ranks=family.ranks, special_tokens=special
+    )

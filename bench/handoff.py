@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT
 """What an item costs on its way from a thread at full speed to ``async for``.
 
-A thread calls ``on_finalized_text`` with five bytes of text, over and over without a pause, and a
-task counts what arrives: no decoding, only the hand-over. Seconds run from the start of the thread
-until the task has seen the end. CPU time is that of the whole process: both threads.
+A thread puts five bytes of text, over and over without a pause, and a task counts what arrives: no
+decoding, only the hand-over. Seconds run from the start of the thread until the task has seen the
+end. CPU time is that of the whole process: both threads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import statistics
+import itertools
+import random
 import threading
 from collections.abc import Callable
 from time import perf_counter, process_time
@@ -18,37 +19,41 @@ from typing import Any
 
 import goal
 import transformers
+from contest import Contest
+from feeds import FLOOR, QUEUES, Channel, Feed, Streamer
 from progress import rounds
-from report import Outcome, micros
+from report import Measured, Outcome, Table, micros
 from spread import ratios, spread
 
 import burble
 
 TEXT = "five "
 GOAL_LESS = 40.0
+CLOCKS = ("wall", "CPU")
+# Who needs so little that more items are taken, so that the clock sees enough of it.
+QUICK = ("burble", "burble.channel", FLOOR)
 
 
-async def hand_over(make: Callable[[], Any], items: int) -> tuple[float, float]:
+async def hand_over(make: Callable[[], Feed], items: int) -> tuple[float, float]:
     """Hand over ``items`` items; return wall and CPU seconds of each."""
-    streamer = make()
+    feed = make()
 
     def produce() -> None:
+        put = feed.put
         for _ in range(items):
-            streamer.on_finalized_text(TEXT)
-        streamer.on_finalized_text("", stream_end=True)
+            put(TEXT)
+        feed.end()
 
+    arrived = itertools.count()  # in C, so that counting is not what is measured
     thread = threading.Thread(target=produce)
     gc.collect()
     wall, cpu = perf_counter(), process_time()
     thread.start()
-    arrived = 0
-    async for text in streamer:
-        if text:  # transformers delivers the empty last text, burble does not
-            arrived += 1
+    await feed.read(arrived.__next__)
     wall, cpu = perf_counter() - wall, process_time() - cpu
     thread.join()
-    if arrived != items:
-        raise RuntimeError(f"expected {items} items, found {arrived}")
+    if (found := next(arrived)) != items:
+        raise RuntimeError(f"expected {items} items, found {found}")
     return wall / items, cpu / items
 
 
@@ -62,55 +67,76 @@ def loops() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {**kinds, "uvloop": uvloop.new_event_loop}
 
 
-def measure(tokenizer: Any, n_rounds: int, ours: int, theirs: int) -> Outcome:
-    """Measure ``n_rounds`` rounds: ``ours`` items through burble, ``theirs`` through the peer."""
-    makers: dict[str, tuple[Callable[[], Any], int]] = {
-        "burble": (lambda: burble.AsyncTextIteratorStreamer(tokenizer), ours),
-        "transformers": (lambda: transformers.AsyncTextIteratorStreamer(tokenizer), theirs),
+def makers(tokenizer: Any) -> dict[str, Callable[[], Feed]]:
+    """Return everyone, in the order of the table."""
+    return {
+        "burble": lambda: Streamer(burble.AsyncTextIteratorStreamer(tokenizer)),
+        "burble.channel": Channel,
+        "transformers": lambda: Streamer(transformers.AsyncTextIteratorStreamer(tokenizer)),
+        **QUEUES,
     }
+
+
+def measure(tokenizer: Any, n_rounds: int, ours: int, theirs: int) -> Measured:
+    """Measure ``n_rounds`` rounds: ``ours`` items through burble, ``theirs`` through a peer."""
     samples: dict[str, list[float]] = {}
-    kinds = loops()
+    everyone, kinds, order = makers(tokenizer), loops(), random.Random(1)
     for n in rounds(n_rounds + 1, "handoff"):
         for loop, loop_factory in kinds.items():
-            for name, (make, items) in makers.items():
+            for name in order.sample(list(everyone), k=len(everyone)):
                 with asyncio.Runner(loop_factory=loop_factory) as runner:
-                    wall, cpu = runner.run(hand_over(make, items))
+                    items = ours if name in QUICK else theirs
+                    each = runner.run(hand_over(everyone[name], items))
                 if n > 0:
-                    samples.setdefault(f"{name}, {loop}, wall", []).append(wall)
-                    samples.setdefault(f"{name}, {loop}, CPU", []).append(cpu)
+                    for clock, value in zip(CLOCKS, each, strict=True):
+                        samples.setdefault(f"{name}, {loop}, {clock}", []).append(value)
+    return Measured(
+        samples, {"loops": list(kinds), "names": list(everyone), "ours": ours, "theirs": theirs}
+    )
 
+
+def outcome(found: Measured) -> Outcome:
+    """Say what the values mean."""
+    samples, facts = found
+    kinds, names = facts["loops"], facts["names"]
     outcome = Outcome(
         "handoff",
         "2. handoff: microseconds an item, from a thread at full speed to `async for`;"
         " median [quartiles]",
-        samples=samples,
     )
-    outcome.lines.append(f"  {ours:,} items for burble, {theirs:,} for transformers, each round")
-    outcome.table(
-        ["", "wall", "CPU"],
-        [
-            [
-                f"{name}, {loop}",
-                *[micros(spread(samples[f"{name}, {loop}, {clock}"])) for clock in ("wall", "CPU")],
-            ]
-            for loop in kinds
-            for name in makers
-        ],
+    outcome.notes.append(
+        f"{facts['ours']:,} items for burble and the {FLOOR}, {facts['theirs']:,} for the others,"
+        " each round"
     )
-    for clock in ("wall", "CPU"):
+    rows = [
+        [f"{name}, {loop}", *[micros(spread(samples[f"{name}, {loop}, {c}"])) for c in CLOCKS]]
+        for loop in kinds
+        for name in names
+    ]
+    outcome.tables.append(Table(["", *CLOCKS], rows))
+    for clock in CLOCKS:
         peer, own = (samples[f"{name}, asyncio, {clock}"] for name in ("transformers", "burble"))
         outcome.goals.append(
             goal.less(
                 f"asyncio, transformers' {clock} time over burble's", GOAL_LESS, ratios(peer, own)
             )
         )
+    for loop in kinds:
+        for clock in CLOCKS:
+            peers = {
+                name: samples[f"{name}, {loop}, {clock}"]
+                for name in names
+                if name not in ("burble", "burble.channel", FLOOR)
+            }
+            own = samples[f"burble, {loop}, {clock}"]
+            outcome.contests.append(Contest(f"{clock} time of an item, {loop}", own, peers))
     if "uvloop" in kinds:
         # uvloop makes transformers' way three times cheaper; burble's hardly depends on the loop.
         peer, own = (samples[f"{name}, uvloop, wall"] for name in ("transformers", "burble"))
-        outcome.lines.append(
-            f"  on uvloop (no goal was set for it), transformers' wall time over burble's: "
-            f"{statistics.median(ratios(peer, own)):.0f} times"
+        outcome.notes.append(
+            "on uvloop (no goal was set for it), transformers' wall time over burble's:"
+            f" {spread(ratios(peer, own)).median:.0f} times"
         )
     else:
-        outcome.lines.append("  uvloop is not installed")
+        outcome.notes.append("uvloop is not installed")
     return outcome

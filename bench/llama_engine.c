@@ -45,8 +45,8 @@ static void read_on(burble_reader *reader, void *arg)
 {
     struct figures *figures = arg;
     burble_record record;
-    int result;
     do {
+        int result;
         while ((result = burble_reader_next(reader, &record)) == BURBLE_OK) {
             figures->tokens += record.tokens;
         }

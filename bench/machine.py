@@ -6,11 +6,22 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
-PACKAGES = ("burble", "transformers", "tokenizers", "torch", "uvloop")
+PACKAGES = (
+    "burble",
+    "transformers",
+    "tokenizers",
+    "tiktoken",
+    "torch",
+    "janus",
+    "culsans",
+    "aiologic",
+    "uvloop",
+)
 
 
 def describe() -> dict[str, str]:
@@ -21,6 +32,7 @@ def describe() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}",
         "python": f"{platform.python_implementation()} {platform.python_version()}, {_threads()}",
         "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        "commit": _commit(),
     }
 
 
@@ -39,6 +51,17 @@ def version(package: str) -> str:
 def load() -> str:
     """Return how busy the machine is: the average number of running tasks in the last minute."""
     return f"{os.getloadavg()[0]:.1f}"
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    folder = Path(__file__).resolve().parent
+    try:
+        return subprocess.check_output(
+            command, cwd=folder, text=True, stderr=subprocess.DEVNULL
+        ).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "(not a checkout)"
 
 
 def _cores() -> str:

@@ -48,6 +48,10 @@ class Native:
         seconds, size = self._ask(f"push {n}")
         return float(seconds), int(size)
 
+    def copy(self, n: int) -> float:
+        """Copy the text that each id of pair ``n`` gives; return the CPU seconds."""
+        return float(self._ask(f"copy {n}")[0])
+
     def load(self, n: int) -> tuple[float, int, int]:
         """Load the vocabulary of pair ``n``; return the CPU seconds, its ids and its memory."""
         seconds, size, memory = self._ask(f"load {n}")

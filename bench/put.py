@@ -3,28 +3,38 @@
 
 As generate does it, ids are put one at a time, each in a tensor of its own of shape [1], up to
 4,096 of a text with spaces and without a newline. The cost at a depth is the mean over the 32 puts
-that lead up to it. Four streamers take turns in each round, and each first has 256 ids that do not
-count, so that the caches of the processor are as warm at the first depth as at the last:
+that lead up to it, in CPU time of the thread. The streamers take turns in each round, and each
+first has 256 ids that do not count, so that the caches of the processor are as warm at the first
+depth as at the last:
 
 * a ``TextStreamer`` of each library whose ``on_finalized_text`` is overridden to drop the text, so
   that decoding and cutting are measured, not printing;
-* a ``TextIteratorStreamer`` of each library as it comes, so that handing over is in it, too. Nobody
-  reads meanwhile.
+* a ``TextIteratorStreamer`` and an ``AsyncTextIteratorStreamer`` of each library as they come, so
+  that handing over is in it, too;
+* the ``DirectStreamer`` and the ``CBStreamer`` of transformers' server, with its tokenizer and its
+  queue. The second is called in the loop's thread, with the list of all ids so far: it hands
+  nothing over.
+
+Nobody reads meanwhile; the loop of those that need one is busy with the puts.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import goal
 import torch
 import transformers
+from contest import Contest
 from progress import rounds
-from report import Outcome, micros
+from report import Measured, Outcome, Table, micros
 from spread import ratios, spread
+from transformers.cli.serving.utils import CBStreamer, DirectStreamer
+from transformers.generation.continuous_batching.requests import GenerationOutput
 
 import burble
 
@@ -57,6 +67,43 @@ class BurbleText(burble.TextStreamer):
         pass
 
 
+class Batched(CBStreamer):  # type: ignore[misc]
+    """transformers' streamer for continuous batching, given ids as its engine gives them."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        loop, queue = asyncio.get_running_loop(), asyncio.Queue()
+        super().__init__(None, "", tokenizer.backend_tokenizer, loop, queue)
+        self._output = GenerationOutput("")
+
+    def put(self, value: torch.Tensor) -> None:
+        """Take one more id."""
+        self._output.generated_tokens.append(int(value))
+        super().put(self._output)
+
+
+def _direct(tokenizer: Any) -> DirectStreamer:
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue()
+    return DirectStreamer(tokenizer.backend_tokenizer, loop, queue)
+
+
+# The classes of transformers that burble stands in for, and how the text goes there.
+KINDS = {
+    "TextStreamer": "text dropped",
+    "TextIteratorStreamer": "iterator",
+    "AsyncTextIteratorStreamer": "async",
+}
+MAKERS: dict[str, Callable[[Any], Any]] = {
+    "burble, TextStreamer": BurbleText,
+    "burble, TextIteratorStreamer": burble.TextIteratorStreamer,
+    "burble, AsyncTextIteratorStreamer": burble.AsyncTextIteratorStreamer,
+    "TextStreamer": HeldText,
+    "TextIteratorStreamer": transformers.TextIteratorStreamer,
+    "AsyncTextIteratorStreamer": transformers.AsyncTextIteratorStreamer,
+    "DirectStreamer": _direct,
+    "CBStreamer": Batched,
+}
+
+
 def token_ids(tokenizer: Any, n: int) -> list[int]:
     """Return the first ``n`` ids of a text of random words, the same in each run."""
     rng = random.Random(1)
@@ -78,59 +125,72 @@ def cost_by_depth(streamer: Any, tensors: list[torch.Tensor]) -> list[float]:
         for tensor in tensors[done : depth - WINDOW]:
             put(tensor)
         window = tensors[depth - WINDOW : depth]
-        begin = perf_counter()
+        begin = thread_time()
         for tensor in window:
             put(tensor)
-        costs.append((perf_counter() - begin) / WINDOW)
+        costs.append((thread_time() - begin) / WINDOW)
         done = depth
     streamer.end()
     return costs
 
 
-def measure(tokenizer: Any, n_rounds: int) -> Outcome:
+async def _cost(make: Callable[[Any], Any], tokenizer: Any, tensors: list[Any]) -> list[float]:
+    return cost_by_depth(make(tokenizer), tensors)
+
+
+def measure(tokenizer: Any, n_rounds: int) -> Measured:
     """Measure, in ``n_rounds`` rounds after one that does not count."""
     tensors = [torch.tensor([i]) for i in token_ids(tokenizer, DEPTHS[-1])]
-    makers: dict[str, Callable[[], Any]] = {
-        "burble, text dropped": lambda: BurbleText(tokenizer),
-        "transformers, text dropped": lambda: HeldText(tokenizer),
-        "burble, iterator": lambda: burble.TextIteratorStreamer(tokenizer),
-        "transformers, iterator": lambda: transformers.TextIteratorStreamer(tokenizer),
-    }
-    costs: dict[str, list[list[float]]] = {name: [[] for _ in DEPTHS] for name in makers}
+    samples: dict[str, list[float]] = {f"{name}, {d}": [] for name in MAKERS for d in DEPTHS}
+    order = random.Random(1)
     for n in rounds(n_rounds + 1, "put"):
-        for name, make in makers.items():
-            for column, cost in zip(costs[name], cost_by_depth(make(), tensors), strict=True):
+        for name in order.sample(list(MAKERS), k=len(MAKERS)):
+            costs = asyncio.run(_cost(MAKERS[name], tokenizer, tensors))
+            for depth, cost in zip(DEPTHS, costs, strict=True):
                 if n > 0:
-                    column.append(cost)
-    return _outcome(costs, burble.TextStreamer(tokenizer).path)
+                    samples[f"{name}, {depth}"].append(cost)
+    return Measured(samples, {"path": burble.TextStreamer(tokenizer).path})
 
 
-def _outcome(costs: dict[str, list[list[float]]], path: str) -> Outcome:
+def outcome(found: Measured) -> Outcome:
+    """Say what the values mean."""
+    samples = found.samples
     outcome = Outcome(
         "put",
-        "1. put: microseconds a token, by the number of tokens since a newline; median [quartiles]",
+        "1. put: CPU microseconds a token, by the tokens since a newline; median [quartiles]",
     )
-    outcome.lines.append(f"  burble's path for this tokenizer: {path}")
-    outcome.table(
-        ["", *[f"{depth:,} tokens" for depth in DEPTHS]],
-        [[name, *[micros(spread(column)) for column in costs[name]]] for name in costs],
+    outcome.notes.append(f"burble's path for this tokenizer: {found.facts['path']}")
+    outcome.tables.append(
+        Table(
+            ["", *[f"{depth:,} tokens" for depth in DEPTHS]],
+            [[name, *[micros(spread(samples[f"{name}, {d}"])) for d in DEPTHS]] for name in MAKERS],
+        )
     )
-    at = DEPTHS.index(GOAL_DEPTH)
-    for kind in ("text dropped", "iterator"):
-        ours, theirs = costs[f"burble, {kind}"], costs[f"transformers, {kind}"]
+    for kind, what in KINDS.items():
+        ours, theirs = f"burble, {kind}", kind
         outcome.goals += [
             goal.less(
-                f"{kind}, transformers' cost over burble's at {GOAL_DEPTH:,}",
+                f"{what}, transformers' cost over burble's at {GOAL_DEPTH:,}",
                 GOAL_LESS,
-                ratios(theirs[at], ours[at]),
+                ratios(samples[f"{theirs}, {GOAL_DEPTH}"], samples[f"{ours}, {GOAL_DEPTH}"]),
             ),
             goal.flat(
-                f"{kind}, burble's cost at {DEPTHS[-1]:,} over that at {DEPTHS[0]}",
+                f"{what}, burble's cost at {DEPTHS[-1]:,} over that at {DEPTHS[0]}",
                 GOAL_FLAT,
-                ratios(ours[-1], ours[0]),
+                ratios(samples[f"{ours}, {DEPTHS[-1]}"], samples[f"{ours}, {DEPTHS[0]}"]),
             ),
         ]
-    for name, columns in costs.items():
-        for depth, column in zip(DEPTHS, columns, strict=True):
-            outcome.samples[f"{name}, {depth}"] = column
+    peers = [name for name in MAKERS if not name.startswith("burble")]
+    for depth in DEPTHS:
+        for kind in KINDS:
+            # What hands nothing over is compared with what does not, either.
+            alone = ("TextStreamer", "CBStreamer")
+            same = [peer for peer in peers if (peer in alone) == (kind in alone)]
+            outcome.contests.append(
+                Contest(
+                    f"a put of {kind} at {depth:,} tokens",
+                    samples[f"burble, {kind}, {depth}"],
+                    {peer: samples[f"{peer}, {depth}"] for peer in same},
+                )
+            )
     return outcome

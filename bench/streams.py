@@ -2,8 +2,10 @@
 """What a token costs where one engine feeds many streams at once.
 
 One thread, the engine, takes a step every 10 ms: it hands each stream one chunk of five bytes. A
-task for each stream reads it. The peer is what people write for themselves, and what transformers'
-class does: an ``asyncio.Queue`` for each stream, filled by ``call_soon_threadsafe``.
+task for each stream reads it. The peers are a queue for each stream, of each kind that people take:
+an ``asyncio.Queue`` filled by ``call_soon_threadsafe``, as transformers' class does it, and the
+queues between threads and tasks. Below all of them lies the floor: bare deques, and one wake-up of
+the loop for each step.
 
 Given are the CPU time of the whole process for each token, engine and loop together; how long a
 chunk takes from ``put`` to its consumer; how busy the loop's thread is, of the time that the engine
@@ -15,80 +17,36 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
+import random
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from time import perf_counter, process_time, sleep, thread_time
-from typing import Any, NamedTuple, Protocol
 
 import goal
+from contest import Contest
+from feeds import FLOOR, QUEUES, Channel, Feed
 from progress import rounds
-from report import Outcome, micros
+from report import Measured, Outcome, Table, micros
 from spread import ratios, spread
 
-import burble
 from burble._loops import hub_of
 
 TEXT = "five "
 STEP = 0.010
 # How many streams, and for how many steps of each hundred.
-COUNTS = {1: 100, 64: 100, 256: 100, 1000: 50, 10_000: 10}
+COUNTS = {1: 50, 64: 50, 256: 60, 1000: 40, 10_000: 5}
 GOALS = {256: 6.0, 1000: 10.0}
 GOAL_BYTES = 2048
 # Every so many streams one whose chunks are timed.
 TIMED = 16
+# What is kept of the latencies of a run, in percent.
+QUANTILES = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 
-
-class Feed(Protocol):
-    """One stream: what the engine calls, and what the task does."""
-
-    def put(self, text: str) -> None: ...
-    def end(self) -> None: ...
-    async def read(self, arrived: Callable[[], None]) -> None: ...
-
-
-class Burble:
-    """A ``burble.channel()``."""
-
-    def __init__(self) -> None:
-        writer, self._stream = burble.channel()
-        self.put = writer.put_text
-        self.end = writer.end
-
-    async def read(self, arrived: Callable[[], None]) -> None:
-        """Read to the end."""
-        async for _ in self._stream:
-            arrived()
-
-
-class Queue:
-    """An ``asyncio.Queue``, as transformers' ``AsyncTextIteratorStreamer`` has one."""
-
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
-
-    def put(self, text: str) -> None:
-        """From the engine's thread."""
-        self._loop.call_soon_threadsafe(self._queue.put_nowait, text)
-
-    def end(self) -> None:
-        """From the engine's thread."""
-        self._loop.call_soon_threadsafe(self._queue.put_nowait, None)
-
-    async def read(self, arrived: Callable[[], None]) -> None:
-        """Read to the end."""
-        while await self._queue.get() is not None:
-            arrived()
-
-
-class Served(NamedTuple):
-    cpu: float  # seconds for each token, of the whole process
-    p50: float  # seconds from put to consumer
-    p99: float
-    busy: float  # of the loop's thread: CPU seconds for each second of the engine
-    signals: float  # for each step
+MAKERS: dict[str, Callable[[], Feed]] = {"burble": Channel, **QUEUES}
+PEERS = [name for name in QUEUES if name != FLOOR]
 
 
 class _Timed:
@@ -111,8 +69,13 @@ def _nothing() -> None:
     pass
 
 
-async def serve(make: Callable[[], Feed], count: int, steps: int) -> Served:
-    """Serve ``count`` streams for ``steps`` steps."""
+def quantile(ordered: list[float], percent: float) -> float:
+    """Return the least of the values that so many percent of them do not exceed."""
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+async def serve(make: Callable[[], Feed], count: int, steps: int) -> dict[str, float]:
+    """Serve ``count`` streams for ``steps`` steps; return what was seen, by name."""
     feeds = [make() for _ in range(count)]
     timed = {i: _Timed(feed) for i, feed in enumerate(feeds) if i % TIMED == 0}
     puts = [timed[i].put if i in timed else feed.put for i, feed in enumerate(feeds)]
@@ -145,13 +108,12 @@ async def serve(make: Callable[[], Feed], count: int, steps: int) -> Served:
     took = sorted(seconds for one in timed.values() for seconds in one.took)
     if len(took) != len(timed) * steps:
         raise RuntimeError(f"expected {len(timed) * steps} timed chunks, found {len(took)}")
-    return Served(
-        cpu / (count * steps),
-        took[len(took) // 2],
-        took[len(took) * 99 // 100],
-        busy / lasted,
-        (hub.signals - signals) / steps,
-    )
+    return {
+        "cpu": cpu / (count * steps),  # seconds for each token, of the whole process
+        "busy": busy / lasted,  # of the loop's thread: CPU seconds for each of the engine's
+        "signals": (hub.signals - signals) / steps,
+        **{f"p{percent:g}": quantile(took, percent) for percent in QUANTILES},
+    }
 
 
 # Run in a process of its own, where nothing else has left room in the heap.
@@ -178,36 +140,45 @@ def bytes_of_idle_stream() -> float:
     return float(done.stdout)
 
 
-def measure(n_rounds: int, steps: int) -> Outcome:
-    """Measure ``n_rounds`` rounds of up to ``steps`` steps."""
-    makers: dict[str, Callable[[], Any]] = {"burble": Burble, "asyncio.Queue": Queue}
+def key(name: str, count: int, what: str) -> str:
+    """Return the name under which values are kept."""
+    return f"{name}, {count:,} streams, {what}"
+
+
+def measure(n_rounds: int, steps: int) -> Measured:
+    """Measure ``n_rounds`` rounds of up to ``steps`` steps, in an order that changes."""
     samples: dict[str, list[float]] = {}
+    order = random.Random(1)
     for _ in rounds(n_rounds, "streams"):
         for count, share in COUNTS.items():
-            for name, make in makers.items():
-                served = asyncio.run(serve(make, count, max(5, steps * share // 100)))
-                for what, value in served._asdict().items():
-                    samples.setdefault(f"{name}, {count:,} streams, {what}", []).append(value)
-    idle = bytes_of_idle_stream()
-    samples["burble, idle stream, bytes"] = [idle]
+            for name in order.sample(list(MAKERS), k=len(MAKERS)):
+                made = MAKERS[name]
+                seen = asyncio.run(serve(made, count, max(5, steps * share // 100)))
+                for what, value in seen.items():
+                    if what != "signals" or name == "burble":
+                        samples.setdefault(key(name, count, what), []).append(value)
+    samples["burble, idle stream, bytes"] = [bytes_of_idle_stream()]
+    return Measured(samples, {})
+
+
+def outcome(found: Measured) -> Outcome:
+    """Say what the values mean."""
 
     def of(name: str, count: int, what: str) -> list[float]:
-        return samples[f"{name}, {count:,} streams, {what}"]
+        return found.samples[key(name, count, what)]
 
     outcome = Outcome(
         "streams",
         "4. streams: one engine step every 10 ms for all of them; median [quartiles]",
-        samples=samples,
     )
     rows = []
     for count in COUNTS:
-        for name in makers:
-            p50, p99, busy, signals = (
-                spread(of(name, count, what)).median for what in ("p50", "p99", "busy", "signals")
-            )
+        for name in MAKERS:
+            p50, p99, busy = (spread(of(name, count, w)).median for w in ("p50", "p99", "busy"))
+            signals = spread(of("burble", count, "signals")).median
             rows.append(
                 [
-                    f"{name}, {count:,} streams",
+                    f"{name}, {count:,} stream{'s' if count > 1 else ''}",
                     micros(spread(of(name, count, "cpu"))),
                     f"{1e3 * p50:,.2f}",
                     f"{1e3 * p99:,.2f}",
@@ -215,8 +186,10 @@ def measure(n_rounds: int, steps: int) -> Outcome:
                     f"{signals:.2f}" if name == "burble" else "",
                 ]
             )
-    outcome.table(["", "CPU us/token", "p50 ms", "p99 ms", "loop busy", "signals a step"], rows)
-    outcome.lines.append(f"  an idle stream, its writer and its reader: {idle:,.0f} bytes")
+    header = ["", "CPU µs/token", "p50 ms", "p99 ms", "loop busy", "signals a step"]
+    outcome.tables.append(Table(header, rows))
+    (idle,) = found.samples["burble, idle stream, bytes"]
+    outcome.notes.append(f"an idle stream, its writer and its reader: {idle:,.0f} bytes")
     for count, bound in GOALS.items():
         less = ratios(of("asyncio.Queue", count, "cpu"), of("burble", count, "cpu"))
         outcome.goals.append(
@@ -232,4 +205,14 @@ def measure(n_rounds: int, steps: int) -> Outcome:
     outcome.goals.append(
         goal.flat(f"an idle stream, in {GOAL_BYTES:,} bytes", 1.0, [idle / GOAL_BYTES])
     )
+    whats = {"cpu": "CPU for a token", "p50": "half of the chunks arrive", "p99": "99 % arrive"}
+    for what, said in whats.items():
+        for count in COUNTS:
+            outcome.contests.append(
+                Contest(
+                    f"{said}, {count:,} stream{'s' if count > 1 else ''}",
+                    of("burble", count, what),
+                    {name: of(name, count, what) for name in PEERS},
+                )
+            )
     return outcome

@@ -15,7 +15,7 @@ import tokenizers
 from families import SHARED
 from native import Native
 from progress import rounds
-from report import Outcome
+from report import Measured, Outcome, Table, millis
 from spread import spread
 
 import burble
@@ -35,7 +35,7 @@ def _piece_bytes(backend: tokenizers.Tokenizer) -> int:
     )
 
 
-def measure(n_rounds: int) -> Outcome:
+def measure(n_rounds: int) -> Measured:
     """Measure, in ``n_rounds`` rounds after one that does not count."""
     path = SHARED / "tokenizers" / "llama3" / "tokenizer.json"
     if not path.is_file():
@@ -51,26 +51,36 @@ def measure(n_rounds: int) -> Outcome:
             if n > 0:
                 samples["from an object"].append(made)
                 samples["from a file"].append(loaded)
-    pieces = _piece_bytes(backend)
+    facts = {
+        "name": path.parent.name,
+        "tokens": size,
+        "pieces": _piece_bytes(backend),
+        "file": path.stat().st_size,
+    }
+    samples["bytes of memory"] = [float(memory)]
+    return Measured(samples, facts)
+
+
+def outcome(found: Measured) -> Outcome:
+    """Say what the values mean."""
+    samples, facts = found
     outcome = Outcome("vocabulary", "6. vocabulary: CPU milliseconds; median [quartiles]")
-    outcome.samples = samples
-    outcome.lines.append(
-        f"  {path.parent.name}: {size:,} tokens of {pieces:,} bytes, a file of"
-        f" {path.stat().st_size / 1e6:.1f} MB; {n_rounds} rounds"
+    outcome.notes.append(
+        f"{facts['name']}: {facts['tokens']:,} tokens of {facts['pieces']:,} bytes, a file of"
+        f" {facts['file'] / 1e6:.1f} MB; {len(samples['from a file'])} rounds"
     )
-    rows = []
-    for name, values in samples.items():
-        ms = spread([1e3 * value for value in values])
-        rows.append([name, f"{ms.median:.0f} [{ms.lower:.0f}-{ms.upper:.0f}]"])
-    outcome.table(["", "ms"], rows)
-    outcome.lines.append(f"  memory: {memory:,} bytes")
+    (memory,) = samples["bytes of memory"]
+    outcome.notes.append(f"memory: {memory:,.0f} bytes")
+    names = ("from an object", "from a file")
+    rows = [[name, millis(spread(samples[name]))] for name in names]
+    outcome.tables.append(Table(["", "ms"], rows))
     outcome.goals = [
         goal.within("made from a tokenizer", GOAL_OBJECT, samples["from an object"]),
         goal.within("loaded from tokenizer.json in C", GOAL_FILE, samples["from a file"]),
         goal.flat(
             "memory over 2 bytes for each byte of a piece and 8 for each id",
             GOAL_MEMORY,
-            [memory / (2 * pieces + 8 * size)],
+            [memory / (2 * facts["pieces"] + 8 * facts["tokens"])],
         ),
     ]
     return outcome

@@ -20,8 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import goal
+from contest import Contest
+from report import Measured, Outcome, Table
 from spread import median_interval, ratios, spread
 
+PROGRAM = Path(__file__).resolve().parent.parent / "build" / "release" / "bench" / "wakeup"
 STEPS = 100  # in each round of wakeup.c, of each kind
 
 
@@ -81,30 +84,40 @@ def traced_signals(program: Path) -> tuple[int, int] | None:
     return round(signals), len(calls)
 
 
-def row(name: str, values: Sequence[float], unit: str) -> str:
-    """Return a line of the table: the median, and the quartiles in brackets."""
-    found = spread(values)
-    return f"  {name:<58}{found.median:9,.2f} [{found.lower:,.2f}-{found.upper:,.2f}] {unit}"
+# What wakeup.c prints, by the table and the unit; nothing is a peer of nothing here.
+FIGURES = {
+    "wake_hub": ("a wake-up of a sleeping thread, by a hub", "ns"),
+    "wake_bare": ("the same by a bare eventfd and epoll: the floor", "ns"),
+    "signals_busy": ("signals for a step of 1,000 streams, the loop comes after it", ""),
+    "signals_idle": ("the same, the loop sleeps and reads beside the writer", ""),
+    "record_burble": ("a record of five bytes, from a thread to a reader", "ns"),
+    "record_ring": ("the same through a ring of Concurrency Kit's", "ns"),
+    "memory_new": ("an idle stream with a reader that is parked in a hub", "bytes"),
+    "memory_used": ("the same after its first record", "bytes"),
+}
 
 
-def report(found: dict[str, list[float]]) -> list[goal.Goal]:
-    """Print the figures; return the goals."""
-    microseconds = {name: [1e-3 * v for v in found[name]] for name in ("wake_hub", "wake_bare")}
-    print("from an append to the thread that reads it, which slept in epoll_wait")
-    print(row("hub", microseconds["wake_hub"], "µs"))
-    print(row("bare eventfd", microseconds["wake_bare"], "µs"))
-    print("\na thousand streams that move together: signals for each step")
-    print(row("the loop comes after the step", found["signals_busy"], ""))
-    print(row("the loop sleeps, and reads beside the writer", found["signals_idle"], ""))
-    print("\na record of five bytes, from a thread at full speed to a reader")
-    print(row("burble", found["record_burble"], "ns"))
-    if "record_ring" in found:
-        print(row("a ring of Concurrency Kit's", found["record_ring"], "ns"))
-    print("\nan idle stream with a reader that is parked in a hub")
-    print(row("new", found["memory_new"], "bytes"))
-    print(row("after its first record", found["memory_used"], "bytes"))
-    print()
-    return [
+def measure(n_rounds: int, program: Path | None = None) -> Measured:
+    """Measure, in ``n_rounds`` rounds after one that does not count."""
+    program = program or PROGRAM
+    run(program, 1, "wakes", "steps", "records")
+    found = run(program, n_rounds)
+    return Measured({name: found[name] for name in FIGURES if name in found}, {})
+
+
+def outcome(measured: Measured) -> Outcome:
+    """Say what the values mean."""
+    found = measured.samples
+    outcome = Outcome("wakeup", "9. wakeup: the hand-over in C; median [quartiles]")
+    outcome.notes.append(f"{len(found['wake_hub'])} rounds, wake-ups: each the median of 400")
+    rows = []
+    for name, values in found.items():
+        what, unit = FIGURES[name]
+        each = spread(values)
+        between = f"[{each.lower:,.2f}-{each.upper:,.2f}]" if each.n > 1 else ""
+        rows.append([what, f"{each.median:,.2f}", between, unit])
+    outcome.tables.append(Table(["", "median", "quartiles", ""], rows))
+    outcome.goals = [
         goal.flat(
             "a wake-up, hub over eventfd", 1.3, ratios(found["wake_hub"], found["wake_bare"])
         ),
@@ -112,6 +125,10 @@ def report(found: dict[str, list[float]]) -> list[goal.Goal]:
         at_most("a record of five bytes", 100, found["record_burble"], "ns"),
         at_most("an idle stream with its reader", 1024, found["memory_used"], "bytes"),
     ]
+    if "record_ring" in found:
+        ring = {"Concurrency Kit's ring": found["record_ring"]}
+        outcome.contests.append(Contest("a record of five bytes", found["record_burble"], ring))
+    return outcome
 
 
 def main() -> None:
@@ -120,17 +137,15 @@ def main() -> None:
     parser.add_argument("program", type=Path, help="the program made of wakeup.c")
     parser.add_argument("--rounds", type=int, default=21, help="default: %(default)s")
     options = parser.parse_args()
-    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, {options.rounds} rounds\n")
-    run(options.program, 1, "wakes", "steps", "records")  # to warm up
-    goals = report(run(options.program, options.rounds))
-    for verdict in goals:
-        print(f"  {verdict}")
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}\n")
+    found = outcome(measure(options.rounds, options.program))
+    print(found.text())
     traced = traced_signals(options.program)
     if traced is not None:
         print(f"  strace: {traced[1]} system calls for {traced[0]} signals")
         if traced[0] != traced[1]:
             sys.exit("the hubs count other signals than strace")
-    print(f"{sum(verdict.met for verdict in goals)} of {len(goals)} goals met")
+    print(f"{sum(verdict.met for verdict in found.goals)} of {len(found.goals)} goals met")
 
 
 if __name__ == "__main__":

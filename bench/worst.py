@@ -16,9 +16,10 @@ from time import thread_time
 from typing import Any
 
 import goal
+from contest import Contest
 from families import byte_fallback, byte_level
 from progress import rounds
-from report import Outcome, micros
+from report import Measured, Outcome, Table, micros
 from spread import ratios, spread
 from tokenizers.decoders import DecodeStream
 
@@ -84,11 +85,10 @@ def _push(case: Case) -> Callable[[int], Any]:
     return burble.Detokenizer(case.backend, stop=case.stop).push
 
 
-def measure(n_rounds: int) -> Outcome:
+def measure(n_rounds: int) -> Measured:
     """Measure, in ``n_rounds`` rounds after one that does not count."""
     found = cases()
-    # Seconds at each depth, by case and by who.
-    costs: dict[tuple[str, str], list[list[float]]] = {}
+    samples: dict[str, list[float]] = {}
     for n in rounds(n_rounds + 1, "worst"):
         for case in found:
             ids = list(islice(cycle(case.ids), DEPTHS[-1]))
@@ -96,36 +96,46 @@ def measure(n_rounds: int) -> Outcome:
                 "burble": cost_by_depth(_push(case), ids, float("inf")),
                 "DecodeStream": cost_by_depth(_step(case), ids, LIMIT),
             }
-            for who, by_depth in each.items():
-                columns = costs.setdefault((case.name, who), [[] for _ in DEPTHS])
-                for column, cost in zip(columns, by_depth, strict=False):
+            for who, costs in each.items():
+                for depth, cost in zip(DEPTHS, costs, strict=False):
                     if n > 0:
-                        column.append(cost)
-    return _outcome(costs, n_rounds)
+                        samples.setdefault(f"{case.name}, {who}, {depth}", []).append(cost)
+    facts = {"cases": [case.name for case in found], "depths": list(DEPTHS), "rounds": n_rounds}
+    return Measured(samples, facts)
 
 
-def _outcome(costs: dict[tuple[str, str], list[list[float]]], n_rounds: int) -> Outcome:
+def outcome(found: Measured) -> Outcome:
+    """Say what the values mean."""
+    samples, facts = found
+    depths, names = facts["depths"], facts["cases"]
     outcome = Outcome(
         "worst",
         "7. worst: CPU microseconds a token, by the number of tokens before it; median [quartiles]",
     )
-    outcome.lines.append(
-        f"  {n_rounds} rounds; -: DecodeStream took more than {LIMIT} s to come there"
+    outcome.notes.append(
+        f"{facts['rounds']} rounds; -: DecodeStream took more than {LIMIT} s to come there"
     )
     rows = []
-    for (name, who), columns in costs.items():
-        cells = [micros(spread(column)) if column else "-" for column in columns]
-        rows.append([f"{name}, {who}", *cells])
-        for depth, column in zip(DEPTHS, columns, strict=True):
-            outcome.samples[f"{name}, {who}, {depth}"] = column
-    outcome.table(["", *[f"{depth:,} tokens" for depth in DEPTHS]], rows)
-    for (name, who), columns in costs.items():
-        if who == "burble":
-            outcome.goals.append(
-                goal.flat(
-                    f"{name}, burble's cost at {DEPTHS[-1]:,} over that at {DEPTHS[-2]:,}",
-                    GOAL_FLAT,
-                    ratios(columns[-1], columns[-2]),
-                )
+    for name in names:
+        for who in ("burble", "DecodeStream"):
+            columns = [samples.get(f"{name}, {who}, {depth}") for depth in depths]
+            cells = [micros(spread(column)) if column else "-" for column in columns]
+            rows.append([f"{name}, {who}", *cells])
+    outcome.tables.append(Table(["", *[f"{depth:,} tokens" for depth in depths]], rows))
+    for name in names:
+        late, early = (samples[f"{name}, burble, {depth}"] for depth in (depths[-1], depths[-2]))
+        outcome.goals.append(
+            goal.flat(
+                f"{name}, burble's cost at {depths[-1]:,} over that at {depths[-2]:,}",
+                GOAL_FLAT,
+                ratios(late, early),
             )
+        )
+        # Only where DecodeStream came in every round.
+        for depth in depths:
+            theirs = samples.get(f"{name}, DecodeStream, {depth}", [])
+            ours = samples[f"{name}, burble, {depth}"]
+            if len(theirs) == len(ours):
+                what = f"{name}, {depth:,} tokens"
+                outcome.contests.append(Contest(what, ours, {"DecodeStream": theirs}))
     return outcome

@@ -20,6 +20,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 import cell
 import machine
+import marks
 from progress import rounds
 
 # The rows, as the table shows them.
@@ -46,7 +47,7 @@ PEERS = {
     "burble": {"": "with_burble:Burble"},
 }
 PACKAGES = ("burble", "transformers", "janus", "culsans", "trio", "torch")
-BEGIN, END = "<!-- compare: begin -->", "<!-- compare: end -->"
+MARK = "compare"
 
 Cells = dict[tuple[str, str], dict[str, cell.Outcome]]
 
@@ -65,7 +66,7 @@ def arguments() -> argparse.Namespace:
         "--update",
         type=Path,
         metavar="FILE",
-        help=f"put the table into FILE, between {BEGIN} and {END}",
+        help=f"put the table into FILE, between <!-- {MARK}: begin --> and <!-- {MARK}: end -->",
     )
     options = parser.parse_args()
     if options.update and (options.only or options.peer):
@@ -109,15 +110,6 @@ def _text(variants: dict[str, cell.Outcome], peer: str) -> str:
     return "<br>".join(f"{name}: {texts[name]}" for name in PEERS[peer])
 
 
-def update(path: Path, text: str) -> None:
-    """Replace what stands between the two marks in a file."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f"{path}: expected {BEGIN} and after it {END}")
-    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
-
-
 def main() -> int:
     """Run and print; 1 where a cell has failed instead of seeing something."""
     options = arguments()
@@ -152,7 +144,7 @@ def main() -> int:
     for failure in failed:
         print(failure, file=sys.stderr)
     if options.update is not None and not failed:
-        update(options.update, text)
+        marks.replace(options.update, MARK, text)
     return 1 if failed else 0
 
 

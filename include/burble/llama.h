@@ -178,6 +178,22 @@ BURBLE_API int burble_llama_open(burble_llama_model *model, const burble_llama_o
  * at the same time; streams live on. */
 BURBLE_API void burble_llama_close(burble_llama **engine);
 
+/* How a request stands. */
+typedef struct burble_llama_progress {
+    uint32_t prompt_tokens;
+    uint32_t tokens; /* generated so far */
+    uint64_t waited; /* how long its text has waited for readers at their limits, in nanoseconds */
+    bool waits;      /* it does so now */
+    bool stopped;    /* a stop string was met: */
+    size_t stop;     /* which, and */
+    uint64_t stop_begin; /* where it begins, in characters from the beginning of the text */
+    bool over;           /* the request is done, or given up: `watch` is not called again */
+} burble_llama_progress;
+
+/* Told in the engine's thread, which waits for it meanwhile; it may use the request's stream, not the
+ * engine. `progress` is valid until it returns. */
+typedef void burble_llama_watch_fn(const burble_llama_progress *progress, void *arg);
+
 typedef struct burble_llama_request {
     /* The prompt: `n_ids` ids or, where `ids` is NULL, text to be tokenized as by
      * burble_llama_tokenize. At least one token. */
@@ -210,6 +226,13 @@ typedef struct burble_llama_request {
     burble_chunking chunking; /* what a record is; default: BURBLE_CHUNK_TOKEN */
     bool skip_special;        /* leave special tokens out of the text; default: true */
     bool ignore_end;          /* go on after the model's own end; default: false */
+
+    /* Called with `watch_arg` for each token that was chosen, before its text is in the stream; again
+     * and again while text waits for readers; before the stream ends; and once, where
+     * burble_llama_submit has returned BURBLE_OK, with `over` (perhaps in burble_llama_close, or in
+     * another burble_llama_submit, which finds it cancelled in the queue). Default: NULL. */
+    burble_llama_watch_fn *watch;
+    void *watch_arg;
 } burble_llama_request;
 
 /* Fills in the defaults; the prompt is empty. */

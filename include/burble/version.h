@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The library's version, and the mark of what is public.
+ *
+ * This is the one place where the version stands; meson.build reads it here.
  */
 #ifndef BURBLE_VERSION_H
 #define BURBLE_VERSION_H
@@ -8,7 +10,10 @@
 #define BURBLE_VERSION_MAJOR 0
 #define BURBLE_VERSION_MINOR 1
 #define BURBLE_VERSION_PATCH 0
-#define BURBLE_VERSION "0.1.0"
+#define BURBLE_VERSION                                                                             \
+    BURBLE_VERSION_TEXT_(BURBLE_VERSION_MAJOR, BURBLE_VERSION_MINOR, BURBLE_VERSION_PATCH)
+#define BURBLE_VERSION_TEXT_(major, minor, patch) BURBLE_VERSION_JOIN_(major, minor, patch)
+#define BURBLE_VERSION_JOIN_(major, minor, patch) #major "." #minor "." #patch
 
 #if defined(__GNUC__)
 #define BURBLE_API __attribute__((visibility("default")))

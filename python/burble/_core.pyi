@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Callable, Literal
 
 from typing_extensions import Self
 
@@ -131,6 +131,7 @@ class Log:
     def append(self, value: Any, tokens: int = 1, /) -> None: ...
     def end(self, reason: str | None = None, match: Any = None, /) -> bool: ...
     def fail(self, exception: BaseException, /) -> bool: ...
+    def orphan(self, exception: BaseException, /) -> bool: ...
     def cancel(self) -> bool: ...
     def deadlines(
         self, first: float | None, token: float | None, total: float | None, /
@@ -152,6 +153,8 @@ class Log:
     def oldest(self) -> int: ...
     @property
     def blocked(self) -> float: ...
+    @property
+    def stats(self) -> tuple[int, float, float, float, float] | None: ...
 
 class Reader:
     coalesce: bool
@@ -202,3 +205,48 @@ class Writer:
     def stats(
         self,
     ) -> tuple[int, int, float | None, float | None, float | None, float | None]: ...
+
+# In a build with llama.cpp.
+class LlamaEngine:
+    def __new__(
+        cls,
+        path: str | os.PathLike[str],
+        progress: Callable[[float], object] | None,
+        *,
+        slots: int,
+        context: int,
+        queue: int,
+        batch: int,
+        threads: int,
+        gpu_layers: int,
+        check_tensors: bool,
+        cache_f32: bool,
+    ) -> Self: ...
+    def tokenize(self, text: str, specials: bool, /) -> list[int]: ...
+    def chat(self, messages: tuple[tuple[str, str], ...], template: str | None, /) -> str: ...
+    def submit(
+        self,
+        log: Log,
+        keeper: object,
+        prompt: str | list[int],
+        specials: bool,
+        max_tokens: int,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        seed: int,
+        stop: tuple[str, ...],
+        include_stop: bool,
+        words: bool,
+        skip_special: bool,
+        ignore_end: bool,
+    ) -> None: ...
+    def close(self) -> None: ...
+    def forget(self) -> None: ...
+    @property
+    def stats(self) -> tuple[int, int, int, int, int, int]: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def context(self) -> int: ...

@@ -377,9 +377,9 @@ class ChannelWriter:
     __slots__ = ("__weakref__", "_job", "_log", "_writer")
 
     def __init__(self, log: _core.Log, writer: _core.Writer) -> None:
-        self._log = log
-        self._writer = writer
         self._job = Job("the channel", None, Elsewhere((log,)))
+        self._writer = writer
+        self._log = log
 
     def put(self, value: Any, /) -> None:
         """Take the next token ids: an int, a list, or a tensor or array of shape ``[n]`` or
@@ -442,10 +442,15 @@ class ChannelWriter:
 
     def __del__(self) -> None:
         log: _core.Log | None = getattr(self, "_log", None)
-        if log is not None and log.state == "open":
-            # Not by way of the writer, which might have to wait for a reader.
-            log.fail(_core.ProducerDied("the writer of the channel was let go without an end"))
-            self._job.settle()
+        if log is None:
+            return
+        try:
+            if log.state == "open":
+                # Not by way of the writer, which might have to wait for a reader.
+                log.fail(_core.ProducerDied("the writer of the channel was let go without an end"))
+                self._job.settle()
+        except MemoryError:
+            log.cancel()  # which needs none: nobody waits for ever
 
 
 def channel(

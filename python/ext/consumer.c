@@ -34,7 +34,7 @@ void consumer_clear(struct consumer *self)
 
 bool consumer_wakes(const struct consumer *self)
 {
-    return self->blocked || (self->parked != NULL && self->hub != NULL && !self->hub->holding);
+    return self->blocked || hub_wakes_for(self);
 }
 
 int consumer_forget_closed_loop(struct consumer *self)
@@ -244,7 +244,8 @@ static int park(struct consumer *self, PyObject **parked)
     if (hub == NULL)
         return -1;
     Py_XSETREF(self->hub, hub);
-    self->wait_began = burble__now();
+    if (self->kind->look != NULL)
+        self->wait_began = burble__now();
     self->timed_out = false;
     int rc = self->kind->park(self->owner, hub);
     if (rc == BURBLE_OK) {

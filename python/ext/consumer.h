@@ -32,7 +32,8 @@ struct consumer_kind {
     int (*wait)(PyObject *self, uint64_t until);
 
     /* When a wait that began at `began` is over, in nanoseconds of CLOCK_MONOTONIC; 0: never. It may
-     * move while the wait lasts. */
+     * move while the wait lasts. Of a task that waits, the beginning is noted only where there is
+     * `look`. */
     uint64_t (*deadline)(PyObject *self, uint64_t began);
 
     /* That time has come: READ_NOTHING to read once more. */
@@ -57,7 +58,7 @@ struct consumer {
     uint64_t wait_began;             /* when the present wait began */
     uint64_t streak_began;           /* when the present streak did */
     unsigned int streak;             /* values handed out without giving way to the loop */
-    bool listed;                     /* whether it is among those others */
+    bool listed;                     /* whether its hub counts it among those */
     bool blocked;                    /* a thread waits */
     bool parking;                    /* a task is about to wait, and other threads may run */
     bool timed_out;                  /* the present wait of a task has */
@@ -70,7 +71,8 @@ void consumer_init(struct consumer *self, PyObject *owner, const struct consumer
 int consumer_traverse(struct consumer *self, visitproc visit, void *arg);
 void consumer_clear(struct consumer *self);
 
-/* Whether something that comes now wakes a thread that blocks here, or a loop that sleeps. */
+/* Whether something that comes now wakes somebody who wants the GIL at once: a thread that blocks here,
+ * or a loop whose only task this is. */
 bool consumer_wakes(const struct consumer *self);
 
 /* Lets go of a wait in a loop that has been closed, which never resumes it. 0, or -1 with an

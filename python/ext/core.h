@@ -45,6 +45,7 @@ struct core {
     PyTypeObject *reader_type;
     PyTypeObject *merged_type;
     PyTypeObject *writer_type;
+    PyTypeObject *llama_type; /* NULL in a build without llama.cpp */
 
     PyObject *error;         /* burble.Error */
     PyObject *producer_died; /* burble.ProducerDied */
@@ -85,6 +86,7 @@ struct core {
     PyObject *str_context;
     PyObject *str_stop;
     PyObject *str_trio;
+    PyObject *str_running_loop;
 };
 
 /* The state of the module that `type`, or the type that it was derived from, belongs to. */

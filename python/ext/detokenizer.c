@@ -656,7 +656,8 @@ PyDoc_STRVAR(push_doc,
              "ids: an int, a list of ints, or a NumPy array or tensor of shape [n] or [1, n].\n"
              "An id beyond the vocabulary decodes as the tokenizer decodes it. A negative one\n"
              "raises ValueError, and none of the ids is taken. After a stop string was met, '' is\n"
-             "all that comes, until finish().");
+             "all that comes, until finish().\n\n"
+             "After a MemoryError text may be missing: begin another sequence, by finish().");
 
 PyDoc_STRVAR(finish_doc,
              "finish($self, /)\n--\n\n"

@@ -6,19 +6,20 @@
 
 #include "consumer.h"
 #include "producer.h"
+#include "stream/hub.h"
 
 /* How many tasks one drain resumes before the loop gets to look after others. */
 #define SLICE 1024
 
-/* After tasks were resumed, the next ones are collected for a while, in nanoseconds, before the loop
- * looks again, by a timer of its own. While text comes faster than that, nobody signals: a wake-up
- * costs the thread that generates some 70 µs, of which a fast model feels several percent. Text that
- * comes more slowly finds the hub released, and wakes the loop at once.
+/* Where text wakes the loop twice within this time, in nanoseconds, what comes next is collected for as
+ * long, before the loop looks again, by a timer of its own. While text comes faster than that, nobody
+ * signals: a wake-up costs the thread that generates some 70 µs, of which a fast model feels several
+ * percent. Text that comes more slowly, also the step of an engine that feeds many streams at once,
+ * finds the hub released, and wakes the loop at once.
  *
- * A hold is short, for what wakes the loop is often the first of a step that feeds many streams, and
- * the others of that step are not to wait for long. Only where those who were resumed found more than
- * one piece each, so that every hold saves wake-ups, the holds become longer, up to half a frame of a
- * screen, which nobody sees. */
+ * A hold is short, for the others of a step may wait for its end. Only where those who were resumed
+ * found more than one piece each, so that every hold saves wake-ups, the holds become longer, up to
+ * half a frame of a screen, which nobody sees. */
 #define SHORTEST_HOLD_NS 2000000u
 #define LONGEST_HOLD_NS 8000000u
 
@@ -45,6 +46,30 @@ PyObject *hub_running_loop(struct core *core, bool *trio)
     return PyObject_CallObject(core->get_running_loop, NULL);
 }
 
+/* What CPython notes in each thread about the loop that runs there, as an object that is a new one each
+ * time a loop begins or ends to run: while it is the same one, so is the loop. (Which loop that is, it
+ * does not say; but asking costs a system call, each time.) Borrowed; NULL where a version of Python
+ * keeps its notes elsewhere, without an exception. */
+static PyObject *note_of_running_loop(struct core *core)
+{
+    PyObject *notes = PyThreadState_GetDict();
+    PyObject *note = notes == NULL ? NULL : PyDict_GetItemWithError(notes, core->str_running_loop);
+    if (note == NULL)
+        PyErr_Clear();
+    return note;
+}
+
+/* Whether the hub resumes tasks right now, in this thread, and nothing that those have called runs a
+ * loop of its own. A run of trio leaves no note. */
+static bool is_resuming_here(const HubObject *self)
+{
+    if (self->note == NULL || self->note != note_of_running_loop(self->core))
+        return false;
+    PyObject *trio = PyImport_GetModule(self->core->str_trio);
+    Py_XDECREF(trio);
+    return trio == NULL && !PyErr_Occurred();
+}
+
 /* A new reference to the hub that belongs to a loop. NULL with an exception. */
 static PyObject *hub_of(struct core *core, PyObject *loop, bool trio)
 {
@@ -58,6 +83,10 @@ static PyObject *hub_of(struct core *core, PyObject *loop, bool trio)
 HubObject *hub_of_running_loop(struct core *core, HubObject *last, PyObject **loop)
 {
     bool trio;
+    if (last != NULL && last->hub != NULL && is_resuming_here(last)) {
+        *loop = Py_NewRef(last->loop);
+        return (HubObject *)Py_NewRef((PyObject *)last);
+    }
     *loop = hub_running_loop(core, &trio);
     if (*loop == NULL)
         return NULL;
@@ -107,6 +136,7 @@ static void hub_dealloc(HubObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     burble_hub_destroy(&self->hub);
+    Py_CLEAR(self->note);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -164,11 +194,23 @@ void hub_hurry(HubObject *self)
         burble_hub_release(self->hub);
 }
 
+/* Notes that tasks are about to be resumed in the hub's own loop. */
+static void note_loop(HubObject *self)
+{
+    bool trio;
+    PyObject *loop = hub_running_loop(self->core, &trio);
+    if (loop == self->loop && !trio)
+        self->note = Py_XNewRef(note_of_running_loop(self->core));
+    Py_XDECREF(loop);
+    PyErr_Clear();
+}
+
 /* Resumes whoever is ready. What a resumed task raises goes to the loop's exception handler, but for
  * the two that end a program (see parked.c): those are raised here. How many were. */
 static size_t dispatch(HubObject *self)
 {
     Py_INCREF(self);
+    note_loop(self);
     /* nest_asyncio's mark; it may come at any time. */
     if (self->core->asyncio_module == NULL)
         self->core->asyncio_module = PyImport_ImportModule("asyncio");
@@ -176,6 +218,7 @@ static size_t dispatch(HubObject *self)
         self->core->indirect = PyObject_HasAttrString(self->core->asyncio_module, "_nest_patched");
     PyErr_Clear();
     const size_t resumed = burble_hub_dispatch(self->hub, SLICE);
+    Py_CLEAR(self->note);
     Py_DECREF(self);
     return resumed;
 }
@@ -184,8 +227,11 @@ static size_t dispatch(HubObject *self)
 static PyObject *hub_drain(HubObject *self, PyObject *unused)
 {
     (void)unused;
-    if (self->hub != NULL && dispatch(self) > 0 && !self->holding && self->hub != NULL)
+    const uint64_t now = burble__now();
+    if (self->hub != NULL && dispatch(self) > 0 && !self->holding && self->hub != NULL
+        && now - self->drained_at < SHORTEST_HOLD_NS)
         hold(self, SHORTEST_HOLD_NS);
+    self->drained_at = now;
     if (PyErr_Occurred())
         return NULL;
     Py_RETURN_NONE;
@@ -196,6 +242,7 @@ static PyObject *hub_poll(HubObject *self, PyObject *unused)
 {
     (void)unused;
     self->holding = false;
+    self->drained_at = burble__now();
     if (self->hub != NULL) {
         const uint64_t before = self->more;
         const size_t resumed = dispatch(self);
@@ -223,6 +270,8 @@ static int look_later(HubObject *self, PyObject *loop)
 int hub_enlist(struct consumer *consumer, PyObject *loop)
 {
     HubObject *self = consumer->hub;
+    consumer->listed = true;
+    self->waiting++;
     if (consumer->kind->look == NULL)
         return 0;
     consumer->before = NULL;
@@ -230,13 +279,16 @@ int hub_enlist(struct consumer *consumer, PyObject *loop)
     if (self->first != NULL)
         self->first->before = consumer;
     self->first = consumer;
-    consumer->listed = true;
     return self->looking ? 0 : look_later(self, loop);
 }
 
 void hub_delist(struct consumer *consumer)
 {
     if (!consumer->listed)
+        return;
+    consumer->listed = false;
+    consumer->hub->waiting--;
+    if (consumer->kind->look == NULL)
         return;
     if (consumer->before != NULL)
         consumer->before->after = consumer->after;
@@ -245,7 +297,12 @@ void hub_delist(struct consumer *consumer)
     if (consumer->after != NULL)
         consumer->after->before = consumer->before;
     consumer->before = consumer->after = NULL;
-    consumer->listed = false;
+}
+
+bool hub_wakes_for(const struct consumer *consumer)
+{
+    const HubObject *hub = consumer->hub;
+    return consumer->listed && hub->waiting == 1 && hub->hub != NULL && burble__hub_quiet(hub->hub);
 }
 
 static struct consumer *keep(struct consumer *consumer)

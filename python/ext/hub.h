@@ -10,13 +10,17 @@ typedef struct {
     PyObject_HEAD
     struct core *core;
     burble_hub *hub; /* NULL once closed */
-    /* Which loop it serves: compared, never used; the loop closes the hub when it goes. */
-    const PyObject *loop;
-    struct consumer *first; /* of those that are parked here and want to be looked after */
+    /* Which loop it serves, without a reference: the loop closes the hub when it goes. So it is only
+     * compared, unless that loop is known to run. */
+    PyObject *loop;
+    PyObject *note; /* while it resumes tasks: what says that it is still their loop; or NULL */
+    size_t waiting; /* consumers that are parked here */
+    struct consumer *first; /* of those, who want to be looked after */
     bool trio;              /* the loop is a run of trio */
     bool looking;           /* whether the loop is to call _look */
     bool holding;           /* whether the loop is to call _poll, and nobody signals */
     uint64_t held_for;      /* how long the present or last hold is, in nanoseconds */
+    uint64_t drained_at;    /* when the loop looked last */
     uint64_t more;          /* reads that found something without waiting, so far */
 } HubObject;
 
@@ -32,12 +36,16 @@ HubObject *hub_of_running_loop(struct core *core, HubObject *last, PyObject **lo
  * that has the GIL. */
 void hub_hurry(HubObject *self);
 
-/* Notes that a consumer is parked at its hub, whose loop is `loop`, so that a generation which has
- * died without a word is found (see producer.h), where that is its kind's wish. 0, or -1 with an
+/* Notes that a consumer is parked at its hub, whose loop is `loop`; where that is its kind's wish, a
+ * generation which has died without a word is found then (see producer.h). 0, or -1 with an
  * exception. */
 int hub_enlist(struct consumer *consumer, PyObject *loop);
 
 /* It is parked no longer. Fine for one that is not. */
 void hub_delist(struct consumer *consumer);
+
+/* Whether text that comes for a parked consumer now wakes its loop, and for it alone. Where others are
+ * parked there, too, it may be the first text of a step that moves them all. */
+bool hub_wakes_for(const struct consumer *consumer);
 
 #endif

@@ -81,16 +81,28 @@ bool log_is_open(const LogObject *self)
     return status.state == BURBLE_OPEN;
 }
 
+/* How the writing stands, whoever does it. */
+static struct account_state look(const LogObject *self)
+{
+    if (self->account != NULL)
+        return account_look(self->account);
+    return (struct account_state){
+        .begun = self->begun, .full = self->full_since != 0, .active_at = self->active_at};
+}
+
 uint64_t log_due(const LogObject *self)
 {
     uint64_t due = self->total_at;
-    if (!self->begun && self->first_at != 0 && (due == 0 || self->first_at < due))
+    if (self->first_at == 0 && self->token_for == 0)
+        return due;
+    const struct account_state state = look(self);
+    if (!state.begun && self->first_at != 0 && (due == 0 || self->first_at < due))
         due = self->first_at;
     if (self->token_for != 0) {
         /* Before the first token, and while the writer waits for a reader, this time does not run: it
          * begins at some later moment, which whoever waits now is to notice. */
-        const bool runs = self->begun && self->full_since == 0;
-        const uint64_t at = (runs ? self->active_at : burble__now()) + self->token_for;
+        const bool runs = state.begun && !state.full;
+        const uint64_t at = (runs ? state.active_at : burble__now()) + self->token_for;
         if (due == 0 || at < due)
             due = at;
     }
@@ -105,13 +117,14 @@ static PyObject *passed(const LogObject *self, uint64_t now, const char **what, 
         *length = self->total_at - self->began;
         return self->core->total_timeout;
     }
-    if (!self->begun && self->first_at != 0 && now >= self->first_at) {
+    const struct account_state state = look(self);
+    if (!state.begun && self->first_at != 0 && now >= self->first_at) {
         *what = "no token came within the first-token timeout of %S s";
         *length = self->first_at - self->began;
         return self->core->first_token_timeout;
     }
-    if (self->begun && self->token_for != 0 && self->full_since == 0
-        && now >= self->active_at + self->token_for) {
+    if (state.begun && self->token_for != 0 && !state.full
+        && now >= state.active_at + self->token_for) {
         *what = "no further token came within the token timeout of %S s";
         *length = self->token_for;
         return self->core->token_timeout;
@@ -242,7 +255,8 @@ static int append(LogObject *self, const char *bytes, size_t len, uint32_t token
     int rc;
     if (len > 0 && log_wakes(self)) {
         /* This append wakes a thread that wants the GIL at once. If we kept it, the system would run
-         * that thread only to have it wait for us. */
+         * that thread only to have it wait for us. (The first text of a step that feeds many streams
+         * keeps it: a loop that got it now would be woken again by the next one.) */
         Py_BEGIN_ALLOW_THREADS
             rc = burble_stream_append_until(self->stream, bytes, len, tokens, BURBLE_NO_WAIT);
         Py_END_ALLOW_THREADS
@@ -328,6 +342,14 @@ static PyObject *log_append_method(LogObject *self, PyObject *const *args, Py_ss
     Py_RETURN_NONE;
 }
 
+void log_write_elsewhere(LogObject *self, struct account *account, PyObject *stop_strings,
+                         PyObject *keeper)
+{
+    self->account = account;
+    account->stop_strings = Py_NewRef(stop_strings);
+    account->keeper = Py_NewRef(keeper);
+}
+
 /* ---- ending ---------------------------------------------------------------------------------- */
 
 static burble_reason reason_code(PyObject *reason)
@@ -399,6 +421,14 @@ static PyObject *log_fail_method(LogObject *self, PyObject *exception)
     return rc < 0 ? NULL : PyBool_FromLong(rc);
 }
 
+/* In a forked child, where the thread that writes it is not. */
+static PyObject *log_orphan(LogObject *self, PyObject *exception)
+{
+    if (self->account != NULL)
+        account_orphan(self->account);
+    return log_fail_method(self, exception);
+}
+
 static PyObject *log_cancel(LogObject *self, PyObject *unused)
 {
     (void)unused;
@@ -411,7 +441,13 @@ PyObject *log_error(LogObject *self)
         burble_status status;
         PyObject *type, *value, *traceback;
         burble_stream_status(self->stream, &status);
-        core_raise(self->core, status.code);
+        if (status.code == BURBLE_EFAILED && status.message[0] != '\0')
+            PyErr_SetString(self->core->error, status.message);
+        else if (status.code == BURBLE_ETIMEDOUT && self->account != NULL)
+            PyErr_SetString(self->core->total_timeout,
+                            "the end did not come within the total timeout");
+        else
+            core_raise(self->core, status.code);
         PyErr_Fetch(&type, &value, &traceback);
         PyErr_NormalizeException(&type, &value, &traceback);
         Py_XDECREF(type);
@@ -507,6 +543,8 @@ static PyObject *log_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static int log_traverse(LogObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
+    if (self->account != NULL)
+        Py_VISIT(self->account->keeper);
     Py_VISIT(self->match);
     Py_VISIT(self->error);
     Py_VISIT(self->traceback);
@@ -515,6 +553,8 @@ static int log_traverse(LogObject *self, visitproc visit, void *arg)
 
 static int log_clear(LogObject *self)
 {
+    if (self->account != NULL)
+        Py_CLEAR(self->account->keeper);
     Py_CLEAR(self->match);
     Py_CLEAR(self->error);
     Py_CLEAR(self->traceback);
@@ -525,10 +565,15 @@ static void log_dealloc(LogObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    if (self->weak != NULL)
+        PyObject_ClearWeakRefs((PyObject *)self);
     if (self->stream != NULL)
         burble_stream_cancel(self->stream); /* nobody can write to it any more, or end it */
     burble_stream_unref(&self->stream);
     log_clear(self);
+    if (self->account != NULL)
+        Py_CLEAR(self->account->stop_strings);
+    account_unref(&self->account);
     Py_CLEAR(self->reason);
     log_drop_released();
     type->tp_free(self);
@@ -574,10 +619,51 @@ static PyObject *get_oldest(LogObject *self, void *unused)
 static PyObject *get_blocked(LogObject *self, void *unused)
 {
     (void)unused;
-    uint64_t blocked = self->blocked;
+    uint64_t blocked = self->account == NULL ? self->blocked : look(self).blocked;
     if (self->full_since != 0)
         blocked += burble__now() - self->full_since;
     return PyFloat_FromDouble((double)blocked / 1e9);
+}
+
+static PyObject *get_reason(LogObject *self, void *unused)
+{
+    (void)unused;
+    burble_status status;
+    burble_stream_status(self->stream, &status);
+    if (self->reason != NULL || self->account == NULL || status.state != BURBLE_ENDED)
+        return Py_NewRef(self->reason == NULL ? Py_None : self->reason);
+    if (status.reason == BURBLE_REASON_LENGTH)
+        return PyUnicode_FromString("length");
+    return PyUnicode_FromString(look(self).stopped ? "stop" : "eos");
+}
+
+static PyObject *get_match(LogObject *self, void *unused)
+{
+    (void)unused;
+    if (self->match != NULL || self->account == NULL)
+        return Py_NewRef(self->match == NULL ? Py_None : self->match);
+    const struct account_state state = look(self);
+    if (!state.stopped)
+        Py_RETURN_NONE;
+    PyObject *string = PyTuple_GET_ITEM(self->account->stop_strings, (Py_ssize_t)state.stop);
+    const unsigned long long begin = state.stop_begin;
+    return Py_BuildValue("nOKK", (Py_ssize_t)state.stop, string, begin,
+                         begin + (unsigned long long)PyUnicode_GET_LENGTH(string));
+}
+
+static PyObject *get_stats(LogObject *self, void *unused)
+{
+    (void)unused;
+    if (self->account == NULL)
+        Py_RETURN_NONE;
+    pthread_mutex_lock(&self->account->lock);
+    const struct stats *stats = &self->account->stats;
+    const uint64_t tokens = stats->tokens;
+    const double first = tokens > 0 ? (double)(stats->first - stats->began) * 1e-9 : -1;
+    const double last = tokens > 0 ? (double)(stats->last - stats->began) * 1e-9 : -1;
+    const double p50 = stats_percentile(stats, 0.5), p99 = stats_percentile(stats, 0.99);
+    pthread_mutex_unlock(&self->account->lock);
+    return Py_BuildValue("(Kdddd)", (unsigned long long)tokens, first, last, p50, p99);
 }
 
 PyDoc_STRVAR(
@@ -597,6 +683,9 @@ static PyMethodDef log_methods[] = {
     {"fail", (PyCFunction)log_fail_method, METH_O,
      "fail($self, exception, /)\n--\n\n"
      "Fail the log: readers get the exception after what was written. Results as for end()."},
+    {"orphan", (PyCFunction)log_orphan, METH_O,
+     "orphan($self, exception, /)\n--\n\n"
+     "fail(), in a forked child, which does not have the thread that writes the log."},
     {"cancel", (PyCFunction)log_cancel, METH_NOARGS,
      "cancel($self, /)\n--\n\n"
      "Cancel the log: append() raises Cancelled, and so does reading, after what was written.\n"
@@ -612,14 +701,17 @@ static PyMethodDef log_methods[] = {
 };
 
 static PyMemberDef log_members[] = {
-    {"reason", T_OBJECT, offsetof(LogObject, reason), READONLY,
-     "Why it has ended, as end() was told; else None."},
-    {"match", T_OBJECT, offsetof(LogObject, match), READONLY,
-     "What end() was told beside the reason; else None."},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(LogObject, weak), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef log_getset[] = {
+    {"reason", (getter)get_reason, NULL, "Why it has ended, as end() was told; else None.", NULL},
+    {"match", (getter)get_match, NULL, "What end() was told beside the reason; else None.", NULL},
+    {"stats", (getter)get_stats, NULL,
+     "Where an engine writes it: (tokens, first, last, p50, p99), as Writer.stats has them, but\n"
+     "below 0 where there is nothing to say; else None.",
+     NULL},
     {"state", (getter)get_state, NULL, "'open', 'ended', 'failed' or 'cancelled'.", NULL},
     {"error", (getter)get_error, NULL, "The exception with which it failed; else None.", NULL},
     {"position", (getter)get_position, NULL, "The sequence number of the next record.", NULL},

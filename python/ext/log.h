@@ -9,6 +9,7 @@
 #ifndef BURBLE_PYTHON_LOG_H
 #define BURBLE_PYTHON_LOG_H
 
+#include "account.h"
 #include "core.h"
 
 struct ReaderObject;
@@ -16,6 +17,7 @@ struct ReaderObject;
 typedef struct LogObject {
     PyObject_HEAD
     struct core *core;
+    PyObject *weak;
     burble_stream *stream;
     struct ReaderObject *readers; /* the first of a list, not references: each takes itself out */
 
@@ -33,6 +35,8 @@ typedef struct LogObject {
     uint64_t
         active_at; /* when the last token came; only where token_for is set, or it had to wait */
 
+    struct account *account; /* where a thread writes it without Python, what that tells; or NULL */
+
     uint64_t blocked;    /* nanoseconds that appends have waited for readers */
     uint64_t full_since; /* when the present one began to; 0: none does */
     bool begun;          /* a token has come */
@@ -48,13 +52,18 @@ typedef struct LogObject {
  * passed; whatever a signal handler has raised in the main thread. */
 int log_append(LogObject *self, const char *bytes, size_t len, uint32_t tokens);
 
+/* A thread that knows nothing of Python writes and ends its stream from now on. Takes one of the two
+ * references to `account`, and new ones to `stop_strings` and `keeper`. */
+void log_write_elsewhere(LogObject *self, struct account *account, PyObject *stop_strings,
+                         PyObject *keeper);
+
 /* Ends it; `reason` (a str or None) and `match` (any object) may be NULL. Whether this was its end. */
 bool log_end(LogObject *self, PyObject *reason, PyObject *match);
 
 /* Fails it with an exception, as the exception stands. Whether this was its end; -1 with an exception. */
 int log_fail(LogObject *self, PyObject *exception);
 
-/* Whether an append now wakes a thread that waits, or a loop that sleeps. */
+/* Whether an append now wakes somebody who wants the GIL at once (see consumer_wakes). */
 bool log_wakes(const LogObject *self);
 
 bool log_is_open(const LogObject *self);

@@ -4,6 +4,10 @@
  */
 #include "core.h"
 
+#ifdef BURBLE_PYTHON_LLAMA
+#include "llama.h"
+#endif
+
 static struct PyModuleDef core_module;
 
 struct core *core_of(PyTypeObject *type)
@@ -106,7 +110,8 @@ PyObject *core_raise(struct core *core, int result)
     X(log)                                                                                         \
     X(reader)                                                                                      \
     X(merged)                                                                                      \
-    X(writer)
+    X(writer)                                                                                      \
+    X(llama)
 
 #define OBJECTS(X)                                                                                 \
     X(error)                                                                                       \
@@ -142,7 +147,8 @@ PyObject *core_raise(struct core *core, int result)
     X(str_call_later)                                                                              \
     X(str_context)                                                                                 \
     X(str_stop)                                                                                    \
-    X(str_trio)
+    X(str_trio)                                                                                    \
+    X(str_running_loop)
 
 static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, PyTypeObject *base)
 {
@@ -248,6 +254,7 @@ static int exec(PyObject *module)
         {&core->str_context, "context"},
         {&core->str_stop, "stop"},
         {&core->str_trio, "trio"},
+        {&core->str_running_loop, "__asyncio_running_event_loop__"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if ((*names[i].slot = PyUnicode_InternFromString(names[i].text)) == NULL)
@@ -267,6 +274,10 @@ static int exec(PyObject *module)
         || add_type(module, &core->merged_type, &merged_spec, NULL) < 0
         || add_type(module, &core->writer_type, &writer_spec, NULL) < 0)
         return -1;
+#ifdef BURBLE_PYTHON_LLAMA
+    if (add_type(module, &core->llama_type, &llama_spec, NULL) < 0)
+        return -1;
+#endif
     if (add_exceptions(module, core) < 0)
         return -1;
     return PyModule_AddStringConstant(module, "__version__", burble_version());

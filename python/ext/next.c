@@ -35,10 +35,10 @@ typedef struct {
 /* Whether a consumer that has always found something should let the loop have a turn. */
 static bool should_give_way(struct consumer *self)
 {
-    if (self->streak++ % CLOCK_EVERY != 0)
+    if (++self->streak % CLOCK_EVERY != 0)
         return false;
     const uint64_t now = burble__now();
-    if (self->streak == 1) {
+    if (self->streak == CLOCK_EVERY) {
         self->streak_began = now;
         return false;
     }
@@ -257,25 +257,26 @@ static PyObject *next_close(NextObject *self, PyObject *unused)
 {
     (void)unused;
     PyObject *coroutine = self->delegate;
-    PyObject *none = NULL;
-    self->delegate = NULL;
-    if (coroutine != NULL) {
-        none = PyObject_CallMethod(coroutine, "close", NULL);
-        Py_DECREF(coroutine);
+    if (coroutine == NULL) {
+        spend(self);
+        Py_RETURN_NONE;
     }
+    self->delegate = NULL;
+    PyObject *none = PyObject_CallMethod(coroutine, "close", NULL);
+    Py_DECREF(coroutine);
     spend(self);
-    if (coroutine != NULL && none == NULL)
+    if (none == NULL)
         return NULL;
-    Py_XDECREF(none);
+    Py_DECREF(none);
     Py_RETURN_NONE;
 }
 
 /* An exception for the delegate, which may take it for a reason to go on. */
 static PyObject *throw_on(NextObject *self, PyObject *args)
 {
-    PyObject *throw = PyObject_GetAttrString(self->delegate, "throw");
-    PyObject *value = throw == NULL ? NULL : PyObject_CallObject(throw, args);
-    Py_XDECREF(throw);
+    PyObject *method = PyObject_GetAttrString(self->delegate, "throw");
+    PyObject *value = method == NULL ? NULL : PyObject_CallObject(method, args);
+    Py_XDECREF(method);
     if (value != NULL)
         return value;
     Py_CLEAR(self->delegate);

@@ -16,7 +16,9 @@ static int stretches_reserve(struct stretches *list, size_t n)
     if (n <= list->room)
         return 0;
     const size_t room = n > 2 * list->room ? n : 2 * list->room;
-    struct stretch *at = PyMem_Resize(list->at, struct stretch, room);
+    /* (Not PyMem_Resize, which sets the pointer to NULL where it fails.) */
+    struct stretch *at =
+        room > SIZE_MAX / sizeof *at ? NULL : PyMem_Realloc(list->at, room * sizeof *at);
     if (at == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -69,6 +71,8 @@ static int stretches_move(struct stretches *from, struct stretches *to, uint64_t
         if (from->at[gone].chars > 0)
             break;
     }
+    if (gone == 0)
+        return 0; /* there may be no list at all */
     from->n -= gone;
     memmove(from->at, from->at + gone, from->n * sizeof *from->at);
     return 0;

@@ -14,6 +14,8 @@ typedef struct {
     PyObject *message; /* of a cancellation; or NULL */
     enum parked_state state;
     char blocking;
+    bool
+        waking; /* inside parked_wake, which has one reference, and calls nobody after this callback */
 } ParkedObject;
 
 static ParkedObject *as_parked(const PyObject *object)
@@ -26,8 +28,9 @@ PyObject *parked_create(struct consumer *consumer, PyObject *loop)
     PyTypeObject *type = consumer->core->parked_type;
     ParkedObject *self = as_parked(consumer->spare);
     consumer->spare = NULL;
-    /* Use it again only if nobody else remembers it. */
-    if (self != NULL && Py_REFCNT(self) != 1)
+    /* Use it again only if nobody else remembers it. The wake-up that has brought the task here does,
+     * but is done with it: so a task that reads on and waits again needs no new one. */
+    if (self != NULL && Py_REFCNT(self) != 1 + self->waking)
         Py_CLEAR(self);
     if (self == NULL) {
         self = (ParkedObject *)type->tp_alloc(type, 0);
@@ -121,10 +124,12 @@ static void report(PyObject *loop)
     Py_XDECREF(traceback);
 }
 
-static void call_now(ParkedObject *self, PyObject *callback, PyObject *context)
+static void call_now(ParkedObject *self, PyObject *loop, PyObject *callback, PyObject *context)
 {
     if (PyContext_Enter(context) == 0) {
-        PyObject *none = PyObject_CallFunctionObjArgs(callback, (PyObject *)self, NULL);
+        PyObject *args[] = {NULL, (PyObject *)self};
+        PyObject *none =
+            PyObject_Vectorcall(callback, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
         const int left = PyContext_Exit(context);
@@ -138,13 +143,13 @@ static void call_now(ParkedObject *self, PyObject *callback, PyObject *context)
     }
     if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)
         && !PyErr_ExceptionMatches(PyExc_SystemExit))
-        report(self->loop);
+        report(loop);
 }
 
-/* Through the loop, in its next round: for what is not called from the hub. */
-static int call_soon(ParkedObject *self, PyObject *callback, PyObject *context)
+/* Through the loop, in its next round: for what is not called from the hub. Where `loop` is NULL,
+ * through the one that runs here. */
+static int call_soon(ParkedObject *self, PyObject *loop, PyObject *callback, PyObject *context)
 {
-    PyObject *loop = self->loop; /* none any more where it is done: then the one that runs here */
     if (core_import(&self->core->get_running_loop, "asyncio", "_get_running_loop") < 0)
         return -1;
     loop = loop != NULL ? Py_NewRef(loop) : PyObject_CallObject(self->core->get_running_loop, NULL);
@@ -161,29 +166,34 @@ static int call_soon(ParkedObject *self, PyObject *callback, PyObject *context)
     return handle == NULL ? -1 : 0;
 }
 
-/* Takes all callbacks off and hands each to `how`. */
-static int for_each_callback(ParkedObject *self, int (*how)(ParkedObject *, PyObject *, PyObject *))
+/* Takes all callbacks off, and the loop, which what is kept for use again must not keep, and hands
+ * each to `how`. */
+static int for_each_callback(ParkedObject *self,
+                             int (*how)(ParkedObject *, PyObject *, PyObject *, PyObject *))
 {
     PyObject *callback = self->callback, *context = self->context, *more = self->more;
+    PyObject *loop = self->loop;
     int rc = 0;
-    self->callback = self->context = self->more = NULL;
+    self->callback = self->context = self->more = self->loop = NULL;
     if (callback != NULL)
-        rc = how(self, callback, context);
+        rc = how(self, loop, callback, context);
     for (Py_ssize_t i = 0; rc == 0 && more != NULL && i < PyList_GET_SIZE(more); i++) {
         PyObject *pair = PyList_GET_ITEM(more, i);
-        rc = how(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+        rc = how(self, loop, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
     }
     Py_XDECREF(callback);
     Py_XDECREF(context);
     Py_XDECREF(more);
+    Py_XDECREF(loop);
     return rc;
 }
 
-static int call_now_and_go_on(ParkedObject *self, PyObject *callback, PyObject *context)
+static int call_now_and_go_on(ParkedObject *self, PyObject *loop, PyObject *callback,
+                              PyObject *context)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback); /* of the callback before, if it ends the program */
-    call_now(self, callback, context);
+    call_now(self, loop, callback, context);
     if (type != NULL) {
         PyErr_Clear();
         PyErr_Restore(type, value, traceback);
@@ -191,9 +201,10 @@ static int call_now_and_go_on(ParkedObject *self, PyObject *callback, PyObject *
     return 0;
 }
 
-static int call_soon_and_go_on(ParkedObject *self, PyObject *callback, PyObject *context)
+static int call_soon_and_go_on(ParkedObject *self, PyObject *loop, PyObject *callback,
+                               PyObject *context)
 {
-    if (call_soon(self, callback, context) < 0)
+    if (call_soon(self, loop, callback, context) < 0)
         PyErr_WriteUnraisable(callback);
     return 0;
 }
@@ -205,25 +216,32 @@ void parked_wake(struct consumer *consumer)
         return;
     Py_INCREF(self);
     leave(self, DONE);
+    self->waking = self->more == NULL;
     for_each_callback(self, self->core->indirect ? call_soon_and_go_on : call_now_and_go_on);
-    Py_CLEAR(self->loop); /* kept for use again, it must not keep a loop that has gone */
+    self->waking = false;
     Py_DECREF(self);
 }
 
 /* ---- the future protocol --------------------------------------------------------------------- */
 
-static PyObject *parked_add_done_callback(ParkedObject *self, PyObject *args, PyObject *kwargs)
+/* add_done_callback(callback, /, *, context=None): once for each wait of a task. */
+static PyObject *parked_add_done_callback(ParkedObject *self, PyObject *const *args, Py_ssize_t n,
+                                          PyObject *names)
 {
-    static char *names[] = {"", "context", NULL};
-    PyObject *callback, *context = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O", names, &callback, &context))
+    const Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    if (n != 1 || named > 1
+        || (named == 1
+            && PyUnicode_Compare(PyTuple_GET_ITEM(names, 0), self->core->str_context) != 0)) {
+        PyErr_SetString(PyExc_TypeError, "add_done_callback(callback, *, context=None)");
         return NULL;
+    }
+    PyObject *callback = args[0], *context = named == 0 ? NULL : args[1];
     context = context == NULL || context == Py_None ? PyContext_CopyCurrent() : Py_NewRef(context);
     if (context == NULL)
         return NULL;
     int rc = 0;
     if (self->state != PENDING) {
-        rc = call_soon(self, callback, context);
+        rc = call_soon(self, NULL, callback, context);
     } else if (self->callback == NULL) {
         self->callback = Py_NewRef(callback);
         self->context = Py_NewRef(context);
@@ -277,7 +295,6 @@ static PyObject *parked_cancel(ParkedObject *self, PyObject *args, PyObject *kwa
     if (message != Py_None)
         Py_XSETREF(self->message, Py_NewRef(message));
     const int rc = for_each_callback(self, call_soon);
-    Py_CLEAR(self->loop);
     Py_DECREF(self);
     if (rc < 0)
         return NULL;
@@ -379,7 +396,7 @@ static void parked_dealloc(ParkedObject *self)
 
 static PyMethodDef parked_methods[] = {
     {"add_done_callback", (PyCFunction)(void (*)(void))parked_add_done_callback,
-     METH_VARARGS | METH_KEYWORDS, NULL},
+     METH_FASTCALL | METH_KEYWORDS, NULL},
     {"remove_done_callback", (PyCFunction)parked_remove_done_callback, METH_O, NULL},
     {"cancel", (PyCFunction)(void (*)(void))parked_cancel, METH_VARARGS | METH_KEYWORDS, NULL},
     {"done", (PyCFunction)parked_done, METH_NOARGS, NULL},

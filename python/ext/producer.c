@@ -41,7 +41,7 @@ static PyObject *frame_of_generate(void)
     return NULL;
 }
 
-static bool is_on_stack(PyObject *wanted, PyObject *top)
+static bool is_on_stack(const PyObject *wanted, PyObject *top)
 {
     PyFrameObject *frame = (PyFrameObject *)Py_XNewRef(top);
     bool found = false;

@@ -11,6 +11,14 @@
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+static void drop_gathered(ReaderObject *self)
+{
+    if (self->gathered != NULL)
+        burble__buffer_finish(self->gathered);
+    PyMem_Free(self->gathered);
+    self->gathered = NULL;
+}
+
 /* Nobody waits at it any more, and nobody will. The last one that goes cancels the log. */
 static void let_go(ReaderObject *self)
 {
@@ -18,6 +26,9 @@ static void let_go(ReaderObject *self)
         return;
     self->position = burble_reader_position(self->reader);
     Py_CLEAR(self->attached);
+    self->unread.text = NULL;
+    drop_gathered(self);
+    Py_CLEAR(self->kept);
     burble_reader_destroy(&self->reader);
     if (self->before != NULL)
         self->before->after = self->after;
@@ -29,33 +40,60 @@ static void let_go(ReaderObject *self)
     log_drop_released();
 }
 
+/* The next record: that which could not be handed out, or a new one. */
+static int next_record(ReaderObject *self, burble_record *record)
+{
+    if (self->unread.text == NULL)
+        return burble_reader_next(self->reader, record);
+    *record = self->unread;
+    self->unread.text = NULL;
+    return BURBLE_OK;
+}
+
+static PyObject *hand_out_gathered(ReaderObject *self)
+{
+    const struct burble__buffer *text = self->gathered;
+    PyObject *value = PyUnicode_DecodeUTF8(text->bytes, (Py_ssize_t)text->len, NULL);
+    if (value != NULL)
+        drop_gathered(self);
+    return value;
+}
+
 /* A record and all that is there after it, as one str. */
 static PyObject *gather(ReaderObject *self, burble_record *record)
 {
-    struct burble__buffer text;
-    PyObject *value = NULL;
-    int rc;
-    burble__buffer_init(&text, COALESCE_MAX + BURBLE_RECORD_MAX);
+    struct burble__buffer *text = PyMem_Malloc(sizeof *text);
+    if (text == NULL) {
+        self->unread = *record;
+        return PyErr_NoMemory();
+    }
+    burble__buffer_init(text, COALESCE_MAX + BURBLE_RECORD_MAX);
+    self->gathered = text;
     do {
-        rc = burble__buffer_append(&text, record->text, record->len);
+        if (burble__buffer_append(text, record->text, record->len) != BURBLE_OK) {
+            self->unread = *record;
+            break;
+        }
         self->last = record->seq + 1;
-    } while (rc == BURBLE_OK && text.len < COALESCE_MAX
-             && burble_reader_next(self->reader, record) == BURBLE_OK);
-    if (rc == BURBLE_OK)
-        value = PyUnicode_DecodeUTF8(text.bytes, (Py_ssize_t)text.len, NULL);
-    else
-        PyErr_NoMemory();
-    burble__buffer_finish(&text);
-    return value;
+    } while (text->len < COALESCE_MAX && burble_reader_next(self->reader, record) == BURBLE_OK);
+    if (text->len > 0)
+        return hand_out_gathered(self);
+    drop_gathered(self);
+    return PyErr_NoMemory();
 }
 
 static PyObject *value_of(ReaderObject *self, burble_record *record)
 {
     if (self->coalesce)
         return gather(self, record);
-    self->last = record->seq + 1;
-    return self->log->objects ? log_object_of(record)
-                              : PyUnicode_DecodeUTF8(record->text, (Py_ssize_t)record->len, NULL);
+    PyObject *value = self->log->objects
+                          ? log_object_of(record)
+                          : PyUnicode_DecodeUTF8(record->text, (Py_ssize_t)record->len, NULL);
+    if (value == NULL)
+        self->unread = *record;
+    else
+        self->last = record->seq + 1;
+    return value;
 }
 
 /* Why there is nothing to read: one of burble's results. */
@@ -87,7 +125,16 @@ enum reading reader_read(ReaderObject *self, PyObject **value)
         let_go(self);
         return READ_END;
     }
-    const int rc = burble_reader_next(self->reader, &record);
+    if (self->kept != NULL) {
+        *value = self->kept;
+        self->kept = NULL;
+        return READ_VALUE;
+    }
+    if (self->gathered != NULL) {
+        *value = hand_out_gathered(self);
+        return *value == NULL ? READ_ERROR : READ_VALUE;
+    }
+    const int rc = next_record(self, &record);
     if (rc != BURBLE_OK)
         return no_value(self, rc);
     *value = value_of(self, &record);
@@ -195,6 +242,19 @@ static PyObject *reader_on_timer(ReaderObject *self, PyObject *unused)
     return consumer_on_timer(&self->consumer);
 }
 
+/* (position, value), of the value that was just read; where there is no memory, it comes next. */
+static PyObject *numbered(ReaderObject *self, PyObject *value)
+{
+    PyObject *position = PyLong_FromUnsignedLongLong(self->last - 1);
+    PyObject *both = position == NULL ? NULL : PyTuple_Pack(2, position, value);
+    Py_XDECREF(position);
+    if (both == NULL)
+        self->kept = value;
+    else
+        Py_DECREF(value);
+    return both;
+}
+
 static PyObject *reader_take(ReaderObject *self, PyObject *unused)
 {
     (void)unused;
@@ -203,7 +263,7 @@ static PyObject *reader_take(ReaderObject *self, PyObject *unused)
         return NULL;
     switch (reader_read(self, &value)) {
     case READ_VALUE:
-        return Py_BuildValue("KN", (unsigned long long)self->last - 1, value);
+        return numbered(self, value);
     case READ_NOTHING:
         Py_RETURN_NONE;
     case READ_END:
@@ -409,6 +469,7 @@ static int reader_traverse(ReaderObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->log);
+    Py_VISIT(self->kept);
     return consumer_traverse(&self->consumer, visit, arg);
 }
 

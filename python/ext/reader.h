@@ -5,19 +5,24 @@
 #ifndef BURBLE_PYTHON_READER_H
 #define BURBLE_PYTHON_READER_H
 
+#include "base/buffer.h"
 #include "consumer.h"
 #include "log.h"
 
 typedef struct ReaderObject {
     PyObject_HEAD
     LogObject *log;
-    burble_reader *reader;       /* NULL once closed, and not waited at any more */
-    struct consumer *waits;      /* who waits for it: its own consumer, or that of a Merged */
-    HubObject *attached;         /* a reference: the hub that it is attached to; or NULL */
-    uint64_t last;               /* of the record handed out last, plus one; 0: none yet */
-    uint64_t position;           /* once `reader` is NULL */
-    uint64_t until;              /* when waiting raises Timeout; 0: never */
-    struct ReaderObject *before; /* the log's other readers */
+    burble_reader *reader;  /* NULL once closed, and not waited at any more */
+    struct consumer *waits; /* who waits for it: its own consumer, or that of a Merged */
+    HubObject *attached;    /* a reference: the hub that it is attached to; or NULL */
+    uint64_t last;          /* of the record handed out last, plus one; 0: none yet */
+    uint64_t position;      /* once `reader` is NULL */
+    uint64_t until;         /* when waiting raises Timeout; 0: never */
+    /* What was read and could not be handed out, for want of memory: it comes next. */
+    burble_record unread;            /* where its `text` is not NULL */
+    struct burble__buffer *gathered; /* or the text of several; or NULL */
+    PyObject *kept;                  /* or as a value already; or NULL */
+    struct ReaderObject *before;     /* the log's other readers */
     struct ReaderObject *after;
     PyObject *weak; /* references to it */
     bool coalesce;

@@ -67,10 +67,17 @@ static enum reading read_text(PyObject *object, PyObject **text)
     burble_record record;
     if (!streamer_is_ready(self))
         return READ_ERROR;
-    const int rc = burble_reader_next(self->reading->reader, &record);
+    int rc = BURBLE_OK;
+    if (self->unread.text != NULL)
+        record = self->unread;
+    else
+        rc = burble_reader_next(self->reading->reader, &record);
     switch (rc) {
     case BURBLE_OK:
         *text = PyUnicode_DecodeUTF8(record.text, (Py_ssize_t)record.len, NULL);
+        self->unread = record;
+        if (*text != NULL)
+            self->unread.text = NULL;
         if (self->finish != FINISH_NONE)
             streamer_set_finish(self, FINISH_NONE, NULL);
         return *text == NULL ? READ_ERROR : READ_VALUE;

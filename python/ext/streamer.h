@@ -40,6 +40,7 @@ struct StreamerObject {
 
     /* The reading side: one consumer. */
     struct round *reading;
+    burble_record unread;    /* where `text` is not NULL: could not be handed out, and comes next */
     uint64_t timeout;        /* nanoseconds; 0: none */
     PyObject *timeout_given; /* the same as it was given, or NULL */
     char stop_on_timeout;

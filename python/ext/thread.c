@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "thread.h"
 
+static uint64_t given; /* under the GIL */
+
 uint64_t thread_my_number(void)
 {
     static _Thread_local uint64_t mine;
-    static uint64_t given; /* under the GIL */
     if (mine == 0)
         mine = ++given;
     return mine;

@@ -80,6 +80,15 @@ static void fail_log_as_raised(WriterObject *self)
     PyErr_Restore(type, value, traceback);
 }
 
+/* An exception is set. Where it is that there is no memory, text may have got lost on its way, and no
+ * reader may read past the gap. (A tokenizer that raises leaves all as it was.) -1. */
+static int lose_text(WriterObject *self)
+{
+    if (PyErr_ExceptionMatches(PyExc_MemoryError) && is_open(self))
+        fail_log_as_raised(self);
+    return -1;
+}
+
 /* Appends text for which `tokens` stand; without text, they are a sign of life. 0, or -1 with an
  * exception. */
 static int append(WriterObject *self, burble_text text, uint32_t tokens)
@@ -149,7 +158,7 @@ static int put_ids(WriterObject *self, const struct ids *ids)
         return put_prompt(self, ids);
     const enum passed passed = pipeline_put(&self->pipeline, ids, &piece);
     if (passed == PASSED_ERROR)
-        return -1;
+        return lose_text(self);
     if (!prompt)
         count(self, n, now);
     int rc = append(self, piece.text, piece.text.len > 0 ? piece.tokens : n);
@@ -159,7 +168,7 @@ static int put_ids(WriterObject *self, const struct ids *ids)
         if (rc == 0 && self->raise_stopped)
             rc = raise_stopped(self);
     }
-    return rc;
+    return rc < 0 ? lose_text(self) : rc;
 }
 
 /* A put() after the stop string: it is not heard, but told how the log stands. */
@@ -231,7 +240,7 @@ static int flush(WriterObject *self)
 {
     struct piece rest;
     if (pipeline_rest(&self->pipeline, &rest) < 0)
-        return -1;
+        return lose_text(self);
     const int rc = append(self, rest.text, rest.tokens);
     piece_clear(&rest);
     if (rc == 0 && !self->stopped && self->pipeline.detokenizer != NULL

@@ -45,6 +45,15 @@ static int append(StreamerObject *self, const char *bytes, size_t len, uint32_t 
     return rc == BURBLE_OK ? 0 : -1;
 }
 
+/* An exception is set. Where it is that there is no memory, text may have got lost on its way, and no
+ * consumer may read past the gap. (A tokenizer that raises leaves all as it was.) -1. */
+static int lose_text(StreamerObject *self)
+{
+    if (self->writing != NULL && PyErr_ExceptionMatches(PyExc_MemoryError))
+        burble_stream_fail(self->writing->stream, BURBLE_ENOMEM, NULL);
+    return -1;
+}
+
 /* No more will be written to this round. */
 static void finish_writing(struct round *round)
 {
@@ -240,11 +249,13 @@ static int put_ids(StreamerObject *self, const struct ids *ids)
         streamer_set_finish(self, FINISH_NONE, NULL);
     struct piece piece;
     const enum passed passed = pipeline_put(&self->pipeline, ids, &piece);
-    if (passed == PASSED_ERROR || passed == PASSED_NOTHING)
-        return passed == PASSED_ERROR ? -1 : 0;
+    if (passed == PASSED_ERROR)
+        return lose_text(self);
+    if (passed == PASSED_NOTHING)
+        return 0;
     const int rc = passed == PASSED_STOP ? stop(self, piece.keeper) : emit_piece(self, &piece);
     piece_clear(&piece);
-    return rc;
+    return rc < 0 ? lose_text(self) : rc;
 }
 
 PyObject *writing_put(StreamerObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
@@ -294,6 +305,8 @@ PyObject *writing_end(StreamerObject *self, PyObject *unused)
                 rc = emit_end(self, rest.keeper);
                 piece_clear(&rest);
             }
+            if (rc < 0)
+                lose_text(self);
         }
     }
     self->busy = false;

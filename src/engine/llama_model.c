@@ -94,6 +94,9 @@ static int load_vocab(const char *path, burble_llama_model *model, burble_error 
     }
     int result = burble_vocab_load(path, BURBLE_VOCAB_GGUF, &model->vocab, error);
     if (result == BURBLE_EUNSUPPORTED) {
+        if (error != NULL) {
+            *error = (burble_error){.code = BURBLE_OK}; /* it is no failure */
+        }
         result = vocab_of_pieces(model->tokens, &model->vocab, error);
     }
     return result;

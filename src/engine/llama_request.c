@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/fail.h"
 
 /* How many of the prompt's last ids decide how the text after it begins, and more than enough. */
@@ -104,6 +105,7 @@ static int take_prompt(const burble_llama_model *model, const burble_llama_reque
                             context - 1, context, n);
     }
     request->n_ids = (uint32_t)n;
+    request->progress.prompt_tokens = request->n_ids;
     const uint32_t most = context - request->n_ids;
     request->max_tokens =
         wanted->max_tokens == 0 || wanted->max_tokens > most ? most : wanted->max_tokens;
@@ -181,6 +183,7 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
     }
     request->stream = burble_stream_ref(stream);
     request->ignore_end = wanted->ignore_end;
+    request->include_stop = wanted->include_stop;
     burble__buffer_init(&request->held, SIZE_MAX);
     result = take_prompt(model, wanted, context, request, error);
     if (result == BURBLE_OK) {
@@ -199,10 +202,25 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
     return result;
 }
 
+/* Tells who watches it how it stands. */
+static void tell(struct burble__request *request)
+{
+    if (request->watch == NULL) {
+        return;
+    }
+    burble_llama_progress *progress = &request->progress;
+    progress->waits = request->full_since != 0;
+    progress->waited =
+        request->waited + (progress->waits ? burble__now() - request->full_since : 0);
+    request->watch(progress, request->watch_arg);
+}
+
 void burble__request_destroy(struct burble__request **handle)
 {
     struct burble__request *request = *handle;
     *handle = NULL;
+    request->progress.over = true;
+    tell(request);
     burble_stream_unref(&request->stream);
     burble_detok_destroy(&request->detok);
     burble_stop_destroy(&request->stop);
@@ -257,6 +275,9 @@ static int hold(struct burble__request *request, burble_text chunk, uint32_t tok
 {
     const int result = burble__buffer_append(&request->held, chunk.bytes, chunk.len);
     if (result == BURBLE_OK) {
+        if (request->n_chunks == 0) {
+            request->full_since = burble__now();
+        }
         request->chunks[request->n_chunks].len = chunk.len;
         request->chunks[request->n_chunks++].tokens = tokens;
     }
@@ -306,6 +327,37 @@ static void end_with(struct burble__request *request, burble_reason reason)
     request->reason = reason;
 }
 
+/* How many characters begin in text that is UTF-8. */
+static uint64_t count_characters(const char *text, size_t len)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        n += ((unsigned char)text[i] & 0xC0) != 0x80;
+    }
+    return n;
+}
+
+/* Passes text through the stop strings, where there are any. BURBLE_OK, BURBLE_END where one was met,
+ * or BURBLE_ENOMEM. */
+static int look_for_stop(struct burble__request *request, burble_text *text)
+{
+    burble_stop_match match;
+    if (request->stop == NULL) {
+        return BURBLE_OK;
+    }
+    const int result = burble_stop_push(request->stop, text->bytes, text->len, text, &match);
+    if (result == BURBLE_OK) {
+        request->characters += count_characters(text->bytes, text->len);
+    } else if (result == BURBLE_END) {
+        const size_t matched = request->include_stop ? (size_t)(match.end - match.begin) : 0;
+        request->progress.stopped = true;
+        request->progress.stop = match.which;
+        request->progress.stop_begin =
+            request->characters + count_characters(text->bytes, text->len - matched);
+    }
+    return result;
+}
+
 /* Ends the text: hands out what was held back, and says why it ends. */
 static int finish(struct burble__request *request, burble_reason reason)
 {
@@ -313,16 +365,14 @@ static int finish(struct burble__request *request, burble_reason reason)
     burble_detok_finish(request->detok, &text);
     int result = BURBLE_OK;
     if (request->stop != NULL) {
-        burble_text settled;
-        result = burble_stop_push(request->stop, text.bytes, text.len, &settled, NULL);
+        result = look_for_stop(request, &text);
         if (result == BURBLE_OK) {
-            result = write_text(request, settled, 0, false);
-            burble_stop_finish(request->stop, &settled);
+            result = write_text(request, text, 0, false);
+            burble_stop_finish(request->stop, &text);
         } else if (result == BURBLE_END) {
             result = BURBLE_OK;
             reason = BURBLE_REASON_STOP;
         }
-        text = settled;
     }
     if (result == BURBLE_OK) {
         result = write_text(request, text, 0, true);
@@ -335,14 +385,15 @@ static int finish(struct burble__request *request, burble_reason reason)
 static int take(struct burble__request *request, const struct llama_vocab *tokens, int32_t id)
 {
     request->last = id;
-    request->tokens++;
+    request->progress.tokens++;
+    tell(request);
     if (!request->ignore_end && llama_vocab_is_eog(tokens, id)) {
         return finish(request, BURBLE_REASON_STOP);
     }
     burble_text text;
     int result = burble_detok_push(request->detok, &id, 1, &text);
-    if (result == BURBLE_OK && request->stop != NULL) {
-        result = burble_stop_push(request->stop, text.bytes, text.len, &text, NULL);
+    if (result == BURBLE_OK) {
+        result = look_for_stop(request, &text);
     }
     const bool stopped = result == BURBLE_END;
     if (result == BURBLE_OK || stopped) {
@@ -350,7 +401,7 @@ static int take(struct burble__request *request, const struct llama_vocab *token
     }
     if (result == BURBLE_OK && stopped) {
         end_with(request, BURBLE_REASON_STOP);
-    } else if (result == BURBLE_OK && request->tokens == request->max_tokens) {
+    } else if (result == BURBLE_OK && request->progress.tokens == request->max_tokens) {
         result = finish(request, BURBLE_REASON_LENGTH);
     }
     return result;
@@ -372,6 +423,7 @@ bool burble__request_take(struct burble__request *request, const struct llama_vo
 /* Ends the stream, or fails it. */
 static void conclude(struct burble__request *request)
 {
+    tell(request);
     if (request->code < 0) {
         burble_stream_fail(request->stream, request->code, "no memory for the text");
     } else {
@@ -395,6 +447,10 @@ static int write_held(struct burble__request *request)
     }
     burble__buffer_drop(&request->held, len);
     request->n_chunks -= n;
+    if (request->n_chunks == 0 && request->full_since != 0) {
+        request->waited += burble__now() - request->full_since;
+        request->full_since = 0;
+    }
     memmove(request->chunks, request->chunks + n, request->n_chunks * sizeof *request->chunks);
     return result;
 }
@@ -404,6 +460,7 @@ bool burble__request_catch_up(struct burble__request *request)
     if (burble__request_is_full(request)) {
         const int result = write_held(request);
         if (result == BURBLE_EFULL) {
+            tell(request);
             return true;
         }
         if (result == BURBLE_ENOMEM) {

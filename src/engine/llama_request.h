@@ -28,12 +28,20 @@ struct burble__request {
 
     /* What comes out of it. */
     struct llama_sampler *sampler; /* NULL: greedy */
-    uint32_t tokens;               /* generated so far */
     uint32_t max_tokens;
     bool ignore_end;
     burble_detok *detok;
     burble_stop *stop; /* NULL: no stop strings */
     burble_chunker *chunker;
+
+    /* Who is told how it stands; NULL: nobody. */
+    burble_llama_watch_fn *watch;
+    void *watch_arg;
+    burble_llama_progress progress;
+    uint64_t full_since; /* when its text began to wait; 0: it does not */
+    uint64_t waited;     /* before that */
+    uint64_t characters; /* that have passed the stop strings; only where there are such */
+    bool include_stop;   /* in what has passed */
 
     /* What did not fit into the stream, as a reader is at its limit: the chunks of one token. */
     struct burble__buffer held; /* their text */
@@ -59,7 +67,7 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
                            uint32_t context, burble_stream *stream, struct burble__request **out,
                            burble_error *error);
 
-/* Frees it and sets *handle to NULL; the stream is left as it is. */
+/* Frees it and sets *handle to NULL; the stream is left as it is. Who watches it is told. */
 void burble__request_destroy(struct burble__request **handle);
 
 /* Whether nobody wants its text any more: the stream was cancelled, or ended by somebody else. */

@@ -140,11 +140,11 @@ static struct job *take_first(burble_pool *pool)
 /* The generator's result becomes the stream's end, unless it has one. */
 static void run_job(struct job *job)
 {
-    char message[80];
     if (was_cancelled(job))
         return;
     const int rc = job->generate(job->stream, job->arg);
     if (rc < 0) {
+        char message[80];
         snprintf(message, sizeof message, "the generator returned %d: %s", rc,
                  burble_result_text(rc));
         burble_stream_fail(job->stream, rc, message);

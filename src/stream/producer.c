@@ -27,9 +27,9 @@ struct productions {
 static _Thread_local struct productions *mine;
 static _Thread_local uint64_t self;
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t key_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t at_exit;
-static bool have_key;
+static bool have_key; /* needs the lock */
 
 static _Atomic(uint64_t) threads; /* numbers given so far */
 static _Atomic(uint64_t) tickets;
@@ -95,17 +95,23 @@ static void fail_all(void *arg)
     burble__free(list);
 }
 
-static void make_key(void)
+/* The process's key, made by the first who asks. (Not by pthread_once: where there was none to be had,
+ * there may be the next time.) */
+static bool make_key(void)
 {
-    have_key = pthread_key_create(&at_exit, fail_all) == 0;
+    pthread_mutex_lock(&key_lock);
+    if (!have_key)
+        have_key = pthread_key_create(&at_exit, fail_all) == 0;
+    const bool made = have_key;
+    pthread_mutex_unlock(&key_lock);
+    return made;
 }
 
 static struct productions *list_of_this_thread(void)
 {
     if (mine != NULL)
         return mine;
-    pthread_once(&once, make_key);
-    if (!have_key)
+    if (!make_key())
         return NULL;
     struct productions *list = burble__calloc(1, sizeof *list);
     if (list == NULL)

@@ -33,8 +33,8 @@ static void walk_to(burble_reader *reader, uint64_t from)
 int burble_reader_create(burble_stream *stream, uint64_t from, burble_reader **out,
                          uint64_t *oldest)
 {
-    int rc = BURBLE_OK;
-    uint64_t bound = 0;
+    int rc;
+    uint64_t bound;
 
     *out = NULL;
     burble_reader *reader = burble__calloc(1, sizeof *reader);

@@ -93,5 +93,5 @@ struct burble__quoted burble__quote(const char *bytes, size_t len)
         }
     }
     snprintf(text + n, sizeof quoted.text - n, "%s", at < len ? "…\"" : "\"");
-    return quoted;
+    return quoted; /* cppcheck-suppress uninitvar ; written through `text` */
 }

@@ -136,8 +136,8 @@ static int read_metaspace(const struct burble__source *source, const json_t *obj
                                  "\"always\", \"first\" or \"never\"", scheme);
     }
     step->flag = strcmp(name, "never") != 0;
-    const json_t *add = json_object_get(object, "add_prefix_space");
-    if (json_is_false(add) && step->flag) {
+    const json_t *prefix_space = json_object_get(object, "add_prefix_space");
+    if (json_is_false(prefix_space) && step->flag) {
         return burble__json_fail(source, burble__path_member(path, "prepend_scheme").text,
                                  "\"never\", as add_prefix_space is false", scheme);
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "text/load_json.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -132,7 +133,8 @@ static struct spot spot_of(const char *bytes, size_t position)
 static int fail_parse(const struct feed *feed, const json_error_t *error)
 {
     const struct burble__source *source = feed->source;
-    if (json_error_code(error) == json_error_out_of_memory) {
+    /* Not of every allocation that fails does jansson say that it was one. */
+    if (errno == ENOMEM || json_error_code(error) == json_error_out_of_memory) {
         return burble__load_fail(source, BURBLE_ENOMEM, "%s", burble_result_text(BURBLE_ENOMEM));
     }
     size_t position = (size_t)error->position, line = (size_t)error->line;
@@ -154,6 +156,7 @@ int burble__load_json(const struct burble__source *source, burble_vocab_format f
 {
     json_error_t error;
     struct feed feed = {source, burble__find_merges(source->bytes, source->size), 0};
+    errno = 0;
     json_t *root =
         json_load_callback(next_bytes, &feed, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (root == NULL) {

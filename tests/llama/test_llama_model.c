@@ -133,6 +133,67 @@ static void a_broken_file_says_what_is_wrong(void **state)
     unlink(path);
 }
 
+/* A copy of the model that names another tokenizer: llama.cpp knows it, burble does not. */
+static void write_as_rwkv(const char *path)
+{
+    static const char key[] = "tokenizer.ggml.model";
+    FILE *in = fopen(model_path(), "rb");
+    FILE *out = fopen(path, "wb");
+    assert_non_null(in);
+    assert_non_null(out);
+    assert_int_equal(fseek(in, 0, SEEK_END), 0);
+    const size_t size = (size_t)ftell(in);
+    char *bytes = malloc(size);
+    assert_non_null(bytes);
+    rewind(in);
+    assert_int_equal(fread(bytes, 1, size, in), size);
+    size_t at = 0;
+    while (memcmp(bytes + at, key, sizeof key - 1) != 0) {
+        at++;
+        assert_true(at + 64 < size);
+    }
+    char *name = bytes + at + sizeof key - 1 + 4 + 8; /* behind its type and its length */
+    assert_memory_equal(name, "gpt2", 4);
+    memcpy(name, "rwkv", 4);
+    assert_int_equal(fwrite(bytes, 1, size, out), size);
+    free(bytes);
+    fclose(in);
+    fclose(out);
+}
+
+static void a_tokenizer_that_is_not_known_goes_by_llama_cpps_pieces(void **state)
+{
+    char path[] = "/tmp/burble-model-XXXXXX";
+    (void)state;
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    write_as_rwkv(path);
+    burble_llama_model *loaded;
+    burble_error error = {.message = ""};
+    const int result = burble_llama_model_load(path, NULL, &loaded, &error);
+    unlink(path);
+    assert_string_equal(error.message, "");
+    assert_int_equal(result, BURBLE_OK);
+
+    burble_vocab *pieces = burble_llama_model_vocab(loaded);
+    assert_int_equal(burble_vocab_size(pieces), burble_vocab_size(burble_llama_model_vocab(model)));
+    /* Where GPT-2's spelling is the text itself. */
+    static const char expected[] = "ROMEO:What,speak";
+    int32_t ids[64];
+    size_t n;
+    burble_detok *detok;
+    burble_text text;
+    assert_int_equal(burble_llama_tokenize(model, expected, strlen(expected), false, ids, 64, &n),
+                     BURBLE_OK);
+    assert_int_equal(burble_detok_create(pieces, NULL, &detok), BURBLE_OK);
+    assert_int_equal(burble_detok_push(detok, ids, n, &text), BURBLE_OK);
+    assert_int_equal(text.len, strlen(expected));
+    assert_memory_equal(text.bytes, expected, text.len);
+    burble_detok_destroy(&detok);
+    burble_llama_model_unref(&loaded);
+}
+
 static void a_model_is_freed_with_its_last_reference(void **state)
 {
     (void)state;
@@ -267,6 +328,7 @@ int main(void)
         cmocka_unit_test(loading_can_be_given_up),
         cmocka_unit_test(a_missing_file_is_named),
         cmocka_unit_test(a_broken_file_says_what_is_wrong),
+        cmocka_unit_test(a_tokenizer_that_is_not_known_goes_by_llama_cpps_pieces),
         cmocka_unit_test(a_model_is_freed_with_its_last_reference),
         cmocka_unit_test(ids_decode_to_the_text_that_they_are_of),
         cmocka_unit_test(too_small_a_buffer_is_told_the_size),

@@ -53,6 +53,13 @@ def shared() -> Path:
     return require_shared()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """BURBLE_TEST_TIMEOUT=<seconds>: for each test, where something makes all of them slow."""
+    if seconds := os.environ.get("BURBLE_TEST_TIMEOUT"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(float(seconds)), append=False)
+
+
 # ---- tokenizers ----------------------------------------------------------------------------------
 
 

@@ -423,14 +423,12 @@ def test_the_help_names_every_option() -> None:
 
 def test_the_version_is_that_of_the_library() -> None:
     header = (ROOT / "include" / "burble" / "version.h").read_text()
-    found = re.search(r'#define BURBLE_VERSION "(.*)"', header)
-    assert found is not None
+    version = ".".join(re.findall(r"#define BURBLE_VERSION_[A-Z]+ (\d+)\n", header))
     for args in (("--version",), ("-V",), ("tokens", "--version"), ("tokens", "-V")):
-        assert succeed(*args) == f"burble {found.group(1)}\n"
+        assert succeed(*args) == f"burble {version}\n"
 
 
-def test_the_manual_page_names_every_option_and_the_version() -> None:
+def test_the_manual_page_names_every_option() -> None:
     page = (ROOT / "tools" / "burble.1").read_text().replace("\\-", "-")
     for option in re.findall(r"--[a-z][a-z-]*", succeed("tokens", "--help")):
         assert option in page
-    assert succeed("--version").strip() in page

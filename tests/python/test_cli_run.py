@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(60)
 ROOT = Path(__file__).parents[2]
 BASH = ROOT / "tools" / "completions" / "burble.bash"
 ZSH = ROOT / "tools" / "completions" / "_burble"
+FISH = ROOT / "tools" / "completions" / "burble.fish"
 
 
 @functools.cache
@@ -90,6 +91,29 @@ def test_zsh_knows_every_option(verb: str) -> None:
     zsh = shutil.which("zsh")
     if zsh is not None:
         subprocess.run([zsh, "-n", ZSH], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("verb", ["run", "tokens"])
+def test_fish_knows_every_option(verb: str) -> None:
+    lines = FISH.read_text().splitlines()
+    lines = [line for line in lines if " -n " not in line or f"'__burble_verb {verb}'" in line]
+    for option in options_of(verb):
+        assert any(f"-l {option[2:]} " in line for line in lines), option
+    fish = shutil.which("fish")
+    if fish is not None:
+        done = subprocess.run(
+            [
+                fish,
+                "--no-config",
+                "-c",
+                f'source {FISH}; complete --do-complete "burble {verb} --"',
+            ],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        offered = {line.partition("\t")[0] for line in done.stdout.splitlines()}
+        assert (options_of(verb) - offered, done.stderr) == (set(), "")
 
 
 def test_bash_completes_verbs_and_values(tmp_path: Path) -> None:

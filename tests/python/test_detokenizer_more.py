@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import SAMPLE_TEXT, SHAKESPEARE, train_byte_fallback, train_byte_level
+from helpers import NORMALIZED
 
 import burble
 from burble import _core
@@ -387,6 +388,7 @@ def test_mistral_common_decodes_the_same() -> None:
 # ---- files ---------------------------------------------------------------------------------------
 
 
+@NORMALIZED
 @pytest.mark.parametrize("skip", [False, True])
 def test_tokenizer_json_decodes_as_the_tokenizer_made_of_it(
     kind: str, skip: bool, tmp_path: Path

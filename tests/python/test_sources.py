@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from conftest import LONG, SAMPLE_TEXT, SHARED_FAMILIES, train_byte_fallback, train_byte_level
+from helpers import NORMALIZED
 from test_cli import burble, in_binary
 
 from burble import Detokenizer
@@ -136,6 +137,7 @@ def test_a_tokenizer_json_decodes_as_with_tokenizers(
     assert tokens(path, ids, True) == backend.decode(ids)
 
 
+@NORMALIZED
 @pytest.mark.parametrize("train", [train_byte_level, train_byte_fallback])
 def test_a_trained_tokenizer_json_decodes_as_with_tokenizers(
     train: Callable[[], Any], tmp_path: Path, tally: dict[str, Counter[str]]
@@ -234,6 +236,7 @@ ADDED_TEXTS = [
 ]
 
 
+@NORMALIZED
 @pytest.mark.parametrize("name", NORMALIZERS)
 def test_an_added_token_that_is_normalized_is_spelled_as_tokenizers_spells_it(
     name: str, tmp_path: Path, tally: dict[str, Counter[str]]

@@ -535,10 +535,10 @@ def test_a_cancelled_scope_of_trio_joins_too() -> None:
     endless = Endless()
 
     async def main() -> None:
-        with trio.move_on_after(0.05) as scope:
+        with trio.CancelScope() as scope:
             async with stream(endless, join_timeout=SOON) as handle:
                 async for _ in handle:
-                    pass
+                    scope.cancel()
         assert scope.cancelled_caught
         assert endless.stopped.is_set()
 
@@ -552,10 +552,10 @@ def test_a_cancelled_scope_of_anyio_joins_too(backend: str) -> None:
     endless = Endless()
 
     async def main() -> None:
-        with anyio.move_on_after(0.05) as scope:
+        with anyio.CancelScope() as scope:
             async with stream(endless, join_timeout=SOON) as handle:
                 async for _ in handle:
-                    pass
+                    scope.cancel()
         assert scope.cancel_called
         assert endless.stopped.is_set()
 

@@ -30,6 +30,11 @@ static inline void put(struct bytes *bytes, const void *what, size_t n)
     bytes->n += n;
 }
 
+static inline void put_text(struct bytes *bytes, const char *text)
+{
+    put(bytes, text, strlen(text));
+}
+
 static inline void put_little_endian(struct bytes *bytes, uint64_t value, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

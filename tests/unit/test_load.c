@@ -126,6 +126,21 @@ static void a_long_name_leaves_room_for_what_was_wrong(void **state)
     assert_true(burble__utf8_valid(error.message, strlen(error.message)));
 }
 
+static void a_source_without_end_is_refused(void **state)
+{
+    (void)state;
+    burble_vocab *vocab;
+    burble_error error;
+    if (access("/dev/zero", R_OK) != 0) {
+        skip();
+    }
+    assert_int_equal(burble_vocab_load("/dev/zero", BURBLE_VOCAB_AUTO, &vocab, &error),
+                     BURBLE_EFORMAT);
+    assert_null(vocab);
+    assert_string_equal(error.message,
+                        "/dev/zero: expected a vocabulary in the first 256 MiB, found more");
+}
+
 static void metadata_may_be_longer_than_the_first_read(void **state)
 {
     static const size_t fillers[] = {0, (1 << 20) - 150, (1 << 20) - 100, (1 << 20) - 60, 5 << 20};
@@ -196,6 +211,7 @@ int main(void)
         cmocka_unit_test(an_unknown_format_is_refused),
         cmocka_unit_test(a_file_that_cannot_be_read_is_a_system_error),
         cmocka_unit_test(a_long_name_leaves_room_for_what_was_wrong),
+        cmocka_unit_test(a_source_without_end_is_refused),
         cmocka_unit_test(metadata_may_be_longer_than_the_first_read),
         cmocka_unit_test(the_tensors_of_a_large_gguf_file_are_not_read),
         cmocka_unit_test(a_file_of_several_reads_is_loaded_whole),

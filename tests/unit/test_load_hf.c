@@ -66,6 +66,33 @@ static void each_decoder_becomes_its_step(void **state)
     }
 }
 
+/* The last token of a text loses its suffix, others a space in its place: what is said before that is
+ * known are whole characters, though the two differ in the second byte of one. */
+static void what_may_still_differ_is_held_back_by_characters(void **state)
+{
+    (void)state;
+    burble_vocab *vocab =
+        load(FILE_OF("{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"BPEDecoder\",\"suffix\":"
+                     "\"</w>\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\"é \"},"
+                     "\"content\":\"è\"}]}",
+                     "{\"aé</w>\":0}", ""));
+    ASSERT_TEXT(vocab, false, "aé", 0);
+    ASSERT_TEXT(vocab, false, "aèaé", 0, 0);
+
+    static const int32_t id = 0;
+    burble_detok *detok;
+    burble_text text;
+    assert_int_equal(burble_detok_create(vocab, NULL, &detok), BURBLE_OK);
+    assert_int_equal(burble_detok_push(detok, &id, 1, &text), BURBLE_OK);
+    assert_int_equal(text.len, 1);
+    assert_memory_equal(text.bytes, "a", 1);
+    burble_detok_finish(detok, &text);
+    assert_int_equal(text.len, 2);
+    assert_memory_equal(text.bytes, "é", 2);
+    burble_detok_destroy(&detok);
+    burble_vocab_unref(&vocab);
+}
+
 static void a_unigram_vocabulary_is_an_array(void **state)
 {
     (void)state;
@@ -152,6 +179,77 @@ static void an_error_names_the_path(void **state)
     refused(FILE_OF("null", "{}", ADDED("-1", "x", "true")),
             "added_tokens[0].id: expected an id, found -1");
     refused(FILE_OF("null", "{}", "7"), "added_tokens[0]: expected an object, found 7");
+    refused("{\"added_tokens\":{},\"model\":{\"vocab\":{}}}",
+            "added_tokens: expected an array, found an object");
+    refused(FILE_OF("{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"first\","
+                    "\"add_prefix_space\":false}",
+                    "{}", ""),
+            "decoder.prepend_scheme: expected \"never\", as add_prefix_space is false, found "
+            "\"first\"");
+    refused("{\"model\":1.5}", "model: expected an object, found a real number");
+    refused("{\"model\":true}", "model: expected an object, found true");
+    refused("{\"model\":false}", "model: expected an object, found false");
+    refused("{\"model\":\"a\\nb\"}", "model: expected an object, found \"a\\x0Ab\"");
+}
+
+/* Wherever it is cut: names of all lengths move the end of a message that is too long. */
+static void a_message_that_is_cut_ends_with_a_character(void **state)
+{
+    static struct bytes file;
+    char name[81];
+    unsigned cut = 0;
+    (void)state;
+    file.n = 0;
+    put_text(&file, "{\"model\":{\"vocab\":{}},\"decoder\":");
+    for (unsigned i = 0; i < 8; i++)
+        put_text(&file, "{\"type\":\"Sequence\",\"decoders\":[");
+    put_text(&file, "{\"type\":\"中中中中中中中中中中中中中中中中中中中中\"}");
+    for (unsigned i = 0; i < 8; i++)
+        put_text(&file, "]}");
+    put_text(&file, "}");
+    for (size_t len = 1; len < sizeof name; len++) {
+        burble_vocab *vocab;
+        burble_error error;
+        memset(name, 'n', len);
+        name[len] = '\0';
+        assert_int_equal(burble_vocab_parse(file.at, file.n, FORMAT, name, &vocab, &error),
+                         BURBLE_EUNSUPPORTED);
+        const size_t n = strlen(error.message);
+        assert_true(burble__utf8_valid(error.message, n));
+        cut += error.message[n - 1] != '"';
+    }
+    assert_true(cut > 3);
+}
+
+static void a_file_has_bounds(void **state)
+{
+    static struct bytes file;
+    burble_vocab *vocab;
+    burble_error error;
+    (void)state;
+    file.n = 0;
+    put_text(&file, "{\"model\":{\"vocab\":{}},\"decoder\":{\"type\":\"Sequence\",\"decoders\":[");
+    for (unsigned i = 0; i < 33; i++) {
+        put_text(&file, i == 0 ? "{\"type\":\"Fuse\"}" : ",{\"type\":\"Fuse\"}");
+    }
+    put_text(&file, "]}}");
+    assert_int_equal(burble_vocab_parse(file.at, file.n, FORMAT, "file", &vocab, &error),
+                     BURBLE_EUNSUPPORTED);
+    assert_string_equal(error.message,
+                        "file: decoder.decoders[32]: a decoder of more than 32 steps");
+
+    char *long_file = malloc(BURBLE_VOCAB_MAX_TOKEN + 64);
+    assert_non_null(long_file);
+    int n = sprintf(long_file, "{\"model\":{\"vocab\":{\"");
+    memset(long_file + n, 'a', BURBLE_VOCAB_MAX_TOKEN + 1);
+    n += (int)BURBLE_VOCAB_MAX_TOKEN + 1;
+    n += sprintf(long_file + n, "\":0}}}");
+    const int result = burble_vocab_parse(long_file, (size_t)n, FORMAT, "file", &vocab, &error);
+    free(long_file);
+    assert_int_equal(result, BURBLE_EFORMAT);
+    assert_string_equal(error.message,
+                        "file: model.vocab: expected at most 65536 bytes in token 0, "
+                        "found 65537");
 }
 
 static void absurd_depth_is_refused(void **state)
@@ -198,12 +296,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_decoder_becomes_its_step),
+        cmocka_unit_test(what_may_still_differ_is_held_back_by_characters),
         cmocka_unit_test(a_unigram_vocabulary_is_an_array),
         cmocka_unit_test(an_added_token_has_the_models_id_or_the_next_one),
         cmocka_unit_test(an_added_token_takes_the_place_of_the_models),
         cmocka_unit_test(a_text_is_added_once_and_special_if_any_of_them_is),
         cmocka_unit_test(what_cannot_be_streamed_is_named),
         cmocka_unit_test(an_error_names_the_path),
+        cmocka_unit_test(a_message_that_is_cut_ends_with_a_character),
+        cmocka_unit_test(a_file_has_bounds),
         cmocka_unit_test(absurd_depth_is_refused),
         cmocka_unit_test(a_damaged_file_is_refused_or_a_vocabulary),
     };

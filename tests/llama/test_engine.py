@@ -1,0 +1,468 @@
+# SPDX-License-Identifier: MIT
+"""burble.llama.Engine: texts of a GGUF model, written by a thread that never takes the GIL."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_llama import AS_GOOD_AS_EQUAL, PROMPTS, SHIPPED, TOKENS, generate, lead
+from test_llama import model as model  # fixtures
+from test_llama import tokenizer as tokenizer
+from test_run import succeed
+
+import burble
+
+try:
+    from burble import llama
+except ImportError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+pytestmark = pytest.mark.timeout(120)
+
+PACKAGE = Path(burble.__file__).parents[1]
+
+
+def new_engine(**options: Any) -> llama.Engine:
+    return llama.Engine(SHIPPED, **{"threads": 1, **options})
+
+
+@pytest.fixture
+def engine() -> Iterator[llama.Engine]:
+    with new_engine() as engine:
+        yield engine
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits for what another thread is about to do; pytest bounds it."""
+    while not condition():
+        time.sleep(0.001)
+
+
+def text_of(stream: burble.Stream[str]) -> str:
+    return "".join(stream)
+
+
+# ---- texts -------------------------------------------------------------------------------------
+
+
+def test_greedy_text_is_that_of_transformers(
+    engine: llama.Engine, model: Any, tokenizer: Any
+) -> None:
+    streams = [engine.generate(prompt, max_new_tokens=TOKENS) for prompt in PROMPTS]
+    equal = 0
+    for prompt, stream in zip(PROMPTS, streams):
+        text, expected = text_of(stream), generate(model, tokenizer, prompt)
+        assert stream.finish_reason in ("length", "eos")
+        if text == expected:
+            equal += 1
+        else:
+            assert lead(model, tokenizer, prompt, expected, text) < AS_GOOD_AS_EQUAL, prompt
+    print(f"{equal} of {len(PROMPTS)} texts are equal; the others part where two tokens tie")
+    assert equal >= 20
+
+
+def test_text_is_that_of_the_command(engine: llama.Engine) -> None:
+    text = text_of(engine.generate("ROMEO:", max_new_tokens=40))
+    assert succeed("-p", "ROMEO:", "-n", "40", "--greedy") == text
+    text = text_of(engine.generate("ROMEO:", max_new_tokens=40, temperature=0.9, seed=7))
+    assert succeed("-p", "ROMEO:", "-n", "40", "--temperature", "0.9", "--seed", "7") == text
+
+
+def test_ids_are_a_prompt_too(engine: llama.Engine) -> None:
+    ids = engine.tokenize("ROMEO:")
+    assert ids == burble_ids("ROMEO:")
+    expected = text_of(engine.generate("ROMEO:", max_new_tokens=20))
+    assert text_of(engine.generate(ids, max_new_tokens=20)) == expected
+    assert text_of(engine.generate(iter(ids), max_new_tokens=20)) == expected
+
+
+def burble_ids(text: str) -> list[int]:
+    tokenizers = pytest.importorskip("tokenizers")
+    path = str(SHIPPED.parent / "shakespeare" / "tokenizer.json")
+    ids: list[int] = tokenizers.Tokenizer.from_file(path).encode(text).ids
+    return ids
+
+
+def test_a_conversation_becomes_a_prompt(engine: llama.Engine) -> None:
+    messages = [{"role": "user", "content": "Who is there?"}]
+    prompt = engine.chat(messages, "chatml")
+    assert prompt == "<|im_start|>user\nWho is there?<|im_end|>\n<|im_start|>assistant\n"
+    stream = engine.generate(messages=messages, template="chatml", max_new_tokens=8)
+    assert text_of(stream) == text_of(engine.generate(prompt, specials=True, max_new_tokens=8))
+
+
+@pytest.mark.parametrize("include", [False, True])
+def test_a_stop_string_ends_the_text(engine: llama.Engine, include: bool) -> None:
+    whole = text_of(engine.generate("ROMEO:", max_new_tokens=60))
+    stop = whole[10:14]
+    begin = whole.index(stop)
+    stream = engine.generate(
+        "ROMEO:", max_new_tokens=60, stop=["no such text", stop], include_stop=include
+    )
+    assert text_of(stream) == whole[: begin + len(stop) * include]
+    assert stream.finish_reason == "stop"
+    assert stream.stopped == burble.StopMatch(1, stop, begin, begin + len(stop))
+
+
+def test_statistics_are_the_generations(engine: llama.Engine) -> None:
+    stream = engine.generate("ROMEO:", max_new_tokens=30)
+    text_of(stream)
+    stats = stream.stats
+    assert (stats.tokens, stream.finish_reason, stream.result) == (30, "length", None)
+    assert 0 < stats.chunks <= 30
+    assert (stats.first_token or 0) > 0
+    assert 0 < (stats.inter_token_p50 or 0) <= (stats.inter_token_p99 or 0)
+    assert (stats.tokens_per_second or 0) > 0
+    assert stats.blocked == 0
+    figures = engine.stats
+    assert (figures.requests, figures.tokens) == (1, 30)
+
+
+# ---- who reads ---------------------------------------------------------------------------------
+
+
+def test_sixty_four_tasks_read_at_once() -> None:
+    async def read(engine: llama.Engine, i: int) -> tuple[str, int]:
+        async with engine.generate(f"ROMEO:\n{i} ", max_new_tokens=16, seed=i) as stream:
+            return "".join([text async for text in stream]), stream.stats.tokens
+
+    async def main() -> list[tuple[str, int]]:
+        async with new_engine(slots=16) as engine:
+            read_by_tasks = await asyncio.gather(*(read(engine, i) for i in range(64)))
+            assert engine.stats.requests == 64
+            return read_by_tasks
+
+    for text, tokens in asyncio.run(main()):
+        assert text
+        assert tokens == 16
+
+
+def test_trio_reads() -> None:
+    trio = pytest.importorskip("trio")
+
+    async def main() -> str:
+        async with new_engine() as engine:
+            async with engine.generate("ROMEO:", max_new_tokens=16) as stream:
+                return "".join([text async for text in stream])
+
+    with new_engine() as engine:
+        assert trio.run(main) == text_of(engine.generate("ROMEO:", max_new_tokens=16))
+
+
+def test_readers_replay_what_is_kept(engine: llama.Engine) -> None:
+    stream = engine.generate("ROMEO:", max_new_tokens=16, keep="all")
+    text = text_of(stream)
+    assert "".join(stream.reader(0)) == text
+
+
+def test_a_reader_alone_keeps_the_engine() -> None:
+    reader = new_engine().generate("ROMEO:", max_new_tokens=16).reader(0)
+    gc.collect()
+    with new_engine() as engine:
+        assert "".join(reader) == text_of(engine.generate("ROMEO:", max_new_tokens=16))
+
+
+def test_text_comes_while_another_thread_has_the_gil(engine: llama.Engine) -> None:
+    stream = engine.generate("ROMEO:", max_new_tokens=100)
+    iterator = iter(stream)
+    next(iterator)  # it has begun
+    before = stream._log.position
+    # One call in C that keeps the GIL: nothing of Python's runs meanwhile.
+    hash(3**400_000 * 7**400_000)
+    assert stream._log.position > before
+    assert len(list(iterator)) > 0
+
+
+# ---- ends --------------------------------------------------------------------------------------
+
+
+def test_leaving_the_block_frees_the_slot(engine: llama.Engine) -> None:
+    with engine.generate("ROMEO:", ignore_eos=True) as stream:
+        next(iter(stream))
+    until(lambda: engine.stats.active == 0)
+    assert stream.state == "cancelled"
+
+
+def test_a_cancelled_task_frees_the_slot(engine: llama.Engine) -> None:
+    async def main() -> None:
+        async def read() -> None:
+            async with engine.generate("ROMEO:", ignore_eos=True) as stream:
+                async for _ in stream:
+                    begun.set()
+
+        begun = asyncio.Event()
+        task = asyncio.create_task(read())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    until(lambda: engine.stats.active == 0)
+
+
+def test_a_stream_that_is_let_go_frees_the_slot(engine: llama.Engine) -> None:
+    stream = engine.generate("ROMEO:", ignore_eos=True)
+    next(iter(stream))
+    del stream
+    gc.collect()
+    until(lambda: engine.stats.active == 0)
+
+
+def test_closing_ends_what_runs_and_what_waits() -> None:
+    engine = new_engine(slots=1)
+    streams = [engine.generate("ROMEO:", ignore_eos=True) for _ in range(3)]
+    next(iter(streams[0]))
+    engine.close()
+    engine.close()
+    for stream in streams:
+        with pytest.raises(burble.Cancelled):
+            text_of(stream)
+    assert engine.closed
+    for use in (lambda: engine.generate("a"), lambda: engine.stats):
+        with pytest.raises(burble.Error, match="closed"):
+            use()
+
+
+def test_a_slow_reader_is_waited_for(engine: llama.Engine) -> None:
+    whole = text_of(engine.generate("ROMEO:", max_new_tokens=60))
+    stream = engine.generate("ROMEO:", max_new_tokens=60, max_lag=5, lag_unit="tokens")
+    until(lambda: stream.stats.blocked > 0)
+    assert stream.stats.tokens <= 7
+    assert text_of(stream) == whole
+    assert stream.stats.blocked > 0
+
+
+def test_timeouts_end_the_generation(engine: llama.Engine) -> None:
+    with pytest.raises(burble.TotalTimeout):
+        text_of(engine.generate("ROMEO:", ignore_eos=True, total_timeout=0.02))
+    stream = engine.generate("ROMEO:", ignore_eos=True, total_timeout=0.02)
+    until(lambda: stream.state == "failed")  # although nobody reads
+    with pytest.raises(burble.TotalTimeout):
+        text_of(stream)
+    until(lambda: engine.stats.active == 0)
+
+
+def test_the_first_token_may_be_waited_for_too_long() -> None:
+    with new_engine(slots=1) as engine:
+        busy = engine.generate("ROMEO:", ignore_eos=True, max_lag=1, lag_unit="tokens")
+        until(lambda: busy.stats.tokens > 0)  # and keeps its slot
+        waiting = engine.generate("ROMEO:", first_token_timeout=0.05)
+        with pytest.raises(burble.FirstTokenTimeout):
+            text_of(waiting)
+
+
+def test_a_full_queue_is_said() -> None:
+    with new_engine(slots=1, queue=0) as engine:
+        busy = engine.generate("ROMEO:", ignore_eos=True, max_lag=1, lag_unit="tokens")
+        with pytest.raises(burble.Error, match="slots"):
+            engine.generate("ROMEO:")
+        busy.cancel()
+
+
+def test_clients_that_cancel_at_random_leave_nothing_behind() -> None:
+    async def client(engine: llama.Engine, i: int) -> None:
+        for turn in range(4):
+            async with engine.generate("ROMEO:", max_new_tokens=40) as stream:
+                for _ in range((i * 7 + turn * 3) % 9):
+                    await anext_or_none(stream)
+
+    async def main() -> None:
+        threads, open_before = threading.active_count(), descriptors()
+        async with new_engine(slots=8) as engine:
+            await asyncio.gather(*(client(engine, i) for i in range(32)))
+            until(lambda: engine.stats.active + engine.stats.waiting == 0)
+        assert (threading.active_count(), descriptors()) == (threads, open_before)
+
+    async def warm() -> None:
+        await asyncio.sleep(0)
+        with new_engine() as engine:
+            async for _ in engine.generate("a", max_new_tokens=2):
+                pass
+        await main()
+
+    asyncio.run(warm())
+
+
+async def anext_or_none(stream: burble.Stream[str]) -> str | None:
+    try:
+        return await stream.__anext__()
+    except StopAsyncIteration:
+        return None
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+# ---- what is wrong -----------------------------------------------------------------------------
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        llama.Engine(tmp_path / "no.gguf")
+    assert caught.value.filename == tmp_path / "no.gguf"
+    other = tmp_path / "other.gguf"
+    other.write_bytes(b"nothing of the kind" * 100)
+    with pytest.raises(ValueError, match=r"other\.gguf"):
+        llama.Engine(other)
+    with pytest.raises(TypeError):
+        llama.Engine(7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"slots": 0}, "slots"),
+        ({"slots": 257}, "slots: expected 1 to 256, found 257"),
+        ({"context": 1_000_000}, "context"),
+        ({"batch": 0}, "batch"),
+        ({"threads": 100_000}, "threads"),
+    ],
+)
+def test_an_option_that_makes_no_sense(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        new_engine(**options)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "message"),
+    [
+        ("", {}, "at least 1 token"),
+        ([], {}, "at least 1 token"),
+        ([1 << 20], {}, "expected an id"),
+        ([-1], {}, "expected an id"),
+        ("ROMEO: " * 2000, {}, "context"),
+        ("a", {"temperature": -1.0}, "temperature"),
+        ("a", {"top_p": 0.0}, "top_p"),
+        ("a", {"min_p": 2.0}, "min_p"),
+        ("a", {"max_new_tokens": 0}, "max_new_tokens"),
+        ("a", {"seed": -1}, "seed"),
+        ("a", {"stop": [""]}, "stop"),
+        ("a", {"chunk": "line"}, "chunk"),
+    ],
+)
+def test_a_request_that_makes_no_sense(
+    engine: llama.Engine, prompt: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        engine.generate(prompt, **options)
+    assert text_of(engine.generate("ROMEO:", max_new_tokens=4))  # the engine goes on
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "neither"),
+        ({"prompt": "a", "messages": []}, "both"),
+        ({"prompt": "a", "template": "chatml"}, "messages"),
+        ({"prompt": 7}, "iterable"),
+        ({"prompt": ["a"]}, "int"),
+    ],
+)
+def test_a_prompt_that_is_none(
+    engine: llama.Engine, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        engine.generate(**arguments)
+    with pytest.raises(ValueError, match="role"):
+        engine.chat([{"content": "a"}])
+
+
+def test_loading_tells_how_far_it_is_and_can_be_given_up() -> None:
+    heard: list[float] = []
+    with new_engine(progress=heard.append):
+        assert heard == sorted(heard)
+        assert heard[-1] == 1.0
+
+    def give_up(done: float) -> None:
+        raise KeyError(done)
+
+    with pytest.raises(KeyError) as caught:
+        new_engine(progress=give_up)
+    assert "give_up" in "".join(traceback.format_tb(caught.value.__traceback__))
+
+
+# ---- processes ---------------------------------------------------------------------------------
+
+
+def run(code: str, *options: str) -> str:
+    """In a process of its own, which has this package and the standard library, no more."""
+    begin = f"import sys; sys.path.insert(0, {str(PACKAGE)!r})\nfrom burble import llama\n"
+    begin += f"engine = llama.Engine({str(SHIPPED)!r}, threads=1)\n"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", *options, "-c", begin + code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def test_neither_transformers_nor_torch_is_needed(engine: llama.Engine) -> None:
+    out = run(
+        "import importlib.util as util\n"
+        "assert not any(map(util.find_spec, ('torch', 'transformers', 'numpy')))\n"
+        "print(''.join(engine.generate('ROMEO:', max_new_tokens=20)))"
+    )
+    assert out == text_of(engine.generate("ROMEO:", max_new_tokens=20)) + "\n"
+
+
+def test_a_process_that_exits_in_mid_stream_exits() -> None:
+    assert run("stream = engine.generate('a', ignore_eos=True); print(len(next(stream)) > 0)")
+    run(
+        "import threading\n"
+        "stream = engine.generate('a', ignore_eos=True)\n"
+        "def read():\n"
+        "    try:\n"
+        "        for _ in stream: pass\n"
+        "    except BaseException: pass\n"
+        "threading.Thread(target=read, daemon=True).start()"
+    )
+
+
+def test_an_engine_that_is_collected_in_a_cycle_is_closed() -> None:
+    run(
+        "import gc\n"
+        "cycle = [engine, engine.generate('a', ignore_eos=True)]\n"
+        "cycle.append(cycle)\n"
+        "del cycle, engine\n"
+        "gc.collect()"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_is_told_that_its_engine_is_not_there() -> None:
+    out = run(
+        "import os, burble\n"
+        "stream = engine.generate('a', ignore_eos=True)\n"
+        "reader = stream.reader(0)\n"
+        "next(stream)\n"
+        "sys.stdout.flush()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    for source in (stream, reader):\n"
+        "        try:\n"
+        "            for _ in source: pass\n"
+        "        except burble.ProducerDied: print('died')\n"
+        "    try: engine.generate('a')\n"
+        "    except burble.Error as error: print(error)\n"
+        "    sys.stdout.flush()\n"
+        "    engine.close()\n"
+        "    sys.exit(0)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "print(len(next(stream)) > 0)\n"
+    )
+    assert out == "died\ndied\nthe engine is closed\nTrue\n"

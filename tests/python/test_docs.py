@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+"""The samples in README.md and docs/ do what the pages say: Python and what it prints, shell, and
+servers that real clients ask. (The programs in docs/c: test_docs_c.py; what needs llama.cpp:
+tests/llama/test_docs_llama.py.)"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import burble
+
+pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+httpx = pytest.importorskip("httpx")
+httpx_sse = pytest.importorskip("httpx_sse")
+uvicorn = pytest.importorskip("uvicorn")
+
+import test_cli  # noqa: E402
+from helpers import SOON, in_thread, until  # noqa: E402
+from samples import PAGES, ROOT, run_samples, samples_of  # noqa: E402
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        "libasan" in os.environ.get("LD_PRELOAD", ""), reason="torch takes too long under ASan"
+    ),
+]
+
+DOCS = ROOT / "docs"
+VOCABULARY = ROOT / "models" / "shakespeare" / "tokenizer.json"
+FASTAPI = DOCS / "python" / "fastapi.md"
+GRADIO = DOCS / "python" / "gradio.md"
+LLAMA = (DOCS / "python" / "llama-cpp.md", DOCS / "python" / "llama-engine.md")
+SSE = DOCS / "python" / "server-sent-events.md"
+
+# Those that need more than running have tests of their own below.
+PLAIN = [page for page in PAGES if samples_of(page) and page not in (FASTAPI, GRADIO, SSE, *LLAMA)]
+
+ENV = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    transformers.utils.logging.disable_progress_bar()
+
+
+@pytest.mark.parametrize("page", PLAIN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_samples_run_and_print_what_stands_under_them(page: Path) -> None:
+    with run_samples(page):
+        pass
+
+
+def test_no_sample_is_left_out() -> None:
+    """Neither by its language's name nor by what looks for them."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        fences = re.findall(r"^ *```(\S*)$", text, re.MULTILINE)
+        assert fences.count("python") == len(samples_of(page)), page
+        assert not {"py", "python3", "pycon", "bash", "shell"} & set(fences), page
+
+
+def test_reference_has_every_public_name() -> None:
+    text = (DOCS / "python" / "reference.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\.\. (?:auto|py:)\w+:: burble\.(\w+)", text, re.MULTILINE))
+    assert set(burble.__all__) - {"__version__"} <= named
+
+
+ALL = sorted({*ROOT.glob("*.md"), *PAGES, ROOT / "bench" / "README.md"})
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
+def test_targets_of_make_are_there(page: Path) -> None:
+    rules = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    targets = set(re.findall(r"^\.PHONY: (.*)$", rules, re.MULTILINE)[0].split())
+    for command in re.findall(r"(?:`|^ *)make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE):
+        assert command in targets, command
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """In the tree; `make docs` looks at those within the site, headings included."""
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert "://" in link or (page.parent / link).exists(), link
+
+
+# ---- README.md -------------------------------------------------------------------------------
+
+
+def test_first_program_of_the_readme_runs_as_a_file(tmp_path: Path) -> None:
+    program = tmp_path / "example.py"
+    program.write_text(samples_of(ROOT / "README.md")[0].code)
+    done = subprocess.run(
+        [sys.executable, program], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout) > 100
+    assert re.search(r"\b(eos|length) Stats\(tokens=\d+", done.stdout)
+
+
+def test_shell_samples_of_the_command_print_text() -> None:
+    """Those that need no model of one's own and no llama.cpp (tests/llama has those)."""
+    tokens = [
+        line
+        for sample in samples_of(ROOT / "README.md", "sh")
+        for line in sample.code.splitlines()
+        if " tokens " in line
+    ]
+    assert len(tokens) == 1
+    line = tokens[0].replace("build/release/tools/burble", test_cli.command())
+    done = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    ids = [int(word) for word in line.split() if word.isdigit()]
+    assert done.stdout == burble.Detokenizer(VOCABULARY).push(ids)
+
+
+# ---- servers ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def served(app: Any) -> Iterator[str]:
+    """The address of a server of ``app``, in a thread of its own."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    with in_thread(server.run):
+        try:
+            until(lambda: server.started)
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            server.should_exit = True
+
+
+def client_of(url: str) -> Any:
+    return httpx.Client(base_url=url, trust_env=False, timeout=SOON)
+
+
+def never_end(model: Any) -> None:
+    """Let ``generate`` begin again and again, so that only its streamer can end it."""
+    generate = model.generate
+
+    def endless(**options: Any) -> None:
+        while True:
+            generate(**options)
+
+    model.generate = endless
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_fastapi_answers_what_the_page_shows() -> None:
+    with run_samples(FASTAPI) as names, served(names["app"]) as url:
+        asked = [sample for sample in samples_of(FASTAPI, "sh") if "curl" in sample.code]
+        assert len(asked) == 3
+        for sample in asked:
+            command = sample.code.replace("http://127.0.0.1:8000", url)
+            assert command != sample.code
+            done = subprocess.run(
+                ["sh", "-c", command], env=ENV, capture_output=True, text=True, timeout=60
+            )
+            assert done.stdout.rstrip() == (sample.printed or "").rstrip(), done.stderr
+
+
+@pytest.mark.parametrize("path", ["/events", "/text"])
+def test_fastapi_stops_generating_for_a_client_that_leaves(path: str) -> None:
+    with run_samples(FASTAPI) as names, served(names["app"]) as url, client_of(url) as client:
+        never_end(names["model"])
+        with client.stream("GET", path, params={"prompt": "ROMEO:"}) as answer:
+            assert next(answer.iter_bytes())
+            assert names["pool"].running == 1
+        until(lambda: names["pool"].running == 0)
+
+
+def test_server_of_the_readme_sends_events() -> None:
+    with run_samples(ROOT / "README.md") as names, served(names["app"]) as url:
+        with client_of(url) as client:
+            query = {"prompt": "ROMEO:"}
+            with httpx_sse.connect_sse(client, "GET", "/generate", params=query) as source:
+                events = [event.event for event in source.iter_sse()]
+    assert len(events) > 1
+    assert set(events[:-1]) == {"message"}
+    assert events[-1] == "end"
+
+
+def test_client_that_comes_back_goes_on_where_it_was() -> None:
+    with run_samples(SSE) as names, served(names["app"]) as url, client_of(url) as client:
+        name = client.post("/answers", params={"prompt": "ROMEO:"}).json()
+
+        def events(**headers: str) -> list[tuple[str, str, str]]:
+            path = f"/answers/{name}"
+            with httpx_sse.connect_sse(client, "GET", path, headers=headers) as source:
+                return [(event.event, event.id, event.data) for event in source.iter_sse()]
+
+        all_of_them = events()
+        assert [event for event, _, _ in all_of_them] == ["message"] * 5 + ["end"]
+        assert events(**{"Last-Event-ID": "2"}) == all_of_them[3:]
+        assert client.get("/answers/another").status_code == 404
+        nonsense = client.get(f"/answers/{name}", headers={"Last-Event-ID": "x"})
+        assert nonsense.status_code == 400
+
+
+def test_aiohttp_sends_the_same_events() -> None:
+    aiohttp = pytest.importorskip("aiohttp")
+    test_utils = pytest.importorskip("aiohttp.test_utils")
+
+    async def ask(app: Any) -> str:
+        async with test_utils.TestServer(app) as server, aiohttp.ClientSession() as session:
+            url = server.make_url("/generate").with_query(prompt="ROMEO:")
+            async with session.get(url) as answer:
+                text: str = await answer.text()
+                return text
+
+    with run_samples(SSE) as names:
+        shown = samples_of(SSE)[0].printed
+        assert shown is not None
+        assert asyncio.run(ask(names["server"])).rstrip() == shown.rstrip()
+
+
+GRADIO_CLIENT = """
+import sys
+from gradio_client import Client
+
+for text in Client(sys.argv[1], verbose=False).submit("ROMEO:"):
+    print(len(text), flush=True)
+"""
+
+
+def test_gradio_shows_the_text_as_it_grows_and_stops_when_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "*")
+    pytest.importorskip("gradio", reason="needs gradio, which `make docs` installs")
+    gradio_client = pytest.importorskip("gradio_client")
+    with run_samples(GRADIO) as names:
+        demo = names["demo"]
+        _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, inbrowser=False)
+        try:
+            client = gradio_client.Client(url, verbose=False)
+            job = client.submit("ROMEO:", api_name="/answer")
+            text = job.result(timeout=SOON)
+            shown = job.outputs()
+            assert len(shown) > 1
+            assert all(later.startswith(earlier) for earlier, later in zip(shown, shown[1:]))
+            assert text == shown[-1]
+            assert "I'll tell thee" in text
+
+            never_end(names["model"])
+            job = client.submit("ROMEO:", api_name="/answer")
+            until(job.outputs)
+            job.cancel()
+            until(lambda: names["pool"].running == 0)
+
+            with subprocess.Popen(
+                [sys.executable, "-c", GRADIO_CLIENT, url], env=ENV, stdout=subprocess.PIPE
+            ) as process:
+                assert process.stdout is not None
+                assert process.stdout.readline()  # some of the text
+                process.kill()
+            until(lambda: names["pool"].running == 0)
+        finally:
+            demo.close(verbose=False)

@@ -1,0 +1,436 @@
+# SPDX-License-Identifier: MIT
+"""Streams of all kinds by the thousand, in loops and threads, read to the end, cancelled,
+abandoned, at random: afterwards memory, descriptors and threads are as they were, and each
+character that was written was read, or it is known who did not want it.
+
+    python soak.py SECONDS [SEED]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import faulthandler
+import gc
+import json
+import os
+import random
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import burble
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+VOCABULARY = os.path.join(HERE, "..", "fuzz", "corpus", "gguf", "gpt2")
+
+LOOPS = 2
+AT_ONCE = 40  # conversations in a loop
+PATIENCE = 15.0  # seconds until a conversation counts as hanging
+
+# What may be more at the end than after the warm-up: allocators keep pages, caches warm up late.
+RESIDENT_SLACK = 16 << 20
+BLOCKS_SLACK = 2000
+
+
+class Planned(Exception):
+    """What a generation of ours fails with."""
+
+
+class Account:
+    """In characters: what was written, and what became of it, for each reader."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.counts: collections.Counter[str] = collections.Counter()
+
+    def add(self, **counts: int) -> None:
+        with self._lock:
+            self.counts.update(counts)
+
+
+account = Account()
+alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+class Script:
+    """What one generation writes, and how it ends."""
+
+    ENDINGS = ("end", "end", "raise", "let go")
+
+    def __init__(self, dice: random.Random) -> None:
+        self.pieces = [
+            f"{i} " + "é" * dice.randrange(12) + ("." * 3000 if dice.randrange(60) == 0 else "")
+            for i in range(dice.randrange(60))
+        ]
+        self.ending = dice.choice(self.ENDINGS)
+        self.written = 0  # pieces
+        alive.add(self)
+
+    def text(self, first: int = 0) -> str:
+        return "".join(self.pieces[first : self.written])
+
+    def write(self, put: Any) -> None:
+        for piece in self.pieces:
+            self.written += 1  # before: a reader may be faster than we are
+            try:
+                put(piece)
+            except BaseException:
+                self.written -= 1
+                raise
+            account.add(written=len(piece))
+
+
+class Listener:
+    """Takes what a reader gets, to the end or until it has enough."""
+
+    def __init__(self, script: Script, dice: random.Random) -> None:
+        self.script = script
+        self.wants = dice.randrange(40) if dice.randrange(3) == 0 else None
+        self.got: list[str] = []
+
+    def take(self, text: str) -> bool:
+        """Whether it goes on."""
+        self.got.append(text)
+        if self.wants is None:
+            return True
+        self.wants -= 1
+        return self.wants > 0
+
+    def settle(self, error: BaseException | None, first: int = 0) -> None:
+        """``error``: what reading ended with; None: it did not come to the end, or was none."""
+        heard_all = self.wants is None or self.wants > 0
+        got = "".join(self.got)
+        due = self.script.text(first)
+        if isinstance(error, burble.Lagged):
+            account.add(dropped=len(due) - len(got), lagged=1)
+        elif heard_all:
+            assert got == due, (got[-40:], due[-40:], error)
+        else:
+            account.add(abandoned=len(due) - len(got))
+        assert due.startswith(got)
+        account.add(due=len(due), read=len(got), readers=1)
+        name = "end" if error is None else type(error).__name__
+        account.add(**{name: 1})
+
+
+EXPECTED = (Planned, burble.Cancelled, burble.ProducerDied, burble.Lagged)
+
+
+async def listen(reader: Any, listener: Listener) -> BaseException | None:
+    try:
+        async for text in reader:
+            if not listener.take(text):
+                return None
+    except EXPECTED as error:
+        return error.with_traceback(None)
+    return None
+
+
+def listen_in_thread(reader: Any, listener: Listener) -> BaseException | None:
+    try:
+        for text in reader:
+            if not listener.take(text):
+                return None
+    except EXPECTED as error:
+        return error.with_traceback(None)
+    return None
+
+
+# ---- generations -------------------------------------------------------------------------------
+
+
+def write_channel(script: Script, box: list[Any]) -> None:
+    """Write in a thread of its own, which exits; the writer is let go there."""
+    writer = box.pop()
+    try:
+        script.write(writer.put_text)
+        if script.ending == "raise":
+            writer.fail(Planned("as the script says"))
+        elif script.ending == "end":
+            writer.end(result=len(script.pieces))
+    except burble.Cancelled:
+        pass
+    finally:
+        del writer
+
+
+def generate(*, streamer: Any, script: Script) -> int:
+    script.write(streamer.put_text)
+    if script.ending == "raise":
+        raise Planned("as the script says")
+    return len(script.pieces)
+
+
+def source(script: Script) -> Iterator[str]:
+    for piece in script.pieces:
+        script.written += 1
+        account.add(written=len(piece))
+        yield piece
+    if script.ending == "raise":
+        raise Planned("as the script says")
+
+
+def flow(dice: random.Random) -> dict[str, Any]:
+    return {
+        "max_lag": dice.choice([None, 20, 500]),
+        "keep": dice.choice([None, None, "all"]),
+    }
+
+
+def new_channel(script: Script, dice: random.Random) -> tuple[Any, threading.Thread]:
+    options = flow(dice)
+    writer, stream = burble.channel(**options)
+    box = [writer]
+    del writer
+    thread = threading.Thread(target=write_channel, args=(script, box))
+    thread.start()
+    return stream, thread
+
+
+def new_stream(script: Script, dice: random.Random, pool: burble.Pool) -> Any:
+    return pool.stream(generate, tokenizer=VOCABULARY, script=script, **flow(dice))
+
+
+# ---- conversations -----------------------------------------------------------------------------
+
+
+# Each returns who has listened, and what they heard in the end; what they missed is known once all
+# generations are over.
+Outcome = list[tuple[Listener, "BaseException | None"]]
+
+
+async def one_channel(dice: random.Random, pool: burble.Pool) -> Outcome:
+    script = Script(dice)
+    stream, thread = new_channel(script, dice)
+    listener = Listener(script, dice)
+    async with stream:
+        error = await listen(stream, listener)
+    thread.join()
+    return [(listener, error)]
+
+
+async def one_stream(dice: random.Random, pool: burble.Pool) -> Outcome:
+    script = Script(dice)
+    listener = Listener(script, dice)
+    async with new_stream(script, dice, pool) as stream:
+        error = await listen(stream, listener)
+        if listener.wants is None and script.ending != "raise":
+            assert stream.result == len(script.pieces)
+    return [(listener, error)]
+
+
+async def abandoned(dice: random.Random, pool: burble.Pool) -> Outcome:
+    """Nobody says anything: the stream is let go, perhaps in the midst of it."""
+    script = Script(dice)
+    stream = new_stream(script, dice, pool)
+    listener = Listener(script, dice)
+    if dice.randrange(2):
+        listener.wants = 1 + dice.randrange(5)
+        await listen(stream, listener)
+    else:
+        listener.wants = 0
+    del stream
+    if dice.randrange(4) == 0:
+        gc.collect()
+    return [(listener, None)]
+
+
+async def cancelled(dice: random.Random, pool: burble.Pool) -> Outcome:
+    """The task that reads is cancelled."""
+    script = Script(dice)
+    listener = Listener(script, dice)
+    listener.wants = 0  # it does not hear the end, as a rule
+
+    async def read() -> None:
+        async with new_stream(script, dice, pool) as stream:
+            async for text in stream:
+                listener.got.append(text)
+
+    task = asyncio.ensure_future(read())
+    for _ in range(dice.randrange(4)):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
+    del task
+    return [(listener, None)]
+
+
+async def iterated(dice: random.Random, pool: burble.Pool) -> Outcome:
+    script = Script(dice)
+    listener = Listener(script, dice)
+    async with pool.iterate(lambda: source(script), max_lag=dice.choice([1, 8, None])) as stream:
+        error = await listen(stream, listener)
+    return [(listener, error)]
+
+
+async def readers(dice: random.Random, pool: burble.Pool) -> Outcome:
+    """Several at once, one of which may be dropped, and one who comes at the end."""
+    script = Script(dice)
+    script.ending = "end"
+    async with pool.stream(
+        generate, tokenizer=VOCABULARY, script=script, keep="all", max_lag=None
+    ) as stream:
+        listeners = [Listener(script, dice) for _ in range(3)]
+        options: list[dict[str, Any]] = [
+            {},
+            {"max_lag": 30},
+            {"max_lag": 10, "on_lag": "drop_reader"},
+        ]
+
+        async def follow(listener: Listener, options: dict[str, Any]) -> BaseException | None:
+            with stream.reader(0, **options) as reader:
+                return await listen(reader, listener)
+
+        errors = await asyncio.gather(*map(follow, listeners, options))
+        late = Listener(script, dice)
+        late.wants = None
+        with stream.reader(0) as reader:
+            errors.append(await listen(reader, late))
+    return list(zip([*listeners, late], errors))
+
+
+async def events(dice: random.Random, pool: burble.Pool) -> Outcome:
+    """Server-sent events, whose client may go away, and come back."""
+    script = Script(dice)
+    script.ending = "end"
+    stream = pool.stream(generate, tokenizer=VOCABULARY, script=script, keep="all", max_lag=None)
+    got: list[str] = []
+    last: str | None = None
+    for visit in range(3):
+        client = burble.sse(stream, last_event_id=last)
+        async for chunk in client:
+            for event in chunk.decode().split("\n\n"):
+                fields = dict(line.split(": ", 1) for line in event.splitlines() if ": " in line)
+                if "id" in fields and "event" not in fields:
+                    last = fields["id"]
+                    got.append(json.loads(fields["data"])["text"])
+            if visit < 2 and dice.randrange(4) == 0:
+                break
+        await client.aclose()
+    await stream.aclose()
+    listener = Listener(script, dice)
+    listener.wants, listener.got = None, got
+    return [(listener, None)]
+
+
+async def in_a_thread(dice: random.Random, pool: burble.Pool) -> Outcome:
+    script = Script(dice)
+    listener = Listener(script, dice)
+
+    def read() -> BaseException | None:
+        with new_stream(script, dice, pool) as stream:
+            return listen_in_thread(stream, listener)
+
+    error = await asyncio.get_running_loop().run_in_executor(None, read)
+    return [(listener, error)]
+
+
+CONVERSATIONS = (
+    one_channel,
+    one_stream,
+    abandoned,
+    cancelled,
+    iterated,
+    readers,
+    events,
+    in_a_thread,
+)
+
+
+# ---- rounds ------------------------------------------------------------------------------------
+
+
+async def converse(seed: int) -> None:
+    dice = random.Random(seed)
+    with burble.Pool(workers=4) as pool:
+        tasks = []
+        for _ in range(AT_ONCE):
+            kind = dice.choice(CONVERSATIONS)
+            account.add(streams=1)
+            task = kind(random.Random(dice.random()), pool)
+            tasks.append(asyncio.wait_for(task, PATIENCE))
+        outcomes = await asyncio.gather(*tasks)
+    for outcome in outcomes:
+        for listener, error in outcome:
+            listener.settle(error)
+
+
+def run_loop(seed: int, failures: list[BaseException]) -> None:
+    try:
+        asyncio.run(converse(seed))
+    except BaseException as error:
+        failures.append(error)
+
+
+def run_round(dice: random.Random) -> None:
+    failures: list[BaseException] = []
+    threads = [
+        threading.Thread(target=run_loop, args=(dice.randrange(1 << 60), failures))
+        for _ in range(LOOPS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    counts = account.counts
+    assert counts["due"] == counts["read"] + counts["dropped"] + counts["abandoned"]
+
+
+Level = tuple[int, int, int, int, int]
+
+
+def measure() -> Level:
+    gc.collect()
+    # A thread that was joined may have some way to go; one more is faulthandler's.
+    bound = time.monotonic() + PATIENCE
+    while len(os.listdir("/proc/self/task")) > threading.active_count() + 1:
+        assert time.monotonic() < bound, "a thread is left"
+        time.sleep(0.001)
+    with open("/proc/self/statm", encoding="ascii") as file:
+        resident = int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return (
+        resident,
+        sys.getallocatedblocks(),
+        len(os.listdir("/proc/self/fd")),
+        len(os.listdir("/proc/self/task")),
+        len(alive),
+    )
+
+
+def main() -> None:
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else int(time.time())
+    print(f"SEED={seed}", flush=True)
+    faulthandler.dump_traceback_later(seconds + 3 * PATIENCE, exit=True)
+    dice = random.Random(seed)
+    begin = time.monotonic()
+    rounds = 0
+    while time.monotonic() < begin + seconds / 4 or rounds < 3:
+        run_round(dice)
+        rounds += 1
+    first = measure()
+    while time.monotonic() < begin + seconds:
+        run_round(dice)
+        rounds += 1
+    last = measure()
+    print(", ".join(f"{name} {n}" for name, n in sorted(account.counts.items())))
+    print(
+        f"{rounds} rounds; after the warm-up and at the end: {first[0] >> 10} and {last[0] >> 10} "
+        f"KiB resident, {first[1]} and {last[1]} blocks, {first[2]} and {last[2]} descriptors, "
+        f"{first[3]} and {last[3]} threads, {first[4]} and {last[4]} scripts"
+    )
+    assert last[0] <= first[0] + RESIDENT_SLACK, "memory grows"
+    assert last[1] <= first[1] + BLOCKS_SLACK, "Python's blocks grow"
+    assert all(map(int.__le__, last[2:], first[2:])), "descriptors, threads, generations are left"
+
+
+if __name__ == "__main__":
+    main()
