@@ -45,8 +45,12 @@ static const struct {
 #define DECODERS (sizeof decoders / sizeof decoders[0])
 
 /* What tokens that have to be UTF-8 are made of. */
-static const char *const parts[] = {"a", "b", "c", " ",  "▁", "é",      "Ã",      "©",
-                                    "ä", "¸", "Ń", "中", ".", "<0xC3>", "<0xA9>", "<0xE4>"};
+static const char *const parts[] = {
+    "a",  "b", "c",      " ",      "▁",      "é",      "Ã",      "©",      "ä",  "¸",    "Ń",
+    "中", ".", "<0xC3>", "<0xA9>", "<0xE4>", "<0xE2>", "<0x96>", "<0x81>", "##", "</w>", "|",
+    "Ġ",  "'", "n't",    "do",     "not",    "日",     "<0x41>", "<0xFF>", ",",  "x",
+};
+enum { PARTS = sizeof parts / sizeof parts[0] };
 
 /* Fills in a token of some parts, or where `raw` of some bytes. */
 static void read_token(struct input *input, bool raw, char *bytes, burble_token *token)
@@ -58,8 +62,8 @@ static void read_token(struct input *input, bool raw, char *bytes, burble_token 
         if (raw) {
             bytes[len++] = (char)byte;
         } else {
-            memcpy(bytes + len, parts[byte % 16], strlen(parts[byte % 16]));
-            len += strlen(parts[byte % 16]);
+            memcpy(bytes + len, parts[byte % PARTS], strlen(parts[byte % PARTS]));
+            len += strlen(parts[byte % PARTS]);
         }
     }
     *token = (burble_token){bytes, (uint32_t)len, 0};
@@ -79,12 +83,13 @@ struct subject {
 static void read_step(struct input *input, burble_step *step)
 {
     const uint8_t head = next_byte(input);
-    const uint8_t texts = next_byte(input);
+    const uint8_t text = next_byte(input);
+    const uint8_t with = next_byte(input);
     const uint8_t ends = next_byte(input);
     *step = (burble_step){
         .kind = (burble_step_kind)(head % (BURBLE_STEP_CTC + 1)),
-        .text = parts[texts % 16],
-        .with = texts >= 0xF0 ? "" : parts[texts / 16],
+        .text = parts[text % PARTS],
+        .with = with >= 0xE0 ? "" : parts[with % PARTS],
         .start = ends % 4,
         .stop = ends / 4 % 4,
         .flag = head >= 0x80,
