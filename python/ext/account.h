@@ -7,6 +7,9 @@
 #ifndef BURBLE_PYTHON_ACCOUNT_H
 #define BURBLE_PYTHON_ACCOUNT_H
 
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,6 +20,10 @@
 #include "stats.h"
 
 struct account {
+    /* The log's alone: the stop strings that are looked for, a tuple, and what keeps the thread. */
+    PyObject *stop_strings;
+    PyObject *keeper;
+
     _Atomic(uint32_t) owners; /* the log, and whoever writes */
     pthread_mutex_t lock;     /* for all that follows */
     struct stats stats;

@@ -346,8 +346,8 @@ void log_write_elsewhere(LogObject *self, struct account *account, PyObject *sto
                          PyObject *keeper)
 {
     self->account = account;
-    self->stop_strings = Py_NewRef(stop_strings);
-    self->keeper = Py_NewRef(keeper);
+    account->stop_strings = Py_NewRef(stop_strings);
+    account->keeper = Py_NewRef(keeper);
 }
 
 /* ---- ending ---------------------------------------------------------------------------------- */
@@ -543,7 +543,8 @@ static PyObject *log_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static int log_traverse(LogObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->keeper);
+    if (self->account != NULL)
+        Py_VISIT(self->account->keeper);
     Py_VISIT(self->match);
     Py_VISIT(self->error);
     Py_VISIT(self->traceback);
@@ -552,7 +553,8 @@ static int log_traverse(LogObject *self, visitproc visit, void *arg)
 
 static int log_clear(LogObject *self)
 {
-    Py_CLEAR(self->keeper);
+    if (self->account != NULL)
+        Py_CLEAR(self->account->keeper);
     Py_CLEAR(self->match);
     Py_CLEAR(self->error);
     Py_CLEAR(self->traceback);
@@ -569,8 +571,9 @@ static void log_dealloc(LogObject *self)
         burble_stream_cancel(self->stream); /* nobody can write to it any more, or end it */
     burble_stream_unref(&self->stream);
     log_clear(self);
+    if (self->account != NULL)
+        Py_CLEAR(self->account->stop_strings);
     account_unref(&self->account);
-    Py_CLEAR(self->stop_strings);
     Py_CLEAR(self->reason);
     log_drop_released();
     type->tp_free(self);
@@ -642,7 +645,7 @@ static PyObject *get_match(LogObject *self, void *unused)
     const struct account_state state = look(self);
     if (!state.stopped)
         Py_RETURN_NONE;
-    PyObject *string = PyTuple_GET_ITEM(self->stop_strings, (Py_ssize_t)state.stop);
+    PyObject *string = PyTuple_GET_ITEM(self->account->stop_strings, (Py_ssize_t)state.stop);
     const unsigned long long begin = state.stop_begin;
     return Py_BuildValue("nOKK", (Py_ssize_t)state.stop, string, begin,
                          begin + (unsigned long long)PyUnicode_GET_LENGTH(string));

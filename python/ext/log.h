@@ -35,11 +35,7 @@ typedef struct LogObject {
     uint64_t
         active_at; /* when the last token came; only where token_for is set, or it had to wait */
 
-    /* Where a thread writes it without Python: what that tells of it, the stop strings (a tuple) that
-     * it looks for, and what keeps the thread. Else NULL. */
-    struct account *account;
-    PyObject *stop_strings;
-    PyObject *keeper;
+    struct account *account; /* where a thread writes it without Python, what that tells; or NULL */
 
     uint64_t blocked;    /* nanoseconds that appends have waited for readers */
     uint64_t full_since; /* when the present one began to; 0: none does */

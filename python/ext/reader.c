@@ -11,6 +11,14 @@
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+static void drop_gathered(ReaderObject *self)
+{
+    if (self->gathered != NULL)
+        burble__buffer_finish(self->gathered);
+    PyMem_Free(self->gathered);
+    self->gathered = NULL;
+}
+
 /* Nobody waits at it any more, and nobody will. The last one that goes cancels the log. */
 static void let_go(ReaderObject *self)
 {
@@ -19,7 +27,7 @@ static void let_go(ReaderObject *self)
     self->position = burble_reader_position(self->reader);
     Py_CLEAR(self->attached);
     self->unread.text = NULL;
-    burble__buffer_finish(&self->gathered);
+    drop_gathered(self);
     Py_CLEAR(self->kept);
     burble_reader_destroy(&self->reader);
     if (self->before != NULL)
@@ -44,18 +52,23 @@ static int next_record(ReaderObject *self, burble_record *record)
 
 static PyObject *hand_out_gathered(ReaderObject *self)
 {
-    struct burble__buffer *text = &self->gathered;
+    const struct burble__buffer *text = self->gathered;
     PyObject *value = PyUnicode_DecodeUTF8(text->bytes, (Py_ssize_t)text->len, NULL);
     if (value != NULL)
-        burble__buffer_finish(text);
+        drop_gathered(self);
     return value;
 }
 
 /* A record and all that is there after it, as one str. */
 static PyObject *gather(ReaderObject *self, burble_record *record)
 {
-    struct burble__buffer *text = &self->gathered;
+    struct burble__buffer *text = PyMem_Malloc(sizeof *text);
+    if (text == NULL) {
+        self->unread = *record;
+        return PyErr_NoMemory();
+    }
     burble__buffer_init(text, COALESCE_MAX + BURBLE_RECORD_MAX);
+    self->gathered = text;
     do {
         if (burble__buffer_append(text, record->text, record->len) != BURBLE_OK) {
             self->unread = *record;
@@ -63,7 +76,10 @@ static PyObject *gather(ReaderObject *self, burble_record *record)
         }
         self->last = record->seq + 1;
     } while (text->len < COALESCE_MAX && burble_reader_next(self->reader, record) == BURBLE_OK);
-    return text->len > 0 ? hand_out_gathered(self) : PyErr_NoMemory();
+    if (text->len > 0)
+        return hand_out_gathered(self);
+    drop_gathered(self);
+    return PyErr_NoMemory();
 }
 
 static PyObject *value_of(ReaderObject *self, burble_record *record)
@@ -114,7 +130,7 @@ enum reading reader_read(ReaderObject *self, PyObject **value)
         self->kept = NULL;
         return READ_VALUE;
     }
-    if (self->gathered.len > 0) {
+    if (self->gathered != NULL) {
         *value = hand_out_gathered(self);
         return *value == NULL ? READ_ERROR : READ_VALUE;
     }

@@ -19,10 +19,10 @@ typedef struct ReaderObject {
     uint64_t position;      /* once `reader` is NULL */
     uint64_t until;         /* when waiting raises Timeout; 0: never */
     /* What was read and could not be handed out, for want of memory: it comes next. */
-    burble_record unread; /* where its `text` is not NULL */
-    struct burble__buffer gathered;
-    PyObject *kept;              /* or as a value already; or NULL */
-    struct ReaderObject *before; /* the log's other readers */
+    burble_record unread;            /* where its `text` is not NULL */
+    struct burble__buffer *gathered; /* or the text of several; or NULL */
+    PyObject *kept;                  /* or as a value already; or NULL */
+    struct ReaderObject *before;     /* the log's other readers */
     struct ReaderObject *after;
     PyObject *weak; /* references to it */
     bool coalesce;

@@ -152,10 +152,10 @@ def detokenizer_refuses() -> None:
 
 @operation
 def vocabulary_is_made() -> None:
-    _core.Vocabulary([("byte_fallback",), ("fuse",)], {"a": 0, "<0x62>": 1}, {2: "c"}, [2])
+    _core.Vocabulary([("byte_fallback",), ("fuse",)], {0: "a", 1: "<0x62>", 2: "c"}, [2])
     _core.Vocabulary.from_pieces([b"a", None, b"\xff"], [0])
-    expect(TypeError, _core.Vocabulary, [("fuse",)], {"a": "b"}, {}, [])
-    expect(ValueError, _core.Vocabulary, [("nothing",)], {"a": 0}, {}, [])
+    expect(TypeError, _core.Vocabulary, [("fuse",)], {"a": "b"}, [])
+    expect(ValueError, _core.Vocabulary, [("nothing",)], {0: "a"}, [])
     expect(OSError, _core.Vocabulary.load, "/nowhere")
 
 
