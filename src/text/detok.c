@@ -159,7 +159,8 @@ static int rewrite_run(burble_detok *detok, size_t from)
     const bool traced = detok->options.spans;
     struct burble__writer *out = &detok->out;
     struct burble__traced text = burble__writer_text(out, traced);
-    const struct burble__origin *none = NULL;
+    static const struct burble__origin nothing = {0};
+    const struct burble__origin *none = &nothing;
     unsigned free_one = 0;
     text.bytes += from;
     text.len -= from;

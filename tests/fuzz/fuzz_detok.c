@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The detokenizer with any vocabulary and any ids, pushed in pieces of any length, copied and taken
- * back in between: the text is that of one push of all the ids, and its spans cover it.
+ * The detokenizer with any decoder, any vocabulary and any ids, pushed in pieces of any length, copied
+ * and taken back in between, behind a prompt or not: the text is that of the decoder's steps, each done
+ * plainly to the whole list of tokens, and its spans cover it.
  */
 #include "fuzz.h"
 
@@ -11,8 +12,9 @@
 #include <burble/detok.h>
 
 #include "base/utf8.h"
+#include "plain_steps.h"
 
-enum { TOKENS = 32, TOKEN_MAX = 40, IDS_MAX = 512, TEXT_MAX = 1 << 18, REWIND = 9 };
+enum { TOKENS = 32, TOKEN_MAX = 40, STEPS_MAX = 4, IDS_MAX = 512, REWIND = 9 };
 
 static const burble_step byte_level[] = {{.kind = BURBLE_STEP_BYTE_LEVEL}};
 static const burble_step fallback[] = {
@@ -43,8 +45,12 @@ static const struct {
 #define DECODERS (sizeof decoders / sizeof decoders[0])
 
 /* What tokens that have to be UTF-8 are made of. */
-static const char *const parts[] = {"a", "b", "c", " ",  "▁", "é",      "Ã",      "©",
-                                    "ä", "¸", "Ń", "中", ".", "<0xC3>", "<0xA9>", "<0xE4>"};
+static const char *const parts[] = {
+    "a",  "b", "c",      " ",      "▁",      "é",      "Ã",      "©",      "ä",  "¸",    "Ń",
+    "中", ".", "<0xC3>", "<0xA9>", "<0xE4>", "<0xE2>", "<0x96>", "<0x81>", "##", "</w>", "|",
+    "Ġ",  "'", "n't",    "do",     "not",    "日",     "<0x41>", "<0xFF>", ",",  "x",
+};
+enum { PARTS = sizeof parts / sizeof parts[0] };
 
 /* Fills in a token of some parts, or where `raw` of some bytes. */
 static void read_token(struct input *input, bool raw, char *bytes, burble_token *token)
@@ -56,8 +62,8 @@ static void read_token(struct input *input, bool raw, char *bytes, burble_token 
         if (raw) {
             bytes[len++] = (char)byte;
         } else {
-            memcpy(bytes + len, parts[byte % 16], strlen(parts[byte % 16]));
-            len += strlen(parts[byte % 16]);
+            memcpy(bytes + len, parts[byte % PARTS], strlen(parts[byte % PARTS]));
+            len += strlen(parts[byte % PARTS]);
         }
     }
     *token = (burble_token){bytes, (uint32_t)len, 0};
@@ -65,45 +71,82 @@ static void read_token(struct input *input, bool raw, char *bytes, burble_token 
     token->flags |= head % 32 == 31 ? BURBLE_TOKEN_ABSENT : 0;
 }
 
-static burble_vocab *read_vocab(struct input *input)
-{
-    static char bytes[TOKENS][TOKEN_MAX];
-    burble_token tokens[TOKENS];
+/* What an input is about. */
+struct subject {
+    burble_step steps[STEPS_MAX];
     burble_vocab_options options;
-    burble_vocab *vocab;
+    char bytes[TOKENS][TOKEN_MAX];
+    burble_token tokens[TOKENS];
+};
+
+/* A step of any kind, which may be one that a vocabulary refuses. */
+static void read_step(struct input *input, burble_step *step)
+{
     const uint8_t head = next_byte(input);
-    burble_vocab_options_init(&options);
-    options.steps = decoders[head % DECODERS].steps;
-    options.n_steps = decoders[head % DECODERS].n;
-    options.special_breaks = (head & 0x80) != 0;
-    options.join = options.n_steps == 0 && (head & 0x40) != 0 ? " " : NULL;
-    const bool raw = options.n_steps == 0;
-    for (size_t i = 0; i < TOKENS; i++) {
-        read_token(input, raw, bytes[i], &tokens[i]);
-    }
-    return burble_vocab_create(&options, tokens, TOKENS, &vocab, NULL) == BURBLE_OK ? vocab : NULL;
+    const uint8_t text = next_byte(input);
+    const uint8_t with = next_byte(input);
+    const uint8_t ends = next_byte(input);
+    *step = (burble_step){
+        .kind = (burble_step_kind)(head % (BURBLE_STEP_CTC + 1)),
+        .text = parts[text % PARTS],
+        .with = with >= 0xE0 ? "" : parts[with % PARTS],
+        .start = ends % 4,
+        .stop = ends / 4 % 4,
+        .flag = head >= 0x80,
+    };
 }
 
-/* The text so far. */
-struct text {
-    char bytes[TEXT_MAX];
-    size_t len;
-};
+static void read_options(struct input *input, struct subject *subject)
+{
+    burble_vocab_options *options = &subject->options;
+    const uint8_t head = next_byte(input);
+    burble_vocab_options_init(options);
+    options->steps = decoders[head % DECODERS].steps;
+    options->n_steps = decoders[head % DECODERS].n;
+    if ((head & 0x20) != 0) {
+        options->steps = subject->steps;
+        options->n_steps = 1 + head % STEPS_MAX;
+        for (size_t i = 0; i < options->n_steps; i++) {
+            read_step(input, &subject->steps[i]);
+        }
+    }
+    options->special_breaks = (head & 0x80) != 0;
+    options->join = options->n_steps == 0 && (head & 0x40) != 0 ? " " : NULL;
+}
+
+static burble_vocab *read_vocab(struct input *input, struct subject *subject)
+{
+    burble_vocab *vocab;
+    read_options(input, subject);
+    for (size_t i = 0; i < TOKENS; i++) {
+        read_token(input, subject->options.n_steps == 0, subject->bytes[i], &subject->tokens[i]);
+    }
+    const int result =
+        burble_vocab_create(&subject->options, subject->tokens, TOKENS, &vocab, NULL);
+    CHECK(result == BURBLE_OK || result == BURBLE_EUNSUPPORTED || result == BURBLE_EINVAL);
+    return vocab;
+}
 
 static void take(struct text *text, const burble_detok *detok, burble_text more, bool spans)
 {
     const burble_span *span;
     size_t n, at = 0;
     CHECK(burble__utf8_valid(more.bytes, more.len));
-    CHECK(more.len <= TEXT_MAX - text->len);
-    memcpy(text->bytes + text->len, more.bytes, more.len);
-    text->len += more.len;
+    append(text, more.bytes, more.len);
     burble_detok_spans(detok, &span, &n);
     for (size_t i = 0; i < n; i++) {
         CHECK(span[i].begin == at && span[i].end > at && span[i].first <= span[i].last);
         at = span[i].end;
     }
     CHECK(at == (spans ? more.len : 0));
+}
+
+static void end(struct text *text, burble_detok *detok, bool spans)
+{
+    burble_text more;
+    burble_detok_finish(detok, &more);
+    CHECK(!burble_detok_holds(detok));
+    take(text, detok, more, spans);
 }
 
 /* Goes on with a copy. */
@@ -116,20 +159,21 @@ static burble_detok *exchange(burble_detok *detok)
     return copy;
 }
 
-static void check(struct input *input, burble_vocab *vocab)
+static void check_same(struct text got, struct text want)
 {
-    static struct text whole, pieces;
-    static int32_t ids[IDS_MAX];
-    const uint8_t head = next_byte(input);
-    burble_detok_options options = {.skip_special = head & 1, .clean_up = head & 2};
-    burble_detok *all, *detok;
+    CHECK(got.len == want.len && memcmp(got.bytes, want.bytes, got.len) == 0);
+    free(got.bytes);
+}
+
+/* Takes the input's pieces; returns their text, and fills in the ids that it is of. */
+static struct text stream(struct input *input, burble_vocab *vocab,
+                          const burble_detok_options *options, int32_t *ids, size_t *n_ids)
+{
+    struct text pieces = text_of("", 0);
+    burble_detok *detok;
     burble_text text;
     size_t n = 0, depth = 0; /* of the ring of the rewind */
-    CHECK(burble_detok_create(vocab, &options, &all) == BURBLE_OK);
-    options.spans = (head & 4) != 0;
-    options.rewind = (head & 8) != 0 ? REWIND : 0;
-    CHECK(burble_detok_create(vocab, &options, &detok) == BURBLE_OK);
-    whole.len = pieces.len = 0;
+    CHECK(burble_detok_create(vocab, options, &detok) == BURBLE_OK);
     while (input->left > 0 && n < IDS_MAX - 8) {
         const uint8_t op = next_byte(input);
         if (op >= 0xF0) {
@@ -149,28 +193,75 @@ static void check(struct input *input, burble_vocab *vocab)
                 ids[n + i] = next_byte(input) % (TOKENS + 1);
             }
             CHECK(burble_detok_push(detok, ids + n, more, &text) == BURBLE_OK);
-            take(&pieces, detok, text, options.spans);
+            take(&pieces, detok, text, options->spans);
             n += more;
-            depth = depth + more < options.rewind ? depth + more : options.rewind;
+            depth = depth + more < options->rewind ? depth + more : options->rewind;
         }
     }
-    burble_detok_finish(detok, &text);
-    take(&pieces, detok, text, options.spans);
-    CHECK(burble_detok_push(all, ids, n, &text) == BURBLE_OK);
-    take(&whole, all, text, false);
-    burble_detok_finish(all, &text);
-    take(&whole, all, text, false);
-    CHECK(whole.len == pieces.len && memcmp(whole.bytes, pieces.bytes, whole.len) == 0);
+    end(&pieces, detok, options->spans);
     burble_detok_destroy(&detok);
-    burble_detok_destroy(&all);
+    *n_ids = n;
+    return pieces;
+}
+
+/* The same ids, `n_first` of them at once and the others `step` by `step`. */
+static struct text push_all(burble_detok *detok, const int32_t *ids, size_t n, size_t n_first,
+                            size_t step)
+{
+    struct text all = text_of("", 0);
+    burble_text text;
+    for (size_t at = 0, more = n_first; at < n; at += more, more = step) {
+        more = more < n - at ? more : n - at;
+        CHECK(burble_detok_push(detok, ids + at, more, &text) == BURBLE_OK);
+        take(&all, detok, text, false);
+    }
+    return all;
+}
+
+static void check(struct input *input, const struct subject *subject, burble_vocab *vocab)
+{
+    const uint8_t head = next_byte(input);
+    burble_detok_options options = {.skip_special = head & 1, .clean_up = head & 2};
+    burble_detok *plain, *primed;
+    int32_t ids[IDS_MAX];
+    size_t n;
+    CHECK(burble_detok_create(vocab, &options, &plain) == BURBLE_OK);
+    CHECK(burble_detok_create(vocab, &options, &primed) == BURBLE_OK);
+    options.spans = (head & 4) != 0;
+    options.rewind = (head & 8) != 0 ? REWIND : 0;
+    const struct text pieces = stream(input, vocab, &options, ids, &n);
+    const struct text want =
+        plain_decode(&subject->options, subject->tokens, TOKENS, &options, ids, n);
+    check_same(pieces, want);
+
+    struct text whole = push_all(plain, ids, n, n, n);
+    end(&whole, plain, false);
+    check_same(whole, want);
+    struct text each = push_all(plain, ids, n, 1, 1);
+    end(&each, plain, false);
+    check_same(each, want);
+
+    /* Behind a prompt comes what follows it. */
+    const size_t prompt = n * (head / 16u) / 16;
+    struct text all = push_all(plain, ids, prompt, prompt, prompt);
+    CHECK(burble_detok_prime(primed, ids, prompt) == BURBLE_OK);
+    struct text rest = push_all(primed, ids + prompt, n - prompt, n - prompt, 1);
+    end(&rest, primed, false);
+    append(&all, rest.bytes, rest.len);
+    free(rest.bytes);
+    check_same(all, want);
+    free(want.bytes);
+    burble_detok_destroy(&primed);
+    burble_detok_destroy(&plain);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static struct subject subject;
     struct input input = {data, size};
-    burble_vocab *vocab = read_vocab(&input);
+    burble_vocab *vocab = read_vocab(&input, &subject);
     if (vocab != NULL) {
-        check(&input, vocab);
+        check(&input, &subject, vocab);
         burble_vocab_unref(&vocab);
     }
     return 0;

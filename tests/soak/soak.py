@@ -26,6 +26,7 @@ import burble
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VOCABULARY = os.path.join(HERE, "..", "fuzz", "corpus", "gguf", "gpt2")
+TOKENS = ("a", " b")  # its ids 0 and 1
 
 LOOPS = 2
 AT_ONCE = 40  # conversations in a loop
@@ -165,6 +166,17 @@ def generate(*, streamer: Any, script: Script) -> int:
     return len(script.pieces)
 
 
+def generate_rows(*, streamer: Any, scripts: list[Script]) -> int:
+    for tokens in zip(*(script.pieces for script in scripts)):
+        for script, token in zip(scripts, tokens):
+            script.written += 1
+            account.add(written=len(token))
+        streamer.put([TOKENS.index(token) for token in tokens])
+    if scripts[0].ending == "raise":
+        raise Planned("as the script says")
+    return len(scripts[0].pieces)
+
+
 def source(script: Script) -> Iterator[str]:
     for piece in script.pieces:
         script.written += 1
@@ -269,6 +281,32 @@ async def iterated(dice: random.Random, pool: burble.Pool) -> Outcome:
     return [(listener, error)]
 
 
+async def rows(dice: random.Random, pool: burble.Pool) -> Outcome:
+    """A batch, one row of which may be cancelled, and which may be left in the midst of it."""
+    scripts = [Script(dice) for _ in range(3)]
+    n = dice.randrange(60)
+    for script in scripts:
+        script.pieces = [dice.choice(TOKENS) for _ in range(n)]
+    listeners = [Listener(script, dice) for script in scripts]
+    error: BaseException | None = None
+    made: Any = pool.stream(
+        generate_rows, tokenizer=VOCABULARY, scripts=scripts, batch=3, **flow(dice)
+    )
+    async with made as batch:
+        if dice.randrange(3) == 0:
+            batch[2].cancel()
+            listeners[2].wants = 0
+        try:
+            async for i, text in batch:
+                if not listeners[i].take(text):
+                    for listener in listeners:
+                        listener.wants = 0  # none of them hears the end
+                    break
+        except EXPECTED as ended_by:
+            error = ended_by.with_traceback(None)
+    return [(listener, error) for listener in listeners]
+
+
 async def readers(dice: random.Random, pool: burble.Pool) -> Outcome:
     """Several at once, one of which may be dropped, and one who comes at the end."""
     script = Script(dice)
@@ -337,6 +375,7 @@ CONVERSATIONS = (
     abandoned,
     cancelled,
     iterated,
+    rows,
     readers,
     events,
     in_a_thread,

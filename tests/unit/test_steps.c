@@ -2,8 +2,6 @@
  *
  * The steps of all decoders: any order of them, streamed, against each step done plainly to the whole
  * list of tokens; and what the detokenizer offers beside, on top of any of them.
- *
- * The rules that the plain steps follow were compared with tokenizers 0.23.3 itself.
  */
 #include "support.h"
 
@@ -12,252 +10,23 @@
 
 #include <burble/detok.h>
 
+#include "plain_steps.h"
+
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define R "\xEF\xBF\xBD"
 
-/* ---- texts and lists of them ----------------------------------------------------------------- */
-
-enum { MAX_LIST = 400, MAX_TEXT = 1 << 16 };
-
-struct text {
-    size_t len;
-    char *bytes;
-};
-
-struct list {
-    size_t n;
-    struct text at[MAX_LIST];
-};
-
-static struct text text_of(const char *bytes, size_t len)
-{
-    const struct text text = {len, malloc(len + 1)};
-    assert_non_null(text.bytes);
-    memcpy(text.bytes, bytes, len);
-    text.bytes[len] = '\0';
-    return text;
-}
-
-static void append(struct text *text, const char *bytes, size_t len)
-{
-    text->bytes = realloc(text->bytes, text->len + len + 1);
-    assert_non_null(text->bytes);
-    memcpy(text->bytes + text->len, bytes, len);
-    text->len += len;
-    text->bytes[text->len] = '\0';
-}
-
-static void become(struct text *text, struct text other)
-{
-    free(text->bytes);
-    *text = other;
-}
-
-static void drop(struct list *list, size_t i)
-{
-    free(list->at[i].bytes);
-    list->n--;
-    memmove(&list->at[i], &list->at[i + 1], (list->n - i) * sizeof list->at[0]);
-}
-
-static bool begins(const struct text *text, size_t at, const char *with)
-{
-    const size_t len = strlen(with);
-    return text->len - at >= len && memcmp(text->bytes + at, with, len) == 0;
-}
-
-/* ---- the steps, plainly ---------------------------------------------------------------------- */
-
-static void replace_n(struct text *text, const char *what, const char *with, size_t most)
-{
-    struct text out = text_of("", 0);
-    for (size_t i = 0; i < text->len;) {
-        if (most > 0 && begins(text, i, what)) {
-            append(&out, with, strlen(with));
-            i += strlen(what);
-            most--;
-        } else {
-            append(&out, text->bytes + i++, 1);
-        }
-    }
-    become(text, out);
-}
-
-static void replace(struct text *text, const char *what, const char *with)
-{
-    replace_n(text, what, with, SIZE_MAX);
-}
-
-static void clean(struct text *text, bool do_not)
-{
-    static const char *const rules[][2] = {
-        {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},
-        {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
-        {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
-    };
-    for (size_t i = 0; i < COUNT(rules); i++) {
-        if (do_not || i != 7) {
-            replace(text, rules[i][0], rules[i][1]);
-        }
-    }
-}
-
-static void strip(struct text *text, const burble_step *step)
-{
-    const size_t len = strlen(step->text);
-    size_t begin = 0;
-    size_t end = text->len;
-    for (uint32_t i = 0; i < step->start && begins(text, begin, step->text); i++) {
-        begin += len;
-    }
-    for (uint32_t i = 0;
-         i < step->stop && end - begin >= len && begins(text, end - len, step->text); i++) {
-        end -= len;
-    }
-    become(text, text_of(text->bytes + begin, end - begin));
-}
-
-static void join(struct list *list, const char *between)
-{
-    struct text all = text_of("", 0);
-    for (size_t i = 0; i < list->n; i++) {
-        append(&all, between, i > 0 ? strlen(between) : 0);
-        append(&all, list->at[i].bytes, list->at[i].len);
-    }
-    while (list->n > 0) {
-        drop(list, list->n - 1);
-    }
-    list->n = 1;
-    list->at[0] = all;
-}
-
-static void ctc(struct list *list, const burble_step *step)
-{
-    for (size_t i = list->n; i-- > 1;) {
-        if (list->at[i].len == list->at[i - 1].len
-            && memcmp(list->at[i].bytes, list->at[i - 1].bytes, list->at[i].len) == 0) {
-            drop(list, i);
-        }
-    }
-    for (size_t i = list->n; i-- > 0;) {
-        if (step->text[0] != '\0') {
-            replace(&list->at[i], step->text, "");
-        }
-        if (step->flag) {
-            clean(&list->at[i], true);
-            replace(&list->at[i], step->with, " ");
-        }
-        if (list->at[i].len == 0) {
-            drop(list, i);
-        }
-    }
-}
-
-/* Runs that are no UTF-8 do not occur here; test_detok has them. */
-static void byte_fallback(struct list *list)
-{
-    bool in_run = false;
-    for (size_t i = 0; i < list->n;) {
-        unsigned byte;
-        char end;
-        if (list->at[i].len == 6 && sscanf(list->at[i].bytes, "<0x%2X%c", &byte, &end) == 2
-            && end == '>') {
-            const char c = (char)byte;
-            become(&list->at[i], text_of(&c, 1));
-            if (in_run) {
-                append(&list->at[i - 1], &c, 1);
-                drop(list, i);
-                continue;
-            }
-            in_run = true;
-        } else {
-            in_run = false;
-        }
-        i++;
-    }
-}
-
-/* Of this step, texts in these tests have no letters but ASCII and Ġ. */
-static void byte_level(struct list *list)
-{
-    for (size_t i = 0; i < list->n; i++) {
-        bool spells = true;
-        for (size_t k = 0; k < list->at[i].len; k++) {
-            const bool space = begins(&list->at[i], k, "Ġ");
-            k += space;
-            spells =
-                spells && (space || (list->at[i].bytes[k] > ' ' && list->at[i].bytes[k] < 127));
-        }
-        if (spells) {
-            replace(&list->at[i], "Ġ", " ");
-        }
-    }
-    join(list, "");
-}
-
-static void step_one(struct text *text, const burble_step *step, bool first, bool last)
-{
-    switch (step->kind) {
-    case BURBLE_STEP_REPLACE:
-        replace(text, step->text, step->with);
-        break;
-    case BURBLE_STEP_STRIP:
-        strip(text, step);
-        break;
-    case BURBLE_STEP_METASPACE:
-        replace(text, step->text, first && step->flag ? "" : " ");
-        break;
-    case BURBLE_STEP_WORDPIECE:
-        if (!first && begins(text, 0, step->text)) {
-            become(text, text_of(text->bytes + strlen(step->text), text->len - strlen(step->text)));
-        } else if (!first) {
-            struct text spaced = text_of(" ", 1);
-            append(&spaced, text->bytes, text->len);
-            become(text, spaced);
-        }
-        if (step->flag) {
-            clean(text, true);
-        }
-        break;
-    case BURBLE_STEP_BPE:
-        replace(text, step->text, last ? "" : " ");
-        break;
-    default:
-        fail();
-    }
-}
-
-static void step_all(struct list *list, const burble_step *step)
-{
-    switch (step->kind) {
-    case BURBLE_STEP_BYTE_LEVEL:
-        byte_level(list);
-        return;
-    case BURBLE_STEP_BYTE_FALLBACK:
-        byte_fallback(list);
-        return;
-    case BURBLE_STEP_FUSE:
-        join(list, "");
-        return;
-    case BURBLE_STEP_CTC:
-        ctc(list, step);
-        return;
-    default:
-        for (size_t i = 0; i < list->n; i++) {
-            step_one(&list->at[i], step, i == 0, i + 1 == list->n);
-        }
-    }
-}
+enum { MAX_TEXT = 1 << 16 };
 
 /* ---- a vocabulary for all of them ------------------------------------------------------------ */
 
 static const char *const words[] = {
-    "a",      "b",   "ab",     "aa",      "aab", "",    " ",   "  ",    " a",      "a ",
-    "▁",      "▁a",  "▁▁",     "a▁b",     "##a", "##",  "#",   "a</w>", "</w>",    "b</w></w>",
-    "|",      "a|",  "<pad>",  "x<pad>y", ".",   " .",  "'",   " '",    "n't",     "n",
-    "'t",     "'s",  "s",      "'m",      "'ve", "'re", "re",  "do",    " do not", " not",
-    ",",      "!",   "?",      "Ġ",       "Ġa",  "Ġ.",  "<s>", "</s>",  "<0x41>",  "<0x20>",
-    "<0x2E>", "<0x", "<0xZZ>", "gone",    "日",  "ж",
+    "a",    "b",         "ab",      "aa",     "aab",    "",        " ",   "  ",     " a",
+    "a ",   "▁",         "▁a",      "▁▁",     "a▁b",    "##a",     "##",  "#",      "a</w>",
+    "</w>", "b</w></w>", "|",       "a|",     "<pad>",  "x<pad>y", ".",   " .",     "'",
+    " '",   "n't",       "n",       "'t",     "'s",     "s",       "'m",  "'ve",    "'re",
+    "re",   "do",        " do not", " not",   ",",      "!",       "?",   "Ġ",      "Ġa",
+    "Ġ.",   "<s>",       "</s>",    "<0x41>", "<0x20>", "<0x2E>",  "<0x", "<0xZZ>", "gone",
+    "日",   "ж",         "<0xE6>",  "<0x97>", "<0xA5>", "Ã",       "©",   "Ń",
 };
 
 enum { IDS = COUNT(words) };
@@ -269,12 +38,17 @@ static uint32_t flags_of(size_t id)
                                                                            : 0;
 }
 
-static int new_vocab(const burble_vocab_options *options, burble_vocab **vocab)
+static void fill_tokens(burble_token *tokens)
 {
-    burble_token tokens[IDS];
     for (size_t i = 0; i < IDS; i++) {
         tokens[i] = (burble_token){words[i], (uint32_t)strlen(words[i]), flags_of(i)};
     }
+}
+
+static int new_vocab(const burble_vocab_options *options, burble_vocab **vocab)
+{
+    burble_token tokens[IDS];
+    fill_tokens(tokens);
     return burble_vocab_create(options, tokens, IDS, vocab, NULL);
 }
 
@@ -289,25 +63,9 @@ static burble_detok *new_detok(burble_vocab *vocab, const burble_detok_options *
 static struct text decode(const burble_vocab_options *options, const burble_detok_options *detok,
                           const int32_t *ids, size_t n)
 {
-    static struct list list;
-    for (size_t i = 0; i < n; i++) {
-        const size_t id = (size_t)ids[i];
-        const uint32_t left_out =
-            BURBLE_TOKEN_ABSENT | (detok->skip_special ? BURBLE_TOKEN_SPECIAL : 0u);
-        if (id < IDS && (flags_of(id) & left_out) == 0) {
-            assert_true(list.n < MAX_LIST);
-            list.at[list.n++] = text_of(words[id], strlen(words[id]));
-        }
-    }
-    for (size_t i = 0; i < options->n_steps; i++) {
-        step_all(&list, &options->steps[i]);
-    }
-    join(&list, options->n_steps == 0 && options->join != NULL ? options->join : "");
-    list.n = 0;
-    if (detok->clean_up) {
-        clean(&list.at[0], false);
-    }
-    return list.at[0];
+    burble_token tokens[IDS];
+    fill_tokens(tokens);
+    return plain_decode(options, tokens, IDS, detok, ids, n);
 }
 
 /* ---- random ones ----------------------------------------------------------------------------- */
@@ -361,7 +119,6 @@ static burble_step random_step(void)
     return step;
 }
 
-/* Byte-level as the last operation on what byte_level() above can tell. */
 static size_t random_ids(int32_t *ids, size_t most)
 {
     const size_t n = below(most + 1);
