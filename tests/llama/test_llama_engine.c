@@ -725,6 +725,116 @@ static void a_full_queue_refuses_and_takes_again(void **state)
     burble_llama_close(&engine);
 }
 
+/* What a request's watcher was told. Written by the engine's thread: to be read once that is joined. */
+struct watched {
+    uint32_t calls;
+    uint32_t overs;
+    uint32_t after_over; /* calls that should not have come */
+    uint32_t waits;      /* calls while its text waited */
+    bool backwards;      /* some number became smaller */
+    burble_llama_progress last;
+};
+
+static void watch(const burble_llama_progress *progress, void *arg)
+{
+    struct watched *watched = arg;
+    watched->calls++;
+    watched->after_over += watched->overs > 0;
+    watched->overs += progress->over;
+    watched->waits += progress->waits;
+    watched->backwards = watched->backwards || progress->tokens < watched->last.tokens
+                         || progress->waited < watched->last.waited;
+    watched->last = *progress;
+}
+
+static void assert_watched_to_the_end(const struct watched *watched, uint32_t tokens)
+{
+    assert_int_equal(watched->overs, 1);
+    assert_int_equal(watched->after_over, 0);
+    assert_false(watched->backwards);
+    assert_int_equal(watched->last.tokens, tokens);
+}
+
+static void whoever_watches_is_told_each_token_and_the_end(void **state)
+{
+    enum { TOKENS = 20, MAX_LAG = 5 };
+    static struct output whole;
+    static struct output output;
+    struct watched plain = {0};
+    struct watched slow = {0};
+    struct watched stopped = {0};
+    burble_stream *stream;
+    (void)state;
+    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_request request = request_for(prompts[0], TOKENS);
+    request.watch = watch;
+    request.watch_arg = &plain;
+    generate(engine, &request, &whole);
+    /* Its reader comes only once its text has waited for a while. */
+    request.watch_arg = &slow;
+    burble_reader *reader = submit_limited(engine, &request, MAX_LAG, &stream);
+    while (burble_stream_position(stream) < MAX_LAG) {
+        sched_yield();
+    }
+    static struct output other;
+    const burble_llama_request beside = request_for(prompts[1], TOKENS);
+    generate(engine, &beside, &other); /* steps in which that one waits */
+    read_all(reader, &output);
+    assert_same(&output, &whole);
+    burble_stream_unref(&stream);
+    /* A stop string, counted in characters. */
+    const burble_text stops[] = {{"never to be seen", 16}, {whole.text + whole.len / 2, 4}};
+    request.watch_arg = &stopped;
+    request.stop = stops;
+    request.n_stop = 2;
+    assert_int_equal(reason_of(engine, &request, &output), BURBLE_REASON_STOP);
+    wait_until_active(engine, 0);
+    burble_llama_close(&engine);
+
+    assert_watched_to_the_end(&plain, TOKENS);
+    assert_true(plain.calls > TOKENS);
+    assert_true(plain.last.prompt_tokens > 0);
+    assert_int_equal(plain.last.waited, 0);
+    assert_false(plain.last.stopped);
+    assert_watched_to_the_end(&slow, TOKENS);
+    assert_true(slow.waits > 0);
+    assert_true(slow.last.waited > 0);
+    assert_false(slow.last.waits);
+    assert_watched_to_the_end(&stopped, stopped.last.tokens);
+    assert_true(stopped.last.tokens < TOKENS);
+    assert_true(stopped.last.stopped);
+    assert_int_equal(stopped.last.stop, 1);
+    assert_int_equal(stopped.last.stop_begin, output.len); /* the text before it is ASCII */
+}
+
+static void whoever_watches_is_told_when_all_is_given_up(void **state)
+{
+    enum { REQUESTS = 4 };
+    struct watched watched[REQUESTS] = {{0}};
+    struct watched refused = {0};
+    burble_reader *readers[REQUESTS];
+    burble_error error;
+    (void)state;
+    burble_llama *engine = open_engine(model, 2, 2);
+    burble_llama_request request = request_for(prompts[0], 0);
+    request.watch = watch;
+    request.ignore_end = true;
+    for (int i = 0; i < REQUESTS; i++) {
+        request.watch_arg = &watched[i];
+        readers[i] = submit(engine, &request);
+    }
+    request.watch_arg = &refused;
+    assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EFULL);
+    request.prompt_len = 0;
+    assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    burble_llama_close(&engine); /* two have a slot, two wait for one */
+    for (int i = 0; i < REQUESTS; i++) {
+        assert_watched_to_the_end(&watched[i], watched[i].last.tokens);
+        burble_reader_destroy(&readers[i]);
+    }
+    assert_int_equal(refused.calls, 0);
+}
+
 static void refuses(burble_llama *engine, const burble_llama_request *request, const char *message)
 {
     burble_error error = {0};
@@ -871,6 +981,8 @@ int main(void)
         cmocka_unit_test(an_engine_that_stands_still_does_not_spin),
         cmocka_unit_test(whoever_has_seen_an_end_finds_room),
         cmocka_unit_test(a_full_queue_refuses_and_takes_again),
+        cmocka_unit_test(whoever_watches_is_told_each_token_and_the_end),
+        cmocka_unit_test(whoever_watches_is_told_when_all_is_given_up),
         cmocka_unit_test(a_request_out_of_its_range_is_refused),
         cmocka_unit_test(an_engine_out_of_its_range_is_refused),
         cmocka_unit_test(an_engine_that_memory_is_too_short_for_is_refused),
