@@ -149,8 +149,8 @@ valgrind: $(BUILD)/plain/build.ninja $(BUILD)/.system-valgrind
 	c_tests plain --suite unit --suite fuzz --timeout-multiplier 20 --wrapper='$(VALGRIND)' && \
 	$(PY) -c "$$SUM_UP" $(BUILD)/reports/plain.json
 
-bench: python-3.11 $(BUILD)/release/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
-	@$(NINJA) -C $(BUILD)/release
+bench: python-3.11 $(BUILD)/bench/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
+	@$(NINJA) -C $(BUILD)/bench
 	@$(PY) $(BENCH) --record
 
 # What bench/results.json says, into the pages and the plots, without measuring.
@@ -158,13 +158,13 @@ bench-pages: python-3.11 $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
 	@$(PY) $(BENCH) --update
 
 # Fails where a goal is missed by more than the noise (and is not known to be: bench/known.py).
-bench-check: python-3.11 $(BUILD)/release/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
-	@$(NINJA) -C $(BUILD)/release
+bench-check: python-3.11 $(BUILD)/bench/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
+	@$(NINJA) -C $(BUILD)/bench
 	@$(PY) $(BENCH) --quick --check
 
-bench-c: $(BUILD)/release/build.ninja
-	@$(NINJA) -C $(BUILD)/release bench/wakeup
-	@$(PY) bench/wakeup.py $(BUILD)/release/bench/wakeup
+bench-c: $(BUILD)/bench/build.ninja
+	@$(NINJA) -C $(BUILD)/bench bench/wakeup
+	@$(PY) bench/wakeup.py $(BUILD)/bench/bench/wakeup
 
 bench-llama: $(BUILD)/llama-release/build.ninja $(DONE)/package
 	@$(NINJA) -C $(BUILD)/llama-release
@@ -380,6 +380,10 @@ probe_loops() {
     pkg-config --exists libevent 2>/dev/null || lack libevent libevent-dev
     pkg-config --exists glib-2.0 2>/dev/null || lack GLib libglib2.0-dev
 }
+probe_ck() {
+    command -v pkg-config >/dev/null || lack pkg-config pkg-config
+    pkg-config --exists ck 2>/dev/null || lack "Concurrency Kit" libck-dev
+}
 probe_valgrind() {
     command -v valgrind >/dev/null || lack valgrind valgrind
 }
@@ -548,7 +552,8 @@ $(LLAMA_PACKAGE)/.done: $(PACKAGE_SOURCES) $(DONE)/build $(LLAMA)/lib/pkgconfig/
 
 # ---- the C builds: one folder under $(BUILD) for each kind ----------------------------------------
 
-release_options := -Dbuildtype=release -Djson=enabled -Dpython=disabled -Dtests=disabled -Dbench=true
+release_options := -Dbuildtype=release -Djson=enabled -Dpython=disabled -Dtests=disabled
+bench_options := $(release_options) -Dbench=true
 plain_options := -Djson=enabled -Dpython=disabled -Dtests=enabled
 asan_options := $(plain_options) -Db_sanitize=address,undefined -Db_lundef=false
 tsan_options := $(plain_options) -Db_sanitize=thread -Db_lundef=false
@@ -575,7 +580,7 @@ llama-lint_options := $(plain_options) -Dllama=enabled -Dexamples=enabled -Dwerr
 $(foreach kind,llama-release coverage $(LLAMA_KINDS),$(eval $(kind)_env := \
     PKG_CONFIG_PATH="$(CURDIR)/$(LLAMA)/lib/pkgconfig:$$$$PKG_CONFIG_PATH"))
 
-KINDS := release plain asan tsan msan lint fuzz coverage python-asan python-debug \
+KINDS := release bench plain asan tsan msan lint fuzz coverage python-asan python-debug \
     llama-release $(LLAMA_KINDS)
 $(KINDS:%=$(BUILD)/%/build.ninja): $(BUILD)/%/build.ninja: $(DONE)/build Makefile | \
     $(BUILD)/.system-cc $(BUILD)/.system-jansson
@@ -587,6 +592,7 @@ $(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan lint fuzz coverage $(LLAMA_K
 $(patsubst %,$(BUILD)/%/build.ninja,llama-release coverage $(LLAMA_KINDS)): $(LLAMA)/lib/pkgconfig/llama.pc
 $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja): | $(BUILD)/.system-loops
 $(BUILD)/fuzz/build.ninja: | $(BUILD)/.system-fuzz
+$(BUILD)/bench/build.ninja: | $(BUILD)/.system-ck
 $(BUILD)/python-debug/build.ninja: $(BUILD)/debug-python.ini
 $(BUILD)/msan/build.ninja: $(MSAN_LIBRARIES)/lib/pkgconfig/cmocka.pc tests/sanitizers/msan.ignore
 

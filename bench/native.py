@@ -12,7 +12,7 @@ from types import TracebackType
 
 import models
 
-PROGRAM = models.ROOT / "build" / "release" / "bench" / "detokenize"
+PROGRAM = models.ROOT / "build" / "bench" / "bench" / "detokenize"
 
 
 class Native:

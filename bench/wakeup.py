@@ -24,7 +24,7 @@ from contest import Contest
 from report import Measured, Outcome, Table
 from spread import median_interval, ratios, spread
 
-PROGRAM = Path(__file__).resolve().parent.parent / "build" / "release" / "bench" / "wakeup"
+PROGRAM = Path(__file__).resolve().parent.parent / "build" / "bench" / "bench" / "wakeup"
 STEPS = 100  # in each round of wakeup.c, of each kind
 
 

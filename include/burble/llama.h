@@ -269,6 +269,9 @@ typedef struct burble_llama_stats {
     uint64_t tokens;        /* generated so far */
 } burble_llama_stats;
 
+/* How many tokens one request may have, prompt and text together. Any thread. */
+BURBLE_API uint32_t burble_llama_context(const burble_llama *engine);
+
 /* Any thread. */
 BURBLE_API void burble_llama_get_stats(burble_llama *engine, burble_llama_stats *stats);
 

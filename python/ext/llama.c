@@ -128,11 +128,7 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         Py_DECREF(self);
         return NULL;
     }
-    self->context = options.context;
-    if (self->context == 0) { /* as burble_llama_open fills it in */
-        const uint32_t trained = burble_llama_model_context(self->model);
-        self->context = trained < 4096 ? trained : 4096;
-    }
+    self->context = burble_llama_context(self->engine);
     return (PyObject *)self;
 }
 
@@ -327,10 +323,11 @@ static int take_prompt(PyObject *prompt, burble_llama_request *request, int32_t 
         return -1;
     }
     for (Py_ssize_t i = 0; i < n; i++) {
-        const long id = PyLong_AsLong(PyList_GET_ITEM(prompt, i));
+        int overflow;
+        const long id = PyLong_AsLongAndOverflow(PyList_GET_ITEM(prompt, i), &overflow);
         if (id == -1 && PyErr_Occurred())
             return -1;
-        (*ids)[i] = id < 0 || id > INT32_MAX ? -1 : (int32_t)id; /* which is none either */
+        (*ids)[i] = overflow != 0 || id < 0 || id > INT32_MAX ? -1 : (int32_t)id; /* none either */
     }
     request->ids = *ids;
     request->n_ids = (size_t)n;

@@ -631,6 +631,11 @@ int burble_llama_submit(burble_llama *engine, const burble_llama_request *reques
     return BURBLE_OK;
 }
 
+uint32_t burble_llama_context(const burble_llama *engine)
+{
+    return engine->options.context;
+}
+
 void burble_llama_get_stats(burble_llama *engine, burble_llama_stats *stats)
 {
     pthread_mutex_lock(&engine->lock);

@@ -343,6 +343,7 @@ def test_an_option_that_makes_no_sense(options: dict[str, int], message: str) ->
         ([], {}, "at least 1 token"),
         ([1 << 20], {}, "expected an id"),
         ([-1], {}, "expected an id"),
+        ([1 << 80], {}, "expected an id"),
         ("ROMEO: " * 2000, {}, "context"),
         ("a", {"temperature": -1.0}, "temperature"),
         ("a", {"top_p": 0.0}, "top_p"),

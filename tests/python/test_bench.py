@@ -125,7 +125,7 @@ def test_only_what_stands_between_the_marks_is_replaced(tmp_path: Path) -> None:
 
 def program(name: str) -> Path:
     """A program of bench/, from whichever build has it."""
-    found = (ROOT / "build" / kind / "bench" / name for kind in ("release", "plain"))
+    found = (ROOT / "build" / kind / "bench" / name for kind in ("bench", "plain"))
     path = next((path for path in found if path.exists()), None)
     if path is None:
         pytest.skip(f"no build has {name}: `make test` and `make bench` make it")
