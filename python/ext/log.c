@@ -82,7 +82,7 @@ bool log_is_open(const LogObject *self)
 }
 
 /* How the writing stands, whoever does it. */
-static struct account_state look(const LogObject *self)
+static struct account_state standing(const LogObject *self)
 {
     if (self->account != NULL)
         return account_look(self->account);
@@ -95,7 +95,7 @@ uint64_t log_due(const LogObject *self)
     uint64_t due = self->total_at;
     if (self->first_at == 0 && self->token_for == 0)
         return due;
-    const struct account_state state = look(self);
+    const struct account_state state = standing(self);
     if (!state.begun && self->first_at != 0 && (due == 0 || self->first_at < due))
         due = self->first_at;
     if (self->token_for != 0) {
@@ -117,7 +117,7 @@ static PyObject *passed(const LogObject *self, uint64_t now, const char **what, 
         *length = self->total_at - self->began;
         return self->core->total_timeout;
     }
-    const struct account_state state = look(self);
+    const struct account_state state = standing(self);
     if (!state.begun && self->first_at != 0 && now >= self->first_at) {
         *what = "no token came within the first-token timeout of %S s";
         *length = self->first_at - self->began;
@@ -619,7 +619,7 @@ static PyObject *get_oldest(LogObject *self, void *unused)
 static PyObject *get_blocked(LogObject *self, void *unused)
 {
     (void)unused;
-    uint64_t blocked = self->account == NULL ? self->blocked : look(self).blocked;
+    uint64_t blocked = self->account == NULL ? self->blocked : standing(self).blocked;
     if (self->full_since != 0)
         blocked += burble__now() - self->full_since;
     return PyFloat_FromDouble((double)blocked / 1e9);
@@ -634,7 +634,7 @@ static PyObject *get_reason(LogObject *self, void *unused)
         return Py_NewRef(self->reason == NULL ? Py_None : self->reason);
     if (status.reason == BURBLE_REASON_LENGTH)
         return PyUnicode_FromString("length");
-    return PyUnicode_FromString(look(self).stopped ? "stop" : "eos");
+    return PyUnicode_FromString(standing(self).stopped ? "stop" : "eos");
 }
 
 static PyObject *get_match(LogObject *self, void *unused)
@@ -642,7 +642,7 @@ static PyObject *get_match(LogObject *self, void *unused)
     (void)unused;
     if (self->match != NULL || self->account == NULL)
         return Py_NewRef(self->match == NULL ? Py_None : self->match);
-    const struct account_state state = look(self);
+    const struct account_state state = standing(self);
     if (!state.stopped)
         Py_RETURN_NONE;
     PyObject *string = PyTuple_GET_ITEM(self->account->stop_strings, (Py_ssize_t)state.stop);
