@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from . import _core
 
-
 try:
     from _asyncio import Task as CTask
 except ImportError:  # a Python whose asyncio is all Python
