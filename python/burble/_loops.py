@@ -7,10 +7,29 @@ import os
 import sys
 import threading
 import weakref
-from asyncio import AbstractEventLoop
-from typing import Any
+from asyncio import AbstractEventLoop, Future
+from typing import Any, cast
 
 from . import _core
+
+try:
+    from _asyncio import Task as CTask
+except ImportError:  # a Python whose asyncio is all Python
+    CTask = None  # type: ignore[assignment,misc]
+
+
+class _NoLoop:
+    """What the future below is told that it belongs to: a loop would never go, if it did."""
+
+    def get_debug(self) -> bool:
+        """All that a future asks of a loop which has nobody to call."""
+        return False
+
+
+#: What a task of C's is given that is woken: it asks for the result of what has come to its end,
+#: of a future of its own kind by far the cheapest.
+finished: Future[None] = Future(loop=cast("AbstractEventLoop", _NoLoop()))
+finished.set_result(None)
 
 
 def on_timer(reference: weakref.ref[Any]) -> None:

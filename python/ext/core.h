@@ -62,6 +62,8 @@ struct core {
     PyObject *get_running_loop; /* asyncio._get_running_loop */
     PyObject *hub_of;           /* burble._loops.hub_of */
     PyObject *on_timer;         /* burble._loops.on_timer */
+    PyObject *task_type;        /* burble._loops.CTask: asyncio's tasks in C; or None */
+    PyObject *finished;         /* burble._loops.finished: a future that is */
     PyObject *trio_run;         /* burble._trio.current_run */
     PyObject *trio_wait;        /* burble._trio.wait */
     PyObject *trio_checkpoint;  /* burble._trio.checkpoint */

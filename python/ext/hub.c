@@ -216,6 +216,8 @@ static size_t dispatch(HubObject *self)
         self->core->asyncio_module = PyImport_ImportModule("asyncio");
     if (self->core->asyncio_module != NULL)
         self->core->indirect = PyObject_HasAttrString(self->core->asyncio_module, "_nest_patched");
+    if (core_import(&self->core->task_type, "burble._loops", "CTask") == 0)
+        core_import(&self->core->finished, "burble._loops", "finished");
     PyErr_Clear();
     const size_t resumed = burble_hub_dispatch(self->hub, SLICE);
     Py_CLEAR(self->note);

@@ -126,6 +126,8 @@ PyObject *core_raise(struct core *core, int result)
     X(stopped)                                                                                     \
     X(get_running_loop)                                                                            \
     X(on_timer)                                                                                    \
+    X(task_type)                                                                                   \
+    X(finished)                                                                                    \
     X(trio_run)                                                                                    \
     X(trio_wait)                                                                                   \
     X(trio_checkpoint)                                                                             \

@@ -152,7 +152,9 @@ enum passed pipeline_put(struct pipeline *pipeline, const struct ids *ids, struc
 
 void pipeline_cut(struct pipeline *pipeline, struct piece *piece)
 {
-    piece->keeper = NULL;
+    *piece = (struct piece){{"", 0}, 0, NULL};
+    if (pipeline->detokenizer == NULL)
+        return; /* nothing has ever come there: its memory need not be looked at */
     burble_chunker_finish(pipeline->chunker, &piece->text, &piece->tokens);
 }
 

@@ -14,9 +14,10 @@ static size_t bucket_of(uint64_t time)
     if (time < STATS_FLOOR)
         return 0;
     size_t octave = 0;
-    while (octave < STATS_OCTAVES && time >> (STATS_FLOOR_BITS + octave + 1) != 0)
-        octave++;
-    if (octave == STATS_OCTAVES)
+    for (size_t more = 16; more > 0; more /= 2)
+        if (time >> (STATS_FLOOR_BITS + octave + more) != 0)
+            octave += more;
+    if (octave >= STATS_OCTAVES)
         return BUCKETS - 1;
     const uint64_t begin = (uint64_t)STATS_FLOOR << octave;
     return octave * STATS_BUCKETS
