@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-# A shell without job control ignores Ctrl-C for what it starts in the background, and so for all that
-# the tests start.
+# A shell without job control ignores Ctrl-C for what it starts in the background, and so for all
+# that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
