@@ -20,6 +20,10 @@ import pytest
 
 pytestmark = pytest.mark.timeout(120)
 
+# A shell without job control ignores Ctrl-C for what it starts in the background: also for commands.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = str(ROOT / "models" / "shakespeare.gguf")
 RUN = ("run", "-m", MODEL, "--threads", "1")
