@@ -20,7 +20,7 @@ import pytest
 
 pytestmark = pytest.mark.timeout(120)
 
-# A shell without job control ignores Ctrl-C for what it starts in the background: also for commands.
+# A shell without job control ignores Ctrl-C for what it starts in the background, commands as well.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
