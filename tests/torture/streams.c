@@ -416,13 +416,27 @@ void torture_producer(void)
 enum { JOBS = 6 };
 
 static _Atomic(int) generated, let_go;
+static _Atomic(bool) closing;
 
+/* As far as it gets: a pool that is destroyed cancels what still runs. */
 static int generate(burble_stream *stream, void *arg)
 {
     (void)arg;
     atomic_fetch_add(&generated, 1);
-    for (uint64_t i = 0; i < RECORDS; i++)
-        TRY(append(stream, i));
+    for (uint64_t i = 0; i < RECORDS; i++) {
+        const unsigned before = torture_before();
+        int result = append(stream, i);
+        if (result < 0 && result != BURBLE_ECANCELED) {
+            torture_check_error(__FILE__, __LINE__, "append(stream, i)", result, before);
+            if (torture_for_good())
+                goto out;
+            result = append(stream, i);
+        }
+        if (result < 0) {
+            CHECK(result == BURBLE_ECANCELED && closing);
+            return result;
+        }
+    }
     return BURBLE_OK;
 out:
     return BURBLE_ENOMEM;
@@ -460,6 +474,7 @@ void torture_pool(void)
     int accepted = 0;
 
     generated = let_go = 0;
+    closing = false;
     burble_run_options_init(&options);
     options.release = let_go_of;
     torture_begin();
@@ -472,6 +487,7 @@ void torture_pool(void)
     for (int i = 0; i < JOBS; i++)
         read_to_the_end(streams[i], readers[i]);
 out:
+    closing = true;
     burble_pool_destroy(&pool);
     /* What was taken has been let go of, whether it ran or not; what was not taken never is. */
     CHECK(let_go == accepted);
