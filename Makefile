@@ -335,8 +335,8 @@ help:
 
 # ---- the system: what apt-get can bring, where a probe shows that it is missing -------------------
 
-# What can be needed: cc, cxx, python, cmocka, jansson, loops, cppcheck, debug, doxygen, git, fuzz, msan,
-# model, valgrind. `lack` notes what is missing, in words, and Debian's packages for it.
+# What can be needed: cc, cxx, python, cmocka, jansson, loops, ck, cppcheck, debug, doxygen, git, fuzz,
+# msan, model, valgrind. `lack` notes what is missing, in words, and Debian's packages for it.
 define SYSTEM_SH
 lack() {
     missing="$$missing$${missing:+; }$$1"

@@ -305,8 +305,9 @@ def _number(name: str, value: Any, least: int, most: int = _UINT32_MAX) -> int:
 
 
 def _stats(log: _core.Log) -> Stats:
-    assert log.stats is not None
-    tokens, *times = log.stats
+    stats = log.stats
+    assert stats is not None  # the engine writes it
+    tokens, *times = stats
     first, last, p50, p99 = (time if time >= 0 else None for time in times)
     return Stats(tokens, log.position, first, p50, p99, rate(tokens, first, last), log.blocked)
 

@@ -4,6 +4,7 @@
  */
 #include "detokenizer.h"
 
+#include "base/utf8.h"
 #include "offsets.h"
 #include "places.h"
 
@@ -109,7 +110,7 @@ static int filter(DetokenizerObject *self, struct kept_text *kept)
     }
     kept->whole = kept->whole && out.bytes == kept->text.bytes && out.len == kept->text.len;
     kept->text = out;
-    self->chars += count_characters(out);
+    self->chars += burble__utf8_count(out.bytes, out.len);
     if (rc == BURBLE_OK)
         return 0;
     const size_t length = stop_string_length(self, match.which);

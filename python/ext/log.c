@@ -87,7 +87,10 @@ static struct account_state standing(const LogObject *self)
     if (self->account != NULL)
         return account_look(self->account);
     return (struct account_state){
-        .begun = self->begun, .full = self->full_since != 0, .active_at = self->active_at};
+        .begun = self->begun,
+        .full = self->full_since != 0,
+        .active_at = self->active_at,
+        .blocked = self->blocked + (self->full_since == 0 ? 0 : burble__now() - self->full_since)};
 }
 
 uint64_t log_due(const LogObject *self)
@@ -619,10 +622,7 @@ static PyObject *get_oldest(LogObject *self, void *unused)
 static PyObject *get_blocked(LogObject *self, void *unused)
 {
     (void)unused;
-    uint64_t blocked = self->account == NULL ? self->blocked : standing(self).blocked;
-    if (self->full_since != 0)
-        blocked += burble__now() - self->full_since;
-    return PyFloat_FromDouble((double)blocked / 1e9);
+    return PyFloat_FromDouble((double)standing(self).blocked / 1e9);
 }
 
 static PyObject *get_reason(LogObject *self, void *unused)

@@ -3,13 +3,7 @@
 
 #include <assert.h>
 
-uint64_t count_characters(burble_text text)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < text.len; i++)
-        n += ((unsigned char)text.bytes[i] & 0xC0) != 0x80;
-    return n;
-}
+#include "base/utf8.h"
 
 static int stretches_reserve(struct stretches *list, size_t n)
 {
@@ -86,7 +80,8 @@ static int trace_compiled(DetokenizerObject *self, burble_text text)
     burble_detok_spans(self->detok, &spans, &n);
     for (size_t i = 0; i < n; i++) {
         const burble_text part = {text.bytes + spans[i].begin, spans[i].end - spans[i].begin};
-        const struct stretch stretch = {count_characters(part), spans[i].first, spans[i].last};
+        const struct stretch stretch = {burble__utf8_count(part.bytes, part.len), spans[i].first,
+                                        spans[i].last};
         if (stretches_add(&self->pending, stretch) < 0)
             return -1;
     }
@@ -98,7 +93,8 @@ static int trace_compiled(DetokenizerObject *self, burble_text text)
 static int trace_windowed(DetokenizerObject *self, burble_text text, bool end)
 {
     const uint64_t last = end && self->taken > 0 ? self->taken - 1 : self->taken;
-    const struct stretch stretch = {count_characters(text), self->waits ? self->since : last, last};
+    const struct stretch stretch = {burble__utf8_count(text.bytes, text.len),
+                                    self->waits ? self->since : last, last};
     const int holds = detokenizer_window_holds(self);
     if (holds < 0 || stretches_add(&self->pending, stretch) < 0)
         return -1;
@@ -120,7 +116,7 @@ int offsets_hand_out(DetokenizerObject *self, burble_text text)
 {
     if (self->rewind == 0 && !self->offsets)
         return 0;
-    const uint64_t chars = count_characters(text);
+    const uint64_t chars = burble__utf8_count(text.bytes, text.len);
     self->handed += chars;
     return self->offsets ? stretches_move(&self->pending, &self->spans, chars) : 0;
 }

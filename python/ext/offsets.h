@@ -8,8 +8,6 @@
 
 #include "detokenizer.h"
 
-uint64_t count_characters(burble_text text);
-
 /* *out is a list of its own. 0, or -1 with an exception and nothing to free. */
 int stretches_copy(const struct stretches *list, struct stretches *out);
 

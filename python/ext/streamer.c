@@ -75,8 +75,9 @@ static enum reading read_text(PyObject *object, PyObject **text)
     switch (rc) {
     case BURBLE_OK:
         *text = PyUnicode_DecodeUTF8(record.text, (Py_ssize_t)record.len, NULL);
-        self->unread = record;
-        if (*text != NULL)
+        if (*text == NULL)
+            self->unread = record;
+        else
             self->unread.text = NULL;
         if (self->finish != FINISH_NONE)
             streamer_set_finish(self, FINISH_NONE, NULL);

@@ -49,6 +49,16 @@ size_t burble__utf8_flush(struct burble__utf8 *utf8, char *out);
 /* Whether these bytes are UTF-8 from beginning to end, nothing incomplete. */
 bool burble__utf8_valid(const char *bytes, size_t n);
 
+/* How many characters `n` bytes of valid UTF-8 are: as many as begin there, if they are a part of more. */
+static inline uint64_t burble__utf8_count(const char *bytes, size_t n)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        count += ((unsigned char)bytes[i] & 0xC0u) != 0x80u;
+    }
+    return count;
+}
+
 /* The last character of `n` bytes of valid UTF-8; `n` is not 0. */
 uint32_t burble__utf8_last(const char *bytes, size_t n);
 

@@ -613,11 +613,10 @@ int burble_llama_submit(burble_llama *engine, const burble_llama_request *reques
         return result;
     }
     pthread_mutex_lock(&engine->lock);
-    made->watch = request->watch; /* the engine's thread has it as soon as it is in the queue */
-    made->watch_arg = request->watch_arg;
     const bool queued = queue(engine, made, &over);
-    if (!queued) {
-        made->watch = NULL;
+    if (queued) { /* one that is refused is not told of its end, either */
+        made->watch = request->watch;
+        made->watch_arg = request->watch_arg;
     }
     pthread_mutex_unlock(&engine->lock);
     destroy_all(over);

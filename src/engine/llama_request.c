@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/utf8.h"
 
 /* How many of the prompt's last ids decide how the text after it begins, and more than enough. */
 #define PRIME 16
@@ -327,16 +328,6 @@ static void end_with(struct burble__request *request, burble_reason reason)
     request->reason = reason;
 }
 
-/* How many characters begin in text that is UTF-8. */
-static uint64_t count_characters(const char *text, size_t len)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < len; i++) {
-        n += ((unsigned char)text[i] & 0xC0) != 0x80;
-    }
-    return n;
-}
-
 /* Passes text through the stop strings, where there are any. BURBLE_OK, BURBLE_END where one was met,
  * or BURBLE_ENOMEM. */
 static int look_for_stop(struct burble__request *request, burble_text *text)
@@ -347,13 +338,13 @@ static int look_for_stop(struct burble__request *request, burble_text *text)
     }
     const int result = burble_stop_push(request->stop, text->bytes, text->len, text, &match);
     if (result == BURBLE_OK) {
-        request->characters += count_characters(text->bytes, text->len);
+        request->characters += burble__utf8_count(text->bytes, text->len);
     } else if (result == BURBLE_END) {
         const size_t matched = request->include_stop ? (size_t)(match.end - match.begin) : 0;
         request->progress.stopped = true;
         request->progress.stop = match.which;
         request->progress.stop_begin =
-            request->characters + count_characters(text->bytes, text->len - matched);
+            request->characters + burble__utf8_count(text->bytes, text->len - matched);
     }
     return result;
 }

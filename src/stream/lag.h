@@ -46,6 +46,7 @@
 #include <burble/stream.h>
 
 #include "base/atomic.h"
+#include "base/utf8.h"
 #include "stream/parker.h"
 
 /* In each stream that has, or had, limited readers. */
@@ -78,10 +79,7 @@ static inline uint64_t burble__weigh(burble_lag_unit unit, const char *text, siz
         return len;
     if (unit == BURBLE_LAG_TOKENS)
         return tokens;
-    uint64_t characters = 0;
-    for (size_t i = 0; i < len; i++)
-        characters += ((unsigned char)text[i] & 0xC0u) != 0x80u;
-    return characters;
+    return burble__utf8_count(text, len);
 }
 
 /* ---- the writer's side ----------------------------------------------------------------------- */

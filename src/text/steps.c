@@ -139,14 +139,9 @@ static void add_step(struct burble__plan *plan, const burble_step *step)
 
 /* ---- what a step needs ----------------------------------------------------------------------- */
 
-/* 0 for what is no text at all. */
-static size_t count_characters(const char *text)
+static size_t characters_of(const char *text)
 {
-    size_t count = 0;
-    for (; *text != '\0'; text++) {
-        count += ((unsigned char)*text & 0xC0) != 0x80;
-    }
-    return count;
+    return (size_t)burble__utf8_count(text, strlen(text));
 }
 
 static bool is_text(const char *text)
@@ -179,10 +174,10 @@ static int check_step(const burble_step *step, size_t i, burble_error *error)
                             step->with == NULL ? "NULL" : "something else");
     }
     if ((kind == BURBLE_STEP_STRIP || kind == BURBLE_STEP_METASPACE)
-        && count_characters(step->text) != 1) {
+        && characters_of(step->text) != 1) {
         return burble__fail(error, BURBLE_EINVAL,
                             "step %zu (%s): expected `text` of one character, found %zu", i, name,
-                            count_characters(step->text));
+                            characters_of(step->text));
     }
     if (((kind == BURBLE_STEP_REPLACE || kind == BURBLE_STEP_BPE) && step->text[0] == '\0')
         || (kind == BURBLE_STEP_CTC && step->flag && step->with[0] == '\0')) {
