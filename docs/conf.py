@@ -2,6 +2,10 @@
 """How `make docs` makes a site of these pages, for Sphinx."""
 
 import burble
+from burble import _core
+
+# burble.llama is described also where this burble was built without it.
+_core.__dict__.setdefault("LlamaEngine", None)
 
 project = "burble"
 author = "burble authors"

@@ -241,7 +241,10 @@ class BatchStream(Handle):
         return len(self._rows)
 
     def __getitem__(self, row: int) -> Stream[str]:
-        return self._rows[row]
+        try:
+            return self._rows[row]
+        except IndexError:
+            raise IndexError(f"row {row} of a batch of {len(self)}") from None
 
     @property
     def rows(self) -> tuple[Stream[str], ...]:

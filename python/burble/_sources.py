@@ -75,7 +75,10 @@ def vocabulary_of(source: Any) -> Found | None:
             return Found(_load(source), False)
         except (FileNotFoundError, IsADirectoryError) as error:
             # What AutoTokenizer.from_pretrained takes, say: a folder, a name on the hub.
-            what = f"{error.strerror}: a path is that of a vocabulary's file; or pass a tokenizer"
+            what = (
+                f"{error.strerror}: expected the path of a vocabulary's file, such as "
+                "tokenizer.json, or a tokenizer that is loaded already"
+            )
             raise type(error)(error.errno, what, error.filename) from None
     if isinstance(source, (list, tuple)):
         return Found(_core.Vocabulary.from_pieces(source, ()), False)

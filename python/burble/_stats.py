@@ -26,7 +26,7 @@ class Stats(NamedTuple):
     inter_token_p99: float | None
     """The same for 99 % of them."""
     tokens_per_second: float | None
-    """From the first token to the last one."""
+    """From the first token to the last one, :attr:`blocked` time included."""
     blocked: float
     """How long the generation has waited for readers that were behind."""
 

@@ -316,6 +316,9 @@ class Reader(Generic[T]):
         waiting."""
         self._reader.close()
 
+    def __repr__(self) -> str:
+        return f"<burble.Reader at {self.position}>"
+
     def __enter__(self: R) -> R:
         return self
 

@@ -169,7 +169,7 @@ class Engine:
 
         A text that is not wanted any more (its block was left, it was cancelled or let go) leaves
         its slot before the next step. While its reader is behind by ``max_lag`` it keeps the slot,
-        and is left out of the steps. :attr:`Stream.result` is None.
+        and is left out of the steps. :attr:`burble.Stream.result` is None.
 
         :param prompt: text, or token ids.
         :param messages: in its place, a conversation: ``{"role": ..., "content": ...}`` each, which

@@ -112,11 +112,13 @@ uint64_t log_due(const LogObject *self)
     return due;
 }
 
+static const char total_timeout_message[] = "the end did not come within the total timeout of %S s";
+
 /* Which timeout has passed, and its length in nanoseconds. NULL: none. */
 static PyObject *passed(const LogObject *self, uint64_t now, const char **what, uint64_t *length)
 {
     if (self->total_at != 0 && now >= self->total_at) {
-        *what = "the end did not come within the total timeout of %S s";
+        *what = total_timeout_message;
         *length = self->total_at - self->began;
         return self->core->total_timeout;
     }
@@ -144,6 +146,26 @@ static bool fail_as(LogObject *self, int code, PyObject *error)
     return true;
 }
 
+/* An exception of this type, which says `what` of a timeout's nanoseconds. */
+static PyObject *timeout_error(PyObject *type, const char *what, uint64_t length)
+{
+    PyObject *seconds = PyFloat_FromDouble(length == 1 ? 0.0 : (double)length / 1e9);
+    PyObject *message = seconds == NULL ? NULL : PyUnicode_FromFormat(what, seconds);
+    PyObject *error = message == NULL ? NULL : PyObject_CallFunctionObjArgs(type, message, NULL);
+    Py_XDECREF(seconds);
+    Py_XDECREF(message);
+    return error;
+}
+
+static void raise_total_timeout(const LogObject *self)
+{
+    PyObject *type = self->core->total_timeout;
+    PyObject *error = timeout_error(type, total_timeout_message, self->total_at - self->began);
+    if (error != NULL)
+        PyErr_SetObject(type, error);
+    Py_XDECREF(error);
+}
+
 int log_expire(LogObject *self)
 {
     const char *what;
@@ -151,15 +173,12 @@ int log_expire(LogObject *self)
     PyObject *type = passed(self, burble__now(), &what, &length);
     if (type == NULL || !log_is_open(self))
         return 0;
-    PyObject *seconds = PyFloat_FromDouble(length == 1 ? 0.0 : (double)length / 1e9);
-    PyObject *message = seconds == NULL ? NULL : PyUnicode_FromFormat(what, seconds);
-    PyObject *error = message == NULL ? NULL : PyObject_CallFunctionObjArgs(type, message, NULL);
-    if (error != NULL)
-        fail_as(self, BURBLE_ETIMEDOUT, error);
-    Py_XDECREF(seconds);
-    Py_XDECREF(message);
-    Py_XDECREF(error);
-    return error == NULL ? -1 : 0;
+    PyObject *error = timeout_error(type, what, length);
+    if (error == NULL)
+        return -1;
+    fail_as(self, BURBLE_ETIMEDOUT, error);
+    Py_DECREF(error);
+    return 0;
 }
 
 static PyObject *log_deadlines(LogObject *self, PyObject *args)
@@ -447,8 +466,7 @@ PyObject *log_error(LogObject *self)
         if (status.code == BURBLE_EFAILED && status.message[0] != '\0')
             PyErr_SetString(self->core->error, status.message);
         else if (status.code == BURBLE_ETIMEDOUT && self->account != NULL)
-            PyErr_SetString(self->core->total_timeout,
-                            "the end did not come within the total timeout");
+            raise_total_timeout(self);
         else
             core_raise(self->core, status.code);
         PyErr_Fetch(&type, &value, &traceback);

@@ -249,7 +249,7 @@ def test_timeouts_end_the_generation(engine: llama.Engine) -> None:
         text_of(engine.generate("ROMEO:", ignore_eos=True, total_timeout=0.02))
     stream = engine.generate("ROMEO:", ignore_eos=True, total_timeout=0.02)
     until(lambda: stream.state == "failed")  # although nobody reads
-    with pytest.raises(burble.TotalTimeout):
+    with pytest.raises(burble.TotalTimeout, match=r"total timeout of 0\.02 s"):
         text_of(stream)
     until(lambda: engine.stats.active == 0)
 

@@ -81,6 +81,8 @@ def test_each_row_is_what_decode_makes_of_its_ids(
     inputs = settings(shakespeare)
     batch = stream(shakespeare_model, shakespeare, **inputs)
     assert len(batch) == 4
+    with pytest.raises(IndexError, match=r"row 4 of a batch of 4"):
+        batch[4]
     texts = gather(kind, batch)
     start = inputs["input_ids"].shape[1]
     assert batch.result.equal(shakespeare_model.generate(**inputs))

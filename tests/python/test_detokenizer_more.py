@@ -497,7 +497,7 @@ def test_a_pipe_is_read_where_once_is_enough(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:
-    message = "a path is that of a vocabulary's file; or pass a tokenizer"
+    message = "expected the path of a vocabulary's file, such as tokenizer.json"
     with pytest.raises(FileNotFoundError, match=f"No such file.*{message}.*nowhere"):
         burble.Detokenizer(str(tmp_path / "nowhere"))
     with pytest.raises(IsADirectoryError, match=message):

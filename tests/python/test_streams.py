@@ -476,6 +476,7 @@ def test_what_is_kept_can_be_read_again_after_the_end() -> None:
     assert "".join(handle) == TEXT
     with handle.reader() as reader:
         assert reader.take() == (0, "To")
+        assert repr(reader) == "<burble.Reader at 1>"
         assert "".join(reader) == TEXT[2:]
         with pytest.raises(StopIteration):
             reader.take()
