@@ -477,15 +477,36 @@ static void unmake(burble_llama *engine)
     burble__free(engine);
 }
 
-static int start(burble_llama *engine, burble_error *error)
+/* The condition's clock is the one of the deadlines. 0, or what has failed, and nothing is left. */
+static int make_lock(burble_llama *engine)
 {
     pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_mutex_init(&engine->lock, NULL);
-    pthread_cond_init(&engine->work, &monotonic);
+    int reason = pthread_condattr_init(&monotonic);
+    if (reason != 0) {
+        return reason;
+    }
+    reason = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    if (reason == 0) {
+        reason = pthread_mutex_init(&engine->lock, NULL);
+    }
+    if (reason == 0) {
+        reason = pthread_cond_init(&engine->work, &monotonic);
+        if (reason != 0) {
+            pthread_mutex_destroy(&engine->lock);
+        }
+    }
     pthread_condattr_destroy(&monotonic);
-    const int reason = pthread_create(&engine->thread, NULL, run, engine);
+    return reason;
+}
+
+static int start(burble_llama *engine, burble_error *error)
+{
+    int reason = make_lock(engine);
+    if (reason != 0) {
+        errno = reason;
+        return burble__fail(error, BURBLE_ESYSTEM, "a lock for the engine: %s", strerror(reason));
+    }
+    reason = pthread_create(&engine->thread, NULL, run, engine);
     if (reason != 0) {
         pthread_cond_destroy(&engine->work);
         pthread_mutex_destroy(&engine->lock);
