@@ -84,7 +84,8 @@ static void show_next(struct run *run)
     }
 }
 
-static void take_text(struct job *job, const burble_record *record)
+/* Whether there was memory for it. */
+static bool take_text(struct job *job, const burble_record *record)
 {
     struct run *run = job->run;
     struct figures *figures = &job->figures;
@@ -98,6 +99,7 @@ static void take_text(struct job *job, const burble_record *record)
     } else {
         bytes_put(&job->text, record->text, record->len);
     }
+    return !job->text.failed;
 }
 
 static void end_job(struct job *job, const char *reason, const char *error)
@@ -146,7 +148,11 @@ static void on_ready(burble_reader *reader, void *arg)
     for (;;) {
         const int result = burble_reader_next(reader, &record);
         if (result == BURBLE_OK) {
-            take_text(job, &record);
+            if (!take_text(job, &record)) {
+                burble_stream_cancel(job->stream);
+                end_job(job, "error", strerror(ENOMEM));
+                return;
+            }
         } else if (result != BURBLE_AGAIN) {
             end_as_stream(job);
             return;
@@ -555,6 +561,7 @@ static int run_with(struct run_options *options)
         }
     }
     finish(&run);
+    signals_close();
     return result;
 }
 

@@ -239,9 +239,11 @@ static int check(struct run_options *options, const struct given *given)
     }
     options->request.stop = options->stops;
     if (options->request.n_stop > 0) {
-        if (burble_stop_create(options->stops, options->request.n_stop, false, &stop, &error)
-            != BURBLE_OK) {
-            return complain_of_usage("--stop: %s", error.message);
+        const int result =
+            burble_stop_create(options->stops, options->request.n_stop, false, &stop, &error);
+        if (result != BURBLE_OK) {
+            return result == BURBLE_EINVAL ? complain_of_usage("--stop: %s", error.message)
+                                           : complain("%s", error.message);
         }
         burble_stop_destroy(&stop);
     }

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <unistd.h>
 
-static int ends[2] = {-1, -1};
+static volatile sig_atomic_t ends[2] = {-1, -1};
 
 /* A byte for each signal. There is room: each comes here once. */
 static void pass_on(int signal)
@@ -34,15 +34,29 @@ static int listen_to(int signal)
 
 int signals_open(void)
 {
-    if (pipe(ends) != 0) {
+    int made[2];
+    if (pipe(made) != 0) {
         return -1;
     }
+    ends[0] = made[0];
+    ends[1] = made[1];
     for (int i = 0; i < 2; i++) {
         if (fcntl(ends[i], F_SETFD, FD_CLOEXEC) != 0 || fcntl(ends[i], F_SETFL, O_NONBLOCK) != 0) {
             return -1;
         }
     }
     return listen_to(SIGINT) == 0 && listen_to(SIGTERM) == 0 ? ends[0] : -1;
+}
+
+void signals_close(void)
+{
+    for (int i = 0; i < 2; i++) {
+        const int end = ends[i];
+        ends[i] = -1;
+        if (end >= 0) {
+            close(end);
+        }
+    }
 }
 
 int signals_take(void)

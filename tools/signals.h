@@ -10,6 +10,9 @@
  * reading, or -1 with errno. */
 int signals_open(void);
 
+/* Gives the descriptor back; a signal that comes from now on is ignored. */
+void signals_close(void);
+
 /* The signal that has come, or 0. Never waits. */
 int signals_take(void);
 
