@@ -131,6 +131,8 @@ test-llama: $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja) $(LLAMA_PACKAGE)/.done $(DON
 	    { failed=1; cat $(BUILD)/clang-tidy.log; }; \
 	eval "$$C_TESTS"; \
 	for kind in llama-plain llama-asan llama-tsan; do c_tests $$kind --suite llama || failed=1; done; \
+	echo "-- the same, with each call failed in turn (llama-asan)"; \
+	$(BUILD)/llama-asan/tests/torture/torture_llama tests/fuzz/corpus models || failed=1; \
 	echo "-- Python tests"; \
 	BURBLE_TEST_COMPLETE=$(BUILD)/llama-plain/tests/llama/complete PYTHONPATH=$(LLAMA_PACKAGE) \
 	    $(PY) -m pytest --quiet --junit-xml=$(BUILD)/reports/llama.xml tests/llama || failed=1; \

@@ -56,6 +56,14 @@ const char *torture_corpus(void);
 const char *torture_models(void);
 
 /* X(scenario): what runs, in an order of no meaning. */
+#ifdef TORTURE_LLAMA
+#define TORTURE_SCENARIOS(X)                                                                       \
+    X(model)                                                                                       \
+    X(engine)                                                                                      \
+    X(command_run)                                                                                 \
+    X(command_prompts)                                                                             \
+    X(command_chat)
+#else
 #define TORTURE_SCENARIOS(X)                                                                       \
     X(stream)                                                                                      \
     X(retention)                                                                                   \
@@ -84,6 +92,7 @@ const char *torture_models(void);
     X(command_tekken)                                                                              \
     X(command_help)                                                                                \
     X(command_usage)
+#endif
 
 #define TORTURE_DECLARE(name) void torture_##name(void);
 TORTURE_SCENARIOS(TORTURE_DECLARE)

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * libburble-llama, and `burble run`. What they call themselves fails; llama.cpp is not let fail.
+ */
+#include "call.h"
+#include "torture.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <burble/llama.h>
+
+enum { REQUESTS = 3, TOKENS = 12, LENGTH = 512 };
+
+static const char *model_path(void)
+{
+    static char path[200];
+    snprintf(path, sizeof path, "%s/shakespeare.gguf", torture_models());
+    return path;
+}
+
+static burble_llama_model *load(void)
+{
+    burble_llama_model *model = NULL;
+    CHECK(burble_llama_model_load(model_path(), NULL, &model, NULL) == BURBLE_OK);
+    return model;
+}
+
+/* ---- a model ----------------------------------------------------------------------------------- */
+
+void torture_model(void)
+{
+    static const char text[] = "To be, or not to be";
+    static int32_t expected[sizeof text], ids[sizeof text];
+    size_t n_expected = 0, n = 0;
+    burble_llama_model *model = load();
+    CHECK(burble_llama_tokenize(model, text, sizeof text - 1, false, expected, sizeof text,
+                                &n_expected)
+          == BURBLE_OK);
+    burble_llama_model_unref(&model);
+    torture_begin();
+    TRY(burble_llama_model_load(model_path(), NULL, &model, NULL));
+    TRY(burble_llama_tokenize(model, text, sizeof text - 1, false, ids, sizeof text, &n));
+    CHECK(n == n_expected && memcmp(ids, expected, n * sizeof *ids) == 0);
+out:
+    torture_end();
+    burble_llama_model_unref(&model);
+}
+
+/* ---- an engine --------------------------------------------------------------------------------- */
+
+static const char *const prompts[REQUESTS] = {"ROMEO:", "First Citizen:\nWe", "\n"};
+
+struct text {
+    char bytes[LENGTH];
+    size_t len;
+};
+
+/* All that comes. Whether it ended well; where not, memory was short. */
+static bool read_to_the_end(burble_stream *stream, burble_reader *reader, struct text *text)
+{
+    burble_status status;
+    burble_record record;
+    text->len = 0;
+    do
+        burble_stream_status(stream, &status);
+    while (status.state == BURBLE_OPEN);
+    while (burble_reader_next(reader, &record) == BURBLE_OK) {
+        CHECK(text->len + record.len <= LENGTH);
+        memcpy(text->bytes + text->len, record.text, record.len);
+        text->len += record.len;
+    }
+    CHECK(
+        status.state == BURBLE_ENDED
+        || (status.state == BURBLE_FAILED && status.code == BURBLE_ENOMEM && torture_failed() > 0));
+    return status.state == BURBLE_ENDED;
+}
+
+/* One engine and its requests. How many texts were accepted and read. */
+static int generate(burble_llama_model *model, bool good[REQUESTS], struct text texts[REQUESTS])
+{
+    static const burble_text stop[] = {{"nowhere", 7}, {"neither", 7}};
+    burble_llama *engine = NULL;
+    burble_stream *streams[REQUESTS] = {NULL};
+    burble_reader *readers[REQUESTS] = {NULL};
+    burble_llama_options options;
+    burble_llama_request request;
+    int n = 0, n_read = 0;
+    burble_llama_options_init(&options);
+    options.slots = 2;
+    options.context = 64;
+    options.threads = 1;
+    burble_llama_request_init(&request);
+    request.max_tokens = TOKENS;
+    request.stop = stop;
+    request.n_stop = COUNT(stop);
+    request.ignore_end = true;
+    TRY(burble_llama_open(model, &options, &engine, NULL));
+    for (; n < REQUESTS; n++) {
+        request.prompt = prompts[n];
+        request.prompt_len = strlen(prompts[n]);
+        request.chunking = n == 0 ? BURBLE_CHUNK_WORD : BURBLE_CHUNK_TOKEN;
+        TRY(burble_stream_create(NULL, &streams[n]));
+        TRY(burble_reader_create(streams[n], 0, &readers[n], NULL));
+        TRY(burble_llama_submit(engine, &request, streams[n], NULL));
+    }
+out:
+    for (; n_read < n; n_read++)
+        good[n_read] = read_to_the_end(streams[n_read], readers[n_read], &texts[n_read]);
+    burble_llama_close(&engine);
+    for (int i = 0; i < REQUESTS; i++) {
+        burble_reader_destroy(&readers[i]);
+        burble_stream_unref(&streams[i]);
+    }
+    return n_read;
+}
+
+void torture_engine(void)
+{
+    static struct text expected[REQUESTS], found[REQUESTS];
+    bool good[REQUESTS];
+    burble_llama_model *model = load();
+    CHECK(generate(model, good, expected) == REQUESTS);
+    torture_begin();
+    const int n = generate(model, good, found);
+    torture_end();
+    CHECK(n == REQUESTS || torture_for_good());
+    for (int i = 0; i < n; i++) {
+        CHECK(good[i] ? found[i].len == expected[i].len : found[i].len <= expected[i].len);
+        CHECK(memcmp(found[i].bytes, expected[i].bytes, found[i].len) == 0);
+    }
+    burble_llama_model_unref(&model);
+}
+
+/* ---- the command ------------------------------------------------------------------------------- */
+
+void torture_command_run(void)
+{
+    const struct call call = {{"burble", "run", "-m", model_path(), "-p", "ROMEO:", "-n", "8",
+                               "--stop", "nowhere", "--threads", "1", "--context", "64"},
+                              "",
+                              0,
+                              false};
+    torture_call(&call);
+}
+
+void torture_command_prompts(void)
+{
+    static const char input[] = "ROMEO:\nJULIET:\nFirst Citizen:\n";
+    const struct call call = {{"burble", "run", "-m", model_path(), "--prompts=-", "--context=64",
+                               "--parallel", "2", "-n", "6", "--threads", "1"},
+                              input,
+                              sizeof input - 1,
+                              true};
+    torture_call(&call);
+}
+
+void torture_command_chat(void)
+{
+    static const char input[] = "Who is there?";
+    const struct call call = {{"burble", "run", "-m", model_path(), "--chat", "--template",
+                               "chatml", "--system", "Be brief.", "-n", "4", "--threads=1",
+                               "--context=64"},
+                              input,
+                              sizeof input - 1,
+                              false};
+    torture_call(&call);
+}
