@@ -214,7 +214,7 @@ torture: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(DONE)/package
 
 # For T seconds, in C and in Python at the same time. SEED= repeats what a run has printed.
 SEED ?=
-soak: $(BUILD)/plain/build.ninja $(DONE)/package
+soak: $(BUILD)/plain/build.ninja $(DONE)/package $(DONE)/test
 	@$(NINJA) -C $(BUILD)/plain tests/soak/soak
 	@$(BUILD)/plain/tests/soak/soak $(T) $(SEED) >$(BUILD)/soak.log 2>&1 & c=$$!; \
 	failed=0; \

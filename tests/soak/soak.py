@@ -22,6 +22,9 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import trio
+import uvloop
+
 import burble
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -29,6 +32,7 @@ VOCABULARY = os.path.join(HERE, "..", "fuzz", "corpus", "gguf", "gpt2")
 TOKENS = ("a", " b")  # its ids 0 and 1
 
 LOOPS = 2
+RUNS = (asyncio.run, uvloop.run)
 AT_ONCE = 40  # conversations in a loop
 PATIENCE = 15.0  # seconds until a conversation counts as hanging
 
@@ -369,6 +373,25 @@ async def in_a_thread(dice: random.Random, pool: burble.Pool) -> Outcome:
     return [(listener, error)]
 
 
+async def in_trio(dice: random.Random, pool: burble.Pool) -> Outcome:
+    """Read in a loop of trio's, in a thread, which may be cancelled."""
+    script = Script(dice)
+    listener = Listener(script, dice)
+    stream = new_stream(script, dice, pool)
+    impatient = dice.randrange(3) == 0
+
+    async def read() -> BaseException | None:
+        with trio.move_on_after(dice.random() / 100 if impatient else PATIENCE) as scope:
+            async with stream:
+                return await listen(stream, listener)
+        assert scope.cancelled_caught
+        listener.wants = 0
+        return None
+
+    error = await asyncio.get_running_loop().run_in_executor(None, trio.run, read)
+    return [(listener, error)]
+
+
 CONVERSATIONS = (
     one_channel,
     one_stream,
@@ -379,6 +402,7 @@ CONVERSATIONS = (
     readers,
     events,
     in_a_thread,
+    in_trio,
 )
 
 
@@ -402,7 +426,7 @@ async def converse(seed: int) -> None:
 
 def run_loop(seed: int, failures: list[BaseException]) -> None:
     try:
-        asyncio.run(converse(seed))
+        random.Random(seed).choice(RUNS)(converse(seed))
     except BaseException as error:
         failures.append(error)
 
