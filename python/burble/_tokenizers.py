@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import random
 import re
@@ -45,7 +46,7 @@ _CLEANING = (
 )
 
 # From how many ids those are drawn on which a compiled rule is tried.
-_LOOKED_AT = 4096
+_LOOKED_AT = 1024
 
 _BYTE_TOKEN = re.compile(r"<0x(?:[0-9A-Fa-f]{2}|\+[0-9A-Fa-f])>")
 
@@ -273,7 +274,10 @@ def _compile(
     special = _special_texts(added)
     try:
         vocabulary = _core.Vocabulary(
-            steps, texts, [i for i, text in texts.items() if text in special], join
+            steps,
+            texts,
+            list(itertools.compress(texts, map(special.__contains__, texts.values()))),
+            join,
         )
     except (NotImplementedError, OverflowError, ValueError):
         # Steps that cannot be streamed, or ids, tokens or numbers beyond what the C side accepts.
