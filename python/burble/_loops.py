@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
@@ -84,3 +85,13 @@ def in_trio() -> bool:
         return bool(sniffio.current_async_library() == "trio")
     except sniffio.AsyncLibraryNotFoundError:
         return False
+
+
+async def give_way() -> None:
+    """Let the other tasks of the loop run."""
+    if in_trio():
+        from ._trio import checkpoint
+
+        await checkpoint()
+    else:
+        await asyncio.sleep(0)

@@ -130,6 +130,7 @@ class Pool(Executor):
         self._running: dict[Job, None] = {}
         self._threads: set[threading.Thread] = set()
         self._idle = 0
+        self._tidy_at = 8  # how many wait
 
     @property
     def running(self) -> int:
@@ -152,14 +153,25 @@ class Pool(Executor):
         with self._lock:
             if self._closed:
                 raise RuntimeError("the pool is closed")
-            while self._waiting and self._waiting[0].gone:
-                self._waiting.popleft().cancel()
+            if len(self._waiting) >= self._tidy_at:
+                self._tidy()
             self._waiting.append(job)
             # A thread that was notified counts as idle until it has taken its job.
             if self._idle >= len(self._waiting):
                 self._work.notify()
             elif len(self._threads) < self.workers:
                 self._begin_thread(job)
+
+    def _tidy(self) -> None:
+        """Let go of the jobs that nobody wants any more, with all that they hold."""
+        jobs = list(self._waiting)
+        self._waiting.clear()
+        self._waiting.extend(job for job in jobs if not job.gone)
+        # Not before there are twice as many: so it costs each job a few looks at most.
+        self._tidy_at = 2 * len(self._waiting) + 8
+        for job in jobs:
+            if job.gone:
+                job.cancel()
 
     def _begin_thread(self, job: Job) -> None:
         thread = threading.Thread(
@@ -177,15 +189,26 @@ class Pool(Executor):
             raise
 
     def _serve(self) -> None:
-        while True:
-            job = self._take()
-            if job is None:
-                return
-            try:
-                job.run()
-            finally:
-                del self._running[job]
-            job = None  # it may be the last who refers to it, and will wait
+        try:
+            while True:
+                job = self._take()
+                if job is None:
+                    return
+                try:
+                    job.run()
+                finally:
+                    del self._running[job]
+                job = None  # it may be the last who refers to it, and will wait
+        except BaseException:  # nothing that a job does: this thread was told to end
+            self._replace()
+            raise
+
+    def _replace(self) -> None:
+        """This thread ends although there may be work: another one is to do it."""
+        with self._lock:
+            self._threads.discard(threading.current_thread())
+            if self._waiting and len(self._threads) < self.workers:
+                self._begin_thread(self._waiting[0])
 
     def _take(self) -> Job | None:
         """The next job; None: this thread is to end."""
@@ -199,8 +222,12 @@ class Pool(Executor):
                     job.cancel()
                     del job
                 self._idle += 1
-                notified = not self._closed and self._work.wait(self.idle_timeout)
-                self._idle -= 1
+                try:
+                    notified = not self._closed and self._work.wait(
+                        min(self.idle_timeout, threading.TIMEOUT_MAX)
+                    )
+                finally:
+                    self._idle -= 1
                 if not notified and not self._waiting:
                     self._threads.discard(threading.current_thread())
                     return None
@@ -256,6 +283,7 @@ class Pool(Executor):
         Idempotent. Where something is still running after ``timeout`` seconds, it is left to itself
         with a :exc:`RuntimeWarning`.
         """
+        timeout = seconds("timeout", timeout, 0.0)
         left = self._end(time.monotonic() + timeout)
         if left:
             warnings.warn(
@@ -275,7 +303,7 @@ class Pool(Executor):
         for job in jobs:
             job.cancel()
         for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX))
         return sum(thread.is_alive() for thread in threads)
 
     def __enter__(self: P) -> P:

@@ -7,6 +7,7 @@ The format is that of the HTML standard, section 9.2, "Server-sent events".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from typing import Any, Callable, Union
 from . import _core
 from ._batch import BatchStream
 from ._generate import name_of
-from ._loops import in_trio
+from ._loops import give_way, in_trio
 from ._options import seconds
 from ._stream import Reader, Stream
 
@@ -28,8 +29,9 @@ SSE_HEADERS = {
     "X-Accel-Buffering": "no",  # nginx keeps back what it passes on, unless it is told not to
 }
 
-# How many bytes of events are put together where so much text is there.
-_ENOUGH = 65_536
+# How many bytes of events are put together where so much text is there: some hundred, which take
+# about a millisecond.
+_ENOUGH = 16_384
 
 _logger = logging.getLogger("burble")
 
@@ -50,7 +52,9 @@ def sse(
 
     ::
 
-        return StreamingResponse(burble.sse(stream), headers=burble.SSE_HEADERS)
+        async with contextlib.aclosing(burble.sse(stream)) as events:
+            async for data in events:
+                await response.write(data)
 
     Each chunk is an event whose id is its position and whose data is JSON: ``{"text": "…"}``, for
     other items ``{"item": …}``, and in a batch with ``"row": i`` before it. The last event is named
@@ -61,13 +65,15 @@ def sse(
     A client that comes back names the last event that it has got in the header ``Last-Event-ID``.
     Where the stream still has what follows (``keep=``), it goes on there.
 
-    Closing it, or cancelling the task that iterates it and then closing it, closes the stream,
-    unless that keeps its text for who comes back; ``burble.starlette.sse_response`` and
-    ``burble.aiohttp.sse_response`` do so when the client goes away. Works with asyncio, uvloop and
-    trio; one task at a time.
+    Closing it closes the stream, unless that keeps its text for who comes back. It is to be closed
+    when the client goes away, as ``burble.starlette.sse_response`` and
+    ``burble.aiohttp.sse_response`` do; a ``StreamingResponse`` of Starlette's own does not. Works
+    with asyncio, uvloop and trio; one task at a time.
 
     :param source: a stream, a batch or a reader. A stream that keeps its text gets a reader of its
-        own for each call, so that many clients can read it.
+        own for each call, so that many clients can read it. None of them holds up the others: one
+        that falls behind what is kept, and by ``max_lag`` of the stream beyond it, is dropped, with
+        an event ``error`` of type ``Lagged``. (Where that is not wanted, pass a ``stream.reader``.)
     :param last_event_id: the header, where the client has sent it.
     :param keep_alive: seconds without text after which a comment is sent, so that nobody on the way
         takes the connection for dead; None: never.
@@ -93,7 +99,7 @@ def sse(
 
 def _reader_at(stream: Stream[Any], position: int) -> Reader[Any]:
     try:
-        return stream.reader(position)
+        return stream.reader(position, max_lag=stream.lag_of_followers, on_lag="drop_reader")
     except ValueError as error:
         raise ValueError(
             f"Last-Event-ID: {error}: not an event of this stream; who comes back is to be given "
@@ -127,6 +133,8 @@ class EventStream(AsyncIterator[bytes]):
         self._encode = encode or (_row_of_batch if isinstance(source, BatchStream) else _item)
         self._over = False
         self._unencoded = False  # `encode` has raised
+        self._busy = False  # the last call did not have to wait
+        self._error: BaseException | None = None  # what comes after the events handed out last
         self._waiting: asyncio.Task[Any] | None = None
         # Set where this reads with a reader that was made for it.
         self._own: Reader[Any] | None = None
@@ -149,24 +157,32 @@ class EventStream(AsyncIterator[bytes]):
     async def next(self, timeout: float | None) -> bytes | None:
         """Return the events that are there, one or more, waiting for them at most ``timeout``
         seconds; then None. Raise StopAsyncIteration after the last."""
-        if self._over:
+        if self._over and self._error is None:
             raise StopAsyncIteration
+        if self._busy:  # before anything is taken, which a cancelled task would lose
+            await give_way()
         events: list[bytes] = []
-        try:
-            if self._waiting is not None or not self._take(events):
-                item = await self._wait(timeout)
-                if item is _NOTHING:
-                    return None
-                events.append(self._event_of(item, getattr(self._reader, "last", None)))
-                self._take(events)
-        except (StopIteration, StopAsyncIteration) as stop:
-            if self._unencoded:
-                raise RuntimeError(f"encode raised {type(stop).__name__}") from stop
-            events.append(self._end())
-        except Exception as error:
-            if self._unencoded:
-                raise
-            events.append(self._failure(error))
+        error, self._error = self._error, None
+        if error is None:
+            try:
+                self._busy = self._waiting is None and self._take(events)
+                if not self._busy:
+                    item = await self._wait(timeout)
+                    if item is _NOTHING:
+                        return None
+                    events.append(self._event_of(item, getattr(self._reader, "last", None)))
+                    self._take(events)
+            except BaseException as raised:
+                error = raised
+        if error is not None:
+            try:
+                events.append(self._last_event(error))
+            except BaseException:
+                if not events:
+                    raise
+                self._error = error  # after what came before it
+            finally:
+                del error  # it has this frame
         return b"".join(events)
 
     def _take(self, events: list[bytes]) -> bool:
@@ -189,20 +205,17 @@ class EventStream(AsyncIterator[bytes]):
             self._over = self._unencoded = True
             raise
 
-    async def _step(self) -> Any:
-        return await self._reader.__anext__()
-
     async def _wait(self, timeout: float | None) -> Any:
         """The next item, or _NOTHING."""
         if in_trio():
             import trio
 
             with trio.move_on_after(float("inf") if timeout is None else timeout):
-                return await self._step()
+                return await self._reader.__anext__()
             return _NOTHING
         # Not asyncio.wait_for, which would give up the wait with the time: this one goes on.
         if self._waiting is None:
-            self._waiting = asyncio.ensure_future(self._step())
+            self._waiting = asyncio.ensure_future(_step(self._reader))
         task = self._waiting
         try:
             done, _ = await asyncio.wait({task}, timeout=timeout)
@@ -218,17 +231,21 @@ class EventStream(AsyncIterator[bytes]):
 
     # ---- the end -----------------------------------------------------------------------------
 
-    def _end(self) -> bytes:
-        self._over = True
-        reason = getattr(self._source, "finish_reason", None)
-        return _event({"finish_reason": reason}, name="end")
-
-    def _failure(self, error: Exception) -> bytes:
-        self._over = True
-        if not isinstance(error, _core.Error) and error is not getattr(
-            self._source, "error", error
-        ):
+    def _last_event(self, error: BaseException) -> bytes:
+        """What ``error`` becomes; or raise it, where it is not of the stream."""
+        if self._unencoded:
+            if isinstance(error, (StopIteration, StopAsyncIteration)):
+                raise RuntimeError(f"encode raised {type(error).__name__}") from error
+            raise error
+        if isinstance(error, (StopIteration, StopAsyncIteration)):
+            self._over = True
+            reason = getattr(self._source, "finish_reason", None)
+            return _event({"finish_reason": reason}, name="end")
+        of_source = getattr(self._source, "error", error if isinstance(error, Exception) else None)
+        if not isinstance(error, _core.Error) and error is not of_source:
+            self._over = self._over or isinstance(error, Exception)
             raise error  # not the generation's
+        self._over = True
         if not isinstance(error, _core.Error):  # the client is not told what it was: somebody must
             _logger.error("%r failed while it was sent as events", self._source, exc_info=error)
         return _event(_describe(error), name="error")
@@ -251,6 +268,17 @@ class EventStream(AsyncIterator[bytes]):
         else:
             await source.aclose()
 
+    def __del__(self) -> None:
+        # Whoever waits would take what comes next, for nobody.
+        waiting = getattr(self, "_waiting", None)
+        if waiting is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                waiting.cancel()
+
+
+async def _step(reader: Any) -> Any:
+    return await reader.__anext__()
+
 
 _NOTHING = object()
 
@@ -265,7 +293,7 @@ def _row_of_batch(item: Any) -> Any:
 
 def _event(data: Any, *, name: str | None = None, position: int | None = None) -> bytes:
     """One event. JSON has no line breaks, so that its data is a single line."""
-    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+    text = data if isinstance(data, str) else _json(data)
     head = "" if position is None else f"id: {position}\n"
     if name is not None:
         head += f"event: {name}\n"
@@ -273,7 +301,17 @@ def _event(data: Any, *, name: str | None = None, position: int | None = None) -
     return (head + "".join(f"data: {line}\n" for line in lines) + "\n").encode()
 
 
-def _describe(error: Exception) -> dict[str, Any]:
+def _json(data: Any) -> str:
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+    if not text.isascii():  # what some clients take for the end of a line
+        text = text.translate(_LINE_ENDS)
+    return text
+
+
+_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
     """What a client is told of an error: not what the program's own exceptions say, which may be
     none of its business."""
     own = isinstance(error, _core.Error)

@@ -18,6 +18,10 @@ T = TypeVar("T")
 H = TypeVar("H", bound="Handle")
 R = TypeVar("R", bound="Reader[Any]")
 
+# How far a stream's own reader may be behind while others read and nobody iterates it, where the
+# stream has no limit of its own: it must not keep everything.
+_MAX_LAG = 1_048_576
+
 
 class Handle:
     """What holds a generation: leaving its block ends it."""
@@ -125,7 +129,7 @@ class Stream(Handle, Generic[T]):
         """Others read, and as long as nobody iterates the stream itself, it holds up nothing."""
         if not self._iterated and not self._passed_over:
             self._passed_over = True
-            self._reader.limit(self._options.max_lag, "drop_reader")
+            self._reader.limit(self._options.max_lag or _MAX_LAG, "drop_reader")
 
     def _return(self) -> None:
         """Somebody iterates it after all. Where its reader was dropped but the text is kept, it
@@ -149,7 +153,8 @@ class Stream(Handle, Generic[T]):
         """One more reader, with a place of its own.
 
         From now on, the stream's own reader, unless it is being iterated, holds up nothing any
-        more: where it falls behind by more than ``max_lag`` of the stream, it loses its place.
+        more: where it falls behind by more than ``max_lag`` of the stream (None: 1,048,576), it
+        loses its place.
 
         :param start: ``"tail"`` (what comes from now on), ``"oldest"`` (what is left), or the
             position of a chunk, counted from 0, as :attr:`position` says it.
@@ -207,7 +212,8 @@ class Stream(Handle, Generic[T]):
     def _follower(self) -> _core.Reader:
         """A reader that only waits for the end: so it notices timeouts, too."""
         reader = self._log.reader(-2)
-        reader.coalesce = True
+        with contextlib.suppress(ValueError):  # items cannot be put together
+            reader.coalesce = True
         return reader
 
     async def _job_ended_async(self) -> None:
@@ -263,6 +269,13 @@ class Stream(Handle, Generic[T]):
     def keeps(self) -> bool:
         """Whether it keeps text (``keep=``) for readers that come later."""
         return self._options.keep != 0
+
+    @property
+    def lag_of_followers(self) -> int | None:
+        """How far a reader may be behind that holds up nobody, and for which nothing is to be kept
+        that is not kept anyway: anywhere in what is kept, and ``max_lag`` beyond."""
+        keep, max_lag = self._options.keep, self._options.max_lag
+        return None if keep < 0 or max_lag == 0 else keep + max(max_lag, 65_536)
 
     def __repr__(self) -> str:
         return f"<burble.Stream of {self._job.name}: {self.state}, {self._log.position} chunks>"

@@ -32,14 +32,16 @@ async def sse_response(
     :param options: those of :func:`burble.sse`.
     """
     last = request.headers.get("Last-Event-ID")
+    # Returned, not raised: what an exception's traceback holds, the source among it, stays until
+    # garbage is collected.
     try:
         events = sse(source, last_event_id=last, keep_alive=keep_alive, **options)
     except _core.Gone as error:
-        raise web.HTTPGone(text=str(error)) from None
+        return web.Response(status=410, text=str(error))
     except ValueError as error:
         if last is None:
             raise
-        raise web.HTTPBadRequest(text=str(error)) from None
+        return web.Response(status=400, text=str(error))
     response = web.StreamResponse(headers=SSE_HEADERS)
     try:
         await response.prepare(request)
@@ -58,7 +60,7 @@ async def sse_response(
             quiet_since = monotonic()
             await response.write(data)
         await response.write_eof()
-    except ConnectionResetError:
+    except ConnectionError:
         pass  # the client has gone
     finally:
         await events.aclose()

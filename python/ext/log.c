@@ -407,12 +407,28 @@ static PyObject *log_end_method(LogObject *self, PyObject *args)
     return PyBool_FromLong(log_end(self, reason, match));
 }
 
-/* StopIteration, raised where a log is read, would be taken for its end: as with generators, what
- * raised it has failed. A new reference. */
-static PyObject *as_failure(PyObject *exception)
+/* Whether who reads would take the exception for something else than a failure of the producer: for the
+ * end of what it reads, or for its own cancellation. */
+static bool misleads(struct core *core, PyObject *exception)
 {
-    if (!PyErr_GivenExceptionMatches(exception, PyExc_StopIteration)
-        && !PyErr_GivenExceptionMatches(exception, PyExc_StopAsyncIteration))
+    if (PyErr_GivenExceptionMatches(exception, PyExc_StopIteration)
+        || PyErr_GivenExceptionMatches(exception, PyExc_StopAsyncIteration)
+        || PyErr_GivenExceptionMatches(exception, PyExc_GeneratorExit))
+        return true;
+    if (PyErr_GivenExceptionMatches(exception, PyExc_Exception))
+        return false;
+    if (core_import(&core->cancelled_error, "asyncio", "CancelledError") < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    return PyErr_GivenExceptionMatches(exception, core->cancelled_error);
+}
+
+/* What readers get: as with generators that raise StopIteration, what misleads becomes the cause of a
+ * RuntimeError. A new reference. */
+static PyObject *as_failure(struct core *core, PyObject *exception)
+{
+    if (!misleads(core, exception))
         return Py_NewRef(exception);
     PyObject *error = PyObject_CallFunction(
         PyExc_RuntimeError, "N",
@@ -424,7 +440,7 @@ static PyObject *as_failure(PyObject *exception)
 
 int log_fail(LogObject *self, PyObject *exception)
 {
-    PyObject *error = as_failure(exception);
+    PyObject *error = as_failure(self->core, exception);
     if (error == NULL)
         return -1;
     const bool failed = fail_as(self, BURBLE_EFAILED, error);

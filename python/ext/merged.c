@@ -84,8 +84,8 @@ static enum reading read_end(MergedObject *self)
 {
     if (self->error[0] == NULL)
         return READ_END;
-    PyErr_Restore(self->error[0], self->error[1], self->error[2]);
-    self->error[0] = self->error[1] = self->error[2] = NULL;
+    PyErr_Restore(Py_NewRef(self->error[0]), Py_XNewRef(self->error[1]),
+                  Py_XNewRef(self->error[2]));
     return READ_ERROR;
 }
 

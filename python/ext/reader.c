@@ -4,6 +4,7 @@
 #include <structmember.h>
 
 #include "base/buffer.h"
+#include "stream/reader.h"
 
 /* How much text coalesce hands out at once, in bytes: a reader that is far behind must not copy all of
  * it in one step. The record with which it gets there is handed out whole. */
@@ -416,6 +417,21 @@ static void raise_position(struct core *core, int rc, long long start, uint64_t 
     Py_XDECREF(error);
 }
 
+/* A reader at `from`, which is not retained: with the help of one that still has that before it.
+ * BURBLE_EGONE: there is none. */
+static int create_beside_others(LogObject *log, uint64_t from, burble_reader **out)
+{
+    for (ReaderObject *other = log->readers; other != NULL; other = other->after) {
+        /* One at which a thread waits, without the GIL, is that thread's. */
+        if (other->reader == NULL || other->waits->blocked)
+            continue;
+        const int rc = burble__reader_create_beside(other->reader, from, out);
+        if (rc != BURBLE_EGONE)
+            return rc;
+    }
+    return BURBLE_EGONE;
+}
+
 const char reader_create_doc[] =
     "reader($self, start=0, /, max_lag=0, on_lag='block')\n--\n\n"
     "A reader at a position; -1: at the oldest record that is left; -2: at the tail, for what is\n"
@@ -450,7 +466,9 @@ PyObject *reader_create(LogObject *log, PyObject *args, PyObject *kwargs)
     consumer_init(&self->consumer, (PyObject *)self, &reader_consumer, log->core);
     self->waits = &self->consumer;
     self->log = (LogObject *)Py_NewRef((PyObject *)log);
-    const int rc = burble_reader_create(log->stream, from, &self->reader, &bound);
+    int rc = burble_reader_create(log->stream, from, &self->reader, &bound);
+    if (rc == BURBLE_EGONE)
+        rc = create_beside_others(log, from, &self->reader);
     if (rc != BURBLE_OK) {
         raise_position(log->core, rc, start, bound);
         Py_DECREF(self);

@@ -30,6 +30,14 @@ static void walk_to(burble_reader *reader, uint64_t from)
     }
 }
 
+/* It has its place: from now on it counts. */
+static burble_reader *begin(burble_reader *reader)
+{
+    burble_stream_ref(reader->stream);
+    burble__add_relaxed(&reader->stream->readers, 1);
+    return reader;
+}
+
 int burble_reader_create(burble_stream *stream, uint64_t from, burble_reader **out,
                          uint64_t *oldest)
 {
@@ -63,9 +71,7 @@ int burble_reader_create(burble_stream *stream, uint64_t from, burble_reader **o
         bound = reader->seq;
         goto fail;
     }
-    burble_stream_ref(stream);
-    burble__add_relaxed(&stream->readers, 1);
-    *out = reader;
+    *out = begin(reader);
     return BURBLE_OK;
 
 fail:
@@ -74,6 +80,34 @@ fail:
     burble__block_unref(reader->block, &stream->release);
     burble__free(reader);
     return rc;
+}
+
+int burble__reader_create_beside(burble_reader *other, uint64_t from, burble_reader **out)
+{
+    *out = NULL;
+    if (other->block == NULL || from < other->seq)
+        return BURBLE_EGONE;
+    burble_reader *reader = burble__calloc(1, sizeof *reader);
+    if (reader == NULL)
+        return BURBLE_ENOMEM;
+    burble__init(&reader->interrupted, false);
+    reader->stream = other->stream;
+    /* Held, so that the writer does not drop the other one, and its block, before we have our reference. */
+    if (!burble__limit_hold_place(other->limit)) {
+        burble__free(reader);
+        return BURBLE_EGONE;
+    }
+    reader->block = other->block;
+    burble__block_ref(reader->block);
+    burble__limit_let_go(other->limit);
+    walk_to(reader, from);
+    if (reader->seq != from) {
+        burble__block_unref(reader->block, &reader->stream->release);
+        burble__free(reader);
+        return BURBLE_EINVAL;
+    }
+    *out = begin(reader);
+    return BURBLE_OK;
 }
 
 static void detach(burble_reader *reader)

@@ -384,6 +384,8 @@ def test_a_function_that_raises_fails_every_row(kind: str) -> None:
     with pytest.raises(OSError, match="no memory"):
         gather(kind, batch, texts)
     assert texts == ["a", "b"]
+    with pytest.raises(OSError, match="no memory"):  # and whoever asks once more
+        gather(kind, batch)
     for row in batch.rows:
         with pytest.raises(OSError, match="no memory"):
             _ = row.result

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 import subprocess
@@ -124,6 +125,41 @@ def test_what_is_cancelled_while_it_waits_never_runs(pool: burble.Pool) -> None:
     assert ran == ["second"]
     with pytest.raises(CancelledError):
         first.result(SOON)
+
+
+def test_what_nobody_waits_for_any_more_is_not_kept(pool: burble.Pool) -> None:
+    class Input:
+        pass
+
+    inputs: weakref.WeakSet[Input] = weakref.WeakSet()
+    with busy(pool):
+        first = pool.submit(int)  # in front of the others, and wanted
+        for _ in range(1000):
+            given = Input()
+            inputs.add(given)
+            pool.submit(lambda given=given: given).cancel()
+            del given
+        assert len(inputs) < 30
+    assert first.result(SOON) == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_is_told_to_end_is_replaced(pool: burble.Pool) -> None:
+    thread = pool.submit(threading.current_thread).result(SOON)
+    told = ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+    )
+    assert told == 1
+    pool.submit(int)  # which it hears of, and then that
+    thread.join(SOON)
+    assert not thread.is_alive()
+    assert pool.submit(threading.current_thread).result(SOON) is not thread
+
+
+def test_threads_may_idle_for_ever() -> None:
+    with burble.Pool(workers=1, idle_timeout=1e300) as pool:
+        threads = {pool.submit(threading.current_thread).result(SOON) for _ in range(3)}
+    assert len(threads) == 1
 
 
 def test_ten_thousand_jobs_from_many_threads_all_run_once() -> None:

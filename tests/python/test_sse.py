@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import threading
 from collections.abc import AsyncIterator
@@ -46,6 +47,14 @@ async def turns(condition: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0)
     raise AssertionError("it never was so")
+
+
+async def until_blocked(stream: burble.Stream[str]) -> None:
+    """Until nothing is read any more: the position stays where it is."""
+    position = -1
+    while stream.position != position or stream.stats.blocked == 0.0:
+        position = stream.position
+        await asyncio.sleep(0.1)
 
 
 async def body_of(events: Any) -> bytes:
@@ -213,6 +222,90 @@ def test_going_on_after_an_event() -> None:
         burble.sse(stream, last_event_id="6")
 
 
+def test_text_that_is_there_leaves_others_their_turn() -> None:
+    async def main() -> None:
+        events = burble.sse(ended_channel(["some text"] * 20_000, keep="all"))
+        read = asyncio.ensure_future(body_of(events))
+        turns = 0
+        while not read.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert len(texts(parse(read.result()))) == 20_000
+        assert turns > 20
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), KeyboardInterrupt(), SystemExit(), GeneratorExit()]
+)
+def test_text_that_came_with_an_error_comes_before_it(error: BaseException) -> None:
+    writer, stream = burble.channel()
+    writer.put_text("one ")
+    writer.put_text("two")
+    writer.fail(error)
+    events = parse(asyncio.run(body_of(burble.sse(stream))))
+    assert texts(events) == ["one ", "two"]
+    assert [event.event for event in events[2:]] == ["error"]
+
+
+def test_what_cannot_be_encoded_takes_nothing_with_it() -> None:
+    async def main() -> None:
+        events = burble.sse(burble.iterate(["one", "two", float("nan"), "three"]))
+        got = await events.__anext__()
+        while got.count(b"data") < 2:
+            got += await events.__anext__()
+        assert [json.loads(event.data)["text"] for event in parse(got)] == ["one", "two"]
+        with pytest.raises(ValueError, match="JSON"):
+            await events.__anext__()
+        assert [part async for part in events] == []
+        await events.aclose()
+
+    asyncio.run(main())
+
+
+def test_what_some_clients_take_for_line_ends_is_escaped() -> None:
+    body = asyncio.run(body_of(burble.sse(ended_channel(["a\x85b\u2028c\u2029d\u2603"]))))
+    assert "\u2603" in body.decode()
+    assert len(body.decode().splitlines()) == len(body.decode().split("\n")[:-1])
+    assert texts(parse(body)) == ["a\x85b\u2028c\u2029d\u2603"]
+
+
+def test_one_that_is_let_go_while_it_waits_takes_nothing_more() -> None:
+    async def main() -> None:
+        writer, stream = burble.channel()
+        events = burble.sse(stream, keep_alive=0.001, close=False)
+        assert await events.__anext__() == b": keep-alive\n\n"
+        del events
+        writer.put_text("one")
+        writer.end()
+        assert [text async for text in stream] == ["one"]
+        await turns(lambda: len(asyncio.all_tasks()) == 1)
+
+    asyncio.run(main())
+
+
+def test_a_client_that_does_not_read_keeps_no_more_than_is_kept_anyway() -> None:
+    async def main() -> None:
+        writer, stream = burble.channel(keep=1000, max_lag=1000)
+        rude, good = burble.sse(stream), burble.sse(stream)
+        for _ in range(1000):
+            writer.put_text("x" * 100)
+            assert b"xxx" in await good.__anext__()
+        writer.end()
+        events = parse(await body_of(rude))
+        assert json.loads(events[-1].data)["type"] == "Lagged"
+        assert [event.event for event in parse(await body_of(good))] == ["end"]
+
+    asyncio.run(main())
+
+
+def test_the_first_client_of_a_fast_generation_gets_it_from_the_beginning() -> None:
+    """Although that is more than is kept: nobody has read it yet."""
+    stream = ended_channel(["0123456789"] * 2000, keep=10)
+    assert texts(parse(asyncio.run(body_of(burble.sse(stream))))) == ["0123456789"] * 2000
+
+
 def test_a_batch() -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
@@ -268,7 +361,11 @@ class Server:
     def __init__(self) -> None:
         self.streams: dict[str, burble.Stream[str]] = {}
         self.writers: dict[str, Any] = {}
+        self.once = False  # a stream is the answer to one request, and nobody else's
         self.url = ""
+
+    def stream_of(self, name: str) -> burble.Stream[str]:
+        return self.streams.pop(name) if self.once else self.streams[name]
 
     def open(self, name: str, **options: Any) -> Any:
         self.writers[name], self.streams[name] = burble.channel(**options)
@@ -300,7 +397,7 @@ async def starlette_server() -> AsyncIterator[Server]:
     app = fastapi.FastAPI()
 
     async def events(request: Any, name: str) -> Any:
-        return sse_response(request, served.streams[name], keep_alive=5)
+        return sse_response(request, served.stream_of(name), keep_alive=5)
 
     events.__annotations__["request"] = fastapi.Request
     events.__annotations__["name"] = str
@@ -320,7 +417,7 @@ async def aiohttp_server() -> AsyncIterator[Server]:
     served = Server()
 
     async def events(request: Any) -> Any:
-        return await sse_response(request, served.streams[request.match_info["name"]])
+        return await sse_response(request, served.stream_of(request.match_info["name"]))
 
     app = web.Application()
     app.router.add_get("/{name}", events)
@@ -436,6 +533,48 @@ def test_a_bad_id_and_one_that_is_gone(server: Any) -> None:
             writer.end()
 
     asyncio.run(main())
+
+
+@servers
+def test_a_request_that_is_refused_ends_its_generation(server: Any) -> None:
+    async def main() -> None:
+        gc.collect()
+        gc.disable()
+        try:
+            async with server() as served, httpx.AsyncClient(timeout=20) as client:
+                writer = served.open("a")
+                served.once = True
+                response = await client.get(f"{served.url}/a", headers={"Last-Event-ID": "-"})
+                assert response.status_code == 400
+                await turns(lambda: writer.cancelled)
+        finally:
+            gc.enable()
+
+    asyncio.run(main())
+
+
+def test_a_client_of_aiohttp_that_reads_nothing_and_goes_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with aiohttp_server() as served:
+            writer = served.open("a", max_lag=1000)
+            host, port = served.url[len("http://") :].split(":")
+            _, rude = await asyncio.open_connection(host, int(port))
+            rude.write(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+
+            def write() -> None:
+                with contextlib.suppress(burble.Cancelled):
+                    while True:
+                        writer.put_text("x" * 1000)
+
+            writing = asyncio.get_running_loop().run_in_executor(None, write)
+            await until_blocked(served.streams["a"])
+            rude.transport.abort()
+            await asyncio.wait_for(writing, 20)
+
+    asyncio.run(main())
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 @servers

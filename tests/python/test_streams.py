@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import threading
-from collections.abc import Awaitable, Iterator
+import weakref
+from collections.abc import Awaitable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Callable, TypeVar
 
@@ -414,6 +416,19 @@ def test_the_result_can_be_waited_for_without_reading(loop: str) -> None:
     assert run(loop, main) == f"said {TEXT * 20}"
 
 
+@pytest.mark.parametrize("loop", KINDS)
+def test_the_result_of_a_source_can_be_waited_for(loop: str) -> None:
+    def source() -> Generator[int, None, str]:
+        yield from range(3)
+        return "counted"
+
+    async def main() -> Any:
+        return await burble.iterate(source).wait()
+
+    assert run(loop, main) == "counted"
+    assert burble.iterate(source).join(SOON) == "counted"
+
+
 def test_a_thread_waits_for_the_result_as_long_as_it_likes() -> None:
     steps = Steps()
     handle = stream(steps)
@@ -543,6 +558,55 @@ def test_a_stream_that_others_read_holds_up_nothing_and_loses_its_place() -> Non
         list(handle)
     assert handle.stats.blocked == 0
     assert handle.result == "all"
+
+
+def test_without_a_limit_it_keeps_no_more_than_a_million_characters() -> None:
+    writer, handle = burble.channel(max_lag=None)
+    reader = handle.reader()
+    for _ in range(1200):
+        writer.put_text("x" * 1000)
+        next(reader)
+    writer.end()
+    assert list(reader) == []
+    with pytest.raises(burble.Lagged):
+        next(handle)
+
+
+def test_a_position_that_a_reader_still_has_before_it_can_be_read() -> None:
+    writer, handle = burble.channel(keep=100)
+    for n in range(3000):
+        writer.put_text(f"{n:05} ")
+    assert next(handle) == "00000 "
+    with pytest.raises(burble.Gone):
+        handle.reader(0)
+    first, second = handle.reader(1), handle.reader(1500)
+    with pytest.raises(ValueError, match="beyond the end, 3000"):
+        handle.reader(3001)
+    writer.end()
+    expected = [f"{n:05} " for n in range(3000)]
+    assert list(second) == expected[1500:]
+    assert list(first) == expected[1:]
+    assert list(handle) == expected[1:]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_an_awaitable_that_nobody_awaits_keeps_nothing(n: int) -> None:
+    async def main() -> None:
+        writer, handle = burble.channel()
+        writer.put_text("one")
+        assert await handle.__anext__() == "one"
+        for _ in range(n):
+            handle.__anext__()
+        held = weakref.ref(handle)
+        gc.disable()
+        try:
+            del handle
+            assert held() is None
+            assert writer.cancelled
+        finally:
+            gc.enable()
+
+    asyncio.run(main())
 
 
 def test_it_begins_anew_where_the_text_is_kept() -> None:

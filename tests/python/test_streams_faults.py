@@ -166,9 +166,11 @@ def test_what_generate_raises_comes_after_its_text(
         _ = handle.result
 
 
-@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
-def test_an_exception_that_would_look_like_the_end_is_none(
-    kind: str, error: type[Exception]
+@pytest.mark.parametrize(
+    "error", [StopIteration, StopAsyncIteration, GeneratorExit, asyncio.CancelledError]
+)
+def test_an_exception_that_would_look_like_the_end_or_a_cancellation_is_none(
+    kind: str, error: type[BaseException]
 ) -> None:
     text, found = read(kind, stream(raises, TEXT, error("pretended")))
     assert text == TEXT

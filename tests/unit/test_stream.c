@@ -5,6 +5,8 @@
  */
 #include "support.h"
 
+#include "stream/reader.h"
+
 #include <string.h>
 
 #include <burble/stream.h>
@@ -245,6 +247,30 @@ static void nothing_is_retained_unless_asked(void **state)
     burble_stream_unref(&stream);
 }
 
+static void a_reader_is_found_beside_one_that_is_behind(void **state)
+{
+    (void)state;
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *first = new_reader(stream, 0), *second;
+    for (int i = 0; i < 10000; i++)
+        put(stream, "12345678");
+    expect(first, "12345678", 0);
+    assert_int_equal(burble__reader_create_beside(first, 0, &second), BURBLE_EGONE);
+    assert_null(second);
+    assert_int_equal(burble__reader_create_beside(first, 10001, &second), BURBLE_EINVAL);
+    assert_null(second);
+    for (uint64_t from = 1; from < 10000; from += 1111) {
+        assert_int_equal(burble__reader_create_beside(first, from, &second), BURBLE_OK);
+        expect(second, "12345678", from);
+        burble_reader_destroy(&second);
+    }
+    assert_int_equal(burble_reader_limit(first, 100, BURBLE_LAG_DROP), BURBLE_OK);
+    put(stream, "12345678");
+    assert_int_equal(burble__reader_create_beside(first, 1, &second), BURBLE_EGONE);
+    burble_reader_destroy(&first);
+    burble_stream_unref(&stream);
+}
+
 /* A generator may be through before the reader is made for which it was started. */
 static void everything_waits_for_the_first_reader(void **state)
 {
@@ -382,6 +408,7 @@ int main(void)
         cmocka_unit_test(cancelling_stops_the_writer_and_keeps_what_was_written),
         cmocka_unit_test(the_last_reader_takes_the_stream_along_where_asked),
         cmocka_unit_test(nothing_is_retained_unless_asked),
+        cmocka_unit_test(a_reader_is_found_beside_one_that_is_behind),
         cmocka_unit_test(everything_waits_for_the_first_reader),
         cmocka_unit_test(everything_is_retained_where_asked),
         cmocka_unit_test(at_least_as_many_bytes_are_retained_as_asked),
