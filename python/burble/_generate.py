@@ -26,6 +26,11 @@ def check_generate(generate: Any) -> None:
             f"generate: expected a function that is called with streamer=, found "
             f"{kind.__name__}{hint}"
         )
+    if inspect.isgeneratorfunction(generate):
+        raise TypeError(
+            f"generate: expected a function that is called with streamer=, found the generator "
+            f"{name_of(generate)}: burble.iterate streams what a generator yields"
+        )
 
 
 def with_criteria(

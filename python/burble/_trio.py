@@ -16,11 +16,16 @@ from ._loops import in_trio
 
 
 class _Timer:
-    def __init__(self, function: Callable[..., Any]) -> None:
+    """Without its function, it was cancelled or is over."""
+
+    def __init__(self, run: Run, function: Callable[..., Any]) -> None:
+        self.run = run
         self.function: Callable[..., Any] | None = function
 
     def cancel(self) -> None:
-        self.function = None
+        if self.function is not None:
+            self.function = None
+            self.run.tidy()
 
 
 class Run:
@@ -33,6 +38,7 @@ class Run:
         self.hub = _core.Hub(self, trio=True)
         self._token = trio.lowlevel.current_trio_token()
         self._timers: list[tuple[float, int, _Timer]] = []
+        self._cancelled = 0  # of these
         self._number = itertools.count()
         self._scope = trio.CancelScope()
         self._closed = False
@@ -42,7 +48,7 @@ class Run:
         return self._closed
 
     def call_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> _Timer:
-        timer = _Timer(partial(function, *args))
+        timer = _Timer(self, partial(function, *args))
         heapq.heappush(self._timers, (trio.current_time() + seconds, next(self._number), timer))
         self._scope.deadline = self._timers[0][0]
         return timer
@@ -53,11 +59,23 @@ class Run:
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         raise context["exception"]
 
+    def tidy(self) -> None:
+        """One more timer is cancelled. Once half of them are, they are let go: most are cancelled
+        long before they are due."""
+        self._cancelled += 1
+        if 2 * self._cancelled > len(self._timers) + 32:
+            self._timers = [entry for entry in self._timers if entry[2].function is not None]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
+
     def _run_timers(self) -> None:
         now = trio.current_time()
         while self._timers and self._timers[0][0] <= now:
-            function = heapq.heappop(self._timers)[2].function
-            if function is not None:
+            timer = heapq.heappop(self._timers)[2]
+            function, timer.function = timer.function, None
+            if function is None:
+                self._cancelled -= 1
+            else:
                 function()
 
     async def _serve(self) -> None:

@@ -29,6 +29,7 @@ async def sse_response(
     The client's ``Last-Event-ID`` is honoured. One that makes no sense is answered with 400; one
     whose successor is not kept any more with 410, after which a browser does not try again.
 
+    :param keep_alive: seconds, in steps of half a second.
     :param options: those of :func:`burble.sse`.
     """
     last = request.headers.get("Last-Event-ID")

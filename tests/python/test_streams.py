@@ -729,6 +729,30 @@ def test_a_source_may_be_made_in_the_thread_and_may_return_something(kind: str) 
     assert handle.result == "counted"
 
 
+def test_timers_of_waits_that_are_over_do_not_pile_up_in_trio() -> None:
+    trio = pytest.importorskip("trio")
+
+    from burble import _trio
+
+    async def main() -> None:
+        ended = []
+        for n in range(2000):
+            writer, stream = burble.channel(total_timeout=0.4 if n == 0 else 3600)
+            with trio.move_on_after(0):
+                await stream.__anext__()
+            ended.append((writer, stream))
+        run = _trio.current_run()
+        assert run is not None
+        for writer, stream in ended[1:]:
+            writer.end()
+            assert [text async for text in stream] == []
+        assert len(run._timers) < 100
+        with pytest.raises(burble.TotalTimeout):  # whose timer has stayed
+            await ended[0][1].__anext__()
+
+    trio.run(main)
+
+
 def test_a_source_waits_for_its_reader() -> None:
     taken = []
 
@@ -950,6 +974,10 @@ def test_closing_a_pool_ends_its_streams() -> None:
 # ---- what makes no sense -------------------------------------------------------------------------
 
 
+def generator(streamer: Any) -> Iterator[int]:
+    yield 1
+
+
 async def asynchronous() -> Any:
     yield 1
 
@@ -1009,6 +1037,10 @@ def test_what_makes_no_sense_is_refused_at_the_call(
         (None, "generate: expected a function that is called with streamer=, found NoneType"),
         (coroutine, "generate: expected a blocking function, found an asynchronous one"),
         (asynchronous, "generate: expected a blocking function, found an asynchronous one"),
+        (
+            generator,
+            "found the generator generator: burble.iterate streams what a generator yields",
+        ),
         (lambda: None, "got an unexpected keyword argument 'streamer'"),
         (say, "say: missing a required argument: 'text'"),
     ],
