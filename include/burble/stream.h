@@ -137,7 +137,8 @@ BURBLE_API void burble_stream_unref(burble_stream **stream);
  * stream ends the waiting.
  *
  * The thread that appends is the stream's producer from then on: if it exits while the stream is
- * open, the stream fails with BURBLE_EDIED, unless its options say that it may.
+ * open, the stream fails with BURBLE_EDIED, unless its options say that it may. A forked child does
+ * not have that thread, if it is not the one that has forked: who waits there learns the same.
  *
  * BURBLE_OK         done
  * BURBLE_ECANCELED  the stream was cancelled: stop generating. Nothing was appended.

@@ -34,6 +34,29 @@ static bool have_key; /* needs the lock */
 static _Atomic(uint64_t) threads; /* numbers given so far */
 static _Atomic(uint64_t) tickets;
 
+/* In a forked child: the threads up to this number are the parent's, but for the one that has forked, which
+ * goes on here. Written before there is any other thread. */
+static _Atomic(uint64_t) left_behind;
+static uint64_t forked_by;
+
+static void in_child(void)
+{
+    forked_by = self;
+    burble__store_relaxed(&left_behind, burble__load_relaxed(&threads));
+    /* A thread that is not here may have had it. */
+    key_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+}
+
+void burble__producer_look(burble_stream *stream)
+{
+    const uint64_t last = burble__load_relaxed(&left_behind);
+    if (last == 0)
+        return;
+    const uint64_t thread = burble__load_relaxed(&stream->producer.thread);
+    if (thread != 0 && thread <= last && thread != forked_by)
+        burble_stream_fail(stream, BURBLE_EDIED, burble_result_text(BURBLE_EDIED));
+}
+
 uint64_t burble__producer_self(void)
 {
     return self;
@@ -100,8 +123,11 @@ static void fail_all(void *arg)
 static bool make_key(void)
 {
     pthread_mutex_lock(&key_lock);
-    if (!have_key)
+    if (!have_key) {
         have_key = pthread_key_create(&at_exit, fail_all) == 0;
+        if (have_key)
+            pthread_atfork(NULL, NULL, in_child); /* without it, a child's readers wait for ever */
+    }
     const bool made = have_key;
     pthread_mutex_unlock(&key_lock);
     return made;

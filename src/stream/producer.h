@@ -13,7 +13,6 @@
 #ifndef BURBLE_STREAM_PRODUCER_H
 #define BURBLE_STREAM_PRODUCER_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include <burble/stream.h>
@@ -31,6 +30,10 @@ uint64_t burble__producer_self(void);
 
 /* Makes the calling thread the producer of the stream. BURBLE_OK or BURBLE_ENOMEM. */
 int burble__producer_adopt(burble_stream *stream);
+
+/* Fails a stream that was being written by a thread which a fork has left behind: this process does not
+ * have it, and so not its exit either. For who is about to wait. */
+void burble__producer_look(burble_stream *stream);
 
 /* The stream is over: where the calling thread is its producer, its entry goes, sooner or later. */
 void burble__producer_release(burble_stream *stream);

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "stream/hub.h"
+#include "stream/producer.h"
 #include "stream/stream.h"
 
 /* ---- finding a position ---------------------------------------------------------------------- */
@@ -247,6 +248,7 @@ uint64_t burble_reader_position(const burble_reader *reader)
 
 int burble_reader_wait(burble_reader *reader, uint64_t deadline)
 {
+    burble__producer_look(reader->stream);
     /* Also where there is nothing to wait for: who has waited may take the reader elsewhere. */
     if (reader->waiter != NULL && reader->waiter->hub != NULL)
         detach(reader);
@@ -285,6 +287,7 @@ int burble_reader_park(burble_reader *reader)
     struct burble__waiter *waiter = reader->waiter;
     if (waiter == NULL || waiter->hub == NULL || burble__hub_closed(waiter->hub))
         return BURBLE_EDETACHED;
+    burble__producer_look(reader->stream);
     burble__waiter_arm(waiter, &reader->stream->parked);
     return has_news(reader) ? BURBLE_OK : BURBLE_AGAIN;
 }

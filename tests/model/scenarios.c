@@ -35,6 +35,11 @@ int burble__producer_adopt(burble_stream *adopted)
     return BURBLE_OK;
 }
 
+void burble__producer_look(burble_stream *watched)
+{
+    (void)watched;
+}
+
 void burble__producer_release(burble_stream *over)
 {
     (void)over;

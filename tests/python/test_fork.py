@@ -76,8 +76,52 @@ thread.join()
 print("both")
 """
 
+CHANNEL_LEFT_BEHIND = """
+writer, stream = burble.channel(keep="all")
+mine, untouched = burble.channel(), burble.channel()
+mine[0].put_text("one")
+written, leave = threading.Event(), threading.Event()
 
-@pytest.mark.parametrize("script", [RUN_IN_BOTH, PRODUCER_LEFT_BEHIND], ids=["run", "producer"])
+def slow():
+    writer.put_text("one")
+    written.set()
+    leave.wait()
+    writer.end()
+
+async def read():
+    async for text in stream.reader(1):
+        raise AssertionError(text)
+
+thread = threading.Thread(target=slow)
+thread.start()
+written.wait()
+child = os.fork()
+if child == 0:
+    assert next(stream) == "one"
+    for wait in (lambda: next(stream), lambda: asyncio.run(read())):
+        try:
+            wait()
+        except burble.ProducerDied:
+            continue
+        os._exit(1)
+    for write, read in (mine, untouched):  # of the thread that has forked, and of nobody yet
+        write.put_text("two")
+        write.end()
+        assert list(read)[-1] == "two"
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+leave.set()
+assert list(stream) == ["one"]
+thread.join()
+print("both")
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [RUN_IN_BOTH, PRODUCER_LEFT_BEHIND, CHANNEL_LEFT_BEHIND],
+    ids=["run", "producer", "channel"],
+)
 def test_a_forked_child_neither_hangs_nor_disturbs_its_parent(script: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROLOGUE + script, str(MODEL / "tokenizer.json")],
