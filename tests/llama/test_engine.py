@@ -478,7 +478,7 @@ def test_an_engine_that_is_collected_in_a_cycle_is_closed() -> None:
 def test_a_forked_child_is_told_that_its_engine_is_not_there() -> None:
     out = run(
         "import os, burble\n"
-        "stream = engine.generate('a', ignore_eos=True)\n"
+        "stream = engine.generate('a', ignore_eos=True, keep='all')\n"
         "reader = stream.reader(0)\n"
         "next(stream)\n"
         "sys.stdout.flush()\n"
