@@ -94,7 +94,7 @@ BURBLE_API burble_vocab *burble_llama_model_vocab(const burble_llama_model *mode
 /* How many tokens of context the model was trained with. Any thread. */
 BURBLE_API uint32_t burble_llama_model_context(const burble_llama_model *model);
 
-/* Turns `len` bytes of text into ids, with what the model wants at the beginning (such as a BOS
+/* Turns `len` bytes of text (UTF-8) into ids, with what the model wants at the beginning (such as a BOS
  * token). `specials` says that the text of a special token stands for that token: right for what
  * burble_llama_chat made, wrong for what a stranger wrote. Writes at most `capacity` ids; `ids` may be
  * NULL where `capacity` is 0. Any thread.
@@ -102,7 +102,7 @@ BURBLE_API uint32_t burble_llama_model_context(const burble_llama_model *model);
  * BURBLE_OK      *n ids were written
  * BURBLE_EFULL   `capacity` is too small: *n is how many ids there are, and how many were written is
  *                not said
- * BURBLE_EINVAL  `text` is NULL and `len` is not 0, or it is above 1 GiB; *n is 0
+ * BURBLE_EINVAL  `text` is not UTF-8, or NULL where `len` is not 0, or above 1 GiB; *n is 0
  * BURBLE_ENOMEM  *n is 0 */
 BURBLE_API int burble_llama_tokenize(const burble_llama_model *model, const char *text, size_t len,
                                      bool specials, int32_t *ids, size_t capacity, size_t *n);
@@ -132,7 +132,7 @@ BURBLE_API void burble_llama_conversation_init(burble_llama_conversation *conver
  * BURBLE_OK            *len bytes were written
  * BURBLE_EFULL         `capacity` is too small: *len is how many bytes there are
  * BURBLE_EUNSUPPORTED  the model has no template, or llama.cpp does not know it; *len is 0
- * BURBLE_EINVAL        a role or a content is NULL, or all is above 1 GiB; *len is 0
+ * BURBLE_EINVAL        a role or a content is NULL or not UTF-8, or all is above 1 GiB; *len is 0
  * BURBLE_ENOMEM        *len is 0
  * In all but the first case *error (may be NULL) says what was wrong. */
 BURBLE_API int burble_llama_chat(const burble_llama_model *model,
@@ -252,8 +252,8 @@ BURBLE_API void burble_llama_request_init(burble_llama_request *request);
  *
  * BURBLE_OK      the request is in
  * BURBLE_EFULL   all slots are busy and the queue is full: later, perhaps
- * BURBLE_EINVAL  the prompt is empty, has an id that the model has not, or leaves no room in the
- *                context; an option is out of its range
+ * BURBLE_EINVAL  the prompt is empty, is not UTF-8, has an id that the model has not, or leaves no room
+ *                in the context; an option is out of its range
  * BURBLE_ENOMEM
  * In all but the first case the stream is as it was, and *error (may be NULL) says what was wrong. */
 BURBLE_API int burble_llama_submit(burble_llama *engine, const burble_llama_request *request,

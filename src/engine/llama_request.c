@@ -72,7 +72,10 @@ static int prompt_of_text(const burble_llama_model *model, const burble_llama_re
     }
     const int result = burble_llama_tokenize(model, wanted->prompt, wanted->prompt_len,
                                              wanted->specials, request->ids, room, n);
-    if (result == BURBLE_EINVAL) {
+    if (result == BURBLE_EINVAL
+        && (wanted->prompt == NULL
+            || burble__llama_check_text("prompt", wanted->prompt, wanted->prompt_len, error)
+                   == BURBLE_OK)) {
         return burble__fail(error, result, "prompt: expected at most 1 GiB of text, found %s",
                             wanted->prompt == NULL ? "NULL" : "more");
     }

@@ -862,6 +862,9 @@ static void a_request_out_of_its_range_is_refused(void **state)
     ids[2] = -1;
     refuses(engine, &request, "prompt: token 2: expected an id from 0 to 2047, found -1");
 
+    request = request_for("caf\xC3\xA9 \xF4\x90\x80\x80", 1);
+    refuses(engine, &request, "prompt: expected UTF-8, found byte 0xf4 at 6");
+
     char long_text[4001];
     memset(long_text, 'z', 4000);
     long_text[4000] = '\0';
