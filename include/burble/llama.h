@@ -152,7 +152,8 @@ typedef struct burble_llama_options {
     /* How many tokens of prompts a step takes at most. Smaller ones let text flow more evenly while
      * long prompts come in, larger ones take those in faster. Default: 512. */
     uint32_t batch;
-    /* How many threads compute, the engine's own included. 0, the default: one for each processor. */
+    /* How many threads compute, the engine's own included. 0, the default: one for each processor that
+     * the process may use. */
     uint32_t threads;
     /* Keep what the model remembers of a text (llama.cpp's KV cache) in 32 bits rather than in 16.
      * Default: false. */

@@ -92,8 +92,8 @@ class Engine:
     :param queue: how many requests may wait for a slot.
     :param batch: how many tokens of prompts a step takes at most: smaller ones let text flow more
         evenly while long prompts come in, larger ones take those in faster.
-    :param threads: how many threads compute; None: one for each processor. Small models are fastest
-        with one.
+    :param threads: how many threads compute; None: one for each processor that the process may use.
+        Small models are fastest with one.
     :param gpu_layers: how many layers a GPU takes, if llama.cpp was built for one; None: all.
     :param check_tensors: look through all weights for values that cannot be, which takes long.
     :param cache_f32: remember texts in 32 bits rather than in 16.

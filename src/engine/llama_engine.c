@@ -12,11 +12,13 @@
  * request is made of belongs to the thread that has it: the caller's until it is in the queue, the
  * engine's after that. Only its stream may be cancelled by others.
  */
+#define _GNU_SOURCE /* sched_getaffinity */
 #define _POSIX_C_SOURCE 200809L
 
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -357,6 +359,23 @@ static void *run(void *arg)
 
 /* ---- opening and closing ----------------------------------------------------------------------------- */
 
+/* How many processors this thread may use, which those that it starts may, too: in a container, perhaps
+ * few of many. */
+static uint32_t processors(void)
+{
+    long n = 0;
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        n = CPU_COUNT(&set);
+    }
+#endif
+    if (n < 1) {
+        n = sysconf(_SC_NPROCESSORS_ONLN);
+    }
+    return n < 1 ? 1 : n < MAX_THREADS ? (uint32_t)n : MAX_THREADS;
+}
+
 /* Fills in what depends on the model, and looks at the rest. */
 static int check(burble_llama_options *options, uint32_t trained, burble_error *error)
 {
@@ -364,8 +383,7 @@ static int check(burble_llama_options *options, uint32_t trained, burble_error *
         options->context = trained < DEFAULT_CONTEXT ? trained : DEFAULT_CONTEXT;
     }
     if (options->threads == 0) {
-        const long n = sysconf(_SC_NPROCESSORS_ONLN);
-        options->threads = n < 1 ? 1 : n < MAX_THREADS ? (uint32_t)n : MAX_THREADS;
+        options->threads = processors();
     }
     const struct {
         const char *name;

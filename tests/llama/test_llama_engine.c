@@ -2,10 +2,12 @@
  *
  * Engines: the same text alone and among others, every end that a request can come to, and bounds.
  */
+#define _GNU_SOURCE /* sched_setaffinity */
 #define _POSIX_C_SOURCE 200809L
 
 #include "llama_support.h"
 
+#include <dirent.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -924,6 +926,53 @@ static void an_engine_out_of_its_range_is_refused(void **state)
     engine_refuses(&options, "threads: expected 1 to 512, found 513");
 }
 
+#ifdef __linux__
+/* How many threads the process has. One that was joined is seen a moment longer. */
+static int threads(void)
+{
+    int n = 0;
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (const struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        n += task->d_name[0] != '.';
+    }
+    closedir(tasks);
+    return n;
+}
+#endif
+
+static void there_is_a_thread_for_each_processor_that_may_be_used(void **state)
+{
+    (void)state;
+#ifdef __linux__
+    cpu_set_t all;
+    cpu_set_t one;
+    burble_llama *engine;
+    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+    CPU_ZERO(&one);
+    for (size_t i = 0; CPU_COUNT(&one) == 0; i++) {
+        if (CPU_ISSET(i, &all)) {
+            CPU_SET(i, &one);
+        }
+    }
+    const int before = threads();
+    assert_int_equal(burble_llama_open(model, NULL, &engine, NULL), BURBLE_OK);
+    const int with_all = threads();
+    burble_llama_close(&engine);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    const int result = burble_llama_open(model, NULL, &engine, NULL);
+    const int with_one = threads();
+    assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+    assert_int_equal(result, BURBLE_OK);
+    burble_llama_close(&engine);
+    assert_int_equal(with_all - before, CPU_COUNT(&all));
+    assert_int_equal(with_one - before, 1);
+#else
+    skip();
+#endif
+}
+
 /* In a process of its own, whose memory is bounded. (The sanitizers take theirs from the same.) */
 static void an_engine_that_memory_is_too_short_for_is_refused(void **state)
 {
@@ -988,6 +1037,7 @@ int main(void)
         cmocka_unit_test(whoever_watches_is_told_when_all_is_given_up),
         cmocka_unit_test(a_request_out_of_its_range_is_refused),
         cmocka_unit_test(an_engine_out_of_its_range_is_refused),
+        cmocka_unit_test(there_is_a_thread_for_each_processor_that_may_be_used),
         cmocka_unit_test(an_engine_that_memory_is_too_short_for_is_refused),
     };
     return cmocka_run_group_tests(tests, load_once, unload);
