@@ -103,6 +103,24 @@ static int load_vocab(const char *path, burble_llama_model *model, burble_error 
     return result;
 }
 
+/* How many bytes of text one token stands for at most, where each stands for its piece of the text: so it
+ * is with these tokenizers. Others make one token of any text that they do not know. */
+static size_t longest_piece(const struct llama_vocab *tokens)
+{
+    const enum llama_vocab_type type = llama_vocab_type(tokens);
+    if (type != LLAMA_VOCAB_TYPE_SPM && type != LLAMA_VOCAB_TYPE_BPE
+        && type != LLAMA_VOCAB_TYPE_RWKV) {
+        return SIZE_MAX;
+    }
+    int32_t longest = 0;
+    for (int32_t id = 0; id < llama_vocab_n_tokens(tokens); id++) {
+        char byte; /* no room: what comes back is how much there should be, below 0 */
+        const int32_t len = -llama_token_to_piece(tokens, id, &byte, 0, 0, true);
+        longest = len > longest ? len : longest;
+    }
+    return (size_t)longest;
+}
+
 static const char *why_not(const struct llama_model *model)
 {
     if (!llama_model_has_decoder(model)) {
@@ -162,6 +180,7 @@ static int load(const char *path, const burble_llama_model_options *options,
         return burble__fail(error, BURBLE_EUNSUPPORTED,
                             "%s: expected a model that continues a text, found %s", path, found);
     }
+    model->longest = longest_piece(model->tokens);
     return load_vocab(path, model, error);
 }
 

@@ -15,6 +15,7 @@ struct burble_llama_model {
     struct llama_model *llama;
     const struct llama_vocab *tokens; /* llama.cpp's vocabulary, a part of `llama` */
     burble_vocab *vocab;              /* burble's */
+    size_t longest; /* how many bytes of text one token stands for at most; SIZE_MAX: any number */
     _Atomic(uint32_t) refs;
 };
 

@@ -61,6 +61,20 @@ static int prompt_of_ids(const burble_llama_model *model, const burble_llama_req
     return BURBLE_OK;
 }
 
+/* Whether a text is so long that it cannot fit into `context` tokens, whatever is in it: so it need not be
+ * tokenized, which takes seconds and a hundred times the text's memory where somebody sends megabytes.
+ *
+ * Each token stands for a piece of the text, which is at most as long as the longest one that the model
+ * has. The exceptions stand for more: a special token that swallows the white space around it, and bytes
+ * that a vocabulary has no token for. So pieces count as LEAST bytes at least, several times what tokens
+ * stand for on the average, and there are SPARE bytes beside. */
+static bool is_too_long(const burble_llama_model *model, size_t len, uint32_t context)
+{
+    enum { LEAST = 64, SPARE = 4096 };
+    const size_t longest = model->longest > LEAST ? model->longest : LEAST;
+    return len > SPARE && (len - SPARE - 1) / longest >= context;
+}
+
 /* *n is how many tokens the text has. Where that is more than `room`, it is all that there is. */
 static int prompt_of_text(const burble_llama_model *model, const burble_llama_request *wanted,
                           size_t room, struct burble__request *request, size_t *n,
@@ -91,6 +105,13 @@ static int take_prompt(const burble_llama_model *model, const burble_llama_reque
 {
     size_t n = wanted->n_ids;
     int result = BURBLE_OK;
+    if (wanted->ids == NULL && wanted->prompt != NULL
+        && is_too_long(model, wanted->prompt_len, context)) {
+        return burble__fail(error, BURBLE_EINVAL,
+                            "prompt: expected at most %" PRIu32
+                            " tokens, as the context is %" PRIu32 ", found more: %zu bytes of text",
+                            context - 1, context, wanted->prompt_len);
+    }
     if (wanted->ids == NULL) {
         result = prompt_of_text(model, wanted, context, request, &n, error);
     } else if (n > 0 && n < context) {

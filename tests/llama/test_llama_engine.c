@@ -895,6 +895,47 @@ static void a_request_out_of_its_range_is_refused(void **state)
     burble_llama_close(&engine);
 }
 
+/* Text that is too long by far is not tokenized: a context of 64 tokens of 64 bytes each, and 4096 bytes
+ * more, is what may yet fit, although all that is said of it then is how many tokens it has. */
+static void a_prompt_that_cannot_fit_is_refused_unseen(void **state)
+{
+    enum { MOST = 64 * 64 + 4096, FAR = 64 << 20 };
+    burble_llama *engine;
+    burble_llama_options options;
+    burble_error error;
+    int32_t ids[1];
+    size_t n;
+    char expected[200];
+    (void)state;
+    char *text = malloc(FAR);
+    assert_non_null(text);
+    memset(text, 'z', FAR);
+    burble_llama_options_init(&options);
+    options.slots = 1;
+    options.context = 64;
+    options.threads = 1;
+    assert_int_equal(burble_llama_open(model, &options, &engine, NULL), BURBLE_OK);
+    burble_llama_request request = request_for("", 1);
+    request.prompt = text;
+
+    request.prompt_len = MOST;
+    assert_int_equal(burble_llama_tokenize(model, text, MOST, false, ids, 0, &n), BURBLE_EFULL);
+    snprintf(expected, sizeof expected,
+             "prompt: expected at most 63 tokens, as the context is 64, found %zu", n);
+    assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_string_equal(error.message, expected);
+    request.prompt_len = MOST + 1;
+    refuses(engine, &request,
+            "prompt: expected at most 63 tokens, as the context is 64, found more: 8193 bytes of "
+            "text");
+    request.prompt_len = FAR;
+    refuses(engine, &request,
+            "prompt: expected at most 63 tokens, as the context is 64, found more: 67108864 bytes "
+            "of text");
+    burble_llama_close(&engine);
+    free(text);
+}
+
 static void engine_refuses(const burble_llama_options *options, const char *message)
 {
     burble_llama *engine = (burble_llama *)&message;
@@ -1036,6 +1077,7 @@ int main(void)
         cmocka_unit_test(whoever_watches_is_told_each_token_and_the_end),
         cmocka_unit_test(whoever_watches_is_told_when_all_is_given_up),
         cmocka_unit_test(a_request_out_of_its_range_is_refused),
+        cmocka_unit_test(a_prompt_that_cannot_fit_is_refused_unseen),
         cmocka_unit_test(an_engine_out_of_its_range_is_refused),
         cmocka_unit_test(there_is_a_thread_for_each_processor_that_may_be_used),
         cmocka_unit_test(an_engine_that_memory_is_too_short_for_is_refused),
