@@ -2,13 +2,17 @@
 #include "engine/llama_request.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/utf8.h"
+
+/* The lowest temperature that llama.cpp is given. It divides the logits by it, which goes to infinity
+ * below about 1e-37; and where those of two tokens differ at all, all of the probability is the likelier
+ * one's long before, so what lies below makes no other text. */
+#define COLDEST 1e-30f
 
 /* How many of the prompt's last ids decide how the text after it begins, and more than enough. */
 #define PRIME 16
@@ -153,6 +157,7 @@ static int make_sampler(const burble_llama_request *wanted, struct burble__reque
     }
     struct llama_sampler_chain_params params = llama_sampler_chain_default_params();
     params.no_perf = true;
+    const float temperature = wanted->temperature > COLDEST ? wanted->temperature : COLDEST;
     struct llama_sampler *chain = llama_sampler_chain_init(params);
     request->sampler = chain;
     const bool done = chain != NULL
@@ -162,7 +167,7 @@ static int make_sampler(const burble_llama_request *wanted, struct burble__reque
                           || link_sampler(chain, llama_sampler_init_top_p(wanted->top_p, 1)))
                       && (wanted->min_p <= 0.0f
                           || link_sampler(chain, llama_sampler_init_min_p(wanted->min_p, 1)))
-                      && link_sampler(chain, llama_sampler_init_temp(wanted->temperature))
+                      && link_sampler(chain, llama_sampler_init_temp(temperature))
                       && link_sampler(chain, llama_sampler_init_dist(wanted->seed));
     return done ? BURBLE_OK : BURBLE_ENOMEM;
 }

@@ -209,6 +209,28 @@ static void a_chunk_comes_with_each_token(void **state)
 
 /* ---- sampling ------------------------------------------------------------------------------------ */
 
+static void the_coldest_is_greedy(void **state)
+{
+    static const float cold[] = {1e-6f, 1e-30f, 1e-37f, 1e-38f,
+                                 1e-45f}; /* the last are not normal */
+    static struct output greedy;
+    static struct output found;
+    (void)state;
+    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_request request = request_for(prompts[0], 30);
+    generate(engine, &request, &greedy);
+    for (size_t i = 0; i < sizeof cold / sizeof cold[0]; i++) {
+        for (uint32_t seed = 0; seed < 3; seed++) {
+            request.temperature = cold[i];
+            request.top_p = seed == 2 ? 0.9f : 1.0f;
+            request.seed = seed;
+            generate(engine, &request, &found);
+            assert_same(&found, &greedy);
+        }
+    }
+    burble_llama_close(&engine);
+}
+
 static void a_seed_decides_what_chance_does(void **state)
 {
     static struct output first;
@@ -1056,6 +1078,7 @@ int main(void)
         cmocka_unit_test(ids_and_text_are_the_same_prompt),
         cmocka_unit_test(what_a_prompt_leaves_incomplete_is_finished),
         cmocka_unit_test(a_chunk_comes_with_each_token),
+        cmocka_unit_test(the_coldest_is_greedy),
         cmocka_unit_test(a_seed_decides_what_chance_does),
         cmocka_unit_test(whoever_leaves_only_the_likeliest_is_greedy),
         cmocka_unit_test(a_stop_string_ends_the_text_before_it),
