@@ -169,7 +169,7 @@ BURBLE_API void burble_llama_options_init(burble_llama_options *options);
  * BURBLE_OK      *out is the engine, which the caller owns
  * BURBLE_EINVAL  an option is out of its range, or `context` is above what the model was trained with
  * BURBLE_ENOMEM  no memory for that many slots of that context
- * BURBLE_ESYSTEM the thread could not be started (errno says why)
+ * BURBLE_ESYSTEM its threads could not be started (errno says why)
  * In all but the first case *out is NULL, and *error (may be NULL) says what was wrong. */
 BURBLE_API int burble_llama_open(burble_llama_model *model, const burble_llama_options *options,
                                  burble_llama **out, burble_error *error);

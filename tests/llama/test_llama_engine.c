@@ -8,6 +8,8 @@
 #include "llama_support.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -1069,6 +1071,46 @@ static void an_engine_that_memory_is_too_short_for_is_refused(void **state)
 #endif
 }
 
+/* Likewise: there is memory for the engine, not for as many stacks. */
+static void an_engine_whose_threads_cannot_be_made_is_refused(void **state)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    (void)state;
+    skip();
+#else
+    enum { THREADS = 512, POSSIBLE = 200 };
+    int status;
+    size_t stack;
+    pthread_attr_t usual;
+    (void)state;
+    assert_int_equal(pthread_attr_init(&usual), 0);
+    assert_int_equal(pthread_attr_getstacksize(&usual, &stack), 0);
+    pthread_attr_destroy(&usual);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        const rlim_t bytes = ((rlim_t)1 << 30) + POSSIBLE * (rlim_t)stack;
+        const struct rlimit limit = {bytes, bytes};
+        burble_llama_options options;
+        burble_llama *engine;
+        burble_error error = {0};
+        burble_llama_options_init(&options);
+        options.slots = 1;
+        options.threads = THREADS;
+        setrlimit(RLIMIT_AS, &limit);
+        const int result = burble_llama_open(model, &options, &engine, &error);
+        const int reason = errno;
+        const bool refused = result == BURBLE_ESYSTEM && engine == NULL && reason == EAGAIN
+                             && strncmp(error.message, "512 threads for the engine: ", 28) == 0;
+        options.threads = 2; /* nothing is left of those that were made */
+        _exit(refused && burble_llama_open(model, &options, &engine, &error) == BURBLE_OK ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1104,6 +1146,7 @@ int main(void)
         cmocka_unit_test(an_engine_out_of_its_range_is_refused),
         cmocka_unit_test(there_is_a_thread_for_each_processor_that_may_be_used),
         cmocka_unit_test(an_engine_that_memory_is_too_short_for_is_refused),
+        cmocka_unit_test(an_engine_whose_threads_cannot_be_made_is_refused),
     };
     return cmocka_run_group_tests(tests, load_once, unload);
 }
