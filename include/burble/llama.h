@@ -126,8 +126,11 @@ typedef struct burble_llama_conversation {
 BURBLE_API void burble_llama_conversation_init(burble_llama_conversation *conversation);
 
 /* Makes one prompt of a conversation, by a chat template. llama.cpp does not run templates, but
- * recognises the usual ones. Writes at most `capacity` bytes, without a NUL; `text` may be NULL where
- * `capacity` is 0. Any thread.
+ * recognises the usual ones. What a message contains is put in as it is: where the prompt is tokenized
+ * with `specials`, as the template's own tokens have to be, the text of a special token in it stands for
+ * that token, too, and may so begin a message in another role. Take it out of what a stranger wrote.
+ *
+ * Writes at most `capacity` bytes, without a NUL; `text` may be NULL where `capacity` is 0. Any thread.
  *
  * BURBLE_OK            *len bytes were written
  * BURBLE_EFULL         `capacity` is too small: *len is how many bytes there are

@@ -400,6 +400,8 @@ def test_a_request_that_makes_no_sense(
         ({"prompt": "a", "template": "chatml"}, "messages"),
         ({"prompt": 7}, "iterable"),
         ({"prompt": ["a"]}, "int"),
+        ({"prompt": b"ROMEO:"}, "prompt: expected text or token ids, found bytes"),
+        ({"prompt": bytearray(b"a")}, "prompt: expected text or token ids, found bytearray"),
     ],
 )
 def test_a_prompt_that_is_none(
