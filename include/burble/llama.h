@@ -94,7 +94,7 @@ BURBLE_API burble_vocab *burble_llama_model_vocab(const burble_llama_model *mode
 /* How many tokens of context the model was trained with. Any thread. */
 BURBLE_API uint32_t burble_llama_model_context(const burble_llama_model *model);
 
-/* Turns `len` bytes of text into ids, with what the model wants at the beginning (such as a BOS
+/* Turns `len` bytes of text (UTF-8) into ids, with what the model wants at the beginning (such as a BOS
  * token). `specials` says that the text of a special token stands for that token: right for what
  * burble_llama_chat made, wrong for what a stranger wrote. Writes at most `capacity` ids; `ids` may be
  * NULL where `capacity` is 0. Any thread.
@@ -102,7 +102,7 @@ BURBLE_API uint32_t burble_llama_model_context(const burble_llama_model *model);
  * BURBLE_OK      *n ids were written
  * BURBLE_EFULL   `capacity` is too small: *n is how many ids there are, and how many were written is
  *                not said
- * BURBLE_EINVAL  `text` is NULL and `len` is not 0, or it is above 1 GiB; *n is 0
+ * BURBLE_EINVAL  `text` is not UTF-8, or NULL where `len` is not 0, or above 1 GiB; *n is 0
  * BURBLE_ENOMEM  *n is 0 */
 BURBLE_API int burble_llama_tokenize(const burble_llama_model *model, const char *text, size_t len,
                                      bool specials, int32_t *ids, size_t capacity, size_t *n);
@@ -126,13 +126,16 @@ typedef struct burble_llama_conversation {
 BURBLE_API void burble_llama_conversation_init(burble_llama_conversation *conversation);
 
 /* Makes one prompt of a conversation, by a chat template. llama.cpp does not run templates, but
- * recognises the usual ones. Writes at most `capacity` bytes, without a NUL; `text` may be NULL where
- * `capacity` is 0. Any thread.
+ * recognises the usual ones. What a message contains is put in as it is: where the prompt is tokenized
+ * with `specials`, as the template's own tokens have to be, the text of a special token in it stands for
+ * that token, too, and may so begin a message in another role. Take it out of what a stranger wrote.
+ *
+ * Writes at most `capacity` bytes, without a NUL; `text` may be NULL where `capacity` is 0. Any thread.
  *
  * BURBLE_OK            *len bytes were written
  * BURBLE_EFULL         `capacity` is too small: *len is how many bytes there are
  * BURBLE_EUNSUPPORTED  the model has no template, or llama.cpp does not know it; *len is 0
- * BURBLE_EINVAL        a role or a content is NULL, or all is above 1 GiB; *len is 0
+ * BURBLE_EINVAL        a role or a content is NULL or not UTF-8, or all is above 1 GiB; *len is 0
  * BURBLE_ENOMEM        *len is 0
  * In all but the first case *error (may be NULL) says what was wrong. */
 BURBLE_API int burble_llama_chat(const burble_llama_model *model,
@@ -152,7 +155,8 @@ typedef struct burble_llama_options {
     /* How many tokens of prompts a step takes at most. Smaller ones let text flow more evenly while
      * long prompts come in, larger ones take those in faster. Default: 512. */
     uint32_t batch;
-    /* How many threads compute, the engine's own included. 0, the default: one for each processor. */
+    /* How many threads compute, the engine's own included. 0, the default: one for each processor that
+     * the process may use. */
     uint32_t threads;
     /* Keep what the model remembers of a text (llama.cpp's KV cache) in 32 bits rather than in 16.
      * Default: false. */
@@ -168,7 +172,7 @@ BURBLE_API void burble_llama_options_init(burble_llama_options *options);
  * BURBLE_OK      *out is the engine, which the caller owns
  * BURBLE_EINVAL  an option is out of its range, or `context` is above what the model was trained with
  * BURBLE_ENOMEM  no memory for that many slots of that context
- * BURBLE_ESYSTEM the thread could not be started (errno says why)
+ * BURBLE_ESYSTEM its threads could not be started (errno says why)
  * In all but the first case *out is NULL, and *error (may be NULL) says what was wrong. */
 BURBLE_API int burble_llama_open(burble_llama_model *model, const burble_llama_options *options,
                                  burble_llama **out, burble_error *error);
@@ -252,8 +256,8 @@ BURBLE_API void burble_llama_request_init(burble_llama_request *request);
  *
  * BURBLE_OK      the request is in
  * BURBLE_EFULL   all slots are busy and the queue is full: later, perhaps
- * BURBLE_EINVAL  the prompt is empty, has an id that the model has not, or leaves no room in the
- *                context; an option is out of its range
+ * BURBLE_EINVAL  the prompt is empty, is not UTF-8, has an id that the model has not, or leaves no room
+ *                in the context; an option is out of its range
  * BURBLE_ENOMEM
  * In all but the first case the stream is as it was, and *error (may be NULL) says what was wrong. */
 BURBLE_API int burble_llama_submit(burble_llama *engine, const burble_llama_request *request,

@@ -92,14 +92,14 @@ class Engine:
     :param queue: how many requests may wait for a slot.
     :param batch: how many tokens of prompts a step takes at most: smaller ones let text flow more
         evenly while long prompts come in, larger ones take those in faster.
-    :param threads: how many threads compute; None: one for each processor. Small models are fastest
-        with one.
+    :param threads: how many threads compute; None: one for each processor that the process may use.
+        Small models are fastest with one.
     :param gpu_layers: how many layers a GPU takes, if llama.cpp was built for one; None: all.
     :param check_tensors: look through all weights for values that cannot be, which takes long.
     :param cache_f32: remember texts in 32 bits rather than in 16.
     :param progress: called, in this thread, with how much is loaded, from 0.0 to 1.0; what it
         raises ends the loading.
-    :raises OSError: where the file cannot be read.
+    :raises OSError: where the file cannot be read, or the threads not be started.
     :raises ValueError: where it is not a GGUF file or not a model that continues texts, or an
         option is out of its range.
     :raises MemoryError: for more slots, or a longer context, than there is memory for.
@@ -173,7 +173,9 @@ class Engine:
 
         :param prompt: text, or token ids.
         :param messages: in its place, a conversation: ``{"role": ..., "content": ...}`` each, which
-            becomes a prompt by the model's chat template. llama.cpp recognises the usual ones.
+            becomes a prompt by the model's chat template. llama.cpp recognises the usual ones. The
+            text of a special token in a message stands for that token, as in the template: take it
+            out of what a stranger wrote, or he may begin a message in another role.
         :param template: the name of a template that llama.cpp has (``"chatml"``, ``"llama3"`` …).
         :param specials: the text of a special token in ``prompt`` stands for that token; not for
             what a stranger wrote.
@@ -210,6 +212,8 @@ class Engine:
             raise TypeError("expected a prompt or messages, found neither")
         elif template is not None:
             raise TypeError("template: expected messages, too")
+        elif isinstance(prompt, (bytes, bytearray)):  # whose items are numbers, and no ids
+            raise TypeError(f"prompt: expected text or token ids, found {type(prompt).__name__}")
         log = flow.new_log()
         stream: Stream[str] = Stream(_Request(log), log, flow, _stats)
         self._logs.add(log)

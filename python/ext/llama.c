@@ -9,6 +9,7 @@
 #include <structmember.h>
 
 #include "account.h"
+#include "base/atomic.h"
 #include "log.h"
 
 /* The most bytes of one prompt; libburble-llama has the same bound. */
@@ -20,9 +21,10 @@ typedef struct {
     PyObject *weak;
     burble_llama_model *model;
     /* Taken, without the GIL, for reading by those who use the engine and for writing by who closes it:
-     * closing waits until all others are out. */
+     * closing waits until all others are out. See enter. */
     pthread_rwlock_t lock;
-    burble_llama *engine; /* NULL: it is closed */
+    _Atomic(bool) closing; /* set before closing waits, and never taken back */
+    burble_llama *engine;  /* NULL: it is closed */
     uint32_t context;
 } EngineObject;
 
@@ -55,6 +57,32 @@ static PyObject *raise_closed(struct core *core)
 {
     PyErr_SetString(core->error, "the engine is closed");
     return NULL;
+}
+
+/* ---- using it while others may close it ------------------------------------------------------ */
+
+/* Keeps the engine from being closed, until leave(); false, and nothing held, where it is closed or
+ * somebody waits to close it. Without the GIL.
+ *
+ * A lock of the C library lets readers in while a writer waits: those who always come anew, before the
+ * last one is out, would keep it waiting for ever. So who closes sets `closing` before it waits, and
+ * whoever sees that stays out. Those who looked before it was set come in once more at most, each for
+ * the one call that it is in; with the second look, only those who are in already go on. Relaxed: it is
+ * only a matter of when it is seen, which is soon; what was done to the engine, the lock orders. */
+static bool enter(EngineObject *self)
+{
+    if (burble__load_relaxed(&self->closing))
+        return false;
+    pthread_rwlock_rdlock(&self->lock);
+    if (!burble__load_relaxed(&self->closing))
+        return true;
+    pthread_rwlock_unlock(&self->lock);
+    return false;
+}
+
+static void leave(EngineObject *self)
+{
+    pthread_rwlock_unlock(&self->lock);
 }
 
 /* ---- loading --------------------------------------------------------------------------------- */
@@ -124,6 +152,7 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     self->core = core_of(type);
     pthread_rwlock_init(&self->lock, NULL);
+    burble__init(&self->closing, false);
     if (load(self, path, model_options, &options, progress) < 0) {
         Py_DECREF(self);
         return NULL;
@@ -137,6 +166,7 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 static PyObject *engine_close(EngineObject *self, PyObject *unused)
 {
     (void)unused;
+    burble__store_relaxed(&self->closing, true); /* see enter */
     Py_BEGIN_ALLOW_THREADS
         pthread_rwlock_wrlock(&self->lock);
         burble_llama_close(&self->engine);
@@ -150,6 +180,7 @@ static PyObject *engine_close(EngineObject *self, PyObject *unused)
 static PyObject *engine_forget(EngineObject *self, PyObject *unused)
 {
     (void)unused;
+    burble__store_relaxed(&self->closing, true);
     self->engine = NULL;
     self->model = NULL;
     pthread_rwlock_init(&self->lock, NULL);
@@ -370,10 +401,10 @@ static int hand_in(EngineObject *self, burble_llama_request *request, LogObject 
     request->watch = watch;
     request->watch_arg = account;
     Py_BEGIN_ALLOW_THREADS
-        pthread_rwlock_rdlock(&self->lock);
-        if (self->engine != NULL)
+        if (enter(self)) {
             rc = burble_llama_submit(self->engine, request, log->stream, &error);
-        pthread_rwlock_unlock(&self->lock);
+            leave(self);
+        }
     Py_END_ALLOW_THREADS
     if (rc == BURBLE_OK) {
         log_write_elsewhere(log, account, stop_strings, keeper);
@@ -430,15 +461,15 @@ static PyObject *get_stats(EngineObject *self, void *unused)
 {
     (void)unused;
     burble_llama_stats stats = {0};
-    bool closed;
+    bool entered;
     Py_BEGIN_ALLOW_THREADS
-        pthread_rwlock_rdlock(&self->lock);
-        closed = self->engine == NULL;
-        if (!closed)
+        entered = enter(self);
+        if (entered) {
             burble_llama_get_stats(self->engine, &stats);
-        pthread_rwlock_unlock(&self->lock);
+            leave(self);
+        }
     Py_END_ALLOW_THREADS
-    if (closed)
+    if (!entered)
         return raise_closed(self->core);
     return Py_BuildValue("(IIKKKK)", (unsigned int)stats.active, (unsigned int)stats.waiting,
                          (unsigned long long)stats.requests, (unsigned long long)stats.steps,
@@ -448,7 +479,7 @@ static PyObject *get_stats(EngineObject *self, void *unused)
 static PyObject *get_closed(EngineObject *self, void *unused)
 {
     (void)unused;
-    return PyBool_FromLong(self->engine == NULL);
+    return PyBool_FromLong(burble__load_relaxed(&self->closing));
 }
 
 static PyObject *get_context(EngineObject *self, void *unused)
@@ -469,7 +500,8 @@ static PyMethodDef engine_methods[] = {
      "       stop, include_stop, words, skip_special, ignore_end)\n--\n\n"
      "Have the engine's thread write a new log of text. prompt: a str or a list of ids."},
     {"close", (PyCFunction)engine_close, METH_NOARGS,
-     "close($self, /)\n--\n\nCancel all requests, and wait for the thread. Idempotent."},
+     "close($self, /)\n--\n\n"
+     "Refuse what comes, cancel all requests, and wait for the thread. Idempotent."},
     {"forget", (PyCFunction)engine_forget, METH_NOARGS,
      "forget($self, /)\n--\n\nIn a forked child: there is no engine any more."},
     {NULL, NULL, 0, NULL},
@@ -484,7 +516,7 @@ static PyGetSetDef engine_getset[] = {
     {"stats", (getter)get_stats, NULL,
      "(active, waiting, requests, steps, prompt_tokens, tokens), as burble_llama_stats has them.",
      NULL},
-    {"closed", (getter)get_closed, NULL, "Whether it is.", NULL},
+    {"closed", (getter)get_closed, NULL, "Whether it is, or is about to be.", NULL},
     {"context", (getter)get_context, NULL,
      "How many tokens a request may have, prompt and text together.", NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -12,11 +12,13 @@
  * request is made of belongs to the thread that has it: the caller's until it is in the queue, the
  * engine's after that. Only its stream may be cancelled by others.
  */
+#define _GNU_SOURCE /* sched_getaffinity */
 #define _POSIX_C_SOURCE 200809L
 
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -357,6 +359,23 @@ static void *run(void *arg)
 
 /* ---- opening and closing ----------------------------------------------------------------------------- */
 
+/* How many processors this thread may use, which those that it starts may, too: in a container, perhaps
+ * few of many. */
+static uint32_t processors(void)
+{
+    long n = 0;
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        n = CPU_COUNT(&set);
+    }
+#endif
+    if (n < 1) {
+        n = sysconf(_SC_NPROCESSORS_ONLN);
+    }
+    return n < 1 ? 1 : n < MAX_THREADS ? (uint32_t)n : MAX_THREADS;
+}
+
 /* Fills in what depends on the model, and looks at the rest. */
 static int check(burble_llama_options *options, uint32_t trained, burble_error *error)
 {
@@ -364,8 +383,7 @@ static int check(burble_llama_options *options, uint32_t trained, burble_error *
         options->context = trained < DEFAULT_CONTEXT ? trained : DEFAULT_CONTEXT;
     }
     if (options->threads == 0) {
-        const long n = sysconf(_SC_NPROCESSORS_ONLN);
-        options->threads = n < 1 ? 1 : n < MAX_THREADS ? (uint32_t)n : MAX_THREADS;
+        options->threads = processors();
     }
     const struct {
         const char *name;
@@ -388,10 +406,46 @@ static int check(burble_llama_options *options, uint32_t trained, burble_error *
     return BURBLE_OK;
 }
 
-/* Threads that live as long as the engine; without them, llama.cpp starts new ones in each step. They
- * come from the backend for the processor, which may be a plug-in, by name. */
-static void make_pool(burble_llama *engine)
+static void *pass(void *gate)
 {
+    pthread_mutex_lock(gate);
+    pthread_mutex_unlock(gate);
+    return NULL;
+}
+
+/* Tries whether as many threads as the engine has beside its own can be had at once, each as llama.cpp
+ * makes them: where one of its own cannot be made, it ends the program. (Somebody else may take between
+ * now and then what they need; but who asks for too many is told.) 0, or why they cannot. */
+static int try_threads(uint32_t n)
+{
+    pthread_t threads[MAX_THREADS];
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    int reason = 0;
+    uint32_t made = 0;
+    pthread_mutex_lock(&gate); /* none is over before all are made */
+    while (made < n && reason == 0) {
+        reason = pthread_create(&threads[made], NULL, pass, &gate);
+        made += reason == 0;
+    }
+    pthread_mutex_unlock(&gate);
+    while (made > 0) {
+        pthread_join(threads[--made], NULL);
+    }
+    return reason;
+}
+
+/* Threads that live as long as the engine; without them, llama.cpp starts new ones in each step. They
+ * come from the backend for the processor, which may be a plug-in, by name. BURBLE_OK, also where there
+ * are none to be had so, or BURBLE_ESYSTEM. */
+static int make_pool(burble_llama *engine, burble_error *error)
+{
+    const uint32_t threads = engine->options.threads;
+    const int reason = try_threads(threads - 1);
+    if (reason != 0) {
+        errno = reason;
+        return burble__fail(error, BURBLE_ESYSTEM, "%" PRIu32 " threads for the engine: %s",
+                            threads, strerror(reason));
+    }
     union {
         void *found;
         struct ggml_threadpool *(*create)(struct ggml_threadpool_params *);
@@ -402,21 +456,21 @@ static void make_pool(burble_llama *engine)
     } destroy;
     ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
     if (device == NULL) {
-        return;
+        return BURBLE_OK;
     }
     ggml_backend_reg_t backend = ggml_backend_dev_backend_reg(device);
     create.found = ggml_backend_reg_get_proc_address(backend, "ggml_threadpool_new");
     destroy.found = ggml_backend_reg_get_proc_address(backend, "ggml_threadpool_free");
     if (create.found == NULL || destroy.found == NULL) {
-        return;
+        return BURBLE_OK;
     }
-    struct ggml_threadpool_params params =
-        ggml_threadpool_params_default((int)engine->options.threads);
+    struct ggml_threadpool_params params = ggml_threadpool_params_default((int)threads);
     engine->pool = create.create(&params);
     engine->free_pool = destroy.free;
     if (engine->pool != NULL) {
         llama_attach_threadpool(engine->context, engine->pool, engine->pool);
     }
+    return BURBLE_OK;
 }
 
 static int make_context(burble_llama *engine, burble_error *error)
@@ -448,8 +502,7 @@ static int make_context(burble_llama *engine, burble_error *error)
                             "expected room for %" PRIu32 " slots of %" PRIu32 " tokens: %s",
                             options->slots, options->context, burble__llama_said());
     }
-    make_pool(engine);
-    return BURBLE_OK;
+    return make_pool(engine, error);
 }
 
 static int make(burble_llama *engine, burble_error *error)
@@ -549,7 +602,9 @@ int burble_llama_open(burble_llama_model *model, const burble_llama_options *opt
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (result != BURBLE_OK) {
+        const int reason = errno;
         unmake(engine);
+        errno = reason;
         return result;
     }
     *out = engine;

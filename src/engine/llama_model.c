@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/fail.h"
+#include "base/utf8.h"
 #include "engine/llama_log.h"
 
 /* The longest text that is tokenized or made of a conversation, as llama.cpp counts with 32 bits. */
@@ -102,6 +103,24 @@ static int load_vocab(const char *path, burble_llama_model *model, burble_error 
     return result;
 }
 
+/* How many bytes of text one token stands for at most, where each stands for its piece of the text: so it
+ * is with these tokenizers. Others make one token of any text that they do not know. */
+static size_t longest_piece(const struct llama_vocab *tokens)
+{
+    const enum llama_vocab_type type = llama_vocab_type(tokens);
+    if (type != LLAMA_VOCAB_TYPE_SPM && type != LLAMA_VOCAB_TYPE_BPE
+        && type != LLAMA_VOCAB_TYPE_RWKV) {
+        return SIZE_MAX;
+    }
+    int32_t longest = 0;
+    for (int32_t id = 0; id < llama_vocab_n_tokens(tokens); id++) {
+        char byte; /* no room: what comes back is how much there should be, below 0 */
+        const int32_t len = -llama_token_to_piece(tokens, id, &byte, 0, 0, true);
+        longest = len > longest ? len : longest;
+    }
+    return (size_t)longest;
+}
+
 static const char *why_not(const struct llama_model *model)
 {
     if (!llama_model_has_decoder(model)) {
@@ -161,6 +180,7 @@ static int load(const char *path, const burble_llama_model_options *options,
         return burble__fail(error, BURBLE_EUNSUPPORTED,
                             "%s: expected a model that continues a text, found %s", path, found);
     }
+    model->longest = longest_piece(model->tokens);
     return load_vocab(path, model, error);
 }
 
@@ -227,11 +247,33 @@ uint32_t burble_llama_model_context(const burble_llama_model *model)
 
 /* ---- prompts ------------------------------------------------------------------------------------- */
 
+int burble__llama_check_text(const char *what, const char *text, size_t len, burble_error *error)
+{
+    if (burble__utf8_valid(text, len)) {
+        return BURBLE_OK;
+    }
+    size_t at = 0;
+    size_t character = 1;
+    while (character <= 4 && character <= len - at) {
+        if (burble__utf8_valid(text + at, character)) {
+            at += character;
+            character = 1;
+        } else {
+            character++;
+        }
+    }
+    return burble__fail(error, BURBLE_EINVAL, "%s: expected UTF-8, found byte 0x%02x at %zu", what,
+                        (unsigned)(unsigned char)text[at], at);
+}
+
 int burble_llama_tokenize(const burble_llama_model *model, const char *text, size_t len,
                           bool specials, int32_t *ids, size_t capacity, size_t *n)
 {
     *n = 0;
     if (len > TEXT_MAX || (text == NULL && len > 0)) {
+        return BURBLE_EINVAL;
+    }
+    if (burble__llama_check_text("text", text, len, NULL) != BURBLE_OK) {
         return BURBLE_EINVAL;
     }
     const int32_t room = capacity < INT32_MAX ? (int32_t)capacity : INT32_MAX;
@@ -265,11 +307,22 @@ static int convert(const burble_llama_conversation *conversation, struct llama_c
             return burble__fail(error, BURBLE_EINVAL, "message %zu: expected a %s, found NULL", i,
                                 message->role == NULL ? "role" : "content");
         }
-        total += strlen(message->role) + strlen(message->content);
+        const size_t role = strlen(message->role);
+        const size_t content = strlen(message->content);
+        total += role + content;
         if (total > TEXT_MAX) {
             return burble__fail(error, BURBLE_EINVAL,
                                 "message %zu: expected at most %zu bytes so far, found %zu", i,
                                 TEXT_MAX, total);
+        }
+        char what[48];
+        snprintf(what, sizeof what, "message %zu: role", i);
+        if (burble__llama_check_text(what, message->role, role, error) != BURBLE_OK) {
+            return BURBLE_EINVAL;
+        }
+        snprintf(what, sizeof what, "message %zu: content", i);
+        if (burble__llama_check_text(what, message->content, content, error) != BURBLE_OK) {
+            return BURBLE_EINVAL;
         }
         (*chat)[i] = (struct llama_chat_message){message->role, message->content};
     }

@@ -15,7 +15,12 @@ struct burble_llama_model {
     struct llama_model *llama;
     const struct llama_vocab *tokens; /* llama.cpp's vocabulary, a part of `llama` */
     burble_vocab *vocab;              /* burble's */
+    size_t longest; /* how many bytes of text one token stands for at most; SIZE_MAX: any number */
     _Atomic(uint32_t) refs;
 };
+
+/* Looks whether text is UTF-8: of other text, llama.cpp makes a C++ exception, which ends the program.
+ * BURBLE_OK, or BURBLE_EINVAL and an error that calls it `what`. */
+int burble__llama_check_text(const char *what, const char *text, size_t len, burble_error *error);
 
 #endif

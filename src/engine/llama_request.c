@@ -2,13 +2,17 @@
 #include "engine/llama_request.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/utf8.h"
+
+/* The lowest temperature that llama.cpp is given. It divides the logits by it, which goes to infinity
+ * below about 1e-37; and where those of two tokens differ at all, all of the probability is the likelier
+ * one's long before, so what lies below makes no other text. */
+#define COLDEST 1e-30f
 
 /* How many of the prompt's last ids decide how the text after it begins, and more than enough. */
 #define PRIME 16
@@ -61,6 +65,20 @@ static int prompt_of_ids(const burble_llama_model *model, const burble_llama_req
     return BURBLE_OK;
 }
 
+/* Whether a text is so long that it cannot fit into `context` tokens, whatever is in it: so it need not be
+ * tokenized, which takes seconds and a hundred times the text's memory where somebody sends megabytes.
+ *
+ * Each token stands for a piece of the text, which is at most as long as the longest one that the model
+ * has. The exceptions stand for more: a special token that swallows the white space around it, and bytes
+ * that a vocabulary has no token for. So pieces count as LEAST bytes at least, several times what tokens
+ * stand for on the average, and there are SPARE bytes beside. */
+static bool is_too_long(const burble_llama_model *model, size_t len, uint32_t context)
+{
+    enum { LEAST = 64, SPARE = 4096 };
+    const size_t longest = model->longest > LEAST ? model->longest : LEAST;
+    return len > SPARE && (len - SPARE - 1) / longest >= context;
+}
+
 /* *n is how many tokens the text has. Where that is more than `room`, it is all that there is. */
 static int prompt_of_text(const burble_llama_model *model, const burble_llama_request *wanted,
                           size_t room, struct burble__request *request, size_t *n,
@@ -72,7 +90,10 @@ static int prompt_of_text(const burble_llama_model *model, const burble_llama_re
     }
     const int result = burble_llama_tokenize(model, wanted->prompt, wanted->prompt_len,
                                              wanted->specials, request->ids, room, n);
-    if (result == BURBLE_EINVAL) {
+    if (result == BURBLE_EINVAL
+        && (wanted->prompt == NULL
+            || burble__llama_check_text("prompt", wanted->prompt, wanted->prompt_len, error)
+                   == BURBLE_OK)) {
         return burble__fail(error, result, "prompt: expected at most 1 GiB of text, found %s",
                             wanted->prompt == NULL ? "NULL" : "more");
     }
@@ -88,6 +109,13 @@ static int take_prompt(const burble_llama_model *model, const burble_llama_reque
 {
     size_t n = wanted->n_ids;
     int result = BURBLE_OK;
+    if (wanted->ids == NULL && wanted->prompt != NULL
+        && is_too_long(model, wanted->prompt_len, context)) {
+        return burble__fail(error, BURBLE_EINVAL,
+                            "prompt: expected at most %" PRIu32
+                            " tokens, as the context is %" PRIu32 ", found more: %zu bytes of text",
+                            context - 1, context, wanted->prompt_len);
+    }
     if (wanted->ids == NULL) {
         result = prompt_of_text(model, wanted, context, request, &n, error);
     } else if (n > 0 && n < context) {
@@ -129,6 +157,7 @@ static int make_sampler(const burble_llama_request *wanted, struct burble__reque
     }
     struct llama_sampler_chain_params params = llama_sampler_chain_default_params();
     params.no_perf = true;
+    const float temperature = wanted->temperature > COLDEST ? wanted->temperature : COLDEST;
     struct llama_sampler *chain = llama_sampler_chain_init(params);
     request->sampler = chain;
     const bool done = chain != NULL
@@ -138,7 +167,7 @@ static int make_sampler(const burble_llama_request *wanted, struct burble__reque
                           || link_sampler(chain, llama_sampler_init_top_p(wanted->top_p, 1)))
                       && (wanted->min_p <= 0.0f
                           || link_sampler(chain, llama_sampler_init_min_p(wanted->min_p, 1)))
-                      && link_sampler(chain, llama_sampler_init_temp(wanted->temperature))
+                      && link_sampler(chain, llama_sampler_init_temp(temperature))
                       && link_sampler(chain, llama_sampler_init_dist(wanted->seed));
     return done ? BURBLE_OK : BURBLE_ENOMEM;
 }

@@ -235,6 +235,36 @@ def test_closing_ends_what_runs_and_what_waits() -> None:
             use()
 
 
+def test_closing_does_not_wait_for_those_who_keep_coming() -> None:
+    engine = new_engine(slots=1)
+    long = "\n" * 30_000  # so that one of them is always in
+    given_up = threading.Event()
+
+    def keep_coming() -> None:
+        while not given_up.is_set():
+            try:
+                engine.generate(long)
+            except ValueError:
+                pass
+            except burble.Error:
+                return
+
+    threads = [threading.Thread(target=keep_coming) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    closing = threading.Thread(target=engine.close)
+    try:
+        time.sleep(0.2)
+        closing.start()
+        closing.join(10)
+        assert not closing.is_alive()
+        for thread in threads:
+            thread.join(10)  # each was told that it is closed
+            assert not thread.is_alive()
+    finally:
+        given_up.set()
+
+
 def test_a_slow_reader_is_waited_for(engine: llama.Engine) -> None:
     whole = text_of(engine.generate("ROMEO:", max_new_tokens=60))
     stream = engine.generate("ROMEO:", max_new_tokens=60, max_lag=5, lag_unit="tokens")
@@ -370,6 +400,8 @@ def test_a_request_that_makes_no_sense(
         ({"prompt": "a", "template": "chatml"}, "messages"),
         ({"prompt": 7}, "iterable"),
         ({"prompt": ["a"]}, "int"),
+        ({"prompt": b"ROMEO:"}, "prompt: expected text or token ids, found bytes"),
+        ({"prompt": bytearray(b"a")}, "prompt: expected text or token ids, found bytearray"),
     ],
 )
 def test_a_prompt_that_is_none(
@@ -448,7 +480,7 @@ def test_an_engine_that_is_collected_in_a_cycle_is_closed() -> None:
 def test_a_forked_child_is_told_that_its_engine_is_not_there() -> None:
     out = run(
         "import os, burble\n"
-        "stream = engine.generate('a', ignore_eos=True)\n"
+        "stream = engine.generate('a', ignore_eos=True, keep='all')\n"
         "reader = stream.reader(0)\n"
         "next(stream)\n"
         "sys.stdout.flush()\n"

@@ -2,10 +2,14 @@
  *
  * Engines: the same text alone and among others, every end that a request can come to, and bounds.
  */
+#define _GNU_SOURCE /* sched_setaffinity */
 #define _POSIX_C_SOURCE 200809L
 
 #include "llama_support.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -206,6 +210,28 @@ static void a_chunk_comes_with_each_token(void **state)
 }
 
 /* ---- sampling ------------------------------------------------------------------------------------ */
+
+static void the_coldest_is_greedy(void **state)
+{
+    static const float cold[] = {1e-6f, 1e-30f, 1e-37f, 1e-38f,
+                                 1e-45f}; /* the last are not normal */
+    static struct output greedy;
+    static struct output found;
+    (void)state;
+    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_request request = request_for(prompts[0], 30);
+    generate(engine, &request, &greedy);
+    for (size_t i = 0; i < sizeof cold / sizeof cold[0]; i++) {
+        for (uint32_t seed = 0; seed < 3; seed++) {
+            request.temperature = cold[i];
+            request.top_p = seed == 2 ? 0.9f : 1.0f;
+            request.seed = seed;
+            generate(engine, &request, &found);
+            assert_same(&found, &greedy);
+        }
+    }
+    burble_llama_close(&engine);
+}
 
 static void a_seed_decides_what_chance_does(void **state)
 {
@@ -862,6 +888,9 @@ static void a_request_out_of_its_range_is_refused(void **state)
     ids[2] = -1;
     refuses(engine, &request, "prompt: token 2: expected an id from 0 to 2047, found -1");
 
+    request = request_for("caf\xC3\xA9 \xF4\x90\x80\x80", 1);
+    refuses(engine, &request, "prompt: expected UTF-8, found byte 0xf4 at 6");
+
     char long_text[4001];
     memset(long_text, 'z', 4000);
     long_text[4000] = '\0';
@@ -888,6 +917,47 @@ static void a_request_out_of_its_range_is_refused(void **state)
     assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
     assert_int_equal(stats_of(engine).requests, 0);
     burble_llama_close(&engine);
+}
+
+/* Text that is too long by far is not tokenized: a context of 64 tokens of 64 bytes each, and 4096 bytes
+ * more, is what may yet fit, although all that is said of it then is how many tokens it has. */
+static void a_prompt_that_cannot_fit_is_refused_unseen(void **state)
+{
+    enum { MOST = 64 * 64 + 4096, FAR = 64 << 20 };
+    burble_llama *engine;
+    burble_llama_options options;
+    burble_error error;
+    int32_t ids[1];
+    size_t n;
+    char expected[200];
+    (void)state;
+    char *text = malloc(FAR);
+    assert_non_null(text);
+    memset(text, 'z', FAR);
+    burble_llama_options_init(&options);
+    options.slots = 1;
+    options.context = 64;
+    options.threads = 1;
+    assert_int_equal(burble_llama_open(model, &options, &engine, NULL), BURBLE_OK);
+    burble_llama_request request = request_for("", 1);
+    request.prompt = text;
+
+    request.prompt_len = MOST;
+    assert_int_equal(burble_llama_tokenize(model, text, MOST, false, ids, 0, &n), BURBLE_EFULL);
+    snprintf(expected, sizeof expected,
+             "prompt: expected at most 63 tokens, as the context is 64, found %zu", n);
+    assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_string_equal(error.message, expected);
+    request.prompt_len = MOST + 1;
+    refuses(engine, &request,
+            "prompt: expected at most 63 tokens, as the context is 64, found more: 8193 bytes of "
+            "text");
+    request.prompt_len = FAR;
+    refuses(engine, &request,
+            "prompt: expected at most 63 tokens, as the context is 64, found more: 67108864 bytes "
+            "of text");
+    burble_llama_close(&engine);
+    free(text);
 }
 
 static void engine_refuses(const burble_llama_options *options, const char *message)
@@ -919,6 +989,53 @@ static void an_engine_out_of_its_range_is_refused(void **state)
     burble_llama_options_init(&options);
     options.threads = 513;
     engine_refuses(&options, "threads: expected 1 to 512, found 513");
+}
+
+#ifdef __linux__
+/* How many threads the process has. One that was joined is seen a moment longer. */
+static int threads(void)
+{
+    int n = 0;
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (const struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        n += task->d_name[0] != '.';
+    }
+    closedir(tasks);
+    return n;
+}
+#endif
+
+static void there_is_a_thread_for_each_processor_that_may_be_used(void **state)
+{
+    (void)state;
+#ifdef __linux__
+    cpu_set_t all;
+    cpu_set_t one;
+    burble_llama *engine;
+    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+    CPU_ZERO(&one);
+    for (size_t i = 0; CPU_COUNT(&one) == 0; i++) {
+        if (CPU_ISSET(i, &all)) {
+            CPU_SET(i, &one);
+        }
+    }
+    const int before = threads();
+    assert_int_equal(burble_llama_open(model, NULL, &engine, NULL), BURBLE_OK);
+    const int with_all = threads();
+    burble_llama_close(&engine);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    const int result = burble_llama_open(model, NULL, &engine, NULL);
+    const int with_one = threads();
+    assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+    assert_int_equal(result, BURBLE_OK);
+    burble_llama_close(&engine);
+    assert_int_equal(with_all - before, CPU_COUNT(&all));
+    assert_int_equal(with_one - before, 1);
+#else
+    skip();
+#endif
 }
 
 /* In a process of its own, whose memory is bounded. (The sanitizers take theirs from the same.) */
@@ -954,6 +1071,46 @@ static void an_engine_that_memory_is_too_short_for_is_refused(void **state)
 #endif
 }
 
+/* Likewise: there is memory for the engine, not for as many stacks. */
+static void an_engine_whose_threads_cannot_be_made_is_refused(void **state)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    (void)state;
+    skip();
+#else
+    enum { THREADS = 512, POSSIBLE = 200 };
+    int status;
+    size_t stack;
+    pthread_attr_t usual;
+    (void)state;
+    assert_int_equal(pthread_attr_init(&usual), 0);
+    assert_int_equal(pthread_attr_getstacksize(&usual, &stack), 0);
+    pthread_attr_destroy(&usual);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        const rlim_t bytes = ((rlim_t)1 << 30) + POSSIBLE * (rlim_t)stack;
+        const struct rlimit limit = {bytes, bytes};
+        burble_llama_options options;
+        burble_llama *engine;
+        burble_error error = {0};
+        burble_llama_options_init(&options);
+        options.slots = 1;
+        options.threads = THREADS;
+        setrlimit(RLIMIT_AS, &limit);
+        const int result = burble_llama_open(model, &options, &engine, &error);
+        const int reason = errno;
+        const bool refused = result == BURBLE_ESYSTEM && engine == NULL && reason == EAGAIN
+                             && strncmp(error.message, "512 threads for the engine: ", 28) == 0;
+        options.threads = 2; /* nothing is left of those that were made */
+        _exit(refused && burble_llama_open(model, &options, &engine, &error) == BURBLE_OK ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -963,6 +1120,7 @@ int main(void)
         cmocka_unit_test(ids_and_text_are_the_same_prompt),
         cmocka_unit_test(what_a_prompt_leaves_incomplete_is_finished),
         cmocka_unit_test(a_chunk_comes_with_each_token),
+        cmocka_unit_test(the_coldest_is_greedy),
         cmocka_unit_test(a_seed_decides_what_chance_does),
         cmocka_unit_test(whoever_leaves_only_the_likeliest_is_greedy),
         cmocka_unit_test(a_stop_string_ends_the_text_before_it),
@@ -984,8 +1142,11 @@ int main(void)
         cmocka_unit_test(whoever_watches_is_told_each_token_and_the_end),
         cmocka_unit_test(whoever_watches_is_told_when_all_is_given_up),
         cmocka_unit_test(a_request_out_of_its_range_is_refused),
+        cmocka_unit_test(a_prompt_that_cannot_fit_is_refused_unseen),
         cmocka_unit_test(an_engine_out_of_its_range_is_refused),
+        cmocka_unit_test(there_is_a_thread_for_each_processor_that_may_be_used),
         cmocka_unit_test(an_engine_that_memory_is_too_short_for_is_refused),
+        cmocka_unit_test(an_engine_whose_threads_cannot_be_made_is_refused),
     };
     return cmocka_run_group_tests(tests, load_once, unload);
 }

@@ -267,6 +267,37 @@ static void special_tokens_are_read_only_where_that_is_said(void **state)
     assert_true(n > 1);
 }
 
+/* Each with where its first byte is that is not UTF-8; llama.cpp would end the program. */
+static const struct {
+    const char *text;
+    size_t at;
+    const char *found;
+} broken[] = {
+    {"\xF4\x90\x80\x80", 0, "expected UTF-8, found byte 0xf4 at 0"}, /* above U+10FFFF */
+    {"\xF7\xBF\xBF\xBF", 0, "expected UTF-8, found byte 0xf7 at 0"},
+    {"caf\xC3\xA9 \xED\xA0\x80", 6, "expected UTF-8, found byte 0xed at 6"}, /* half a pair */
+    {"0123456789\xE2\x82", 10, "expected UTF-8, found byte 0xe2 at 10"},     /* incomplete */
+    {"a\x80", 1, "expected UTF-8, found byte 0x80 at 1"},
+};
+enum { BROKEN = sizeof broken / sizeof broken[0] };
+
+static void text_that_is_not_utf8_has_no_ids(void **state)
+{
+    int32_t ids[64];
+    size_t n = 7;
+    (void)state;
+    for (size_t i = 0; i < BROKEN; i++) {
+        const char *text = broken[i].text;
+        assert_int_equal(burble_llama_tokenize(model, text, strlen(text), true, ids, 64, &n),
+                         BURBLE_EINVAL);
+        assert_int_equal(n, 0);
+        if (broken[i].at > 0) {
+            assert_int_equal(burble_llama_tokenize(model, text, broken[i].at, true, ids, 64, &n),
+                             BURBLE_OK);
+        }
+    }
+}
+
 /* ---- conversations ------------------------------------------------------------------------------- */
 
 static void a_built_in_template_makes_a_prompt(void **state)
@@ -321,6 +352,33 @@ static void a_conversation_without_a_template_is_refused(void **state)
     assert_string_equal(error.message, "message 0: expected a role, found NULL");
 }
 
+static void a_conversation_that_is_not_utf8_is_refused(void **state)
+{
+    burble_llama_conversation conversation;
+    burble_error error;
+    size_t len = 7;
+    (void)state;
+    burble_llama_conversation_init(&conversation);
+    conversation.n = 2;
+    conversation.template_name = "chatml";
+    for (size_t i = 0; i < BROKEN; i++) {
+        char expected[100];
+        const burble_llama_message by[] = {{"user", "Hello"}, {broken[i].text, "Hello"}};
+        conversation.messages = by;
+        snprintf(expected, sizeof expected, "message 1: role: %s", broken[i].found);
+        assert_int_equal(burble_llama_chat(model, &conversation, NULL, 0, &len, &error),
+                         BURBLE_EINVAL);
+        assert_int_equal(len, 0);
+        assert_string_equal(error.message, expected);
+        const burble_llama_message of[] = {{"user", "Hello"}, {"user", broken[i].text}};
+        conversation.messages = of;
+        snprintf(expected, sizeof expected, "message 1: content: %s", broken[i].found);
+        assert_int_equal(burble_llama_chat(model, &conversation, NULL, 0, &len, &error),
+                         BURBLE_EINVAL);
+        assert_string_equal(error.message, expected);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,8 +391,10 @@ int main(void)
         cmocka_unit_test(ids_decode_to_the_text_that_they_are_of),
         cmocka_unit_test(too_small_a_buffer_is_told_the_size),
         cmocka_unit_test(special_tokens_are_read_only_where_that_is_said),
+        cmocka_unit_test(text_that_is_not_utf8_has_no_ids),
         cmocka_unit_test(a_built_in_template_makes_a_prompt),
         cmocka_unit_test(a_conversation_without_a_template_is_refused),
+        cmocka_unit_test(a_conversation_that_is_not_utf8_is_refused),
     };
     return cmocka_run_group_tests(tests, load_once, unload);
 }

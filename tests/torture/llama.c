@@ -132,6 +132,24 @@ void torture_engine(void)
     burble_llama_model_unref(&model);
 }
 
+/* An engine whose threads cannot all be made; it computes nothing. */
+void torture_threads(void)
+{
+    burble_llama *engine = NULL;
+    burble_llama_options options;
+    burble_llama_model *model = load();
+    burble_llama_options_init(&options);
+    options.slots = 1;
+    options.context = 64;
+    options.threads = 4;
+    torture_begin();
+    TRY(burble_llama_open(model, &options, &engine, NULL));
+out:
+    burble_llama_close(&engine);
+    torture_end();
+    burble_llama_model_unref(&model);
+}
+
 /* ---- the command ------------------------------------------------------------------------------- */
 
 void torture_command_run(void)

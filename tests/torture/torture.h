@@ -60,6 +60,7 @@ const char *torture_models(void);
 #define TORTURE_SCENARIOS(X)                                                                       \
     X(model)                                                                                       \
     X(engine)                                                                                      \
+    X(threads)                                                                                     \
     X(command_run)                                                                                 \
     X(command_prompts)                                                                             \
     X(command_chat)
