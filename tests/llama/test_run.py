@@ -168,6 +168,13 @@ def test_json_has_the_text_in_pieces_and_the_end() -> None:
     assert all(set(piece) == {"text", "tokens"} for piece in pieces)
 
 
+def test_a_message_in_json_is_utf_8_wherever_it_is_cut() -> None:
+    for template in ("é" * 100, "a" + "é" * 100):
+        result = burble(*RUN, "-p", "a", "--json", "--template", template)
+        assert result.returncode == 1
+        assert "chat template" in records(result.stdout.decode())[-1]["error"]
+
+
 def test_figures_go_to_standard_error() -> None:
     result = burble(*RUN, "-p", "ROMEO:", "-n", "40", "--stats", "--quiet")
     assert result.returncode == 0

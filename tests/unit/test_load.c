@@ -126,6 +126,16 @@ static void a_long_name_leaves_room_for_what_was_wrong(void **state)
     assert_true(burble__utf8_valid(error.message, strlen(error.message)));
 }
 
+static void a_name_that_is_not_utf_8_leaves_a_message_that_is(void **state)
+{
+    burble_vocab *vocab;
+    burble_error error;
+    (void)state;
+    assert_int_equal(burble_vocab_load("/nowhere/caf\xE9", BURBLE_VOCAB_AUTO, &vocab, &error),
+                     BURBLE_ESYSTEM);
+    assert_string_equal(error.message, "/nowhere/caf?: No such file or directory");
+}
+
 static void a_source_without_end_is_refused(void **state)
 {
     (void)state;
@@ -211,6 +221,7 @@ int main(void)
         cmocka_unit_test(an_unknown_format_is_refused),
         cmocka_unit_test(a_file_that_cannot_be_read_is_a_system_error),
         cmocka_unit_test(a_long_name_leaves_room_for_what_was_wrong),
+        cmocka_unit_test(a_name_that_is_not_utf_8_leaves_a_message_that_is),
         cmocka_unit_test(a_source_without_end_is_refused),
         cmocka_unit_test(metadata_may_be_longer_than_the_first_read),
         cmocka_unit_test(the_tensors_of_a_large_gguf_file_are_not_read),
