@@ -318,7 +318,7 @@ static int stream_all(struct run *run)
         if (run->signal != 0) {
             return EXIT_DONE;
         }
-        if ((fds[1].revents & POLLERR) != 0) {
+        if ((fds[1].revents & (POLLERR | POLLHUP)) != 0) { /* a pipe's, a socket's */
             return give_way();
         }
         if ((fds[1].revents & POLLOUT) != 0 && !output_send(&run->output)) {

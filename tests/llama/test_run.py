@@ -10,6 +10,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -444,18 +445,29 @@ def test_a_reader_that_goes_ends_it_quietly(ignored: bool) -> None:
         assert process.stderr.read() == b""
 
 
-def test_a_reader_that_goes_is_noticed_without_text() -> None:
+def two_ends(kind: str) -> tuple[Any, Any]:
+    if kind == "socket":
+        return socket.socketpair()
+    reading, writing = os.pipe()
+    return open(reading, "rb", buffering=0), open(writing, "wb", buffering=0)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_reader_that_goes_is_noticed_without_text(kind: str) -> None:
     """All text is held back, by a stop string that could still come."""
     held = succeed("-p", "ROMEO:", "-n", "400")
+    ours, theirs = two_ends(kind)
     handler = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
-        process = start("--stats", "--stop", held + "@", "-n", "400", restore_signals=False)
+        process = start(
+            *("--stats", "--stop", held + "@", "-n", "400"), restore_signals=False, stdout=theirs
+        )
     finally:
         signal.signal(signal.SIGPIPE, handler)
+    theirs.close()
     with process:
-        assert process.stdout is not None
         assert process.stderr is not None
-        process.stdout.close()
+        ours.close()
         feed(process, "ROMEO:")
         assert process.wait() == 1
         assert b"(cancelled)" in process.stderr.read()
