@@ -164,6 +164,19 @@ static void on_ready(burble_reader *reader, void *arg)
 
 /* ---- beginning a job ---------------------------------------------------------------------------------- */
 
+/* A template takes messages that end in NUL: what is behind one would be lost without a word. */
+static int refuse_nul(const struct prompt *prompt, burble_error *error)
+{
+    const char *nul = prompt->len == 0 ? NULL : memchr(prompt->text, '\0', prompt->len);
+    if (nul == NULL) {
+        return BURBLE_OK;
+    }
+    snprintf(error->message, sizeof error->message,
+             "expected no NUL in a message of a chat, found one at byte %zu",
+             (size_t)(nul - prompt->text) + 1);
+    return BURBLE_EINVAL;
+}
+
 /* The prompt as the chat template has it, in `made`. */
 static int make_chat(struct run *run, const struct prompt *prompt, struct bytes *made,
                      burble_error *error)
@@ -202,7 +215,8 @@ static int make_ids(struct run *run, const struct prompt *prompt, int32_t **ids,
     *ids = NULL;
     *n = 0;
     if (run->options->chat) {
-        result = make_chat(run, prompt, &made, error);
+        result = refuse_nul(prompt, error);
+        result = result == BURBLE_OK ? make_chat(run, prompt, &made, error) : result;
         text = (burble_text){made.data, made.len};
     }
     if (result == BURBLE_OK) {

@@ -13,6 +13,7 @@
 #include <burble/stop.h>
 
 #include "command.h"
+#include "utf8.h"
 
 const char run_help[] = //
     "usage: burble run -m MODEL [-p PROMPT] [OPTION]...\n"
@@ -138,6 +139,18 @@ static int read_share(const char *name, float most, float *value)
     return EXIT_DONE;
 }
 
+/* What llama.cpp reads as text: prompts are looked at where they are read. */
+static int read_text(const char *name, const char **text)
+{
+    const size_t len = strlen(optarg);
+    const size_t good = utf8_prefix(optarg, len);
+    *text = optarg;
+    return good == len
+               ? EXIT_DONE
+               : complain_of_usage("--%s: expected UTF-8, found the byte 0x%02x at byte %zu", name,
+                                   (unsigned)(unsigned char)optarg[good], good + 1);
+}
+
 /* What kinds of options were given, where that matters. */
 struct given {
     bool temperature, sampling, greedy, parallel;
@@ -181,13 +194,11 @@ static int take(int option, struct run_options *options, struct given *given)
         given->greedy = true;
         break;
     case SYSTEM:
-        options->system = optarg;
         options->chat = true;
-        break;
+        return read_text("system", &options->system);
     case TEMPLATE:
-        options->template_name = optarg;
         options->chat = true;
-        break;
+        return read_text("template", &options->template_name);
     case CHAT:
         options->chat = true;
         break;

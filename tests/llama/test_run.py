@@ -276,6 +276,16 @@ def test_a_prompt_that_is_not_utf_8() -> None:
     assert b"--prompt: expected UTF-8" in result.stderr
 
 
+def test_a_message_of_a_chat_with_a_nul_is_refused() -> None:
+    """A template takes text that ends there: the rest would be lost."""
+    said = "expected no NUL in a message of a chat, found one at byte 6"
+    assert fail(*RUN, "--template", "chatml", data=b"hello\0 secret") == f"burble run: {said}\n"
+    result = burble(*RUN, "--template=chatml", "--prompts=-", "-n", "1", data=b"\nhello\0!\nhello\n")
+    assert result.returncode == 1
+    assert result.stderr.decode() == f"burble run: prompt 1, line 2: {said}\n"
+    assert succeed("-n", "4", data=b"hello\0 secret") != succeed("-n", "4", data=b"hello")
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -289,6 +299,8 @@ def test_a_prompt_that_is_not_utf_8() -> None:
         (("-m", MODEL, "--seed", "12x"), "--seed: expected a number from 0"),
         (("-m", MODEL, "--top-p", "1.5"), "--top-p: expected a number from 0 to 1"),
         (("-m", MODEL, "--temperature", "nan"), "--temperature: expected a number, 0 or above"),
+        (("-m", MODEL, "--system", "\udcff"), "--system: expected UTF-8, found the byte 0xff at byte 1"),
+        (("-m", MODEL, "--template", "a\udcc3"), "--template: expected UTF-8, found the byte 0xc3"),
         (("-m", MODEL, "--greedy", "--seed", "1"), "--greedy: expected nothing else"),
         (("-m", MODEL, "--stop", ""), "--stop: "),
         (("-m", MODEL, "--nonsense"), "unrecognized option"),
