@@ -248,8 +248,8 @@ static int submit(struct job *job, burble_error *error)
         burble_llama_request request = run->options->request;
         request.ids = ids;
         request.n_ids = n;
-        job->figures.prompt_tokens = n;
         result = burble_llama_submit(run->engine, &request, job->stream, error);
+        job->figures.prompt_tokens = result == BURBLE_OK ? n : 0;
     }
     free(ids);
     return result;

@@ -286,6 +286,14 @@ def test_a_message_of_a_chat_with_a_nul_is_refused() -> None:
     assert succeed("-n", "4", data=b"hello\0 secret") != succeed("-n", "4", data=b"hello")
 
 
+def test_a_prompt_that_is_refused_counts_no_tokens() -> None:
+    result = burble(*RUN, "--prompts=-", "-n", "5", "--json", "--stats", data=b"too long " * 2000)
+    assert result.returncode == 1
+    (end,) = records(result.stdout.decode())
+    assert (end["reason"], end["prompt_tokens"], end["tokens"]) == ("error", 0, 0)
+    assert b"prompts: 1, prompt tokens: 0, tokens: 0" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
