@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -340,9 +341,8 @@ def test_help_and_manual_page_name_every_option() -> None:
 def start(*args: str, **kwargs: Any) -> subprocess.Popen[bytes]:
     kwargs.setdefault("stdin", subprocess.PIPE)
     kwargs.setdefault("stdout", subprocess.PIPE)
-    return subprocess.Popen(
-        [command(), *RUN, *args], stderr=subprocess.PIPE, bufsize=0, env=environment(), **kwargs
-    )
+    kwargs.setdefault("stderr", subprocess.PIPE)
+    return subprocess.Popen([command(), *RUN, *args], bufsize=0, env=environment(), **kwargs)
 
 
 def feed(process: subprocess.Popen[bytes], data: str = LONG) -> None:
@@ -413,18 +413,60 @@ def wait_for_handler(pid: int) -> None:
         time.sleep(0.001)
 
 
-def test_the_second_signal_kills(tmp_path: Path) -> None:
-    """Here it hangs in opening its model, a pipe that nobody writes."""
-    model = tmp_path / "model.gguf"
-    os.mkfifo(model)
-    with start("-m", str(model), "-p", "a") as process:
+def wait_for_sleep(pid: int) -> None:
+    """Until it waits for something."""
+    while not re.search(r"State:\s*S", Path(f"/proc/{pid}/status").read_text()):
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("option", ["--prompts", "-m"])
+def test_a_signal_ends_it_while_it_opens_a_pipe_that_nobody_writes(
+    tmp_path: Path, option: str
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with start(option, str(fifo), *(("-p", "a") if option == "-m" else ())) as process:
+        assert process.stderr is not None
+        wait_for_handler(process.pid)
+        wait_for_sleep(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert process.stderr.read() == b"burble run: cancelled by SIGINT before the text began\n"
+
+
+def test_prompts_come_from_a_pipe_with_a_name(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with start("--prompts", str(fifo), "-n", "4", "--json") as process:
+        with fifo.open("wb") as writer:
+            writer.write(b"ROMEO:\n")
+            writer.flush()
+            time.sleep(0.05)
+            writer.write(b"JULIET:\n")
+        assert process.stdout is not None
+        assert set(texts_by_prompt(process.stdout.read().decode())) == {1, 2}
+        assert process.wait() == 0
+
+
+def test_the_second_signal_kills() -> None:
+    """Here it hangs in saying what the first one did, to a pipe that is full."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"." * 4096)
+    os.set_blocking(writing, True)
+    with start(stderr=writing) as process:
         wait_for_handler(process.pid)
         process.send_signal(signal.SIGINT)
         while caught(process.pid, signal.SIGINT):
             time.sleep(0.001)
+        wait_for_sleep(process.pid)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait() == -signal.SIGINT
+    os.close(reading)
+    os.close(writing)
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
