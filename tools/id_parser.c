@@ -121,8 +121,8 @@ static size_t feed_binary(struct id_parser *parser, const unsigned char *bytes, 
                                | (uint32_t)parser->bytes[3] << 24;
         if (value > INT32_MAX) {
             snprintf(parser->error, sizeof parser->error,
-                     EXPECTED ", found %" PRId64 " at byte %" PRIu64,
-                     (int64_t)value - ((int64_t)1 << 32), 4 * parser->ids);
+                     EXPECTED ", found %" PRIu32 " (%" PRId64 ", if it is signed) at byte %" PRIu64,
+                     value, (int64_t)value - ((int64_t)1 << 32), 4 * parser->ids);
             break;
         }
         ids[found++] = (int32_t)value;

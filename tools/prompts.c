@@ -66,7 +66,8 @@ static int read_all(struct bytes *input, int fd, const char *name, int signals, 
 int prompts_read(struct prompts *prompts, const char *path, int signals, int *signal)
 {
     const bool is_input = strcmp(path, "-") == 0;
-    const int fd = is_input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    /* Of a pipe that nobody writes, a writer is waited for where signals are, too: in reading it. */
+    const int fd = is_input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         return complain("%s: %s", path, strerror(errno));
     }

@@ -164,6 +164,19 @@ static void on_ready(burble_reader *reader, void *arg)
 
 /* ---- beginning a job ---------------------------------------------------------------------------------- */
 
+/* A template takes messages that end in NUL: what is behind one would be lost without a word. */
+static int refuse_nul(const struct prompt *prompt, burble_error *error)
+{
+    const char *nul = prompt->len == 0 ? NULL : memchr(prompt->text, '\0', prompt->len);
+    if (nul == NULL) {
+        return BURBLE_OK;
+    }
+    snprintf(error->message, sizeof error->message,
+             "expected no NUL in a message of a chat, found one at byte %zu",
+             (size_t)(nul - prompt->text) + 1);
+    return BURBLE_EINVAL;
+}
+
 /* The prompt as the chat template has it, in `made`. */
 static int make_chat(struct run *run, const struct prompt *prompt, struct bytes *made,
                      burble_error *error)
@@ -202,7 +215,8 @@ static int make_ids(struct run *run, const struct prompt *prompt, int32_t **ids,
     *ids = NULL;
     *n = 0;
     if (run->options->chat) {
-        result = make_chat(run, prompt, &made, error);
+        result = refuse_nul(prompt, error);
+        result = result == BURBLE_OK ? make_chat(run, prompt, &made, error) : result;
         text = (burble_text){made.data, made.len};
     }
     if (result == BURBLE_OK) {
@@ -234,8 +248,8 @@ static int submit(struct job *job, burble_error *error)
         burble_llama_request request = run->options->request;
         request.ids = ids;
         request.n_ids = n;
-        job->figures.prompt_tokens = n;
         result = burble_llama_submit(run->engine, &request, job->stream, error);
+        job->figures.prompt_tokens = result == BURBLE_OK ? n : 0;
     }
     free(ids);
     return result;
@@ -318,7 +332,7 @@ static int stream_all(struct run *run)
         if (run->signal != 0) {
             return EXIT_DONE;
         }
-        if ((fds[1].revents & POLLERR) != 0) {
+        if ((fds[1].revents & (POLLERR | POLLHUP)) != 0) { /* a pipe's, a socket's */
             return give_way();
         }
         if ((fds[1].revents & POLLOUT) != 0 && !output_send(&run->output)) {

@@ -6,13 +6,13 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <burble/stop.h>
 
 #include "command.h"
+#include "utf8.h"
 
 const char run_help[] = //
     "usage: burble run -m MODEL [-p PROMPT] [OPTION]...\n"
@@ -29,11 +29,13 @@ const char run_help[] = //
     "                       more than once\n"
     "\n"
     "The likeliest token is taken always (--greedy), unless one of these is given:\n"
-    "  --temperature=T      flatter above 1, steeper below, 0 is greedy; default: 1\n"
+    "  --temperature=T      flatter above 1 (to 100), steeper below, 0 is greedy;\n"
+    "                       default: 1\n"
     "  --top-k=N            only the N likeliest tokens; 0: all\n"
-    "  --top-p=P            only the likeliest that make up P together, to 1: all\n"
+    "  --top-p=P            only the likeliest that make up P together; 1: all\n"
     "  --min-p=P            only those at least P times as likely as the likeliest\n"
-    "  --seed=N             another N, another text; default: 0\n"
+    "  --seed=N             another N, another text; 4294967295: another one each\n"
+    "                       time; default: 0\n"
     "\n"
     "  --chat               PROMPT is a message: ask by the model's chat template\n"
     "  --system=TEXT        the system's message before it; implies --chat\n"
@@ -125,17 +127,28 @@ static int read_count(const char *name, uint32_t least, uint32_t most, uint32_t 
     return EXIT_DONE;
 }
 
-static int read_share(const char *name, float most, float *value)
+/* A number of which `range` says in words what it may be: at most `most`, and above 0 if not 0. */
+static int read_share(const char *name, const char *range, bool zero, float most, float *value)
 {
     char *end;
     *value = strtof(optarg, &end);
-    if (end == optarg || *end != '\0' || !isfinite(*value) || *value < 0 || *value > most) {
-        return most == 1 ? complain_of_usage("--%s: expected a number from 0 to 1, found '%s'",
-                                             name, optarg)
-                         : complain_of_usage("--%s: expected a number, 0 or above, found '%s'",
-                                             name, optarg);
+    if (end == optarg || *end != '\0' || !(*value >= 0 && *value <= most)
+        || (*value == 0 && !zero)) {
+        return complain_of_usage("--%s: expected a number %s, found '%s'", name, range, optarg);
     }
     return EXIT_DONE;
+}
+
+/* What llama.cpp reads as text: prompts are looked at where they are read. */
+static int read_text(const char *name, const char **text)
+{
+    const size_t len = strlen(optarg);
+    const size_t good = utf8_prefix(optarg, len);
+    *text = optarg;
+    return good == len
+               ? EXIT_DONE
+               : complain_of_usage("--%s: expected UTF-8, found the byte 0x%02x at byte %zu", name,
+                                   (unsigned)(unsigned char)optarg[good], good + 1);
 }
 
 /* What kinds of options were given, where that matters. */
@@ -150,13 +163,13 @@ static int take_sampling(int option, struct run_options *options, struct given *
     switch (option) {
     case TEMPERATURE:
         given->temperature = true;
-        return read_share("temperature", INFINITY, &request->temperature);
+        return read_share("temperature", "from 0 to 100", true, 100, &request->temperature);
     case TOP_K:
         return read_count("top-k", 0, INT32_MAX, &request->top_k);
     case TOP_P:
-        return read_share("top-p", 1, &request->top_p);
+        return read_share("top-p", "above 0, at most 1", false, 1, &request->top_p);
     case MIN_P:
-        return read_share("min-p", 1, &request->min_p);
+        return read_share("min-p", "from 0 to 1", true, 1, &request->min_p);
     default:
         return read_count("seed", 0, UINT32_MAX, &request->seed);
     }
@@ -181,13 +194,11 @@ static int take(int option, struct run_options *options, struct given *given)
         given->greedy = true;
         break;
     case SYSTEM:
-        options->system = optarg;
         options->chat = true;
-        break;
+        return read_text("system", &options->system);
     case TEMPLATE:
-        options->template_name = optarg;
         options->chat = true;
-        break;
+        return read_text("template", &options->template_name);
     case CHAT:
         options->chat = true;
         break;

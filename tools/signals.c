@@ -27,7 +27,8 @@ static int listen_to(int signal)
     if (sigaction(signal, NULL, &action) != 0 || action.sa_handler == SIG_IGN) {
         return 0;
     }
-    action = (struct sigaction){.sa_handler = pass_on, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+    /* No SA_RESTART: a call that would wait for ever, such as to open a pipe that nobody writes, ends. */
+    action = (struct sigaction){.sa_handler = pass_on, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
     return sigaction(signal, &action, NULL);
 }

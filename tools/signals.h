@@ -2,6 +2,7 @@
  *
  * SIGINT and SIGTERM as something to wait for: the first of each can be read out of a descriptor, so
  * that the program ends as it should. The second one finds the system's own action, and kills.
+ * Calls that wait are not gone on with: they fail with EINTR.
  */
 #ifndef BURBLE_TOOLS_SIGNALS_H
 #define BURBLE_TOOLS_SIGNALS_H

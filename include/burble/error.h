@@ -38,7 +38,8 @@ typedef enum burble_result {
 } burble_result;
 
 /* What went wrong, for a person, where a function takes an `error` to fill in. The message says what
- * was expected, what was found, and where; it ends in NUL and is cut where it is too long. */
+ * was expected, what was found, and where; it is UTF-8, ends in NUL and is cut, at a character, where it
+ * is too long. In a name, or what else it quotes, that is not UTF-8, '?' stands for what is not. */
 typedef struct burble_error {
     int code; /* the result that the function returned */
     char message[256];

@@ -17,11 +17,12 @@
 extern "C" {
 #endif
 
-/* The largest vocabulary that is accepted, in ids, and the longest token, in bytes. Both are far
- * above what exists (some 300,000 ids, some hundreds of bytes); they bound what a file can ask for.
- */
+/* The largest vocabulary that is accepted, in ids, the longest token, in bytes, and how long all tokens'
+ * texts are together, as they are given and as the steps make them. All are far above what exists (some
+ * 300,000 ids, some hundreds of bytes, some 4 MiB); they bound what a file can ask for. */
 #define BURBLE_VOCAB_MAX_IDS (1u << 24)
 #define BURBLE_VOCAB_MAX_TOKEN (1u << 16)
+#define BURBLE_VOCAB_MAX_TEXT (1u << 26)
 
 /* One step of the rule by which tokens become text. The steps are those of Hugging Face's tokenizers
  * (its `decoders`), with the same meaning: each maps a list of token texts to a list of token texts,
@@ -90,7 +91,8 @@ BURBLE_API void burble_vocab_options_init(burble_vocab_options *options);
  * BURBLE_EUNSUPPORTED  the steps are well-formed but cannot be streamed by this library
  * BURBLE_EINVAL        n above BURBLE_VOCAB_MAX_IDS, NULL `tokens` with n above 0, an unknown step or
  *                      one without what it needs, a token that is too long, has NULL text and a
- *                      length, an unknown flag, or (with steps) is not UTF-8
+ *                      length, an unknown flag, or (with steps) is not UTF-8; texts that are too long
+ *                      together, as they are given or as the steps make them
  * BURBLE_ENOMEM
  * In all but the first case *out is NULL, and *error (may be NULL) says what was wrong, naming the
  * token by its id or the step by its number.
@@ -121,7 +123,9 @@ typedef enum burble_vocab_format {
  * BURBLE_EINVAL        an unknown format
  * BURBLE_ENOMEM
  * In all but the first case *out is NULL, and *error (may be NULL) names the file, the place in it
- * and what was wrong. No more memory is taken than the file's own size justifies. Any thread. */
+ * and what was wrong. Of JSON, files of at most 128 MiB are read, of other formats
+ * 256 MiB (a GGUF file's tensors do not count). Beside texts of BURBLE_VOCAB_MAX_TEXT bytes together,
+ * memory is taken in proportion to the file's size: up to 80 times as much for JSON. Any thread. */
 BURBLE_API int burble_vocab_load(const char *path, burble_vocab_format format, burble_vocab **out,
                                  burble_error *error);
 

@@ -3,6 +3,9 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "base/utf8.h"
 
 int burble__fail(burble_error *error, int code, const char *format, ...)
 {
@@ -12,6 +15,12 @@ int burble__fail(burble_error *error, int code, const char *format, ...)
         error->code = code;
         vsnprintf(error->message, sizeof error->message, format, arguments);
         va_end(arguments);
+        burble__fail_mend(error);
     }
     return code;
+}
+
+void burble__fail_mend(burble_error *error)
+{
+    error->message[burble__utf8_mend(error->message, strlen(error->message))] = '\0';
 }

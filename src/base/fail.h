@@ -13,7 +13,11 @@
 #define BURBLE__PRINTF(at, first)
 #endif
 
-/* Writes the code and the message, as printf does, to *error, which may be NULL; returns `code`. */
+/* Writes the code and the message, as printf does, to *error, which may be NULL; returns `code`. The
+ * message is UTF-8, whatever it is made of: paths, what is in files, other libraries' words. */
 int burble__fail(burble_error *error, int code, const char *format, ...) BURBLE__PRINTF(3, 4);
+
+/* The last step of that, for who writes a message otherwise: makes it UTF-8. */
+void burble__fail_mend(burble_error *error);
 
 #endif

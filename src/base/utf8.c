@@ -160,6 +160,24 @@ bool burble__utf8_valid(const char *bytes, size_t n)
     return true;
 }
 
+size_t burble__utf8_mend(char *bytes, size_t n)
+{
+    size_t at = 0;
+    size_t written = 0;
+    while (at < n) {
+        size_t len;
+        const enum shape shape = look((const unsigned char *)bytes + at, n - at, &len);
+        if (shape == COMPLETE) {
+            memmove(bytes + written, bytes + at, len);
+            written += len;
+        } else if (shape == BROKEN) {
+            bytes[written++] = '?';
+        }
+        at += len;
+    }
+    return written;
+}
+
 uint32_t burble__utf8_last(const char *bytes, size_t n)
 {
     assert(n > 0);

@@ -49,6 +49,10 @@ size_t burble__utf8_flush(struct burble__utf8 *utf8, char *out);
 /* Whether these bytes are UTF-8 from beginning to end, nothing incomplete. */
 bool burble__utf8_valid(const char *bytes, size_t n);
 
+/* Makes `n` bytes valid in their own place: what is not UTF-8 becomes '?', one for each maximal part of
+ * a character, but that what ends in the middle of one is left out. Returns how many there are then. */
+size_t burble__utf8_mend(char *bytes, size_t n);
+
 /* How many characters `n` bytes of valid UTF-8 are: as many as begin there, if they are a part of more. */
 static inline uint64_t burble__utf8_count(const char *bytes, size_t n)
 {

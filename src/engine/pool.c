@@ -182,6 +182,14 @@ static void *work(void *arg)
     return NULL;
 }
 
+/* Whether there is no room for one more job. Those for which a thread is free do not wait. Needs the
+ * lock. */
+static bool is_full(const burble_pool *pool)
+{
+    const unsigned idle = pool->started - pool->running;
+    return pool->waiting >= idle && pool->waiting - idle >= pool->room;
+}
+
 /* One more thread, if there may be one. Needs the lock. 0, or what the system says. */
 static int start_worker(burble_pool *pool)
 {
@@ -228,10 +236,9 @@ int burble_run(burble_pool *pool, burble_generate_fn *generate, void *arg,
         if (system != 0 && pool->started == 0)
             rc = BURBLE_ESYSTEM;
     }
-    /* Those for which a thread is free do not wait. */
-    if (pool->waiting >= pool->room + (pool->started - pool->running))
+    if (is_full(pool))
         cancelled = take_cancelled(pool);
-    if (rc == BURBLE_OK && pool->waiting >= pool->room + (pool->started - pool->running))
+    if (rc == BURBLE_OK && is_full(pool))
         rc = BURBLE_EFULL;
     if (rc == BURBLE_OK) {
         *pool->last = job;

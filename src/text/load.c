@@ -79,23 +79,31 @@ static burble_vocab_format tell(const struct burble__source *source)
 
 /* ---- parsing ------------------------------------------------------------------------------------- */
 
-/* For the formats that have to be there as a whole. */
-static int want_all(const struct burble__source *source)
+/* For the formats that have to be there as a whole, in `most` bytes. BURBLE_OK where all of it is there,
+ * BURBLE_AGAIN or BURBLE_EFORMAT. */
+static int want_all(const struct burble__source *source, size_t most)
 {
-    if (source->total == UINT64_MAX || source->total <= BURBLE__LOAD_MAX) {
-        return BURBLE_AGAIN;
+    if (source->size <= most && (source->total == UINT64_MAX || source->total <= most)) {
+        return source->size < source->total ? BURBLE_AGAIN : BURBLE_OK;
     }
-    return burble__load_fail(source, BURBLE_EFORMAT,
-                             "expected a file of at most %zu MiB, found %" PRIu64 " bytes",
-                             BURBLE__LOAD_MAX >> 20, source->total);
+    return source->total == UINT64_MAX
+               ? burble__load_fail(source, BURBLE_EFORMAT,
+                                   "expected a file of at most %zu MiB, found more", most >> 20)
+               : burble__load_fail(source, BURBLE_EFORMAT,
+                                   "expected a file of at most %zu MiB, found %" PRIu64 " bytes",
+                                   most >> 20, source->total);
 }
 
 static int parse(const struct burble__source *source, burble_vocab_format format,
                  burble_vocab **out)
 {
     const burble_vocab_format told = format == BURBLE_VOCAB_AUTO ? tell(source) : format;
-    if (told != BURBLE_VOCAB_GGUF && source->size < source->total) {
-        return want_all(source);
+    const bool json = told == BURBLE_VOCAB_HF_JSON || told == BURBLE_VOCAB_TEKKEN;
+    const int result = told == BURBLE_VOCAB_GGUF
+                           ? BURBLE_OK
+                           : want_all(source, json ? BURBLE__LOAD_JSON_MAX : BURBLE__LOAD_MAX);
+    if (result != BURBLE_OK) {
+        return result;
     }
     switch (told) {
     case BURBLE_VOCAB_HF_JSON:

@@ -19,6 +19,10 @@
  * largest kind. Of a GGUF file, only the part before the tensors counts. */
 #define BURBLE__LOAD_MAX ((size_t)256 << 20)
 
+/* The same for JSON, some four times the largest: its parser takes up to 80 times the size of what it
+ * parses (an empty object, of 3 bytes with its comma, takes some 230). */
+#define BURBLE__LOAD_JSON_MAX ((size_t)128 << 20)
+
 struct burble__source {
     const char *name;  /* of the file, for messages; NULL: none */
     const char *bytes; /* `size` of them */

@@ -6,29 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fail.h"
 #include "base/utf8.h"
 #include "text/load.h"
 
 /* How much of a file's name stands in a message, in bytes: its end, so that there is room for what
  * was wrong. */
 #define NAME_MAX_SHOWN 80
-
-/* Takes away the beginning of a character that was cut at the end. */
-static void mend_end(char *text)
-{
-    size_t len = strlen(text);
-    size_t lead = len;
-    while (lead > 0 && len - lead < BURBLE__UTF8_HELD_MAX
-           && ((unsigned char)text[lead - 1] & 0xC0) == 0x80) {
-        lead--;
-    }
-    if (lead > 0 && (unsigned char)text[lead - 1] >= 0x80) {
-        lead--;
-        if (!burble__utf8_valid(text + lead, len - lead)) {
-            text[lead] = '\0';
-        }
-    }
-}
 
 /* The end of a name that is too long, from the beginning of a character on. */
 static const char *end_of(const char *name)
@@ -59,7 +43,7 @@ int burble__load_fail(const struct burble__source *source, int code, const char 
         vsnprintf(message + n, room - (size_t)n, format, arguments);
         va_end(arguments);
     }
-    mend_end(message);
+    burble__fail_mend(error);
     return code;
 }
 

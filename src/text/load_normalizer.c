@@ -16,6 +16,10 @@
 /* How deep sequences of normalizers go, at most. */
 #define DEPTH_MAX 16
 
+/* How long a text may become between two steps, in bytes: what is too long for a token may become shorter
+ * again. */
+#define TEXT_MAX (4 * (size_t)BURBLE_VOCAB_MAX_TOKEN)
+
 /* ---- Precompiled --------------------------------------------------------------------------------- */
 
 /* The units of a double-array trie, as Darts-clone writes them. */
@@ -246,12 +250,13 @@ int burble__normalizer_read(struct burble__normalizer *normalizer,
 {
     const json_t *object = json_object_get(root, "normalizer");
     normalizer->n = 0;
+    normalizer->made = 0;
     return object == NULL || json_is_null(object)
                ? BURBLE_OK
                : read_all(normalizer, source, object, "normalizer", 0);
 }
 
-int burble__normalizer_run(const struct burble__normalizer *normalizer,
+int burble__normalizer_run(struct burble__normalizer *normalizer,
                            const struct burble__source *source, const char *path, json_t *content)
 {
     struct burble__buffer text;
@@ -260,7 +265,7 @@ int burble__normalizer_run(const struct burble__normalizer *normalizer,
     if (len == 0 || len > BURBLE_VOCAB_MAX_TOKEN || normalizer->n == 0) {
         return BURBLE_OK; /* what is too long is refused by the table */
     }
-    burble__buffer_init(&text, 4 * (size_t)BURBLE_VOCAB_MAX_TOKEN);
+    burble__buffer_init(&text, TEXT_MAX);
     int result = burble__normalize(normalizer->steps, normalizer->n, json_string_value(content),
                                    len, &text, &failed);
     if (result == BURBLE_EUNSUPPORTED) {
@@ -269,11 +274,22 @@ int burble__normalizer_run(const struct burble__normalizer *normalizer,
             burble__quote(normalizer->steps[failed].name, strlen(normalizer->steps[failed].name))
                 .text,
             burble__quote(json_string_value(content), len).text);
+    } else if (result == BURBLE_EFULL) {
+        result = burble__load_fail(
+            source, BURBLE_EFORMAT,
+            "%s: expected at most %u bytes, as the normalizer makes it, found more than %zu", path,
+            BURBLE_VOCAB_MAX_TOKEN, TEXT_MAX);
+    } else if (result == BURBLE_OK && normalizer->made + text.len > BURBLE_VOCAB_MAX_TEXT) {
+        result = burble__load_fail(source, BURBLE_EFORMAT,
+                                   "%s: expected at most %u bytes in all that the normalizer "
+                                   "makes, found %zu up to here",
+                                   path, BURBLE_VOCAB_MAX_TEXT, normalizer->made + text.len);
     } else if (result == BURBLE_OK
                && json_string_setn_nocheck(content, text.len == 0 ? "" : text.bytes, text.len)
                       != 0) {
         result = BURBLE_ENOMEM;
     }
+    normalizer->made += text.len;
     burble__buffer_finish(&text);
     return result;
 }

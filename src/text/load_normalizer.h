@@ -14,6 +14,7 @@
 struct burble__normalizer {
     struct burble__normal steps[BURBLE__NORMALS_MAX]; /* their texts are the file's */
     size_t n;
+    size_t made; /* bytes of text */
 };
 
 /* Reads the member `normalizer`, if there is one. One that is not known is no failure: only texts
@@ -22,8 +23,10 @@ int burble__normalizer_read(struct burble__normalizer *normalizer,
                             const struct burble__source *source, const json_t *root);
 
 /* Replaces a string by what the normalizer makes of it; `path` is where it stands, for messages.
- * BURBLE_OK, BURBLE_EUNSUPPORTED, or BURBLE_ENOMEM, which it does not report. */
-int burble__normalizer_run(const struct burble__normalizer *normalizer,
+ * BURBLE_OK, BURBLE_EUNSUPPORTED, BURBLE_EFORMAT (all texts together become longer than a vocabulary
+ * may be, or this one longer than a token in all proportion), or BURBLE_ENOMEM, which it does not
+ * report. */
+int burble__normalizer_run(struct burble__normalizer *normalizer,
                            const struct burble__source *source, const char *path, json_t *content);
 
 #endif

@@ -89,6 +89,9 @@ static int prepend(const struct burble__normal *step, struct burble__buffer *tex
     if (text->len == 0 || step->text_len == 0) {
         return BURBLE_OK;
     }
+    if (step->text_len > text->max - text->len) {
+        return BURBLE_EFULL;
+    }
     const int result = burble__buffer_reserve(text, step->text_len);
     if (result == BURBLE_OK) {
         memmove(text->bytes + step->text_len, text->bytes, text->len);
@@ -96,6 +99,15 @@ static int prepend(const struct burble__normal *step, struct burble__buffer *tex
         text->len += step->text_len;
     }
     return result;
+}
+
+/* Does it to all of the text, which *traced is then. */
+static int rewrite_all(const struct burble__rewrite *rewrite, const struct burble__buffer *text,
+                       struct burble__traced *traced, struct burble__writer *out)
+{
+    struct burble__rewrite_state state = {0};
+    *traced = (struct burble__traced){.bytes = text->bytes, .len = text->len};
+    return burble__rewrite_run(rewrite, &state, true, traced, out, NULL, NULL);
 }
 
 static int replace(const struct burble__normal *step, struct burble__buffer *text)
@@ -108,19 +120,26 @@ static int replace(const struct burble__normal *step, struct burble__buffer *tex
         return BURBLE_ENOMEM;
     }
     burble__rewrite_prepare(step->text, (uint32_t)step->text_len, fallback);
-    const struct burble__rewrite rewrite = {
+    struct burble__rewrite rewrite = {
         .kind = BURBLE__REWRITE_REPLACE,
         .text = step->text,
         .text_len = (uint32_t)step->text_len,
         .with = step->with,
-        .with_len = (uint32_t)step->with_len,
         .fallback = fallback,
     };
-    struct burble__rewrite_state state = {0};
-    struct burble__traced traced = {.bytes = text->bytes, .len = text->len};
+    struct burble__traced traced;
     struct burble__writer out;
     burble__writer_init(&out, text->max);
-    int result = burble__rewrite_run(&rewrite, &state, true, &traced, &out, NULL, NULL);
+    /* What is left of it by nothing in place of `text` shows how often that is there, and so whether
+     * there is room for what is to be in its place. */
+    int result = rewrite_all(&rewrite, text, &traced, &out);
+    if (result == BURBLE_OK && step->with_len > 0) {
+        const size_t times = (text->len - traced.len) / step->text_len;
+        rewrite.with_len = (uint32_t)step->with_len;
+        result = times > (text->max - traced.len) / step->with_len
+                     ? BURBLE_EFULL
+                     : rewrite_all(&rewrite, text, &traced, &out);
+    }
     if (result == BURBLE_OK && traced.bytes != text->bytes) {
         text->len = 0;
         result = burble__buffer_append(text, traced.bytes, traced.len);

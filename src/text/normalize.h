@@ -43,6 +43,7 @@ struct burble__normal {
  *
  * BURBLE_OK
  * BURBLE_EUNSUPPORTED  steps[*failed] cannot be done to this text
+ * BURBLE_EFULL         it becomes longer than out->max
  * BURBLE_ENOMEM */
 int burble__normalize(const struct burble__normal *steps, size_t n, const char *text, size_t len,
                       struct burble__buffer *out, size_t *failed);

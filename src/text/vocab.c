@@ -12,8 +12,8 @@
 
 #define ALL_TOKEN_FLAGS ((uint32_t)(BURBLE_TOKEN_SPECIAL | BURBLE_TOKEN_ABSENT))
 
-/* How many bytes the blob may have: as many as a piece's offset can tell apart. */
-#define BLOB_MAX (((uint64_t)1 << (64 - BURBLE__PIECE_OFFSET_SHIFT)) - 1)
+static_assert(BURBLE_VOCAB_MAX_TEXT < (uint64_t)1 << (64 - BURBLE__PIECE_OFFSET_SHIFT),
+              "a piece's offset tells all places in the blob apart");
 
 /* More than this may not be left to hand out when a sequence ends, in bytes. */
 #define FINISH_MAX ((size_t)1 << 19)
@@ -45,6 +45,15 @@ static int no_memory(burble_error *error)
     return burble__fail(error, BURBLE_ENOMEM, "out of memory");
 }
 
+/* The texts of the tokens before this one and its own are too long together. */
+static int too_much(burble_error *error, size_t token, size_t len)
+{
+    return burble__fail(error, BURBLE_EINVAL,
+                        "expected at most %u bytes of text in all tokens together, found %zu in "
+                        "those up to token %zu",
+                        BURBLE_VOCAB_MAX_TEXT, len, token);
+}
+
 /* ---- what is asked for --------------------------------------------------------------------------- */
 
 /* Whether the tokens are within their bounds. */
@@ -57,6 +66,7 @@ static int check_tokens(const burble_token *tokens, size_t n, bool utf8, burble_
     if (tokens == NULL && n > 0) {
         return burble__fail(error, BURBLE_EINVAL, "expected %zu tokens, found NULL", n);
     }
+    size_t len = 0;
     for (size_t i = 0; i < n; i++) {
         const burble_token *token = &tokens[i];
         if (token->len > BURBLE_VOCAB_MAX_TOKEN) {
@@ -75,6 +85,10 @@ static int check_tokens(const burble_token *tokens, size_t n, bool utf8, burble_
         }
         if (token->len > 0 && utf8 && !burble__utf8_valid(token->text, token->len)) {
             return burble__fail(error, BURBLE_EINVAL, "token %zu: expected UTF-8", i);
+        }
+        len += token->len;
+        if (len > BURBLE_VOCAB_MAX_TEXT) {
+            return too_much(error, i, len);
         }
     }
     return BURBLE_OK;
@@ -189,6 +203,9 @@ static int fill_filter(struct maker *maker, size_t dedup, size_t drop, struct te
             text.bytes = maker->tokens[i].text;
         }
         result = burble__compiler_run(&maker->compiler, 0, dedup, 0, &text);
+        if (result == BURBLE_OK && texts->bytes.len + text.len > BURBLE_VOCAB_MAX_TEXT) {
+            return too_much(maker->error, i, texts->bytes.len + text.len);
+        }
         if (result == BURBLE_OK) {
             result = burble__buffer_append(&texts->bytes, text.bytes, text.len);
         }
@@ -218,7 +235,7 @@ static int make_filter(struct maker *maker, size_t dedup, uint32_t *filter)
     while (texts.mask < 2 * maker->n) {
         texts.mask = 2 * texts.mask + 1;
     }
-    burble__buffer_init(&texts.bytes, SIZE_MAX / 2);
+    burble__buffer_init(&texts.bytes, BURBLE_VOCAB_MAX_TEXT);
     texts.ends = burble__malloc((maker->n + 1) * sizeof *texts.ends);
     texts.slots = burble__malloc((texts.mask + 1) * sizeof *texts.slots);
     if (texts.ends == NULL || texts.slots == NULL) {
@@ -302,6 +319,9 @@ static int spell_at(struct maker *maker, size_t id, unsigned place, struct spell
     }
     if (result == BURBLE_EUNSUPPORTED) {
         return burble__fail(maker->error, result, "token %zu becomes too long", id);
+    }
+    if (result == BURBLE_OK && maker->blob.len + text.len > BURBLE_VOCAB_MAX_TEXT) {
+        return too_much(maker->error, id, maker->blob.len + text.len);
     }
     if (result == BURBLE_OK) {
         result = burble__buffer_reserve(&maker->blob, text.len + 1);
@@ -544,7 +564,7 @@ static int make(struct maker *maker, const burble_vocab_options *options)
                                                                        : BURBLE__UTF8_PER_PART;
     maker->vocab->special_breaks = options->special_breaks && options->n_steps == 0;
     maker->vocab->places = places_of(&maker->compiler);
-    burble__buffer_init(&maker->blob, BLOB_MAX < SIZE_MAX / 2 ? (size_t)BLOB_MAX : SIZE_MAX / 2);
+    burble__buffer_init(&maker->blob, BURBLE_VOCAB_MAX_TEXT + 1);
     burble__buffer_init(&maker->late, BURBLE_VOCAB_MAX_TOKEN);
     burble__buffer_init(&maker->other_ids, SIZE_MAX / 2);
     burble__buffer_init(&maker->others, SIZE_MAX / 2);

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -10,6 +11,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -168,6 +170,13 @@ def test_json_has_the_text_in_pieces_and_the_end() -> None:
     assert all(set(piece) == {"text", "tokens"} for piece in pieces)
 
 
+def test_a_message_in_json_is_utf_8_wherever_it_is_cut() -> None:
+    for template in ("é" * 100, "a" + "é" * 100):
+        result = burble(*RUN, "-p", "a", "--json", "--template", template)
+        assert result.returncode == 1
+        assert "chat template" in records(result.stdout.decode())[-1]["error"]
+
+
 def test_figures_go_to_standard_error() -> None:
     result = burble(*RUN, "-p", "ROMEO:", "-n", "40", "--stats", "--quiet")
     assert result.returncode == 0
@@ -268,6 +277,25 @@ def test_a_prompt_that_is_not_utf_8() -> None:
     assert b"--prompt: expected UTF-8" in result.stderr
 
 
+def test_a_message_of_a_chat_with_a_nul_is_refused() -> None:
+    """A template takes text that ends there: the rest would be lost."""
+    said = "expected no NUL in a message of a chat, found one at byte 6"
+    assert fail(*RUN, "--template", "chatml", data=b"hello\0 secret") == f"burble run: {said}\n"
+    args = ("--template=chatml", "--prompts=-", "-n", "1")
+    result = burble(*RUN, *args, data=b"\nhello\0!\nhello\n")
+    assert result.returncode == 1
+    assert result.stderr.decode() == f"burble run: prompt 1, line 2: {said}\n"
+    assert succeed("-n", "4", data=b"hello\0 secret") != succeed("-n", "4", data=b"hello")
+
+
+def test_a_prompt_that_is_refused_counts_no_tokens() -> None:
+    result = burble(*RUN, "--prompts=-", "-n", "5", "--json", "--stats", data=b"too long " * 2000)
+    assert result.returncode == 1
+    (end,) = records(result.stdout.decode())
+    assert (end["reason"], end["prompt_tokens"], end["tokens"]) == ("error", 0, 0)
+    assert b"prompts: 1, prompt tokens: 0, tokens: 0" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -279,8 +307,13 @@ def test_a_prompt_that_is_not_utf_8() -> None:
         (("-m", MODEL, "-n", "0"), "--max-tokens: expected a number from 1"),
         (("-m", MODEL, "-n", "-1"), "--max-tokens: expected a number from 1"),
         (("-m", MODEL, "--seed", "12x"), "--seed: expected a number from 0"),
-        (("-m", MODEL, "--top-p", "1.5"), "--top-p: expected a number from 0 to 1"),
-        (("-m", MODEL, "--temperature", "nan"), "--temperature: expected a number, 0 or above"),
+        (("-m", MODEL, "--top-p", "1.5"), "--top-p: expected a number above 0, at most 1"),
+        (("-m", MODEL, "--top-p", "0"), "--top-p: expected a number above 0, at most 1, found '0'"),
+        (("-m", MODEL, "--min-p", "-0.1"), "--min-p: expected a number from 0 to 1"),
+        (("-m", MODEL, "--temperature", "nan"), "--temperature: expected a number from 0 to 100"),
+        (("-m", MODEL, "--temperature", "100.1"), "--temperature: expected a number from 0 to 100"),
+        (("-m", MODEL, "--system", "\udcff"), "--system: expected UTF-8, found the byte 0xff"),
+        (("-m", MODEL, "--template", "a\udcc3"), "--template: expected UTF-8, found the byte 0xc3"),
         (("-m", MODEL, "--greedy", "--seed", "1"), "--greedy: expected nothing else"),
         (("-m", MODEL, "--stop", ""), "--stop: "),
         (("-m", MODEL, "--nonsense"), "unrecognized option"),
@@ -309,9 +342,8 @@ def test_help_and_manual_page_name_every_option() -> None:
 def start(*args: str, **kwargs: Any) -> subprocess.Popen[bytes]:
     kwargs.setdefault("stdin", subprocess.PIPE)
     kwargs.setdefault("stdout", subprocess.PIPE)
-    return subprocess.Popen(
-        [command(), *RUN, *args], stderr=subprocess.PIPE, bufsize=0, env=environment(), **kwargs
-    )
+    kwargs.setdefault("stderr", subprocess.PIPE)
+    return subprocess.Popen([command(), *RUN, *args], bufsize=0, env=environment(), **kwargs)
 
 
 def feed(process: subprocess.Popen[bytes], data: str = LONG) -> None:
@@ -382,18 +414,60 @@ def wait_for_handler(pid: int) -> None:
         time.sleep(0.001)
 
 
-def test_the_second_signal_kills(tmp_path: Path) -> None:
-    """Here it hangs in opening its model, a pipe that nobody writes."""
-    model = tmp_path / "model.gguf"
-    os.mkfifo(model)
-    with start("-m", str(model), "-p", "a") as process:
+def wait_for_sleep(pid: int) -> None:
+    """Until it waits for something."""
+    while not re.search(r"State:\s*S", Path(f"/proc/{pid}/status").read_text()):
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("option", ["--prompts", "-m"])
+def test_a_signal_ends_it_while_it_opens_a_pipe_that_nobody_writes(
+    tmp_path: Path, option: str
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with start(option, str(fifo), *(("-p", "a") if option == "-m" else ())) as process:
+        assert process.stderr is not None
+        wait_for_handler(process.pid)
+        wait_for_sleep(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert process.stderr.read() == b"burble run: cancelled by SIGINT before the text began\n"
+
+
+def test_prompts_come_from_a_pipe_with_a_name(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with start("--prompts", str(fifo), "-n", "4", "--json") as process:
+        with fifo.open("wb") as writer:
+            writer.write(b"ROMEO:\n")
+            writer.flush()
+            time.sleep(0.05)
+            writer.write(b"JULIET:\n")
+        assert process.stdout is not None
+        assert set(texts_by_prompt(process.stdout.read().decode())) == {1, 2}
+        assert process.wait() == 0
+
+
+def test_the_second_signal_kills() -> None:
+    """Here it hangs in saying what the first one did, to a pipe that is full."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"." * 4096)
+    os.set_blocking(writing, True)
+    with start(stderr=writing) as process:
         wait_for_handler(process.pid)
         process.send_signal(signal.SIGINT)
         while caught(process.pid, signal.SIGINT):
             time.sleep(0.001)
+        wait_for_sleep(process.pid)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait() == -signal.SIGINT
+    os.close(reading)
+    os.close(writing)
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
@@ -437,18 +511,29 @@ def test_a_reader_that_goes_ends_it_quietly(ignored: bool) -> None:
         assert process.stderr.read() == b""
 
 
-def test_a_reader_that_goes_is_noticed_without_text() -> None:
+def two_ends(kind: str) -> tuple[Any, Any]:
+    if kind == "socket":
+        return socket.socketpair()
+    reading, writing = os.pipe()
+    return open(reading, "rb", buffering=0), open(writing, "wb", buffering=0)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_reader_that_goes_is_noticed_without_text(kind: str) -> None:
     """All text is held back, by a stop string that could still come."""
     held = succeed("-p", "ROMEO:", "-n", "400")
+    ours, theirs = two_ends(kind)
     handler = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
-        process = start("--stats", "--stop", held + "@", "-n", "400", restore_signals=False)
+        process = start(
+            *("--stats", "--stop", held + "@", "-n", "400"), restore_signals=False, stdout=theirs
+        )
     finally:
         signal.signal(signal.SIGPIPE, handler)
+    theirs.close()
     with process:
-        assert process.stdout is not None
         assert process.stderr is not None
-        process.stdout.close()
+        ours.close()
         feed(process, "ROMEO:")
         assert process.wait() == 1
         assert b"(cancelled)" in process.stderr.read()

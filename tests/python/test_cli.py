@@ -286,11 +286,13 @@ def test_the_text_in_front_of_an_error_is_written_with_what_was_held_back() -> N
     assert b'found "oops"' in result.stderr
 
 
-def test_binary_ids_below_zero_are_an_error_that_says_where() -> None:
+def test_binary_ids_out_of_range_are_an_error_that_says_where() -> None:
     result = burble("tokens", "-b", VOCAB, data=in_binary([398, 12, -5, 4]))
     assert (result.returncode, result.stdout.decode()) == (1, tokenizer().decode([398, 12]))
     assert b"standard input: expected a token id" in result.stderr
-    assert result.stderr.endswith(b", found -5 at byte 8\n")
+    assert result.stderr.endswith(b", found 4294967291 (-5, if it is signed) at byte 8\n")
+    result = burble("tokens", "-b", VOCAB, data=b"\x00\x00\x00\x80")
+    assert result.stderr.endswith(b", found 2147483648 (-2147483648, if it is signed) at byte 0\n")
 
 
 def test_truncated_binary_input_is_an_error() -> None:

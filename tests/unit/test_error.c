@@ -8,6 +8,9 @@
 
 #include <burble/burble.h>
 
+#include "base/fail.h"
+#include "base/utf8.h"
+
 static const int results[] = {
 #define VALUE_OF(name, value, text) value,
     BURBLE_RESULTS(VALUE_OF)
@@ -39,6 +42,42 @@ static void what_is_no_result_is_called_so(void **state)
     assert_string_equal(burble_result_text(12345), "unknown result");
 }
 
+/* Whatever is quoted in it, and wherever it is cut. */
+static void a_message_is_utf_8(void **state)
+{
+    static const struct {
+        const char *quoted, *message;
+    } cases[] = {
+        {"na\xC3\xAFve", "na\xC3\xAFve: no"},
+        {"caf\xE9", "caf?: no"},
+        {"\xFF\xFE", "??: no"},
+        {"\xE2\x82", "?: no"},
+        {"\xED\xA0\x80", "???: no"},
+    };
+    burble_error error;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(burble__fail(&error, BURBLE_EFORMAT, "%s: no", cases[i].quoted),
+                         BURBLE_EFORMAT);
+        assert_string_equal(error.message, cases[i].message);
+    }
+    assert_int_equal(burble__fail(NULL, BURBLE_EFORMAT, "%s", "\xFF"), BURBLE_EFORMAT);
+
+    char name[600];
+    for (size_t from = 0; from < 4; from++) {
+        memset(name, 'x', from);
+        for (size_t i = from; i < sizeof name; i += 4) {
+            memcpy(name + i, "😀", i + 4 < sizeof name ? 4 : sizeof name - i);
+        }
+        name[sizeof name - 1] = '\0';
+        burble__fail(&error, BURBLE_EFORMAT, "%s", name);
+        const size_t len = strlen(error.message);
+        assert_true(burble__utf8_valid(error.message, len));
+        assert_memory_equal(error.message, name, len);
+        assert_true(len >= sizeof error.message - 4);
+    }
+}
+
 static void the_library_is_the_version_of_its_headers(void **state)
 {
     (void)state;
@@ -50,6 +89,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_result_has_a_name_and_a_text_of_its_own),
         cmocka_unit_test(what_is_no_result_is_called_so),
+        cmocka_unit_test(a_message_is_utf_8),
         cmocka_unit_test(the_library_is_the_version_of_its_headers),
     };
     return cmocka_run_group_tests_name("error", tests, NULL, NULL);

@@ -126,6 +126,16 @@ static void a_long_name_leaves_room_for_what_was_wrong(void **state)
     assert_true(burble__utf8_valid(error.message, strlen(error.message)));
 }
 
+static void a_name_that_is_not_utf_8_leaves_a_message_that_is(void **state)
+{
+    burble_vocab *vocab;
+    burble_error error;
+    (void)state;
+    assert_int_equal(burble_vocab_load("/nowhere/caf\xE9", BURBLE_VOCAB_AUTO, &vocab, &error),
+                     BURBLE_ESYSTEM);
+    assert_string_equal(error.message, "/nowhere/caf?: No such file or directory");
+}
+
 static void a_source_without_end_is_refused(void **state)
 {
     (void)state;
@@ -183,6 +193,37 @@ static void the_tensors_of_a_large_gguf_file_are_not_read(void **state)
     assert_non_null(strstr(error.message, "expected a file of at most 256 MiB, found 10737418240"));
 }
 
+/* A small piece of JSON takes much memory. */
+static void a_large_file_of_json_is_refused_before_it_is_read(void **state)
+{
+    static const char begun[] = "{\"model\":";
+    const size_t size = ((size_t)128 << 20) + 1;
+    struct file file = make_file();
+    burble_vocab *vocab;
+    burble_error error;
+    (void)state;
+    fputs(begun, file.out);
+    fclose(file.out);
+    const bool large = truncate(file.name, (off_t)size) == 0;
+    const int result = burble_vocab_load(file.name, BURBLE_VOCAB_AUTO, &vocab, &error);
+    unlink(file.name);
+    if (!large) {
+        skip();
+    }
+    assert_int_equal(result, BURBLE_EFORMAT);
+    assert_non_null(
+        strstr(error.message, ": expected a file of at most 128 MiB, found 134217729 "));
+
+    char *bytes = calloc(1, size);
+    assert_non_null(bytes);
+    memcpy(bytes, begun, sizeof begun);
+    for (int format = 0; format < 2; format++) {
+        assert_refused(bytes, size, format == 0 ? BURBLE_VOCAB_HF_JSON : BURBLE_VOCAB_TEKKEN,
+                       BURBLE_EFORMAT, "expected a file of at most 128 MiB, found 134217729 bytes");
+    }
+    free(bytes);
+}
+
 static void a_file_of_several_reads_is_loaded_whole(void **state)
 {
     enum { TOKENS = 200000 };
@@ -211,8 +252,10 @@ int main(void)
         cmocka_unit_test(an_unknown_format_is_refused),
         cmocka_unit_test(a_file_that_cannot_be_read_is_a_system_error),
         cmocka_unit_test(a_long_name_leaves_room_for_what_was_wrong),
+        cmocka_unit_test(a_name_that_is_not_utf_8_leaves_a_message_that_is),
         cmocka_unit_test(a_source_without_end_is_refused),
         cmocka_unit_test(metadata_may_be_longer_than_the_first_read),
+        cmocka_unit_test(a_large_file_of_json_is_refused_before_it_is_read),
         cmocka_unit_test(the_tensors_of_a_large_gguf_file_are_not_read),
         cmocka_unit_test(a_file_of_several_reads_is_loaded_whole),
     };

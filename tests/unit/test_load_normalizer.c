@@ -236,30 +236,80 @@ static void what_has_no_end_is_refused(void **state)
                         "more than 64 steps");
 }
 
+/* A step that makes `times` of each a. */
+static void put_growth(struct bytes *file, unsigned times)
+{
+    put_text(file, "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"");
+    for (unsigned i = 0; i < times; i++) {
+        put(file, "a", 1);
+    }
+    put_text(file, "\"}");
+}
+
+#define GROWING "],\"model\":{\"vocab\":{}},\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":["
+
 static void a_token_may_not_grow_beyond_what_a_token_is(void **state)
 {
+    static const char head[] = "{\"added_tokens\":[{\"id\":1,\"content\":\"aaaaaaaa\","
+                               "\"normalized\":true}" GROWING;
     static struct bytes file;
-    burble_vocab *vocab;
-    burble_error error;
     (void)state;
     /* Each letter becomes a hundred, ten thousand, a million. */
     file.n = 0;
-    put_text(&file,
-             "{\"added_tokens\":[{\"id\":1,\"content\":\"aaaaaaaa\",\"normalized\":true}],"
-             "\"model\":{\"vocab\":{}},\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[");
+    put_text(&file, head);
     for (unsigned i = 0; i < 3; i++) {
         put_text(&file, i == 0 ? "" : ",");
-        put_text(&file, "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"");
-        for (unsigned j = 0; j < 100; j++) {
-            put(&file, "a", 1);
-        }
-        put_text(&file, "\"}");
+        put_growth(&file, 100);
     }
     put_text(&file, "]}}");
-    assert_int_equal(burble_vocab_parse(file.at, file.n, FORMAT, NULL, &vocab, &error),
-                     BURBLE_ENOMEM);
-    assert_null(vocab);
-    assert_string_equal(error.message, "(bytes in memory): out of memory");
+    assert_refused(
+        file.at, file.n, FORMAT, BURBLE_EFORMAT,
+        "added_tokens[0]: expected at most 65536 bytes, as the normalizer makes it, found "
+        "more than 262144");
+    /* And with more before it. */
+    file.n = 0;
+    put_text(&file, head);
+    put_growth(&file, 30000);
+    put_text(&file, ",{\"type\":\"Prepend\",\"prepend\":\"");
+    for (unsigned i = 0; i < 22145; i++) {
+        put(&file, "b", 1);
+    }
+    put_text(&file, "\"}]}}");
+    assert_refused(
+        file.at, file.n, FORMAT, BURBLE_EFORMAT,
+        "added_tokens[0]: expected at most 65536 bytes, as the normalizer makes it, found "
+        "more than 262144");
+}
+
+static void all_added_tokens_may_not_grow_beyond_what_a_vocabulary_is(void **state)
+{
+    static struct bytes file;
+    char text[160];
+    size_t made = 0;
+    size_t last = 0;
+    (void)state;
+    file.n = 0;
+    put_text(&file, "{\"added_tokens\":[");
+    for (size_t i = 0; i < 1120; i++) {
+        put_text(&file, i == 0 ? "" : ",");
+        const int digits = snprintf(text, sizeof text, "a%zu", i) - 1;
+        if (made <= BURBLE_VOCAB_MAX_TEXT) {
+            made += 60000 + (size_t)digits;
+            last = i;
+        }
+        snprintf(text, sizeof text, "{\"id\":%zu,\"content\":\"a%zu\",\"normalized\":true}", i, i);
+        put_text(&file, text);
+    }
+    put_text(&file, GROWING);
+    put_growth(&file, 100);
+    put_text(&file, ",");
+    put_growth(&file, 600);
+    put_text(&file, "]}}");
+    snprintf(text, sizeof text,
+             "added_tokens[%zu]: expected at most 67108864 bytes in all that the normalizer makes, "
+             "found %zu up to here",
+             last, made);
+    assert_refused(file.at, file.n, FORMAT, BURBLE_EFORMAT, text);
 }
 
 static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
@@ -282,6 +332,7 @@ int main(void)
         cmocka_unit_test(an_error_names_the_path),
         cmocka_unit_test(what_has_no_end_is_refused),
         cmocka_unit_test(a_token_may_not_grow_beyond_what_a_token_is),
+        cmocka_unit_test(all_added_tokens_may_not_grow_beyond_what_a_vocabulary_is),
         cmocka_unit_test(a_damaged_file_is_refused_or_a_vocabulary),
     };
     return cmocka_run_group_tests_name("load_normalizer", tests, NULL, NULL);

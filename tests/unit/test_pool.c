@@ -247,6 +247,39 @@ static void test_one_worker_runs_in_the_order_of_the_calls(void **state)
     scene_finish(&scene);
 }
 
+static void test_a_queue_may_have_no_bound(void **state)
+{
+    (void)state;
+    const size_t queues[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - 3};
+    struct scene scene;
+    struct part parts[8];
+    burble_pool_options options;
+    burble_run_options run;
+    burble_pool *pool;
+    burble_stream *stream;
+
+    scene_init(&scene);
+    burble_pool_options_init(&options);
+    burble_run_options_init(&run);
+    run.release = release_part;
+    for (int q = 0; q < 3; q++) {
+        options.queue = queues[q];
+        assert_int_equal(burble_pool_create(&options, &pool), BURBLE_OK);
+        scene.n = 0;
+        for (int i = 0; i < 8; i++) {
+            parts[i] = (struct part){&scene, i};
+            assert_int_equal(burble_run(pool, wait_for_go, &parts[i], &run, &stream), BURBLE_OK);
+            burble_stream_unref(&stream);
+        }
+        for (int i = 0; i < 8; i++)
+            sem_post(&scene.go);
+        for (int i = 0; i < 8; i++)
+            sem_wait(&scene.released);
+        burble_pool_destroy(&pool);
+    }
+    scene_finish(&scene);
+}
+
 static int generate_until_cancelled(burble_stream *stream, void *arg)
 {
     struct part *part = arg;
@@ -405,6 +438,7 @@ int main(void)
         cmocka_unit_test(test_how_a_generator_ends_is_how_its_stream_ends),
         cmocka_unit_test(test_order_bound_and_a_full_queue),
         cmocka_unit_test(test_one_worker_runs_in_the_order_of_the_calls),
+        cmocka_unit_test(test_a_queue_may_have_no_bound),
         cmocka_unit_test(test_destroying_a_pool_cancels_what_runs_and_what_waits),
         cmocka_unit_test(test_the_last_reader_s_end_stops_it),
         cmocka_unit_test(test_options_out_of_their_range),

@@ -319,6 +319,53 @@ static void too_many_tokens_and_none_at_all_are_refused(void **state)
     assert_refused(NULL, NULL, 1, BURBLE_EINVAL, "found NULL");
 }
 
+/* The same long text for each token takes memory only in the vocabulary. */
+static void texts_that_are_too_long_together_are_refused(void **state)
+{
+    enum { MOST = BURBLE_VOCAB_MAX_TEXT / BURBLE_VOCAB_MAX_TOKEN };
+    static char text[BURBLE_VOCAB_MAX_TOKEN];
+    static burble_token tokens[MOST + 1];
+    burble_vocab *vocab;
+    (void)state;
+    memset(text, 'b', sizeof text);
+    for (size_t i = 0; i < COUNT(tokens); i++) {
+        tokens[i] = (burble_token){.text = text, .len = sizeof text};
+    }
+    assert_int_equal(burble_vocab_create(NULL, tokens, MOST, &vocab, NULL), BURBLE_OK);
+    assert_true(burble_vocab_memory(vocab) < BURBLE_VOCAB_MAX_TEXT + 100000);
+    burble_vocab_unref(&vocab);
+    assert_refused(NULL, tokens, MOST + 1, BURBLE_EINVAL,
+                   "expected at most 67108864 bytes of text in all tokens together, found 67174400 "
+                   "in those up to token 1024");
+}
+
+/* A small table, and a step that makes much of each token; also before repeated tokens are looked for. */
+static void texts_that_become_too_long_together_are_refused(void **state)
+{
+    enum { LONG = 65000, MOST = BURBLE_VOCAB_MAX_TEXT / LONG };
+    static char text[LONG + 1];
+    static burble_token tokens[MOST + 1];
+    const burble_step steps[] = {
+        {.kind = BURBLE_STEP_REPLACE, .text = "a", .with = text},
+        {.kind = BURBLE_STEP_CTC, .text = "<pad>", .with = "|"},
+        {.kind = BURBLE_STEP_REPLACE, .text = "b", .with = ""},
+    };
+    (void)state;
+    memset(text, 'b', LONG);
+    for (size_t i = 0; i < COUNT(tokens); i++) {
+        tokens[i] = (burble_token){.text = "a", .len = 1};
+    }
+    for (size_t n = 1; n <= COUNT(steps); n++) {
+        const burble_vocab_options options = {.steps = steps, .n_steps = n};
+        burble_vocab *vocab;
+        assert_int_equal(burble_vocab_create(&options, tokens, MOST, &vocab, NULL), BURBLE_OK);
+        burble_vocab_unref(&vocab);
+        assert_refused(&options, tokens, MOST + 1, BURBLE_EINVAL,
+                       "expected at most 67108864 bytes of text in all tokens together, found "
+                       "67145000 in those up to token 1032");
+    }
+}
+
 static void a_step_without_what_it_needs_is_refused_and_named(void **state)
 {
     (void)state;
@@ -500,6 +547,8 @@ int main(void)
         cmocka_unit_test(a_token_out_of_bounds_is_refused_and_named),
         cmocka_unit_test(without_steps_a_token_need_not_be_utf8),
         cmocka_unit_test(too_many_tokens_and_none_at_all_are_refused),
+        cmocka_unit_test(texts_that_are_too_long_together_are_refused),
+        cmocka_unit_test(texts_that_become_too_long_together_are_refused),
         cmocka_unit_test(a_step_without_what_it_needs_is_refused_and_named),
         cmocka_unit_test(steps_that_cannot_be_streamed_are_unsupported),
         cmocka_unit_test(a_word_and_its_continuation_are_stored_once),
