@@ -5,6 +5,7 @@
 
 #include "base/atomic.h"
 #include "reader.h"
+#include "stream/stream.h"
 
 /* ---- records that are objects ---------------------------------------------------------------- */
 
@@ -462,6 +463,7 @@ static PyObject *log_fail_method(LogObject *self, PyObject *exception)
 /* In a forked child, where the thread that writes it is not. */
 static PyObject *log_orphan(LogObject *self, PyObject *exception)
 {
+    burble__stream_after_fork(self->stream);
     if (self->account != NULL)
         account_orphan(self->account);
     return log_fail_method(self, exception);

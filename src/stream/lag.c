@@ -161,6 +161,18 @@ void burble__lag_closed(burble_stream *stream)
         burble__parker_signal(&burble__load_relaxed(&stream->lag)->room);
 }
 
+void burble__lag_after_fork(struct burble__lag *lag)
+{
+    if (lag == NULL)
+        return;
+    pthread_mutex_init(&lag->lock, NULL);
+    pthread_mutex_init(&lag->room.lock, NULL);
+    for (struct burble__limit *limit = lag->first; limit != NULL; limit = limit->next) {
+        if (limit->on_lag == BURBLE_LAG_DROP)
+            pthread_mutex_init(&limit->place, NULL);
+    }
+}
+
 /* ---- the writer drops ------------------------------------------------------------------------ */
 
 /* Takes the reader's place away; its reference to this block is then ours. NULL: it has made room in

@@ -52,9 +52,14 @@ void burble__producer_look(burble_stream *stream)
     const uint64_t last = burble__load_relaxed(&left_behind);
     if (last == 0)
         return;
-    const uint64_t thread = burble__load_relaxed(&stream->producer.thread);
-    if (thread != 0 && thread <= last && thread != forked_by)
+    uint64_t thread = burble__load_relaxed(&stream->producer.thread);
+    if (thread == 0 || thread > last || thread == forked_by)
+        return;
+    /* Several may look at once: one of them does it, and the others are woken. */
+    if (burble__cas_acq_rel(&stream->producer.thread, &thread, 0)) {
+        burble__stream_after_fork(stream);
         burble_stream_fail(stream, BURBLE_EDIED, burble_result_text(BURBLE_EDIED));
+    }
 }
 
 uint64_t burble__producer_self(void)
