@@ -5,6 +5,7 @@
 
 #include "base/atomic.h"
 #include "reader.h"
+#include "stream/stream.h"
 
 /* ---- records that are objects ---------------------------------------------------------------- */
 
@@ -448,6 +449,7 @@ static PyObject *log_orphan(LogObject *self, PyObject *exception)
 {
     if (self->account != NULL)
         account_orphan(self->account);
+    burble__stream_after_fork(self->stream);
     return log_fail_method(self, exception);
 }
 

@@ -226,6 +226,26 @@ fail_memory:
     return NULL;
 }
 
+void burble__lag_after_fork(struct burble__lag *lag)
+{
+    struct burble__limit *last = NULL;
+    pthread_mutex_init(&lag->lock, NULL);
+    burble__parker_init(&lag->room);
+    /* Forward, the list is whole whatever moment it was left at; backward, it may not be. A writer that has
+     * dropped a reader may not have come to take it out. */
+    for (struct burble__limit **at = &lag->first; *at != NULL;) {
+        struct burble__limit *limit = *at;
+        pthread_mutex_init(&limit->place, NULL);
+        if (limit->dropped) {
+            *at = limit->next;
+            continue;
+        }
+        limit->prev = last;
+        last = limit;
+        at = &limit->next;
+    }
+}
+
 void burble__lag_free(struct burble__lag *lag)
 {
     if (lag == NULL)
