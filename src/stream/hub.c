@@ -101,6 +101,11 @@ void burble__hub_unref(burble_hub *hub)
     burble__free(hub);
 }
 
+void burble__hub_after_fork(burble_hub *hub)
+{
+    pthread_mutex_init(&hub->wake_lock, NULL);
+}
+
 static void signal_hub(burble_hub *hub)
 {
     pthread_mutex_lock(&hub->wake_lock);

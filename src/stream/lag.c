@@ -161,18 +161,6 @@ void burble__lag_closed(burble_stream *stream)
         burble__parker_signal(&burble__load_relaxed(&stream->lag)->room);
 }
 
-void burble__lag_after_fork(struct burble__lag *lag)
-{
-    if (lag == NULL)
-        return;
-    pthread_mutex_init(&lag->lock, NULL);
-    pthread_mutex_init(&lag->room.lock, NULL);
-    for (struct burble__limit *limit = lag->first; limit != NULL; limit = limit->next) {
-        if (limit->on_lag == BURBLE_LAG_DROP)
-            pthread_mutex_init(&limit->place, NULL);
-    }
-}
-
 /* ---- the writer drops ------------------------------------------------------------------------ */
 
 /* Takes the reader's place away; its reference to this block is then ours. NULL: it has made room in
@@ -236,6 +224,26 @@ fail_mutex:
 fail_memory:
     burble__free(lag);
     return NULL;
+}
+
+void burble__lag_after_fork(struct burble__lag *lag)
+{
+    struct burble__limit *last = NULL;
+    pthread_mutex_init(&lag->lock, NULL);
+    burble__parker_init(&lag->room);
+    /* Forward, the list is whole whatever moment it was left at; backward, it may not be. A writer that has
+     * dropped a reader may not have come to take it out. */
+    for (struct burble__limit **at = &lag->first; *at != NULL;) {
+        struct burble__limit *limit = *at;
+        pthread_mutex_init(&limit->place, NULL);
+        if (limit->dropped) {
+            *at = limit->next;
+            continue;
+        }
+        limit->prev = last;
+        last = limit;
+        at = &limit->next;
+    }
 }
 
 void burble__lag_free(struct burble__lag *lag)

@@ -94,7 +94,7 @@ int burble__lag_wait(burble_stream *stream, uint64_t weight, uint64_t deadline);
 /* The stream is over: a writer that waits is woken. Any thread. */
 void burble__lag_closed(burble_stream *stream);
 
-/* In a forked child: see burble__stream_after_fork. NULL is fine. */
+/* See burble__stream_after_fork. */
 void burble__lag_after_fork(struct burble__lag *lag);
 
 /* NULL is fine. */

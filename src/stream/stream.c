@@ -312,21 +312,22 @@ bool burble_stream_cancel(burble_stream *stream)
     return true;
 }
 
-void burble__stream_after_fork(burble_stream *stream)
-{
-    pthread_mutex_init(&stream->head_lock, NULL);
-    burble__lag_after_fork(burble__load_relaxed(&stream->lag));
-    if (burble__load_relaxed(&stream->state) == BURBLE__CLOSING) {
-        stream->code = BURBLE_EDIED;
-        stream->message = NULL; /* it may be half of one */
-        burble__store_release(&stream->state, (uint32_t)BURBLE_FAILED);
-    }
-}
-
 bool burble__stream_closed(const burble_stream *stream)
 {
     const uint32_t state = burble__load_acquire(&stream->state);
     return state != BURBLE_OPEN && state != BURBLE__CLOSING;
+}
+
+void burble__stream_after_fork(burble_stream *stream)
+{
+    pthread_mutex_init(&stream->head_lock, NULL);
+    /* Whoever was about to end it does not go on with that. */
+    uint32_t state = BURBLE__CLOSING;
+    (void)burble__cas_acq_rel(&stream->state, &state, BURBLE_OPEN);
+    burble__store_relaxed(&stream->writer_waits, false);
+    if (burble__load_relaxed(&stream->lag) != NULL)
+        burble__lag_after_fork(burble__load_relaxed(&stream->lag));
+    burble__waiters_after_fork(&stream->parked);
 }
 
 void burble_stream_status(const burble_stream *stream, burble_status *status)

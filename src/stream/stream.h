@@ -76,9 +76,9 @@ int burble__stream_writable(const burble_stream *stream);
 /* Whether it has ended, failed or been cancelled. */
 bool burble__stream_closed(const burble_stream *stream);
 
-/* In a forked child, before anything else is done with a stream that is written by a thread which the
- * child does not have: what that thread may have held is free again, and what it was about to say is said.
- * (It may have been within the list of limits, which then lacks one at most.) */
+/* In a forked child, before anything else is done with the stream there: makes it usable for the one thread
+ * that is left, where the writer, or others, did not come along. They may have had its locks, and have been
+ * about to end it. What they had references to is not freed in the child. */
 void burble__stream_after_fork(burble_stream *stream);
 
 #endif
