@@ -363,16 +363,13 @@ static void *run(void *arg)
  * few of many. */
 static uint32_t processors(void)
 {
-    long n = 0;
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
 #ifdef __linux__
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) {
         n = CPU_COUNT(&set);
     }
 #endif
-    if (n < 1) {
-        n = sysconf(_SC_NPROCESSORS_ONLN);
-    }
     return n < 1 ? 1 : n < MAX_THREADS ? (uint32_t)n : MAX_THREADS;
 }
 
