@@ -69,7 +69,10 @@ def window(operation: Callable[[], Any]) -> tuple[Any, BaseException | None]:
 
 def is_lost(error: BaseException) -> bool:
     """CPython loses the exception where it cannot make a frame for its traceback. What an extension
-    loses has another message, with its own name in it."""
+    loses has another message, with its own name in it. What fails in looking for an attribute of a
+    type, CPython takes for its absence: it is there, though, for whoever asks again."""
+    if isinstance(error, AttributeError):
+        return error.obj is not None and hasattr(error.obj, error.name)
     message = str(error)
     return isinstance(error, SystemError) and (
         message == "error return without exception set" or message.startswith("<function ")
