@@ -99,7 +99,7 @@ def sse(
 
 def _reader_at(stream: Stream[Any], position: int) -> Reader[Any]:
     try:
-        return stream.reader(position, max_lag=stream.lag_of_followers, on_lag="drop_reader")
+        return stream.reader(position, max_lag=stream._lag_of_followers, on_lag="drop_reader")
     except ValueError as error:
         raise ValueError(
             f"Last-Event-ID: {error}: not an event of this stream; who comes back is to be given "

@@ -271,9 +271,10 @@ class Stream(Handle, Generic[T]):
         return self._options.keep != 0
 
     @property
-    def lag_of_followers(self) -> int | None:
+    def _lag_of_followers(self) -> int | None:
         """How far a reader may be behind that holds up nobody, and for which nothing is to be kept
-        that is not kept anyway: anywhere in what is kept, and ``max_lag`` beyond."""
+        that is not kept anyway: anywhere in what is kept (in bytes, which are no fewer than
+        characters or tokens), and ``max_lag`` beyond."""
         keep, max_lag = self._options.keep, self._options.max_lag
         return None if keep < 0 or max_lag == 0 else keep + max(max_lag, 65_536)
 

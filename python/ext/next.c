@@ -390,8 +390,8 @@ PyObject *consumer_anext(struct consumer *self)
     /* One awaitable serves all steps, unless somebody holds on to it. */
     NextObject *next = (NextObject *)self->spare_next;
     if (next != NULL && Py_REFCNT(next) == 1 && next->consumer == NULL) {
-        self->spare_next =
-            NULL; /* its reference goes with it: one that nobody awaits must not stay */
+        /* Its reference goes with it: kept, one that nobody awaits would keep its owner. */
+        self->spare_next = NULL;
     } else {
         PyTypeObject *type = self->core->next_type;
         next = (NextObject *)type->tp_alloc(type, 0);
