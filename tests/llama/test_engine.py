@@ -237,15 +237,16 @@ def test_closing_ends_what_runs_and_what_waits() -> None:
 
 def test_closing_does_not_wait_for_those_who_keep_coming() -> None:
     engine = new_engine(slots=1)
-    long = "\n" * 30_000  # so that one of them is always in
+    long = "\n" * 16_000  # is tokenized before it is refused, so that one of them is always in
     given_up = threading.Event()
+    refused: list[int] = []
 
     def keep_coming() -> None:
         while not given_up.is_set():
             try:
                 engine.generate(long)
             except ValueError:
-                pass
+                refused.append(1)
             except burble.Error:
                 return
 
@@ -254,7 +255,7 @@ def test_closing_does_not_wait_for_those_who_keep_coming() -> None:
         thread.start()
     closing = threading.Thread(target=engine.close)
     try:
-        time.sleep(0.2)
+        until(lambda: len(refused) >= 2 * len(threads))
         closing.start()
         closing.join(10)
         assert not closing.is_alive()

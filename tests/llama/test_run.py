@@ -442,7 +442,7 @@ def test_prompts_come_from_a_pipe_with_a_name(tmp_path: Path) -> None:
         with fifo.open("wb") as writer:
             writer.write(b"ROMEO:\n")
             writer.flush()
-            time.sleep(0.05)
+            time.sleep(0.05)  # waits for nothing: they are to come in two pieces, mostly
             writer.write(b"JULIET:\n")
         assert process.stdout is not None
         assert set(texts_by_prompt(process.stdout.read().decode())) == {1, 2}
