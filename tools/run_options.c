@@ -53,6 +53,7 @@ const char run_help[] = //
     "  --context=N          tokens of prompt and text together; default: what the\n"
     "                       model was trained with, at most 4096\n"
     "  --threads=N          threads that compute; default: one for each processor\n"
+    "                       that it may use\n"
     "  -h, --help           this text\n"
     "  -V, --version        the versions of burble and llama.cpp\n"
     "\n"

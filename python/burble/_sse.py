@@ -52,9 +52,12 @@ def sse(
 
     ::
 
-        async with contextlib.aclosing(burble.sse(stream)) as events:
+        events = burble.sse(stream)
+        try:
             async for data in events:
                 await response.write(data)
+        finally:
+            await events.aclose()
 
     Each chunk is an event whose id is its position and whose data is JSON: ``{"text": "…"}``, for
     other items ``{"item": …}``, and in a batch with ``"row": i`` before it. The last event is named

@@ -317,7 +317,11 @@ def test_clients_that_cancel_at_random_leave_nothing_behind() -> None:
         assert (threading.active_count(), descriptors()) == (threads, open_before)
 
     async def warm() -> None:
+        writer, stream = burble.channel()  # whose reader waits, which an engine's may not have to
+        waiting = asyncio.ensure_future(anext_or_none(stream))
         await asyncio.sleep(0)
+        writer.put_text("a")
+        await waiting
         with new_engine() as engine:
             async for _ in engine.generate("a", max_new_tokens=2):
                 pass

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What an engine refuses: requests and options out of their range, and more than there is.
+ */
+#define _GNU_SOURCE /* sched_setaffinity */
+#define _POSIX_C_SOURCE 200809L
+
+#include "engine_support.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void refuses(burble_llama *engine, const burble_llama_request *request, const char *message)
+{
+    burble_error error = {0};
+    assert_int_equal(try_to_submit(engine, request, &error), BURBLE_EINVAL);
+    assert_string_equal(error.message, message);
+}
+
+static void a_request_out_of_its_range_is_refused(void **state)
+{
+    int32_t ids[600] = {0};
+    (void)state;
+    burble_llama *engine = open_engine(model, 1, 0);
+    burble_llama_request request = request_for("", 1);
+    refuses(engine, &request, "prompt: expected at least 1 token, found none");
+    request.prompt = NULL;
+    request.prompt_len = 3;
+    refuses(engine, &request, "prompt: expected at most 1 GiB of text, found NULL");
+    request.ids = ids;
+    request.n_ids = 512;
+    refuses(engine, &request,
+            "prompt: expected at most 511 tokens, as the context is 512, found 512");
+    request.n_ids = 3;
+    ids[2] = 2048;
+    refuses(engine, &request, "prompt: token 2: expected an id from 0 to 2047, found 2048");
+    ids[2] = -1;
+    refuses(engine, &request, "prompt: token 2: expected an id from 0 to 2047, found -1");
+
+    request = request_for("caf\xC3\xA9 \xF4\x90\x80\x80", 1);
+    refuses(engine, &request, "prompt: expected UTF-8, found byte 0xf4 at 6");
+
+    char long_text[4001];
+    memset(long_text, 'z', 4000);
+    long_text[4000] = '\0';
+    request = request_for(long_text, 1);
+    burble_error error;
+    assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_non_null(strstr(error.message, "prompt: expected at most 511 tokens"));
+
+    request = request_for("a", 1);
+    request.temperature = -1;
+    refuses(engine, &request, "temperature: expected 0 to 100, found -1");
+    request = request_for("a", 1);
+    request.top_p = 0;
+    refuses(engine, &request, "top_p: expected above 0, at most 1, found 0");
+    request = request_for("a", 1);
+    request.min_p = 2;
+    refuses(engine, &request, "min_p: expected 0 to 1, found 2");
+    request = request_for("a", 1);
+    request.chunking = (burble_chunking)99;
+    refuses(engine, &request, "chunking: expected a known rule, found 99");
+    request = request_for("a", 1);
+    request.stop = &(burble_text){"", 0};
+    request.n_stop = 1;
+    assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_int_equal(stats_of(engine).requests, 0);
+    burble_llama_close(&engine);
+}
+
+/* Text that is too long by far is not tokenized: a context of 64 tokens of 64 bytes each, and 4096 bytes
+ * more, is what may yet fit, although all that is said of it then is how many tokens it has. */
+static void a_prompt_that_cannot_fit_is_refused_unseen(void **state)
+{
+    enum { MOST = 64 * 64 + 4096, FAR = 64 << 20 };
+    burble_llama *engine;
+    burble_llama_options options;
+    burble_error error;
+    int32_t ids[1];
+    size_t n;
+    char expected[200];
+    (void)state;
+    char *text = malloc(FAR);
+    assert_non_null(text);
+    memset(text, 'z', FAR);
+    burble_llama_options_init(&options);
+    options.slots = 1;
+    options.context = 64;
+    options.threads = 1;
+    assert_int_equal(burble_llama_open(model, &options, &engine, NULL), BURBLE_OK);
+    burble_llama_request request = request_for("", 1);
+    request.prompt = text;
+
+    request.prompt_len = MOST;
+    assert_int_equal(burble_llama_tokenize(model, text, MOST, false, ids, 0, &n), BURBLE_EFULL);
+    snprintf(expected, sizeof expected,
+             "prompt: expected at most 63 tokens, as the context is 64, found %zu", n);
+    assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_string_equal(error.message, expected);
+    request.prompt_len = MOST + 1;
+    refuses(engine, &request,
+            "prompt: expected at most 63 tokens, as the context is 64, found more: 8193 bytes of "
+            "text");
+    request.prompt_len = FAR;
+    refuses(engine, &request,
+            "prompt: expected at most 63 tokens, as the context is 64, found more: 67108864 bytes "
+            "of text");
+    burble_llama_close(&engine);
+    free(text);
+}
+
+static void engine_refuses(const burble_llama_options *options, const char *message)
+{
+    burble_llama *engine = (burble_llama *)&message;
+    burble_error error = {0};
+    assert_int_equal(burble_llama_open(model, options, &engine, &error), BURBLE_EINVAL);
+    assert_null(engine);
+    assert_string_equal(error.message, message);
+}
+
+static void an_engine_out_of_its_range_is_refused(void **state)
+{
+    burble_llama_options options;
+    (void)state;
+    burble_llama_options_init(&options);
+    options.slots = 257;
+    engine_refuses(&options, "slots: expected 1 to 256, found 257");
+    burble_llama_options_init(&options);
+    options.context = 1;
+    engine_refuses(&options,
+                   "context: expected 2 to 512, what the model was trained with, found 1");
+    options.context = 513;
+    engine_refuses(&options,
+                   "context: expected 2 to 512, what the model was trained with, found 513");
+    burble_llama_options_init(&options);
+    options.batch = 0;
+    engine_refuses(&options, "batch: expected 1 to 65536, found 0");
+    burble_llama_options_init(&options);
+    options.threads = 513;
+    engine_refuses(&options, "threads: expected 1 to 512, found 513");
+}
+
+/* ---- more than there is -------------------------------------------------------------------------- */
+
+/* Whether it holds in a process of its own, which has one thread and may be given bounds. Sanitizers take
+ * their memory from the same, and TSan allows such a process no threads. */
+static void assert_in_a_child(bool (*holds)(void))
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    (void)holds;
+    skip();
+#else
+    int status;
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        _exit(holds() ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+#endif
+}
+
+#ifdef __linux__
+static int threads(void)
+{
+    int n = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    if (tasks == NULL) {
+        return -1;
+    }
+    for (const struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        n += task->d_name[0] != '.';
+    }
+    closedir(tasks);
+    return n;
+}
+
+/* Besides the only one, which opens the engine. */
+static bool an_engine_adds_threads(int expected)
+{
+    burble_llama *engine;
+    return threads() == 1 && burble_llama_open(model, NULL, &engine, NULL) == BURBLE_OK
+           && threads() - 1 == expected;
+}
+
+static bool all_processors_have_a_thread(void)
+{
+    cpu_set_t all;
+    return sched_getaffinity(0, sizeof all, &all) == 0 && an_engine_adds_threads(CPU_COUNT(&all));
+}
+
+static bool one_processor_has_a_thread(void)
+{
+    cpu_set_t all;
+    cpu_set_t one;
+    if (sched_getaffinity(0, sizeof all, &all) != 0) {
+        return false;
+    }
+    CPU_ZERO(&one);
+    for (size_t i = 0; CPU_COUNT(&one) == 0; i++) {
+        if (CPU_ISSET(i, &all)) {
+            CPU_SET(i, &one);
+        }
+    }
+    return sched_setaffinity(0, sizeof one, &one) == 0 && an_engine_adds_threads(1);
+}
+#endif
+
+static void there_is_a_thread_for_each_processor_that_may_be_used(void **state)
+{
+    (void)state;
+#ifdef __linux__
+    assert_in_a_child(all_processors_have_a_thread);
+    assert_in_a_child(one_processor_has_a_thread);
+#else
+    skip();
+#endif
+}
+
+static void bound_memory(rlim_t bytes)
+{
+    const struct rlimit limit = {bytes, bytes};
+    setrlimit(RLIMIT_AS, &limit);
+}
+
+static bool memory_is_too_short(void)
+{
+    burble_llama_options options;
+    burble_llama *engine;
+    burble_error error = {0};
+    const char *expected = "expected room for 256 slots of 512 tokens: ";
+    burble_llama_options_init(&options);
+    options.slots = 256; /* which take 1 GB */
+    options.cache_f32 = true;
+    bound_memory((rlim_t)800 << 20);
+    return burble_llama_open(model, &options, &engine, &error) == BURBLE_ENOMEM && engine == NULL
+           && strncmp(error.message, expected, strlen(expected)) == 0;
+}
+
+static void an_engine_that_memory_is_too_short_for_is_refused(void **state)
+{
+    (void)state;
+    assert_in_a_child(memory_is_too_short);
+}
+
+/* There is memory for the engine, not for as many stacks. */
+static bool threads_cannot_be_made(void)
+{
+    enum { THREADS = 512, POSSIBLE = 200 };
+    size_t stack;
+    pthread_attr_t usual;
+    burble_llama_options options;
+    burble_llama *engine;
+    burble_error error = {0};
+    if (pthread_attr_init(&usual) != 0 || pthread_attr_getstacksize(&usual, &stack) != 0) {
+        return false;
+    }
+    pthread_attr_destroy(&usual);
+    burble_llama_options_init(&options);
+    options.slots = 1;
+    options.threads = THREADS;
+    bound_memory(((rlim_t)1 << 30) + POSSIBLE * (rlim_t)stack);
+    const int result = burble_llama_open(model, &options, &engine, &error);
+    const int reason = errno;
+    const bool refused = result == BURBLE_ESYSTEM && engine == NULL && reason == EAGAIN
+                         && strncmp(error.message, "512 threads for the engine: ", 28) == 0;
+    options.threads = 2; /* nothing is left of those that were made */
+    return refused && burble_llama_open(model, &options, &engine, &error) == BURBLE_OK;
+}
+
+static void an_engine_whose_threads_cannot_be_made_is_refused(void **state)
+{
+    (void)state;
+    assert_in_a_child(threads_cannot_be_made);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_request_out_of_its_range_is_refused),
+        cmocka_unit_test(a_prompt_that_cannot_fit_is_refused_unseen),
+        cmocka_unit_test(an_engine_out_of_its_range_is_refused),
+        cmocka_unit_test(there_is_a_thread_for_each_processor_that_may_be_used),
+        cmocka_unit_test(an_engine_that_memory_is_too_short_for_is_refused),
+        cmocka_unit_test(an_engine_whose_threads_cannot_be_made_is_refused),
+    };
+    return cmocka_run_group_tests(tests, load_once, unload);
+}
