@@ -830,7 +830,8 @@ def test_a_reader_that_always_finds_text_gives_way(kind: str) -> None:
 
     async def read() -> None:
         nonlocal done
-        assert len(await listen(log.reader())) == 200_000
+        while turns <= 5:  # however fast this machine is
+            assert len(await listen(log.reader())) == 200_000
         done = True
 
     async def count() -> None:
@@ -845,7 +846,6 @@ def test_a_reader_that_always_finds_text_gives_way(kind: str) -> None:
                 await asyncio.sleep(0)
 
     run(kind, together, kind, count, read)
-    assert turns > 5
 
 
 def test_many_readers_in_threads_and_loops_get_all() -> None:
