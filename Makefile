@@ -55,7 +55,7 @@ demo: python-3.11 $(DONE)/demo $(DONE)/package
 	exec $(PY) $(DEMO) "$$@"
 
 # Every stage runs, also after one that failed; the closing line counts them all.
-test: $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(BUILD)/tsan/build.ninja \
+test: python-3.11 $(BUILD)/plain/build.ninja $(BUILD)/asan/build.ninja $(BUILD)/tsan/build.ninja \
       $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/mistral $(DONE)/package
 	@failed=0; \
 	rm -rf $(BUILD)/reports; mkdir -p $(BUILD)/reports; \
@@ -313,7 +313,7 @@ help:
 	@echo '                 the Python tests with the extension under ASan + UBSan, in a debug CPython'
 	@echo 'make test-pythons  the package with every Python from 3.9 on that is here; PYTHONS=<interpreters>'
 	@echo 'make coverage    what the C tests reach of src/; fails below 95 % of lines, 85 % of branches'
-	@echo 'make valgrind    the C tests once more under valgrind, in some minutes'
+	@echo 'make valgrind    the unit tests in C once more under valgrind, in some minutes'
 	@echo 'make test-llama  the engine on llama.cpp (built once, in some minutes, and kept in .cache/)'
 	@echo 'make bench       measure, and write bench/results.json, the plots and the pages (12 minutes)'
 	@echo 'make bench-check measure quickly, and fail where a goal is missed by more than the noise'

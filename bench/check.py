@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from known import Miss
 from report import Outcome
 
 
@@ -36,24 +37,25 @@ class Verdict:
         )
 
 
-def judge(outcomes: Iterable[Outcome], misses: Mapping[tuple[str, str], str]) -> Verdict:
+def judge(outcomes: Iterable[Outcome], misses: Mapping[tuple[str, str], Miss]) -> Verdict:
     """Judge the goals of these benchmarks.
 
-    A goal is missed where the whole interval of the median is on the wrong side of it. What lies
-    nearer is noise, for this purpose, and is not reported.
+    A goal is missed where the whole interval of the median is on the wrong side of it, or of the
+    bound that a known miss keeps. What lies nearer is noise, for this purpose, and is not reported.
     """
     verdict = Verdict()
     for outcome in outcomes:
         goals = {goal.what: goal for goal in outcome.goals}
-        known = {what: why for (name, what), why in misses.items() if name == outcome.name}
+        known = {what: miss for (name, what), miss in misses.items() if name == outcome.name}
         verdict.stale += [f"{outcome.name}, {what}" for what in known if what not in goals]
         for what, goal in goals.items():
             line = f"{outcome.name}, {goal}"
-            if what in known and not goal.met:
-                verdict.known.append(f"{line}\n    {known[what]}")
+            held = replace(goal, bound=known[what].bound) if what in known else goal
+            if not held.met and held.settled:
+                verdict.missed.append(f"{outcome.name}, {held}")
+                verdict.parts.add(outcome.name)
+            elif what in known and not goal.met:
+                verdict.known.append(f"{line}\n    {known[what].why}")
             elif what in known and goal.settled:
                 verdict.mended.append(line)
-            elif not goal.met and goal.settled:
-                verdict.missed.append(line)
-                verdict.parts.add(outcome.name)
     return verdict

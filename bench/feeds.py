@@ -2,7 +2,8 @@
 """The ways from an engine's thread to tasks on an event loop: burble's, its peers', and the floor.
 
 A feed is one stream. It is made on the loop that reads it; the engine calls ``put`` and ``end``
-from its thread; ``read`` is what the task awaits. Each peer is used as its documentation does it.
+from its thread; ``read`` is what the task awaits; ``close`` comes after that, and is not measured.
+Each peer is used as its documentation does it.
 """
 
 from __future__ import annotations
@@ -28,9 +29,17 @@ class Feed(Protocol):
     def put(self, text: str) -> None: ...
     def end(self) -> None: ...
     async def read(self, arrived: Callable[[], object]) -> None: ...
+    async def close(self) -> None: ...
 
 
-class Streamer:
+class _Open:
+    """A feed that need not be closed."""
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+class Streamer(_Open):
     """A streamer with transformers' interface, without decoding."""
 
     def __init__(self, streamer: Any) -> None:
@@ -48,7 +57,7 @@ class Streamer:
                 arrived()
 
 
-class Channel:
+class Channel(_Open):
     """A ``burble.channel()``."""
 
     def __init__(self) -> None:
@@ -62,7 +71,7 @@ class Channel:
             arrived()
 
 
-class Queue:
+class Queue(_Open):
     """An ``asyncio.Queue``, as transformers' ``AsyncTextIteratorStreamer`` has one."""
 
     def __init__(self) -> None:
@@ -101,6 +110,9 @@ class Janus:
         get = self._queue.async_q.get
         while await get() is not None:
             arrived()
+
+    async def close(self) -> None:
+        """As its documentation wants it."""
         await self._queue.aclose()
 
 
@@ -110,7 +122,7 @@ class Culsans(Janus):
     make = culsans.Queue
 
 
-class Aiologic:
+class Aiologic(_Open):
     """An ``aiologic.SimpleQueue``, which has no bound."""
 
     def __init__(self) -> None:
@@ -156,7 +168,7 @@ class _Step:
             self._moved.popleft().resume()
 
 
-class Bare:
+class Bare(_Open):
     """A deque for each stream, and one wake-up for all that was put until the loop comes: the least
     that Python can do. It has no errors, no limits, no cancelling, one reader, one engine."""
 

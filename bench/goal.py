@@ -36,8 +36,9 @@ class Goal:
 
     @property
     def settled(self) -> bool:
-        """Whether the whole interval is on one side of the bound; what was counted once is."""
-        return self.rounds == 1 or not self.low <= self.bound <= self.high
+        """Whether the whole interval is on one side of the bound; what was counted, and not
+        measured, is."""
+        return self.low == self.high or not self.low <= self.bound <= self.high
 
     def __str__(self) -> str:
         verdict = "goal met:   " if self.met else "goal missed:"

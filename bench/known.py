@@ -1,11 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""The goals that are known to be missed, each with the reason.
+"""The goals that are known to be missed, each with the reason and what is reached all the same.
 
-`make bench-check` reports them and passes; a goal that is missed and is not here makes it fail. One
-that is here and is met is reported, too: it then belongs out of this list.
+`make bench-check` reports them and passes, unless what is reached is missed as well; a goal that is
+missed and is not here makes it fail. One that is here and is met is reported, too: it then belongs
+out of this list.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Miss:
+    """Why a goal is missed, and the bound that holds instead, in the unit of the goal's."""
+
+    why: str
+    bound: float
+
 
 _PER_TASK = (
     "the floor, bare deques that wake the loop once a step, is not that far below asyncio.Queue,"
@@ -17,12 +29,13 @@ _TWO_THREADS = (
 )
 
 # By the benchmark's name and the goal's.
-MISSES: dict[tuple[str, str], str] = {
-    ("generate", "burble, time added to generate"): _TWO_THREADS,
-    ("generate", "burble.stream, time added to generate"): _TWO_THREADS,
-    ("streams", "CPU for each token of 256 streams, less"): _PER_TASK,
-    ("streams", "CPU for each token of 1,000 streams, less"): _PER_TASK,
-    ("streams", "signals a step at 10,000 streams"): (
-        "a drain resumes at most 1,024 tasks and then signals itself, so that the loop gets a turn"
+MISSES: dict[tuple[str, str], Miss] = {
+    ("generate", "burble, time added to generate"): Miss(_TWO_THREADS, 1.10),
+    ("generate", "burble.stream, time added to generate"): Miss(_TWO_THREADS, 1.12),
+    ("streams", "CPU for each token of 256 streams, less"): Miss(_PER_TASK, 1.5),
+    ("streams", "CPU for each token of 1,000 streams, less"): Miss(_PER_TASK, 2.5),
+    ("streams", "signals a step at 10,000 streams"): Miss(
+        "a drain resumes at most 1,024 tasks and then signals itself, so that the loop gets a turn",
+        20.0,
     ),
 }

@@ -15,7 +15,9 @@ depth as at the last:
   queue. The second is called in the loop's thread, with the list of all ids so far: it hands
   nothing over.
 
-Nobody reads meanwhile; the loop of those that need one is busy with the puts.
+Nobody reads meanwhile; the loop of those that need one is busy with the puts. transformers' class
+for asyncio and the ``DirectStreamer`` wake it for each put all the same, burble's does not where
+nobody waits: what a text costs that somebody waits for is in ``handoff`` and ``streams``.
 """
 
 from __future__ import annotations
@@ -68,17 +70,20 @@ class BurbleText(burble.TextStreamer):
 
 
 class Batched(CBStreamer):  # type: ignore[misc]
-    """transformers' streamer for continuous batching, given ids as its engine gives them."""
+    """transformers' streamer for continuous batching. Its engine gives it the list of all ids, one
+    more each time."""
 
     def __init__(self, tokenizer: Any) -> None:
         loop, queue = asyncio.get_running_loop(), asyncio.Queue()
         super().__init__(None, "", tokenizer.backend_tokenizer, loop, queue)
-        self._output = GenerationOutput("")
+        output, put = GenerationOutput(""), super().put
+        append = output.generated_tokens.append
 
-    def put(self, value: torch.Tensor) -> None:
-        """Take one more id."""
-        self._output.generated_tokens.append(int(value))
-        super().put(self._output)
+        def put_one(value: int) -> None:
+            append(value)
+            put(output)
+
+        self.put = put_one
 
 
 def _direct(tokenizer: Any) -> DirectStreamer:
@@ -114,38 +119,41 @@ def token_ids(tokenizer: Any, n: int) -> list[int]:
     return list(ids)
 
 
-def cost_by_depth(streamer: Any, tensors: list[torch.Tensor]) -> list[float]:
-    """Put all tensors; return the mean seconds of a put at each depth."""
+def cost_by_depth(streamer: Any, values: list[Any]) -> list[float]:
+    """Put all values; return the mean seconds of a put at each depth."""
     put = streamer.put
-    for tensor in tensors[:WARM_UP]:
-        put(tensor)
+    for value in values[:WARM_UP]:
+        put(value)
     streamer.end()
     costs, done = [], 0
     for depth in DEPTHS:
-        for tensor in tensors[done : depth - WINDOW]:
-            put(tensor)
-        window = tensors[depth - WINDOW : depth]
+        for value in values[done : depth - WINDOW]:
+            put(value)
+        window = values[depth - WINDOW : depth]
         begin = thread_time()
-        for tensor in window:
-            put(tensor)
+        for value in window:
+            put(value)
         costs.append((thread_time() - begin) / WINDOW)
         done = depth
     streamer.end()
     return costs
 
 
-async def _cost(make: Callable[[Any], Any], tokenizer: Any, tensors: list[Any]) -> list[float]:
-    return cost_by_depth(make(tokenizer), tensors)
+async def _cost(make: Callable[[Any], Any], tokenizer: Any, values: list[Any]) -> list[float]:
+    return cost_by_depth(make(tokenizer), values)
 
 
 def measure(tokenizer: Any, n_rounds: int) -> Measured:
     """Measure, in ``n_rounds`` rounds after one that does not count."""
-    tensors = [torch.tensor([i]) for i in token_ids(tokenizer, DEPTHS[-1])]
+    ids = token_ids(tokenizer, DEPTHS[-1])
+    tensors = [torch.tensor([i]) for i in ids]
     samples: dict[str, list[float]] = {f"{name}, {d}": [] for name in MAKERS for d in DEPTHS}
     order = random.Random(1)
     for n in rounds(n_rounds + 1, "put"):
         for name in order.sample(list(MAKERS), k=len(MAKERS)):
-            costs = asyncio.run(_cost(MAKERS[name], tokenizer, tensors))
+            make = MAKERS[name]
+            values = ids if make is Batched else tensors
+            costs = asyncio.run(_cost(make, tokenizer, values))
             for depth, cost in zip(DEPTHS, costs, strict=True):
                 if n > 0:
                     samples[f"{name}, {depth}"].append(cost)

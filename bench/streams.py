@@ -7,10 +7,13 @@ an ``asyncio.Queue`` filled by ``call_soon_threadsafe``, as transformers' class 
 queues between threads and tasks. Below all of them lies the floor: bare deques, and one wake-up of
 the loop for each step.
 
-Given are the CPU time of the whole process for each token, engine and loop together; how long a
-chunk takes from ``put`` to its consumer; how busy the loop's thread is, of the time that the engine
-takes; and, for burble, how often the loop's descriptor was signalled in a step. Where the loop does
-not keep up, the latency says so.
+Given are the CPU time of the whole process for each token, engine and loop together, the end of a
+stream counted as one; how long a step took, from its beginning to the next one's, which is more
+than 10 ms where the engine could not keep up; how long a chunk takes from its ``put`` to its
+consumer; how busy the loop's thread is, of the time that the engine takes; and, for burble, how
+often the loop's descriptor was signalled in a step. The latency begins when the engine comes to a
+chunk, not when its step should have begun: what keeps the engine from its next chunk looks good
+there, and does not in how long a step takes.
 """
 
 from __future__ import annotations
@@ -105,11 +108,14 @@ async def serve(make: Callable[[], Feed], count: int, steps: int) -> dict[str, f
     await asyncio.gather(*tasks)
     cpu, busy = process_time() - cpu, thread_time() - busy
     thread.join()
+    for feed in feeds:
+        await feed.close()
     took = sorted(seconds for one in timed.values() for seconds in one.took)
     if len(took) != len(timed) * steps:
         raise RuntimeError(f"expected {len(timed) * steps} timed chunks, found {len(took)}")
     return {
-        "cpu": cpu / (count * steps),  # seconds for each token, of the whole process
+        "cpu": cpu / (count * (steps + 1)),  # seconds for each token or end, of the whole process
+        "step": lasted / steps,
         "busy": busy / lasted,  # of the loop's thread: CPU seconds for each of the engine's
         "signals": (hub.signals - signals) / steps,
         **{f"p{percent:g}": quantile(took, percent) for percent in QUANTILES},
@@ -146,16 +152,17 @@ def key(name: str, count: int, what: str) -> str:
 
 
 def measure(n_rounds: int, steps: int) -> Measured:
-    """Measure ``n_rounds`` rounds of up to ``steps`` steps, in an order that changes."""
+    """Measure ``n_rounds`` rounds of up to ``steps`` steps, in an order that changes, after one
+    that does not count."""
     samples: dict[str, list[float]] = {}
     order = random.Random(1)
-    for _ in rounds(n_rounds, "streams"):
+    for n in rounds(n_rounds + 1, "streams"):
         for count, share in COUNTS.items():
             for name in order.sample(list(MAKERS), k=len(MAKERS)):
                 made = MAKERS[name]
                 seen = asyncio.run(serve(made, count, max(5, steps * share // 100)))
                 for what, value in seen.items():
-                    if what != "signals" or name == "burble":
+                    if n > 0 and (what != "signals" or name == "burble"):
                         samples.setdefault(key(name, count, what), []).append(value)
     samples["burble, idle stream, bytes"] = [bytes_of_idle_stream()]
     return Measured(samples, {})
@@ -174,19 +181,22 @@ def outcome(found: Measured) -> Outcome:
     rows = []
     for count in COUNTS:
         for name in MAKERS:
-            p50, p99, busy = (spread(of(name, count, w)).median for w in ("p50", "p99", "busy"))
+            step, p50, p99, busy = (
+                spread(of(name, count, what)).median for what in ("step", "p50", "p99", "busy")
+            )
             signals = spread(of("burble", count, "signals")).median
             rows.append(
                 [
                     f"{name}, {count:,} stream{'s' if count > 1 else ''}",
                     micros(spread(of(name, count, "cpu"))),
+                    f"{1e3 * step:,.1f}",
                     f"{1e3 * p50:,.2f}",
                     f"{1e3 * p99:,.2f}",
                     f"{100 * busy:.0f} %",
                     f"{signals:.2f}" if name == "burble" else "",
                 ]
             )
-    header = ["", "CPU µs/token", "p50 ms", "p99 ms", "loop busy", "signals a step"]
+    header = ["", "CPU µs/token", "step ms", "p50 ms", "p99 ms", "loop busy", "signals a step"]
     outcome.tables.append(Table(header, rows))
     (idle,) = found.samples["burble, idle stream, bytes"]
     outcome.notes.append(f"an idle stream, its writer and its reader: {idle:,.0f} bytes")

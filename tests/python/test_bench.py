@@ -19,6 +19,7 @@ import check
 import goal
 import marks
 from contest import Contest
+from known import Miss
 from report import Measured, Outcome
 from results import Results
 from spread import median_interval
@@ -28,7 +29,7 @@ from spread import median_interval
 FEW, SOME, MANY = [2.0] * 9, [3.8, 3.9, 3.9, 4.0, 4.0, 4.1, 4.1, 4.2, 4.3], [9.0] * 9
 
 
-def judged(*goals: goal.Goal, misses: dict[tuple[str, str], str] | None = None) -> check.Verdict:
+def judged(*goals: goal.Goal, misses: dict[tuple[str, str], Miss] | None = None) -> check.Verdict:
     return check.judge([Outcome("part", "title", goals=list(goals))], misses or {})
 
 
@@ -64,27 +65,46 @@ def test_what_was_counted_once_has_no_noise() -> None:
 
 
 def test_a_known_miss_passes_and_is_reported_with_its_reason() -> None:
-    verdict = judged(goal.less("faster", 4.0, FEW), misses={("part", "faster"): "physics"})
+    verdict = judged(
+        goal.less("faster", 4.0, FEW), misses={("part", "faster"): Miss("physics", 1.5)}
+    )
     assert verdict.passed
     assert "known: part, goal missed: faster" in verdict.text()
     assert "physics" in verdict.text()
 
 
+def test_a_known_miss_that_has_become_worse_fails() -> None:
+    misses = {("part", "faster"): Miss("physics", 3.0)}
+    verdict = judged(goal.less("faster", 4.0, FEW), misses=misses)
+    assert verdict.missed == [
+        "part, goal missed: faster: 2.00 times (95 %: 2.00 times to 2.00 times);"
+        " goal: at least 3.00 times"
+    ]
+    assert verdict.parts == {"part"}
+    assert judged(goal.less("faster", 4.0, [2.0, 3.5, 2.0]), misses=misses).passed
+
+
 def test_a_known_miss_that_is_met_is_reported() -> None:
-    verdict = judged(goal.less("faster", 4.0, MANY), misses={("part", "faster"): "physics"})
+    verdict = judged(
+        goal.less("faster", 4.0, MANY), misses={("part", "faster"): Miss("physics", 1.5)}
+    )
     assert verdict.passed
     assert "known no more, take it out of known.py: part, goal met" in verdict.text()
     # Nothing is settled by values on both sides of the goal.
-    verdict = judged(goal.less("faster", 4.0, SOME), misses={("part", "faster"): "physics"})
+    verdict = judged(
+        goal.less("faster", 4.0, SOME), misses={("part", "faster"): Miss("physics", 1.5)}
+    )
     assert verdict.text() == ""
 
 
 def test_a_known_miss_that_nothing_measures_fails() -> None:
-    verdict = judged(goal.less("faster", 4.0, MANY), misses={("part", "gone"): "physics"})
+    verdict = judged(
+        goal.less("faster", 4.0, MANY), misses={("part", "gone"): Miss("physics", 1.5)}
+    )
     assert not verdict.passed
     assert "nothing measures it: part, gone" in verdict.text()
     # A benchmark that did not run measures nothing either, and that says nothing.
-    assert judged(misses={("other", "gone"): "physics"}).passed
+    assert judged(misses={("other", "gone"): Miss("physics", 1.5)}).passed
 
 
 def test_who_is_faster_is_named_the_fastest_first() -> None:
