@@ -277,9 +277,22 @@ def check_model_mutations(out: Path) -> bool:
     return passed
 
 
+def check_names(what: str, chosen: list[str], known: list[str]) -> None:
+    """What is mistyped selects nothing, and nothing would pass."""
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        missing = "no " + what + " is called " + ", ".join(map(repr, unknown)) if unknown else what
+        listed = "\n".join("    " + name for name in known)
+        raise SystemExit(f"{missing}: which? There are\n{listed}")
+
+
 def main(argv: list[str]) -> int:
     out = Path(argv[1] if len(argv) > 1 else ROOT / "build" / "model")
     what, chosen = (argv[2], argv[3:]) if len(argv) > 2 else ("", [])
+    if what not in ("", "scenario", "mutation"):
+        raise SystemExit(__doc__)
+    if what == "mutation":
+        check_names(what, chosen, [m.name for m in mutations.SOURCES])
     passed = True
     start = time.monotonic()
 
@@ -289,6 +302,8 @@ def main(argv: list[str]) -> int:
     say("building the checker")
     program = build_checker(out)
     names = scenarios_of(program)
+    if what == "scenario":
+        check_names(what, chosen, names)
     if what != "mutation":
         say("scenarios (Relacy)")
         passed = check_scenarios(program, chosen if what else names) and passed
