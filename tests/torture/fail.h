@@ -45,6 +45,7 @@ struct fail_report {
     _Atomic(unsigned) failed;   /* of them */
     const char *_Atomic called; /* the function whose turn came first */
     _Atomic(int) error;         /* of the first that has failed since this was set to 0 */
+    _Atomic(bool) no_memory;    /* one that has failed since this was unset had too little of it */
     _Atomic(int) live[FAIL_N_RESOURCES];
 };
 

@@ -103,6 +103,7 @@ unsigned torture_failed(void)
 unsigned torture_before(void)
 {
     report->error = 0;
+    report->no_memory = false;
     return report->failed;
 }
 
@@ -127,10 +128,12 @@ void torture_check_error(const char *file, int line, const char *call, int resul
                 burble_result_name(result));
         abort();
     }
-    if (result == BURBLE_ENOMEM || (result == BURBLE_ESYSTEM && found == report->error))
+    if (result == BURBLE_ENOMEM && report->no_memory)
         return;
-    fprintf(stderr, "%s:%d: %s: %s, errno %d, where %s has failed\n", file, line, call,
-            burble_result_name(result), found, report->called);
+    if (result == BURBLE_ESYSTEM && found == report->error)
+        return;
+    fprintf(stderr, "%s:%d: %s: %s, errno %d, where %s has failed (errno %d)\n", file, line, call,
+            burble_result_name(result), found, report->called, report->error);
     abort();
 }
 
