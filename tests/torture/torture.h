@@ -72,12 +72,12 @@ enum torture_kinds {
 /* X(scenario, kinds): what runs, in an order of no meaning, and how it must be seen to fail. */
 #ifdef TORTURE_LLAMA
 #define TORTURE_SCENARIOS(X)                                                                       \
-    X(model, TORTURE_CALLS)                                                                        \
+    X(model, TORTURE_READS)                                                                        \
     X(engine, TORTURE_CALLS)                                                                       \
     X(threads, TORTURE_CALLS)                                                                      \
-    X(command_run, TORTURE_CALLS)                                                                  \
-    X(command_prompts, TORTURE_CALLS)                                                              \
-    X(command_chat, TORTURE_CALLS)
+    X(command_run, TORTURE_READS)                                                                  \
+    X(command_prompts, TORTURE_READS)                                                              \
+    X(command_chat, TORTURE_READS)
 #else
 #define TORTURE_SCENARIOS(X)                                                                       \
     X(stream, TORTURE_CALLS)                                                                       \

@@ -568,6 +568,9 @@ def run_scenario(path: str, name: str) -> None:
             left = live_blocks(before) - before
             assert left <= 0, f"{left} blocks of the extension are left"
             assert not unraisable, unraisable
+        else:
+            raise AssertionError(f"{MOST} failures, and no run is without")
+        assert nth > 1, "nothing was let fail"
         counts.append(nth - 1)
     print(*counts)
     sys.stdout.flush()
