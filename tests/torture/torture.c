@@ -102,8 +102,7 @@ unsigned torture_failed(void)
 
 unsigned torture_before(void)
 {
-    report->error = 0;
-    report->no_memory = false;
+    fail_forget();
     return report->failed;
 }
 
@@ -123,17 +122,18 @@ void torture_broken(const char *file, int line, const char *condition)
 void torture_check_error(const char *file, int line, const char *call, int result, unsigned before)
 {
     const int found = errno;
+    const struct fail_errors errors = fail_errors();
     if (mode == FAIL_EINTR || mode == FAIL_SHORT || report->failed == before) {
         fprintf(stderr, "%s:%d: %s: %s although nothing has failed\n", file, line, call,
                 burble_result_name(result));
         abort();
     }
-    if (result == BURBLE_ENOMEM && report->no_memory)
+    if (result == BURBLE_ENOMEM && errors.no_memory)
         return;
-    if (result == BURBLE_ESYSTEM && found == report->error)
+    if (result == BURBLE_ESYSTEM && found == errors.first)
         return;
     fprintf(stderr, "%s:%d: %s: %s, errno %d, where %s has failed (errno %d)\n", file, line, call,
-            burble_result_name(result), found, report->called, report->error);
+            burble_result_name(result), found, report->called, errors.first);
     abort();
 }
 

@@ -48,7 +48,8 @@ void torture_end(void);
 /* How many calls have failed so far; and whether each one will, from now on. */
 unsigned torture_failed(void);
 bool torture_for_good(void);
-unsigned torture_before(void); /* how many; those that come are another call's */
+unsigned
+torture_before(void); /* how many; the errors that come are those of the call that follows */
 void torture_check_error(const char *file, int line, const char *call, int result, unsigned before);
 
 /* Files to read: the corpora of the fuzz targets, and the models. */
@@ -60,7 +61,7 @@ const char *torture_models(void);
 enum torture_kinds {
     TORTURE_NOTHING = 0,
     TORTURE_CALLS = 1 << FAIL_ONCE | 1 << FAIL_ON,
-    TORTURE_WAKES = TORTURE_CALLS | 1 << FAIL_EINTR, /* reads and writes, but 8 bytes at most */
+    TORTURE_WAKES = TORTURE_CALLS | 1 << FAIL_EINTR, /* reads, writes: of 8 bytes, perhaps */
     TORTURE_READS = TORTURE_WAKES | 1 << FAIL_SHORT,
 #ifdef TORTURE_JSON
     TORTURE_JSON_READS = TORTURE_READS
@@ -75,7 +76,7 @@ enum torture_kinds {
     X(model, TORTURE_READS)                                                                        \
     X(engine, TORTURE_CALLS)                                                                       \
     X(threads, TORTURE_CALLS)                                                                      \
-    X(command_run, TORTURE_READS)                                                                  \
+    X(command_run, TORTURE_WAKES)                                                                  \
     X(command_prompts, TORTURE_READS)                                                              \
     X(command_chat, TORTURE_READS)
 #else
