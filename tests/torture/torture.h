@@ -48,8 +48,8 @@ void torture_end(void);
 /* How many calls have failed so far; and whether each one will, from now on. */
 unsigned torture_failed(void);
 bool torture_for_good(void);
-unsigned
-torture_before(void); /* how many; the errors that come are those of the call that follows */
+/* How many; the errors from here on are those of the call that follows. */
+unsigned torture_before(void);
 void torture_check_error(const char *file, int line, const char *call, int result, unsigned before);
 
 /* Files to read: the corpora of the fuzz targets, and the models. */
