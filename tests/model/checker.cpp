@@ -55,6 +55,15 @@ rl::debug_info at(const void *pc)
     __builtin_unreachable();
 }
 
+// The check itself has come to an end of what it has room for: that says nothing about the sources.
+bool too_small;
+
+[[noreturn]] void fail_for_room(const char *why, const rl::debug_info &where)
+{
+    too_small = true;
+    fail(why, rl::test_result_user_assert_failed, where);
+}
+
 // ---- the heap -------------------------------------------------------------------------------------
 
 // Addresses are the same in each run, and none is used twice in one, so that what was freed is known.
@@ -121,7 +130,7 @@ void *allocate(size_t alignment, size_t size)
     const size_t begin = (heap_used + sizeof(allocation) + alignment - 1) / alignment * alignment;
     heap_used = begin + (size + unit - 1) / unit * unit;
     if (heap_used > heap_size)
-        fail("the heap of the check is too small", rl::test_result_user_assert_failed, HERE);
+        fail_for_room("the heap of the check is too small", HERE);
     *reinterpret_cast<allocation *>(heap + begin - sizeof(allocation)) = {size, true};
     memset(shadows + begin / unit, 0, (heap_used - begin) / unit * sizeof *shadows);
     memset(cell_at + begin, 0, (heap_used - begin) * sizeof *cell_at);
@@ -161,7 +170,7 @@ cell *find(const volatile void *p)
 cell &make(const volatile void *p, size_t size, const rl::debug_info &where)
 {
     if (!on_heap(p) || cells_used == most_cells)
-        fail("an atomic that the check has no room for", rl::test_result_user_assert_failed, where);
+        fail_for_room("an atomic that the check has no room for", where);
     access(p, size, true, where);
     cell *made = new (cells[cells_used]) cell;
     cell_at[offset_of(p)] = static_cast<uint16_t>(++cells_used);
@@ -224,7 +233,7 @@ template <typename T> struct table {
     T &add(const volatile void *p)
     {
         if (used == most)
-            fail("too many locks", rl::test_result_user_assert_failed, HERE);
+            fail_for_room("too many locks", HERE);
         key[used] = p;
         return *new (&value[used++]) T;
     }
@@ -318,6 +327,7 @@ template <int threads> struct suite : rl::test_suite<suite<threads>, threads> {
     }
 };
 
+// Exit: 0 where all held, 1 where something did not, 2 where the check itself was at fault.
 int usage()
 {
     fputs("usage: checker list\n"
@@ -367,7 +377,9 @@ int main(int argc, char **argv)
         printf("passed, %llu iterations\n", static_cast<unsigned long long>(params.stop_iteration));
     else
         printf("%s\n", out.str().c_str());
-    return passed ? 0 : 1;
+    // A run that is too long to follow may be endless, or not.
+    const bool at_fault = too_small || params.test_result == rl::test_result_livelock;
+    return passed ? 0 : at_fault ? 2 : 1;
 }
 
 // ---- what the scenarios call ----------------------------------------------------------------------

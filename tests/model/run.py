@@ -18,6 +18,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import mutations
 
@@ -38,6 +39,8 @@ TWICE = [
     *["limit_lift", "limit_raise", "drop_leave", "position"],
 ]
 MUTANT_RANDOM = 10000
+# How deep spin's verifier goes.
+DEPTH = 1000000
 
 SOURCES = ["block", "hub", "lag", "parker", "reader", "stream", "waiter"]
 # What the sources call is renamed to what checker.cpp has.
@@ -54,6 +57,14 @@ INCLUDE = [f"-I{ROOT / 'include'}", f"-I{HERE}"]
 C = ["gcc", "-std=c11", "-O1", "-g", "-fsanitize=thread", "-Wno-tsan", "-fno-pie", "-c", *INCLUDE]
 C += [f"-D{prefix}{name}=model_{name}" for prefix, names in RENAMED.items() for name in names]
 CXX = ["g++", "-std=gnu++17", "-O1", "-g", "-w", "-fno-pie", "-c", *INCLUDE]
+
+
+class Outcome(NamedTuple):
+    """What a check has come to. That it could not be carried out (it has no room, no end, it
+    crashed) is ``broken``: neither passed nor, of a mutation, a catch."""
+
+    how: str  # "passed", "failed" or "broken"
+    text: str
 
 
 def command(*args: object, timeout: float = 600) -> subprocess.CompletedProcess[str]:
@@ -133,14 +144,14 @@ def verdict(output: str) -> str:
 # ---- scenarios -----------------------------------------------------------------------------------
 
 
-def run_scenario(program: Path, name: str, how: list[str]) -> tuple[bool, str]:
+def run_scenario(program: Path, name: str, how: list[str]) -> Outcome:
     try:
         done = command(program, name, *how)
     except subprocess.TimeoutExpired:
-        return False, "it does not end"
+        return Outcome("broken", "it does not end")
     if done.returncode not in (0, 1):
-        raise SystemExit(f"{program} {name}: {done.stdout}")
-    return done.returncode == 0, done.stdout
+        return Outcome("broken", f"exit {done.returncode}: {verdict(done.stdout)}")
+    return Outcome("failed" if done.returncode else "passed", done.stdout)
 
 
 def ways(name: str, random: int) -> list[list[str]]:
@@ -157,12 +168,12 @@ def check_scenarios(program: Path, names: list[str]) -> bool:
     passed = True
     with ThreadPoolExecutor(JOBS) as pool:
         results = pool.map(lambda task: run_scenario(program, *task), tasks)
-        for (name, how), (ok, output) in zip(tasks, results):
-            if ok:
+        for (name, how), (outcome, output) in zip(tasks, results):
+            if outcome == "passed":
                 total += int(output.split()[1])
             else:
                 passed = False
-                print(f"FAILED {name} {' '.join(how)}\n{where(program, output)}")
+                print(f"{outcome.upper()} {name} {' '.join(how)}\n{where(program, output)}")
     print(f"   {len(names)} scenarios, {total:,} interleavings")
     return passed
 
@@ -174,7 +185,7 @@ def scenarios_of(program: Path) -> list[str]:
 # ---- Promela -------------------------------------------------------------------------------------
 
 
-def check_model(out: Path, model: str, define: str = "") -> tuple[bool, str]:
+def check_model(out: Path, model: str, define: str = "") -> Outcome:
     """Generates, compiles and runs spin's verifier in a folder of its own."""
     folder = out / f"{model}{define and '-' + define}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -185,21 +196,33 @@ def check_model(out: Path, model: str, define: str = "") -> tuple[bool, str]:
         f"cd '{folder}' && spin {define and '-D' + define} -a '{HERE / model}.pml' && "
         "gcc -O2 -w -DSAFETY -DCOLLAPSE -DMEMLIM=3500 -o pan pan.c",
     )
-    done = command("sh", "-c", f"cd '{folder}' && ./pan -m1000000 -w24")
-    text = done.stdout
+    try:
+        done = command("sh", "-c", f"cd '{folder}' && ./pan -m{DEPTH} -w24")
+    except subprocess.TimeoutExpired:
+        return Outcome("broken", "it does not end")
+    return outcome_of_pan(done.stdout)
+
+
+def outcome_of_pan(text: str) -> Outcome:
+    """An error that it has found counts, however much it has looked at; none, only where it has
+    looked at all. A memory or depth that was too small, and a crash, are the check's own."""
     states = re.search(r"(\d+) states, stored", text)
     errors = re.search(r"errors: (\d+)", text)
-    complete = "Search not completed" not in text and "max search depth too small" not in text
-    if errors and errors.group(1) == "0" and complete and states:
-        return True, f"{int(states.group(1)):,} states"
+    if not errors or not states:
+        return Outcome("broken", text)
     why = re.search(r"pan:\d+: (.*?) \(at depth", text)
-    return False, why.group(1) if why else text
+    if errors.group(1) != "0":
+        return Outcome("failed", why.group(1)) if why else Outcome("broken", text)
+    if "Search not completed" in text or "max search depth too small" in text:
+        return Outcome("broken", text)
+    return Outcome("passed", f"{int(states.group(1)):,} states")
 
 
 # ---- mutations -----------------------------------------------------------------------------------
 
 
 def mutate(out: Path, mutation: mutations.Mutation, names: list[str]) -> tuple[bool, str]:
+    """Whether it is caught, and by what."""
     folder = out / "mutants" / re.sub(r"\W+", "-", mutation.name)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "src", folder / "src")
@@ -221,8 +244,10 @@ def mutate(out: Path, mutation: mutations.Mutation, names: list[str]) -> tuple[b
     first = mutation.first.split()
     for name in [*first, *(n for n in names if n not in first)]:
         for how in ways(name, MUTANT_RANDOM):
-            ok, output = run_scenario(program, name, how)
-            if not ok:
+            outcome, output = run_scenario(program, name, how)
+            if outcome == "broken":
+                return False, f"{name}: {output}"
+            if outcome == "failed":
                 shutil.rmtree(folder)
                 return True, f"{name}: {verdict(output)}"
     return False, "nothing"
@@ -244,15 +269,30 @@ def check_model_mutations(out: Path) -> bool:
     with ThreadPoolExecutor(JOBS) as pool:
         chosen = mutations.MODEL_MUTATIONS
         results = pool.map(lambda m: check_model(out, m[0], m[1]), chosen)
-        for (model, define), (ok, text) in zip(chosen, results):
-            passed = passed and not ok
-            print(f"   {model + '.pml: ' + define:60} {'NOT CAUGHT ' if ok else ''}{text}")
+        for (model, define), (outcome, text) in zip(chosen, results):
+            caught = outcome == "failed"
+            passed = passed and caught
+            by = text if caught else f"NOT CAUGHT ({outcome}: {text})"
+            print(f"   {model + '.pml: ' + define:60} {by}")
     return passed
+
+
+def check_names(what: str, chosen: list[str], known: list[str]) -> None:
+    """What is mistyped selects nothing, and nothing would pass."""
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        missing = "no " + what + " is called " + ", ".join(map(repr, unknown)) if unknown else what
+        listed = "\n".join("    " + name for name in known)
+        raise SystemExit(f"{missing}: which? There are\n{listed}")
 
 
 def main(argv: list[str]) -> int:
     out = Path(argv[1] if len(argv) > 1 else ROOT / "build" / "model")
     what, chosen = (argv[2], argv[3:]) if len(argv) > 2 else ("", [])
+    if what not in ("", "scenario", "mutation"):
+        raise SystemExit(__doc__)
+    if what == "mutation":
+        check_names(what, chosen, [m.name for m in mutations.SOURCES])
     passed = True
     start = time.monotonic()
 
@@ -262,6 +302,8 @@ def main(argv: list[str]) -> int:
     say("building the checker")
     program = build_checker(out)
     names = scenarios_of(program)
+    if what == "scenario":
+        check_names(what, chosen, names)
     if what != "mutation":
         say("scenarios (Relacy)")
         passed = check_scenarios(program, chosen if what else names) and passed
@@ -269,9 +311,10 @@ def main(argv: list[str]) -> int:
         say("models (spin)")
         with ThreadPoolExecutor(JOBS) as pool:
             results = pool.map(lambda m: check_model(out, m[0], m[1]), mutations.MODELS)
-            for (model, define), (ok, text) in zip(mutations.MODELS, results):
-                print(f"   {model}.pml {define}: {text}")
-                passed = passed and ok
+            for (model, define), (outcome, text) in zip(mutations.MODELS, results):
+                failure = "" if outcome == "passed" else f"{outcome.upper()} "
+                print(f"   {model}.pml {define}: {failure}{text}")
+                passed = passed and outcome == "passed"
     if what != "scenario":
         say("mutations: caught by")
         mutants = [m for m in mutations.SOURCES if not what or m.name in chosen]

@@ -10,6 +10,8 @@
 
 #include "base/atomic.h"
 
+#define NO_FENCE true
+
 #undef burble__fence_seq_cst
 #define burble__fence_seq_cst() atomic_signal_fence(memory_order_seq_cst)
 

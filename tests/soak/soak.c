@@ -2,8 +2,8 @@
  *
  * Streams of all kinds by the thousand: generated on a pool or by threads that exit, read by loops and
  * by threads, limited, dropped, cancelled, abandoned, at random. In the end, and after each round, all
- * is given back: memory, descriptors, threads; and each byte was released once, and was read, or it is
- * known who did not want it.
+ * is given back: memory, descriptors, threads; each byte was released once; and what each reader got is
+ * held against what its writer has counted, once that is done.
  *
  *     soak SECONDS [SEED]
  */
@@ -70,12 +70,12 @@ static unsigned below(uint64_t *state, unsigned n)
 
 /* ---- the account ------------------------------------------------------------------------------- */
 
-/* In bytes: what each reader was to get, and what became of it. */
 static struct {
-    _Atomic(uint64_t) written, released;
-    _Atomic(uint64_t) due, read, dropped, abandoned;
+    _Atomic(uint64_t) written, released; /* bytes */
+    _Atomic(uint64_t) read;              /* bytes, record by record */
+    _Atomic(uint64_t) missed, left;      /* bytes, by who was dropped, or left */
     _Atomic(uint64_t) streams, readers;
-    _Atomic(uint64_t) ended, failed, died, cut;
+    _Atomic(uint64_t) ended, failed, died, cut, lagged, gone; /* readers, by how they ended */
 } account;
 
 static void count(_Atomic(uint64_t) *what, uint64_t n)
@@ -98,6 +98,9 @@ struct script {
     uint64_t seed;
     unsigned records;
     enum ending ending;
+    /* The writer's own, to be looked at once it is done. */
+    uint64_t appended;    /* records */
+    bool cut;             /* an append told it that the stream was cancelled */
     _Atomic(bool) let_go; /* by the pool */
 };
 
@@ -127,7 +130,7 @@ static char letter_of(const struct script *script, uint64_t seq)
     return (char)('a' + (script->seed + seq) % 26);
 }
 
-static int write_script(burble_stream *stream, const struct script *script)
+static int write_script(burble_stream *stream, struct script *script)
 {
     char text[5000];
     for (uint64_t seq = 0; seq < script->records; seq++) {
@@ -136,8 +139,10 @@ static int write_script(burble_stream *stream, const struct script *script)
         const int rc = burble_stream_append(stream, text, len, 1);
         if (rc != BURBLE_OK) {
             CHECK(rc == BURBLE_ECANCELED);
+            script->cut = true;
             return rc;
         }
+        script->appended++;
         count(&account.written, len);
     }
     switch (script->ending) {
@@ -162,7 +167,7 @@ static int generate(burble_stream *stream, void *arg)
 /* A thread that exits and leaves its stream open. */
 struct mortal {
     burble_stream *stream;
-    const struct script *script;
+    struct script *script;
 };
 
 static void *write_and_die(void *arg)
@@ -182,6 +187,8 @@ struct conversation {
     pthread_t thread;
     struct mortal mortal;
     bool own_thread, keeps_all;
+    bool may_be_cancelled; /* by a reader, or for want of one */
+    burble_lag_unit lag_unit;
     int open; /* readers */
 };
 
@@ -192,6 +199,8 @@ struct listener {
     burble_reader *reader;
     uint64_t first, seq; /* where it began, and is */
     uint64_t read;
+    uint64_t drop_at; /* it is dropped where it would be further behind; 0: never */
+    int result;       /* what it has heard in the end; BURBLE_AGAIN: it has left */
     enum plan plan;
     unsigned patience; /* records until the plan is carried out */
 };
@@ -206,33 +215,63 @@ struct loop {
     int open; /* listeners */
 };
 
+/* Each letter of it. */
 static void take(struct listener *listener, const burble_record *record)
 {
     const struct script *script = &listener->conversation->script;
     CHECK(record->seq == listener->seq);
     CHECK(record->len == length_of(script, record->seq));
+    CHECK(record->tokens == 1);
     CHECK(record->text[0] == letter_of(script, record->seq));
-    CHECK(record->text[record->len - 1] == letter_of(script, record->seq));
+    CHECK(memcmp(record->text, record->text + 1, record->len - 1) == 0);
     listener->seq++;
     listener->read += record->len;
+    count(&account.read, record->len);
 }
 
-/* What it was to get from where it began to where the stream ended, once that is known. */
-static void settle(struct listener *listener, int result)
+/* What the records from `first` on weigh, up to `end`; in ASCII, a byte is a character. */
+static uint64_t weight_of(const struct conversation *conversation, uint64_t first, uint64_t end)
 {
-    struct conversation *conversation = listener->conversation;
     const struct script *script = &conversation->script;
-    const uint64_t end = burble_stream_position(conversation->stream);
-    const uint64_t before = bytes_before(script, listener->first);
-    const uint64_t due = bytes_before(script, end) - before;
-    CHECK(listener->read == bytes_before(script, listener->seq) - before);
-    if (result == BURBLE_ECANCELED)
+    return conversation->lag_unit == BURBLE_LAG_TOKENS
+               ? end - first
+               : bytes_before(script, end) - bytes_before(script, first);
+}
+
+/* It was dropped by an append that found no room. That appended its record, or was told that the stream had
+ * been cancelled meanwhile. */
+static void check_dropped(const struct listener *listener)
+{
+    const struct conversation *conversation = listener->conversation;
+    const struct script *script = &conversation->script;
+    const uint64_t end = script->appended + (script->cut ? 1 : 0);
+    CHECK(listener->drop_at > 0 && end - listener->seq >= 2);
+    CHECK(weight_of(conversation, listener->seq, end) > listener->drop_at);
+}
+
+/* What it got, against what was written, which is known now: the writer is done. */
+static void settle(const struct listener *listener)
+{
+    const struct script *script = &listener->conversation->script;
+    const uint64_t end = script->appended, begin = bytes_before(script, listener->first);
+    CHECK(listener->first <= listener->seq && listener->seq <= end);
+    CHECK(listener->read == bytes_before(script, listener->seq) - begin);
+    const uint64_t missing = bytes_before(script, end) - begin - listener->read;
+    switch (listener->result) {
+    case BURBLE_AGAIN:
+        CHECK(listener->plan == ABANDON || listener->plan == CANCEL);
+        count(&account.left, missing);
+        break;
+    case BURBLE_ELAGGED:
+        check_dropped(listener);
+        count(&account.missed, missing);
+        break;
+    case BURBLE_ECANCELED:
         CHECK(end - listener->seq <= 1); /* an append was under way that did not know of it yet */
-    else if (result != BURBLE_ELAGGED && result != BURBLE_AGAIN)
-        CHECK(listener->read == due); /* it has heard the end, and so all before it */
-    count(&account.due, due);
-    count(&account.read, listener->read);
-    count(result == BURBLE_ELAGGED ? &account.dropped : &account.abandoned, due - listener->read);
+        break;
+    default:
+        CHECK(!script->cut && listener->seq == script->records && missing == 0);
+    }
     count(&account.readers, 1);
 }
 
@@ -240,42 +279,49 @@ static void settle(struct listener *listener, int result)
 static void leave(struct listener *listener, int result)
 {
     struct conversation *conversation = listener->conversation;
-    struct loop *loop = conversation->loop;
+    CHECK(burble_reader_position(listener->reader) == listener->seq);
+    listener->result = result;
     if (result == BURBLE_AGAIN) {
-        /* So that what is due is known; others of its readers hear that they were cut off. */
+        count(&account.gone, 1);
+        conversation->may_be_cancelled |= listener->plan == CANCEL;
+        /* Others of its readers hear that they were cut off. */
         if (listener->plan == CANCEL)
             burble_stream_cancel(conversation->stream);
     }
-    settle(listener, result);
     burble_reader_destroy(&listener->reader);
-    loop->open--;
+    conversation->loop->open--;
     conversation->open--;
 }
 
+/* The end that it heard is the one that the script has, and the stream's. */
 static void check_end(const struct conversation *conversation, int result)
 {
+    const enum ending ending = conversation->script.ending;
     burble_status status;
     burble_stream_status(conversation->stream, &status);
     switch (result) {
     case BURBLE_END:
-        CHECK(status.state == BURBLE_ENDED);
+        CHECK(status.state == BURBLE_ENDED && ending == ENDS);
         count(&account.ended, 1);
         break;
     case BURBLE_ECANCELED:
         CHECK(status.state == BURBLE_CANCELLED);
+        CHECK(ending == CANCELS || conversation->may_be_cancelled);
         count(&account.cut, 1);
         break;
     case BURBLE_EDIED:
-        CHECK(status.state == BURBLE_FAILED && conversation->own_thread);
+        CHECK(status.state == BURBLE_FAILED && ending == DIES);
         count(&account.died, 1);
         break;
     case -77:
     case -78:
         CHECK(status.state == BURBLE_FAILED && status.code == result);
+        CHECK(ending == (result == -77 ? FAILS : RETURNS_ERROR));
         count(&account.failed, 1);
         break;
     default:
         CHECK(result == BURBLE_ELAGGED);
+        count(&account.lagged, 1);
     }
 }
 
@@ -307,7 +353,7 @@ static void on_ready(burble_reader *reader, void *arg)
 
 /* ---- a conversation ---------------------------------------------------------------------------- */
 
-static burble_stream_options stream_options(struct loop *loop, bool *keeps_all)
+static burble_stream_options stream_options(struct loop *loop)
 {
     static const uint64_t keeps[] = {0, 0, 300, BURBLE_KEEP_ALL};
     burble_stream_options options;
@@ -316,7 +362,6 @@ static burble_stream_options stream_options(struct loop *loop, bool *keeps_all)
     options.cancel_when_unread = below(&loop->random, 2) == 0;
     options.lag_unit = (burble_lag_unit)below(&loop->random, 3);
     options.release = on_release;
-    *keeps_all = options.keep == BURBLE_KEEP_ALL;
     return options;
 }
 
@@ -340,11 +385,15 @@ static void join_in(struct conversation *conversation, struct listener *listener
     listener->patience = below(&loop->random, 60);
     CHECK(burble_reader_create(conversation->stream, from, &listener->reader, NULL) == BURBLE_OK);
     listener->first = listener->seq = burble_reader_position(listener->reader);
+    CHECK(from == BURBLE_FROM_TAIL || !conversation->keeps_all || listener->first == 0);
     const unsigned limit = below(&loop->random, 4);
-    if (limit > 1)
-        CHECK(burble_reader_limit(listener->reader, 1 + below(&loop->random, 500),
+    if (limit > 1) {
+        const uint64_t most = 1 + below(&loop->random, 500);
+        listener->drop_at = limit == 2 ? 0 : most;
+        CHECK(burble_reader_limit(listener->reader, most,
                                   limit == 2 ? BURBLE_LAG_BLOCK : BURBLE_LAG_DROP)
               == BURBLE_OK);
+    }
     loop->open++;
     conversation->open++;
 }
@@ -361,7 +410,10 @@ static void begin(struct loop *loop, struct conversation *conversation)
         .ending =
             below(&loop->random, 2) == 0 ? ENDS : (enum ending)below(&loop->random, N_ENDINGS),
     };
-    options.stream = stream_options(loop, &conversation->keeps_all);
+    options.stream = stream_options(loop);
+    conversation->keeps_all = options.stream.keep == BURBLE_KEEP_ALL;
+    conversation->may_be_cancelled = options.stream.cancel_when_unread;
+    conversation->lag_unit = options.stream.lag_unit;
     if (conversation->script.ending == DIES)
         write_in_thread(conversation, &options.stream);
     else
@@ -371,25 +423,47 @@ static void begin(struct loop *loop, struct conversation *conversation)
     count(&account.streams, 1);
 }
 
-/* Who comes last gets all that was kept. */
-static void finish(struct conversation *conversation)
+static void wait_for_writer(struct conversation *conversation)
 {
-    struct loop *loop = conversation->loop;
-    burble_status status;
-    burble_stream_status(conversation->stream, &status);
-    if (status.state != BURBLE_OPEN && conversation->keeps_all) {
-        struct listener late = {.conversation = conversation, .plan = READ_ALL};
-        CHECK(burble_reader_create(conversation->stream, 0, &late.reader, NULL) == BURBLE_OK);
-        loop->open++;
-        conversation->open++;
-        CHECK(!listen(&late));
-    }
-    burble_stream_cancel(conversation->stream); /* nobody is left who reads */
+    const struct script *script = &conversation->script;
     if (conversation->own_thread)
         pthread_join(conversation->thread, NULL);
     else
-        while (!atomic_load(&conversation->script.let_go))
+        while (!atomic_load(&script->let_go))
             sched_yield();
+    burble_status status;
+    burble_stream_status(conversation->stream, &status);
+    if (script->cut || script->appended == 0) /* cancelled in the midst of it, or in the queue */
+        CHECK(status.state == BURBLE_CANCELLED && conversation->may_be_cancelled);
+    else
+        CHECK(script->appended == script->records);
+    CHECK(burble_stream_position(conversation->stream) == script->appended);
+}
+
+/* Who comes last gets all that was written, where all was kept. */
+static void read_late(struct conversation *conversation)
+{
+    struct listener late = {.conversation = conversation, .plan = READ_ALL};
+    CHECK(burble_reader_create(conversation->stream, 0, &late.reader, NULL) == BURBLE_OK);
+    conversation->loop->open++;
+    conversation->open++;
+    CHECK(!listen(&late));
+    CHECK(late.seq == conversation->script.appended);
+    settle(&late);
+}
+
+static void finish(struct conversation *conversation, const struct listener *listeners,
+                   unsigned n_listeners)
+{
+    burble_status status;
+    burble_stream_status(conversation->stream, &status);
+    conversation->may_be_cancelled |= status.state == BURBLE_OPEN;
+    burble_stream_cancel(conversation->stream); /* nobody is left who reads */
+    wait_for_writer(conversation);
+    for (unsigned i = 0; i < n_listeners; i++)
+        settle(&listeners[i]);
+    if (conversation->keeps_all)
+        read_late(conversation);
     burble_stream_unref(&conversation->stream);
 }
 
@@ -397,19 +471,22 @@ static void finish(struct conversation *conversation)
 
 static void run_batch(struct loop *loop)
 {
+    unsigned n_listeners[BATCH];
     for (int i = 0; i < BATCH; i++) {
         struct conversation *conversation = &loop->conversations[i];
         begin(loop, conversation);
-        const unsigned readers = below(&loop->random, READERS + 1);
-        for (unsigned k = 0; k < readers; k++) {
+        n_listeners[i] = below(&loop->random, READERS + 1);
+        for (unsigned k = 0; k < n_listeners[i]; k++) {
             struct listener *listener = &loop->listeners[i][k];
             join_in(conversation, listener);
             CHECK(burble_reader_attach(listener->reader, loop->hub, on_ready, listener)
                   == BURBLE_OK);
             on_ready(listener->reader, listener);
         }
-        if (below(&loop->random, 16) == 0 && conversation->open > 0)
+        if (below(&loop->random, 16) == 0 && conversation->open > 0) {
+            conversation->may_be_cancelled = true;
             burble_stream_cancel(conversation->stream);
+        }
     }
     while (loop->open > 0) {
         struct pollfd fd = {.fd = burble_hub_fd(loop->hub), .events = POLLIN};
@@ -423,7 +500,7 @@ static void run_batch(struct loop *loop)
         }
     }
     for (int i = 0; i < BATCH; i++)
-        finish(&loop->conversations[i]);
+        finish(&loop->conversations[i], loop->listeners[i], n_listeners[i]);
 }
 
 /* One that this thread reads by itself, waiting. */
@@ -437,7 +514,7 @@ static void run_blocking(struct loop *loop)
         const uint64_t deadline = (now_ms() + PATIENCE * 1000) * 1000000;
         CHECK(burble_reader_wait(listener->reader, deadline) == BURBLE_OK);
     }
-    finish(conversation);
+    finish(conversation, listener, 1);
 }
 
 static void *run_loop(void *arg)
@@ -509,21 +586,32 @@ static void run_round(struct fail_report *report, uint64_t *random)
     for (int i = 0; i < FAIL_N_RESOURCES; i++)
         CHECK(report->live[i] == 0);
     CHECK(account.written == account.released);
-    CHECK(account.due == account.read + account.dropped + account.abandoned);
 }
 
 static void print_account(void)
 {
     printf("%llu streams, %llu readers; readers heard: end %llu, failure %llu, death %llu, "
-           "cancellation %llu\n",
+           "cancellation %llu, that they were dropped %llu; left %llu\n",
            (unsigned long long)account.streams, (unsigned long long)account.readers,
            (unsigned long long)account.ended, (unsigned long long)account.failed,
-           (unsigned long long)account.died, (unsigned long long)account.cut);
-    printf("bytes written %llu = released %llu; due %llu = read %llu + dropped %llu + abandoned "
+           (unsigned long long)account.died, (unsigned long long)account.cut,
+           (unsigned long long)account.lagged, (unsigned long long)account.gone);
+    printf("bytes written %llu = released %llu; read %llu; missed by the dropped %llu, and by who "
+           "left "
            "%llu\n",
            (unsigned long long)account.written, (unsigned long long)account.released,
-           (unsigned long long)account.due, (unsigned long long)account.read,
-           (unsigned long long)account.dropped, (unsigned long long)account.abandoned);
+           (unsigned long long)account.read, (unsigned long long)account.missed,
+           (unsigned long long)account.left);
+}
+
+/* Whether each way to end was seen, and by how many readers. */
+static void check_account(void)
+{
+    CHECK(account.ended > 0 && account.failed > 0 && account.died > 0 && account.cut > 0);
+    CHECK(account.lagged > 0 && account.missed > 0 && account.gone > 0);
+    CHECK(account.readers
+          == account.ended + account.failed + account.died + account.cut + account.lagged
+                 + account.gone);
 }
 
 int main(int argc, char **argv)
@@ -553,6 +641,7 @@ int main(int argc, char **argv)
            "descriptors, %zu and %zu threads\n",
            rounds, first.resident >> 10, last.resident >> 10, first.descriptors - 2,
            last.descriptors - 2, first.threads - 2, last.threads - 2);
+    check_account();
     CHECK(last.resident <= first.resident + RESIDENT_SLACK);
     CHECK(last.descriptors == first.descriptors && last.threads == first.threads);
     return 0;

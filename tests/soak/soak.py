@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Streams of all kinds by the thousand, in loops and threads, read to the end, cancelled,
-abandoned, at random: afterwards memory, descriptors and threads are as they were, and each
-character that was written was read, or it is known who did not want it.
+abandoned, at random: afterwards memory, descriptors and threads are as they were, and what each
+reader got, and heard in the end, is held against what its writer has counted, once that is done.
 
     python soak.py SECONDS [SEED]
 """
@@ -46,7 +46,7 @@ class Planned(Exception):
 
 
 class Account:
-    """In characters: what was written, and what became of it, for each reader."""
+    """What was seen: readers by what they heard in the end, and characters, for people to read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -62,31 +62,43 @@ alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class Script:
-    """What one generation writes, and how it ends."""
+    """What one generation writes, and how it ends. Only a writer of its own can be let go."""
 
     ENDINGS = ("end", "end", "raise", "let go")
 
-    def __init__(self, dice: random.Random) -> None:
+    def __init__(self, dice: random.Random, endings: tuple[str, ...] = ENDINGS[:3]) -> None:
         self.pieces = [
             f"{i} " + "é" * dice.randrange(12) + ("." * 3000 if dice.randrange(60) == 0 else "")
             for i in range(dice.randrange(60))
         ]
-        self.ending = dice.choice(self.ENDINGS)
-        self.written = 0  # pieces
+        self.ending = dice.choice(endings)
+        self.written = 0  # pieces, for which the writer was told that they are
+        self.characters = 0  # in them
+        self.under_way = ""  # a piece that is perhaps written
         alive.add(self)
 
-    def text(self, first: int = 0) -> str:
-        return "".join(self.pieces[first : self.written])
+    @property
+    def heard(self) -> type[BaseException] | None:
+        """What reading must end with; None: as an iteration does."""
+        return {"end": None, "raise": Planned, "let go": burble.ProducerDied}[self.ending]
+
+    def text(self) -> str:
+        return "".join(self.pieces[: self.written])
+
+    def begin_piece(self, piece: str) -> None:
+        self.under_way = piece
+
+    def end_piece(self) -> None:
+        self.written += 1
+        self.characters += len(self.under_way)
+        account.add(written=len(self.under_way))
+        self.under_way = ""
 
     def write(self, put: Any) -> None:
         for piece in self.pieces:
-            self.written += 1  # before: a reader may be faster than we are
-            try:
-                put(piece)
-            except BaseException:
-                self.written -= 1
-                raise
-            account.add(written=len(piece))
+            self.begin_piece(piece)
+            put(piece)
+            self.end_piece()
 
 
 class Listener:
@@ -94,35 +106,55 @@ class Listener:
 
     def __init__(self, script: Script, dice: random.Random) -> None:
         self.script = script
-        self.wants = dice.randrange(40) if dice.randrange(3) == 0 else None
+        self.wants = 1 + dice.randrange(40) if dice.randrange(3) == 0 else None
+        self.left = False  # before the end
         self.got: list[str] = []
+        self.drop_at: int | None = None  # characters; it is dropped rather than be further behind
 
     def take(self, text: str) -> bool:
         """Whether it goes on."""
         self.got.append(text)
-        if self.wants is None:
-            return True
-        self.wants -= 1
-        return self.wants > 0
+        enough = len(self.got) == self.wants
+        self.left = self.left or enough
+        return not enough
 
-    def settle(self, error: BaseException | None, first: int = 0) -> None:
-        """``error``: what reading ended with; None: it did not come to the end, or was none."""
-        heard_all = self.wants is None or self.wants > 0
+    def settle(self, error: BaseException | None) -> None:
+        """``error``: what reading ended with; None: it came to the end, or left. The writer is
+        done."""
         got = "".join(self.got)
-        due = self.script.text(first)
-        if isinstance(error, burble.Lagged):
-            account.add(dropped=len(due) - len(got), lagged=1)
-        elif heard_all:
-            assert got == due, (got[-40:], due[-40:], error)
+        script = self.script
+        assert (script.text() + script.under_way).startswith(got), (got[-40:], error)
+        account.add(readers=1, read=len(got))
+        if self.left:
+            assert error is None, error
+            account.add(left=1, left_characters=max(script.characters - len(got), 0))
+        elif isinstance(error, burble.Lagged):
+            self.settle_dropped(got)
         else:
-            account.add(abandoned=len(due) - len(got))
-        assert due.startswith(got)
-        account.add(due=len(due), read=len(got), readers=1)
-        name = "end" if error is None else type(error).__name__
-        account.add(**{name: 1})
+            self.settle_end(got, error)
+
+    def settle_dropped(self, got: str) -> None:
+        """It was behind by more than it may be."""
+        missed = self.script.characters - len(got)
+        assert self.drop_at is not None
+        assert missed > self.drop_at, (missed, self.drop_at)
+        account.add(Lagged=1, missed_characters=missed)
+
+    def settle_end(self, got: str, error: BaseException | None) -> None:
+        """It has heard what the script ends with, and got all of its pieces."""
+        script = self.script
+        heard = None if error is None else type(error)
+        assert heard is script.heard, (heard, script.ending)
+        assert script.written == len(script.pieces), (script.written, len(script.pieces))
+        assert got == script.text(), (got[-40:], script.text()[-40:])
+        assert len(got) == script.characters, (len(got), script.characters)
+        account.add(**{"end" if heard is None else heard.__name__: 1})
 
 
+# What may end a reading; whether it had to, Listener.settle says.
 EXPECTED = (Planned, burble.Cancelled, burble.ProducerDied, burble.Lagged)
+# Each of these some readers must have come to, or nothing was looked at.
+SEEN = ("end", "Planned", "ProducerDied", "Lagged", "left")
 
 
 async def listen(reader: Any, listener: Listener) -> BaseException | None:
@@ -157,6 +189,7 @@ def write_channel(script: Script, box: list[Any]) -> None:
             writer.fail(Planned("as the script says"))
         elif script.ending == "end":
             writer.end(result=len(script.pieces))
+        # Else it is let go.
     except burble.Cancelled:
         pass
     finally:
@@ -173,9 +206,10 @@ def generate(*, streamer: Any, script: Script) -> int:
 def generate_rows(*, streamer: Any, scripts: list[Script]) -> int:
     for tokens in zip(*(script.pieces for script in scripts)):
         for script, token in zip(scripts, tokens):
-            script.written += 1
-            account.add(written=len(token))
+            script.begin_piece(token)
         streamer.put([TOKENS.index(token) for token in tokens])
+        for script in scripts:
+            script.end_piece()
     if scripts[0].ending == "raise":
         raise Planned("as the script says")
     return len(scripts[0].pieces)
@@ -183,9 +217,9 @@ def generate_rows(*, streamer: Any, scripts: list[Script]) -> int:
 
 def source(script: Script) -> Iterator[str]:
     for piece in script.pieces:
-        script.written += 1
-        account.add(written=len(piece))
+        script.begin_piece(piece)
         yield piece
+        script.end_piece()
     if script.ending == "raise":
         raise Planned("as the script says")
 
@@ -220,7 +254,7 @@ Outcome = list[tuple[Listener, "BaseException | None"]]
 
 
 async def one_channel(dice: random.Random, pool: burble.Pool) -> Outcome:
-    script = Script(dice)
+    script = Script(dice, Script.ENDINGS)
     stream, thread = new_channel(script, dice)
     listener = Listener(script, dice)
     async with stream:
@@ -234,7 +268,7 @@ async def one_stream(dice: random.Random, pool: burble.Pool) -> Outcome:
     listener = Listener(script, dice)
     async with new_stream(script, dice, pool) as stream:
         error = await listen(stream, listener)
-        if listener.wants is None and script.ending != "raise":
+        if not listener.left and script.ending != "raise":
             assert stream.result == len(script.pieces)
     return [(listener, error)]
 
@@ -244,37 +278,35 @@ async def abandoned(dice: random.Random, pool: burble.Pool) -> Outcome:
     script = Script(dice)
     stream = new_stream(script, dice, pool)
     listener = Listener(script, dice)
+    error = None
     if dice.randrange(2):
         listener.wants = 1 + dice.randrange(5)
-        await listen(stream, listener)
+        error = await listen(stream, listener)
     else:
-        listener.wants = 0
+        listener.left = True
     del stream
     if dice.randrange(4) == 0:
         gc.collect()
-    return [(listener, None)]
+    return [(listener, error)]
 
 
 async def cancelled(dice: random.Random, pool: burble.Pool) -> Outcome:
-    """The task that reads is cancelled."""
+    """The task that reads is cancelled; as a rule, before it hears the end."""
     script = Script(dice)
     listener = Listener(script, dice)
-    listener.wants = 0  # it does not hear the end, as a rule
+    listener.wants = None
 
-    async def read() -> None:
+    async def read() -> BaseException | None:
         async with new_stream(script, dice, pool) as stream:
-            async for text in stream:
-                listener.got.append(text)
+            return await listen(stream, listener)
 
     task = asyncio.ensure_future(read())
     for _ in range(dice.randrange(4)):
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
-    if not task.cancelled():
-        task.exception()
-    del task
-    return [(listener, None)]
+    listener.left = task.cancelled()
+    return [(listener, None if listener.left else task.result())]
 
 
 async def iterated(dice: random.Random, pool: burble.Pool) -> Outcome:
@@ -290,6 +322,7 @@ async def rows(dice: random.Random, pool: burble.Pool) -> Outcome:
     scripts = [Script(dice) for _ in range(3)]
     n = dice.randrange(60)
     for script in scripts:
+        script.ending = scripts[0].ending
         script.pieces = [dice.choice(TOKENS) for _ in range(n)]
     listeners = [Listener(script, dice) for script in scripts]
     error: BaseException | None = None
@@ -299,16 +332,16 @@ async def rows(dice: random.Random, pool: burble.Pool) -> Outcome:
     async with made as batch:
         if dice.randrange(3) == 0:
             batch[2].cancel()
-            listeners[2].wants = 0
+            listeners[2].left, listeners[2].wants = True, None
         try:
             async for i, text in batch:
                 if not listeners[i].take(text):
                     for listener in listeners:
-                        listener.wants = 0  # none of them hears the end
+                        listener.left = True
                     break
         except EXPECTED as ended_by:
             error = ended_by.with_traceback(None)
-    return [(listener, error) for listener in listeners]
+    return [(listener, None if listener.left else error) for listener in listeners]
 
 
 async def readers(dice: random.Random, pool: burble.Pool) -> Outcome:
@@ -324,10 +357,13 @@ async def readers(dice: random.Random, pool: burble.Pool) -> Outcome:
             {"max_lag": 30},
             {"max_lag": 10, "on_lag": "drop_reader"},
         ]
+        listeners[2].drop_at = 10
 
         async def follow(listener: Listener, options: dict[str, Any]) -> BaseException | None:
             with stream.reader(0, **options) as reader:
-                return await listen(reader, listener)
+                error = await listen(reader, listener)
+                assert reader.position == len(listener.got), (reader.position, error)
+                return error
 
         errors = await asyncio.gather(*map(follow, listeners, options))
         late = Listener(script, dice)
@@ -343,12 +379,16 @@ async def events(dice: random.Random, pool: burble.Pool) -> Outcome:
     script.ending = "end"
     stream = pool.stream(generate, tokenizer=VOCABULARY, script=script, keep="all", max_lag=None)
     got: list[str] = []
+    names: list[str] = []
     last: str | None = None
     for visit in range(3):
+        names.clear()
         client = burble.sse(stream, last_event_id=last)
         async for chunk in client:
             for event in chunk.decode().split("\n\n"):
                 fields = dict(line.split(": ", 1) for line in event.splitlines() if ": " in line)
+                if "event" in fields:
+                    names.append(fields["event"])
                 if "id" in fields and "event" not in fields:
                     last = fields["id"]
                     got.append(json.loads(fields["data"])["text"])
@@ -356,8 +396,9 @@ async def events(dice: random.Random, pool: burble.Pool) -> Outcome:
                 break
         await client.aclose()
     await stream.aclose()
+    assert names == ["end"], names
     listener = Listener(script, dice)
-    listener.wants, listener.got = None, got
+    listener.got = got
     return [(listener, None)]
 
 
@@ -385,7 +426,8 @@ async def in_trio(dice: random.Random, pool: burble.Pool) -> Outcome:
             async with stream:
                 return await listen(stream, listener)
         assert scope.cancelled_caught
-        listener.wants = 0
+        assert impatient
+        listener.left = True
         return None
 
     error = await asyncio.get_running_loop().run_in_executor(None, trio.run, read)
@@ -443,8 +485,6 @@ def run_round(dice: random.Random) -> None:
         thread.join()
     if failures:
         raise failures[0]
-    counts = account.counts
-    assert counts["due"] == counts["read"] + counts["dropped"] + counts["abandoned"]
 
 
 Level = tuple[int, int, int, int, int]
@@ -490,6 +530,9 @@ def main() -> None:
         f"KiB resident, {first[1]} and {last[1]} blocks, {first[2]} and {last[2]} descriptors, "
         f"{first[3]} and {last[3]} threads, {first[4]} and {last[4]} scripts"
     )
+    unseen = [name for name in SEEN if account.counts[name] == 0]
+    assert not unseen, f"no reader has come to {unseen}"
+    assert account.counts["readers"] == sum(account.counts[name] for name in SEEN)
     assert last[0] <= first[0] + RESIDENT_SLACK, "memory grows"
     assert last[1] <= first[1] + BLOCKS_SLACK, "Python's blocks grow"
     assert all(map(int.__le__, last[2:], first[2:])), "descriptors, threads, generations are left"

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@ static struct fail_report *report;
 static _Atomic(bool) armed;
 static enum fail_mode mode;
 static unsigned nth;
+static _Thread_local struct fail_errors errors;
 
 void fail_report_to(struct fail_report *to)
 {
@@ -34,17 +36,35 @@ void fail_disarm(void)
     atomic_store(&armed, false);
 }
 
+struct fail_errors fail_errors(void)
+{
+    return errors;
+}
+
+void fail_forget(void)
+{
+    errors = (struct fail_errors){.first = 0};
+}
+
 void fail_count(enum fail_resource resource, int n)
 {
     atomic_fetch_add(&report->live[resource], n);
 }
 
+/* Of these, which fail for want of a key or a clock, the headers say BURBLE_ENOMEM. */
+static bool has_no_error_of_its_own(const char *function)
+{
+    return strcmp(function, "pthread_key_create") == 0
+           || strcmp(function, "pthread_condattr_setclock") == 0;
+}
+
 static void note(const char *function, int error)
 {
     const char *nothing = NULL;
-    int none = 0;
     atomic_compare_exchange_strong(&report->called, &nothing, function);
-    atomic_compare_exchange_strong(&report->error, &none, error);
+    if (errors.first == 0)
+        errors.first = error;
+    errors.no_memory |= error == ENOMEM || has_no_error_of_its_own(function);
     atomic_fetch_add(&report->failed, 1);
     errno = error;
 }

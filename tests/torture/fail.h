@@ -44,7 +44,6 @@ struct fail_report {
     _Atomic(unsigned) calls;    /* that could have failed */
     _Atomic(unsigned) failed;   /* of them */
     const char *_Atomic called; /* the function whose turn came first */
-    _Atomic(int) error;         /* of the first that has failed since this was set to 0 */
     _Atomic(int) live[FAIL_N_RESOURCES];
 };
 
@@ -54,6 +53,14 @@ void fail_report_to(struct fail_report *report);
 /* From now on, until fail_disarm, calls fail. */
 void fail_arm(enum fail_mode mode, unsigned nth);
 void fail_disarm(void);
+
+/* What has failed in this thread since fail_forget. */
+struct fail_errors {
+    int first;      /* the errno of the first; 0: none has failed */
+    bool no_memory; /* one had too little of it */
+};
+struct fail_errors fail_errors(void);
+void fail_forget(void);
 
 /* What a test itself gives or takes. */
 void fail_count(enum fail_resource resource, int n);

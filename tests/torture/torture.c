@@ -50,9 +50,10 @@ static const char *const resource_names[] = {
 struct scenario {
     const char *name;
     void (*run)(void);
+    enum torture_kinds kinds;
 };
 static const struct scenario scenarios[] = {
-#define SCENARIO(name) {#name, torture_##name},
+#define SCENARIO(name, kinds) {#name, torture_##name, kinds},
     TORTURE_SCENARIOS(SCENARIO)
 #undef SCENARIO
 };
@@ -101,7 +102,7 @@ unsigned torture_failed(void)
 
 unsigned torture_before(void)
 {
-    report->error = 0;
+    fail_forget();
     return report->failed;
 }
 
@@ -121,15 +122,18 @@ void torture_broken(const char *file, int line, const char *condition)
 void torture_check_error(const char *file, int line, const char *call, int result, unsigned before)
 {
     const int found = errno;
+    const struct fail_errors errors = fail_errors();
     if (mode == FAIL_EINTR || mode == FAIL_SHORT || report->failed == before) {
         fprintf(stderr, "%s:%d: %s: %s although nothing has failed\n", file, line, call,
                 burble_result_name(result));
         abort();
     }
-    if (result == BURBLE_ENOMEM || (result == BURBLE_ESYSTEM && found == report->error))
+    if (result == BURBLE_ENOMEM && errors.no_memory)
         return;
-    fprintf(stderr, "%s:%d: %s: %s, errno %d, where %s has failed\n", file, line, call,
-            burble_result_name(result), found, report->called);
+    if (result == BURBLE_ESYSTEM && found == errors.first)
+        return;
+    fprintf(stderr, "%s:%d: %s: %s, errno %d, where %s has failed (errno %d)\n", file, line, call,
+            burble_result_name(result), found, report->called, errors.first);
     abort();
 }
 
@@ -233,6 +237,15 @@ static unsigned run_mode(const struct scenario *scenario, unsigned *bad)
     }
 }
 
+/* Whether calls were let fail where the scenario has some. */
+static bool has_failed_enough(const struct scenario *scenario, unsigned n)
+{
+    if (n > 0 || ((unsigned)scenario->kinds >> mode & 1) == 0)
+        return true;
+    fprintf(stderr, "%s, %s: nothing was let fail\n", scenario->name, mode_names[mode]);
+    return false;
+}
+
 static bool run_scenario(const struct scenario *scenario, unsigned *total)
 {
     char line[128] = "";
@@ -240,6 +253,7 @@ static bool run_scenario(const struct scenario *scenario, unsigned *total)
     unsigned bad = 0;
     for (mode = FAIL_ONCE; mode <= FAIL_SHORT; mode++) {
         const unsigned n = run_mode(scenario, &bad);
+        bad += !has_failed_enough(scenario, n);
         len += (size_t)snprintf(line + len, sizeof line - len, "  %s %4u", mode_names[mode], n);
         *total += n;
     }

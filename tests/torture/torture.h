@@ -48,54 +48,69 @@ void torture_end(void);
 /* How many calls have failed so far; and whether each one will, from now on. */
 unsigned torture_failed(void);
 bool torture_for_good(void);
-unsigned torture_before(void); /* how many; those that come are another call's */
+/* How many; the errors from here on are those of the call that follows. */
+unsigned torture_before(void);
 void torture_check_error(const char *file, int line, const char *call, int result, unsigned before);
 
 /* Files to read: the corpora of the fuzz targets, and the models. */
 const char *torture_corpus(void);
 const char *torture_models(void);
 
-/* X(scenario): what runs, in an order of no meaning. */
+/* How a scenario must fail at least once, or nothing was let fail: a wrapper that does not take, say.
+ * (What it does besides may be interrupted, too.) */
+enum torture_kinds {
+    TORTURE_NOTHING = 0,
+    TORTURE_CALLS = 1 << FAIL_ONCE | 1 << FAIL_ON,
+    TORTURE_WAKES = TORTURE_CALLS | 1 << FAIL_EINTR, /* reads, writes: of 8 bytes, perhaps */
+    TORTURE_READS = TORTURE_WAKES | 1 << FAIL_SHORT,
+#ifdef TORTURE_JSON
+    TORTURE_JSON_READS = TORTURE_READS
+#else
+    TORTURE_JSON_READS = TORTURE_NOTHING /* such a file cannot be read in this build */
+#endif
+};
+
+/* X(scenario, kinds): what runs, in an order of no meaning, and how it must be seen to fail. */
 #ifdef TORTURE_LLAMA
 #define TORTURE_SCENARIOS(X)                                                                       \
-    X(model)                                                                                       \
-    X(engine)                                                                                      \
-    X(threads)                                                                                     \
-    X(command_run)                                                                                 \
-    X(command_prompts)                                                                             \
-    X(command_chat)
+    X(model, TORTURE_READS)                                                                        \
+    X(engine, TORTURE_CALLS)                                                                       \
+    X(threads, TORTURE_CALLS)                                                                      \
+    X(command_run, TORTURE_WAKES)                                                                  \
+    X(command_prompts, TORTURE_READS)                                                              \
+    X(command_chat, TORTURE_READS)
 #else
 #define TORTURE_SCENARIOS(X)                                                                       \
-    X(stream)                                                                                      \
-    X(retention)                                                                                   \
-    X(limits)                                                                                      \
-    X(blocking)                                                                                    \
-    X(hub_eventfd)                                                                                 \
-    X(hub_pipe)                                                                                    \
-    X(producer)                                                                                    \
-    X(pool)                                                                                        \
-    X(vocab)                                                                                       \
-    X(detok)                                                                                       \
-    X(stop)                                                                                        \
-    X(chunk)                                                                                       \
-    X(load_hf)                                                                                     \
-    X(load_gguf)                                                                                   \
-    X(load_tiktoken)                                                                               \
-    X(load_sentencepiece)                                                                          \
-    X(load_tekken)                                                                                 \
-    X(load_large)                                                                                  \
-    X(command)                                                                                     \
-    X(command_binary)                                                                              \
-    X(command_stop)                                                                                \
-    X(command_gguf)                                                                                \
-    X(command_tiktoken)                                                                            \
-    X(command_sentencepiece)                                                                       \
-    X(command_tekken)                                                                              \
-    X(command_help)                                                                                \
-    X(command_usage)
+    X(stream, TORTURE_CALLS)                                                                       \
+    X(retention, TORTURE_CALLS)                                                                    \
+    X(limits, TORTURE_CALLS)                                                                       \
+    X(blocking, TORTURE_CALLS)                                                                     \
+    X(hub_eventfd, TORTURE_WAKES)                                                                  \
+    X(hub_pipe, TORTURE_READS)                                                                     \
+    X(producer, TORTURE_CALLS)                                                                     \
+    X(pool, TORTURE_CALLS)                                                                         \
+    X(vocab, TORTURE_CALLS)                                                                        \
+    X(detok, TORTURE_CALLS)                                                                        \
+    X(stop, TORTURE_CALLS)                                                                         \
+    X(chunk, TORTURE_CALLS)                                                                        \
+    X(load_hf, TORTURE_JSON_READS)                                                                 \
+    X(load_gguf, TORTURE_READS)                                                                    \
+    X(load_tiktoken, TORTURE_READS)                                                                \
+    X(load_sentencepiece, TORTURE_READS)                                                           \
+    X(load_tekken, TORTURE_JSON_READS)                                                             \
+    X(load_large, TORTURE_READS)                                                                   \
+    X(command, TORTURE_JSON_READS)                                                                 \
+    X(command_binary, TORTURE_READS)                                                               \
+    X(command_stop, TORTURE_READS)                                                                 \
+    X(command_gguf, TORTURE_READS)                                                                 \
+    X(command_tiktoken, TORTURE_READS)                                                             \
+    X(command_sentencepiece, TORTURE_READS)                                                        \
+    X(command_tekken, TORTURE_JSON_READS)                                                          \
+    X(command_help, TORTURE_READS)                                                                 \
+    X(command_usage, TORTURE_CALLS)
 #endif
 
-#define TORTURE_DECLARE(name) void torture_##name(void);
+#define TORTURE_DECLARE(name, kinds) void torture_##name(void);
 TORTURE_SCENARIOS(TORTURE_DECLARE)
 #undef TORTURE_DECLARE
 
