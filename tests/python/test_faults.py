@@ -467,7 +467,7 @@ def test_run_ends_a_stream_to_which_generate_wrote_nothing(
     async def main() -> None:
         for _ in range(3):  # the second time, there is an ended round already
             task = asyncio.ensure_future(own.run(lambda streamer: None))
-            assert await asyncio.wait_for(listen(own), 5) == ("", None)
+            assert await soon(listen(own)) == ("", None)
             await soon(task)
 
     asyncio.run(main())
@@ -573,7 +573,7 @@ def test_a_run_that_cannot_begin_tells_the_consumer(own: burble.AsyncTextIterato
 
     async def main() -> None:
         task = asyncio.ensure_future(own.run(talk, "never", executor=mine))
-        text, error = await asyncio.wait_for(listen(own), 5)
+        text, error = await soon(listen(own))
         assert text == ""
         assert isinstance(error, RuntimeError)
         with pytest.raises(RuntimeError, match="shutdown"):
@@ -707,7 +707,7 @@ def test_cancelling_a_run_before_its_first_step_ends_its_stream(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await soon(task)
-        text, error = await asyncio.wait_for(listen(own), 5)
+        text, error = await soon(listen(own))
         assert text == ""
         assert isinstance(error, burble.Cancelled)
 

@@ -171,8 +171,10 @@ def test_the_end_comes_when_generate_has_returned() -> None:
 
 def test_a_function_may_put_text_and_look_whether_to_go_on() -> None:
     looked = []
+    gate = threading.Event()
 
     def generate(*, streamer: Any) -> None:
+        assert gate.wait(SOON)  # for `handle`
         for n in range(1000):
             looked.append(streamer.should_stop)
             if looked[-1]:
@@ -182,6 +184,7 @@ def test_a_function_may_put_text_and_look_whether_to_go_on() -> None:
                 handle.cancel()
 
     handle = stream(generate)
+    gate.set()
     text = next(handle) + next(handle) + next(handle)
     handle.close()
     assert text == "0 1 2 "
