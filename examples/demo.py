@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import os
 import re
+import signal
 import statistics
 import sys
 import textwrap
@@ -345,11 +346,15 @@ def parse(args: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run(asked: argparse.Namespace) -> int:
-    print(f"loading {asked.model} …", flush=True)
+    # An import that an exception interrupts may swallow it, or tell of it in many lines.
+    before = signal.signal(signal.SIGINT, stop)
     try:
+        print(f"loading {asked.model} …", flush=True)
         model, tokenizer = load(os.path.expanduser(asked.model), asked.conversations)
     except Exception as error:
         return fail(f"{asked.model}: {error}")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
     prompts = PROMPTS if asked.prompt is None else [asked.prompt]
     options = {"max_new_tokens": asked.max_new_tokens, "do_sample": asked.temperature != 0}
@@ -377,6 +382,11 @@ def run(asked: argparse.Namespace) -> int:
         return fail(str(error))
     print(*report(conversations, clock), sep="\n", flush=True)
     return 0
+
+
+def stop(*_: object) -> None:
+    os.write(2, b"stopped\n")
+    os._exit(130)
 
 
 def fail(message: str) -> int:

@@ -53,6 +53,17 @@ def text_of(stream: burble.Stream[str]) -> str:
     return "".join(stream)
 
 
+def endless(engine: llama.Engine, **options: Any) -> burble.Stream[str]:
+    """One that stands still until it is read, and would go on to the end of the context."""
+    return engine.generate("ROMEO:", ignore_eos=True, max_lag=1, lag_unit="tokens", **options)
+
+
+def until_given_up(engine: llama.Engine) -> None:
+    """Until nothing runs, and not because a text has come to the end of the context."""
+    until(lambda: engine.stats.active == 0)
+    assert engine.stats.tokens < 100
+
+
 # ---- texts -------------------------------------------------------------------------------------
 
 
@@ -174,30 +185,35 @@ def test_a_reader_alone_keeps_the_engine() -> None:
 
 
 def test_text_comes_while_another_thread_has_the_gil(engine: llama.Engine) -> None:
-    stream = engine.generate("ROMEO:", max_new_tokens=100)
-    iterator = iter(stream)
-    next(iterator)  # it has begun
-    before = stream._log.position
-    # One call in C that keeps the GIL: nothing of Python's runs meanwhile.
-    hash(3**400_000 * 7**400_000)
-    assert stream._log.position > before
-    assert len(list(iterator)) > 0
+    def some_came() -> bool:
+        stream = engine.generate("ROMEO:", ignore_eos=True)
+        iterator = iter(stream)
+        next(iterator)  # it has begun
+        before = stream._log.position
+        # One call in C that keeps the GIL: nothing of Python's runs meanwhile.
+        hash(3**400_000 * 7**400_000)
+        came = stream._log.position - before
+        assert len(list(iterator)) >= came
+        return came > 0
+
+    # Once more where this thread was so late that the text had ended already.
+    until(some_came)
 
 
 # ---- ends --------------------------------------------------------------------------------------
 
 
 def test_leaving_the_block_frees_the_slot(engine: llama.Engine) -> None:
-    with engine.generate("ROMEO:", ignore_eos=True) as stream:
+    with endless(engine) as stream:
         next(iter(stream))
-    until(lambda: engine.stats.active == 0)
+    until_given_up(engine)
     assert stream.state == "cancelled"
 
 
 def test_a_cancelled_task_frees_the_slot(engine: llama.Engine) -> None:
     async def main() -> None:
         async def read() -> None:
-            async with engine.generate("ROMEO:", ignore_eos=True) as stream:
+            async with endless(engine) as stream:
                 async for _ in stream:
                     begun.set()
 
@@ -209,20 +225,20 @@ def test_a_cancelled_task_frees_the_slot(engine: llama.Engine) -> None:
             await task
 
     asyncio.run(main())
-    until(lambda: engine.stats.active == 0)
+    until_given_up(engine)
 
 
 def test_a_stream_that_is_let_go_frees_the_slot(engine: llama.Engine) -> None:
-    stream = engine.generate("ROMEO:", ignore_eos=True)
+    stream = endless(engine)
     next(iter(stream))
     del stream
     gc.collect()
-    until(lambda: engine.stats.active == 0)
+    until_given_up(engine)
 
 
 def test_closing_ends_what_runs_and_what_waits() -> None:
     engine = new_engine(slots=1)
-    streams = [engine.generate("ROMEO:", ignore_eos=True) for _ in range(3)]
+    streams = [endless(engine) for _ in range(3)]
     next(iter(streams[0]))
     engine.close()
     engine.close()
@@ -277,8 +293,8 @@ def test_a_slow_reader_is_waited_for(engine: llama.Engine) -> None:
 
 def test_timeouts_end_the_generation(engine: llama.Engine) -> None:
     with pytest.raises(burble.TotalTimeout):
-        text_of(engine.generate("ROMEO:", ignore_eos=True, total_timeout=0.02))
-    stream = engine.generate("ROMEO:", ignore_eos=True, total_timeout=0.02)
+        text_of(engine.generate("ROMEO:", ignore_eos=True, total_timeout=0.005))
+    stream = endless(engine, total_timeout=0.02)
     until(lambda: stream.state == "failed")  # although nobody reads
     with pytest.raises(burble.TotalTimeout, match=r"total timeout of 0\.02 s"):
         text_of(stream)
@@ -287,7 +303,7 @@ def test_timeouts_end_the_generation(engine: llama.Engine) -> None:
 
 def test_the_first_token_may_be_waited_for_too_long() -> None:
     with new_engine(slots=1) as engine:
-        busy = engine.generate("ROMEO:", ignore_eos=True, max_lag=1, lag_unit="tokens")
+        busy = endless(engine)
         until(lambda: busy.stats.tokens > 0)  # and keeps its slot
         waiting = engine.generate("ROMEO:", first_token_timeout=0.05)
         with pytest.raises(burble.FirstTokenTimeout):
@@ -296,7 +312,7 @@ def test_the_first_token_may_be_waited_for_too_long() -> None:
 
 def test_a_full_queue_is_said() -> None:
     with new_engine(slots=1, queue=0) as engine:
-        busy = engine.generate("ROMEO:", ignore_eos=True, max_lag=1, lag_unit="tokens")
+        busy = endless(engine)
         with pytest.raises(burble.Error, match="slots"):
             engine.generate("ROMEO:")
         busy.cancel()
@@ -314,7 +330,8 @@ def test_clients_that_cancel_at_random_leave_nothing_behind() -> None:
         async with new_engine(slots=8) as engine:
             await asyncio.gather(*(client(engine, i) for i in range(32)))
             until(lambda: engine.stats.active + engine.stats.waiting == 0)
-        assert (threading.active_count(), descriptors()) == (threads, open_before)
+        assert threading.active_count() <= threads  # idle ones of a pool may have gone
+        assert descriptors() <= open_before
 
     async def warm() -> None:
         writer, stream = burble.channel()  # whose reader waits, which an engine's may not have to
@@ -485,7 +502,8 @@ def test_an_engine_that_is_collected_in_a_cycle_is_closed() -> None:
 def test_a_forked_child_is_told_that_its_engine_is_not_there() -> None:
     out = run(
         "import os, burble\n"
-        "stream = engine.generate('a', ignore_eos=True, keep='all')\n"
+        "lag = {'max_lag': 9, 'lag_unit': 'tokens'}\n"  # at which it stands still
+        "stream = engine.generate('a', ignore_eos=True, keep='all', **lag)\n"
         "reader = stream.reader(0)\n"
         "next(stream)\n"
         "sys.stdout.flush()\n"

@@ -44,14 +44,26 @@ def test_the_app_streams_the_engines_text(server: Server) -> None:
 
 
 def test_a_client_that_goes_away_frees_its_slot(server: Server) -> None:
-    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
-        for _ in range(3):  # one more than there are slots
-            query = {"prompt": "ROMEO:", "max_new_tokens": 200}
-            with httpx_sse.connect_sse(client, "GET", "/generate", params=query) as source:
-                next(source.iter_sse())
-    while (stats := server.get("/stats").json())["active"] + stats["waiting"] > 0:
-        time.sleep(0.01)  # it comes by another connection
-    assert stats["requests"] >= 3
+    def stats() -> dict[str, int]:
+        found: dict[str, int] = server.get("/stats").json()
+        return found
+
+    def go_away() -> int:
+        """How many tokens were generated for clients that go after the first."""
+        before = stats()["tokens"]
+        with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+            for _ in range(3):  # one more than there are slots
+                query = {"prompt": "ROMEO:", "max_new_tokens": 200}
+                with httpx_sse.connect_sse(client, "GET", "/generate", params=query) as source:
+                    next(source.iter_sse())
+        while (now := stats())["active"] + now["waiting"] > 0:
+            time.sleep(0.01)  # it comes by another connection
+        return now["tokens"] - before
+
+    # To their ends they have 600. A busy machine may let one come that far, but not each time.
+    while go_away() >= 100:
+        pass
+    assert stats()["requests"] >= 3
 
 
 def test_what_does_not_fit_is_refused(server: Server) -> None:

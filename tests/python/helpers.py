@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
+import queue
 import threading
 import time
 from collections.abc import Awaitable, Iterator
@@ -46,6 +47,16 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come"
         time.sleep(0.0005)
+
+
+def at_some_pace(attempt: Callable[[float], object], seconds: float = 0.2) -> None:
+    """Attempt something with this timeout, and with longer ones where the machine was too busy for
+    it. What is wrong fails with all of them."""
+    for longer in (1, 10):
+        with contextlib.suppress(AssertionError, TimeoutError, queue.Empty):
+            attempt(longer * seconds)
+            return
+    attempt(50 * seconds)
 
 
 def run(kind: str, main: Callable[..., Awaitable[T]], *args: Any) -> T:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Callable, Protocol, TypeVar
 
 import pytest
+from helpers import at_some_pace
 from tokenizers import Tokenizer
 
 import burble
@@ -374,33 +375,30 @@ def test_many_loops_in_many_threads_each_get_their_streamers_text(kind: str) -> 
 def test_a_consumer_that_always_finds_text_lets_other_tasks_run(run: Run) -> None:
     streamer = make()
     word = ids("word ")
-    for _ in range(200_000):
-        streamer.put(word)
-    streamer.end()
 
-    async def main() -> tuple[int, list[float]]:
-        turns_at = [time.monotonic()]
+    async def main() -> None:
+        ticks = 0
         reading = True
 
         async def tick() -> None:
+            nonlocal ticks
             while reading:
-                turns_at.append(time.monotonic())
+                ticks += 1
                 await asyncio.sleep(0)
 
         ticker = asyncio.ensure_future(tick())
-        count = 0
-        async for _ in streamer:
-            count += 1
-        turns_at.append(time.monotonic())
+        while ticks <= 5:  # however fast this machine is
+            for _ in range(200_000):
+                streamer.put(word)
+            streamer.end()
+            count = 0
+            async for _ in streamer:
+                count += 1
+            assert count == 200_000
         reading = False
         await soon(ticker)
-        return count, turns_at
 
-    count, turns_at = run(main())
-    assert count == 200_000
-    assert len(turns_at) >= 4
-    # Its slice is 1 ms; the rest is for a machine that is busy.
-    assert max(b - a for a, b in zip(turns_at, turns_at[1:])) < 0.25
+    run(main())
 
 
 def test_a_consumer_that_is_awake_costs_no_wake_up_of_the_loop(
@@ -599,9 +597,10 @@ def test_a_timeout_raises_and_the_next_wait_goes_on(run: Run) -> None:
         began = time.monotonic()
         with pytest.raises(TimeoutError, match=r"0\.05 s"):
             await streamer.__anext__()
-        assert 0.045 < time.monotonic() - began < 5
+        assert time.monotonic() - began > 0.045
         say(streamer, "second ")
         assert await streamer.__anext__() == "second "
+        streamer.timeout = SOON
         task = asyncio.ensure_future(streamer.__anext__())
         await turns()
         say(streamer, "third ")
@@ -622,20 +621,22 @@ def test_a_timeout_may_end_the_iteration_quietly(run: Run) -> None:
     run(main())
 
 
-@pytest.mark.slow
 def test_a_timeout_counts_from_the_last_token_even_one_without_text(run: Run) -> None:
-    streamer = make(timeout=0.8)
-    pace = threading.Event()
+    def attempt(timeout: float) -> None:
+        streamer = make(timeout=timeout)
+        pace = threading.Event()
 
-    def generate() -> None:
-        for _ in range(12):
-            pace.wait(0.1)
-            streamer.put([0])  # <|endoftext|>, which is skipped
-        say(streamer, "at last")
-        streamer.end()
+        def generate() -> None:
+            for _ in range(12):
+                pace.wait(timeout / 8)
+                streamer.put([0])  # <|endoftext|>, which is skipped
+            say(streamer, "at last")
+            streamer.end()
 
-    with in_thread(generate):
-        assert run(soon(listen(streamer))) == ["at last"]
+        with in_thread(generate):
+            assert run(listen(streamer)) == ["at last"]
+
+    at_some_pace(attempt)
 
 
 def test_a_timeout_made_shorter_holds_from_the_next_wait_on(run: Run) -> None:
@@ -654,39 +655,45 @@ def test_a_timeout_made_shorter_holds_from_the_next_wait_on(run: Run) -> None:
 
 
 def test_a_timeout_in_a_loop_left_behind_does_not_reach_into_the_present_one(kind: str) -> None:
-    streamer = make(timeout=0.3)
-    parked, done = threading.Event(), threading.Event()
-    errors: list[dict[str, Any]] = []
+    def attempt(timeout: float) -> None:
+        streamer = make(timeout=timeout)
+        parked, done = threading.Event(), threading.Event()
+        errors: list[dict[str, Any]] = []
+        found: list[str] = []
 
-    async def leave_a_timer() -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: errors.append(context))
-        task = asyncio.ensure_future(streamer.__anext__())
-        await turns()
-        say(streamer, "here ")
-        assert await soon(task) == "here "
-        parked.set()
-        await loop.run_in_executor(None, done.wait, SOON)  # this loop is still running
+        async def leave_a_timer() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, context: errors.append(context))
+            task = asyncio.ensure_future(streamer.__anext__())
+            await turns()
+            say(streamer, "here ")
+            with contextlib.suppress(TimeoutError):
+                found.append(await task)
+            parked.set()
+            await loop.run_in_executor(None, done.wait, SOON)  # this loop is still running
 
-    async def wait_there() -> None:
-        # So that the timer of the other loop fires in the midst of the next wait.
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(streamer.__anext__(), 0.1)
-        with pytest.raises(TimeoutError, match=r"0\.3 s"):
-            await streamer.__anext__()
-        streamer.timeout = None
-        task = asyncio.ensure_future(streamer.__anext__())
-        await turns()
-        say(streamer, "there ")
-        assert await soon(task) == "there "
+        async def wait_there() -> None:
+            # So that the timer of the other loop fires in the midst of the next wait.
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(streamer.__anext__(), timeout / 3)
+            with pytest.raises(TimeoutError, match=rf"{timeout:g} s"):
+                await streamer.__anext__()
+            streamer.timeout = None
+            task = asyncio.ensure_future(streamer.__anext__())
+            await turns()
+            say(streamer, "there ")
+            assert await soon(task) == "there "
 
-    with in_thread(lambda: run_in(kind, leave_a_timer(), debug=True)):
-        assert parked.wait(SOON)
-        try:
-            run_in(kind, wait_there(), debug=True)
-        finally:
-            done.set()
-    assert errors == []
+        with in_thread(lambda: run_in(kind, leave_a_timer(), debug=True)):
+            assert parked.wait(SOON)
+            try:
+                assert found == ["here "]
+                run_in(kind, wait_there(), debug=True)
+            finally:
+                done.set()
+        assert errors == []
+
+    at_some_pace(attempt)
 
 
 # ---- the ways of asyncio -----------------------------------------------------------------------

@@ -242,10 +242,17 @@ def test_a_row_that_is_cancelled_leaves_the_others_alone(
 ) -> None:
     inputs = settings(shakespeare)
     start = inputs["input_ids"].shape[1]
-    batch = stream(shakespeare_model, shakespeare, **inputs)
+    gate = threading.Event()
+
+    def wait(input_ids: Any, scores: Any) -> Any:
+        assert gate.wait(SOON)
+        return scores
+
+    batch = stream(shakespeare_model, shakespeare, logits_processor=[wait], **inputs)
     batch[1].cancel()
     batch[1].cancel()
     batch[1].close()
+    gate.set()
     texts = gather(kind, batch)
     expected = rows_of(shakespeare, shakespeare_model.generate(**inputs), start, 0)
     assert [texts[i] for i in (0, 2, 3)] == [expected[i] for i in (0, 2, 3)]
@@ -260,9 +267,8 @@ def test_leaving_the_block_ends_the_whole_batch(
     loop: str, shakespeare: Any, shakespeare_model: Any
 ) -> None:
     async def main() -> burble.BatchStream:
-        async with stream(
-            shakespeare_model, shakespeare, **settings(shakespeare, max_new_tokens=400)
-        ) as batch:
+        inputs = settings(shakespeare, max_new_tokens=400)
+        async with stream(shakespeare_model, shakespeare, **inputs, max_lag=100) as batch:
             async for _ in batch:
                 break
         return batch

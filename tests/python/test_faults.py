@@ -12,7 +12,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 import traceback
 import weakref
 from collections.abc import Awaitable, Iterator
@@ -34,8 +33,6 @@ MODEL = Path(__file__).parents[2] / "models" / "shakespeare"
 
 # What bounds a wait that should end at once, and only then.
 SOON = 20.0
-# How long the news of a death may take.
-PROMPTLY = 1.0
 
 
 @functools.cache
@@ -131,16 +128,12 @@ class OutOfMemory(Exception):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_raises_leaves_its_text_then_producer_died(streamer: Streamer) -> None:
-    died_at: list[float] = []
-
     def generate() -> None:
         speak(streamer, "The rest is sil")
-        died_at.append(time.monotonic())
         raise OutOfMemory
 
     with in_thread(generate):
         text, error = read(streamer)
-    assert time.monotonic() - died_at[0] < PROMPTLY
     assert text == "The rest is sil"  # with the word that was held back
     assert isinstance(error, burble.ProducerDied)
     assert isinstance(error, burble.Error)
@@ -474,7 +467,7 @@ def test_run_ends_a_stream_to_which_generate_wrote_nothing(
     async def main() -> None:
         for _ in range(3):  # the second time, there is an ended round already
             task = asyncio.ensure_future(own.run(lambda streamer: None))
-            assert await asyncio.wait_for(listen(own), 5) == ("", None)
+            assert await soon(listen(own)) == ("", None)
             await soon(task)
 
     asyncio.run(main())
@@ -580,7 +573,7 @@ def test_a_run_that_cannot_begin_tells_the_consumer(own: burble.AsyncTextIterato
 
     async def main() -> None:
         task = asyncio.ensure_future(own.run(talk, "never", executor=mine))
-        text, error = await asyncio.wait_for(listen(own), 5)
+        text, error = await soon(listen(own))
         assert text == ""
         assert isinstance(error, RuntimeError)
         with pytest.raises(RuntimeError, match="shutdown"):
@@ -714,7 +707,7 @@ def test_cancelling_a_run_before_its_first_step_ends_its_stream(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await soon(task)
-        text, error = await asyncio.wait_for(listen(own), 5)
+        text, error = await soon(listen(own))
         assert text == ""
         assert isinstance(error, burble.Cancelled)
 
@@ -773,7 +766,7 @@ def test_cancel_after_the_end_leaves_what_is_there_and_stops_the_next_one(
 
 
 def test_cancel_after_a_death_leaves_nobody_waiting(streamer: Streamer) -> None:
-    streamer.timeout = 5  # what it must not come to
+    streamer.timeout = SOON  # what it must not come to
     with in_thread(speak, streamer, "last wor"):
         pass
     streamer.cancel()
@@ -929,8 +922,10 @@ def test_a_streamer_serves_many_generations(streamer: Streamer) -> None:
 PREAMBLE = """
 import asyncio, sys, threading, time
 import burble
+import burble._pool
 from tokenizers import Tokenizer
 
+burble._pool._EXIT_TIMEOUT = 3600  # what it must not come to
 tokenizer = Tokenizer.from_file(sys.argv[1] + "/tokenizer.json")
 token = tokenizer.encode("word ").ids
 streamer = burble.AsyncTextIteratorStreamer(tokenizer)
@@ -953,8 +948,8 @@ async def read_three():
 """
 
 
-def seconds_to_leave(program: str) -> float:
-    """Runs the program; how long it takes from leaving() to its exit, which must be with 0."""
+def check_that_it_leaves(program: str) -> None:
+    """Runs the program, which is to call leaving() and then to exit with 0."""
     process = subprocess.Popen(
         [sys.executable, "-c", PREAMBLE + textwrap.dedent(program), str(MODEL)],
         stdout=subprocess.PIPE,
@@ -964,16 +959,13 @@ def seconds_to_leave(program: str) -> float:
     assert process.stdout is not None
     try:
         first = process.stdout.readline()
-        left = time.monotonic()
         if first:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(SOON)
-        took = time.monotonic() - left
+                process.wait(2 * SOON)
         ended = process.poll()
         process.kill()
         _, errors = process.communicate()
         assert (first, ended, errors) == ("leaving\n", 0, "")
-        return took
     finally:
         process.kill()
         process.wait()
@@ -988,7 +980,7 @@ def test_asyncio_run_ends_although_a_generation_is_running() -> None:
 
     asyncio.run(main())
     """
-    assert seconds_to_leave(program) < 5
+    check_that_it_leaves(program)
 
 
 def test_asyncio_run_ends_although_a_generation_and_its_consumer_are_running() -> None:
@@ -1005,7 +997,7 @@ def test_asyncio_run_ends_although_a_generation_and_its_consumer_are_running() -
 
     asyncio.run(main())
     """
-    assert seconds_to_leave(program) < 5
+    check_that_it_leaves(program)
 
 
 def test_the_interpreter_exits_although_a_generation_is_running() -> None:
@@ -1017,7 +1009,7 @@ def test_the_interpreter_exits_although_a_generation_is_running() -> None:
     task._log_destroy_pending = False
     leaving()
     """
-    assert seconds_to_leave(program) < 5
+    check_that_it_leaves(program)
 
 
 def test_the_interpreter_exits_although_many_generations_are_running() -> None:
@@ -1031,7 +1023,7 @@ def test_the_interpreter_exits_although_many_generations_are_running() -> None:
 
     asyncio.run(main())
     """
-    assert seconds_to_leave(program) < 5
+    check_that_it_leaves(program)
 
 
 def test_the_interpreter_exits_although_a_thread_waits_for_text() -> None:
@@ -1047,7 +1039,7 @@ def test_the_interpreter_exits_although_a_thread_waits_for_text() -> None:
     begun.wait()
     leaving()
     """
-    assert seconds_to_leave(program) < 5
+    check_that_it_leaves(program)
 
 
 @pytest.mark.slow
@@ -1064,13 +1056,17 @@ def test_a_real_model_stops_with_its_program() -> None:
     model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
     streamer = burble.AsyncTextIteratorStreamer(auto, skip_prompt=True)
 
+    def one_after_the_other(**options):
+        while True:
+            model.generate(**options)
+
     async def main():
         inputs = auto("ROMEO:", return_tensors="pt")
         task = asyncio.create_task(streamer.run(
-            model.generate, **inputs, max_new_tokens=480, min_new_tokens=480, do_sample=True))
+            one_after_the_other, **inputs, max_new_tokens=480, do_sample=True))
         await read_three()
         leaving()
 
     asyncio.run(main())
     """
-    assert seconds_to_leave(program) < 5
+    check_that_it_leaves(program)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from helpers import at_some_pace, until
 from tokenizers import Tokenizer
 
 import burble
@@ -249,7 +250,7 @@ def test_a_timeout_raises_empty_and_the_next_look_goes_on(
     began = time.monotonic()
     with pytest.raises(queue.Empty, match=r"0\.08 s"):
         call(lambda: next(streamer))
-    assert 0.075 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 0.075
     say(streamer, "second ")
     assert call(lambda: next(streamer)) == "second "
 
@@ -277,28 +278,32 @@ def test_a_timeout_holds_for_the_first_token_too() -> None:
         next(make(timeout=0.02))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("what", ["special", "the middle of a word", "half a character"])
 def test_a_timeout_counts_from_the_last_token_even_one_without_text(what: str) -> None:
-    streamer = make(timeout=0.8, chunk="word" if what == "the middle of a word" else "token")
-    quiet = {"special": [0], "the middle of a word": ids("a"), "half a character": ids("€")[:1]}
-    pace = threading.Event()
+    quiet = {"special": [0], "the middle of a word": ids("a")}
 
-    def generate() -> None:
-        if what == "half a character":
-            for token in ids("€" * 4):  # three tokens each, and text with every third one
-                pace.wait(0.1)
-                streamer.put([token])
-        else:
-            for _ in range(12):
-                pace.wait(0.1)
-                streamer.put(quiet[what])
-        streamer.put(ids(" end "))
-        streamer.end()
+    def attempt(timeout: float) -> None:
+        chunk = "word" if what == "the middle of a word" else "token"
+        streamer = make(timeout=timeout, chunk=chunk)
+        pace = threading.Event()
 
-    with in_thread(generate):
-        text = "".join(streamer)
-    assert text.endswith(" end ")
+        def generate() -> None:
+            if what == "half a character":
+                for token in ids("€" * 2):  # three tokens each, and text with every third one
+                    pace.wait(timeout * 0.4)
+                    streamer.put([token])
+            else:
+                for _ in range(12):
+                    pace.wait(timeout / 8)
+                    streamer.put(quiet[what])
+            streamer.put(ids(" end "))
+            streamer.end()
+
+        with in_thread(generate):
+            text = "".join(streamer)
+        assert text.endswith(" end ")
+
+    at_some_pace(attempt)
 
 
 def test_a_timeout_may_be_changed_between_looks() -> None:
@@ -312,20 +317,30 @@ def test_a_timeout_may_be_changed_between_looks() -> None:
 
 
 def test_a_timeout_taken_away_during_a_wait_no_longer_ends_it() -> None:
-    streamer = make(timeout=0.3)
-    found: list[Any] = []
+    def attempt(timeout: float) -> None:
+        streamer = make(timeout=timeout)
+        found: queue.Queue[Any] = queue.Queue()
 
-    def read() -> None:
-        try:
-            found.append(next(streamer))
-        except queue.Empty as error:
-            found.append(error)
+        def read() -> None:
+            try:
+                found.put(next(streamer))
+            except (queue.Empty, RuntimeError) as error:
+                found.put(error)
 
-    with in_thread(read) as reader:
-        streamer.timeout = None
-        reader.join(0.5)
-        say(streamer, "text ")
-    assert found == ["text "]
+        with in_thread(read), in_thread(read):
+            first = found.get(timeout=SOON)
+            streamer.timeout = None
+            try:
+                # Whichever came second is refused, so that the other one waits.
+                assert isinstance(first, RuntimeError)
+                with contextlib.suppress(queue.Empty):
+                    assert not found.get(timeout=1.5 * timeout)
+            finally:
+                say(streamer, "text ")
+                streamer.end()
+            assert found.get(timeout=SOON) == "text "
+
+    at_some_pace(attempt)
 
 
 # ---- Ctrl-C ------------------------------------------------------------------------------------
@@ -360,13 +375,9 @@ def test_ctrl_c_interrupts_a_main_thread_that_waits(timeout: float | None) -> No
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == "waiting\n"
-        until = time.monotonic() + SOON
-        while not is_asleep(process.pid):
-            assert time.monotonic() < until
-        sent = time.monotonic()
+        until(lambda: is_asleep(process.pid))
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n"
-        assert time.monotonic() - sent < 2
         assert process.wait(SOON) == 0
     finally:
         process.kill()

@@ -120,14 +120,26 @@ def test_a_loop_is_closed_under_a_stream_whose_text_another_gets(kind: str) -> N
             import uvloop
         new_loop = uvloop.new_event_loop if {kind!r} == "uvloop" else asyncio.new_event_loop
 
-        handle = stream(0.005, keep="all")
+        gate = threading.Event()
+
+        def held(*, streamer):
+            for n in range(TIMES):
+                for token in ids:
+                    streamer.put(token)
+                gate.wait()
+
+        async def read_and_stop():
+            async for text in handle:
+                loop.stop()
+
+        handle = burble.stream(held, tokenizer=tokenizer, keep="all")
         loop = new_loop()
-        task = loop.create_task(read(handle))
+        task = loop.create_task(read_and_stop())
         task._log_destroy_pending = False  # which is what we do here
-        loop.call_later(0.02, loop.stop)
         loop.run_forever()
         loop.close()
         assert not task.done()
+        gate.set()
         assert run("trio", read, handle.reader(0)) == TEXT
         handle.join()
         print("done")

@@ -89,23 +89,24 @@ def test_no_more_run_at_once_than_there_are_workers() -> None:
 
 
 def test_threads_begin_when_there_is_work_for_them() -> None:
-    before = threading.active_count()
     with burble.Pool(workers=50) as pool:
-        assert threading.active_count() == before
+        assert not pool._threads
         for _ in range(20):
             pool.submit(int).result(SOON)
             until(lambda: pool._idle == 1)
-        assert threading.active_count() == before + 1  # each found the first one idle
+        assert len(pool._threads) == 1  # each found the first one idle
         with busy(pool):
-            assert threading.active_count() == before + 50
+            assert len(pool._threads) == 50
+            assert all(thread.is_alive() for thread in pool._threads)
 
 
 def test_idle_threads_end() -> None:
-    before = threading.active_count()
     with burble.Pool(workers=4, idle_timeout=0.01) as pool:
         with busy(pool):
-            assert threading.active_count() == before + 4
-        until(lambda: threading.active_count() == before)
+            threads = list(pool._threads)
+            assert len(threads) == 4
+        until(lambda: not any(thread.is_alive() for thread in threads))
+        assert not pool._threads
         assert pool.submit(str, 5).result(SOON) == "5"  # and begin again
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, TypeVar
 
 import pytest
-from helpers import KINDS, SOON, in_thread, run, until
+from helpers import KINDS, SOON, at_some_pace, in_thread, run, until
 from tokenizers import Tokenizer
 
 import burble
@@ -171,8 +171,10 @@ def test_the_end_comes_when_generate_has_returned() -> None:
 
 def test_a_function_may_put_text_and_look_whether_to_go_on() -> None:
     looked = []
+    gate = threading.Event()
 
     def generate(*, streamer: Any) -> None:
+        assert gate.wait(SOON)  # for `handle`
         for n in range(1000):
             looked.append(streamer.should_stop)
             if looked[-1]:
@@ -182,6 +184,7 @@ def test_a_function_may_put_text_and_look_whether_to_go_on() -> None:
                 handle.cancel()
 
     handle = stream(generate)
+    gate.set()
     text = next(handle) + next(handle) + next(handle)
     handle.close()
     assert text == "0 1 2 "
@@ -654,20 +657,23 @@ def test_a_reader_that_may_be_dropped_is() -> None:
 def test_a_timeout_comes_after_the_text_and_ends_the_generation(
     kind: str, name: str, n: int, error: type[burble.Timeout]
 ) -> None:
-    steps = Steps()
-    handle = stream(steps, **{name: 0.2})
-    steps.go(n)
-    found: list[str] = []
-    with pytest.raises(error):
-        read(kind, handle, found)
-    assert "".join(found) == tokenizer().decode(ids(TEXT)[:n])
-    assert issubclass(error, TimeoutError)
-    assert isinstance(handle.error, error)
-    with pytest.raises(error):
-        _ = handle.result
-    steps.go()
-    assert steps.ended.wait(SOON)
-    assert steps.put == n
+    def attempt(timeout: float) -> None:
+        steps = Steps()
+        handle = stream(steps, **{name: timeout})
+        steps.go(n)
+        found: list[str] = []
+        with pytest.raises(error):
+            read(kind, handle, found)
+        assert issubclass(error, TimeoutError)
+        assert isinstance(handle.error, error)
+        with pytest.raises(error):
+            _ = handle.result
+        steps.go()
+        assert steps.ended.wait(SOON)
+        assert steps.put == n
+        assert "".join(found) == tokenizer().decode(ids(TEXT)[:n])
+
+    at_some_pace(attempt)
 
 
 def test_a_timeout_counts_the_time_in_which_a_thread_is_waited_for() -> None:
@@ -683,9 +689,12 @@ def test_a_timeout_counts_the_time_in_which_a_thread_is_waited_for() -> None:
 
 
 def test_the_time_in_which_readers_are_waited_for_is_not_the_models() -> None:
-    handle = stream(say, TEXT * 20, max_lag=100, token_timeout=0.1)
-    until(lambda: handle.stats.blocked > 0.2)
-    assert "".join(handle) == TEXT * 20
+    def attempt(timeout: float) -> None:
+        handle = stream(say, TEXT * 20, max_lag=100, token_timeout=timeout)
+        until(lambda: handle.stats.blocked > 1.5 * timeout or handle.state != "open")
+        assert "".join(handle) == TEXT * 20
+
+    at_some_pace(attempt)
 
 
 @pytest.mark.parametrize("loop", KINDS)
