@@ -7,7 +7,6 @@ import asyncio
 import asyncio.tasks
 import contextlib
 import contextvars
-import functools
 import gc
 import inspect
 import os
@@ -18,12 +17,11 @@ import tracemalloc
 import weakref
 from collections.abc import Awaitable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Callable, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pytest
-from helpers import at_some_pace
-from tokenizers import Tokenizer
+from helpers import SOON, at_some_pace, in_thread
+from shipped import ids, tokenizer
 
 import burble
 from burble._loops import hub_of
@@ -32,22 +30,7 @@ T = TypeVar("T")
 
 pytestmark = pytest.mark.timeout(60)
 
-MODEL = Path(__file__).parents[2] / "models" / "shakespeare"
 UNDER_ASAN = "libasan" in os.environ.get("LD_PRELOAD", "")
-
-# What bounds a wait that should end at once, and only then.
-SOON = 20.0
-
-
-@functools.cache
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-
-
-@functools.cache
-def ids(text: str) -> list[int]:
-    found: list[int] = tokenizer().encode(text).ids
-    return found
 
 
 def make(**options: Any) -> burble.AsyncTextIteratorStreamer:
@@ -73,17 +56,6 @@ async def turns(n: int = 5) -> None:
     """Lets every task that can run do so, until it waits."""
     for _ in range(n):
         await asyncio.sleep(0)
-
-
-@contextlib.contextmanager
-def in_thread(target: Callable[..., object], *args: Any) -> Iterator[threading.Thread]:
-    thread = threading.Thread(target=target, args=args)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        thread.join(SOON)
-        assert not thread.is_alive()
 
 
 @pytest.fixture

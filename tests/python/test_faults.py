@@ -14,13 +14,13 @@ import textwrap
 import threading
 import traceback
 import weakref
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Callable, TypeVar, Union
+from typing import Any, TypeVar, Union
 
 import pytest
-from tokenizers import Tokenizer
+from helpers import SOON, in_thread
+from shipped import MODEL, ids, speak, tokenizer
 
 import burble
 
@@ -28,39 +28,6 @@ T = TypeVar("T")
 Streamer = Union[burble.TextIteratorStreamer, burble.AsyncTextIteratorStreamer]
 
 pytestmark = pytest.mark.timeout(60)
-
-MODEL = Path(__file__).parents[2] / "models" / "shakespeare"
-
-# What bounds a wait that should end at once, and only then.
-SOON = 20.0
-
-
-@functools.cache
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-
-
-@functools.cache
-def ids(text: str) -> list[int]:
-    found: list[int] = tokenizer().encode(text).ids
-    return found
-
-
-def speak(streamer: Any, text: str) -> None:
-    """As a model does: token by token."""
-    for token in ids(text):
-        streamer.put([token])
-
-
-@contextlib.contextmanager
-def in_thread(target: Callable[..., object], *args: Any) -> Iterator[threading.Thread]:
-    thread = threading.Thread(target=target, args=args)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        thread.join(SOON)
-        assert not thread.is_alive()
 
 
 async def soon(awaitable: Awaitable[T]) -> T:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import os
 import queue
@@ -14,33 +13,15 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from helpers import at_some_pace, until
-from tokenizers import Tokenizer
+from helpers import SOON, at_some_pace, in_thread, until
+from shipped import MODEL, ids, tokenizer
 
 import burble
 
 pytestmark = pytest.mark.timeout(60)
-
-MODEL = Path(__file__).parents[2] / "models" / "shakespeare"
-
-# What bounds a wait that should end at once, and only then.
-SOON = 20.0
-
-
-@functools.cache
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-
-
-@functools.cache
-def ids(text: str) -> list[int]:
-    found: list[int] = tokenizer().encode(text).ids
-    return found
 
 
 def make(**options: Any) -> burble.TextIteratorStreamer:
@@ -52,17 +33,6 @@ def make(**options: Any) -> burble.TextIteratorStreamer:
 def say(streamer: burble.TextIteratorStreamer, *texts: str) -> None:
     for text in texts:
         streamer.put(ids(text))
-
-
-@contextlib.contextmanager
-def in_thread(target: Callable[..., object], *args: Any) -> Iterator[threading.Thread]:
-    thread = threading.Thread(target=target, args=args)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        thread.join(SOON)
-        assert not thread.is_alive()
 
 
 # ---- text and rounds ---------------------------------------------------------------------------

@@ -8,23 +8,16 @@ import functools
 import gc
 import random
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer
+from shipped import MODEL, tokenizer
 
 import burble
 
 pytestmark = pytest.mark.timeout(60)
 
-MODEL = Path(__file__).parents[2] / "models" / "shakespeare"
 TEXT = "To be, or not to be: that is the question.\n\nWhether 'tis nobler, naïve 中文 😀, to die.\n"
-
-
-@functools.cache
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_file(str(MODEL / "tokenizer.json"))
 
 
 @functools.cache

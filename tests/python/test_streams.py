@@ -14,7 +14,7 @@ from typing import Any, Callable, TypeVar
 
 import pytest
 from helpers import KINDS, SOON, at_some_pace, in_thread, run, until
-from tokenizers import Tokenizer
+from shipped import ids, tokenizer
 
 import burble
 
@@ -22,19 +22,7 @@ T = TypeVar("T")
 
 pytestmark = pytest.mark.timeout(60)
 
-MODEL = Path(__file__).parents[2] / "models" / "shakespeare"
 TEXT = "To be, or not to be: that is the question"
-
-
-@functools.cache
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-
-
-@functools.cache
-def ids(text: str) -> list[int]:
-    found: list[int] = tokenizer().encode(text).ids
-    return found
 
 
 def say(text: str, *, streamer: Any) -> str:

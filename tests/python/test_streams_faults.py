@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import gc
 import os
 import subprocess
@@ -23,27 +22,15 @@ from typing import Any
 
 import pytest
 from helpers import KINDS, SOON, all_wait, in_thread, run, until
-from tokenizers import Tokenizer
+from shipped import MODEL, ids, tokenizer
 
 import burble
 from burble._pool import default_pool
 
 pytestmark = pytest.mark.timeout(60)
 
-MODEL = Path(__file__).parents[2] / "models" / "shakespeare"
 TEXT = "To be, or not to be"
 LOOPS = pytest.mark.parametrize("loop", KINDS)
-
-
-@functools.cache
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-
-
-@functools.cache
-def ids(text: str) -> list[int]:
-    found: list[int] = tokenizer().encode(text).ids
-    return found
 
 
 class OutOfMemory(Exception):

@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any, Callable, Union
 
 import pytest
-from tokenizers import Tokenizer
+from shipped import MODEL, ids, speak, tokenizer
 
 import burble
 from burble._tokenizers import decoding_of
@@ -21,26 +19,8 @@ Streamer = Union[burble.TextStreamer, burble.TextIteratorStreamer, burble.AsyncT
 
 pytestmark = pytest.mark.timeout(60)
 
-MODEL = Path(__file__).parents[2] / "models" / "shakespeare"
 NAMES = ["TextStreamer", "TextIteratorStreamer", "AsyncTextIteratorStreamer"]
 CLASSES = [getattr(burble, name) for name in NAMES]
-
-
-@functools.cache
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-
-
-@functools.cache
-def ids(text: str) -> list[int]:
-    found: list[int] = tokenizer().encode(text).ids
-    return found
-
-
-def speak(streamer: Any, text: str) -> None:
-    """As a model does: token by token."""
-    for token in ids(text):
-        streamer.put([token])
 
 
 def read(streamer: Any) -> list[str]:
