@@ -7,6 +7,7 @@
 #include "base/utf8.h"
 #include "offsets.h"
 #include "places.h"
+#include "str.h"
 
 static int keep(PyObject *text, struct kept_text *out)
 {
@@ -125,7 +126,7 @@ static PyObject *as_str(struct kept_text *kept)
 {
     if (kept->keeper != NULL && kept->whole)
         return kept->keeper; /* the reference passes on */
-    PyObject *text = PyUnicode_DecodeUTF8(kept->text.bytes, (Py_ssize_t)kept->text.len, NULL);
+    PyObject *text = str_from_utf8(kept->text.bytes, kept->text.len);
     Py_XDECREF(kept->keeper);
     return text;
 }
@@ -308,8 +309,8 @@ static void begin_sequence(DetokenizerObject *self)
 /* Makes the text a str of its own, with `more` behind it. 0, or -1 with an exception. */
 static int join(struct kept_text *kept, burble_text more)
 {
-    PyObject *text = PyUnicode_DecodeUTF8(kept->text.bytes, (Py_ssize_t)kept->text.len, NULL);
-    PyObject *rest = PyUnicode_DecodeUTF8(more.bytes, (Py_ssize_t)more.len, NULL);
+    PyObject *text = str_from_utf8(kept->text.bytes, kept->text.len);
+    PyObject *rest = str_from_utf8(more.bytes, more.len);
     PyObject *both = text == NULL || rest == NULL ? NULL : PyUnicode_Concat(text, rest);
     Py_XDECREF(text);
     Py_XDECREF(rest);

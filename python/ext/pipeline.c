@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "pipeline.h"
 
+#include "str.h"
+
 /* A prompt goes to the detokenizer in parts of so many ids, so that its text, which nobody wants, does
  * not leave a large buffer there. */
 #define PRIME_PART 64
@@ -74,10 +76,10 @@ static int drain(struct pipeline *pipeline, burble_text last, uint32_t tokens, s
         PyErr_NoMemory();
         return -1;
     }
-    PyObject *text = PyUnicode_DecodeUTF8(before.bytes, (Py_ssize_t)before.len, NULL);
+    PyObject *text = str_from_utf8(before.bytes, before.len);
     burble_chunker_finish(pipeline->chunker, &after, &behind_after);
     if (text != NULL && after.len > 0) {
-        PyObject *rest = PyUnicode_DecodeUTF8(after.bytes, (Py_ssize_t)after.len, NULL);
+        PyObject *rest = str_from_utf8(after.bytes, after.len);
         PyObject *both = rest == NULL ? NULL : PyUnicode_Concat(text, rest);
         Py_DECREF(text);
         Py_XDECREF(rest);

@@ -4,6 +4,7 @@
 #include <structmember.h>
 
 #include "base/buffer.h"
+#include "str.h"
 #include "stream/reader.h"
 
 /* How much text coalesce hands out at once, in bytes: a reader that is far behind must not copy all of
@@ -54,7 +55,7 @@ static int next_record(ReaderObject *self, burble_record *record)
 static PyObject *hand_out_gathered(ReaderObject *self)
 {
     const struct burble__buffer *text = self->gathered;
-    PyObject *value = PyUnicode_DecodeUTF8(text->bytes, (Py_ssize_t)text->len, NULL);
+    PyObject *value = str_from_utf8(text->bytes, text->len);
     if (value != NULL)
         drop_gathered(self);
     return value;
@@ -87,9 +88,8 @@ static PyObject *value_of(ReaderObject *self, burble_record *record)
 {
     if (self->coalesce)
         return gather(self, record);
-    PyObject *value = self->log->objects
-                          ? log_object_of(record)
-                          : PyUnicode_DecodeUTF8(record->text, (Py_ssize_t)record->len, NULL);
+    PyObject *value =
+        self->log->objects ? log_object_of(record) : str_from_utf8(record->text, record->len);
     if (value == NULL)
         self->unread = *record;
     else

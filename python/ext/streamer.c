@@ -5,6 +5,7 @@
 #include "streamer.h"
 
 #include "producer.h"
+#include "str.h"
 #include "writing.h"
 
 #include <structmember.h>
@@ -74,7 +75,7 @@ static enum reading read_text(PyObject *object, PyObject **text)
         rc = burble_reader_next(self->reading->reader, &record);
     switch (rc) {
     case BURBLE_OK:
-        *text = PyUnicode_DecodeUTF8(record.text, (Py_ssize_t)record.len, NULL);
+        *text = str_from_utf8(record.text, record.len);
         if (*text == NULL)
             self->unread = record;
         else

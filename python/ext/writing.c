@@ -6,6 +6,7 @@
 #include "writing.h"
 
 #include "producer.h"
+#include "str.h"
 
 static void raise_two_writers(StreamerObject *self)
 {
@@ -138,7 +139,7 @@ static int emit_piece(StreamerObject *self, const struct piece *piece)
         Py_DECREF(method);
         return append(self, piece->text.bytes, piece->text.len, piece->tokens);
     }
-    PyObject *text = PyUnicode_DecodeUTF8(piece->text.bytes, (Py_ssize_t)piece->text.len, NULL);
+    PyObject *text = str_from_utf8(piece->text.bytes, piece->text.len);
     PyObject *none = text == NULL ? NULL : PyObject_CallFunctionObjArgs(method, text, NULL);
     Py_DECREF(method);
     Py_XDECREF(text);
