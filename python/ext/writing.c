@@ -128,20 +128,21 @@ static bool is_plain(StreamerObject *self, PyObject *method)
                   == (PyCFunction)(void (*)(void))streamer_on_finalized_text;
 }
 
+/* on_finalized_text. Looked for before anything is taken that it is to get: where it is not found, which
+ * is what CPython also says of a lookup without memory, the call can be made again. */
+static PyObject *finalizer_of(StreamerObject *self)
+{
+    return PyObject_GetAttr((PyObject *)self, self->core->str_on_finalized_text);
+}
+
 /* Hands a piece to on_finalized_text, empty ones as well, as transformers does; or, where nobody has
  * overridden it, does what it would do without making a str. */
-static int emit_piece(StreamerObject *self, const struct piece *piece)
+static int emit_piece(StreamerObject *self, PyObject *method, const struct piece *piece)
 {
-    PyObject *method = PyObject_GetAttr((PyObject *)self, self->core->str_on_finalized_text);
-    if (method == NULL)
-        return -1;
-    if (is_plain(self, method)) {
-        Py_DECREF(method);
+    if (is_plain(self, method))
         return append(self, piece->text.bytes, piece->text.len, piece->tokens);
-    }
     PyObject *text = str_from_utf8(piece->text.bytes, piece->text.len);
     PyObject *none = text == NULL ? NULL : PyObject_CallFunctionObjArgs(method, text, NULL);
-    Py_DECREF(method);
     Py_XDECREF(text);
     Py_XDECREF(none);
     return none == NULL ? -1 : 0;
@@ -149,7 +150,7 @@ static int emit_piece(StreamerObject *self, const struct piece *piece)
 
 /* Hands the last text of a sequence to on_finalized_text, with the end; and with the stop string that
  * was the reason, where one was. */
-static int emit_end(StreamerObject *self, PyObject *text)
+static int emit_end(StreamerObject *self, PyObject *method, PyObject *text)
 {
     PyObject *match = NULL;
     self->reason = BURBLE_REASON_NONE;
@@ -165,14 +166,10 @@ static int emit_end(StreamerObject *self, PyObject *text)
         Py_XSETREF(self->writing->match, Py_XNewRef(match));
     Py_XDECREF(match);
 
-    PyObject *method = PyObject_GetAttr((PyObject *)self, self->core->str_on_finalized_text);
-    if (method == NULL)
-        return -1;
     PyObject *args[] = {text, Py_True};
     PyObject *names = PyTuple_Pack(1, self->core->str_stream_end);
     PyObject *none = names == NULL ? NULL : PyObject_Vectorcall(method, args, 1, names);
     Py_XDECREF(names);
-    Py_DECREF(method);
     Py_XDECREF(none);
     self->reason = BURBLE_REASON_NONE;
     return none == NULL ? -1 : 0;
@@ -212,9 +209,9 @@ static int raise_stopped(StreamerObject *self)
 /* A stop string was met: ends the round with the rest of its text. generate does not know yet; what it
  * still puts is not heard, until it calls end(). If it raises instead, and its thread exits, what
  * comes then is another generation. */
-static int stop(StreamerObject *self, PyObject *rest)
+static int stop(StreamerObject *self, PyObject *method, PyObject *rest)
 {
-    if (emit_end(self, rest) < 0)
+    if (emit_end(self, method, rest) < 0)
         return -1;
     self->stopped = true;
     if (thread_set(self->core, &self->stopped_by) < 0)
@@ -248,14 +245,20 @@ static int put_ids(StreamerObject *self, const struct ids *ids)
         return -1;
     if (self->pipeline.at_beginning && self->writing == NULL)
         streamer_set_finish(self, FINISH_NONE, NULL);
+    PyObject *method = finalizer_of(self);
+    if (method == NULL)
+        return -1;
     struct piece piece;
+    int rc = 0;
     const enum passed passed = pipeline_put(&self->pipeline, ids, &piece);
-    if (passed == PASSED_ERROR)
-        return lose_text(self);
-    if (passed == PASSED_NOTHING)
-        return 0;
-    const int rc = passed == PASSED_STOP ? stop(self, piece.keeper) : emit_piece(self, &piece);
-    piece_clear(&piece);
+    if (passed == PASSED_ERROR) {
+        rc = -1;
+    } else if (passed != PASSED_NOTHING) {
+        rc = passed == PASSED_STOP ? stop(self, method, piece.keeper)
+                                   : emit_piece(self, method, &piece);
+        piece_clear(&piece);
+    }
+    Py_DECREF(method);
     return rc < 0 ? lose_text(self) : rc;
 }
 
@@ -291,25 +294,32 @@ static int end_after_stop(StreamerObject *self)
     return leave_stopped(self) < 0 ? -1 : !another;
 }
 
+/* What is left of the sequence, and the end. */
+static int end(StreamerObject *self)
+{
+    if (begin_writing(self) < 0)
+        return -1;
+    PyObject *method = finalizer_of(self);
+    if (method == NULL)
+        return -1;
+    struct piece rest;
+    int rc = pipeline_rest(&self->pipeline, &rest);
+    if (rc == 0) {
+        rc = emit_end(self, method, rest.keeper);
+        piece_clear(&rest);
+    }
+    Py_DECREF(method);
+    return rc < 0 ? lose_text(self) : 0;
+}
+
 PyObject *writing_end(StreamerObject *self, PyObject *unused)
 {
     (void)unused;
     if (!enter(self))
         return NULL;
     int rc = self->stopped ? end_after_stop(self) : 0;
-    if (rc == 0) {
-        rc = begin_writing(self);
-        if (rc == 0) {
-            struct piece rest;
-            rc = pipeline_rest(&self->pipeline, &rest);
-            if (rc == 0) {
-                rc = emit_end(self, rest.keeper);
-                piece_clear(&rest);
-            }
-            if (rc < 0)
-                lose_text(self);
-        }
-    }
+    if (rc == 0)
+        rc = end(self);
     self->busy = false;
     if (rc < 0)
         return NULL;

@@ -1037,3 +1037,31 @@ def test_a_real_model_stops_with_its_program() -> None:
     asyncio.run(main())
     """
     check_that_it_leaves(program)
+
+
+class Forgetful(burble.TextIteratorStreamer):
+    """Its on_finalized_text is not found the next time that it is looked for, as CPython says it
+    where there is no memory for looking."""
+
+    forgets = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "on_finalized_text" and self.forgets:
+            self.forgets = False
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("chunk", ["word", "token"])
+def test_a_put_that_does_not_find_its_method_can_be_made_again(chunk: str) -> None:
+    streamer = Forgetful(tokenizer(), chunk=chunk)
+    for token in ids("To be, or not"):
+        streamer.forgets = True
+        with pytest.raises(AttributeError):
+            streamer.put([token])
+        streamer.put([token])
+    streamer.forgets = True
+    with pytest.raises(AttributeError):
+        streamer.end()
+    streamer.end()
+    assert "".join(streamer) == "To be, or not"
