@@ -44,7 +44,7 @@ PEERS = {
     "DirectStreamer": {"": "bridges:Direct"},
     "janus": {"": "bridges:Janus"},
     "culsans": {"": "bridges:Culsans"},
-    "burble": {"": "with_burble:Burble"},
+    "burble.stream": {"": "with_burble:Burble"},
 }
 PACKAGES = ("burble", "transformers", "janus", "culsans", "trio", "torch")
 MARK = "compare"

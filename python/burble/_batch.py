@@ -82,6 +82,12 @@ class Rows:
             except (_core.Cancelled, _core.Timeout):
                 self._done[i] = True  # nobody reads it any more
 
+    def note_writer(self) -> None:
+        """Let the logs know this thread, whose end fails them, also where nothing was written."""
+        for row in self._rows:
+            with contextlib.suppress(_core.Error):
+                row.log.append("", 0)
+
     def end(self) -> None:
         """Not the end yet: that is when ``generate`` returns."""
 
@@ -366,7 +372,11 @@ class BatchStreamer(BatchStream):
     def put(self, value: Any) -> None:
         """Take the next token of each row; what ``generate`` calls. Raises :exc:`Cancelled` after
         ``cancel``. One thread at a time."""
-        self._sink.put(value)
+        try:
+            self._sink.put(value)
+        except (TypeError, ValueError):
+            self._sink.note_writer()
+            raise
 
     def end(self) -> None:
         """End the rows that are still open; what ``generate`` calls."""

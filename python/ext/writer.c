@@ -179,6 +179,18 @@ static int put_after_stop(WriterObject *self)
     return self->raise_stopped ? raise_stopped(self) : 0;
 }
 
+/* An exception is set, for ids that are none. Who put them may end by it and its thread go: readers have
+ * to learn of that, if this was the first put, too. -1. */
+static int note_refused(WriterObject *self)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (append(self, (burble_text){"", 0}, 0) < 0)
+        PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+    return -1;
+}
+
 static int put(WriterObject *self, PyObject *value)
 {
     struct ids ids;
@@ -190,7 +202,7 @@ static int put(WriterObject *self, PyObject *value)
     if (self->stopped && !self->pipeline.at_beginning)
         return put_after_stop(self);
     if (ids_read(self->core, value, &ids) < 0)
-        return -1;
+        return note_refused(self);
     const int rc = put_ids(self, &ids);
     ids_clear(&ids);
     return rc;

@@ -262,6 +262,17 @@ static int put_ids(StreamerObject *self, const struct ids *ids)
     return rc < 0 ? lose_text(self) : rc;
 }
 
+/* An exception is set, for ids that are none. generate, which put them, may end by it and its thread go:
+ * whoever waits has to learn of that, if this was the first put, too. */
+static void note_refused(StreamerObject *self)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (!self->stopped && begin_writing(self) < 0)
+        PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+}
+
 PyObject *writing_put(StreamerObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     struct ids ids;
@@ -279,6 +290,8 @@ PyObject *writing_put(StreamerObject *self, PyObject *const *args, Py_ssize_t n,
     if (rc == 0) {
         rc = put_ids(self, &ids);
         ids_clear(&ids);
+    } else {
+        note_refused(self);
     }
     self->busy = false;
     if (rc < 0)

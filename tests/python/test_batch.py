@@ -475,3 +475,16 @@ def test_a_batch_streamer_can_be_cancelled_and_read_by_rows() -> None:
         speak("one", "two", streamer=other)
     with pytest.raises(ValueError, match="batch: expected at least 1, found 0"):
         burble.BatchStreamer(WithEnd(), 0)
+
+
+@pytest.mark.parametrize("wrong", [[1, 2], [[1], [2]], "no ids", [1, 2, "x"]], ids=repr)
+def test_a_thread_that_dies_of_its_first_put_is_noticed(wrong: Any) -> None:
+    batch = burble.BatchStreamer(raw(), 3, pad_token_id=0)
+
+    def generate() -> None:
+        with pytest.raises((TypeError, ValueError)):
+            batch.put(wrong)
+
+    with in_thread(generate):
+        with pytest.raises(burble.ProducerDied):
+            list(batch)

@@ -42,7 +42,7 @@ def test_a_peers_cell_says_what_was_seen(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(burble, "stream"), reason="burble.stream is not there yet")
 def test_burbles_cell_says_what_was_seen(tmp_path: Path) -> None:
-    seen = outcome(tmp_path / "cells", "error", "burble")
+    seen = outcome(tmp_path / "cells", "error", "burble.stream")
     assert seen == "the text so far, then gets the exception itself"
 
 

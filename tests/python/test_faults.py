@@ -1065,3 +1065,46 @@ def test_a_put_that_does_not_find_its_method_can_be_made_again(chunk: str) -> No
         streamer.end()
     streamer.end()
     assert "".join(streamer) == "To be, or not"
+
+
+WRONG = [[[1, 2], [3, 4]], "no ids", [-1], 1.5]
+
+
+@pytest.mark.parametrize("kind", ["TextIteratorStreamer", "AsyncTextIteratorStreamer"])
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_a_thread_that_dies_of_its_first_put_is_noticed(kind: str, wrong: Any) -> None:
+    streamer = getattr(burble, kind)(tokenizer())
+
+    def generate() -> None:
+        with pytest.raises((TypeError, ValueError)):
+            streamer.put(wrong)
+
+    async def read() -> None:
+        async for _ in streamer:
+            pass
+
+    def wait() -> None:
+        if kind == "TextIteratorStreamer":
+            list(streamer)
+        else:
+            asyncio.run(soon(read()))
+
+    with in_thread(generate), pytest.raises(burble.ProducerDied):
+        wait()
+
+
+def test_a_put_that_was_refused_keeps_nobody_from_putting() -> None:
+    streamer = burble.TextIteratorStreamer(tokenizer(), chunk="token")
+    with pytest.raises(TypeError):
+        streamer.put("no ids")
+
+    def generate() -> None:
+        speak(streamer, "To be")
+        streamer.end()
+
+    with in_thread(generate):
+        assert "".join(streamer) == "To be"
+    streamer = burble.TextIteratorStreamer(tokenizer(), chunk="token")
+    streamer.cancel()
+    with pytest.raises(TypeError, match="token ids are"):  # and not that it was cancelled
+        streamer.put("no ids")

@@ -853,3 +853,15 @@ def test_a_forked_child_learns_that_its_parents_streams_are_not_its_own() -> Non
     print("both")
     """
     assert program(text) == (0, "both\n", "")
+
+
+def test_a_channel_whose_writer_dies_of_its_first_put_is_noticed() -> None:
+    writer, stream = burble.channel(tokenizer=tokenizer())
+
+    def write() -> None:
+        with pytest.raises(TypeError):
+            writer.put("no ids")
+
+    with in_thread(write):
+        with pytest.raises(burble.ProducerDied):
+            list(stream)
