@@ -176,7 +176,7 @@ def _shortcomings(found: Mapping[str, Outcome]) -> str:
         f"{sum(goal.met for goal in goals)} of {len(goals)} goals were met,"
         f" {sum(not goal.met and not goal.settled for goal in goals)} missed within the noise. In"
         f" {len(contests) - lost} of {len(contests)} comparisons nobody was faster by more than the"
-        " noise; docs/performance.md names who was in the others."
+        " noise; docs/performance.md names all who were in the others."
     )
     missed = _list(_missed(found, settled=True))
     if not missed:
@@ -207,9 +207,9 @@ def _list(lines: Sequence[str]) -> list[str]:
 
 def _goals(found: Mapping[str, Outcome]) -> str:
     goals = [goal for outcome in found.values() for goal in outcome.goals]
-    met = f"{sum(goal.met for goal in goals)} of {len(goals)} goals were met."
+    met = f"{sum(goal.met for goal in goals)} of {len(goals)} goals were met. The others:"
     missed = _list(_missed(found, settled=False))
-    return "\n".join([met, "", *missed]) if missed else met
+    return "\n".join([met, "", *missed]) if missed else f"All {len(goals)} goals were met."
 
 
 def _behind(found: Mapping[str, Outcome]) -> str:
@@ -223,8 +223,12 @@ def _behind(found: Mapping[str, Outcome]) -> str:
 
 
 def _part(outcome: Outcome) -> str:
-    """A benchmark's notes, tables and goals."""
-    blocks = [table.markdown() for table in outcome.tables]
+    """What a benchmark measures, and its tables, notes and goals."""
+    measured = outcome.title.partition(": ")[2]
+    blocks = [
+        f"{measured[0].upper()}{measured[1:]}.",
+        *(table.markdown() for table in outcome.tables),
+    ]
     if outcome.notes:
         blocks.append("\n".join(_list(outcome.notes)))
     if outcome.goals:

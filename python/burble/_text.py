@@ -75,7 +75,8 @@ class TextSink:
         if len(shape) == 2 and shape[0] > 1:
             raise ValueError(
                 f"expected token ids of one sequence, found those of {int(shape[0])}: "
-                f"burble.stream(..., batch={int(shape[0])}) streams a batch"
+                f"burble.stream(..., batch={int(shape[0])}) streams a batch (not a beam search, "
+                "which cannot be streamed)"
             )
         writer = self._writer
         self.put = writer.put  # type: ignore[method-assign]

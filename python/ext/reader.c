@@ -396,7 +396,7 @@ static int set_coalesce(ReaderObject *self, PyObject *value, void *unused)
 static void raise_position(struct core *core, int rc, long long start, uint64_t bound)
 {
     if (rc == BURBLE_EINVAL) {
-        PyErr_Format(PyExc_ValueError, "start: position %lld is beyond the end, %llu", start,
+        PyErr_Format(PyExc_ValueError, "start: position %lld is beyond what has come, %llu", start,
                      (unsigned long long)bound);
         return;
     }

@@ -103,7 +103,7 @@ def test_readers_begin_where_they_are_told() -> None:
     assert list(second) == ["b", "c", "d"]
     assert list(tail) == list(last) == ["d"]
     assert list(log.reader()) == ["a", "b", "c", "d"]  # still there after all have read it
-    with pytest.raises(ValueError, match="beyond the end"):
+    with pytest.raises(ValueError, match="beyond what has come"):
         log.reader(5)
     with pytest.raises(ValueError, match="found -3"):
         log.reader(-3)

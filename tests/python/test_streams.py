@@ -467,7 +467,7 @@ def test_a_reader_begins_where_it_is_told() -> None:
     steps.go(4)
     until(lambda: steps.put == 4)
     tail, third = handle.reader("tail"), handle.reader(2)
-    with pytest.raises(ValueError, match="start: position 5 is beyond the end, 4"):
+    with pytest.raises(ValueError, match="start: position 5 is beyond what has come, 4"):
         handle.reader(5)
     steps.go(100)
     chunks = list(handle)
@@ -571,7 +571,7 @@ def test_a_position_that_a_reader_still_has_before_it_can_be_read() -> None:
     with pytest.raises(burble.Gone):
         handle.reader(0)
     first, second = handle.reader(1), handle.reader(1500)
-    with pytest.raises(ValueError, match="beyond the end, 3000"):
+    with pytest.raises(ValueError, match="beyond what has come, 3000"):
         handle.reader(3001)
     writer.end()
     expected = [f"{n:05} " for n in range(3000)]
@@ -1087,7 +1087,7 @@ def test_a_function_that_returns_no_iterable_fails_its_stream() -> None:
         ),
         ({"start": -1}, ValueError, "start: expected at least 0, 'oldest' or 'tail', found -1"),
         ({"start": 2**63}, ValueError, "start: expected at most 9223372036854775807"),
-        ({"start": 2**63 - 1}, ValueError, "start: position 9223372036854775807 is beyond the end"),
+        ({"start": 2**63 - 1}, ValueError, "start: position 9223372036854775807 is beyond what has come"),
         ({"max_lag": 0}, ValueError, "max_lag: expected at least 1 or None, found 0"),
         ({"on_lag": "wait"}, ValueError, "on_lag: expected 'block' or 'drop_reader', found 'wait'"),
     ],
