@@ -1087,7 +1087,11 @@ def test_a_function_that_returns_no_iterable_fails_its_stream() -> None:
         ),
         ({"start": -1}, ValueError, "start: expected at least 0, 'oldest' or 'tail', found -1"),
         ({"start": 2**63}, ValueError, "start: expected at most 9223372036854775807"),
-        ({"start": 2**63 - 1}, ValueError, "start: position 9223372036854775807 is beyond what has come"),
+        (
+            {"start": 2**63 - 1},
+            ValueError,
+            "start: position 9223372036854775807 is beyond what has come",
+        ),
         ({"max_lag": 0}, ValueError, "max_lag: expected at least 1 or None, found 0"),
         ({"on_lag": "wait"}, ValueError, "on_lag: expected 'block' or 'drop_reader', found 'wait'"),
     ],
