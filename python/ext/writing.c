@@ -308,7 +308,7 @@ static int end_after_stop(StreamerObject *self)
 }
 
 /* What is left of the sequence, and the end. */
-static int end(StreamerObject *self)
+static int end_sequence(StreamerObject *self)
 {
     if (begin_writing(self) < 0)
         return -1;
@@ -332,7 +332,7 @@ PyObject *writing_end(StreamerObject *self, PyObject *unused)
         return NULL;
     int rc = self->stopped ? end_after_stop(self) : 0;
     if (rc == 0)
-        rc = end(self);
+        rc = end_sequence(self);
     self->busy = false;
     if (rc < 0)
         return NULL;
