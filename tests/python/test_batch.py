@@ -5,30 +5,18 @@ from __future__ import annotations
 
 import functools
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import KINDS, SOON, in_thread, run, until
-from tokenizers import Tokenizer
+from shipped import ids
+from shipped import tokenizer as raw
 
 import burble
 
 pytestmark = pytest.mark.timeout(60)
 
-MODEL = Path(__file__).parents[2] / "models" / "shakespeare"
 PROMPTS = ["ROMEO:", "What is the matter with thee, my good lord", "O", "First Citizen:\nWe are"]
-
-
-@functools.cache
-def raw() -> Tokenizer:
-    return Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-
-
-@functools.cache
-def ids(text: str) -> list[int]:
-    found: list[int] = raw().encode(text).ids
-    return found
 
 
 @pytest.fixture(params=(*KINDS, "threads"))
