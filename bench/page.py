@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What the pages say of a run: every figure in them is written from here, none by hand.
 
-It goes between marks, ``<!-- bench-NAME: begin -->`` and the same with ``end``: `cost` in
-README.md, and in docs/performance.md `cost`, `machine`, `goals`, `behind`, and each benchmark by
-its name.
+It goes between marks in docs/performance.md, ``<!-- bench-NAME: begin -->`` and the same with
+``end``: `cost`, `machine`, `goals`, `behind`, and each benchmark by its name.
 """
 
 from __future__ import annotations
@@ -24,19 +23,14 @@ from spread import median_interval, ratios, spread
 
 import models
 
-README = models.ROOT / "README.md"
 PAGE = models.ROOT / "docs" / "performance.md"
 PLOTS = models.ROOT / "docs" / "plots"
 
 
-def update(
-    results: Results, readme: Path = README, page: Path = PAGE, folder: Path = PLOTS
-) -> None:
-    """Write the figures into the pages, and draw the plots."""
+def update(results: Results, page: Path = PAGE, folder: Path = PLOTS) -> None:
+    """Write the figures into the page, and draw the plots."""
     found = outcomes(results.parts)
-    cost = _cost(results)
-    marks.replace(readme, "bench-cost", f"{_measured(results)}\n\n{cost}\n\n{_shortcomings(found)}")
-    marks.replace(page, "bench-cost", cost)
+    marks.replace(page, "bench-cost", _cost(results))
     marks.replace(page, "bench-machine", _machine(results))
     marks.replace(page, "bench-goals", _goals(found))
     marks.replace(page, "bench-behind", _behind(found))
@@ -46,11 +40,6 @@ def update(
 
 
 # ---- what was measured, on what ------------------------------------------------------------------
-
-
-def _measured(results: Results) -> str:
-    command = "bench/run.py --quick" if results.quick else "make bench"
-    return f"Measured by `{command}` on {results.machine['processor']}:"
 
 
 def _machine(results: Results) -> str:
@@ -64,7 +53,7 @@ def _machine(results: Results) -> str:
 
 
 def _cost(results: Results) -> str:
-    """The table that the README shows: burble beside who is used most for the same."""
+    """burble beside the library that is used most for the same."""
     rows = [*_puts(results), *_handoffs(results), *_tokens(results), *_generations(results)]
     return Table(["", "beside", "", "burble", ""], [*rows, *_streams(results)]).markdown()
 
@@ -167,30 +156,13 @@ def _streams(results: Results) -> list[list[str]]:
 # ---- what is not as it should be -----------------------------------------------------------------
 
 
-def _shortcomings(found: Mapping[str, Outcome]) -> str:
-    """For the README: the goals missed beyond the noise, and how often somebody was faster."""
-    goals = [goal for outcome in found.values() for goal in outcome.goals]
-    contests = [contest for outcome in found.values() for contest in outcome.contests]
-    lost = sum(bool(contest.behind()) for contest in contests)
-    begin = (
-        f"{sum(goal.met for goal in goals)} of {len(goals)} goals were met,"
-        f" {sum(not goal.met and not goal.settled for goal in goals)} missed within the noise. In"
-        f" {len(contests) - lost} of {len(contests)} comparisons nobody was faster by more than the"
-        " noise; docs/performance.md names all who were in the others."
-    )
-    missed = _list(_missed(found, settled=True))
-    if not missed:
-        return begin
-    return "\n".join([begin + " Missed by more than the noise:", "", *missed])
-
-
-def _missed(found: Mapping[str, Outcome], settled: bool) -> list[str]:
-    """The goals that were missed, or those of them that are settled; each reason once."""
+def _missed(found: Mapping[str, Outcome]) -> list[str]:
+    """The goals that were missed; each reason once."""
     lines: list[str] = []
     said = None
     for outcome in found.values():
         for goal in outcome.goals:
-            if goal.met or (settled and not goal.settled):
+            if goal.met:
                 continue
             miss = known.MISSES.get((outcome.name, goal.what))
             why = None if miss is None else miss.why
@@ -208,7 +180,7 @@ def _list(lines: Sequence[str]) -> list[str]:
 def _goals(found: Mapping[str, Outcome]) -> str:
     goals = [goal for outcome in found.values() for goal in outcome.goals]
     met = f"{sum(goal.met for goal in goals)} of {len(goals)} goals were met. The others:"
-    missed = _list(_missed(found, settled=False))
+    missed = _list(_missed(found))
     return "\n".join([met, "", *missed]) if missed else f"All {len(goals)} goals were met."
 
 

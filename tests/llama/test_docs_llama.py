@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The samples with llama.cpp in README.md and docs/ print what stands under them."""
+"""The samples with llama.cpp in docs/ print what stands under them."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ def test_engine_in_python() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_command_in_the_readme() -> None:
+def test_samples_of_the_command_print_text() -> None:
     """Those with the shipped model; MODEL.gguf stands for one of the reader's own."""
     lines = [
         line
-        for sample in samples_of(ROOT / "README.md", "sh")
+        for sample in samples_of(ROOT / "docs" / "command-line.md", "sh")
         for line in sample.code.splitlines()
         if "models/shakespeare.gguf" in line
     ]

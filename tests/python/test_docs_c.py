@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The programs on the pages of docs/c print what stands under them. (That with llama.cpp:
+"""The C programs of README.md and docs/c print what stands under them. (The one with llama.cpp:
 tests/llama/test_docs_llama.py.)"""
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
-    page
-    for page in sorted((ROOT / "docs" / "c").glob("*.md"))
-    if page.stem not in ("README", "llama-cpp")
+    ROOT / "README.md",
+    *(
+        page
+        for page in sorted((ROOT / "docs" / "c").glob("*.md"))
+        if page.stem not in ("README", "llama-cpp")
+    ),
 ]
 PROGRAM = re.compile(r"^```c\n(.*?)^```\n\s*^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = [(page.stem, *found) for page in PAGES for found in PROGRAM.findall(page.read_text())]
@@ -67,4 +70,4 @@ def test_program(library: Path, tmp_path: Path, code: str, printed: str) -> None
     done = subprocess.run(
         [tmp_path / "page"], stdout=subprocess.PIPE, text=True, timeout=60, check=True
     )
-    assert done.stdout == printed
+    assert done.stdout.rstrip() == printed.rstrip()
