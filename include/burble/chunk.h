@@ -17,12 +17,16 @@
 extern "C" {
 #endif
 
+/* The longest text that waits for its word to end, in bytes. */
+#define BURBLE_WORD_MAX ((size_t)16384)
+
 typedef enum burble_chunking {
     /* As early as possible: whatever text a push brings is a chunk. */
     BURBLE_CHUNK_TOKEN = 0,
     /* Whole words, by the rule of transformers' streamers (TextStreamer.put in transformers 5): at
      * each push, all of the text where it ends in a newline or in a CJK ideograph, else the text up
-     * to and with its last space. */
+     * to and with its last space. Beyond that rule, a word has a longest length: where more than
+     * BURBLE_WORD_MAX bytes would wait, all of the text is handed out, whole characters as ever. */
     BURBLE_CHUNK_WORD = 1
 } burble_chunking;
 

@@ -10,6 +10,9 @@
  * that is searched. A chunk at the front of `pending` is dropped at the next call, which moves what
  * lies behind it; that is the end of one push's text, behind its last space, so each byte is moved
  * at most once.
+ *
+ * What waits is bounded: a word that would become longer than BURBLE_WORD_MAX is handed out as it is,
+ * with the push that brought it there. Each push is of whole characters, so that no cut parts one.
  */
 #include <burble/chunk.h>
 
@@ -75,7 +78,9 @@ static size_t cut(const burble_chunker *chunker, const char *text, size_t len, b
         return pending->len + len;
     }
     const size_t through = through_last_space(text, len);
-    return through == 0 ? 0 : pending->len + through;
+    const size_t ready = through == 0 ? 0 : pending->len + through;
+    const bool fits = pending->len + len - ready <= BURBLE_WORD_MAX;
+    return fits ? ready : pending->len + len;
 }
 
 /* Takes the last chunk away, which nobody may look at any more. */

@@ -27,7 +27,7 @@ struct naive {
     size_t len;     /* of all the text since the last newline */
     size_t printed; /* how much of it has been handed out */
     uint32_t tokens;
-    char text[4096];
+    char text[8 * BURBLE_WORD_MAX];
 };
 
 /* The last character of valid UTF-8, found from the front. */
@@ -70,6 +70,9 @@ static burble_text naive_put(struct naive *naive, const char *text, size_t len, 
     }
     if (end < naive->printed) {
         end = naive->printed;
+    }
+    if (naive->len - end > BURBLE_WORD_MAX) { /* which is not transformers' rule any more */
+        end = naive->len;
     }
     const burble_text chunk = {.bytes = naive->text + naive->printed, .len = end - naive->printed};
     naive->printed = end;
@@ -292,14 +295,70 @@ static void by_word_a_word_without_end_costs_no_more_per_push(void **state)
     burble_chunker *chunker = new_chunker(BURBLE_CHUNK_WORD);
     burble_text chunk;
     uint32_t tokens;
+    size_t len = 0, waits = 0, count = 0;
     for (size_t i = 0; i < PUSHES; i++) {
         assert_int_equal(burble_chunker_push(chunker, "x", 1, 1, false, &chunk, &tokens),
                          BURBLE_OK);
-        assert_int_equal(chunk.len, 0);
+        assert_int_equal(chunk.len, waits == BURBLE_WORD_MAX ? waits + 1 : 0);
+        waits = chunk.len == 0 ? waits + 1 : 0;
+        len += chunk.len;
+        count += tokens;
     }
     burble_chunker_finish(chunker, &chunk, &tokens);
-    assert_int_equal(chunk.len, PUSHES);
-    assert_int_equal(tokens, PUSHES);
+    assert_int_equal(len + chunk.len, PUSHES);
+    assert_int_equal(count + tokens, PUSHES);
+    burble_chunker_destroy(&chunker);
+}
+
+static void by_word_longest_word_waits_and_a_longer_one_is_handed_out(void **state)
+{
+    (void)state;
+    static char word[BURBLE_WORD_MAX + 3]; /* room for a character of two bytes, and NUL */
+    memset(word, 'x', BURBLE_WORD_MAX);
+    burble_chunker *chunker = new_chunker(BURBLE_CHUNK_WORD);
+
+    word[BURBLE_WORD_MAX] = ' ';
+    push(chunker, word, BURBLE_WORD_MAX, 1, false, "", 0, 0);
+    push(chunker, " ", 1, 1, false, word, BURBLE_WORD_MAX + 1, 2);
+
+    memcpy(word + BURBLE_WORD_MAX, "\xC3\xA9", 2);
+    push(chunker, word, BURBLE_WORD_MAX, 1, false, "", 0, 0);
+    push(chunker, "\xC3\xA9", 2, 1, false, word, BURBLE_WORD_MAX + 2, 2);
+    push(chunker, word, BURBLE_WORD_MAX + 2, 1, true, word, BURBLE_WORD_MAX + 2, 1);
+
+    word[1] = ' '; /* what comes behind it is the longest word */
+    push(chunker, word, BURBLE_WORD_MAX + 2, 1, false, word, 2, 1);
+    finish(chunker, word + 2, 0);
+    burble_chunker_destroy(&chunker);
+}
+
+static void by_word_long_words_are_cut_where_the_naive_rule_cuts_them(void **state)
+{
+    (void)state;
+    static const char *const ends[] = {"", " ", "\n", "中", "é", " é", "😀", "\nx", " 中"};
+    static char text[BURBLE_WORD_MAX + 16];
+    uint64_t random = test_seed(5);
+    burble_chunker *chunker = new_chunker(BURBLE_CHUNK_WORD);
+    for (int round = 0; round < 300; round++) {
+        static struct naive naive;
+        naive.len = naive.printed = 0;
+        naive.tokens = 0;
+        for (size_t i = 0; i < 6; i++) {
+            const size_t n = next_random(&random) % (BURBLE_WORD_MAX / (i % 2 == 0 ? 1 : 4096));
+            memset(text, 'x', n);
+            strcpy(text + n, ends[next_random(&random) % COUNT(ends)]);
+            const bool holds = next_random(&random) % 4 == 0;
+            const burble_text want = naive_put(&naive, text, strlen(text), holds);
+            naive.tokens += 1;
+            push(chunker, text, strlen(text), 1, holds, want.bytes, want.len,
+                 want.len > 0 ? naive.tokens : 0);
+            if (want.len > 0) {
+                naive.tokens = 0;
+            }
+        }
+        naive.text[naive.len] = '\0';
+        finish(chunker, naive.text + naive.printed, naive.tokens);
+    }
     burble_chunker_destroy(&chunker);
 }
 
@@ -398,6 +457,8 @@ int main(void)
         cmocka_unit_test(by_word_any_text_is_cut_where_transformers_cuts_it),
         cmocka_unit_test(by_word_a_chunk_at_the_front_of_the_text_is_not_copied),
         cmocka_unit_test(by_word_a_word_without_end_costs_no_more_per_push),
+        cmocka_unit_test(by_word_longest_word_waits_and_a_longer_one_is_handed_out),
+        cmocka_unit_test(by_word_long_words_are_cut_where_the_naive_rule_cuts_them),
         cmocka_unit_test(an_unknown_rule_is_refused),
         cmocka_unit_test(no_text_at_all_may_be_null),
         cmocka_unit_test(the_count_of_tokens_stays_at_its_maximum),
