@@ -8,9 +8,12 @@
  *     burble_stream_end(s, BURBLE_REASON_STOP);        fwrite(rec.text, 1, rec.len, stdout);
  *
  * The writer never waits for a reader, unless that reader has a limit (burble_reader_limit): how far
- * it may fall behind, and whether the writer then waits for it or goes on without it. A reader that
- * has read everything either blocks (burble_reader_wait) or parks, to be called by its event loop
- * (burble_reader_attach, _park).
+ * it may fall behind, and whether the writer then waits for it or goes on without it. Memory is bounded
+ * only by such limits: a stream keeps what `keep` says, all that a reader without a limit has not read,
+ * however much that is, and, before its first reader, everything.
+ *
+ * A reader that has read everything either blocks (burble_reader_wait) or parks, to be called by its
+ * event loop (burble_reader_attach, _park).
  *
  * A stream is open until it has ended, failed or been cancelled, once and for all. A reader reports
  * that only after it has handed out every record before it.

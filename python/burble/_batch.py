@@ -260,6 +260,7 @@ class BatchStream(Handle):
     async def wait(self) -> Any:
         """Wait until the generation has returned, and return what it returned; raise what it
         raised. As for :meth:`Stream.wait`, rows that nobody iterates hold up nothing then."""
+        self._pass_over()
         for row in self._rows:
             with contextlib.suppress(_core.Cancelled):
                 await row.wait()
@@ -267,12 +268,18 @@ class BatchStream(Handle):
 
     def join(self, timeout: float | None = None) -> Any:
         """As :meth:`wait`, for threads; :exc:`Timeout` after ``timeout`` seconds."""
+        self._pass_over()
         end = None if timeout is None else time.monotonic() + timeout
         for row in self._rows:
             left = None if end is None else max(0.0, end - time.monotonic())
             with contextlib.suppress(_core.Cancelled):
                 row.join(left)
         return self.result
+
+    def _pass_over(self) -> None:
+        """All rows before one is waited for: any one holds up all."""
+        for row in self._rows:
+            row._pass_over()
 
     @property
     def result(self) -> Any:

@@ -15,7 +15,7 @@ OnLag = Literal["block", "drop_reader"]
 Start = Union[int, Literal["oldest", "tail"]]
 
 # What the core counts with.
-_MOST = 2**63 - 1
+MOST = 2**63 - 1
 
 # As Log.reader has them.
 _STARTS = {"oldest": -1, "tail": -2}
@@ -79,11 +79,11 @@ def options(
     )
 
 
-def limit(max_lag: int | None) -> int:
+def limit(max_lag: int | None, other: str = " or None") -> int:
     """How far a reader may be behind, as the core has it."""
     if max_lag is None:
         return 0
-    return count("max_lag", max_lag, 1, " or None")
+    return count("max_lag", max_lag, 1, other)
 
 
 def place(start: Start) -> int:
@@ -99,8 +99,8 @@ def count(name: str, value: Any, least: int, other: str = "") -> int:
         raise TypeError(f"{name}: expected an int{other}, found {value!r}")
     if value < least:
         raise ValueError(f"{name}: expected at least {least}{other}, found {value}")
-    if value > _MOST:
-        raise ValueError(f"{name}: expected at most {_MOST}{other}, found {value}")
+    if value > MOST:
+        raise ValueError(f"{name}: expected at most {MOST}{other}, found {value}")
     return value
 
 

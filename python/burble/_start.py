@@ -132,7 +132,8 @@ def stream(
         :class:`Detokenizer` takes.
     :param skip_prompt: leave out the prompt: what is put first, where it has the shape ``[1, n]``.
     :param decode_kwargs: more options of the tokenizer's ``decode``.
-    :param chunk: ``"token"``: text as early as possible; ``"word"``: in whole words.
+    :param chunk: ``"token"``: text as early as possible; ``"word"``: in whole words, those of more
+        than 16 KiB in pieces.
     :param stop: strings with which the text, and the generation, ends; looked for in what is
         generated.
     :param include_stop: whether the text ends with the stop string or before it.
@@ -141,8 +142,9 @@ def stream(
         tokenizer say.
     :param keep: how much stays readable for readers that come later: bytes of text that all have
         read, ``"all"``, or None.
-    :param max_lag: how far the reader may be behind before the generation waits for it, in
-        ``lag_unit``: ``"characters"``, ``"tokens"`` or ``"bytes"``; None: any distance.
+    :param max_lag: how far a reader may be behind before the generation waits for it, in
+        ``lag_unit``: ``"characters"``, ``"tokens"`` or ``"bytes"``; None: any distance. Readers of
+        :meth:`Stream.reader` have the same limit, unless they are given another one.
     :param coalesce: hand out all text that is there in one piece (at most 1 MiB).
     :param first_token_timeout: seconds from the call to the first token; then reading raises
         :exc:`FirstTokenTimeout`, and the generation ends.

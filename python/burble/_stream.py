@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from typing import Any, Callable, Generic, TypeVar, cast
+from typing import Any, Callable, Generic, Literal, TypeVar, cast
 
 from . import _core
 from ._job import Job
-from ._options import OnLag, Options, Start, limit, one_of, place
+from ._options import MOST, OnLag, Options, Start, limit, one_of, place
 from ._stats import Stats
 from .detokenizer import StopMatch
 
@@ -18,8 +18,8 @@ T = TypeVar("T")
 H = TypeVar("H", bound="Handle")
 R = TypeVar("R", bound="Reader[Any]")
 
-# How far a stream's own reader may be behind while others read and nobody iterates it, where the
-# stream has no limit of its own: it must not keep everything.
+# How far a reader may be behind that nobody iterates, or whose text nobody wants, where the stream
+# has no limit of its own: it must not keep everything.
 _MAX_LAG = 1_048_576
 
 
@@ -146,7 +146,7 @@ class Stream(Handle, Generic[T]):
         self,
         start: Start = 0,
         *,
-        max_lag: int | None = None,
+        max_lag: int | Literal["stream"] | None = "stream",
         on_lag: OnLag = "block",
         coalesce: bool = False,
     ) -> Reader[T]:
@@ -154,11 +154,14 @@ class Stream(Handle, Generic[T]):
 
         From now on, the stream's own reader, unless it is being iterated, holds up nothing any
         more: where it falls behind by more than ``max_lag`` of the stream (None: 1,048,576), it
-        loses its place.
+        loses its place. Readers hold up the generation instead, each by its own ``max_lag``: close
+        those that are not read any more.
 
         :param start: ``"tail"`` (what comes from now on), ``"oldest"`` (what is left), or the
             position of a chunk, counted from 0, as :attr:`position` says it.
-        :param max_lag: how far it may be behind, in ``lag_unit`` of the stream; None: any distance.
+        :param max_lag: how far it may be behind, in ``lag_unit`` of the stream. ``"stream"``: as
+            far as the stream (its ``max_lag``), and anywhere in what is kept anyway (its ``keep``).
+            None: any distance; the text that it has not read stays in memory, however much it is.
         :param on_lag: what happens then: ``"block"``: the generation waits; ``"drop_reader"``: it
             goes on, and this reader gets :exc:`Lagged`.
         :param coalesce: hand out all text that is there in one piece.
@@ -167,7 +170,9 @@ class Stream(Handle, Generic[T]):
         :raises ValueError: for a position that has not come yet.
         """
         one_of("on_lag", on_lag, ("block", "drop_reader"))
-        reader = self._log.reader(place(start), limit(max_lag), on_lag)
+        if max_lag == "stream":
+            max_lag = self._lag_beside_kept(self._options.max_lag)
+        reader = self._log.reader(place(start), limit(max_lag, ", 'stream' or None"), on_lag)
         reader.coalesce = bool(coalesce)
         self._pass_over()
         return Reader(reader)
@@ -180,7 +185,7 @@ class Stream(Handle, Generic[T]):
         nothing then, unless it is being iterated."""
         self._pass_over()
         with contextlib.suppress(_core.Cancelled):
-            async for _ in self._follower():
+            while not await self._follow_async():
                 pass
         await self._job_ended_async()
         return self.result
@@ -191,17 +196,13 @@ class Stream(Handle, Generic[T]):
         :param timeout: seconds; then :exc:`Timeout` is raised, and the generation goes on.
         """
         self._pass_over()
-        began = time.monotonic()
-        follower = self._follower()
-        follower.give_up(timeout)
+        until = None if timeout is None else time.monotonic() + timeout
         returned = True
         try:
-            for _ in follower:
+            while not self._follow(until):
                 pass
         except _core.Cancelled:
-            left = self._options.join_timeout
-            if timeout is not None:
-                left = max(0.0, timeout - (time.monotonic() - began))
+            left = self._options.join_timeout if until is None else _seconds_to(until)
             returned = self._job.wait(left) or timeout is None
         except _core.Timeout:  # our own, where the stream has none
             returned = self.state != "open"
@@ -210,11 +211,37 @@ class Stream(Handle, Generic[T]):
         return self.result
 
     def _follower(self) -> _core.Reader:
-        """A reader that only waits for the end: so it notices timeouts, too."""
-        reader = self._log.reader(-2)
+        """A reader that only waits for the end: so it notices timeouts, too. It holds up nothing,
+        and keeps no more than the stream's own reader does."""
+        reader = self._log.reader(-2, self._options.max_lag or _MAX_LAG, "drop_reader")
         with contextlib.suppress(ValueError):  # items cannot be put together
             reader.coalesce = True
         return reader
+
+    def _follow(self, until: float | None) -> bool:
+        """Wait for the end; whether it has come, or the follower fell behind and another one is
+        to follow."""
+        follower = self._follower()
+        follower.give_up(None if until is None else _seconds_to(until))
+        try:
+            for _ in follower:
+                pass
+        except _core.Lagged as error:
+            if error is self.error:  # not the follower's: what the generation raised
+                raise
+            return False
+        return True
+
+    async def _follow_async(self) -> bool:
+        """As _follow, for tasks."""
+        try:
+            async for _ in self._follower():
+                pass
+        except _core.Lagged as error:
+            if error is self.error:
+                raise
+            return False
+        return True
 
     async def _job_ended_async(self) -> None:
         if self.state == "cancelled":
@@ -272,14 +299,22 @@ class Stream(Handle, Generic[T]):
 
     @property
     def _lag_of_followers(self) -> int | None:
-        """How far a reader may be behind that holds up nobody, and for which nothing is to be kept
-        that is not kept anyway: anywhere in what is kept (in bytes, which are no fewer than
-        characters or tokens), and ``max_lag`` beyond."""
-        keep, max_lag = self._options.keep, self._options.max_lag
-        return None if keep < 0 or max_lag == 0 else keep + max(max_lag, 65_536)
+        """How far a reader may be behind that holds up nobody."""
+        return self._lag_beside_kept(max(self._options.max_lag, 65_536))
+
+    def _lag_beside_kept(self, max_lag: int) -> int | None:
+        """How far a reader may be behind for which no more than ``max_lag`` is to be kept that is
+        not kept anyway: as far beyond what is kept (in bytes, which are no fewer than characters or
+        tokens). None, for any distance, where all is kept or the stream itself has no limit."""
+        keep = self._options.keep
+        return None if keep < 0 or self._options.max_lag == 0 else min(keep + max_lag, MOST)
 
     def __repr__(self) -> str:
         return f"<burble.Stream of {self._job.name}: {self.state}, {self._log.position} chunks>"
+
+
+def _seconds_to(until: float) -> float:
+    return max(0.0, until - time.monotonic())
 
 
 class Reader(Generic[T]):

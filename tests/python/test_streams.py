@@ -542,7 +542,7 @@ def test_a_stream_that_others_read_holds_up_nothing_and_loses_its_place() -> Non
     text = TEXT * 20
     steps = Steps(text)
     handle = stream(steps, max_lag=100)
-    reader = handle.reader()
+    reader = handle.reader(max_lag=None)
     steps.go(1000)
     assert "".join(reader) == text
     with pytest.raises(burble.Lagged):
@@ -616,7 +616,7 @@ def test_a_stream_that_is_iterated_holds_its_place_beside_readers() -> None:
     handle = stream(steps, max_lag=100)
     steps.go(1000)
     first = next(handle)
-    reader = handle.reader("oldest")
+    reader = handle.reader("oldest", max_lag=None)
     until(lambda: handle.stats.blocked > 0)
     assert first + "".join(handle) == text
     assert "".join(reader) in text
@@ -1092,7 +1092,7 @@ def test_a_function_that_returns_no_iterable_fails_its_stream() -> None:
             ValueError,
             "start: position 9223372036854775807 is beyond what has come",
         ),
-        ({"max_lag": 0}, ValueError, "max_lag: expected at least 1 or None, found 0"),
+        ({"max_lag": 0}, ValueError, "max_lag: expected at least 1, 'stream' or None, found 0"),
         ({"on_lag": "wait"}, ValueError, "on_lag: expected 'block' or 'drop_reader', found 'wait'"),
     ],
 )
