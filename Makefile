@@ -108,7 +108,7 @@ test-pythons: $(DONE)/venv | $(BUILD)/.system-cc
 	$(PY) -c "$$SUM_UP" $(BUILD)/reports/pythons-*.xml || failed=1; \
 	exit $$failed
 
-NOT_UNDER_ASAN := cli cli_run compare docs_c exactness examples generate install parity references sources types window
+NOT_UNDER_ASAN := cli cli_run compare docs_c earliness exactness examples generate install parity references sources types window
 LONG_UNDER_ASAN := gpt2 or llama2 or llama3 or phi3 or qwen2 or falcon or ten_thousand or is_small or real_model_stops
 
 # Which lines and branches of src/ the C tests reach (gcovr.cfg says what counts); fails below the goal.
@@ -174,7 +174,7 @@ bench-llama: $(BUILD)/llama-release/build.ninja $(DONE)/package
 
 # (trio is one of the tests' requirements.)
 compare: python-3.11 $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
-	@$(PY) bench/compare/run.py
+	@$(PY) tests/compare/run.py
 
 C_FILES = $(sort $(shell find include src python/ext tests bench examples tools fuzz \
     \( -name '*.c' -o -name '*.h' \) 2>/dev/null))

@@ -9,7 +9,7 @@ from typing import Literal
 
 from spread import ENOUGH, median_interval, spread
 
-Unit = Literal["times", "percent", "seconds", "a second", "characters"]
+Unit = Literal["times", "percent", "seconds", "a second"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,6 @@ class Goal:
             return f"{1e3 * ratio:.0f} ms"
         if self.unit == "a second":
             return f"{1e-6 * ratio:.1f} million"
-        if self.unit == "characters":
-            return f"{ratio:.3f} characters"
         return f"{ratio:,.2f} times" if ratio < 10 else f"{ratio:,.0f} times"
 
 
@@ -99,8 +97,3 @@ def within(what: str, bound: float, seconds: Sequence[float]) -> Goal:
 def rate(what: str, bound: float, rates: Sequence[float]) -> Goal:
     """Return the goal of at least ``bound`` a second."""
     return _goal(what, "at least", bound, rates, "a second")
-
-
-def no_more(what: str, characters: float) -> Goal:
-    """Return the goal that a number of characters, once counted, is not above 0."""
-    return _goal(what, "at most", 0.0, [characters], "characters")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import detokenize
-import earliness
 import generate
 import handoff
 import put
@@ -62,9 +61,6 @@ def parts(tokenizer: Path) -> Mapping[str, Part]:
             lambda quick: vocabulary.measure(n_rounds=3 if quick else 7), vocabulary.outcome
         ),
         "worst": Part(lambda quick: worst.measure(n_rounds=2 if quick else 7), worst.outcome),
-        "earliness": Part(
-            lambda quick: earliness.measure(characters=300 if quick else 2000), earliness.outcome
-        ),
         "wakeup": Part(lambda quick: wakeup.measure(n_rounds=6 if quick else 21), wakeup.outcome),
     }
 
@@ -77,4 +73,4 @@ def names() -> tuple[str, ...]:
 def outcomes(found: Mapping[str, Measured]) -> dict[str, Outcome]:
     """Return what all that was measured says."""
     known = parts(models.SHAKESPEARE)
-    return {name: known[name].outcome(measured) for name, measured in found.items()}
+    return {name: part.outcome(found[name]) for name, part in known.items() if name in found}

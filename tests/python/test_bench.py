@@ -189,7 +189,6 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "detokenize": {"n_rounds": 1, "in_c": 1000, "from_python": 100},
     "vocabulary": {"n_rounds": 1},
     "worst": {"n_rounds": 1},
-    "earliness": {"characters": 20},
     "wakeup": {"n_rounds": 1},
 }
 FOUND: dict[str, Measured] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every kind of decoder, as exact as the tokenizers library itself, and as early as that allows.
+"""Every kind of decoder, as exact as the tokenizers library itself.
 
 What is expected is always what the library's own decode says. The one documented exception, a run
 of byte tokens that is not UTF-8, is put to the library, too: with a U+FFFD token in the place of
@@ -8,7 +8,6 @@ each byte that is not part of a character.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import random
@@ -16,7 +15,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -533,123 +531,3 @@ def test_a_piece_that_a_model_has_twice_is_text_both_times() -> None:
         ids = [4, 3, 2, 1, 0]
         whole = backend.decode(ids, skip_special_tokens=skip)
         assert streamed(detokenizer, ids, lambda: 1) == whole
-
-
-# ---- how early -----------------------------------------------------------------------------------
-
-
-class PrefixAndReadOffsets:
-    """vLLM's rule (detokenize_incrementally in vllm/transformers_utils/detokenizer_utils.py): what
-    the ids from the prefix offset on say, beyond what those up to the read offset did."""
-
-    def __init__(self, backend: Any) -> None:
-        self._decode = functools.partial(backend.decode, skip_special_tokens=False)
-        self._ids: list[int] = []
-        self._prefix = 0
-        self._read = 0
-
-    def push(self, i: int) -> str:
-        self._ids.append(i)
-        before = self._decode(self._ids[self._prefix : self._read])
-        after = self._decode(self._ids[self._prefix :])
-        if len(after) <= len(before) or after.endswith("\ufffd"):
-            return ""
-        self._prefix, self._read = self._read, len(self._ids)
-        return str(after[len(before) :])
-
-
-class InvalidPrefix(Exception):
-    """DecodeStream has given up: what it has handed out is not what decode says."""
-
-
-class DecodeStream:
-    """That of the tokenizers library."""
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-        self._stream = tokenizers.decoders.DecodeStream(skip_special_tokens=False)
-
-    def push(self, i: int) -> str:
-        try:
-            return self._stream.step(self._backend, i) or ""
-        except Exception as error:
-            if "Invalid prefix" not in str(error):
-                raise
-            raise InvalidPrefix from error
-
-
-def progress(push: Callable[[int], str], ids: list[int]) -> list[str]:
-    """The text so far, after each id."""
-    so_far, found = "", []
-    for i in ids:
-        so_far += push(i)
-        found.append(so_far)
-    return found
-
-
-@dataclass
-class Earliness:
-    """Of one family: characters held back after each id, in the mean; None where the text handed
-    out was not a part of what decode says."""
-
-    burble: float
-    decode_stream: float | None
-    offsets: float | None
-
-
-def earliness(name: str, text: str) -> Earliness:
-    backend = subject(name).backend
-    ids = backend.encode(text).ids
-    whole = backend.decode(ids, skip_special_tokens=False)
-    # As much of it as is said by the ids so far. (Of a run of byte tokens, an incomplete character
-    # unsays what comes before it, but not for good.)
-    said: list[int] = []
-    for n in range(1, len(ids) + 1):
-        so_far = backend.decode(ids[:n], skip_special_tokens=False)
-        while not whole.startswith(so_far):
-            so_far = so_far[:-1]
-        said.append(max([len(so_far), *said[-1:]]))
-
-    def held(push: Callable[[int], str]) -> float | None:
-        try:
-            texts = progress(push, ids)
-        except InvalidPrefix:
-            return None
-        if not whole.startswith(texts[-1]):
-            return None
-        return float(sum(s - len(t) for s, t in zip(said, texts)) / len(ids))
-
-    own = held(burble.Detokenizer(backend, skip_special_tokens=False).push)
-    assert own is not None
-    return Earliness(
-        own, held(DecodeStream(backend).push), held(PrefixAndReadOffsets(backend).push)
-    )
-
-
-@pytest.mark.parametrize("name", [n for n in FAMILIES if n != PANICS])
-def test_no_less_text_is_out_than_others_have_out(name: str) -> None:
-    if name in ACROSS:
-        pytest.skip("the others are early, but wrong: see the next test")
-    found = earliness(name, SAMPLE_TEXT)
-    for theirs in (found.decode_stream, found.offsets):
-        assert theirs is None or found.burble <= theirs
-
-
-@pytest.mark.parametrize("name", SHARED_FAMILIES)
-def test_no_less_text_is_out_of_real_tokenizers(name: str, shared: Path) -> None:
-    found = earliness(name, SAMPLE_TEXT)
-    assert found.decode_stream is not None
-    for theirs in (found.decode_stream, found.offsets):
-        assert theirs is None or found.burble <= theirs
-
-
-@pytest.mark.parametrize("name", ACROSS)
-def test_who_is_earlier_is_wrong(name: str) -> None:
-    backend = subject(name).backend
-    ids = [backend.token_to_id(token) for token in "aba"]
-    whole = backend.decode(ids)
-    detokenizer = burble.Detokenizer(backend)
-    assert "".join(map(detokenizer.push, ids)) + detokenizer.finish() == whole
-    assert not whole.startswith("".join(map(PrefixAndReadOffsets(backend).push, ids)))
-    with contextlib.suppress(InvalidPrefix):
-        assert not whole.startswith("".join(map(DecodeStream(backend).push, ids)))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What happens to every streamer one day: one function for each situation.
+"""What goes wrong around a streamer: one function for each situation.
 
-Each gets the class of a bridge, lets the model generate through it, and says in a few words what it
-saw. "Waits for ever" means: for ``PATIENCE`` seconds after the generation had ended.
+Each gets an adapter's class, lets the model generate through it, and returns in a few words what
+the consumer saw. "Waits for ever" means ``PATIENCE`` seconds after the end of the generation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, nullcontext
 from typing import Any
 
 import trio
-from bridges import EACH, FIRST, WHOLE, Bridge
+from adapters import EACH, FIRST, WHOLE, Adapter
 from generation import Generation
 
 PATIENCE = 3.0
@@ -43,13 +43,13 @@ class Reading:
             if chunk:
                 self.first.set()
 
-    async def whole(self, bridge: Bridge) -> None:
-        """Enter the bridge and read to the end, as a user would."""
-        async with bridge:
-            await self.of(bridge.read())
+    async def whole(self, adapter: Adapter) -> None:
+        """Enter the adapter and read to the end, as a user would."""
+        async with adapter:
+            await self.of(adapter.read())
 
     async def seen(self, work: Awaitable[None]) -> bool:
-        """Note how ``work``, which reads, ends; False where it has not within ``PATIENCE``."""
+        """Note how ``work``, a reading, ends; return False if it has not within ``PATIENCE``."""
         task = asyncio.ensure_future(work)
         await asyncio.wait({task}, timeout=PATIENCE)
         self.over = task.done()
@@ -58,7 +58,7 @@ class Reading:
         return self.over
 
     def end(self, raised: BaseException | None = None) -> str:
-        """Say how the reading ended, where ``raised`` is what generate raised."""
+        """Say how the reading ended; ``raised`` is the exception that generate raised."""
         if not self.over:
             return "waits for ever"
         if self.error is None:
@@ -68,12 +68,12 @@ class Reading:
         return f"gets {_named(self.error)}"
 
     def then(self) -> str:
-        """Say how the reading ended, unless it was as it should be."""
+        """Say how the reading ended, unless it ended as it should."""
         return f", then {self.end()}" if self.error is not None or not self.over else ""
 
 
 def _compared(text: str, made: str, whole: str) -> str:
-    """Name ``text`` beside what was made."""
+    """Describe ``text``, of the text ``made``, which is called ``whole``."""
     if text == made:
         return whole
     if not text:
@@ -92,11 +92,11 @@ def _count(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
-async def error(bridge: type[Bridge]) -> str:
+async def error(adapter: type[Adapter]) -> str:
     """generate raises in the middle of a word."""
     generation = Generation((PROMPT,), TOKENS, fail_at=16)
     reading = Reading()
-    task = asyncio.ensure_future(reading.whole(bridge(generation)))
+    task = asyncio.ensure_future(reading.whole(adapter(generation)))
     await _begun(generation, task)
     await generation.settled()
     await reading.seen(task)
@@ -104,11 +104,11 @@ async def error(bridge: type[Bridge]) -> str:
     return f"{text}, then {reading.end(generation.raised)}"
 
 
-async def gone(bridge: type[Bridge]) -> str:
-    """The task that reads is cancelled, as a web framework does when its client has gone."""
+async def gone(adapter: type[Adapter]) -> str:
+    """The reading task is cancelled, as web frameworks do when a client disconnects."""
     generation = Generation((PROMPT,), 200, pace=0.01)
     reading = Reading()
-    task = asyncio.ensure_future(reading.whole(bridge(generation)))
+    task = asyncio.ensure_future(reading.whole(adapter(generation)))
     await _begun(generation, task)
     await reading.first.wait()
     made = generation.made
@@ -117,13 +117,13 @@ async def gone(bridge: type[Bridge]) -> str:
     return _went_on(generation, made)
 
 
-async def slow(bridge: type[Bridge]) -> str:
+async def slow(adapter: type[Adapter]) -> str:
     """The consumer reads one chunk, and then nothing until the generation ends or stands still."""
     queued = []
     for tokens in (100, 400):
         generation = Generation((PROMPT,), tokens)
         reading = Reading()
-        async with bridge(generation, lag=8) as entered:
+        async with adapter(generation, lag=8) as entered:
             source = entered.read().__aiter__()
             reading.chunks.append(await source.__anext__())
             if not await generation.settled():
@@ -136,11 +136,11 @@ async def slow(bridge: type[Bridge]) -> str:
     return f"generation does not wait, and the queue grows: {', '.join(queued)}"
 
 
-async def batch(bridge: type[Bridge]) -> str:
+async def batch(adapter: type[Adapter]) -> str:
     """Two prompts at once, one longer than the other."""
     generation = Generation((PROMPT, "What say you to that, my lord?"), TOKENS)
     reading = Reading()
-    task = asyncio.ensure_future(reading.whole(bridge(generation)))
+    task = asyncio.ensure_future(reading.whole(adapter(generation)))
     await _begun(generation, task)
     await generation.settled()
     await reading.seen(task)
@@ -159,12 +159,12 @@ async def batch(bridge: type[Bridge]) -> str:
     return f"one text, of none of the sequences{reading.then()}"
 
 
-async def second(bridge: type[Bridge]) -> str:
+async def second(adapter: type[Adapter]) -> str:
     """Two consumers read the same generation from its beginning."""
     generation = Generation((PROMPT,), TOKENS, pace=0.01)
     readings = [Reading(), Reading()]
     async with AsyncExitStack() as stack:
-        entered = await stack.enter_async_context(bridge(generation, replay=True))
+        entered = await stack.enter_async_context(adapter(generation, replay=True))
         tasks = [asyncio.ensure_future(reading.of(entered.read())) for reading in readings]
         await generation.settled()
         for reading, task in zip(readings, tasks):
@@ -177,11 +177,11 @@ async def second(bridge: type[Bridge]) -> str:
         return f"they get other texts; {_ends(readings)}"
 
 
-async def late(bridge: type[Bridge]) -> str:
-    """A consumer begins when another has read everything."""
+async def late(adapter: type[Adapter]) -> str:
+    """A second consumer begins after the first has read everything."""
     generation = Generation((PROMPT,), TOKENS)
     first, reading = Reading(), Reading()
-    async with bridge(generation, replay=True) as entered:
+    async with adapter(generation, replay=True) as entered:
         if not await first.seen(first.of(entered.read())):
             return "the first reader waits for ever"
         await reading.seen(reading.of(entered.read()))
@@ -190,12 +190,12 @@ async def late(bridge: type[Bridge]) -> str:
         return f"{text}{reading.then()}"
 
 
-async def stop(bridge: type[Bridge]) -> str:
+async def stop(adapter: type[Adapter]) -> str:
     """A stop string of several tokens."""
     string = "\n\nJULIET:"
     generation = Generation((PROMPT,), 200)
     reading = Reading()
-    task = asyncio.ensure_future(reading.whole(bridge(generation, stop=string)))
+    task = asyncio.ensure_future(reading.whole(adapter(generation, stop=string)))
     await _begun(generation, task)
     await generation.settled()
     await reading.seen(task)
@@ -210,10 +210,10 @@ async def stop(bridge: type[Bridge]) -> str:
     return f"{stops}; the text {text}{reading.then()}"
 
 
-async def timeouts(bridge: type[Bridge]) -> str:
+async def timeouts(adapter: type[Adapter]) -> str:
     """A limit of half a second for the first token, for each token, and for the whole text.
 
-    Where the bridge has no such setting, asyncio.timeout stands around the same wait.
+    If the adapter has no such setting, asyncio.timeout is put around the same wait.
     """
     limit = 0.5
     slowness: dict[str, dict[str, Any]] = {
@@ -225,8 +225,8 @@ async def timeouts(bridge: type[Bridge]) -> str:
     for kind, how in slowness.items():
         generation = Generation((PROMPT,), TOKENS, **how)
         reading = Reading()
-        own = kind in bridge.own_timeouts
-        entered = bridge(generation, timeouts={kind: limit} if own else {})
+        own = kind in adapter.own_timeouts
+        entered = adapter(generation, timeouts={kind: limit} if own else {})
         around = nullcontext if own else lambda: asyncio.timeout(limit)
         task = asyncio.ensure_future(_limited(reading, entered, kind, around))
         await _begun(generation, task)
@@ -240,13 +240,13 @@ async def timeouts(bridge: type[Bridge]) -> str:
     return "; ".join(f"{', '.join(kinds)}: {outcome}" for outcome, kinds in outcomes.items())
 
 
-async def on_trio(bridge: type[Bridge]) -> str:
+async def on_trio(adapter: type[Adapter]) -> str:
     """The consumer runs under trio."""
     generation = Generation((PROMPT,), TOKENS)
     reading = Reading()
     with trio.move_on_after(PATIENCE) as scope:
         try:
-            await reading.whole(bridge(generation))
+            await reading.whole(adapter(generation))
         except ImportError:
             raise
         except Exception as error:
@@ -258,10 +258,12 @@ async def on_trio(bridge: type[Bridge]) -> str:
     return f"{_compared(reading.text, generation.text(), 'all the text')}{reading.then()}"
 
 
-async def _limited(reading: Reading, bridge: Bridge, kind: str, around: Callable[[], Any]) -> None:
-    """Read to the end, with ``around`` around the waits of this kind."""
-    async with around() if kind == WHOLE else nullcontext(), bridge:
-        source = bridge.read().__aiter__()
+async def _limited(
+    reading: Reading, adapter: Adapter, kind: str, around: Callable[[], Any]
+) -> None:
+    """Read to the end; ``around`` makes the context for the waits of this kind."""
+    async with around() if kind == WHOLE else nullcontext(), adapter:
+        source = adapter.read().__aiter__()
         while True:
             waits = kind == EACH or (kind == FIRST and not reading.chunks)
             async with around() if waits else nullcontext():
@@ -272,7 +274,7 @@ async def _limited(reading: Reading, bridge: Bridge, kind: str, around: Callable
 
 
 async def _begun(generation: Generation, task: asyncio.Future[None]) -> None:
-    """Wait until generate has begun; raise what entering the bridge raised."""
+    """Wait until generate has begun; raise what entering the adapter raised."""
     while not generation.began.is_set():
         if task.done():
             await task
@@ -301,7 +303,7 @@ def _ends(readings: Iterable[Reading]) -> str:
     return " and ".join(f"one {end}" for end in sorted(ends))
 
 
-_FUNCTIONS: dict[str, Callable[[type[Bridge]], Awaitable[str]]] = {
+_FUNCTIONS: dict[str, Callable[[type[Adapter]], Awaitable[str]]] = {
     "error": error,
     "gone": gone,
     "slow": slow,
@@ -313,9 +315,9 @@ _FUNCTIONS: dict[str, Callable[[type[Bridge]], Awaitable[str]]] = {
 }
 
 
-def see(situation: str, bridge: type[Bridge]) -> str:
-    """Bring a bridge into a situation, under the event loop that belongs to that."""
+def see(situation: str, adapter: type[Adapter]) -> str:
+    """Run a situation with an adapter, under the event loop of the situation."""
     if situation == "trio":
-        return trio.run(on_trio, bridge)
-    # Not asyncio.run, which would wait for the threads and tasks that wait for ever.
-    return asyncio.new_event_loop().run_until_complete(_FUNCTIONS[situation](bridge))
+        return trio.run(on_trio, adapter)
+    # Not asyncio.run: it would wait for threads and tasks that never end.
+    return asyncio.new_event_loop().run_until_complete(_FUNCTIONS[situation](adapter))

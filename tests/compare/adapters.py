@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The peers, each as its users put it between ``generate`` in a thread and an event loop.
+"""How each peer carries text from ``generate`` in a thread to an event loop: as its users do it.
 
-A bridge is made where its consumer runs, and entered; that starts the generation. What its users
-do at the end, it does when it is left. Where a peer has a setting for what a situation asks, the
-bridge uses it; where it has none, it does without.
+An adapter is created on the loop of its consumer. Entering it starts the generation; leaving it
+does the peer's usual clean-up. An adapter uses a peer's own setting for a situation where there is
+one, and does without where there is none.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ import anyio.to_thread
 import transformers
 from generation import Generation
 
-# The kinds of timeouts, as a situation asks for them.
+import burble
+
+# The kinds of timeouts that a situation asks for.
 FIRST, EACH, WHOLE = "first token", "each token", "whole text"
 
 
-class Bridge:
-    """What every column has.
+class Adapter:
+    """What all adapters share.
 
-    :param lag: how much the generation may be ahead of its reader, where that can be chosen.
-    :param timeouts: seconds by kind; ``own_timeouts`` says which kinds the bridge looks after.
+    :param lag: the number of tokens that the generation may be ahead of its reader.
+    :param timeouts: seconds by kind; only of the kinds in ``own_timeouts``.
     :param stop: a stop string.
-    :param replay: whether the text is to be kept for readers who come later.
+    :param replay: keep the text for later readers.
     """
 
-    own_timeouts: frozenset[str] = frozenset()
+    own_timeouts: frozenset[str] = frozenset()  # the kinds for which the peer has a setting
 
     def __init__(
         self,
@@ -55,15 +57,15 @@ class Bridge:
         pass
 
     def read(self) -> AsyncIterator[Any]:
-        """Read what comes; again, for a second reader."""
+        """Read the text. A second call is a second reader."""
         raise NotImplementedError
 
     def queued(self) -> int:
-        """How many chunks are there that nobody has read."""
+        """Return the number of unread chunks."""
         raise NotImplementedError
 
     def options(self) -> dict[str, Any]:
-        """The options of ``generate``, and its own look for a stop string."""
+        """Return the options of ``generate``, with its own ``stop_strings``."""
         stop = {} if self.stop is None else {"stop_strings": [self.stop]}
         return {**self.generation.options, **stop}
 
@@ -81,7 +83,7 @@ class Bridge:
 DECODING = {"skip_prompt": True, "skip_special_tokens": True}
 
 
-class Asynchronous(Bridge):
+class Asynchronous(Adapter):
     """transformers.AsyncTextIteratorStreamer: ``async for``."""
 
     own_timeouts = frozenset((FIRST, EACH))  # one setting for both
@@ -100,7 +102,7 @@ class Asynchronous(Bridge):
         return self.streamer.text_queue.qsize()
 
 
-class Synchronous(Bridge):
+class Synchronous(Adapter):
     """transformers.TextIteratorStreamer, whose blocking ``next`` is called in a thread, as web
     frameworks do it."""
 
@@ -126,10 +128,10 @@ def _item_timeout(timeouts: Mapping[str, float]) -> float | None:
 
 
 class StreamError(Exception):
-    """Stands for a ``_StreamError`` in the queue, which is no exception and holds a message."""
+    """Raised for a ``_StreamError`` in the queue, which is a message and not an exception."""
 
 
-class Direct(Bridge):
+class Direct(Adapter):
     """DirectStreamer, with the manager and the loop of transformers' server for chats."""
 
     async def __aenter__(self) -> Self:
@@ -164,7 +166,7 @@ class Direct(Bridge):
 
 
 class _IntoQueue(transformers.TextStreamer):
-    """The streamer that people write around a queue for threads and tasks; None is the end."""
+    """The usual streamer around a queue for threads and tasks; None marks the end."""
 
     def __init__(self, queue: Any, tokenizer: Any) -> None:
         super().__init__(tokenizer, **DECODING)
@@ -176,7 +178,7 @@ class _IntoQueue(transformers.TextStreamer):
             self.queue.sync_q.put(None)
 
 
-class _Queue(Bridge):
+class _Queue(Adapter):
     def make_queue(self, size: int) -> Any:
         raise NotImplementedError
 
@@ -212,3 +214,45 @@ class Culsans(_Queue):
         import culsans
 
         return culsans.Queue(size)
+
+
+class Burble(Adapter):
+    """burble.stream, as an asynchronous context manager."""
+
+    own_timeouts = frozenset((FIRST, EACH, WHOLE))
+
+    async def __aenter__(self) -> Self:
+        self.context = burble.stream(
+            self.generation.model.generate,
+            **self.generation.arguments,
+            tokenizer=self.generation.tokenizer,
+            **self._settings(),
+        )
+        self.stream = await self.context.__aenter__()
+        self.has_reader = False
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.context.__aexit__(*exception)
+
+    def read(self) -> AsyncIterator[Any]:
+        if self.has_reader:
+            return self.stream.reader(start=0).__aiter__()
+        self.has_reader = True
+        return self.stream.__aiter__()
+
+    def _settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {}
+        if self.lag is not None:
+            settings.update(max_lag=self.lag, lag_unit="tokens")
+        if self.stop is not None:
+            settings.update(stop=[self.stop])
+        if self.replay:
+            settings.update(keep="all")
+        names = {
+            FIRST: "first_token_timeout",
+            EACH: "token_timeout",
+            WHOLE: "total_timeout",
+        }
+        settings.update({names[kind]: seconds for kind, seconds in self.timeouts.items()})
+        return settings

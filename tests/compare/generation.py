@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A real generation of the shipped model, and what can be seen of it from outside.
+"""A generation of the shipped model, observed without the streamer's knowledge.
 
-It is watched where no streamer can notice: by a logits processor, which counts the tokens and can
-fail or be slow in the middle of ``generate``, and by a wrapper around ``model.generate``, which
-sees how it ended.
+A logits processor counts the tokens, and can fail or be slow in the middle of ``generate``. A
+wrapper around ``model.generate`` notes how it ended.
 """
 
 from __future__ import annotations
@@ -13,24 +12,24 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
 import torch
 import transformers
 
-import models
-
-# A generation that has made no token for so many seconds is waiting for something.
+MODEL = Path(__file__).resolve().parents[2] / "models" / "shakespeare"
+# A generation that has made no token for this many seconds is waiting for something.
 STILL = 2.0
 
 
 class Generation:
     """The model, its tokenizer, and one greedy generation of exactly ``tokens`` tokens.
 
-    :param fail_at: raise ``self.raised`` instead of making this token, counted from 1.
-    :param pace: seconds that each token takes more.
-    :param stalls: seconds that single tokens take more.
+    :param fail_at: the number, from 1, of the token at which to raise ``self.raised``.
+    :param pace: extra seconds for each token.
+    :param stalls: extra seconds for single tokens, by their number.
     """
 
     def __init__(
@@ -45,19 +44,19 @@ class Generation:
         torch.set_num_threads(1)  # the consumer has a core to itself
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
-        self.tokenizer = models.load_tokenizer(models.SHAKESPEARE)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(MODEL)
         self.tokenizer.padding_side = "left"
-        self.model = models.load_model()
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(MODEL).eval()
         self.model.generate = MethodType(self._watched(type(self.model).generate), self.model)
         self.inputs = dict(self.tokenizer(list(prompts), return_tensors="pt", padding=True))
         self.options = {"do_sample": False, "max_new_tokens": tokens, "min_new_tokens": tokens}
         self.watch = {"logits_processor": [self._before_token]}
 
         self.tokens = tokens
-        self.made = 0  # tokens so far, of each sequence
+        self.made = 0  # tokens so far, in each sequence
         self.ids = self.inputs["input_ids"]
         self.raised = RuntimeError("out of memory")
-        self.error: BaseException | None = None  # with which generate ended
+        self.error: BaseException | None = None  # that ended generate
         self.began = threading.Event()
         self.ended = threading.Event()
         self._fail_at = fail_at
@@ -66,22 +65,22 @@ class Generation:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments for ``model.generate``, without a streamer."""
+        """Return the keyword arguments for ``model.generate``, without a streamer."""
         return {**self.inputs, **self.options, **self.watch}
 
     def new_ids(self, row: int = 0) -> list[int]:
-        """The ids that were generated so far."""
+        """Return the ids generated so far."""
         return self.ids[row, self.inputs["input_ids"].shape[1] :].tolist()
 
     def text(self, row: int = 0) -> str:
-        """The text that was generated so far, decoded at once."""
+        """Return the text generated so far, decoded in one call."""
         return self.decode(self.new_ids(row))
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
     async def settled(self) -> bool:
-        """Wait until the generation has ended (True), or stands still (False)."""
+        """Wait until the generation has ended, and return True, or stands still: False."""
         made, since = self.made, time.monotonic()
         while not self.ended.is_set() and time.monotonic() - since < STILL:
             await asyncio.sleep(0.02)
