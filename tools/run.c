@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ struct job {
     burble_stream *stream;
     burble_reader *reader;
     struct figures figures;
+    struct pace pace;  /* the engine's thread writes it, with the run's lock held */
     struct bytes text; /* that came before its turn to be shown */
     bool over;
 };
@@ -47,9 +49,11 @@ struct run {
     burble_llama *engine;
     burble_hub *hub;
     struct output output;
+    pthread_mutex_t lock; /* of the jobs' paces */
     int signals;
-    int signal;   /* that came; 0: none */
-    bool leaving; /* nothing is shown any more */
+    int signal;     /* that came; 0: none */
+    bool leaving;   /* nothing is shown any more */
+    bool left_line; /* a newline was written when it left */
     int result;
     uint64_t begin;
 };
@@ -91,7 +95,6 @@ static bool take_text(struct job *job, const burble_record *record)
     struct figures *figures = &job->figures;
     if (figures->first == 0) {
         figures->first = now();
-        figures->first_tokens = record->tokens;
     }
     figures->tokens += record->tokens;
     if (run->options->json || job->number - 1 == run->shown) {
@@ -102,6 +105,31 @@ static bool take_text(struct job *job, const burble_record *record)
     return !job->text.failed;
 }
 
+/* Called in the engine's thread, which knows when a token was made: several may be read at once. */
+static void on_token(const burble_llama_progress *progress, void *arg)
+{
+    struct job *job = arg;
+    struct pace *pace = &job->pace;
+    const uint64_t at = now();
+    pthread_mutex_lock(&job->run->lock);
+    if (progress->tokens > pace->tokens) {
+        if (pace->tokens == 0) {
+            pace->first = at;
+        }
+        pace->last = at;
+        pace->tokens = progress->tokens;
+    }
+    pthread_mutex_unlock(&job->run->lock);
+}
+
+static int complain_of_job(const struct job *job, const char *error)
+{
+    const struct run *run = job->run;
+    return run->options->prompts == NULL ? complain("%s", error)
+                                         : complain("prompt %zu, line %zu: %s", job->number,
+                                                    run->prompts.list[job->number - 1].line, error);
+}
+
 static void end_job(struct job *job, const char *reason, const char *error)
 {
     struct run *run = job->run;
@@ -109,17 +137,20 @@ static void end_job(struct job *job, const char *reason, const char *error)
     job->figures.over = now();
     job->figures.reason = reason;
     job->figures.error = error;
+    pthread_mutex_lock(&run->lock);
+    job->figures.pace = job->pace;
+    pthread_mutex_unlock(&run->lock);
     run->n_over++;
-    if (error != NULL) {
-        run->result = run->options->prompts == NULL
-                          ? complain("%s", error)
-                          : complain("prompt %zu, line %zu: %s", job->number,
-                                     run->prompts.list[job->number - 1].line, error);
-    }
     if (run->options->json) {
         output_end(&run->output, job->number, &job->figures);
     } else if (!run->leaving) {
         show_next(run);
+    }
+    if (error != NULL) {
+        if (run->output.terminal) {
+            output_flush(&run->output); /* the message below its text */
+        }
+        run->result = complain_of_job(job, error);
     }
     job->figures.error = NULL; /* not ours to keep */
     burble_reader_destroy(&job->reader);
@@ -248,6 +279,8 @@ static int submit(struct job *job, burble_error *error)
         burble_llama_request request = run->options->request;
         request.ids = ids;
         request.n_ids = n;
+        request.watch = on_token;
+        request.watch_arg = job;
         result = burble_llama_submit(run->engine, &request, job->stream, error);
         job->figures.prompt_tokens = result == BURBLE_OK ? n : 0;
     }
@@ -345,6 +378,19 @@ static int stream_all(struct run *run)
     }
 }
 
+/* ---- the prompts ------------------------------------------------------------------------------------------ */
+
+/* What waits for a person looks as if it did nothing. */
+static void say_reading(const struct run *run)
+{
+    const struct run_options *options = run->options;
+    if (!options->quiet && isatty(STDIN_FILENO) == 1) {
+        complain("reading the %s from the terminal; to end %s, press Ctrl-D on an empty line",
+                 options->prompts == NULL ? "prompt" : "prompts",
+                 options->prompts == NULL ? "it" : "them");
+    }
+}
+
 /* ---- loading ---------------------------------------------------------------------------------------------- */
 
 /* How far the model is, for a person to look at. */
@@ -410,6 +456,9 @@ static int read_prompts(struct run *run)
         options->prompts == NULL && options->prompt != NULL && strcmp(options->prompt, "-") != 0;
     int result = EXIT_DONE;
     if (!is_argument) {
+        if (options->prompts == NULL || strcmp(options->prompts, "-") == 0) {
+            say_reading(run);
+        }
         result = prompts_read(prompts, options->prompts == NULL ? "-" : options->prompts,
                               run->signals, &run->signal);
     }
@@ -445,7 +494,6 @@ static struct figures total(const struct run *run)
         total.tokens += figures->tokens;
         if (figures->first != 0 && (total.first == 0 || figures->first < total.first)) {
             total.first = figures->first;
-            total.first_tokens = figures->first_tokens;
         }
     }
     return total;
@@ -453,8 +501,8 @@ static struct figures total(const struct run *run)
 
 static void say_signal(const struct run *run, const struct figures *figures)
 {
-    if (isatty(STDERR_FILENO) == 1) {
-        fputc('\n', stderr); /* the terminal has shown ^C, or half a line of text */
+    if (isatty(STDERR_FILENO) == 1 && !run->left_line) {
+        fputc('\n', stderr); /* the terminal has shown ^C */
     }
     const char *const name = run->signal == SIGINT ? "SIGINT" : "SIGTERM";
     if (run->begun == 0) {
@@ -467,11 +515,26 @@ static void say_signal(const struct run *run, const struct figures *figures)
     }
 }
 
+/* Of one prompt, that of its tokens after the first one; of several, that of all together. */
+static void say_rate(const struct run *run, const struct figures *figures)
+{
+    if (run->options->prompts != NULL) {
+        if (figures->tokens > 0 && figures->over > figures->begun) {
+            fprintf(stderr, ", %.1f tokens/s in all",
+                    (double)figures->tokens * 1e9 / (double)(figures->over - figures->begun));
+        }
+        return;
+    }
+    const double rate = run->begun == 0 ? -1 : pace_rate(&run->jobs[0].figures.pace);
+    if (rate >= 0) {
+        fprintf(stderr, ", then %.1f tokens/s", rate);
+    }
+}
+
 static void say_stats(const struct run *run, const struct figures *figures)
 {
     const bool colour = isatty(STDERR_FILENO) == 1 && may_colour();
     const double first = figures_first(figures);
-    const double rate = figures_rate(figures);
     fputs(colour ? "\033[2m" : "", stderr);
     if (run->options->prompts != NULL) {
         fprintf(stderr, "prompts: %zu, ", run->begun);
@@ -484,9 +547,7 @@ static void say_stats(const struct run *run, const struct figures *figures)
     if (first >= 0) {
         fprintf(stderr, ", first text after %.3f s", first);
     }
-    if (rate >= 0) {
-        fprintf(stderr, ", then %.1f tokens/s", rate);
-    }
+    say_rate(run, figures);
     fputs(colour ? "\033[0m\n" : "\n", stderr);
 }
 
@@ -539,6 +600,7 @@ static int generate(struct run *run)
         result = stream_all(run);
         cancel(run);
         if (result == EXIT_DONE) {
+            run->left_line = output_leave(&run->output);
             output_flush(&run->output);
         }
     }
@@ -560,7 +622,7 @@ static void finish(struct run *run)
 
 static int run_with(struct run_options *options)
 {
-    struct run run = {.options = options};
+    struct run run = {.options = options, .lock = PTHREAD_MUTEX_INITIALIZER};
     if (options->prompts == NULL) {
         options->engine.slots = 1;
     }
@@ -575,6 +637,7 @@ static int run_with(struct run_options *options)
         }
     }
     finish(&run);
+    pthread_mutex_destroy(&run.lock);
     signals_close();
     return result;
 }

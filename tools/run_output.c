@@ -27,13 +27,11 @@ void output_init(struct output *output, bool json, bool numbered)
 
 /* ---- figures ------------------------------------------------------------------------------------- */
 
-double figures_rate(const struct figures *figures)
+double pace_rate(const struct pace *pace)
 {
-    return figures->first == 0 || figures->over <= figures->first
-                   || figures->tokens <= figures->first_tokens
+    return pace->tokens < 2 || pace->last <= pace->first
                ? -1
-               : (double)(figures->tokens - figures->first_tokens) * 1e9
-                     / (double)(figures->over - figures->first);
+               : (double)(pace->tokens - 1) * 1e9 / (double)(pace->last - pace->first);
 }
 
 double figures_first(const struct figures *figures)
@@ -103,7 +101,7 @@ static void end_json(struct output *output, size_t number, const struct figures 
                 figures->prompt_tokens, figures->tokens);
     put_number(output, "first_text_s", figures_first(figures));
     put_number(output, "seconds", (double)(figures->over - figures->begun) / 1e9);
-    put_number(output, "tokens_per_s", figures_rate(figures));
+    put_number(output, "tokens_per_s", pace_rate(&figures->pace));
     bytes_print(&output->bytes, "}\n");
 }
 
@@ -120,6 +118,15 @@ void output_text(struct output *output, size_t number, const char *text, size_t 
     bytes_print(&output->bytes, "\"text\":");
     bytes_put_json(&output->bytes, text, len);
     bytes_print(&output->bytes, ",\"tokens\":%" PRIu32 "}\n", tokens);
+}
+
+bool output_leave(struct output *output)
+{
+    const bool ends = output->terminal && output->last != '\n';
+    if (ends) {
+        end_line(output);
+    }
+    return ends;
 }
 
 void output_end(struct output *output, size_t number, const struct figures *figures)

@@ -25,13 +25,19 @@ struct output {
     char last; /* of the text so far; '\n' before it */
 };
 
+/* When tokens were made, which may be long before their text is read. */
+struct pace {
+    uint64_t tokens;      /* so many so far */
+    uint64_t first, last; /* nanoseconds */
+};
+
 /* What became of a prompt, or of all of them. */
 struct figures {
     const char *reason; /* "stop", "length", "cancelled", "error" */
     const char *error;  /* NULL: none */
     uint64_t prompt_tokens, tokens;
-    uint64_t first_tokens;       /* that the first piece of text stands for */
     uint64_t begun, first, over; /* nanoseconds; `first`: the first piece of text, 0: none came */
+    struct pace pace;            /* of one prompt */
 };
 
 void output_init(struct output *output, bool json, bool numbered);
@@ -42,6 +48,10 @@ void output_heading(struct output *output, size_t number, const char *prompt, si
 /* A piece of a prompt's text. */
 void output_text(struct output *output, size_t number, const char *text, size_t len,
                  uint32_t tokens);
+
+/* The end of all, in the midst of a text, too: on a terminal, what comes next begins a line. Whether
+ * that took a newline. */
+bool output_leave(struct output *output);
 
 /* The end of a prompt's text. */
 void output_end(struct output *output, size_t number, const struct figures *figures);
@@ -58,8 +68,9 @@ void output_flush(struct output *output);
 
 void output_free(struct output *output);
 
-/* Tokens a second after the first piece of text; below 0 where too few came. */
-double figures_rate(const struct figures *figures);
+/* Tokens a second, from the first one to the last; below 0 where there are not two of them, at two
+ * times. */
+double pace_rate(const struct pace *pace);
 
 /* Seconds from the beginning to the first text; below 0 where none came. */
 double figures_first(const struct figures *figures);

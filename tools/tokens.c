@@ -50,7 +50,8 @@ static const char help[] = //
     "\n"
     "An id that VOCAB does not have stands for nothing. What is incomplete at the end\n"
     "of the input, such as half a character, becomes U+FFFD. After a stop string the\n"
-    "rest of the input is not read.\n"
+    "rest of the input is not read. On a terminal, a text without a newline at its\n"
+    "end gets one.\n"
     "\n"
     "Exits with 0 when all is well; with 1 after an error in the input or VOCAB, or\n"
     "of the system, with the text up to there written; with 2 where the command line\n"
@@ -156,9 +157,27 @@ struct filter {
     burble_detok *detok;
     burble_stop *stop; /* NULL without stop strings */
     bool stopped;
+    bool mid_line; /* the text so far does not end with a newline */
     char bytes[READ_SIZE];
     int32_t ids[ID_PARSER_ROOM(READ_SIZE)];
 };
+
+static int put(struct filter *filter, burble_text text)
+{
+    if (text.len > 0) {
+        filter->mid_line = text.bytes[text.len - 1] != '\n';
+    }
+    return write_out(text.bytes, text.len) ? EXIT_DONE : EXIT_ERROR;
+}
+
+/* On a terminal, what comes next begins a line: a message, or the shell's prompt. Elsewhere, the text is
+ * left as it is. */
+static void leave_terminal(struct filter *filter)
+{
+    if (filter->mid_line && isatty(STDOUT_FILENO) == 1) {
+        filter->mid_line = !write_out("\n", 1);
+    }
+}
 
 static int write_text(struct filter *filter, burble_text text)
 {
@@ -169,7 +188,7 @@ static int write_text(struct filter *filter, burble_text text)
         }
         filter->stopped = result == BURBLE_END;
     }
-    return write_out(text.bytes, text.len) ? EXIT_DONE : EXIT_ERROR;
+    return put(filter, text);
 }
 
 static int take_ids(struct filter *filter, size_t n)
@@ -204,9 +223,17 @@ static int write_rest(struct filter *filter)
     int result = write_text(filter, text);
     if (result == EXIT_DONE && filter->stop != NULL) {
         burble_stop_finish(filter->stop, &text);
-        result = write_out(text.bytes, text.len) ? EXIT_DONE : EXIT_ERROR;
+        result = put(filter, text);
     }
     return result;
+}
+
+/* What waits for a person looks as if it did nothing. */
+static void say_reading(void)
+{
+    if (isatty(STDIN_FILENO) == 1) {
+        complain("reading token ids from the terminal; to end them, press Ctrl-D on an empty line");
+    }
 }
 
 /* From the first id to the end of the input, or of the text. */
@@ -215,18 +242,22 @@ static int run(struct filter *filter)
     for (;;) {
         const ssize_t n = read_some(filter->bytes, sizeof filter->bytes);
         if (n < 0) {
-            return complain("standard input: %s", strerror(errno));
+            const int error = errno;
+            leave_terminal(filter);
+            return complain("standard input: %s", strerror(error));
         }
         const size_t found =
             n == 0 ? id_parser_finish(&filter->parser, filter->ids)
                    : id_parser_feed(&filter->parser, filter->bytes, (size_t)n, filter->ids);
         const int result = take_ids(filter, found);
         if (result != EXIT_DONE || filter->stopped) {
+            leave_terminal(filter);
             return result;
         }
         const bool wrong = filter->parser.error[0] != '\0';
         if (n == 0 || wrong) {
             const int rest = write_rest(filter);
+            leave_terminal(filter);
             return wrong ? complain("standard input: %s", filter->parser.error) : rest;
         }
     }
@@ -266,6 +297,7 @@ static int filter_main(const struct options *options)
     }
     int result = prepare(options, filter);
     if (result == EXIT_DONE) {
+        say_reading();
         result = run(filter);
         if (result == EXIT_DONE && !close_out()) {
             result = EXIT_ERROR;

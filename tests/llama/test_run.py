@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -13,6 +14,7 @@ import select
 import signal
 import socket
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,6 +170,34 @@ def test_json_has_the_text_in_pieces_and_the_end() -> None:
     assert 0 < end["first_text_s"] <= end["seconds"]
     assert end["tokens_per_s"] > 0
     assert all(set(piece) == {"text", "tokens"} for piece in pieces)
+
+
+def test_rate_is_of_the_tokens_as_they_are_made_and_null_for_one(tmp_path: Path) -> None:
+    path = tmp_path / "prompts"
+    path.write_text("\n".join(["ROMEO:", "JULIET:", "The king"] * 5))
+    for n in (1, 2, 3):
+        output = succeed("--prompts", str(path), "-n", str(n), "--parallel", "4", "--json")
+        ends = [record for record in records(output) if "reason" in record]
+        assert len(ends) == 15
+        for end in ends:
+            assert end["tokens"] == n
+            if n == 1:
+                assert end["tokens_per_s"] is None
+            else:  # not before the beginning, that is
+                assert end["tokens_per_s"] > (n - 1) / end["seconds"]
+        # Between two tokens there is a step of the engine, which takes a tenth of a millisecond.
+        rates = sorted(end["tokens_per_s"] for end in ends if n > 1)
+        assert all(rate < 100_000 for rate in rates)
+
+
+def test_figures_of_several_prompts_are_of_all_the_time(tmp_path: Path) -> None:
+    path = tmp_path / "prompts"
+    path.write_text("ROMEO:\nJULIET:\n")
+    result = burble(*RUN, "--prompts", str(path), "-n", "1", "--stats", "--quiet")
+    figures = rb"prompts: 2, prompt tokens: \d+, tokens: 2, first text after ([\d.]+) s, "
+    found = re.fullmatch(figures + rb"([\d.]+) tokens/s in all\n", result.stderr)
+    assert found is not None
+    assert 0 < float(found[2]) <= 2.1 / float(found[1])
 
 
 def test_a_message_in_json_is_utf_8_wherever_it_is_cut() -> None:
@@ -580,28 +610,45 @@ def test_a_closed_standard_error_does_no_harm() -> None:
 # ---- terminals -----------------------------------------------------------------------------------
 
 
-def on_a_terminal(*args: str, **env: str) -> bytes:
-    """What a person sees: both outputs on one terminal."""
+def on_a_terminal(
+    *args: str, typed: bytes | None = None, until: bytes = b"", code: int = 0, **env: str
+) -> bytes:
+    """What a person sees: both outputs on one terminal; and the input, where something is typed, once
+    the person has seen ``until``."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [command(), *RUN, *args],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if typed is None else theirs,
         stdout=theirs,
         stderr=theirs,
         env=environment(**{"TERM": "xterm", "NO_COLOR": "", **env}),
+        start_new_session=True,
+        preexec_fn=_control,
     )
     os.close(theirs)
     seen = b""
     with process:
+        if typed is not None and not until:
+            os.write(ours, typed)
+            typed = None
         while select.select([ours], [], [], 60)[0]:
             try:
                 piece = os.read(ours, 65536)
             except OSError:  # the other end is closed
                 break
             seen += piece
+            if typed is not None and until in seen:
+                os.write(ours, typed)
+                typed = None
+        process.kill()  # where it says nothing and waits
     os.close(ours)
-    assert process.returncode == 0
+    assert process.returncode == code
     return seen
+
+
+def _control() -> None:
+    """Make the terminal the one whose Ctrl-C is a signal."""
+    fcntl.ioctl(1, termios.TIOCSCTTY, 0)
 
 
 def test_a_terminal_has_progress_and_colours_and_whole_lines(tmp_path: Path) -> None:
@@ -620,3 +667,36 @@ def test_a_terminal_has_progress_and_colours_and_whole_lines(tmp_path: Path) -> 
     assert not text.endswith("\n")
     alone = on_a_terminal("-p", "ROMEO:", "-n", "5", "--quiet")
     assert alone.decode().replace("\r\n", "\n") == text + "\n"
+
+
+ASKED = (
+    b"burble run: reading the %b from the terminal; to end %b, press Ctrl-D on an empty line\r\n"
+)
+
+
+def test_a_prompt_read_from_a_terminal_is_asked_for(tmp_path: Path) -> None:
+    asked = ASKED % (b"prompt", b"it")
+    text = succeed("-p", "ROMEO:", "-n", "5").encode()
+    for args in ((), ("-p", "-")):
+        seen = on_a_terminal(*args, "-n", "5", typed=b"ROMEO:\n\x04", until=asked)
+        assert seen.startswith(asked + b"ROMEO:\r\n")
+        assert seen.endswith(b"\r" + text.replace(b"\n", b"\r\n") + b"\r\n")
+    asked = ASKED % (b"prompts", b"them")
+    seen = on_a_terminal("--prompts", "-", "-n", "5", typed=b"ROMEO:\n\x04", until=asked)
+    assert seen.startswith(asked + b"ROMEO:\r\n")
+    # Where nothing is read from there, or nothing is to be said.
+    assert b"reading" not in on_a_terminal("-p", "ROMEO:", "-n", "5", typed=b"")
+    assert b"reading" not in on_a_terminal("-q", "-n", "5", typed=b"ROMEO:\n\x04")
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_ctrl_c_in_the_midst_of_a_line_ends_it(quiet: bool, tmp_path: Path) -> None:
+    path = tmp_path / "prompts"
+    path.write_text(LONG)
+    options = ("--quiet",) if quiet else ()
+    args = ("--prompts", str(path), "-n", "50", *options)
+    for _ in range(5):  # sometimes, the line has just ended
+        seen = on_a_terminal(*args, typed=b"\x03", until=b"tell thee", code=130)
+        shown = seen.replace(b"\r\n", b"\n").replace(b"^C", b"")
+        assert shown.endswith(b"\n")
+        assert (b"\nburble run: cancelled by SIGINT after " in shown) != quiet

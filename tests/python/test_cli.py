@@ -7,7 +7,9 @@ import contextlib
 import fcntl
 import functools
 import os
+import pty
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -434,3 +436,72 @@ def test_the_manual_page_names_every_option() -> None:
     page = (ROOT / "tools" / "burble.1").read_text().replace("\\-", "-")
     for option in re.findall(r"--[a-z][a-z-]*", succeed("tokens", "--help")):
         assert option in page
+
+
+# ---- a person at a terminal ----------------------------------------------------------------------
+
+
+def at_a_terminal(*args: str, typed: bytes | None = None, **kwargs: Any) -> tuple[int, bytes]:
+    """The exit code, and what a person sees, with all three descriptors on one terminal, but for those
+    in ``kwargs``; ``typed`` once something is seen."""
+    ours, theirs = pty.openpty()
+    for name in ("stdin", "stdout", "stderr"):
+        kwargs.setdefault(name, theirs)
+    process = subprocess.Popen([command(), *args], env=environment(), **kwargs)
+    os.close(theirs)
+    seen = b""
+    with process:
+        while select.select([ours], [], [], 20)[0]:
+            try:
+                seen += os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            if typed is not None:
+                os.write(ours, typed)
+                typed = None
+        process.kill()  # where it says nothing and waits
+    os.close(ours)
+    return process.returncode, seen.replace(b"\r\n", b"\n")
+
+
+def piped(data: bytes) -> int:
+    """The end of a pipe that these can be read from."""
+    read, write = os.pipe()
+    os.write(write, data)
+    os.close(write)
+    return read
+
+
+READING = b"burble tokens: reading token ids from the terminal; to end them, press Ctrl-D on an empty line\n"
+
+
+def test_ids_read_from_a_terminal_are_asked_for() -> None:
+    ids_of_romeo = " ".join(map(str, tokenizer().encode("ROMEO:").ids)).encode()
+    code, seen = at_a_terminal("tokens", VOCAB, typed=ids_of_romeo + b"\n\x04")
+    assert code == 0
+    assert seen == READING + ids_of_romeo + b"\nROMEO:\n"
+
+
+def test_ids_read_from_a_pipe_are_not_asked_for() -> None:
+    assert burble("tokens", VOCAB, data="26").stderr == b""
+
+
+@pytest.mark.parametrize("stop", [(), ("--stop", ":"), ("--stop", ":", "--include-stop")])
+def test_text_on_a_terminal_ends_its_line(stop: tuple[str, ...]) -> None:
+    for text in ("ROMEO: Sleep", "ROMEO", "ROMEO\n"):
+        data = " ".join(map(str, tokenizer().encode(text).ids)).encode()
+        code, seen = at_a_terminal("tokens", VOCAB, *stop, stdin=piped(data))
+        alone = burble("tokens", VOCAB, *stop, data=data).stdout
+        assert code == 0
+        assert seen == alone + (b"" if alone.endswith(b"\n") else b"\n")
+
+
+def test_no_text_on_a_terminal_takes_no_line() -> None:
+    assert at_a_terminal("tokens", VOCAB, stdin=piped(b"")) == (0, b"")
+
+
+def test_an_error_on_a_terminal_begins_a_line() -> None:
+    data = " ".join(map(str, tokenizer().encode("ROMEO").ids)).encode() + b" x"
+    code, seen = at_a_terminal("tokens", VOCAB, stdin=piped(data))
+    assert code == 1
+    assert seen.startswith(b"ROMEO\nburble tokens: standard input: ")
