@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from typing import Any
@@ -16,6 +17,9 @@ from ._stats import Stats
 from ._stream import Handle, Stream
 from ._text import Chunk, Text, closed, fail, stats_of
 from .detokenizer import Stop
+
+# The largest token id, as the core has them.
+_ID_MAX = 2**31 - 1
 
 
 class _Row:
@@ -31,6 +35,22 @@ class _Row:
     @property
     def open(self) -> bool:
         return self.log.state == "open"
+
+
+def _token_ids(row: int, values: Sequence[Any]) -> Sequence[int]:
+    """The token ids of a row, as ints."""
+    ids: list[int] = []
+    for value in values:
+        try:
+            token = operator.index(value)
+        except TypeError:
+            raise TypeError(
+                f"row {row}: a token id is an int, found {type(value).__name__}"
+            ) from None
+        if not 0 <= token <= _ID_MAX:
+            raise ValueError(f"row {row}: a token id must be from 0 to {_ID_MAX}, found {token}")
+        ids.append(token)
+    return ids
 
 
 class Rows:
@@ -101,15 +121,23 @@ class Rows:
         values = value.tolist() if hasattr(value, "tolist") else value
         if not isinstance(values, (list, tuple)):
             values = [values]
-        flat = not values or not isinstance(values[0], (list, tuple))
         n = len(self._rows)
+        nested = [isinstance(row, (list, tuple)) for row in values]
+        flat = not any(nested)
+        if not flat and not all(nested):
+            i = nested.index(not nested[0])
+            raise TypeError(
+                f"a batch of {n}: expected token ids of shape [{n}] or [{n}, n], found "
+                f"{type(values[0]).__name__} in row 0 and {type(values[i]).__name__} in row {i}"
+            )
         rows = values if not flat else [values] if n == 1 else [(token,) for token in values]
         if len(rows) != n:
             raise ValueError(
                 f"a batch of {n}: expected token ids of shape [{n}] or [{n}, n], found {len(rows)} "
                 "row(s); batch= says how many there are, num_return_sequences included"
             )
-        return rows, flat
+        # All of them before the first one is taken: what is refused leaves every row as it was.
+        return [_token_ids(i, row) for i, row in enumerate(rows)], flat
 
     def _put_prompts(self, prompts: Sequence[Sequence[int]]) -> None:
         length = len(prompts[0])
