@@ -205,6 +205,8 @@ class Writer:
     def stats(
         self,
     ) -> tuple[int, int, float | None, float | None, float | None, float | None]: ...
+    @property
+    def first_tokens(self) -> int: ...
 
 # In a build with llama.cpp.
 class LlamaEngine:

@@ -26,12 +26,17 @@ class Stats(NamedTuple):
     inter_token_p99: float | None
     """The same for 99 % of them."""
     tokens_per_second: float | None
-    """From the first token to the last one, :attr:`blocked` time included."""
+    """From the first token to the last one, :attr:`blocked` time included; tokens that were put
+    together with the first one do not count."""
     blocked: float
     """How long the generation has waited for readers that were behind."""
 
 
-def rate(tokens: int, first: float | None, last: float | None) -> float | None:
-    if first is None or last is None or tokens < 2 or last <= first:
+def rate(
+    tokens: int, first: float | None, last: float | None, first_tokens: int = 1
+) -> float | None:
+    """Tokens a second, where so many came first, together, at ``first``, and the rest until
+    ``last``; None where no others came."""
+    if first is None or last is None or tokens <= first_tokens or last <= first:
         return None
-    return (tokens - 1) / (last - first)
+    return (tokens - first_tokens) / (last - first)

@@ -128,7 +128,8 @@ def stats_of(writer: _core.Writer) -> Callable[[_core.Log], Stats]:
 
 def _stats(writer: _core.Writer, log: _core.Log) -> Stats:
     tokens, chunks, first, last, p50, p99 = writer.stats
-    return Stats(tokens, chunks, first, p50, p99, rate(tokens, first, last), log.blocked)
+    speed = rate(tokens, first, last, writer.first_tokens)
+    return Stats(tokens, chunks, first, p50, p99, speed, log.blocked)
 
 
 def closed(value: Any, /) -> None:

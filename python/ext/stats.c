@@ -60,6 +60,7 @@ void stats_add(struct stats *stats, uint32_t tokens, uint64_t now, uint64_t idle
         return;
     if (stats->tokens == 0) {
         stats->first = now;
+        stats->first_tokens = tokens;
     } else {
         const uint64_t since = now - stats->last;
         count(stats, (idle < since ? since - idle : 0) / tokens, tokens);

@@ -23,11 +23,12 @@
 #define STATS_BUCKETS 18
 
 struct stats {
-    uint64_t began;       /* the clock that all counts from: burble__now() */
-    uint64_t tokens;      /* so many have come, */
-    uint64_t chunks;      /* in so many pieces of text */
-    uint64_t first, last; /* when; 0: none has come */
-    uint32_t *between;    /* the buckets; NULL: none yet, or there was no memory for them */
+    uint64_t began;        /* the clock that all counts from: burble__now() */
+    uint64_t tokens;       /* so many have come, */
+    uint64_t chunks;       /* in so many pieces of text */
+    uint64_t first, last;  /* when; 0: none has come */
+    uint32_t first_tokens; /* how many came first, together: nothing says how fast */
+    uint32_t *between;     /* the buckets; NULL: none yet, or there was no memory for them */
 };
 
 void stats_init(struct stats *stats);

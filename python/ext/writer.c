@@ -413,6 +413,12 @@ static PyObject *get_stopped(WriterObject *self, void *unused)
     return PyBool_FromLong(self->stopped);
 }
 
+static PyObject *get_first_tokens(WriterObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLong(self->stats.first_tokens);
+}
+
 /* Seconds, or None where there are none. */
 static PyObject *seconds(bool there, double value)
 {
@@ -497,6 +503,9 @@ static PyGetSetDef writer_getset[] = {
      "percentiles of the time between tokens, to within 3 % (below a microsecond: to within\n"
      "that), without the time that put() has waited for readers. Tokens that come in one put()\n"
      "share the time since the last one. None where there is nothing to say.",
+     NULL},
+    {"first_tokens", (getter)get_first_tokens, NULL,
+     "How many tokens came with the first one, itself included: how fast those were, nobody knows.",
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
