@@ -84,8 +84,12 @@ BURBLE_API int burble_detok_copy(const burble_detok *detok, burble_detok **out);
 /* Goes back by the last `n` ids that were pushed (or primed), as if they never had been; *bytes (may
  * be NULL) is how many of the bytes that were handed out are thereby taken back.
  *
+ * So many states are remembered as options.rewind says, each from before an id was taken. Going back
+ * uses them up, and each id that is taken makes one: several calls with no ids in between add up to
+ * at most options.rewind.
+ *
  * BURBLE_OK
- * BURBLE_EINVAL  more than options.rewind, or than there are; nothing was done */
+ * BURBLE_EINVAL  more than are remembered, or than there are in this sequence; nothing was done */
 BURBLE_API int burble_detok_rewind(burble_detok *detok, size_t n, uint64_t *bytes);
 
 /* Where text came from: bytes [begin, end) of the text handed out last came from tokens [first, last]

@@ -66,8 +66,8 @@ class Detokenizer(_core.Detokenizer):
         wherever tokens begin and end. No more text is held back for them than the longest end of it
         with which one of them could begin.
     :param include_stop: whether the text ends with the stop string or before it.
-    :param rewind: how many tokens :meth:`rewind` can go back, up to 65,536; it costs the memory of
-        so many states.
+    :param rewind: how many tokens :meth:`rewind` can go back, up to 65,536, in one call or in
+        several without a ``push`` in between; it costs the memory of so many states.
     :param offsets: whether to know where text came from; see :attr:`offsets`.
 
     Once a stop string was met, ``push`` returns ``""``, and :attr:`stopped` says which.

@@ -681,7 +681,9 @@ PyDoc_STRVAR(
     "Go back by the last n ids that were pushed or primed, as if they never had been, and\n"
     "return how many characters of the text that was handed out are thereby taken back.\n"
     "Ids that came after a stop string count, too. Raises ValueError, and does nothing,\n"
-    "for more of them than `rewind`, or than there are in this sequence.");
+    "for more of them than are remembered: of this sequence, the last `rewind` ones before the\n"
+    "furthest that was reached. So several calls without ids in between add up to at most\n"
+    "`rewind`, and each id that is pushed after them makes one more.");
 
 PyDoc_STRVAR(copy_doc,
              "copy($self, /)\n--\n\n"

@@ -128,7 +128,7 @@ int64_t places_go_back_by(DetokenizerObject *self, PyObject *count)
     if (n < 0 || (size_t)n > self->n_places) {
         PyErr_Format(PyExc_ValueError,
                      "rewind: asked for %S tokens, there are %zu to go back by (made with "
-                     "rewind=%zu)",
+                     "rewind=%zu; tokens taken back count until others are pushed)",
                      count, self->n_places, self->rewind);
         return -1;
     }

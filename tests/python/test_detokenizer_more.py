@@ -189,6 +189,23 @@ def test_going_back_further_than_there_is_says_so_and_does_nothing(path: str) ->
         make(path, rewind=65537)
 
 
+def test_rewinds_without_a_push_in_between_add_up_to_the_limit(path: str) -> None:
+    detokenizer = make(path, rewind=4)
+    ids = backend("bytes").encode("abcdefghijkl").ids
+    text = detokenizer.push(ids)
+    text = text[: len(text) - detokenizer.rewind(1)]
+    text = text[: len(text) - detokenizer.rewind(3)]
+    assert text == make(path).push(ids[:-4])
+    refused = r"asked for 1 tokens, there are 0 .*tokens taken back count until others are pushed"
+    with pytest.raises(ValueError, match=refused):
+        detokenizer.rewind(1)
+    text += detokenizer.push(ids[-4:-2])
+    with pytest.raises(ValueError, match="asked for 3 tokens, there are 2"):
+        detokenizer.rewind(3)
+    text = text[: len(text) - detokenizer.rewind(2)]
+    assert text + detokenizer.push(ids[-4:]) == make(path).push(ids)
+
+
 @pytest.mark.parametrize("call", ["push", "finish", "prime", "rewind", "copy"])
 def test_a_decode_that_calls_its_own_detokenizer_is_told_so(call: str) -> None:
     """By two threads it could be called so as well, as a decode may let go of the GIL."""
