@@ -613,8 +613,8 @@ def test_a_closed_standard_error_does_no_harm() -> None:
 def on_a_terminal(
     *args: str, typed: bytes | None = None, until: bytes = b"", code: int = 0, **env: str
 ) -> bytes:
-    """What a person sees: both outputs on one terminal; and the input, where something is typed, once
-    the person has seen ``until``."""
+    """What a person sees: both outputs on one terminal; and the input, where something is typed,
+    once the person has seen ``until``."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [command(), *RUN, *args],

@@ -441,9 +441,11 @@ def test_the_manual_page_names_every_option() -> None:
 # ---- a person at a terminal ----------------------------------------------------------------------
 
 
-def at_a_terminal(*args: str, typed: bytes | None = None, **kwargs: Any) -> tuple[int, bytes]:
-    """The exit code, and what a person sees, with all three descriptors on one terminal, but for those
-    in ``kwargs``; ``typed`` once something is seen."""
+def at_a_terminal(
+    *args: str, typed: bytes | None = None, until: bytes = b"", **kwargs: Any
+) -> tuple[int, bytes]:
+    """The exit code, and what a person sees, with all three descriptors on one terminal, but for
+    those in ``kwargs``; ``typed`` once ``until`` is seen."""
     ours, theirs = pty.openpty()
     for name in ("stdin", "stdout", "stderr"):
         kwargs.setdefault(name, theirs)
@@ -456,7 +458,7 @@ def at_a_terminal(*args: str, typed: bytes | None = None, **kwargs: Any) -> tupl
                 seen += os.read(ours, 65536)
             except OSError:  # the other end is closed
                 break
-            if typed is not None:
+            if typed is not None and until in seen.replace(b"\r\n", b"\n"):
                 os.write(ours, typed)
                 typed = None
         process.kill()  # where it says nothing and waits
@@ -472,12 +474,15 @@ def piped(data: bytes) -> int:
     return read
 
 
-READING = b"burble tokens: reading token ids from the terminal; to end them, press Ctrl-D on an empty line\n"
+READING = (
+    b"burble tokens: reading token ids from the terminal; "
+    b"to end them, press Ctrl-D on an empty line\n"
+)
 
 
 def test_ids_read_from_a_terminal_are_asked_for() -> None:
     ids_of_romeo = " ".join(map(str, tokenizer().encode("ROMEO:").ids)).encode()
-    code, seen = at_a_terminal("tokens", VOCAB, typed=ids_of_romeo + b"\n\x04")
+    code, seen = at_a_terminal("tokens", VOCAB, typed=ids_of_romeo + b"\n\x04", until=READING)
     assert code == 0
     assert seen == READING + ids_of_romeo + b"\nROMEO:\n"
 
