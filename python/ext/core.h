@@ -60,6 +60,7 @@ struct core {
 
     /* Imported at the first use. */
     PyObject *get_running_loop; /* asyncio._get_running_loop */
+    PyObject *urandom;          /* os.urandom */
     PyObject *hub_of;           /* burble._loops.hub_of */
     PyObject *on_timer;         /* burble._loops.on_timer */
     PyObject *task_type;        /* burble._loops.CTask: asyncio's tasks in C; or None */

@@ -11,7 +11,6 @@
 
 static int keep(PyObject *text, struct kept_text *out)
 {
-    Py_ssize_t len;
     if (text == NULL)
         return -1;
     if (!PyUnicode_Check(text)) {
@@ -20,13 +19,10 @@ static int keep(PyObject *text, struct kept_text *out)
         Py_DECREF(text);
         return -1;
     }
-    const char *bytes = PyUnicode_AsUTF8AndSize(text, &len);
-    if (bytes == NULL) {
-        Py_DECREF(text);
-        return -1;
-    }
-    *out = (struct kept_text){{bytes, (size_t)len}, text, true};
-    return 0;
+    const int rc = str_to_utf8(text, &out->text, &out->keeper);
+    out->whole = out->keeper == text;
+    Py_DECREF(text);
+    return rc;
 }
 
 static int push_windowed(DetokenizerObject *self, const struct ids *ids, struct kept_text *out)

@@ -5,6 +5,7 @@
 
 #include "base/atomic.h"
 #include "reader.h"
+#include "str.h"
 #include "stream/stream.h"
 
 /* ---- records that are objects ---------------------------------------------------------------- */
@@ -352,9 +353,12 @@ static PyObject *log_append_method(LogObject *self, PyObject *const *args, Py_ss
     if (self->objects) {
         rc = append_object(self, args[0], (uint32_t)tokens);
     } else if (PyUnicode_Check(args[0])) {
-        Py_ssize_t len;
-        const char *bytes = PyUnicode_AsUTF8AndSize(args[0], &len);
-        rc = bytes == NULL ? -1 : log_append(self, bytes, (size_t)len, (uint32_t)tokens);
+        burble_text text;
+        PyObject *keeper;
+        rc = str_to_utf8(args[0], &text, &keeper);
+        if (rc == 0)
+            rc = log_append(self, text.bytes, text.len, (uint32_t)tokens);
+        Py_XDECREF(keeper);
     } else {
         PyErr_Format(PyExc_TypeError, "append: expected a str, found %.100s",
                      Py_TYPE(args[0])->tp_name);
@@ -507,6 +511,26 @@ void log_raise(LogObject *self)
     PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(error)), error, Py_XNewRef(self->traceback));
 }
 
+/* ---- its name -------------------------------------------------------------------------------- */
+
+PyObject *log_id(LogObject *self)
+{
+    if (self->id == NULL) {
+        if (core_import(&self->core->urandom, "os", "urandom") < 0)
+            return NULL;
+        PyObject *bits = PyObject_CallFunction(self->core->urandom, "i", 16);
+        PyObject *id = bits == NULL ? NULL : PyObject_CallMethod(bits, "hex", NULL);
+        Py_XDECREF(bits);
+        if (id == NULL)
+            return NULL;
+        if (self->id == NULL)
+            self->id = id;
+        else
+            Py_DECREF(id); /* another thread made one meanwhile */
+    }
+    return Py_NewRef(self->id);
+}
+
 /* ---- the type -------------------------------------------------------------------------------- */
 
 static int parse_unit(const char *name, burble_lag_unit *unit)
@@ -614,6 +638,7 @@ static void log_dealloc(LogObject *self)
         Py_CLEAR(self->account->stop_strings);
     account_unref(&self->account);
     Py_CLEAR(self->reason);
+    Py_CLEAR(self->id);
     log_drop_released();
     type->tp_free(self);
     Py_DECREF(type);
@@ -641,6 +666,12 @@ static PyObject *get_error(LogObject *self, void *unused)
     if (status.state != BURBLE_FAILED)
         Py_RETURN_NONE;
     return log_error(self);
+}
+
+static PyObject *get_id(LogObject *self, void *unused)
+{
+    (void)unused;
+    return log_id(self);
 }
 
 static PyObject *get_position(LogObject *self, void *unused)
@@ -750,6 +781,8 @@ static PyGetSetDef log_getset[] = {
      NULL},
     {"state", (getter)get_state, NULL, "'open', 'ended', 'failed' or 'cancelled'.", NULL},
     {"error", (getter)get_error, NULL, "The exception with which it failed; else None.", NULL},
+    {"id", (getter)get_id, NULL, "128 random bits as text, made when they are first asked for.",
+     NULL},
     {"position", (getter)get_position, NULL, "The sequence number of the next record.", NULL},
     {"oldest", (getter)get_oldest, NULL,
      "The sequence number of the oldest record that is left; where none is, of the next one.",

@@ -27,6 +27,8 @@ typedef struct LogObject {
     PyObject *error;  /* the exception of a failure, made at the first look where it is burble's */
     PyObject *traceback; /* that it had when it came here; or NULL */
 
+    PyObject *id; /* see log_id; NULL: nobody has asked for it */
+
     /* Deadlines, in nanoseconds of CLOCK_MONOTONIC; 0: none. */
     uint64_t began;     /* what they count from */
     uint64_t first_at;  /* for the first token */
@@ -79,6 +81,10 @@ PyObject *log_error(LogObject *self);
 
 /* Raises it, with the traceback with which it came here: several readers do not pile theirs up. */
 void log_raise(LogObject *self);
+
+/* What names the log anywhere: 128 random bits as text, made when it is first asked for. A new reference, or
+ * NULL with an exception. */
+PyObject *log_id(LogObject *self);
 
 /* What a record of a log of objects stands for: a new reference. */
 PyObject *log_object_of(const burble_record *record);

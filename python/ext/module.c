@@ -125,6 +125,7 @@ PyObject *core_raise(struct core *core, int result)
     X(total_timeout)                                                                               \
     X(stopped)                                                                                     \
     X(get_running_loop)                                                                            \
+    X(urandom)                                                                                     \
     X(on_timer)                                                                                    \
     X(task_type)                                                                                   \
     X(finished)                                                                                    \

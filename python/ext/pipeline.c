@@ -62,6 +62,7 @@ void pipeline_finish(struct pipeline *pipeline)
 void piece_clear(struct piece *piece)
 {
     Py_CLEAR(piece->keeper);
+    Py_CLEAR(piece->str);
 }
 
 /* What the chunker holds and the last text of a sequence, for which `tokens` more stand, as one str;
@@ -85,13 +86,11 @@ static int drain(struct pipeline *pipeline, burble_text last, uint32_t tokens, s
         Py_XDECREF(rest);
         text = both;
     }
-    Py_ssize_t len;
-    const char *bytes = text == NULL ? NULL : PyUnicode_AsUTF8AndSize(text, &len);
-    if (bytes == NULL) {
-        Py_XDECREF(text);
+    *piece = (struct piece){.tokens = behind_before + behind_after, .str = text};
+    if (text == NULL || str_to_utf8(text, &piece->text, &piece->keeper) < 0) {
+        piece_clear(piece);
         return -1;
     }
-    *piece = (struct piece){{bytes, (size_t)len}, behind_before + behind_after, text};
     return 0;
 }
 
@@ -141,7 +140,7 @@ enum passed pipeline_put(struct pipeline *pipeline, const struct ids *ids, struc
         if (drain(pipeline, kept.text, (uint32_t)ids->n, piece) == 0)
             passed = PASSED_STOP;
     } else if (holds >= 0) {
-        *piece = (struct piece){{"", 0}, 0, kept.keeper};
+        *piece = (struct piece){.text = {"", 0}, .keeper = kept.keeper};
         if (burble_chunker_push(pipeline->chunker, kept.text.bytes, kept.text.len, (uint32_t)ids->n,
                                 holds != 0, &piece->text, &piece->tokens)
             == BURBLE_OK)
@@ -154,7 +153,7 @@ enum passed pipeline_put(struct pipeline *pipeline, const struct ids *ids, struc
 
 void pipeline_cut(struct pipeline *pipeline, struct piece *piece)
 {
-    *piece = (struct piece){{"", 0}, 0, NULL};
+    *piece = (struct piece){.text = {"", 0}};
     if (pipeline->detokenizer == NULL)
         return; /* nothing has ever come there: its memory need not be looked at */
     burble_chunker_finish(pipeline->chunker, &piece->text, &piece->tokens);

@@ -26,6 +26,7 @@ struct piece {
     burble_text text;
     uint32_t tokens;
     PyObject *keeper; /* a reference to whoever keeps the bytes, if that is a Python object */
+    PyObject *str;    /* the text as a str, where it is the rest of a sequence; else NULL */
 };
 
 /* What became of ids. */
@@ -33,7 +34,7 @@ enum passed {
     PASSED_ERROR = -1, /* an exception is set */
     PASSED_NOTHING,    /* they are a prompt that is left out */
     PASSED_PIECE,      /* they gave a piece, which may be empty */
-    PASSED_STOP        /* and a stop string was met: the piece is the rest of the text, a str */
+    PASSED_STOP        /* and a stop string was met: the piece is the rest of the text */
 };
 
 /* `chunk` is "word" or "token", `detokenizer` may be NULL. 0; or -1 with an exception, and nothing to
@@ -62,7 +63,7 @@ enum passed pipeline_put(struct pipeline *pipeline, const struct ids *ids, struc
  * the next call on this pipeline, and nothing is to be cleared. */
 void pipeline_cut(struct pipeline *pipeline, struct piece *piece);
 
-/* All that is left of a sequence: a piece whose keeper is a str, to be cleared. The next ids begin
+/* All that is left of a sequence, in a piece that is to be cleared. The next ids begin
  * another sequence. 0, or -1 with an exception. */
 int pipeline_rest(struct pipeline *pipeline, struct piece *piece);
 

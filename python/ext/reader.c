@@ -351,6 +351,12 @@ static PyObject *reader_close(ReaderObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+static PyObject *get_id(ReaderObject *self, void *unused)
+{
+    (void)unused;
+    return log_id(self->log);
+}
+
 static PyObject *get_position(ReaderObject *self, void *unused)
 {
     (void)unused;
@@ -537,6 +543,7 @@ static PyMemberDef reader_members[] = {
 static PyGetSetDef reader_getset[] = {
     {"coalesce", (getter)get_coalesce, (setter)set_coalesce,
      "Whether all text that is there is handed out at once (up to 1 MiB).", NULL},
+    {"id", (getter)get_id, NULL, "That of the log.", NULL},
     {"position", (getter)get_position, NULL,
      "The sequence number of the record that comes next; after Lagged, where it stood.", NULL},
     {"last", (getter)get_last, NULL,

@@ -32,7 +32,7 @@ static size_t read_character(const unsigned char *bytes, size_t len, Py_UCS4 *ch
 
 static PyObject *decode(const char *bytes, size_t len)
 {
-    return PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)len, NULL);
+    return PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)len, "surrogatepass");
 }
 
 static PyObject *copy(const char *ascii, size_t len)
@@ -64,4 +64,24 @@ PyObject *str_from_utf8(const char *bytes, size_t len)
         i += taken;
     }
     return PyUnicode_FromKindAndData(PyUnicode_4BYTE_KIND, characters, (Py_ssize_t)n);
+}
+
+int str_to_utf8(PyObject *text, burble_text *out, PyObject **keeper)
+{
+    Py_ssize_t len;
+    const char *bytes = PyUnicode_AsUTF8AndSize(text, &len);
+    *keeper = NULL;
+    if (bytes != NULL) {
+        *keeper = Py_NewRef(text); /* which has them from now on */
+        *out = (burble_text){bytes, (size_t)len};
+        return 0;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
+        return -1;
+    PyErr_Clear();
+    *keeper = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass");
+    if (*keeper == NULL)
+        return -1;
+    *out = (burble_text){PyBytes_AS_STRING(*keeper), (size_t)PyBytes_GET_SIZE(*keeper)};
+    return 0;
 }

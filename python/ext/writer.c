@@ -5,6 +5,7 @@
 #include "log.h"
 #include "pipeline.h"
 #include "stats.h"
+#include "str.h"
 
 #include <structmember.h>
 
@@ -234,25 +235,41 @@ static int put_text(WriterObject *self, burble_text text)
 
 static PyObject *writer_put_text(WriterObject *self, PyObject *value)
 {
-    Py_ssize_t len;
+    burble_text text;
+    PyObject *keeper;
     if (!PyUnicode_Check(value)) {
         PyErr_Format(PyExc_TypeError, "put_text: expected a str, found %.100s",
                      Py_TYPE(value)->tp_name);
         return NULL;
     }
-    const char *bytes = PyUnicode_AsUTF8AndSize(value, &len);
-    if (bytes == NULL || !enter(self))
+    if (str_to_utf8(value, &text, &keeper) < 0)
         return NULL;
-    return leave(self, put_text(self, (burble_text){bytes, (size_t)len}));
+    PyObject *none = enter(self) ? leave(self, put_text(self, text)) : NULL;
+    Py_DECREF(keeper);
+    return none;
 }
 
 /* ---- ends ------------------------------------------------------------------------------------ */
+
+/* The tokenizer has raised instead of giving the rest of its text. What waits for its word to end was taken
+ * before that: it is handed out. -1, with the exception that is set. */
+static int hand_out_held(WriterObject *self)
+{
+    struct piece held;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    pipeline_cut(&self->pipeline, &held);
+    if (held.text.len > 0 && append(self, held.text, held.tokens) < 0)
+        PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+    return lose_text(self);
+}
 
 static int flush(WriterObject *self)
 {
     struct piece rest;
     if (pipeline_rest(&self->pipeline, &rest) < 0)
-        return lose_text(self);
+        return hand_out_held(self);
     const int rc = append(self, rest.text, rest.tokens);
     piece_clear(&rest);
     if (rc == 0 && !self->stopped && self->pipeline.detokenizer != NULL

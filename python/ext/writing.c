@@ -77,7 +77,10 @@ int writing_bury(StreamerObject *self)
     if (!round->written) { /* nobody was faster */
         struct piece rest;
         rc = pipeline_rest(&self->pipeline, &rest);
-        round->last_text = rc < 0 ? NULL : rest.keeper;
+        if (rc == 0) {
+            round->last_text = Py_NewRef(rest.str);
+            piece_clear(&rest);
+        }
         finish_writing(round);
     }
     PyThread_release_lock(self->burying);
@@ -254,7 +257,7 @@ static int put_ids(StreamerObject *self, const struct ids *ids)
     if (passed == PASSED_ERROR) {
         rc = -1;
     } else if (passed != PASSED_NOTHING) {
-        rc = passed == PASSED_STOP ? stop(self, method, piece.keeper)
+        rc = passed == PASSED_STOP ? stop(self, method, piece.str)
                                    : emit_piece(self, method, &piece);
         piece_clear(&piece);
     }
@@ -318,7 +321,7 @@ static int end_sequence(StreamerObject *self)
     struct piece rest;
     int rc = pipeline_rest(&self->pipeline, &rest);
     if (rc == 0) {
-        rc = emit_end(self, method, rest.keeper);
+        rc = emit_end(self, method, rest.str);
         piece_clear(&rest);
     }
     Py_DECREF(method);
@@ -368,13 +371,19 @@ PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args
         PyErr_Format(PyExc_RuntimeError, "%.100s.__init__ was not called", Py_TYPE(self)->tp_name);
         return NULL;
     }
-    Py_ssize_t len;
-    const char *bytes = PyUnicode_AsUTF8AndSize(text, &len);
-    if (bytes == NULL || begin_writing(self) < 0 || append(self, bytes, (size_t)len, 1) < 0)
+    burble_text utf8;
+    PyObject *keeper;
+    int rc = str_to_utf8(text, &utf8, &keeper);
+    if (rc == 0)
+        rc = begin_writing(self);
+    if (rc == 0)
+        rc = append(self, utf8.bytes, utf8.len, 1);
+    Py_XDECREF(keeper);
+    if (rc < 0)
         return NULL;
     if (ends) {
         finish_writing(self->writing);
-        const int rc = burble_stream_end(self->writing->stream, self->reason);
+        rc = burble_stream_end(self->writing->stream, self->reason);
         if (rc != BURBLE_OK)
             return core_raise(self->core, rc);
     }
