@@ -10,7 +10,6 @@ curl can: with the header Last-Event-ID. MODEL=… chooses another model.
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 from typing import Annotated
 
@@ -38,9 +37,9 @@ form.onsubmit = async (submit) => {
   events.onmessage = (event) => { pre.append(JSON.parse(event.data).text); };
   // Without close() the browser would come back, as it does when the connection breaks.
   events.addEventListener("end", () => events.close());
-  // Ours has data; the browser's own, which says that the connection broke, has none.
-  events.addEventListener("error", (event) => {
-    if (event.data) { events.close(); pre.append("\\n" + JSON.parse(event.data).message); }
+  events.addEventListener("failed", (event) => {
+    events.close();
+    pre.append("\\n" + JSON.parse(event.data).message);
   });
 };
 </script>"""
@@ -63,10 +62,12 @@ async def begin(prompt: Annotated[str, Query(min_length=1, max_length=100)]) -> 
     options = {"tokenizer": tokenizer, "max_new_tokens": 120}
     while len(answers) >= KEPT:
         answers.pop(next(iter(answers))).cancel()
-    name = uuid.uuid4().hex
     # What keeps its text outlives its clients: total_timeout bounds it.
-    answers[name] = burble.stream(model.generate, **inputs, **options, keep="all", total_timeout=60)
-    return name
+    stream: burble.Stream[str] = burble.stream(
+        model.generate, **inputs, **options, keep="all", total_timeout=60
+    )
+    answers[stream.id] = stream
+    return stream.id
 
 
 @app.get("/events/{name}")

@@ -12,6 +12,7 @@ from typing import Any
 from . import _core
 from ._generate import Criterion, Ending, ids_of
 from ._job import Elsewhere, Job
+from ._loops import collect_after_cancellation
 from ._options import Keep, LagUnit, Options, count, options
 from ._stats import Stats
 from ._stream import Handle, Stream
@@ -260,6 +261,7 @@ class BatchStream(Handle):
         return self._merged
 
     def __aiter__(self) -> AsyncIterator[tuple[int, str]]:
+        collect_after_cancellation()
         return self._all()
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
@@ -308,6 +310,11 @@ class BatchStream(Handle):
         """All rows before one is waited for: any one holds up all."""
         for row in self._rows:
             row._pass_over()
+
+    @property
+    def id(self) -> str:
+        """Names the batch in the ids of its server-sent events: 128 bits, as text."""
+        return f"{int(self._rows[0].id, 16) ^ 1:032x}"  # that of the first row names its own events
 
     @property
     def result(self) -> Any:

@@ -2,6 +2,10 @@
 """Streams as server-sent events: what a browser's EventSource reads, and how it comes back.
 
 The format is that of the HTML standard, section 9.2, "Server-sent events".
+
+Each event has an id, ``STREAM:NUMBER``: the stream's own id and the position of the chunk, or
+``STREAM:end`` for the last event. A client that returns names the last event that it has got, so
+that it never gets the text of another stream for the rest of its own, and nothing after the last.
 """
 
 from __future__ import annotations
@@ -10,13 +14,14 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
-from typing import Any, Callable, Union
+from typing import Any, Callable, NamedTuple, Union
 
 from . import _core
 from ._batch import BatchStream
 from ._generate import name_of
-from ._loops import give_way, in_trio
+from ._loops import collect_after_cancellation, give_way, in_trio
 from ._options import seconds
 from ._stream import Reader, Stream
 
@@ -35,8 +40,13 @@ _ENOUGH = 16_384
 
 _logger = logging.getLogger("burble")
 
-# A comment, which says nothing.
-KEEP_ALIVE = b": keep-alive\n\n"
+# A comment, which says nothing. No empty line follows: some clients take that for an event without
+# data once there was an id.
+KEEP_ALIVE = b": keep-alive\n"
+
+# An event's id. Numbers have 10 digits at least, so that the ids of a stream sort as its events do.
+_ID = re.compile(r"([0-9a-f]{32}):([0-9]{10,18}|end)")
+_END = "end"
 
 
 def sse(
@@ -59,14 +69,17 @@ def sse(
         finally:
             await events.aclose()
 
-    Each chunk is an event whose id is its position and whose data is JSON: ``{"text": "…"}``, for
-    other items ``{"item": …}``, and in a batch with ``"row": i`` before it. The last event is named
-    ``end``, with ``{"finish_reason": …}`` (in a batch, a list with that of each row), or ``error``,
-    with ``{"type": …, "message": …}``; of an exception that is not burble's own, only the type is
-    told, and the logger ``burble`` gets it all.
+    Each chunk is an event whose data is JSON: ``{"text": "…"}``, for other items ``{"item": …}``,
+    and in a batch with ``"row": i`` before it. The last event is named ``end``, with
+    ``{"finish_reason": …}`` (in a batch, a list with that of each row), or ``failed``, with
+    ``{"type": …, "message": …}``: the generation has failed, or no event can be made of an item. Of
+    an exception that is not burble's own, only the type is told, and the logger ``burble`` gets it
+    all.
 
-    A client that comes back names the last event that it has got in the header ``Last-Event-ID``.
-    Where the stream still has what follows (``keep=``), it goes on there.
+    Each event has an id. A client that comes back names the last event that it has got in the
+    header ``Last-Event-ID``. If it is given the same stream (:attr:`Stream.id`) and that has kept
+    what follows (``keep=``), it goes on there. If it has got the last event, there are no more:
+    ``over`` of what is returned says so, and the answer is status 204, at which a browser stops.
 
     Closing it closes the stream, unless that keeps its text for who comes back. It is to be closed
     when the client goes away, as ``burble.starlette.sse_response`` and
@@ -76,19 +89,21 @@ def sse(
     :param source: a stream, a batch or a reader. A stream that keeps its text gets a reader of its
         own for each call, so that many clients can read it. None of them holds up the others: one
         that falls behind what is kept, and by ``max_lag`` of the stream beyond it, is dropped, with
-        an event ``error`` of type ``Lagged``. (Where that is not wanted, pass a ``stream.reader``.)
-    :param last_event_id: the header, where the client has sent it.
+        an event ``failed`` of type ``Lagged``. (Where that is not wanted, pass a
+        ``stream.reader``.)
+    :param last_event_id: the header, where the client has sent it; None or empty: it has not.
     :param keep_alive: seconds without text after which a comment is sent, so that nobody on the way
         takes the connection for dead; None: never.
     :param encode: makes the data of an event of an item (in a batch, of ``(i, text)``): a str,
         which is sent as it is (a carriage return in it becomes a newline, as the format has no
-        other), or anything else that ``json.dumps`` takes.
+        other, and a lone surrogate U+FFFD), or anything else that ``json.dumps`` takes. In JSON, a
+        lone surrogate is escaped.
     :param close: whether closing it closes the source; None: a stream, unless it keeps its text,
         and a reader.
-    :raises ValueError: for a ``last_event_id`` that was not one of ours, or from the future.
-    :raises Gone: where what follows it is not kept any more; its ``oldest`` says what is.
-    :raises TypeError: where the source cannot go on at an event: a batch, or a reader; for
-        arguments of other types.
+    :raises ValueError: for a ``last_event_id`` that is no event's of this stream, or where the
+        source cannot go on at an event: a batch, or a reader.
+    :raises Gone: where what follows it is not kept; its ``oldest`` says what is.
+    :raises TypeError: for arguments of other types.
     """
     if not isinstance(source, (Stream, BatchStream, Reader)):
         raise TypeError(
@@ -96,28 +111,90 @@ def sse(
         )
     if keep_alive is not None:
         keep_alive = seconds("keep_alive", keep_alive)
-    position = None if last_event_id is None else _position_after(last_event_id)
-    return EventStream(source, position, keep_alive, encode, close)
+    return EventStream(source, _position(source, last_event_id), keep_alive, encode, close)
 
 
-def _reader_at(stream: Stream[Any], position: int) -> Reader[Any]:
-    try:
-        return stream.reader(position, max_lag=stream._lag_of_followers, on_lag="drop_reader")
-    except ValueError as error:
-        raise ValueError(
-            f"Last-Event-ID: {error}: not an event of this stream; who comes back is to be given "
-            "the stream that it was reading"
-        ) from None
+class _EventIdError(ValueError):
+    """A client has sent a Last-Event-ID that is no event's of the stream."""
 
 
-def _position_after(last_event_id: str) -> int:
-    if not isinstance(last_event_id, str):
+def _position(source: Source, last_event_id: str | None) -> int | None:
+    """Where a client goes on: at a chunk, or, None, nowhere: it has got all."""
+    if last_event_id is not None and not isinstance(last_event_id, str):
         raise TypeError(f"last_event_id: expected a str or None, found {last_event_id!r}")
-    if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 16):
-        raise ValueError(
-            f"Last-Event-ID: expected the position of a chunk, found {last_event_id[:40]!r}"
+    if not last_event_id:
+        return 0
+    found = _ID.fullmatch(last_event_id)
+    if found is None:
+        raise _EventIdError(
+            f"Last-Event-ID: expected the id of an event, found {last_event_id[:60]!a}"
         )
-    return int(last_event_id) + 1
+    stream, number = found.groups()
+    if number == _END:
+        return None
+    if not isinstance(source, Stream):
+        kind = "a batch" if isinstance(source, BatchStream) else "a reader"
+        raise _EventIdError(f"Last-Event-ID: expected none, as {kind} cannot go on at an event")
+    if stream != source.id:
+        raise _EventIdError("Last-Event-ID: expected an event of this stream, found another's")
+    position = int(number) + 1
+    written = source._log.position
+    if position > written:
+        raise _EventIdError(
+            f"Last-Event-ID: expected one of the {written} events so far, found number "
+            f"{int(number)}, counted from 0"
+        )
+    if not source.keeps:  # although its own reader may still have what follows
+        gone = _core.Gone("Last-Event-ID: this stream keeps nothing for a client that comes back")
+        gone.oldest = written
+        raise gone
+    return position
+
+
+class Refusal(NamedTuple):
+    """The answer to a request that gets no events."""
+
+    status: int
+    message: str
+
+
+def respond(
+    source: Source, method: str, last_event_id: str | None, **options: Any
+) -> EventStream | Refusal:
+    """The answer to a request; arguments as for :func:`sse`. Where it is not the events, nobody
+    reads the source: it is closed if its events would close it."""
+    answer: EventStream | Refusal | None = None
+    try:
+        events = sse(source, last_event_id=last_event_id, **options)
+        if events.over:
+            answer = Refusal(204, "")
+        elif method == "HEAD":
+            answer = Refusal(200, "")
+        else:
+            answer = events
+    except _core.Gone as error:
+        answer = Refusal(410, str(error))
+    except _EventIdError as error:
+        answer = Refusal(400, str(error))
+    finally:
+        if not isinstance(answer, EventStream):
+            _let_go(source, options.get("close"))
+    return answer
+
+
+def _closes(source: Any, close: bool | None) -> bool:
+    if close is not None:
+        return close
+    return not (isinstance(source, Stream) and source.keeps)
+
+
+def _let_go(source: Any, close: bool | None) -> None:
+    if not _closes(source, close):
+        return
+    if isinstance(source, Reader):
+        source.close()
+    elif isinstance(source, (Stream, BatchStream)):
+        source.cancel()
 
 
 class EventStream(AsyncIterator[bytes]):
@@ -134,24 +211,39 @@ class EventStream(AsyncIterator[bytes]):
         self._source: Source | None = source
         self._keep_alive = keep_alive
         self._encode = encode or (_row_of_batch if isinstance(source, BatchStream) else _item)
-        self._over = False
-        self._unencoded = False  # `encode` has raised
+        self._over = position is None
+        self._unencoded = False  # no event could be made of an item
+        self._begun = False
+        self._events = 0  # so far
         self._busy = False  # the last call did not have to wait
         self._error: BaseException | None = None  # what comes after the events handed out last
         self._waiting: asyncio.Task[Any] | None = None
         # Set where this reads with a reader that was made for it.
         self._own: Reader[Any] | None = None
-        kept = isinstance(source, Stream) and source.keeps
-        if isinstance(source, Stream) and (kept or position is not None):
-            self._own = _reader_at(source, position or 0)
-        elif position is not None:
-            raise TypeError(
-                f"last_event_id: expected a stream, which can go on anywhere, found {source!r}"
+        if isinstance(source, Stream) and source.keeps and position is not None:
+            self._own = source.reader(
+                position, max_lag=source._lag_of_followers, on_lag="drop_reader"
             )
-        self._closes = not kept if close is None else close
+        self._closes = _closes(source, close)
         self._reader: Any = (self._own or source).__aiter__()
+        self._id = source.id
+
+    @property
+    def over(self) -> bool:
+        """Whether no event follows: the last one was handed out, or the client has had it."""
+        return self._over and self._error is None
+
+    def _cancel_unless_begun(self) -> None:
+        """End the source, if it is to be closed, where nobody has asked for an event yet."""
+        source = self._source
+        if not self._begun and source is not None:
+            _let_go(source, self._closes)
 
     # ---- reading -----------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        collect_after_cancellation()
+        return self
 
     async def __anext__(self) -> bytes:
         events = await self.next(self._keep_alive)
@@ -160,7 +252,8 @@ class EventStream(AsyncIterator[bytes]):
     async def next(self, timeout: float | None) -> bytes | None:
         """Return the events that are there, one or more, waiting for them at most ``timeout``
         seconds; then None. Raise StopAsyncIteration after the last."""
-        if self._over and self._error is None:
+        self._begun = True
+        if self.over:
             raise StopAsyncIteration
         if self._busy:  # before anything is taken, which a cancelled task would lose
             await give_way()
@@ -201,11 +294,13 @@ class EventStream(AsyncIterator[bytes]):
         return bool(events)
 
     def _event_of(self, item: Any, position: int | None) -> bytes:
-        """What `encode` raises is the program's own, and ends the events, whatever it is."""
+        """``position`` is None in a batch, whose events are counted."""
+        number = self._events if position is None else position
+        self._events += 1
         try:
-            return _event(self._encode(item), position=position)
+            return _event(f"{self._id}:{number:010}", self._encode(item))
         except Exception:
-            self._over = self._unencoded = True
+            self._unencoded = True
             raise
 
     async def _wait(self, timeout: float | None) -> Any:
@@ -236,14 +331,16 @@ class EventStream(AsyncIterator[bytes]):
 
     def _last_event(self, error: BaseException) -> bytes:
         """What ``error`` becomes; or raise it, where it is not of the stream."""
+        last = f"{self._id}:{_END}"
         if self._unencoded:
-            if isinstance(error, (StopIteration, StopAsyncIteration)):
-                raise RuntimeError(f"encode raised {type(error).__name__}") from error
-            raise error
+            self._over = True
+            _logger.error("%r: no event could be made of an item", self._source, exc_info=error)
+            told = {"type": type(error).__name__, "message": "an event could not be encoded"}
+            return _event(last, told, name="failed")
         if isinstance(error, (StopIteration, StopAsyncIteration)):
             self._over = True
             reason = getattr(self._source, "finish_reason", None)
-            return _event({"finish_reason": reason}, name="end")
+            return _event(last, {"finish_reason": reason}, name="end")
         of_source = getattr(self._source, "error", error if isinstance(error, Exception) else None)
         if not isinstance(error, _core.Error) and error is not of_source:
             self._over = self._over or isinstance(error, Exception)
@@ -251,7 +348,7 @@ class EventStream(AsyncIterator[bytes]):
         self._over = True
         if not isinstance(error, _core.Error):  # the client is not told what it was: somebody must
             _logger.error("%r failed while it was sent as events", self._source, exc_info=error)
-        return _event(_describe(error), name="error")
+        return _event(last, _describe(error), name="failed")
 
     async def aclose(self) -> None:
         """Read no more, and close what is to be closed. Idempotent."""
@@ -294,10 +391,13 @@ def _row_of_batch(item: Any) -> Any:
     return {"row": item[0], "text": item[1]}
 
 
-def _event(data: Any, *, name: str | None = None, position: int | None = None) -> bytes:
+def _event(id_: str, data: Any, *, name: str | None = None) -> bytes:
     """One event. JSON has no line breaks, so that its data is a single line."""
-    text = data if isinstance(data, str) else _json(data)
-    head = "" if position is None else f"id: {position}\n"
+    if isinstance(data, str):
+        text = data if data.isascii() else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", data)
+    else:
+        text = _json(data)
+    head = f"id: {id_}\n"
     if name is not None:
         head += f"event: {name}\n"
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -306,12 +406,17 @@ def _event(data: Any, *, name: str | None = None, position: int | None = None) -
 
 def _json(data: Any) -> str:
     text = json.dumps(data, ensure_ascii=False, allow_nan=False)
-    if not text.isascii():  # what some clients take for the end of a line
-        text = text.translate(_LINE_ENDS)
-    return text
+    return text if text.isascii() else _ESCAPED.sub(_escape, text)
 
 
-_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+# Lone surrogates, for which UTF-8 has no bytes.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# What JSON escapes: these, and what some clients take for the end of a line.
+_ESCAPED = re.compile("[\ud800-\udfff\x85\u2028\u2029]")
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _describe(error: BaseException) -> dict[str, Any]:

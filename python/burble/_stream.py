@@ -10,6 +10,7 @@ from typing import Any, Callable, Generic, Literal, TypeVar, cast
 
 from . import _core
 from ._job import Job
+from ._loops import collect_after_cancellation
 from ._options import MOST, OnLag, Options, Start, limit, one_of, place
 from ._stats import Stats
 from .detokenizer import StopMatch
@@ -106,6 +107,7 @@ class Stream(Handle, Generic[T]):
     # ---- reading -----------------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[T]:
+        collect_after_cancellation()
         return cast("AsyncIterator[T]", self._own())
 
     def __iter__(self) -> Iterator[T]:
@@ -293,6 +295,11 @@ class Stream(Handle, Generic[T]):
         return self._reader.position
 
     @property
+    def id(self) -> str:
+        """Names the stream in the ids of its server-sent events: 128 random bits, as text."""
+        return self._log.id
+
+    @property
     def keeps(self) -> bool:
         """Whether it keeps text (``keep=``) for readers that come later."""
         return self._options.keep != 0
@@ -334,6 +341,7 @@ class Reader(Generic[T]):
         self._reader = reader
 
     def __aiter__(self) -> AsyncIterator[T]:
+        collect_after_cancellation()
         return cast("AsyncIterator[T]", self._reader)
 
     def __iter__(self) -> Iterator[T]:
@@ -354,6 +362,11 @@ class Reader(Generic[T]):
     def position(self) -> int:
         """The position of the next chunk."""
         return self._reader.position
+
+    @property
+    def id(self) -> str:
+        """That of its stream."""
+        return self._reader.id
 
     @property
     def last(self) -> int | None:

@@ -8,8 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from . import _core
-from ._sse import KEEP_ALIVE, SSE_HEADERS, Source, sse
+from ._sse import KEEP_ALIVE, SSE_HEADERS, Refusal, Source, respond
 
 # How often a response that has nothing to send looks whether its client is still there, in seconds:
 # aiohttp tells a handler only when it writes.
@@ -26,23 +25,18 @@ async def sse_response(
             stream = burble.stream(model.generate, **inputs, tokenizer=tokenizer)
             return await burble.aiohttp.sse_response(request, stream)
 
-    The client's ``Last-Event-ID`` is honoured. One that makes no sense is answered with 400; one
-    whose successor is not kept any more with 410, after which a browser does not try again.
+    The client's ``Last-Event-ID`` is honoured. A client that has got the last event, of this stream
+    or another, is answered with 204; one whose id is no event's of this stream with 400; one for
+    which nothing is kept with 410. A browser does not come back after these. For them, and for
+    HEAD, nothing is generated: the stream is cancelled, unless it keeps its text.
 
     :param keep_alive: seconds, in steps of half a second.
     :param options: those of :func:`burble.sse`.
     """
     last = request.headers.get("Last-Event-ID")
-    # Returned, not raised: what an exception's traceback holds, the source among it, stays until
-    # garbage is collected.
-    try:
-        events = sse(source, last_event_id=last, keep_alive=keep_alive, **options)
-    except _core.Gone as error:
-        return web.Response(status=410, text=str(error))
-    except ValueError as error:
-        if last is None:
-            raise
-        return web.Response(status=400, text=str(error))
+    events = respond(source, request.method, last, keep_alive=keep_alive, **options)
+    if isinstance(events, Refusal):
+        return await _refuse(request, events)
     response = web.StreamResponse(headers=SSE_HEADERS)
     try:
         await response.prepare(request)
@@ -65,4 +59,13 @@ async def sse_response(
         pass  # the client has gone
     finally:
         await events.aclose()
+    return response
+
+
+async def _refuse(request: web.Request, refusal: Refusal) -> web.StreamResponse:
+    if refusal.status != 200:
+        return web.Response(status=refusal.status, text=refusal.message or None)
+    response = web.StreamResponse(headers=SSE_HEADERS)  # to HEAD: of no known length
+    await response.prepare(request)
+    await response.write_eof()
     return response

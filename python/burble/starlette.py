@@ -6,23 +6,25 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from . import _core
-from ._sse import SSE_HEADERS, EventStream, Source, sse
+from ._loops import when_task_ends
+from ._sse import SSE_HEADERS, EventStream, Source, respond
 
 
 class EventResponse(StreamingResponse):
     """Sends events until they end or the client goes away; closes them in either case, also where
-    the client goes while there is nothing to send."""
+    the client goes while there is nothing to send. Then it runs its background task."""
 
-    def __init__(self, events: EventStream) -> None:
-        super().__init__(events, headers=SSE_HEADERS)
+    def __init__(self, events: EventStream, background: BackgroundTask | None = None) -> None:
+        super().__init__(events, headers=SSE_HEADERS, background=background)
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error: Exception | None = None
         try:
             async with anyio.create_task_group() as tasks:
 
@@ -31,14 +33,30 @@ class EventResponse(StreamingResponse):
                     tasks.cancel_scope.cancel()
 
                 tasks.start_soon(listen)
-                await self.stream_response(send)
+                try:
+                    await self.stream_response(send)
+                except OSError:
+                    pass  # the client has gone
+                except Exception as raised:  # not from within the group, which would wrap it
+                    error = raised
                 tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._events.aclose()
+        if error is not None:
+            raise error
+        if self.background is not None:
+            await self.background()
 
 
-def sse_response(request: Request, source: Source, /, **options: Any) -> Response:
+def sse_response(
+    request: Request,
+    source: Source,
+    /,
+    *,
+    background: BackgroundTask | None = None,
+    **options: Any,
+) -> Response:
     """Return the response to ``request`` that sends ``source`` as server-sent events::
 
         @app.get("/generate")
@@ -46,17 +64,27 @@ def sse_response(request: Request, source: Source, /, **options: Any) -> Respons
             stream = burble.stream(model.generate, **tokenize(prompt), tokenizer=tokenizer)
             return burble.starlette.sse_response(request, stream)
 
-    The client's ``Last-Event-ID`` is honoured. One that makes no sense is answered with 400; one
-    whose successor is not kept any more with 410, after which a browser does not try again.
+    The client's ``Last-Event-ID`` is honoured. A client that has got the last event, of this stream
+    or another, is answered with 204; one whose id is no event's of this stream with 400; one for
+    which nothing is kept with 410. A browser does not come back after these. For them, and for
+    HEAD, nothing is generated: the stream is cancelled, unless it keeps its text.
 
+    :param background: runs after the response, as with any response of Starlette's.
     :param options: those of :func:`burble.sse`.
     """
-    try:
-        events = sse(source, last_event_id=request.headers.get("last-event-id"), **options)
-    except _core.Gone as error:
-        return PlainTextResponse(str(error), 410)
-    except ValueError as error:
-        if "last-event-id" not in request.headers:
-            raise
-        return PlainTextResponse(str(error), 400)
-    return EventResponse(events)
+    last = request.headers.get("last-event-id")
+    answer = respond(source, request.method, last, **options)
+    if isinstance(answer, EventStream):
+        # An exception, say of a middleware, may come before the response is begun.
+        when_task_ends(answer._cancel_unless_begun)
+        return EventResponse(answer, background)
+    if answer.status == 200:
+        return StreamingResponse(_nothing(), headers=SSE_HEADERS, background=background)
+    if answer.status == 204:
+        return Response(status_code=204, background=background)
+    return PlainTextResponse(answer.message, answer.status, background=background)
+
+
+async def _nothing() -> Any:
+    return
+    yield

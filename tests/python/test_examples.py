@@ -525,7 +525,7 @@ def test_page_is_served_and_an_answer_goes_on_where_its_reader_left(tmp_path: Pa
             begin = read(client, name, at_most=3)
             rest = read(client, name, after=begin[-1][1])
             assert begin + rest == read(client, name)
-            assert [id_ for _, id_, _ in begin] == ["0", "1", "2"]
+            assert [id_ for _, id_, _ in begin] == [f"{name}:{i:010}" for i in range(3)]
             assert rest[-1][0] == "end"
             assert json.loads(rest[-1][2])["finish_reason"] in ("eos", "length")
             assert client.get("/events/another").status_code == 404

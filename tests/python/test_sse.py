@@ -66,9 +66,11 @@ async def body_of(events: Any) -> bytes:
 
 
 def test_any_text_arrives_as_it_is() -> None:
-    events = parse(asyncio.run(body_of(burble.sse(ended_channel(PIECES)))))
+    stream = ended_channel(PIECES)
+    events = parse(asyncio.run(body_of(burble.sse(stream))))
     assert texts(events) == PIECES
-    assert [event.id for event in events[:-1]] == [str(i) for i in range(len(PIECES))]
+    ids = [f"{stream.id}:{i:010}" for i in range(len(PIECES))]
+    assert [event.id for event in events] == [*ids, f"{stream.id}:end"]
     assert events[-1].event == "end"
     assert json.loads(events[-1].data) == {"finish_reason": "stop"}
 
@@ -82,7 +84,7 @@ def test_an_error_is_an_event_that_keeps_secrets() -> None:
 
     events = asyncio.run(main(lambda writer: writer.fail(RuntimeError("password: 1234"))))
     assert texts(events) == ["so far"]
-    assert events[-1].event == "error"
+    assert events[-1].event == "failed"
     assert json.loads(events[-1].data) == {
         "type": "RuntimeError",
         "message": "the generation failed",
@@ -122,23 +124,6 @@ def test_items_and_encode() -> None:
     events = parse(asyncio.run(body_of(burble.sse(stream, encode=str))))
     assert events[0].data == "a\nb\nc"
 
-    def broken(item: Any) -> Any:
-        raise KeyError("mine")
-
-    with pytest.raises(KeyError, match="mine"):
-        asyncio.run(body_of(burble.sse(ended_channel(["a"]), encode=broken)))
-    with pytest.raises(KeyError, match="mine"):
-        asyncio.run(body_of(burble.sse(ended_channel(["a"]).reader(), encode=broken)))
-
-
-@pytest.mark.parametrize("end", [StopIteration, StopAsyncIteration])
-def test_an_encode_that_raises_what_looks_like_the_end_is_none(end: type[Exception]) -> None:
-    def broken(item: Any) -> Any:
-        raise end
-
-    with pytest.raises(RuntimeError, match=f"encode raised {end.__name__}"):
-        asyncio.run(body_of(burble.sse(ended_channel(["a"]), encode=broken)))
-
 
 def test_what_makes_no_sense_is_refused() -> None:
     stream = ended_channel(["a"], keep="all")
@@ -156,8 +141,8 @@ def test_a_comment_where_nothing_comes() -> None:
     async def main() -> None:
         writer, stream = burble.channel()
         events = burble.sse(stream, keep_alive=0.01)
-        assert await events.__anext__() == b": keep-alive\n\n"
-        assert await events.__anext__() == b": keep-alive\n\n"
+        assert await events.__anext__() == b": keep-alive\n"
+        assert await events.__anext__() == b": keep-alive\n"
         waiting = asyncio.ensure_future(events.__anext__())
         writer.put_text("a")
         writer.put_text("b")
@@ -204,25 +189,6 @@ def test_a_wait_that_is_cancelled_as_its_text_comes_loses_nothing() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("last", ["x", "-1", "", "1.5", "9" * 40, "٣", "1\n2"])
-def test_a_last_event_id_that_is_none(last: str) -> None:
-    with pytest.raises(ValueError, match="Last-Event-ID"):
-        burble.sse(ended_channel(["a"], keep="all"), last_event_id=last)
-
-
-def test_going_on_after_an_event() -> None:
-    stream = ended_channel(list("abcdef"), keep="all")
-
-    async def main(last: str) -> list[Any]:
-        return parse(await body_of(burble.sse(stream, last_event_id=last)))
-
-    assert texts(asyncio.run(main("2"))) == list("def")
-    assert [event.event for event in asyncio.run(main("5"))] == ["end"]
-    message = r"Last-Event-ID: .*position 7 .*: not an event of this stream"
-    with pytest.raises(ValueError, match=message):
-        burble.sse(stream, last_event_id="6")
-
-
 def test_text_that_is_there_leaves_others_their_turn() -> None:
     async def main() -> None:
         turns = 0
@@ -248,22 +214,7 @@ def test_text_that_came_with_an_error_comes_before_it(error: BaseException) -> N
     writer.fail(error)
     events = parse(asyncio.run(body_of(burble.sse(stream))))
     assert texts(events) == ["one ", "two"]
-    assert [event.event for event in events[2:]] == ["error"]
-
-
-def test_what_cannot_be_encoded_takes_nothing_with_it() -> None:
-    async def main() -> None:
-        events = burble.sse(burble.iterate(["one", "two", float("nan"), "three"]))
-        got = await events.__anext__()
-        while got.count(b"data") < 2:
-            got += await events.__anext__()
-        assert [json.loads(event.data)["text"] for event in parse(got)] == ["one", "two"]
-        with pytest.raises(ValueError, match="JSON"):
-            await events.__anext__()
-        assert [part async for part in events] == []
-        await events.aclose()
-
-    asyncio.run(main())
+    assert [event.event for event in events[2:]] == ["failed"]
 
 
 def test_what_some_clients_take_for_line_ends_is_escaped() -> None:
@@ -277,7 +228,7 @@ def test_one_that_is_let_go_while_it_waits_takes_nothing_more() -> None:
     async def main() -> None:
         writer, stream = burble.channel()
         events = burble.sse(stream, keep_alive=0.001, close=False)
-        assert await events.__anext__() == b": keep-alive\n\n"
+        assert await events.__anext__() == b": keep-alive\n"
         del events
         writer.put_text("one")
         writer.end()
@@ -313,6 +264,7 @@ def test_a_batch() -> None:
     transformers = pytest.importorskip("transformers")
     from conftest import SHAKESPEARE
 
+    torch.set_num_threads(1)
     tokenizer = transformers.AutoTokenizer.from_pretrained(SHAKESPEARE)
     model = transformers.AutoModelForCausalLM.from_pretrained(SHAKESPEARE)
     ids = tokenizer("ROMEO:", return_tensors="pt")["input_ids"]
@@ -335,8 +287,6 @@ def test_a_batch() -> None:
     assert set(batch.finish_reason) <= {"eos", "length"}
     expected = tokenizer.batch_decode(batch.result[:, ids.shape[1] :], skip_special_tokens=True)
     assert rows == expected
-    with pytest.raises(TypeError, match="last_event_id"):
-        burble.sse(batch, last_event_id="0")
 
 
 def test_trio() -> None:
@@ -345,7 +295,7 @@ def test_trio() -> None:
     async def main() -> None:
         writer, stream = burble.channel()
         events = burble.sse(stream, keep_alive=0.01)
-        assert await events.__anext__() == b": keep-alive\n\n"
+        assert await events.__anext__() == b": keep-alive\n"
         thread = threading.Thread(target=lambda: (writer.put_text("a"), writer.end()))
         thread.start()
         assert texts(parse(await body_of(events))) == ["a"]
@@ -403,7 +353,7 @@ async def starlette_server() -> AsyncIterator[Server]:
 
     events.__annotations__["request"] = fastapi.Request
     events.__annotations__["name"] = str
-    app.get("/{name}", response_model=None)(events)
+    app.api_route("/{name}", methods=["GET", "HEAD"], response_model=None)(events)
 
     async with serving(app) as served.url:
         yield served
@@ -504,7 +454,7 @@ def test_a_client_comes_back(server: Any) -> None:
             for letter in "abcdefgh":
                 writer.put_text(letter)
             while len(got) < 8:  # three events for each connection
-                headers = {} if last is None else {"Last-Event-ID": last}
+                headers = {"Last-Event-ID": last or ""}
                 async with httpx_sse.aconnect_sse(
                     client, "GET", f"{served.url}/a", headers=headers
                 ) as source:
@@ -518,7 +468,8 @@ def test_a_client_comes_back(server: Any) -> None:
             assert got == list("abcdefgh")
             assert served.streams["a"].state == "open"
             writer.end()
-            response = await client.get(f"{served.url}/a", headers={"Last-Event-ID": "7"})
+            headers = {"Last-Event-ID": last or ""}
+            response = await client.get(f"{served.url}/a", headers=headers)
             assert [event.event for event in parse(response.content)] == ["end"]
 
     asyncio.run(main())
@@ -535,7 +486,8 @@ def test_a_bad_id_and_one_that_is_gone(server: Any) -> None:
             response = await client.get(f"{served.url}/a", headers={"Last-Event-ID": "nonsense"})
             assert response.status_code == 400
             assert "Last-Event-ID" in response.text
-            response = await client.get(f"{served.url}/a", headers={"Last-Event-ID": "3"})
+            headers = {"Last-Event-ID": f"{served.streams['a'].id}:{3:010}"}
+            response = await client.get(f"{served.url}/a", headers=headers)
             assert response.status_code == 410
             writer.end()
 
