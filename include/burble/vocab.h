@@ -92,7 +92,8 @@ BURBLE_API void burble_vocab_options_init(burble_vocab_options *options);
  * BURBLE_EINVAL        n above BURBLE_VOCAB_MAX_IDS, NULL `tokens` with n above 0, an unknown step or
  *                      one without what it needs, a token that is too long, has NULL text and a
  *                      length, an unknown flag, or (with steps) is not UTF-8; texts that are too long
- *                      together, as they are given or as the steps make them
+ *                      together, as they are given, as the steps make them, or on the way from step to
+ *                      step (more than 32 times as long as the tokens, and 64 MiB)
  * BURBLE_ENOMEM
  * In all but the first case *out is NULL, and *error (may be NULL) says what was wrong, naming the
  * token by its id or the step by its number.

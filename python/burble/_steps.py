@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the decoders in a ``tokenizer.json`` are called as steps, wherever they are read."""
+"""What the decoders of Hugging Face are called as steps."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ Step = tuple[Any, ...]
 # Decoders without members.
 PLAIN_STEPS = {"ByteLevel": "byte_level", "ByteFallback": "byte_fallback", "Fuse": "fuse"}
 
-# A regular expression without operators, and the characters in it that only an escape makes plain.
-_PLAIN_REGEX = re.compile(r"(?:[^\\^$.|?*+()\[\]{}]|\\[\\^$.|?*+()\[\]{}])+")
-_ESCAPED = re.compile(r"\\(.)")
+# What an expression has operators of, and those in it that are escaped, and so plain.
+_OPERATOR = re.compile(r"[\\^$.|?*+()\[\]{}]")
+_ESCAPED = re.compile(r"\\([\\^$.|?*+()\[\]{}])")
 
 
 def literal_of(regex: str) -> str | None:
-    """The only string that a regular expression matches, if it is that plain."""
-    if not _PLAIN_REGEX.fullmatch(regex):
+    """The only string that a regular expression matches, if it is that plain.
+
+    The same rule as in ``src/text/load_pattern.c``.
+    """
+    if not regex or _OPERATOR.search(_ESCAPED.sub("", regex)):
         return None
     return _ESCAPED.sub(r"\1", regex)

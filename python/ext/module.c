@@ -4,6 +4,8 @@
  */
 #include "core.h"
 
+#include "text/load.h"
+
 #ifdef BURBLE_PYTHON_LLAMA
 #include "llama.h"
 #endif
@@ -283,7 +285,9 @@ static int exec(PyObject *module)
 #endif
     if (add_exceptions(module, core) < 0)
         return -1;
-    return PyModule_AddStringConstant(module, "__version__", burble_version());
+    return PyModule_AddIntConstant(module, "FILE_MAX", (long)BURBLE__LOAD_MAX) < 0
+               ? -1
+               : PyModule_AddStringConstant(module, "__version__", burble_version());
 }
 
 static int traverse(PyObject *module, visitproc visit, void *arg)

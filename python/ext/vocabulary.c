@@ -4,6 +4,8 @@
  */
 #include "vocabulary.h"
 
+#include "json.h"
+
 static int read_token(PyObject *text, burble_token *token)
 {
     Py_ssize_t len;
@@ -273,6 +275,8 @@ release_pieces:
 /* The vocabulary that a loader has made, or its exception. */
 static PyObject *loaded(PyTypeObject *type, int rc, burble_vocab *vocab, const burble_error *error)
 {
+    if (PyErr_Occurred()) /* an exception of what decodes JSON */
+        return NULL;
     if (rc == BURBLE_OK)
         return wrap(type, vocab);
     if (rc != BURBLE_EFORMAT && rc != BURBLE_EUNSUPPORTED)
@@ -286,21 +290,48 @@ static PyObject *loaded(PyTypeObject *type, int rc, burble_vocab *vocab, const b
     return NULL;
 }
 
-static PyObject *vocabulary_load(PyTypeObject *type, PyObject *path)
+static PyObject *vocabulary_load(PyTypeObject *type, PyObject *args)
 {
-    PyObject *bytes;
+    PyObject *path, *bytes, *decode;
     burble_vocab *vocab;
     burble_error error;
+    struct json json;
     int rc;
-    if (!PyUnicode_FSConverter(path, (void *)&bytes))
+    if (!PyArg_ParseTuple(args, "OO:load", &path, &decode) || !PyUnicode_FSConverter(path, &bytes))
         return NULL;
-    const char *name = PyBytes_AS_STRING(bytes);
-    Py_BEGIN_ALLOW_THREADS
-        rc = burble_vocab_load(name, BURBLE_VOCAB_AUTO, &vocab, &error);
-    Py_END_ALLOW_THREADS
+    json_init(&json, decode);
+    struct burble__source source = {
+        .name = PyBytes_AS_STRING(bytes), .error = &error, .json = &json.parser};
+    json.state = PyEval_SaveThread();
+    rc = burble__load_file(&source, BURBLE_VOCAB_AUTO, &vocab);
+    PyEval_RestoreThread(json.state);
     Py_DECREF(bytes);
     if (rc == BURBLE_ESYSTEM)
         return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
+    return loaded(type, rc, vocab, &error);
+}
+
+static PyObject *vocabulary_parse(PyTypeObject *type, PyObject *args)
+{
+    Py_buffer data;
+    const char *name;
+    PyObject *decode;
+    burble_vocab *vocab;
+    burble_error error;
+    struct json json;
+    int rc;
+    if (!PyArg_ParseTuple(args, "y*sO:parse", &data, &name, &decode))
+        return NULL;
+    json_init(&json, decode);
+    struct burble__source source = {.name = name,
+                                    .bytes = data.len == 0 ? "" : data.buf,
+                                    .size = (size_t)data.len,
+                                    .error = &error,
+                                    .json = &json.parser};
+    json.state = PyEval_SaveThread();
+    rc = burble__load_bytes(&source, BURBLE_VOCAB_AUTO, &vocab);
+    PyEval_RestoreThread(json.state);
+    PyBuffer_Release(&data);
     return loaded(type, rc, vocab, &error);
 }
 
@@ -363,9 +394,13 @@ PyDoc_STRVAR(from_pieces_doc,
              "breaks: they break a character also where they are left out.");
 
 PyDoc_STRVAR(load_doc,
-             "load($type, path, /)\n--\n\n"
-             "Of a GGUF file, a tiktoken rank file or a SentencePiece model, told by its content.\n"
+             "load($type, path, decode, /)\n--\n\n"
+             "Of a file: tokenizer.json, GGUF, tiktoken's ranks, SentencePiece or Tekken, told by\n"
+             "its content. decode: makes a value of the bytes of a JSON text (burble._json).\n"
              "Raises OSError where it cannot be read, ValueError for what is wrong with it.");
+
+PyDoc_STRVAR(parse_doc, "parse($type, data, name, decode, /)\n--\n\n"
+                        "The same of a file's bytes; the name stands in messages.");
 
 PyDoc_STRVAR(parse_sentencepiece_doc,
              "parse_sentencepiece($type, model, name, /)\n--\n\n"
@@ -374,7 +409,8 @@ PyDoc_STRVAR(parse_sentencepiece_doc,
 static PyMethodDef vocabulary_methods[] = {
     {"from_pieces", (PyCFunction)vocabulary_from_pieces, METH_VARARGS | METH_CLASS,
      from_pieces_doc},
-    {"load", (PyCFunction)vocabulary_load, METH_O | METH_CLASS, load_doc},
+    {"load", (PyCFunction)vocabulary_load, METH_VARARGS | METH_CLASS, load_doc},
+    {"parse", (PyCFunction)vocabulary_parse, METH_VARARGS | METH_CLASS, parse_doc},
     {"parse_sentencepiece", (PyCFunction)vocabulary_parse_sentencepiece, METH_VARARGS | METH_CLASS,
      parse_sentencepiece_doc},
     {"cleaned_up", (PyCFunction)vocabulary_cleaned_up, METH_NOARGS, cleaned_up_doc},

@@ -135,8 +135,10 @@ static void divide(struct burble__compiler *compiler, const struct burble__plan 
 }
 
 void burble__compiler_init(struct burble__compiler *compiler, const struct burble__plan *plan,
-                           bool has_steps)
+                           bool has_steps, size_t work_max)
 {
+    compiler->work = 0;
+    compiler->work_max = work_max;
     divide(compiler, plan, has_steps);
     burble__writer_init(&compiler->writers[0], TEXT_MAX);
     burble__writer_init(&compiler->writers[1], TEXT_MAX);
@@ -157,6 +159,10 @@ int burble__compiler_run(struct burble__compiler *compiler, size_t begin, size_t
         const struct burble__op *op = &compiler->ops[i];
         if ((op->places >> place & 1) == 0) {
             continue;
+        }
+        compiler->work += BURBLE__OP_WORK + (op->kind == BURBLE__OP_REWRITE ? text->len : 0);
+        if (compiler->work > compiler->work_max) {
+            return BURBLE_EFULL;
         }
         struct burble__writer *out = &compiler->writers[free_one];
         out->bytes.len = 0;

@@ -29,16 +29,28 @@ struct burble__compiler {
     size_t late, rest;
     struct burble__writer writers[2]; /* text on its way from one operation to the next */
     int16_t alphabet[BURBLE__ALPHABET_END];
+    size_t work; /* up to now: bytes of text before each rewrite, and OP_WORK for each operation */
+    size_t work_max; /* more than this is refused */
 };
+
+/* What an operation on no text counts for, in bytes; a token counts for as much beside its own. */
+#define BURBLE__OP_WORK 16
+
+/* How much work may be done to tokens of so many bytes: as much as 32 operations on each, and in any case as
+ * much text as all tokens may have. (CTC with its cleanup, which has the most, takes 30 operations on each, and
+ * WordPiece 24.) Steps that make texts longer and shorter again would otherwise take any time. */
+#define BURBLE__WORK_MAX(bytes, n)                                                                 \
+    ((size_t)32 * ((bytes) + BURBLE__OP_WORK * (n)) + (size_t)BURBLE_VOCAB_MAX_TEXT)
 
 /* Divides the plan; all operations from `rest` on are for the whole text. */
 void burble__compiler_init(struct burble__compiler *compiler, const struct burble__plan *plan,
-                           bool has_steps);
+                           bool has_steps, size_t work_max);
 void burble__compiler_finish(struct burble__compiler *compiler);
 
 /* Takes *text through the operations from `begin` to before `end`, for a token at this place of
  * its list; it is then valid until the next call, unless it still is what it was.
- * BURBLE_OK, BURBLE_EUNSUPPORTED where it becomes too long, or BURBLE_ENOMEM. */
+ * BURBLE_OK, BURBLE_EUNSUPPORTED where it becomes too long, BURBLE_EFULL where that was too much work, or
+ * BURBLE_ENOMEM. */
 int burble__compiler_run(struct burble__compiler *compiler, size_t begin, size_t end,
                          unsigned place, struct burble__traced *text);
 

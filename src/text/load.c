@@ -137,18 +137,24 @@ static int refuse_format(const struct burble__source *source, burble_vocab_forma
                              BURBLE_VOCAB_TEKKEN, (int)format);
 }
 
+int burble__load_bytes(struct burble__source *source, burble_vocab_format format,
+                       burble_vocab **out)
+{
+    *out = NULL;
+    source->total = source->size;
+    return is_format(format) ? parse(source, format, out) : refuse_format(source, format);
+}
+
 int burble_vocab_parse(const void *data, size_t size, burble_vocab_format format, const char *name,
                        burble_vocab **out, burble_error *error)
 {
-    const struct burble__source source = {
+    struct burble__source source = {
         .name = name,
         .bytes = size == 0 ? "" : data,
         .size = size,
-        .total = size,
         .error = error,
     };
-    *out = NULL;
-    return is_format(format) ? parse(&source, format, out) : refuse_format(&source, format);
+    return burble__load_bytes(&source, format, out);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------- */
@@ -229,22 +235,27 @@ static int read_and_parse(int fd, struct burble__source *source, burble_vocab_fo
     return result;
 }
 
-int burble_vocab_load(const char *path, burble_vocab_format format, burble_vocab **out,
-                      burble_error *error)
+int burble__load_file(struct burble__source *source, burble_vocab_format format, burble_vocab **out)
 {
-    struct burble__source source = {.name = path, .error = error};
-    assert(path != NULL);
+    assert(source->name != NULL);
     *out = NULL;
     if (!is_format(format)) {
-        return refuse_format(&source, format);
+        return refuse_format(source, format);
     }
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(source->name, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return fail_system(&source);
+        return fail_system(source);
     }
-    const int result = read_and_parse(fd, &source, format, out);
+    const int result = read_and_parse(fd, source, format, out);
     const int saved = errno;
     close(fd);
     errno = saved;
     return result;
+}
+
+int burble_vocab_load(const char *path, burble_vocab_format format, burble_vocab **out,
+                      burble_error *error)
+{
+    struct burble__source source = {.name = path, .error = error};
+    return burble__load_file(&source, format, out);
 }

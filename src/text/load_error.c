@@ -72,6 +72,9 @@ struct burble__quoted burble__quote(const char *bytes, size_t len)
             memcpy(text + n, bytes + at, whole);
             n += whole;
             at += whole;
+        } else if (bytes[at] == '\\' || bytes[at] == '"') {
+            text[n++] = '\\';
+            text[n++] = bytes[at++];
         } else {
             n += (size_t)snprintf(text + n, 5, "\\x%02X", (unsigned char)bytes[at++]);
         }

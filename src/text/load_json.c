@@ -1,11 +1,74 @@
 /* SPDX-License-Identifier: MIT */
 #include "text/load_json.h"
 
-#include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "text/load_merges.h"
+/* ---- values -------------------------------------------------------------------------------------- */
+
+enum burble__json_type burble__json_type(struct burble__json value)
+{
+    return value.at == NULL ? BURBLE__JSON_NOTHING : value.parser->type(value.at);
+}
+
+size_t burble__json_size(struct burble__json value)
+{
+    return burble__json_is(value, BURBLE__JSON_ARRAY) || burble__json_is(value, BURBLE__JSON_OBJECT)
+               ? value.parser->size(value.at)
+               : 0;
+}
+
+struct burble__json burble__json_get(struct burble__json object, const char *key)
+{
+    const bool is_object = burble__json_is(object, BURBLE__JSON_OBJECT);
+    return (struct burble__json){object.parser,
+                                 is_object ? object.parser->member(object.at, key) : NULL};
+}
+
+struct burble__json burble__json_at(struct burble__json array, size_t index)
+{
+    const bool is_there =
+        burble__json_is(array, BURBLE__JSON_ARRAY) && index < array.parser->size(array.at);
+    return (struct burble__json){array.parser,
+                                 is_there ? array.parser->item(array.at, index) : NULL};
+}
+
+struct burble__json_text burble__json_text(struct burble__json string)
+{
+    return burble__json_is(string, BURBLE__JSON_STRING) ? string.parser->text(string.at)
+                                                        : (struct burble__json_text){NULL, 0};
+}
+
+int64_t burble__json_integer(struct burble__json integer)
+{
+    return burble__json_is(integer, BURBLE__JSON_INTEGER) ? integer.parser->integer(integer.at) : 0;
+}
+
+bool burble__json_next(struct burble__json object, uintptr_t *at, struct burble__json_text *key,
+                       struct burble__json *value)
+{
+    value->parser = object.parser;
+    return burble__json_is(object, BURBLE__JSON_OBJECT)
+           && object.parser->next(object.at, at, key, &value->at);
+}
+
+bool burble__json_equals(struct burble__json string, const char *text)
+{
+    const struct burble__json_text found = burble__json_text(string);
+    return found.bytes != NULL && found.len == strlen(text)
+           && memcmp(found.bytes, text, found.len) == 0;
+}
+
+burble_token burble__json_token(struct burble__json string, uint32_t flags)
+{
+    const struct burble__json_text text = burble__json_text(string);
+    return (burble_token){
+        .text = text.bytes,
+        .len = text.len > UINT32_MAX ? UINT32_MAX : (uint32_t)text.len,
+        .flags = flags,
+    };
+}
 
 /* ---- places and errors --------------------------------------------------------------------------- */
 
@@ -23,158 +86,122 @@ struct burble__path burble__path_item(const char *path, size_t index)
     return item;
 }
 
-static const char *name_of(json_type type)
-{
-    switch (type) {
-    case JSON_OBJECT:
-        return "an object";
-    case JSON_ARRAY:
-        return "an array";
-    case JSON_STRING:
-        return "a string";
-    case JSON_INTEGER:
-        return "an integer";
-    case JSON_REAL:
-        return "a real number";
-    case JSON_TRUE:
-        return "true";
-    case JSON_FALSE:
-        return "false";
-    case JSON_NULL:
-        return "null";
-    }
-    return "something else";
-}
+static const char *const type_names[] = {
+    [BURBLE__JSON_OBJECT] = "an object",   [BURBLE__JSON_ARRAY] = "an array",
+    [BURBLE__JSON_STRING] = "a string",    [BURBLE__JSON_INTEGER] = "an integer",
+    [BURBLE__JSON_REAL] = "a real number", [BURBLE__JSON_TRUE] = "true",
+    [BURBLE__JSON_FALSE] = "false",        [BURBLE__JSON_NULL] = "null",
+    [BURBLE__JSON_NOTHING] = "nothing",
+};
 
 int burble__json_fail(const struct burble__source *source, const char *path, const char *expected,
-                      const json_t *found)
+                      struct burble__json found)
 {
+    const enum burble__json_type type = burble__json_type(found);
     char what[96];
-    if (found == NULL) {
-        snprintf(what, sizeof what, "nothing");
-    } else if (json_is_string(found)) {
-        snprintf(what, sizeof what, "%s",
-                 burble__quote(json_string_value(found), json_string_length(found)).text);
-    } else if (json_is_integer(found)) {
-        snprintf(what, sizeof what, "%" JSON_INTEGER_FORMAT, json_integer_value(found));
-    } else if (json_is_array(found)) {
-        snprintf(what, sizeof what, "an array of %zu", json_array_size(found));
+    if (type == BURBLE__JSON_STRING) {
+        const struct burble__json_text text = burble__json_text(found);
+        snprintf(what, sizeof what, "%s", burble__quote(text.bytes, text.len).text);
+    } else if (type == BURBLE__JSON_INTEGER) {
+        snprintf(what, sizeof what, "%" PRId64, burble__json_integer(found));
+    } else if (type == BURBLE__JSON_ARRAY) {
+        snprintf(what, sizeof what, "an array of %zu", burble__json_size(found));
     } else {
-        snprintf(what, sizeof what, "%s", name_of(json_typeof(found)));
+        snprintf(what, sizeof what, "%s", type_names[type]);
     }
     return burble__load_fail(source, BURBLE_EFORMAT, "%s: expected %s, found %s",
                              path[0] == '\0' ? "the file" : path, expected, what);
 }
 
-/* ---- getting values out -------------------------------------------------------------------------- */
-
-int burble__json_member(const struct burble__source *source, const json_t *object, const char *path,
-                        const char *key, json_type type, json_t **out)
+int burble__json_member(const struct burble__source *source, struct burble__json object,
+                        const char *path, const char *key, enum burble__json_type type,
+                        struct burble__json *out)
 {
-    *out = json_object_get(object, key);
-    if (*out != NULL && json_typeof(*out) == type) {
-        return BURBLE_OK;
-    }
-    return burble__json_fail(source, burble__path_member(path, key).text, name_of(type), *out);
+    *out = burble__json_get(object, key);
+    return burble__json_is(*out, type)
+               ? BURBLE_OK
+               : burble__json_fail(source, burble__path_member(path, key).text, type_names[type],
+                                   *out);
 }
 
-burble_token burble__json_token(const json_t *string, uint32_t flags)
+int burble__json_flag(const struct burble__source *source, struct burble__json object,
+                      const char *path, const char *key, bool *out)
 {
-    const size_t len = json_string_length(string);
-    return (burble_token){
-        .text = json_string_value(string),
-        .len = len > UINT32_MAX ? UINT32_MAX : (uint32_t)len,
-        .flags = flags,
-    };
+    const struct burble__json flag = burble__json_get(object, key);
+    *out = burble__json_is(flag, BURBLE__JSON_TRUE);
+    return *out || burble__json_is(flag, BURBLE__JSON_FALSE)
+               ? BURBLE_OK
+               : burble__json_fail(source, burble__path_member(path, key).text, "true or false",
+                                   flag);
 }
 
-/* ---- parsing ------------------------------------------------------------------------------------- */
+/* ---- all of it ----------------------------------------------------------------------------------- */
 
-/* A source without what nobody reads, on its way to the parser. */
-struct feed {
-    const struct burble__source *source;
-    struct burble__range left_out;
-    size_t at;
-};
-
-/* As json_load_callback calls it: the next bytes, at most `room`; 0 at the end. */
-static size_t next_bytes(void *buffer, size_t room, void *data)
+/* Where a bracket opens that is nested too deep; `size` where none is. Only strings and brackets are looked
+ * at: that is enough for JSON, and what is no JSON its parser refuses. */
+static size_t find_too_deep(const char *bytes, size_t size)
 {
-    struct feed *feed = data;
-    if (feed->at == feed->left_out.begin) {
-        feed->at = feed->left_out.end;
-    }
-    const size_t end = feed->at < feed->left_out.begin ? feed->left_out.begin : feed->source->size;
-    const size_t n = end - feed->at < room ? end - feed->at : room;
-    memcpy(buffer, feed->source->bytes + feed->at, n);
-    feed->at += n;
-    return n;
-}
-
-/* A place in a text as jansson counts it: lines from 1, and the characters passed in the last. */
-struct spot {
-    size_t line, column;
-};
-
-static struct spot spot_of(const char *bytes, size_t position)
-{
-    struct spot spot = {1, 0};
-    for (size_t i = 0; i < position; i++) {
-        if (bytes[i] == '\n') {
-            spot = (struct spot){spot.line + 1, 0};
-        } else {
-            spot.column += ((unsigned char)bytes[i] & 0xC0) != 0x80;
+    size_t depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < size; i++) {
+        const char byte = bytes[i];
+        if (byte == '"') {
+            in_string = !in_string;
+        } else if (in_string) {
+            i += byte == '\\';
+        } else if (byte == '{' || byte == '[') {
+            if (depth++ == BURBLE__JSON_DEPTH_MAX) {
+                return i;
+            }
+        } else if ((byte == '}' || byte == ']') && depth > 0) {
+            depth--;
         }
     }
-    return spot;
+    return size;
 }
 
-/* What jansson says of the text that it was fed, with the place in the source. */
-static int fail_parse(const struct feed *feed, const json_error_t *error)
+static int load(const struct burble__source *source, burble_vocab_format format,
+                struct burble__json root, burble_vocab **out)
 {
-    const struct burble__source *source = feed->source;
-    /* Not of every allocation that fails does jansson say that it was one. */
-    if (errno == ENOMEM || json_error_code(error) == json_error_out_of_memory) {
-        return burble__load_fail(source, BURBLE_ENOMEM, "%s", burble_result_text(BURBLE_ENOMEM));
+    if (!burble__json_is(root, BURBLE__JSON_OBJECT)) {
+        return burble__json_fail(source, "", "an object", root);
     }
-    size_t position = (size_t)error->position, line = (size_t)error->line;
-    size_t column = (size_t)error->column;
-    if (position > feed->left_out.begin) {
-        const struct spot before = spot_of(source->bytes, feed->left_out.begin);
-        const struct spot after = spot_of(source->bytes, feed->left_out.end);
-        column += line == before.line ? after.column - before.column : 0;
-        line += after.line - before.line;
-        position += feed->left_out.end - feed->left_out.begin;
+    if (format == BURBLE_VOCAB_HF_JSON
+        || (format == BURBLE_VOCAB_AUTO && burble__json_get(root, "model").at != NULL)) {
+        return burble__load_hf(source, root, out);
     }
-    return burble__load_fail(source, BURBLE_EFORMAT, "line %zu, column %zu (byte %zu): %s", line,
-                             column, position,
-                             burble__quote(error->text, strlen(error->text)).text);
+    if (format == BURBLE_VOCAB_TEKKEN || burble__json_get(root, "config").at != NULL) {
+        return burble__load_tekken(source, root, out);
+    }
+    return burble__load_fail(
+        source, BURBLE_EFORMAT,
+        "expected the member \"model\" (of a tokenizer.json) or \"config\" (of "
+        "a Tekken file), found neither");
 }
 
 int burble__load_json(const struct burble__source *source, burble_vocab_format format,
                       burble_vocab **out)
 {
-    json_error_t error;
-    struct feed feed = {source, burble__find_merges(source->bytes, source->size), 0};
-    errno = 0;
-    json_t *root =
-        json_load_callback(next_bytes, &feed, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    if (root == NULL) {
-        return fail_parse(&feed, &error);
+    const struct burble__json_parser *parser =
+        source->json == NULL ? burble__json_own : source->json;
+    if (parser == NULL) {
+        return burble__load_fail(source, BURBLE_EUNSUPPORTED,
+                                 "a JSON file; this build of burble has no loader for them (it was "
+                                 "made with -Djson=disabled or without jansson)");
     }
-    int result;
-    if (!json_is_object(root)) {
-        result = burble__json_fail(source, "", "an object", root);
-    } else if (format == BURBLE_VOCAB_HF_JSON
-               || (format == BURBLE_VOCAB_AUTO && json_object_get(root, "model") != NULL)) {
-        result = burble__load_hf(source, root, out);
-    } else if (format == BURBLE_VOCAB_TEKKEN || json_object_get(root, "config") != NULL) {
-        result = burble__load_tekken(source, root, out);
-    } else {
-        result = burble__load_fail(source, BURBLE_EFORMAT,
-                                   "expected the member \"model\" (of a tokenizer.json) or "
-                                   "\"config\" (of a Tekken file), found neither");
+    const size_t deep = find_too_deep(source->bytes, source->size);
+    if (deep < source->size) {
+        return burble__load_fail(source, BURBLE_EFORMAT,
+                                 "byte %zu: expected at most %d arrays and objects in one another, "
+                                 "found more",
+                                 deep, BURBLE__JSON_DEPTH_MAX);
     }
-    json_decref(root);
+    struct burble__json root = {.parser = parser};
+    int result =
+        parser->parse(parser, source, burble__find_merges(source->bytes, source->size), &root.at);
+    if (result == BURBLE_OK) {
+        result = load(source, format, root, out);
+        parser->release(parser, root.at);
+    }
     return result;
 }

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/base64.h"
+#include "text/load_pattern.h"
 
 /* How deep sequences of normalizers go, at most. */
 #define DEPTH_MAX 16
@@ -50,22 +51,22 @@ static bool has_key(const struct trie *trie, uint32_t byte)
     return (unit & (1u << 31 | 0xFF)) == byte && (unit & 1u << 8) != 0;
 }
 
-static int read_precompiled(const struct burble__source *source, const json_t *object,
+static int read_precompiled(const struct burble__source *source, struct burble__json object,
                             const char *path, struct burble__normal *normal)
 {
-    json_t *map;
-    const int result =
-        burble__json_member(source, object, path, "precompiled_charsmap", JSON_STRING, &map);
+    struct burble__json map;
+    const int result = burble__json_member(source, object, path, "precompiled_charsmap",
+                                           BURBLE__JSON_STRING, &map);
     if (result != BURBLE_OK) {
         return result;
     }
-    const size_t characters = json_string_length(map);
+    const size_t characters = burble__json_text(map).len;
     size_t len = 0;
     char *bytes = burble__malloc(BURBLE__BASE64_BYTES(characters) + 1);
     if (bytes == NULL) {
         return burble__load_fail(source, BURBLE_ENOMEM, "%s", burble_result_text(BURBLE_ENOMEM));
     }
-    const bool whole = burble__base64_decode(json_string_value(map), characters, bytes, &len);
+    const bool whole = burble__base64_decode(burble__json_text(map).bytes, characters, bytes, &len);
     const struct trie trie = {
         .bytes = (const unsigned char *)bytes + 4,
         .n = whole && len >= 4 ? read_u32((const unsigned char *)bytes) / 4 : 0,
@@ -82,95 +83,81 @@ static int read_precompiled(const struct burble__source *source, const json_t *o
 
 /* ---- single normalizers -------------------------------------------------------------------------- */
 
-static int read_text(const struct burble__source *source, const json_t *object, const char *path,
-                     const char *key, const char **text, size_t *len)
-{
-    json_t *string;
-    const int result = burble__json_member(source, object, path, key, JSON_STRING, &string);
-    *text = json_string_value(string);
-    *len = json_string_length(string);
-    return result;
-}
-
-static int read_flag(const struct burble__source *source, const json_t *object, const char *path,
-                     const char *key, bool *out)
-{
-    const json_t *flag = json_object_get(object, key);
-    *out = json_is_true(flag);
-    return json_is_boolean(flag) ? BURBLE_OK
-                                 : burble__json_fail(source, burble__path_member(path, key).text,
-                                                     "true or false", flag);
-}
-
-static int read_plain(const struct burble__source *source, const json_t *object, const char *path,
-                      struct burble__normal *normal)
+static int read_plain(const struct burble__source *source, struct burble__json object,
+                      const char *path, struct burble__normal *normal)
 {
     (void)source, (void)object, (void)path, (void)normal;
     return BURBLE_OK;
 }
 
-static int read_prepend(const struct burble__source *source, const json_t *object, const char *path,
-                        struct burble__normal *normal)
+static int read_prepend(const struct burble__source *source, struct burble__json object,
+                        const char *path, struct burble__normal *normal)
 {
-    return read_text(source, object, path, "prepend", &normal->text, &normal->text_len);
+    struct burble__json prepend;
+    const int result =
+        burble__json_member(source, object, path, "prepend", BURBLE__JSON_STRING, &prepend);
+    normal->text = burble__json_text(prepend).bytes;
+    normal->text_len = burble__json_text(prepend).len;
+    return result;
 }
 
-static int read_strip(const struct burble__source *source, const json_t *object, const char *path,
-                      struct burble__normal *normal)
+static int read_strip(const struct burble__source *source, struct burble__json object,
+                      const char *path, struct burble__normal *normal)
 {
-    const int result = read_flag(source, object, path, "strip_left", &normal->left);
-    return result == BURBLE_OK ? read_flag(source, object, path, "strip_right", &normal->right)
-                               : result;
+    const int result = burble__json_flag(source, object, path, "strip_left", &normal->left);
+    return result == BURBLE_OK
+               ? burble__json_flag(source, object, path, "strip_right", &normal->right)
+               : result;
 }
 
 /* Without capital letters in it, printable ASCII is all the same to the rest of what it does. */
-static int read_bert(const struct burble__source *source, const json_t *object, const char *path,
-                     struct burble__normal *normal)
+static int read_bert(const struct burble__source *source, struct burble__json object,
+                     const char *path, struct burble__normal *normal)
 {
     bool lowercase;
-    const int result = read_flag(source, object, path, "lowercase", &lowercase);
+    const int result = burble__json_flag(source, object, path, "lowercase", &lowercase);
     normal->kind = lowercase ? BURBLE__NORMAL_LOWER_ASCII : BURBLE__NORMAL_ASCII;
     return result;
 }
 
 /* Whether the expression matches nothing but white space. */
-static bool is_for_spaces(const char *regex)
+static bool is_for_spaces(struct burble__json_text regex)
 {
     static const char *const known[] = {"\\s", "\\s+", "\\s{2,}", " +", " {2,}"};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (strcmp(regex, known[i]) == 0) {
+        if (regex.len == strlen(known[i]) && memcmp(regex.bytes, known[i], regex.len) == 0) {
             return true;
         }
     }
     return false;
 }
 
-static int read_replace(const struct burble__source *source, const json_t *object, const char *path,
-                        struct burble__normal *normal)
+static int read_replace(const struct burble__source *source, struct burble__json object,
+                        const char *path, struct burble__normal *normal)
 {
-    json_t *pattern;
-    int result = burble__json_member(source, object, path, "pattern", JSON_OBJECT, &pattern);
+    struct burble__pattern pattern;
+    struct burble__json content;
+    int result = burble__pattern_read(&pattern, source, object, path);
+    normal->owned = pattern.owned;
+    normal->regex = pattern.regex.bytes;
+    normal->regex_len = pattern.regex.len;
     if (result != BURBLE_OK) {
         return result;
     }
-    const struct burble__path at = burble__path_member(path, "pattern");
-    const json_t *regex = json_object_get(pattern, "Regex");
-    if (json_is_string(regex)) {
-        normal->kind =
-            is_for_spaces(json_string_value(regex)) ? BURBLE__NORMAL_SPACES : BURBLE__NORMAL_OTHER;
-        return BURBLE_OK;
-    }
-    result = read_text(source, pattern, at.text, "String", &normal->text, &normal->text_len);
-    if (result == BURBLE_OK) {
-        result = read_text(source, object, path, "content", &normal->with, &normal->with_len);
-    }
-    if (normal->text_len == 0) {
-        normal->kind = BURBLE__NORMAL_OTHER;
+    result = burble__json_member(source, object, path, "content", BURBLE__JSON_STRING, &content);
+    normal->text = pattern.text.bytes;
+    normal->text_len = pattern.text.len;
+    normal->with = burble__json_text(content).bytes;
+    normal->with_len = burble__json_text(content).len;
+    if (pattern.text.len == 0) {
+        normal->kind = pattern.regex.bytes != NULL && is_for_spaces(pattern.regex)
+                           ? BURBLE__NORMAL_SPACES
+                           : BURBLE__NORMAL_OTHER;
     }
     return result;
 }
 
-typedef int read_normal_fn(const struct burble__source *, const json_t *, const char *,
+typedef int read_normal_fn(const struct burble__source *, struct burble__json, const char *,
                            struct burble__normal *);
 
 static const struct {
@@ -193,17 +180,19 @@ static const struct {
 };
 
 static int read_one(struct burble__normalizer *normalizer, const struct burble__source *source,
-                    const json_t *object, const char *path, const char *name)
+                    struct burble__json object, const char *path, struct burble__json type)
 {
     if (normalizer->n == BURBLE__NORMALS_MAX) {
         return burble__load_fail(source, BURBLE_EUNSUPPORTED,
                                  "%s: a normalizer of more than %d steps", path,
                                  BURBLE__NORMALS_MAX);
     }
+    normalizer->paths[normalizer->n] = burble__path_member("", path);
     struct burble__normal *normal = &normalizer->steps[normalizer->n++];
-    *normal = (struct burble__normal){.kind = BURBLE__NORMAL_OTHER, .name = name};
+    const struct burble__json_text name = burble__json_text(type);
+    *normal = (struct burble__normal){.kind = BURBLE__NORMAL_OTHER, .name = name.bytes};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (strcmp(name, kinds[i].name) == 0) {
+        if (burble__json_equals(type, kinds[i].name)) {
             normal->kind = kinds[i].kind;
             return kinds[i].read(source, object, path, normal);
         }
@@ -215,29 +204,29 @@ static int read_one(struct burble__normalizer *normalizer, const struct burble__
  * recursion. */
 /* NOLINTNEXTLINE(misc-no-recursion) */
 static int read_all(struct burble__normalizer *normalizer, const struct burble__source *source,
-                    const json_t *object, const char *path, unsigned depth)
+                    struct burble__json object, const char *path, unsigned depth)
 {
-    if (!json_is_object(object)) {
+    if (!burble__json_is(object, BURBLE__JSON_OBJECT)) {
         return burble__json_fail(source, path, "an object", object);
     }
-    json_t *type;
-    int result = burble__json_member(source, object, path, "type", JSON_STRING, &type);
+    struct burble__json type;
+    int result = burble__json_member(source, object, path, "type", BURBLE__JSON_STRING, &type);
     if (result != BURBLE_OK) {
         return result;
     }
-    if (strcmp(json_string_value(type), "Sequence") != 0) {
-        return read_one(normalizer, source, object, path, json_string_value(type));
+    if (!burble__json_equals(type, "Sequence")) {
+        return read_one(normalizer, source, object, path, type);
     }
-    json_t *parts;
-    result = burble__json_member(source, object, path, "normalizers", JSON_ARRAY, &parts);
+    struct burble__json parts;
+    result = burble__json_member(source, object, path, "normalizers", BURBLE__JSON_ARRAY, &parts);
     if (result == BURBLE_OK && depth == DEPTH_MAX) {
         return burble__load_fail(source, BURBLE_EUNSUPPORTED,
                                  "%s: a normalizer of more than %d sequences in one another", path,
                                  DEPTH_MAX);
     }
     const struct burble__path at = burble__path_member(path, "normalizers");
-    for (size_t i = 0; result == BURBLE_OK && i < json_array_size(parts); i++) {
-        result = read_all(normalizer, source, json_array_get(parts, i),
+    for (size_t i = 0; result == BURBLE_OK && i < burble__json_size(parts); i++) {
+        result = read_all(normalizer, source, burble__json_at(parts, i),
                           burble__path_item(at.text, i).text, depth + 1);
     }
     return result;
@@ -246,50 +235,86 @@ static int read_all(struct burble__normalizer *normalizer, const struct burble__
 /* ---- all of it ----------------------------------------------------------------------------------- */
 
 int burble__normalizer_read(struct burble__normalizer *normalizer,
-                            const struct burble__source *source, const json_t *root)
+                            const struct burble__source *source, struct burble__json root)
 {
-    const json_t *object = json_object_get(root, "normalizer");
+    const struct burble__json object = burble__json_get(root, "normalizer");
     normalizer->n = 0;
-    normalizer->made = 0;
-    return object == NULL || json_is_null(object)
+    normalizer->work = 0;
+    return object.at == NULL || burble__json_is(object, BURBLE__JSON_NULL)
                ? BURBLE_OK
                : read_all(normalizer, source, object, "normalizer", 0);
 }
 
+void burble__normalizer_finish(struct burble__normalizer *normalizer)
+{
+    while (normalizer->n > 0) {
+        burble__free(normalizer->steps[--normalizer->n].owned);
+    }
+}
+
+/* Says which step cannot be done to a text. */
+static int refuse(const struct burble__normalizer *normalizer, const struct burble__source *source,
+                  const char *path, size_t step, const burble_token *token)
+{
+    const struct burble__normal *normal = &normalizer->steps[step];
+    const bool is_regex = normal->regex != NULL;
+    return burble__load_fail(
+        source, BURBLE_EUNSUPPORTED,
+        "%s: %s (%s%s%s) is not supported for the normalized %s" BURBLE__JSON_INSTEAD, path,
+        normalizer->paths[step].text, burble__quote(normal->name, strlen(normal->name)).text,
+        is_regex ? " with the Regex " : "",
+        is_regex ? burble__quote(normal->regex, normal->regex_len).text : "",
+        burble__quote(token->text, token->len).text);
+}
+
+/* Why a text could not be taken through the steps. */
+static int fail(const struct burble__normalizer *normalizer, const struct burble__source *source,
+                const char *path, const burble_token *token, int result, size_t step)
+{
+    if (result == BURBLE_EUNSUPPORTED) {
+        return refuse(normalizer, source, path, step, token);
+    }
+    if (result == BURBLE_ENOMEM) {
+        return burble__load_fail(source, result, "%s", burble_result_text(result));
+    }
+    return normalizer->work > BURBLE__NORMALS_WORK
+               ? burble__load_fail(source, BURBLE_EFORMAT,
+                                   "%s: expected at most %zu MiB of text in all steps of the "
+                                   "normalizer together, found more",
+                                   path, BURBLE__NORMALS_WORK >> 20)
+               : burble__load_fail(source, BURBLE_EFORMAT,
+                                   "%s: expected at most %u bytes, as the normalizer makes it, "
+                                   "found more than %zu",
+                                   path, BURBLE_VOCAB_MAX_TOKEN, TEXT_MAX);
+}
+
 int burble__normalizer_run(struct burble__normalizer *normalizer,
-                           const struct burble__source *source, const char *path, json_t *content)
+                           const struct burble__source *source, const char *path,
+                           burble_token *token, char **made)
 {
     struct burble__buffer text;
-    size_t failed = 0;
-    const size_t len = json_string_length(content);
-    if (len == 0 || len > BURBLE_VOCAB_MAX_TOKEN || normalizer->n == 0) {
+    *made = NULL;
+    if (token->len == 0 || token->len > BURBLE_VOCAB_MAX_TOKEN || normalizer->n == 0) {
         return BURBLE_OK; /* what is too long is refused by the table */
     }
     burble__buffer_init(&text, TEXT_MAX);
-    int result = burble__normalize(normalizer->steps, normalizer->n, json_string_value(content),
-                                   len, &text, &failed);
-    if (result == BURBLE_EUNSUPPORTED) {
-        burble__load_fail(
-            source, result, "%s: the normalizer %s of %s, which is normalized", path,
-            burble__quote(normalizer->steps[failed].name, strlen(normalizer->steps[failed].name))
-                .text,
-            burble__quote(json_string_value(content), len).text);
-    } else if (result == BURBLE_EFULL) {
-        result = burble__load_fail(
-            source, BURBLE_EFORMAT,
-            "%s: expected at most %u bytes, as the normalizer makes it, found more than %zu", path,
-            BURBLE_VOCAB_MAX_TOKEN, TEXT_MAX);
-    } else if (result == BURBLE_OK && normalizer->made + text.len > BURBLE_VOCAB_MAX_TEXT) {
-        result = burble__load_fail(source, BURBLE_EFORMAT,
-                                   "%s: expected at most %u bytes in all that the normalizer "
-                                   "makes, found %zu up to here",
-                                   path, BURBLE_VOCAB_MAX_TEXT, normalizer->made + text.len);
-    } else if (result == BURBLE_OK
-               && json_string_setn_nocheck(content, text.len == 0 ? "" : text.bytes, text.len)
-                      != 0) {
-        result = BURBLE_ENOMEM;
+    int result = burble__buffer_append(&text, token->text, token->len);
+    for (size_t i = 0; i < normalizer->n && result == BURBLE_OK; i++) {
+        result = burble__normalize(&normalizer->steps[i], &text);
+        normalizer->work += text.len + BURBLE__NORMAL_STEP;
+        if (result == BURBLE_OK && normalizer->work > BURBLE__NORMALS_WORK) {
+            result = BURBLE_EFULL;
+        }
+        if (result != BURBLE_OK) {
+            result = fail(normalizer, source, path, token, result, i);
+        }
     }
-    normalizer->made += text.len;
-    burble__buffer_finish(&text);
+    if (result == BURBLE_OK) {
+        *made = text.bytes;
+        token->text = text.bytes;
+        token->len = (uint32_t)text.len;
+    } else {
+        burble__buffer_finish(&text);
+    }
     return result;
 }

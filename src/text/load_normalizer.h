@@ -11,22 +11,30 @@
 /* How many steps a normalizer has, at most (nobody's has 20). */
 #define BURBLE__NORMALS_MAX 64
 
+/* How much the steps make of all added tokens together, at most: bytes of text after each step, and
+ * BURBLE__NORMAL_STEP for each. (Real files: below 1 MiB.) */
+#define BURBLE__NORMALS_WORK ((size_t)64 << 20)
+#define BURBLE__NORMAL_STEP 16
+
 struct burble__normalizer {
-    struct burble__normal steps[BURBLE__NORMALS_MAX]; /* their texts are the file's */
+    struct burble__normal steps[BURBLE__NORMALS_MAX]; /* their texts are the file's, or owned */
+    struct burble__path paths[BURBLE__NORMALS_MAX];   /* where they stand */
     size_t n;
-    size_t made; /* bytes of text */
+    size_t work;
 };
 
 /* Reads the member `normalizer`, if there is one. One that is not known is no failure: only texts
- * that go through it are refused. Results as those of the loaders. */
+ * that go through it are refused. Results as those of the loaders; it is to be finished in any case. */
 int burble__normalizer_read(struct burble__normalizer *normalizer,
-                            const struct burble__source *source, const json_t *root);
+                            const struct burble__source *source, struct burble__json root);
+void burble__normalizer_finish(struct burble__normalizer *normalizer);
 
-/* Replaces a string by what the normalizer makes of it; `path` is where it stands, for messages.
- * BURBLE_OK, BURBLE_EUNSUPPORTED, BURBLE_EFORMAT (all texts together become longer than a vocabulary
- * may be, or this one longer than a token in all proportion), or BURBLE_ENOMEM, which it does not
- * report. */
+/* Makes of a token's text what the normalizer makes of it, in memory of its own, *made, which the caller
+ * releases by burble__free; NULL: the text is as it was. `path` is where it stands, for messages.
+ * BURBLE_OK, BURBLE_EUNSUPPORTED, BURBLE_EFORMAT (the normalizer makes more of it, or of all texts together,
+ * than it may) or BURBLE_ENOMEM. */
 int burble__normalizer_run(struct burble__normalizer *normalizer,
-                           const struct burble__source *source, const char *path, json_t *content);
+                           const struct burble__source *source, const char *path,
+                           burble_token *token, char **made);
 
 #endif

@@ -55,12 +55,13 @@ struct tekken {
 
 /* ---- config -------------------------------------------------------------------------------------- */
 
-static int read_size(const struct tekken *tekken, const json_t *config, const char *key,
+static int read_size(const struct tekken *tekken, struct burble__json config, const char *key,
                      size_t *out)
 {
-    const json_t *value = json_object_get(config, key);
-    const json_int_t size = json_integer_value(value);
-    if (!json_is_integer(value) || size < 0 || (uint64_t)size > tekken->table.max) {
+    struct burble__json value = burble__json_get(config, key);
+    const int64_t size = burble__json_integer(value);
+    if (!burble__json_is(value, BURBLE__JSON_INTEGER) || size < 0
+        || (uint64_t)size > tekken->table.max) {
         char expected[64];
         snprintf(expected, sizeof expected, "an integer from 0 to %zu", tekken->table.max);
         return burble__json_fail(tekken->source, burble__path_member("config", key).text, expected,
@@ -70,7 +71,7 @@ static int read_size(const struct tekken *tekken, const json_t *config, const ch
     return BURBLE_OK;
 }
 
-static int read_config(struct tekken *tekken, const json_t *config)
+static int read_config(struct tekken *tekken, struct burble__json config)
 {
     int result = read_size(tekken, config, "default_vocab_size", &tekken->n_ids);
     if (result == BURBLE_OK) {
@@ -95,12 +96,13 @@ static int put_special(struct tekken *tekken, size_t id, burble_token token)
 }
 
 /* Whether the file says that this entry's rank is its place, which is what the library goes by. */
-static int check_rank(const struct tekken *tekken, const json_t *object, const char *path, size_t i)
+static int check_rank(const struct tekken *tekken, struct burble__json object, const char *path,
+                      size_t i)
 {
-    json_t *rank;
+    struct burble__json rank;
     const int result =
-        burble__json_member(tekken->source, object, path, "rank", JSON_INTEGER, &rank);
-    if (result == BURBLE_OK && json_integer_value(rank) != (json_int_t)i) {
+        burble__json_member(tekken->source, object, path, "rank", BURBLE__JSON_INTEGER, &rank);
+    if (result == BURBLE_OK && burble__json_integer(rank) != (int64_t)i) {
         char expected[48];
         snprintf(expected, sizeof expected, "its place, %zu", i);
         return burble__json_fail(tekken->source, burble__path_member(path, "rank").text, expected,
@@ -109,14 +111,14 @@ static int check_rank(const struct tekken *tekken, const json_t *object, const c
     return result;
 }
 
-static int read_special(struct tekken *tekken, const json_t *list)
+static int read_special(struct tekken *tekken, struct burble__json list)
 {
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *object = json_array_get(list, i);
+    for (size_t i = 0; i < burble__json_size(list); i++) {
+        struct burble__json object = burble__json_at(list, i);
         const struct burble__path at = burble__path_item("special_tokens", i);
-        json_t *text;
-        int result =
-            burble__json_member(tekken->source, object, at.text, "token_str", JSON_STRING, &text);
+        struct burble__json text;
+        int result = burble__json_member(tekken->source, object, at.text, "token_str",
+                                         BURBLE__JSON_STRING, &text);
         if (result == BURBLE_OK) {
             result = check_rank(tekken, object, at.text, i);
         }
@@ -131,10 +133,11 @@ static int read_special(struct tekken *tekken, const json_t *list)
 }
 
 /* Whether a file of this version ("v3") may leave the special tokens out. */
-static bool may_imply(const json_t *version)
+static bool may_imply(struct burble__json version)
 {
-    const char *name = json_string_value(version);
-    return name != NULL && name[0] == 'v' && strtol(name + 1, NULL, 10) <= LAST_WITHOUT_SPECIAL;
+    const char *name = burble__json_text(version).bytes;
+    return name != NULL && name[0] == 'v' && name[1] >= '0' && name[1] <= '9'
+           && strtol(name + 1, NULL, 10) <= LAST_WITHOUT_SPECIAL;
 }
 
 static int imply_special(struct tekken *tekken)
@@ -160,15 +163,16 @@ static int fill_special(struct tekken *tekken, size_t from)
     return result;
 }
 
-static int read_all_special(struct tekken *tekken, const json_t *root, const json_t *config)
+static int read_all_special(struct tekken *tekken, struct burble__json root,
+                            struct burble__json config)
 {
-    const json_t *list = json_object_get(root, "special_tokens");
-    const bool none = list == NULL || json_is_null(list);
-    if ((none && !may_imply(json_object_get(config, "version")))
-        || (!none && !json_is_array(list))) {
+    struct burble__json list = burble__json_get(root, "special_tokens");
+    const bool none = list.at == NULL || burble__json_is(list, BURBLE__JSON_NULL);
+    if ((none && !may_imply(burble__json_get(config, "version")))
+        || (!none && !burble__json_is(list, BURBLE__JSON_ARRAY))) {
         return burble__json_fail(tekken->source, "special_tokens", "an array", list);
     }
-    const size_t n = none ? IMPLIED : json_array_size(list);
+    const size_t n = none ? IMPLIED : burble__json_size(list);
     if (n > tekken->n_special) {
         return burble__load_fail(tekken->source, BURBLE_EFORMAT,
                                  "special_tokens: expected at most %zu "
@@ -181,21 +185,22 @@ static int read_all_special(struct tekken *tekken, const json_t *root, const jso
 
 /* ---- vocabulary ---------------------------------------------------------------------------------- */
 
-static int read_token(struct tekken *tekken, const json_t *object, size_t i)
+static int read_token(struct tekken *tekken, struct burble__json object, size_t i)
 {
     const struct burble__path at = burble__path_item("vocab", i);
-    json_t *base64;
+    struct burble__json base64;
     int result = check_rank(tekken, object, at.text, i);
     if (result == BURBLE_OK) {
-        result = burble__json_member(tekken->source, object, at.text, "token_bytes", JSON_STRING,
-                                     &base64);
+        result = burble__json_member(tekken->source, object, at.text, "token_bytes",
+                                     BURBLE__JSON_STRING, &base64);
     }
     if (result != BURBLE_OK) {
         return result;
     }
     char *text = tekken->texts + tekken->used;
     size_t len;
-    if (!burble__base64_decode(json_string_value(base64), json_string_length(base64), text, &len)) {
+    const struct burble__json_text written = burble__json_text(base64);
+    if (!burble__base64_decode(written.bytes, written.len, text, &len)) {
         return burble__json_fail(tekken->source, burble__path_member(at.text, "token_bytes").text,
                                  "Base64", base64);
     }
@@ -206,31 +211,32 @@ static int read_token(struct tekken *tekken, const json_t *object, size_t i)
 }
 
 /* Of the tokens in the file, only as many count as the configuration says. */
-static int read_vocab(struct tekken *tekken, const json_t *root)
+static int read_vocab(struct tekken *tekken, struct burble__json root)
 {
-    json_t *vocab;
-    int result = burble__json_member(tekken->source, root, "", "vocab", JSON_ARRAY, &vocab);
+    struct burble__json vocab;
+    int result = burble__json_member(tekken->source, root, "", "vocab", BURBLE__JSON_ARRAY, &vocab);
     if (result != BURBLE_OK) {
         return result;
     }
     const size_t n = tekken->n_ids - tekken->n_special;
-    if (n > json_array_size(vocab)) {
+    if (n > burble__json_size(vocab)) {
         return burble__load_fail(tekken->source, BURBLE_EFORMAT,
                                  "vocab: expected at least %zu tokens (config.default_vocab_size "
                                  "less the special ones), found %zu",
-                                 n, json_array_size(vocab));
+                                 n, burble__json_size(vocab));
     }
     for (size_t i = 0; i < n && result == BURBLE_OK; i++) {
-        result = read_token(tekken, json_array_get(vocab, i), i);
+        result = read_token(tekken, burble__json_at(vocab, i), i);
     }
     return result;
 }
 
-int burble__load_tekken(const struct burble__source *source, const json_t *root, burble_vocab **out)
+int burble__load_tekken(const struct burble__source *source, struct burble__json root,
+                        burble_vocab **out)
 {
     struct tekken tekken = {.source = source};
-    json_t *config;
-    int result = burble__json_member(source, root, "", "config", JSON_OBJECT, &config);
+    struct burble__json config;
+    int result = burble__json_member(source, root, "", "config", BURBLE__JSON_OBJECT, &config);
     if (result != BURBLE_OK) {
         return result;
     }

@@ -170,9 +170,9 @@ static void lower(struct burble__buffer *text)
     }
 }
 
-/* ---- all of them --------------------------------------------------------------------------------- */
+/* ---- any of them --------------------------------------------------------------------------------- */
 
-static int run(const struct burble__normal *step, struct burble__buffer *text)
+int burble__normalize(const struct burble__normal *step, struct burble__buffer *text)
 {
     if (!can_do_all(step, text)) {
         return BURBLE_EUNSUPPORTED;
@@ -189,16 +189,4 @@ static int run(const struct burble__normal *step, struct burble__buffer *text)
         lower(text);
     }
     return BURBLE_OK;
-}
-
-int burble__normalize(const struct burble__normal *steps, size_t n, const char *text, size_t len,
-                      struct burble__buffer *out, size_t *failed)
-{
-    out->len = 0;
-    int result = burble__buffer_append(out, text, len);
-    for (size_t i = 0; i < n && result == BURBLE_OK; i++) {
-        *failed = i;
-        result = run(&steps[i], out);
-    }
-    return result;
 }

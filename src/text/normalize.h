@@ -34,18 +34,19 @@ struct burble__normal {
     const char *name; /* of the normalizer, for messages */
     const char *text, *with;
     size_t text_len, with_len; /* bytes; a REPLACE has some text */
+    const char *regex; /* that its file has, of `regex_len` bytes, for messages; NULL: none */
+    size_t regex_len;
+    char *owned; /* memory of `text`, or NULL */
     bool left, right;
     bool keys[0x80];
 };
 
-/* Takes the text through the `n` steps, and writes what becomes of it to `out`. Work: proportional to
- * the lengths of the text on its way.
+/* Takes the text through one step. Work: proportional to its length, before and after.
  *
  * BURBLE_OK
- * BURBLE_EUNSUPPORTED  steps[*failed] cannot be done to this text
- * BURBLE_EFULL         it becomes longer than out->max
+ * BURBLE_EUNSUPPORTED  the step cannot be done to this text
+ * BURBLE_EFULL         it becomes longer than text->max
  * BURBLE_ENOMEM */
-int burble__normalize(const struct burble__normal *steps, size_t n, const char *text, size_t len,
-                      struct burble__buffer *out, size_t *failed);
+int burble__normalize(const struct burble__normal *step, struct burble__buffer *text);
 
 #endif

@@ -54,10 +54,20 @@ static int too_much(burble_error *error, size_t token, size_t len)
                         BURBLE_VOCAB_MAX_TEXT, len, token);
 }
 
+/* Steps on single tokens have taken too much work. */
+static int too_much_work(burble_error *error, size_t token, size_t max)
+{
+    return burble__fail(error, BURBLE_EINVAL,
+                        "expected steps that take at most %zu bytes of text one after the other, "
+                        "found more up to token %zu",
+                        max, token);
+}
+
 /* ---- what is asked for --------------------------------------------------------------------------- */
 
-/* Whether the tokens are within their bounds. */
-static int check_tokens(const burble_token *tokens, size_t n, bool utf8, burble_error *error)
+/* Whether the tokens are within their bounds; *bytes is how long they are together. */
+static int check_tokens(const burble_token *tokens, size_t n, bool utf8, size_t *bytes,
+                        burble_error *error)
 {
     if (n > BURBLE_VOCAB_MAX_IDS) {
         return burble__fail(error, BURBLE_EINVAL, "expected at most %u tokens, found %zu",
@@ -67,6 +77,7 @@ static int check_tokens(const burble_token *tokens, size_t n, bool utf8, burble_
         return burble__fail(error, BURBLE_EINVAL, "expected %zu tokens, found NULL", n);
     }
     size_t len = 0;
+    *bytes = 0;
     for (size_t i = 0; i < n; i++) {
         const burble_token *token = &tokens[i];
         if (token->len > BURBLE_VOCAB_MAX_TOKEN) {
@@ -91,6 +102,7 @@ static int check_tokens(const burble_token *tokens, size_t n, bool utf8, burble_
             return too_much(error, i, len);
         }
     }
+    *bytes = len;
     return BURBLE_OK;
 }
 
@@ -172,7 +184,8 @@ struct texts {
     size_t mask;
 };
 
-static uint32_t intern(struct texts *texts, size_t i)
+/* `work` counts the bytes that are looked at: texts may have been chosen for their hashes. */
+static uint32_t intern(struct texts *texts, size_t i, size_t *work)
 {
     const size_t begin = i == 0 ? 0 : texts->ends[i - 1];
     const size_t len = texts->ends[i] - begin;
@@ -184,6 +197,7 @@ static uint32_t intern(struct texts *texts, size_t i)
             return (uint32_t)i;
         }
         const size_t other = found == 0 ? 0 : texts->ends[found - 1];
+        *work += 1 + (texts->ends[found] - other == len ? len : 0);
         if (texts->ends[found] - other == len
             && (len == 0 || memcmp(texts->bytes.bytes + other, bytes, len) == 0)) {
             return found;
@@ -211,7 +225,7 @@ static int fill_filter(struct maker *maker, size_t dedup, size_t drop, struct te
         }
         texts->ends[i] = texts->bytes.len;
         if (result == BURBLE_OK) {
-            filter[i] = intern(texts, i);
+            filter[i] = intern(texts, i, &maker->compiler.work);
             /* From the copy: what lies in the compiler is about to be overwritten. */
             text.bytes = text.len == 0 ? "" : texts->bytes.bytes + texts->bytes.len - text.len;
             result = burble__compiler_run(&maker->compiler, dedup, drop, 0, &text);
@@ -219,6 +233,9 @@ static int fill_filter(struct maker *maker, size_t dedup, size_t drop, struct te
         }
         if (result == BURBLE_EUNSUPPORTED) {
             return burble__fail(maker->error, result, "token %zu becomes too long", i);
+        }
+        if (result == BURBLE_EFULL) {
+            return too_much_work(maker->error, i, maker->compiler.work_max);
         }
     }
     return result == BURBLE_OK ? result : no_memory(maker->error);
@@ -319,6 +336,9 @@ static int spell_at(struct maker *maker, size_t id, unsigned place, struct spell
     }
     if (result == BURBLE_EUNSUPPORTED) {
         return burble__fail(maker->error, result, "token %zu becomes too long", id);
+    }
+    if (result == BURBLE_EFULL) {
+        return too_much_work(maker->error, id, compiler->work_max);
     }
     if (result == BURBLE_OK && maker->blob.len + text.len > BURBLE_VOCAB_MAX_TEXT) {
         return too_much(maker->error, id, maker->blob.len + text.len);
@@ -557,9 +577,10 @@ static int check_finish(struct maker *maker)
 
 /* ---- all together -------------------------------------------------------------------------------- */
 
-static int make(struct maker *maker, const burble_vocab_options *options)
+static int make(struct maker *maker, const burble_vocab_options *options, size_t bytes)
 {
-    burble__compiler_init(&maker->compiler, &maker->plan, options->n_steps > 0);
+    burble__compiler_init(&maker->compiler, &maker->plan, options->n_steps > 0,
+                          BURBLE__WORK_MAX(bytes, maker->n));
     maker->vocab->rule = maker->compiler.core == BURBLE__CORE_FALLBACK ? BURBLE__UTF8_PER_BYTE
                                                                        : BURBLE__UTF8_PER_PART;
     maker->vocab->special_breaks = options->special_breaks && options->n_steps == 0;
@@ -602,7 +623,8 @@ int burble_vocab_create(const burble_vocab_options *options, const burble_token 
     struct maker maker = {.tokens = tokens, .n = n, .error = error};
     *out = NULL;
     options = options == NULL ? &defaults : options;
-    int result = check_tokens(tokens, n, options->n_steps > 0, error);
+    size_t bytes;
+    int result = check_tokens(tokens, n, options->n_steps > 0, &bytes, error);
     if (result != BURBLE_OK) {
         return result;
     }
@@ -619,7 +641,7 @@ int burble_vocab_create(const burble_vocab_options *options, const burble_token 
     }
     *maker.vocab = (burble_vocab){.size = n, .memory = size};
     burble__init(&maker.vocab->refs, 1);
-    result = make(&maker, options);
+    result = make(&maker, options, bytes);
     if (result != BURBLE_OK) {
         burble_vocab_unref(&maker.vocab);
     }

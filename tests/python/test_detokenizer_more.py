@@ -430,13 +430,18 @@ def test_tokenizer_json_decodes_as_the_tokenizer_made_of_it(
     [
         (b'{"a": 1,\n "b"', "line 2, column 5: expected JSON"),
         (b'{"a": "\xff"}', "byte 7: expected UTF-8, found 0xff"),
-        (b'{"a": ' + b"[" * 100_000, "nested too deep"),
-        (b'{"a": 1}', "expected the members of .* found a"),
+        (b'{"a": ' + b"[" * 100_000, "expected at most 64 arrays and objects in one"),
+        (b'{"a": 1}', 'expected the member "model" .* or "config" .* found neither'),
         (b'{"model": 3}', "model: expected an object, found 3"),
         (b'{"model": {"vocab": 3}}', "model.vocab: expected an object or an array, found 3"),
-        (b'{"model": {"vocab": {"a": -1}}}', r'model.vocab\["a"\]: expected an id from 0'),
+        (b'{"model": {"vocab": {"a": -1}}}', "model.vocab: expected an id from 0 to 65535"),
         (b'{"model": {"vocab": {"a": 0, "b": 0}}}', "expected each id once, found 0"),
-        (b'{"model": {"vocab": {"\\ud800": 0}}}', "expected Unicode, found the surrogate"),
+        (b'{"model": {"vocab": {"\\ud800": 0}}}', "expected Unicode, found a lone surrogate"),
+        (b'{"model": {"vocab": {"a": 0, "a": 1}}}', "expected each key once .* found 'a' twice"),
+        (b'{"model": {"vocab": {"a\\u0000": 0}}}', "expected keys without NUL"),
+        (b'{"a": 9223372036854775808}', "expected integers of 64 bits, found '92233"),
+        (b'{"a": 1e999}', "expected numbers of a double, found '1e999'"),
+        (b'{"a": NaN}', "expected JSON, found NaN"),
         (b'{"config": {}, "vocab": []}', "config.default_vocab_size: expected an integer"),
         *[(b'{"model": ' + b"[" * n + b"]" * n + b"}", "") for n in range(900, 1000, 2)],
         (b"GGUF", ""),
@@ -456,7 +461,7 @@ def test_what_is_wrong_with_a_file_is_said_with_its_name(
 @pytest.mark.parametrize(
     ("decoder", "message"),
     [
-        ({"type": "Magic"}, r'decoder\.type: expected .* found "Magic"'),
+        ({"type": "Magic"}, r'decoder: a decoder of type "Magic" is not supported; in'),
         ({"type": "Sequence", "decoders": [3]}, r"decoder\.decoders\[0\]: expected an object"),
         ({"type": "Strip", "content": "ab", "start": 1, "stop": 0}, "one character"),
         ({"type": "BPEDecoder", "suffix": "a\0"}, r"t\.json: "),
@@ -477,40 +482,37 @@ GROWS = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}
 @pytest.mark.parametrize(
     ("normalizer", "message"),
     [
-        ({"type": "Sequence", "normalizers": [GROWS] * 4}, "at most 65536 bytes"),
-        ({"type": "Precompiled", "precompiled_charsmap": "AAAAAAAA"}, "a normalizer that is whole"),
+        ({"type": "Sequence", "normalizers": [GROWS] * 4}, r"added_tokens\[0\]: .* 65536 bytes"),
+        (
+            {"type": "Precompiled", "precompiled_charsmap": "AAAAAAAA"},
+            r"normalizer\.precompiled_charsmap: expected Base64 of a table",
+        ),
     ],
 )
-def test_what_is_wrong_with_a_normalizer_is_said_with_the_token_s_place(
+def test_what_is_wrong_with_a_normalizer_is_said_with_its_place(
     normalizer: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "t.json"
     added = [{"id": 1, "content": "a", "normalized": True}]
     model = {"vocab": {"x": 0}}
     file.write_text(json.dumps({"model": model, "normalizer": normalizer, "added_tokens": added}))
-    with pytest.raises(ValueError, match=rf"t\.json: added_tokens\[0\]: .*{message}"):
+    with pytest.raises(ValueError, match=rf"t\.json: {message}"):
         burble.Detokenizer(file)
 
 
-def test_a_pipe_is_read_where_once_is_enough(tmp_path: Path) -> None:
-    """And refused, instead of waited for, where it would have to be opened again."""
-
-    def through_a_pipe(content: bytes) -> str:
-        read, write = os.pipe()
-        os.write(write, content)
-        os.close(write)
-        try:
-            return tokens_of(f"/dev/fd/{read}")
-        finally:
-            os.close(read)
-
-    def tokens_of(path: str) -> str:
-        detokenizer = burble.Detokenizer(path)
-        return detokenizer.push([0, 1]) + detokenizer.finish()
-
-    assert through_a_pipe(b'{"model": {"vocab": {"a": 0, "b": 1}}}') == "a b"
-    with pytest.raises(ValueError, match=r"/dev/fd/.*: expected a file .*, found a pipe"):
-        through_a_pipe(b"YQ== 0\nYg== 1\n")
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(b'{"model": {"vocab": {"a": 0, "b": 1}}}', "a b"), (b"YQ== 0\nYg== 1\n", "ab")],
+)
+def test_pipe_read_as_file(content: bytes, text: str) -> None:
+    read, write = os.pipe()
+    os.write(write, content)
+    os.close(write)
+    try:
+        detokenizer = burble.Detokenizer(f"/dev/fd/{read}")
+    finally:
+        os.close(read)
+    assert detokenizer.push([0, 1]) + detokenizer.finish() == text
 
 
 def test_a_file_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:

@@ -136,14 +136,79 @@ static void a_text_is_added_once_and_special_if_any_of_them_is(void **state)
     burble_vocab_unref(&vocab);
 }
 
+#define INSTEAD "; in Python, pass the tokenizer, not its file"
+
+static void regex_without_operators_is_a_string(void **state)
+{
+    static const struct {
+        const char *regex, *text; /* of "abc" and "b\\b." */
+    } cases[] = {
+        {"b", "axcx\\x."},
+        {"\\\\\\\\b", "abcbx."},
+        {"b\\\\.", "abcb\\x"},
+    };
+    static const char *const others[] = {"", "b.", "b\\\\d", "\\\\", "(b)", "b|c"};
+    char file[512];
+    (void)state;
+#define WITH(regex)                                                                                \
+    snprintf(file, sizeof file,                                                                    \
+             FILE_OF("{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"%s\"},\"content\":\"x\"}",    \
+                     "{\"abc\":0,\"b\\\\b.\":1}", ""),                                             \
+             regex)
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        WITH(cases[i].regex);
+        burble_vocab *vocab = parse(file, strlen(file), FORMAT);
+        ASSERT_TEXT(vocab, false, cases[i].text, 0, 1);
+        burble_vocab_unref(&vocab);
+    }
+    for (size_t i = 0; i < COUNT(others); i++) {
+        burble_vocab *vocab;
+        burble_error error;
+        WITH(others[i]);
+        assert_int_equal(burble_vocab_parse(file, strlen(file), FORMAT, "file", &vocab, &error),
+                         BURBLE_EUNSUPPORTED);
+        assert_non_null(strstr(error.message, "is not supported in a decoder" INSTEAD));
+    }
+}
+
+/* Texts that become longer and shorter again: what they are on the way counts, too. */
+static void steps_have_a_bound_on_work(void **state)
+{
+    static struct bytes file;
+    char token[32];
+    (void)state;
+    file.n = 0;
+    put_text(&file, "{\"model\":{\"vocab\":{");
+    for (unsigned i = 0; i < 1000; i++) {
+        snprintf(token, sizeof token, "%s\"a%03u\":%u", i == 0 ? "" : ",", i, i);
+        put_text(&file, token);
+    }
+    put_text(&file, "}},\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
+                    "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"");
+    for (unsigned i = 0; i < 20000; i++) {
+        put_text(&file, "b");
+    }
+    put_text(&file, "\"},");
+    for (unsigned i = 0; i < 28; i++) {
+        put_text(&file, "{\"type\":\"Strip\",\"content\":\"c\",\"start\":1,\"stop\":1},");
+    }
+    put_text(&file, "{\"type\":\"Replace\",\"pattern\":{\"String\":\"b\"},\"content\":\"\"}]}}");
+    assert_refused(
+        file.at, file.n, FORMAT, BURBLE_EFORMAT,
+        "expected steps that take at most 67748864 bytes of text one after the other, found "
+        "more up to token 116");
+}
+
 static void what_cannot_be_streamed_is_named(void **state)
 {
     (void)state;
-    unsupported(FILE_OF("{\"type\":\"Foo\"}", "{}", ""), "decoder: a decoder of type \"Foo\"");
+    unsupported(FILE_OF("{\"type\":\"Foo\"}", "{}", ""),
+                "decoder: a decoder of type \"Foo\" is not supported" INSTEAD);
     unsupported(FILE_OF("{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Fuse\"},{\"type\":"
-                        "\"Replace\",\"pattern\":{\"Regex\":\"a\"},\"content\":\"\"}]}",
+                        "\"Replace\",\"pattern\":{\"Regex\":\"a+\"},\"content\":\"\"}]}",
                         "{}", ""),
-                "decoder.decoders[1].pattern: a decoder that replaces a regular expression");
+                "decoder.decoders[1].pattern: Replace with the Regex \"a+\" is not supported in a "
+                "decoder" INSTEAD);
     unsupported(FILE_OF("{\"type\":\"BPEDecoder\",\"suffix\":\"a\\u0000\"}", "{}", ""),
                 "decoder.suffix: a NUL in a decoder");
 }
@@ -301,6 +366,8 @@ int main(void)
         cmocka_unit_test(an_added_token_has_the_models_id_or_the_next_one),
         cmocka_unit_test(an_added_token_takes_the_place_of_the_models),
         cmocka_unit_test(a_text_is_added_once_and_special_if_any_of_them_is),
+        cmocka_unit_test(regex_without_operators_is_a_string),
+        cmocka_unit_test(steps_have_a_bound_on_work),
         cmocka_unit_test(what_cannot_be_streamed_is_named),
         cmocka_unit_test(an_error_names_the_path),
         cmocka_unit_test(a_message_that_is_cut_ends_with_a_character),

@@ -342,18 +342,23 @@ static void texts_that_are_too_long_together_are_refused(void **state)
 /* A small table, and a step that makes much of each token; also before repeated tokens are looked for. */
 static void texts_that_become_too_long_together_are_refused(void **state)
 {
-    enum { LONG = 65000, MOST = BURBLE_VOCAB_MAX_TEXT / LONG };
-    static char text[LONG + 1];
+    enum { LONG = 65000, HALF = 4000, MOST = BURBLE_VOCAB_MAX_TEXT / LONG };
+    static char text[LONG - HALF + 1];
+    static char own[2 * HALF];
+    static char half[HALF + 1];
     static burble_token tokens[MOST + 1];
     const burble_step steps[] = {
-        {.kind = BURBLE_STEP_REPLACE, .text = "a", .with = text},
+        {.kind = BURBLE_STEP_REPLACE, .text = half, .with = text},
         {.kind = BURBLE_STEP_CTC, .text = "<pad>", .with = "|"},
         {.kind = BURBLE_STEP_REPLACE, .text = "b", .with = ""},
     };
     (void)state;
-    memset(text, 'b', LONG);
+    memset(text, 'b', LONG - HALF);
+    memset(own, 'b', 2 * HALF);
+    memset(own, 'a', HALF);
+    memset(half, 'a', HALF);
     for (size_t i = 0; i < COUNT(tokens); i++) {
-        tokens[i] = (burble_token){.text = "a", .len = 1};
+        tokens[i] = (burble_token){.text = own, .len = sizeof own};
     }
     for (size_t n = 1; n <= COUNT(steps); n++) {
         const burble_vocab_options options = {.steps = steps, .n_steps = n};
