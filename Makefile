@@ -34,7 +34,7 @@ export PIP_ROOT_USER_ACTION := ignore
 .DELETE_ON_ERROR:
 .PHONY: all package demo test msan test-python-asan test-python-debug test-pythons coverage test-llama \
     valgrind bench bench-c bench-llama bench-pages bench-check compare fuzz torture soak litmus model \
-    reference docs dist lint format clean distclean help python-3.11
+    reference docs dist lint format clean distclean help chromium python-3.11
 
 # ---- what a person asks for ----------------------------------------------------------------------
 
@@ -294,6 +294,9 @@ lint: python-3.11 $(BUILD)/.system-cppcheck $(DONE)/lint $(DONE)/test $(BUILD)/l
 	    $(filter-out $(LLAMA_FILES) bench/llama_%.c,$(filter src/%.c python/ext/%.c tools/%.c bench/%.c,$(C_FILES))); \
 	exit $$failed
 
+# The browser of test_browser.py, which is skipped without one.
+chromium: $(BUILD)/.system-chromium
+
 format: python-3.11 $(DONE)/lint
 	@echo "-- clang-format, ruff"
 	@$(VENV)/bin/clang-format -i $(C_FILES)
@@ -330,6 +333,7 @@ help:
 	@echo 'make reference   the reference of the C API, as HTML, in $(BUILD)/reference'
 	@echo 'make docs        the documentation as a site, in $(BUILD)/site'
 	@echo 'make dist        the source distribution and a wheel, checked, in dist/'
+	@echo 'make chromium    install the browser that some of the Python tests use where it is there'
 	@echo 'make lint        check style, types and warnings'
 	@echo 'make format      format the sources'
 	@echo 'make clean       remove what was built; make distclean: $(VENV)/ and .cache/, too'
@@ -339,8 +343,8 @@ help:
 
 # ---- the system: what apt-get can bring, where a probe shows that it is missing -------------------
 
-# What can be needed: cc, cxx, python, cmocka, jansson, loops, ck, cppcheck, debug, doxygen, git, fuzz,
-# msan, model, valgrind. `lack` notes what is missing, in words, and Debian's packages for it.
+# What can be needed: cc, cxx, python, cmocka, jansson, loops, ck, chromium, cppcheck, debug, doxygen, git,
+# fuzz, msan, model, valgrind. `lack` notes what is missing, in words, and Debian's packages for it.
 define SYSTEM_SH
 lack() {
     missing="$$missing$${missing:+; }$$1"
@@ -387,6 +391,9 @@ probe_loops() {
 probe_ck() {
     command -v pkg-config >/dev/null || lack pkg-config pkg-config
     pkg-config --exists ck 2>/dev/null || lack "Concurrency Kit" libck-dev
+}
+probe_chromium() {
+    command -v chromium >/dev/null || command -v chromium-browser >/dev/null || lack Chromium chromium
 }
 probe_valgrind() {
     command -v valgrind >/dev/null || lack valgrind valgrind

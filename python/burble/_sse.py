@@ -225,7 +225,8 @@ class EventStream(AsyncIterator[bytes]):
                 position, max_lag=source._lag_of_followers, on_lag="drop_reader"
             )
         self._closes = _closes(source, close)
-        self._reader: Any = (self._own or source).__aiter__()
+        # (To iterate a stream itself would let its own reader hold up the generation again.)
+        self._reader: Any = None if position is None else (self._own or source).__aiter__()
         self._id = source.id
 
     @property

@@ -561,6 +561,43 @@ def openai_chunk(text: str) -> dict[str, Any]:
     return {"id": "1", "object": kind, "created": 0, "model": "m", "choices": [choice]}
 
 
+def test_openai_client_takes_no_keep_alive_for_an_event() -> None:
+    """Although there has been an id."""
+    fastapi = pytest.importorskip("fastapi")
+    openai = pytest.importorskip("openai")
+
+    writer, stream = burble.channel()
+    sent: list[bytes] = []
+    app = fastapi.FastAPI()
+
+    async def counted() -> AsyncIterator[bytes]:
+        async for data in burble.sse(stream, encode=openai_chunk, keep_alive=0.01):
+            sent.append(data)
+            yield data
+
+    @app.post("/chat/completions", response_model=None)
+    async def completions() -> Any:
+        return fastapi.responses.StreamingResponse(counted(), headers=burble.SSE_HEADERS)
+
+    async def main() -> None:
+        async with serving(app) as url:
+            http_client = httpx.AsyncClient(trust_env=False, timeout=SOON)
+            async with openai.AsyncOpenAI(
+                base_url=url, api_key="none", max_retries=0, timeout=SOON, http_client=http_client
+            ) as client:
+                answer = await client.chat.completions.create(model="m", messages=[], stream=True)
+                for piece in ("Once", " upon", " a time"):
+                    quiet = len(sent)
+                    await turns(lambda quiet=quiet: len(sent) > quiet + 2)
+                    writer.put_text(piece)
+                    found = await answer.__anext__()
+                    assert found.choices[0].delta.content == piece
+                writer.end()
+                await answer.close()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("made", [True, False])
 def test_a_blocking_openai_client_is_iterated_and_its_server_learns_of_the_end(made: bool) -> None:
     fastapi = pytest.importorskip("fastapi")

@@ -204,6 +204,25 @@ def test_client_that_has_had_the_last_event_gets_no_more() -> None:
     assert asyncio.run(body_of(again)) == b""
 
 
+def test_client_that_has_had_the_last_event_does_not_hold_up_the_generation() -> None:
+    """Others read the stream, and nobody iterates it itself."""
+
+    async def main() -> None:
+        events = burble.sse(stream)
+        assert burble.sse(stream, last_event_id=last_of(stream, "end")).over
+        written = asyncio.get_running_loop().run_in_executor(None, write)
+        assert len(texts(parse(await body_of(events)))) == 1000
+        await written
+
+    def write() -> None:
+        for _ in range(1000):
+            writer.put_text("x" * 10)
+        writer.end()
+
+    writer, stream = burble.channel(keep="all", max_lag=100, total_timeout=SOON)
+    asyncio.run(main())
+
+
 # ---- answers -----------------------------------------------------------------------------------
 
 

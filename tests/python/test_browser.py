@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: MIT
+"""Pages in a real browser: what its EventSource does with burble's events, and when it stops.
+
+Needs Chromium (`make chromium` installs Debian's), and is skipped without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from samples import ROOT, samples_of
+
+import burble
+
+fastapi = pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+
+from test_sse import serving  # noqa: E402
+
+from burble.starlette import sse_response  # noqa: E402
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which `make chromium` installs"),
+    pytest.mark.skipif(
+        "libasan" in os.environ.get("LD_PRELOAD", ""), reason="Chromium does not run under ASan"
+    ),
+]
+
+# What bounds a wait; a browser comes back after three seconds, and begins slowly on a busy machine.
+LONG = 120.0
+
+# What a reader of the page sees, told to its server whenever it may have changed.
+TELL = """<script>
+setInterval(() => fetch("/seen", {method: "POST", body: JSON.stringify(
+  {text: document.querySelector("main")?.innerText ?? document.body.innerText,
+   state: typeof events === "undefined" ? null : events.readyState})}), 100);
+</script>"""
+CONNECTING, OPEN, CLOSED = range(3)
+
+
+@contextlib.contextmanager
+def browser(url: str, profile: Path) -> Iterator[None]:
+    """A browser without a window that shows a page."""
+    options = (
+        *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        *("--no-proxy-server", "--disable-dev-shm-usage", f"--user-data-dir={profile}"),
+    )
+    log = profile.with_suffix(".log").open("wb")
+    process = subprocess.Popen([str(CHROMIUM), *options, url], stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.close()
+
+
+class Site:
+    """A page, the events that it asks for, and what is to be seen of it."""
+
+    def __init__(self, page: str) -> None:
+        self.asked: list[str | None] = []  # with which Last-Event-ID, one for each request
+        self.seen: dict[str, Any] = {"text": "", "state": None}
+        self.app = fastapi.FastAPI()
+
+        async def show() -> Any:
+            return fastapi.Response(page + TELL, media_type="text/html; charset=utf-8")
+
+        async def see(request: Any) -> None:
+            self.seen = json.loads(await request.body())
+
+        see.__annotations__.update(request=fastapi.Request)
+        self.app.get("/", response_model=None)(show)
+        self.app.post("/seen")(see)
+
+    def answer(self, handler: Callable[[Any], Any]) -> None:
+        """Answer GET /events."""
+
+        async def events(request: Any) -> Any:
+            self.asked.append(request.headers.get("last-event-id"))
+            return handler(request)
+
+        events.__annotations__.update(request=fastapi.Request)
+        self.app.get("/events", response_model=None)(events)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        end = asyncio.get_running_loop().time() + LONG
+        while not condition():
+            assert asyncio.get_running_loop().time() < end, (self.asked, self.seen)
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def shown(site: Site, profile: Path) -> AsyncIterator[None]:
+    async with serving(site.app) as url:
+        with browser(url, profile):
+            yield
+
+
+def page_of_the_manual() -> str:
+    (sample,) = samples_of(ROOT / "docs" / "python" / "fastapi.md", "js")
+    return f"<!doctype html><meta charset=utf-8><body><script>{sample.code}</script>"
+
+
+# Knows nothing of `end` and `failed`, as a page in a hurry.
+CARELESS = """<!doctype html><meta charset=utf-8><body><script>
+const events = new EventSource("/events");
+events.onmessage = (event) => document.body.append(JSON.parse(event.data).text);
+</script>"""
+
+
+def text_of(*pieces: str, **options: Any) -> burble.Stream[str]:
+    return burble.iterate(pieces, **options)
+
+
+def failing(streamer: Any) -> None:
+    raise RuntimeError("secret")
+
+
+@pytest.mark.parametrize("page", ["of the manual", "careless"])
+def test_page_shows_the_text_once_and_its_browser_stops(page: str, tmp_path: Path) -> None:
+    site = Site(page_of_the_manual() if page == "of the manual" else CARELESS)
+    streams: list[Any] = []
+
+    def handler(request: Any) -> Any:
+        streams.append(text_of("Oh ", "\ud83d", "\ude00", " so\n", "be it"))
+        return sse_response(request, streams[-1])
+
+    site.answer(handler)
+
+    async def main() -> None:
+        async with shown(site, tmp_path / "profile"):
+            await site.until(lambda: site.seen["state"] == CLOSED)
+            assert site.seen["text"] == "Oh 😀 so be it"
+
+    asyncio.run(main())
+    if page == "of the manual":
+        assert site.asked == [None]
+    else:  # it comes back, and is told that there is no more
+        assert site.asked == [None, f"{streams[0].id}:end"]
+        assert streams[1].state == "cancelled"
+
+
+@pytest.mark.parametrize("page", ["of the manual", "careless"])
+def test_generation_that_fails_is_not_begun_again(page: str, tmp_path: Path) -> None:
+    """Before its first token: there is no other event than that of the failure."""
+    site = Site(page_of_the_manual() if page == "of the manual" else CARELESS)
+    begun: list[int] = []
+
+    def generate(streamer: Any, **options: Any) -> None:
+        begun.append(1)
+        failing(streamer)
+
+    def handler(request: Any) -> Any:
+        stream = burble.stream(generate, tokenizer=[b"a"])
+        return sse_response(request, stream)
+
+    site.answer(handler)
+
+    async def main() -> None:
+        async with shown(site, tmp_path / "profile"):
+            await site.until(lambda: site.seen["state"] == CLOSED)
+
+    asyncio.run(main())
+    assert len(site.asked) == (1 if page == "of the manual" else 2)
+    assert len(begun) <= len(site.asked)
+    if page == "of the manual":
+        assert site.seen["text"] == "the generation failed"
+    else:
+        assert str(site.asked[1]).endswith(":end")
+
+
+def test_answer_that_was_cut_goes_on_where_it_was(tmp_path: Path) -> None:
+    """What the connection broke off after comes once, and all that follows."""
+    site = Site(CARELESS)
+    kept = text_of(*(f"<{i}>" for i in range(50)), keep="all")
+
+    async def cut() -> AsyncIterator[bytes]:
+        """The first events alone, as where the connection breaks."""
+        events = burble.sse(kept)
+        try:
+            body = b""
+            while body.count(b"\n\n") < 7:
+                body += await events.__anext__()
+            yield b"\n\n".join(body.split(b"\n\n")[:7]) + b"\n\n"
+        finally:
+            await events.aclose()
+
+    def handler(request: Any) -> Any:
+        if len(site.asked) == 1:
+            return fastapi.responses.StreamingResponse(cut(), headers=burble.SSE_HEADERS)
+        return sse_response(request, kept)
+
+    site.answer(handler)
+
+    async def main() -> None:
+        async with shown(site, tmp_path / "profile"):
+            await site.until(lambda: site.seen["state"] == CLOSED)
+
+    asyncio.run(main())
+    assert site.seen["text"] == "".join(f"<{i}>" for i in range(50))
+    assert site.asked == [None, f"{kept.id}:0000000006", f"{kept.id}:end"]
+
+
+def test_cut_answer_of_a_stream_that_is_gone_is_not_begun_again(tmp_path: Path) -> None:
+    """Each request has a stream of its own, as on the page of the manual."""
+    site = Site(CARELESS)
+    streams: list[Any] = []
+
+    async def cut(stream: Any) -> AsyncIterator[bytes]:
+        events = burble.sse(stream)
+        try:
+            yield await events.__anext__()
+        finally:
+            await events.aclose()
+
+    def handler(request: Any) -> Any:
+        writer, stream = burble.channel()
+        streams.append((writer, stream))
+        writer.put_text("first")
+        if len(site.asked) == 1:
+            return fastapi.responses.StreamingResponse(cut(stream), headers=burble.SSE_HEADERS)
+        return sse_response(request, stream)
+
+    site.answer(handler)
+
+    async def main() -> None:
+        async with shown(site, tmp_path / "profile"):
+            await site.until(lambda: site.seen["state"] == CLOSED)
+
+    asyncio.run(main())
+    assert site.seen["text"] == "first"
+    assert site.asked == [None, f"{streams[0][1].id}:0000000000"]
+    assert streams[1][1].state == "cancelled"
+
+
+def test_keep_alive_is_no_event(tmp_path: Path) -> None:
+    """In the midst of an answer, where there has been an id."""
+    site = Site(CARELESS)
+    writer, stream = burble.channel()
+    sent: list[bytes] = []
+
+    async def counted() -> AsyncIterator[bytes]:
+        async for data in burble.sse(stream, keep_alive=0.02):
+            sent.append(data)
+            yield data
+
+    site.answer(
+        lambda request: fastapi.responses.StreamingResponse(counted(), headers=burble.SSE_HEADERS)
+    )
+
+    async def main() -> None:
+        async with shown(site, tmp_path / "profile"):
+            writer.put_text("a")
+            await site.until(lambda: sent.count(b": keep-alive\n") >= 3)
+            writer.put_text("b")
+            await site.until(lambda: site.seen["text"] == "ab")
+            assert site.seen["state"] == OPEN
+            writer.end()
+
+    asyncio.run(main())
