@@ -155,7 +155,10 @@ static int read_options(int argc, char **argv, struct options *options)
 struct filter {
     struct id_parser parser;
     burble_detok *detok;
-    burble_stop *stop; /* NULL without stop strings */
+    const struct options *options;
+    burble_stop *stop;              /* NULL without stop strings */
+    burble_stop_token *stop_tokens; /* special tokens that are left out, and end the text */
+    size_t n_stop_tokens;
     bool stopped;
     bool mid_line; /* the text so far does not end with a newline */
     char bytes[READ_SIZE];
@@ -236,6 +239,37 @@ static void say_reading(void)
     }
 }
 
+/* The stop token with this id; NULL: it is none. */
+static const burble_stop_token *stop_token_of(const struct filter *filter, int32_t id)
+{
+    for (size_t i = 0; i < filter->n_stop_tokens; i++) {
+        if (filter->stop_tokens[i].id == (uint32_t)id) {
+            return &filter->stop_tokens[i];
+        }
+    }
+    return NULL;
+}
+
+/* Takes the ids up to the first stop token, which ends the text. */
+static int take_ids_to_stop_token(struct filter *filter, size_t n)
+{
+    const burble_stop_token *token = NULL;
+    size_t before = 0;
+    while (before < n && (token = stop_token_of(filter, filter->ids[before])) == NULL) {
+        before++;
+    }
+    int result = take_ids(filter, before);
+    if (result != EXIT_DONE || filter->stopped || token == NULL) {
+        return result;
+    }
+    result = write_rest(filter);
+    if (result == EXIT_DONE && !filter->stopped && filter->options->include_stop) {
+        result = put(filter, filter->options->stops[token->which]);
+    }
+    filter->stopped = true;
+    return result;
+}
+
 /* From the first id to the end of the input, or of the text. */
 static int run(struct filter *filter)
 {
@@ -249,7 +283,7 @@ static int run(struct filter *filter)
         const size_t found =
             n == 0 ? id_parser_finish(&filter->parser, filter->ids)
                    : id_parser_feed(&filter->parser, filter->bytes, (size_t)n, filter->ids);
-        const int result = take_ids(filter, found);
+        const int result = take_ids_to_stop_token(filter, found);
         if (result != EXIT_DONE || filter->stopped) {
             leave_terminal(filter);
             return result;
@@ -261,6 +295,25 @@ static int run(struct filter *filter)
             return wrong ? complain("standard input: %s", filter->parser.error) : rest;
         }
     }
+}
+
+/* Looks for stop strings that are the text of tokens which are left out. EXIT_DONE or EXIT_ERROR. */
+static int find_stop_tokens(struct filter *filter, const burble_vocab *vocab)
+{
+    const struct options *options = filter->options;
+    if (!options->skip_special) {
+        return EXIT_DONE;
+    }
+    const size_t n = burble_stop_tokens(vocab, options->stops, options->n_stops, NULL, 0);
+    if (n > 0) {
+        filter->stop_tokens = calloc(n, sizeof *filter->stop_tokens);
+        if (filter->stop_tokens == NULL) {
+            return complain("%s", strerror(ENOMEM));
+        }
+        filter->n_stop_tokens =
+            burble_stop_tokens(vocab, options->stops, options->n_stops, filter->stop_tokens, n);
+    }
+    return EXIT_DONE;
 }
 
 /* Makes what the options ask for. */
@@ -283,10 +336,11 @@ static int prepare(const struct options *options, struct filter *filter)
     burble_detok_options_init(&detok_options);
     detok_options.skip_special = options->skip_special;
     detok_options.clean_up = options->clean_up;
+    const int found = find_stop_tokens(filter, vocab);
     const int result = burble_detok_create(vocab, &detok_options, &filter->detok);
     burble_vocab_unref(&vocab);
     id_parser_init(&filter->parser, options->binary);
-    return result == BURBLE_OK ? EXIT_DONE : complain("%s", burble_result_text(result));
+    return result == BURBLE_OK ? found : complain("%s", burble_result_text(result));
 }
 
 static int filter_main(const struct options *options)
@@ -295,6 +349,7 @@ static int filter_main(const struct options *options)
     if (filter == NULL) {
         return complain("%s", strerror(ENOMEM));
     }
+    filter->options = options;
     int result = prepare(options, filter);
     if (result == EXIT_DONE) {
         say_reading();
@@ -305,6 +360,7 @@ static int filter_main(const struct options *options)
     }
     burble_detok_destroy(&filter->detok);
     burble_stop_destroy(&filter->stop);
+    free(filter->stop_tokens);
     free(filter);
     return result;
 }

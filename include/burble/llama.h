@@ -222,7 +222,8 @@ typedef struct burble_llama_request {
     uint32_t seed;
 
     /* Text that ends the text (see burble_stop_create); `n_stop` of them. Default: none. The match
-     * itself is left out, unless `include_stop` says otherwise. */
+     * itself is left out, unless `include_stop` says otherwise. Where special tokens are left out, one
+     * whose text is a stop string ends the text, too (see burble_stop_tokens). */
     const burble_text *stop;
     size_t n_stop;
     bool include_stop;

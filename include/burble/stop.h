@@ -35,6 +35,19 @@ typedef struct burble_stop_match {
     uint64_t end;   /* where it ends: begin + its length */
 } burble_stop_match;
 
+/* A special token whose text is a stop string. Where special tokens are left out, that text never comes:
+ * the token itself is to end the text, and the stop string is met there. */
+typedef struct burble_stop_token {
+    uint32_t id;
+    size_t which; /* the index of the stop string */
+} burble_stop_token;
+
+/* Finds the tokens with BURBLE_TOKEN_SPECIAL whose whole text is one of the `n` strings (of equal
+ * strings, the first), in the order of their ids, and writes the first `capacity` of them to `tokens`.
+ * Returns how many there are. Any thread. */
+BURBLE_API size_t burble_stop_tokens(const burble_vocab *vocab, const burble_text *strings,
+                                     size_t n, burble_stop_token *tokens, size_t capacity);
+
 /* Makes a filter for `n` strings; they are copied. `include` says whether the stop string itself is
  * handed on when it is met.
  *

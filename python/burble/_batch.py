@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from typing import Any
 
 from . import _core
-from ._generate import Criterion, Ending, ids_of
+from ._generate import Criterion, Ending, Prompts, ids_of
 from ._job import Elsewhere, Job
 from ._loops import collect_after_cancellation
 from ._options import Keep, LagUnit, Options, count, options
 from ._stats import Stats
 from ._stream import Handle, Stream
-from ._text import Chunk, Text, closed, fail, stats_of
+from ._text import Chunk, Text, closed, fail, stats_of, warn_unused
 from .detokenizer import Stop
 
 # The largest token id, as the core has them.
@@ -30,8 +30,6 @@ class _Row:
         self.log = log
         self.writer = writer
         self.pads = 0  # held back: what comes now may be what follows the end of a sequence
-        self.last: int | None = None
-        self.reason: str | None = None  # of its end, where it has ended by itself
 
     @property
     def open(self) -> bool:
@@ -60,25 +58,35 @@ class Rows:
     A row ends with its end of sequence or stop string, while others go on. The last one's end is
     not published before ``generate`` has returned, so that the result is there when it is read.
 
+    :param name: of the function, for messages.
+    :param eos: the ids with which a row ends.
     :param pad: what ``generate`` puts for a row that has ended: never shown.
     :param padding: how many pads each prompt begins with; None: those that ``pad`` says.
     """
 
     def __init__(
         self,
+        name: str,
         logs: Sequence[_core.Log],
         writers: Sequence[_core.Writer],
         ending: Ending,
+        prompts: Prompts,
+        eos: Sequence[int],
         pad: int | None,
         padding: list[int] | None,
     ) -> None:
+        self._name = name
         self._rows = [_Row(log, writer) for log, writer in zip(logs, writers)]
         self._done = [False] * len(self._rows)
         self._ending = ending
+        self._prompts = prompts
         self._pad = pad
+        self._filler = None if pad in eos else pad  # what may come after the end of a row
         self._padding = padding
         self._begun = False
-        # Whether generate is told by the criterion that all rows are done, and not by an exception.
+        self._used = False
+        # Whether generate ends by itself when all rows have, or is told by the criterion that they
+        # have; else an exception ends it.
         self.told = False
         self.criterion = Criterion(lambda: self._done)
 
@@ -86,9 +94,10 @@ class Rows:
 
     def put(self, value: Any) -> None:
         """Take the next token of each row, or, of shape ``[rows, n]``, the prompts."""
+        self._used = True
         rows, flat = self._read(value)
         begins, self._begun = not self._begun, True
-        if begins and not flat:
+        if begins and not flat and self._prompts.has(value):
             self._put_prompts(rows)
             return
         if all(self._done):
@@ -111,10 +120,12 @@ class Rows:
 
     def end(self) -> None:
         """Not the end yet: that is when ``generate`` returns."""
+        self._used = True
 
     @property
     def should_stop(self) -> bool:
         """Whether all rows are done, or nobody reads them any more."""
+        self._used = True
         return all(self._done) or self.over
 
     def _read(self, value: Any) -> tuple[Sequence[Sequence[int]], bool]:
@@ -148,33 +159,24 @@ class Rows:
             else:
                 pads = next((n for n, t in enumerate(ids) if t != self._pad), length)
             try:
+                row.writer.has_prompt = True
                 row.writer.put([list(ids[pads:])])
             except (_core.Cancelled, _core.Timeout):
                 self._done[i] = True
 
     def _put(self, i: int, token: int) -> None:
         row = self._rows[i]
-        ends = token in self._ending.eos
-        if token == self._pad and not ends:
+        if token == self._filler:
             row.pads += 1
             return
         if row.pads:
             row.writer.put([self._pad] * row.pads)
             row.pads = 0
         row.writer.put(token)
-        row.last = token
-        if ends:
-            self._end_row(i, "eos")
-        elif row.writer.stopped:
-            self._end_row(i, "stop")
-
-    def _end_row(self, i: int, reason: str) -> None:
-        row = self._rows[i]
-        self._done[i] = True
-        row.reason = reason
-        row.writer.flush()
-        if any(other.open for other in self._rows if other is not row):
-            row.writer.end(reason)
+        if row.writer.stopped:
+            self._done[i] = True
+            if any(other.open for other in self._rows if other is not row):
+                row.writer.end()
 
     def _end_generation(self) -> None:
         """All rows are done, and a function that does not know goes on."""
@@ -194,10 +196,13 @@ class Rows:
             row.log.cancel()
 
     def finish(self, result: Any) -> None:
+        if not self._used and not self.over:
+            warn_unused(self._name)
         for row in self._rows:
             if row.open:
+                row.writer.flush()  # the last text may hold a stop string
                 tokens = row.writer.stats[0]
-                row.writer.end(row.reason or self._ending.reason(tokens, result, row.last))
+                row.writer.end(row.writer.reason or self._ending.reason(tokens, result))
 
     def fail(self, exception: BaseException) -> None:
         for row in self._rows:
@@ -363,7 +368,7 @@ class BatchStreamer(BatchStream):
         tokenizer: Any,
         batch: int,
         *,
-        skip_prompt: bool = True,
+        skip_prompt: bool | None = None,
         skip_special_tokens: bool = True,
         decode_kwargs: dict[str, Any] | None = None,
         chunk: Chunk = "token",
@@ -399,11 +404,14 @@ class BatchStreamer(BatchStream):
             pad_token_id = getattr(tokenizer, "pad_token_id", None)
         eos = ids_of(eos_token_id)
         logs = [flow.new_log(of_job=False) for _ in range(batch)]
-        writers = [text.writer(log) for log in logs]
+        writers = text.writers(logs, eos)
         self._sink = Rows(
+            "generate",
             logs,
             writers,
-            Ending(frozenset(eos), None, None),
+            Ending(),
+            Prompts(skip_prompt, None),
+            eos,
             eos[0] if pad_token_id is None and eos else pad_token_id,
             None,
         )

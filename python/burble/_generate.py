@@ -6,8 +6,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 from collections.abc import Sequence
 from typing import Any, Callable
+
+# How many tokens transformers' generate makes where nobody says how many, at most up to
+# max_position_embeddings together with the prompt: _prepare_generated_length in its
+# generation/utils.py.
+_DEFAULT_NEW_TOKENS = 20
 
 # Where the prompt is looked for, and how many dimensions it has where it is a batch.
 _PROMPTS = (("input_ids", 2), ("inputs", 2), ("inputs_embeds", 3))
@@ -151,6 +157,7 @@ class Call:
         """Pass on what is a parameter of burble's and of ``generate``'s, too.
 
         :raises TypeError: where something is still missing.
+        :raises ValueError: for a beam search.
         """
         needs_tokenizer = (
             self.names("tokenizer")
@@ -166,6 +173,7 @@ class Call:
                 self.kwargs[name] = self._given[name] = value
         if eos_token_id is not None:  # what is generated ends with these, told or not
             self._given.setdefault("eos_token_id", eos_token_id)
+        self.refuse_beams()
         try:
             self._signature.bind(*self.args, streamer=None, **self.kwargs)
         except TypeError as error:
@@ -182,6 +190,15 @@ class Call:
         else:
             return False
         return True
+
+    def refuse_beams(self) -> None:
+        """:raises ValueError: for a beam search."""
+        beams = self.option("num_beams")
+        if self.is_like_transformers and isinstance(beams, int) and beams > 1:
+            raise ValueError(
+                f"num_beams: expected 1, found {beams}: beam search cannot be streamed, because it "
+                "chooses its text at the end; pass num_beams=1"
+            )
 
     def bind(self, streamer: Any) -> Callable[[], Any]:
         """The call, with its streamer."""
@@ -209,12 +226,12 @@ class Call:
         pads = [row.index(1) if 1 in row else len(row) for row in mask.tolist()]
         return [n for n in pads for _ in range(each)]
 
-    def eosids_of(self, tokenizer: Any) -> frozenset[int]:
+    def eosids_of(self, tokenizer: Any) -> list[int]:
         """The ids with which a sequence ends; empty where nothing says so."""
         found = self.option("eos_token_id")
-        if found is None and not self._configs:
+        if found is None and not self._configs and "eos_token_id" not in self._given:
             found = getattr(tokenizer, "eos_token_id", None)
-        return frozenset(ids_of(found))
+        return ids_of(found)
 
     def pad_id(self, tokenizer: Any) -> int | None:
         """What a sequence that has ended goes on with."""
@@ -224,12 +241,84 @@ class Call:
                 return ids[0]
         return next(iter(ids_of(self.option("eos_token_id"))), None)
 
-    def ending(self, tokenizer: Any) -> Ending:
-        return Ending(
-            self.eosids_of(tokenizer),
-            _count(self.option("max_new_tokens")),
-            _count(self.option("max_length")),
-        )
+    def ending(self) -> Ending:
+        """When it ends by itself, as far as its arguments and configuration say."""
+        max_time = self.option("max_time")
+        new, length = _count(self.option("max_new_tokens")), _count(self.option("max_length"))
+        if new is None and length is None and self._configs:
+            return Ending(_DEFAULT_NEW_TOKENS, self._positions(), max_time)
+        if new is not None:
+            return Ending(new, None, max_time)
+        embeds = getattr(self._given.get("inputs_embeds"), "shape", None)
+        if (
+            length is not None
+            and embeds is not None
+            and self._given.get("input_ids") is None
+            and getattr(self._model_config(), "is_encoder_decoder", False) is not True
+        ):
+            length -= int(embeds[-2])  # which the limit counts, and the result does not have
+        return Ending(None, length, max_time)
+
+    def _model_config(self) -> Any:
+        return getattr(getattr(self.generate, "__self__", None), "config", None)
+
+    def _positions(self) -> int | None:
+        """How long the whole may be where nobody says so."""
+        return _count(getattr(self._model_config(), "max_position_embeddings", None))
+
+    # ---- what it puts ------------------------------------------------------------------------
+
+    @property
+    def is_like_transformers(self) -> bool:
+        """Whether it is transformers' ``generate`` or has its protocol, by which it ends with the
+        end of sequence by itself, and puts its prompt first."""
+        return bool(self._configs) or self.names("stopping_criteria")
+
+    def prompts(self) -> list[list[list[int]]]:
+        """The ids that it was given as its prompt, in rows."""
+        given = (self._given.get(name) for name in ("input_ids", "inputs"))
+        return [rows for value in given if (rows := _rows_of(value))]
+
+
+class Prompts:
+    """Tells whether the ids that are put first, in the shape ``[rows, n]``, are the prompt.
+
+    They are where somebody asked for ``skip_prompt``; where they come from transformers'
+    ``generate``, which begins with them; and where they are those that the function was given.
+    Others that begin in this shape are tokens, of a loop that keeps the dimension of a batch.
+    """
+
+    def __init__(self, skip_prompt: bool | None, call: Call | None) -> None:
+        self._always = bool(skip_prompt) or (call is not None and call.is_like_transformers)
+        self._given = [] if call is None or self._always else call.prompts()
+
+    def has(self, value: Any) -> bool:
+        if self._always:
+            return True
+        rows = _rows_of(value)
+        return bool(rows) and (rows in self._given or _is_in_transformers())
+
+
+def _is_in_transformers() -> bool:
+    """Whether a function of transformers is on the stack."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith("transformers."):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _rows_of(value: Any) -> list[list[int]]:
+    """Token ids in two dimensions, as lists; empty where it is nothing of that kind."""
+    if isinstance(value, str):
+        return []
+    rows = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(rows, (list, tuple)) or not rows:
+        return []
+    if all(isinstance(row, (list, tuple)) for row in rows):
+        return [list(row) for row in rows]
+    return []
 
 
 def name_of(function: Any) -> str:
@@ -242,33 +331,45 @@ def name_of(function: Any) -> str:
 
 
 class Ending:
-    """How a sequence of ``generate`` can end, by itself."""
+    """How a sequence of ``generate`` can end by itself, other than with its end of sequence."""
 
     def __init__(
-        self, eos: frozenset[int], max_new_tokens: int | None, max_length: int | None
+        self,
+        max_new_tokens: int | None = None,
+        max_length: int | None = None,
+        max_time: Any = None,
     ) -> None:
-        self.eos = eos
         self._max_new_tokens = max_new_tokens
-        self._max_length = max_length
+        self._max_length = max_length  # with the prompt
+        self._max_time = max_time if isinstance(max_time, (int, float)) else None
+        self._began = time.time()
 
-    def reason(self, tokens: int, result: Any, last: int | None = None) -> str:
-        """``"eos"`` or ``"length"`` where that can be known, else ``"end"``.
+    def timed(self, call: Callable[[], Any]) -> Callable[[], Any]:
+        """``call``, noting when it begins where that matters."""
+        if self._max_time is None:
+            return call
+
+        def begin() -> Any:
+            self._began = time.time()  # by the clock of transformers' MaxTimeCriteria
+            return call()
+
+        return begin
+
+    def reason(self, tokens: int, result: Any) -> str:
+        """``"length"`` or ``"time"`` where that can be known, else ``"end"``.
 
         :param tokens: how many tokens there were, without the prompt.
         :param result: what ``generate`` returned.
-        :param last: the last of the tokens; None: as the result says.
         """
         sequences = getattr(result, "sequences", result)
         shape: Sequence[int] = getattr(sequences, "shape", ())
         length = int(shape[1]) if len(shape) == 2 else 0
-        if last is None and length and tokens and int(shape[0]) == 1:
-            last = int(sequences[0, -1])
-        if last in self.eos:
-            return "eos"
-        if self._max_new_tokens is not None:
-            return "length" if tokens >= self._max_new_tokens else "end"
-        if self._max_length is not None and length >= self._max_length:
+        if (self._max_new_tokens is not None and tokens >= self._max_new_tokens) or (
+            self._max_length is not None and length >= self._max_length
+        ):
             return "length"
+        if self._max_time is not None and time.time() - self._began > self._max_time:
+            return "time"
         return "end"
 
 

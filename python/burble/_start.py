@@ -11,14 +11,14 @@ from typing import Any, Callable, TypeVar, overload
 
 from . import _core
 from ._batch import BatchStream, Rows
-from ._generate import Call, name_of
+from ._generate import Call, Prompts, name_of
 from ._job import Elsewhere, Job
-from ._options import Keep, LagUnit, Options, count, options
+from ._options import Keep, LagUnit, Options, count, one_of, options
 from ._pool import Pool, pool_of
 from ._stats import Stats, rate
 from ._stream import Stream
-from ._text import Chunk, Text, TextSink, fail, stats_of
-from .detokenizer import Stop, StopMatch
+from ._text import Chunk, Text, TextSink, fail, stats_of, text_writer
+from .detokenizer import Stop, StopMatch, stop_strings
 
 T = TypeVar("T")
 W = TypeVar("W", bound="ChannelWriter")
@@ -33,7 +33,7 @@ def stream(
     /,
     *args: Any,
     tokenizer: Any,
-    skip_prompt: bool = ...,
+    skip_prompt: bool | None = ...,
     skip_special_tokens: bool = ...,
     decode_kwargs: dict[str, Any] | None = ...,
     chunk: Chunk = ...,
@@ -61,7 +61,7 @@ def stream(
     *args: Any,
     tokenizer: Any,
     batch: int,
-    skip_prompt: bool = ...,
+    skip_prompt: bool | None = ...,
     skip_special_tokens: bool = ...,
     decode_kwargs: dict[str, Any] | None = ...,
     chunk: Chunk = ...,
@@ -86,7 +86,7 @@ def stream(
     /,
     *args: Any,
     tokenizer: Any,
-    skip_prompt: bool = True,
+    skip_prompt: bool | None = None,
     skip_special_tokens: bool = True,
     decode_kwargs: dict[str, Any] | None = None,
     chunk: Chunk = "token",
@@ -130,16 +130,20 @@ def stream(
 
     :param tokenizer: of transformers (fast or slow), a ``tokenizers.Tokenizer``, or whatever else
         :class:`Detokenizer` takes.
-    :param skip_prompt: leave out the prompt: what is put first, where it has the shape ``[1, n]``.
+    :param skip_prompt: whether to leave out the prompt; default: leave it out. That is what is put
+        first, in the shape ``[1, n]``, by the ``generate`` of transformers (called by whatever
+        function), or by any other if it is the ``input_ids`` (or ``inputs``) that it was given.
+        True: what any function puts first in that shape.
     :param decode_kwargs: more options of the tokenizer's ``decode``.
     :param chunk: ``"token"``: text as early as possible; ``"word"``: in whole words, those of more
         than 16 KiB in pieces.
     :param stop: strings with which the text, and the generation, ends; looked for in what is
-        generated.
+        generated, in ``put_text``, too. Where special tokens are left out, one that is the text of
+        such a token (``"<|eot_id|>"``) is met at that token.
     :param include_stop: whether the text ends with the stop string or before it.
     :param batch: how many sequences, ``num_return_sequences`` included; also 1.
-    :param eos_token_id: with which ids a sequence ends; default: as ``generate``'s model or the
-        tokenizer say.
+    :param eos_token_id: with which ids a sequence ends, whatever puts them; default: as
+        ``generate``'s model says, else the tokenizer; ``[]``: with none.
     :param keep: how much stays readable for readers that come later: bytes of text that all have
         read, ``"all"``, or None.
     :param max_lag: how far a reader may be behind before the generation waits for it, in
@@ -173,32 +177,54 @@ def stream(
     threads = pool_of(pool)
     call = Call(generate, args, kwargs)
     call.prepare(tokenizer, eos_token_id)
+    prompts = Prompts(skip_prompt, call)
     rows = call.rows() if batch is None else count("batch", batch, 1)
     if batch is None and rows == 1:
-        return _single(call, tokenizer, text, flow, threads)
-    return _batch(call, tokenizer, text, flow, threads, rows)
+        return _single(call, tokenizer, text, flow, threads, prompts)
+    return _batch(call, tokenizer, text, flow, threads, prompts, rows)
 
 
-def _single(call: Call, tokenizer: Any, text: Text, flow: Options, pool: Pool) -> Stream[str]:
+def _single(
+    call: Call, tokenizer: Any, text: Text, flow: Options, pool: Pool, prompts: Prompts
+) -> Stream[str]:
     log = flow.new_log()
-    writer = text.writer(log)
-    sink = TextSink(log, writer, call.ending(tokenizer))
-    if text.stop:
-        writer.raise_stopped = not call.tell(sink.criterion)
-    job = Job(call.name, call.bind(sink), sink)
+    ending = call.ending()
+    (writer,) = text.writers([log], call.eosids_of(tokenizer))
+    sink = TextSink(call.name, log, writer, ending, prompts)
+    writer.raise_stopped = not (
+        call.tell(sink.criterion) if text.stop else call.is_like_transformers
+    )
+    job = Job(call.name, ending.timed(call.bind(sink)), sink)
     handle: Stream[str] = Stream(job, log, flow, stats_of(writer))
     pool.start(job)
     return handle
 
 
 def _batch(
-    call: Call, tokenizer: Any, text: Text, flow: Options, pool: Pool, rows: int
+    call: Call,
+    tokenizer: Any,
+    text: Text,
+    flow: Options,
+    pool: Pool,
+    prompts: Prompts,
+    rows: int,
 ) -> BatchStream:
     logs = [flow.new_log() for _ in range(rows)]
-    writers = [text.writer(log) for log in logs]
-    sink = Rows(logs, writers, call.ending(tokenizer), call.pad_id(tokenizer), call.padding(rows))
+    ending = call.ending()
+    eos = call.eosids_of(tokenizer)
+    writers = text.writers(logs, eos)
+    sink = Rows(
+        call.name,
+        logs,
+        writers,
+        ending,
+        prompts,
+        eos,
+        call.pad_id(tokenizer),
+        call.padding(rows),
+    )
     sink.told = call.tell(sink.criterion)
-    job = Job(call.name, call.bind(sink), sink)
+    job = Job(call.name, ending.timed(call.bind(sink)), sink)
     handle = BatchStream(job, logs, writers, flow)
     pool.start(job)
     return handle
@@ -208,10 +234,11 @@ def _batch(
 
 
 class _ItemSink:
-    """Where the items of a source go."""
+    """Where the items of a source go: as they are, or as one text where there is a writer."""
 
-    def __init__(self, log: _core.Log, source: Any) -> None:
+    def __init__(self, log: _core.Log, writer: _core.Writer | None, source: Any) -> None:
         self._log: _core.Log | None = log
+        self._writer = writer
         self._source = source
         self._began = time.monotonic()
         self._first: float | None = None
@@ -222,7 +249,7 @@ class _ItemSink:
         log, source, self._source = self._log, self._source, None
         if log is None:
             return None
-        append = log.append
+        put = log.append if self._writer is None else self._put_text
         made = not isinstance(source, Iterable)
         if made:
             source = source()
@@ -238,12 +265,20 @@ class _ItemSink:
                     return stop.value
                 if self._first is None:
                     self._first = time.monotonic()
-                append(item)
+                put(item)
         finally:
             self._last = time.monotonic()
-            del log, append  # a traceback keeps this frame, and the log keeps the traceback
+            del log, put  # a traceback keeps this frame, and the log keeps the traceback
             if made or not whole:
                 _close(iterator, source, made)
+
+    def _put_text(self, item: Any) -> None:
+        if not isinstance(item, str):
+            raise TypeError(
+                f"coalesce and stop: expected items that are str, found {type(item).__name__}"
+            )
+        if self._writer is not None:
+            self._writer.put_text(item)
 
     def stats(self, log: _core.Log) -> Stats:
         items = log.position
@@ -264,21 +299,27 @@ class _ItemSink:
             log.cancel()
 
     def finish(self, result: Any) -> None:
-        if self._log is not None:
+        if self._writer is not None:
+            self._writer.end()
+        elif self._log is not None:
             self._log.end()
 
     def fail(self, exception: BaseException) -> None:
-        if self._log is not None:
+        if self._writer is not None:
+            fail(self._log, self._writer, exception)
+        elif self._log is not None:
             self._log.fail(exception)
 
     def close(self) -> None:
-        self._log = None
+        self._log = self._writer = None
 
 
 def iterate(
     source: Iterable[T] | Callable[[], Iterable[T]],
     /,
     *,
+    stop: Stop = (),
+    include_stop: bool = False,
     keep: Keep = None,
     max_lag: int | None = 1024,
     coalesce: bool = False,
@@ -302,10 +343,14 @@ def iterate(
         its next item. What is given open, and read to its end, is left open, and so is a file
         that is given; what the function has returned is closed in any case. What a generator
         returns is :attr:`Stream.result`.
-    :param keep: how many items stay readable for readers that come later, ``"all"``, or None.
+    :param stop: where items are str, strings with which their text ends, as for
+        :func:`burble.stream`; the source is closed then. Another item raises TypeError.
+    :param include_stop: whether the text ends with the stop string or before it.
+    :param keep: how many items stay readable for readers that come later, ``"all"``, or None; with
+        ``stop`` or ``coalesce``, in bytes.
     :param max_lag: how many items the reader may be behind before the source waits; None: any.
-    :param coalesce: where items are str, hand out all that is there in one; ``keep`` is then in
-        bytes.
+    :param coalesce: where items are str, hand out all that is there in one. Another item raises
+        TypeError.
 
     The other parameters are those of :func:`burble.stream`, with items for tokens.
 
@@ -323,10 +368,14 @@ def iterate(
     )
     _check_source(source, "source", "or a function that returns one")
     threads = pool_of(pool)
-    log = flow.new_log(objects=not coalesce)
-    sink = _ItemSink(log, source)
+    is_text = bool(coalesce or stop_strings(stop))
+    log = flow.new_log(objects=not is_text)
+    writer = text_writer(log, "token", stop, include_stop) if is_text else None
+    if writer is not None:
+        writer.raise_stopped = True
+    sink = _ItemSink(log, writer, source)
     job = Job(name_of(source), sink.run, sink)
-    handle: Stream[T] = Stream(job, log, flow, sink.stats)
+    handle: Stream[T] = Stream(job, log, flow, sink.stats if writer is None else stats_of(writer))
     threads.start(job)
     return handle
 
@@ -385,7 +434,7 @@ class ChannelWriter:
 
     def put(self, value: Any, /) -> None:
         """Take the next token ids: an int, a list, or a tensor or array of shape ``[n]`` or
-        ``[1, n]``; the first one of shape ``[1, n]`` is the prompt.
+        ``[1, n]``; with ``skip_prompt``, a first one of shape ``[1, n]`` is the prompt.
 
         Waits while the reader is behind by ``max_lag``. Raises :exc:`Cancelled` where nobody reads
         any more, the timeout where one has passed, :exc:`Error` after the end, TypeError without a
@@ -394,7 +443,7 @@ class ChannelWriter:
         self._writer.put(value)
 
     def put_text(self, text: str, /) -> None:
-        """Take the next text as such; for the rest, as :meth:`put`."""
+        """Take the next text, behind that of the ids before it; for the rest, as :meth:`put`."""
         self._writer.put_text(text)
 
     def flush(self) -> None:
@@ -458,7 +507,7 @@ class ChannelWriter:
 def channel(
     tokenizer: Any = None,
     *,
-    skip_prompt: bool = True,
+    skip_prompt: bool = False,
     skip_special_tokens: bool = True,
     decode_kwargs: dict[str, Any] | None = None,
     chunk: Chunk = "token",
@@ -481,8 +530,9 @@ def channel(
         async for text in stream:
             ...
 
-    :param tokenizer: for token ids; None: for text alone (``put_text``), with which the options of
-        decoding and ``stop`` have nothing to do.
+    :param tokenizer: for token ids; None: for text alone (``put_text``), and the options of
+        decoding are refused.
+    :param skip_prompt: leave out what is put first, if it has the shape ``[1, n]``: the prompt.
 
     The parameters are those of :func:`burble.stream`. Leaving the stream's block cancels it and
     does not wait: the thread is yours.
@@ -497,14 +547,23 @@ def channel(
         total_timeout,
         0.0,
     )
-    if tokenizer is None and stop:
-        raise ValueError("stop: expected a tokenizer, too: put_text passes text on as such")
-    text = None
-    if tokenizer is not None:
+    log = flow.new_log(of_job=False)
+    if tokenizer is None:
+        needs = {
+            "skip_prompt": bool(skip_prompt),
+            "skip_special_tokens": not skip_special_tokens,
+            "decode_kwargs": bool(decode_kwargs),
+        }
+        for name, given in needs.items():
+            if given:
+                raise ValueError(f"{name} needs tokenizer=: a channel without one takes text alone")
+        one_of("chunk", chunk, ("word", "token"))
+        writer = text_writer(log, chunk, stop, include_stop)
+    else:
         text = Text(
             tokenizer, skip_prompt, skip_special_tokens, decode_kwargs, chunk, stop, include_stop
         )
-    log = flow.new_log(of_job=False)
-    writer = _core.Writer(log) if text is None else text.writer(log)
+        (writer,) = text.writers([log])
+        writer.has_prompt = bool(skip_prompt)
     end = ChannelWriter(log, writer)
     return end, Stream(end._job, log, flow, stats_of(writer))

@@ -252,7 +252,7 @@ class Stream(Handle, Generic[T]):
     @property
     def result(self) -> Any:
         """What the generation returned: there once the iteration has ended. (None where a stop
-        string ended a function that could not be told.)
+        string or an end of sequence ended a function that could not be told.)
 
         Raises what ended the generation, :exc:`Cancelled` where it was cancelled and has returned
         nothing, RuntimeError while it runs.
@@ -266,9 +266,9 @@ class Stream(Handle, Generic[T]):
 
     @property
     def finish_reason(self) -> str | None:
-        """``"stop"``: with a stop string; ``"eos"``: with the model's end of sequence;
-        ``"length"``: at the limit that was asked for; ``"end"``: by itself, without a word.
-        None: not (yet)."""
+        """``"stop"``: with a stop string; ``"eos"``: with the end of sequence; ``"length"``: at the
+        limit that was asked for, or transformers' own; ``"time"``: at ``max_time``; ``"end"``: by
+        itself, without a word. None: not (yet)."""
         return self._log.reason or ("end" if self.state == "ended" else None)
 
     @property

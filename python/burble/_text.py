@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from types import MethodType
 from typing import Any, Callable, Literal
 
 from . import _core
-from ._generate import Criterion, Ending
+from ._generate import Criterion, Ending, Prompts
 from ._options import one_of
 from ._stats import Stats, rate
-from ._tokenizers import decoding_of
+from ._tokenizers import decoding_of, enders_of
 from ._window import Window
 from .detokenizer import Stop, stop_strings
 
@@ -22,13 +23,14 @@ Chunk = Literal["word", "token"]
 class Text:
     """How ids become text: checked once, with a writer for each sequence.
 
+    :param skip_prompt: None: as True.
     :raises TypeError, ValueError: for options that make no sense.
     """
 
     def __init__(
         self,
         tokenizer: Any,
-        skip_prompt: bool,
+        skip_prompt: bool | None,
         skip_special_tokens: bool,
         decode_kwargs: dict[str, Any] | None,
         chunk: Chunk,
@@ -42,32 +44,60 @@ class Text:
         self.stop = stop_strings(stop)
         self._include_stop = bool(include_stop)
         self._chunk = chunk
-        self._skip_prompt = bool(skip_prompt)
+        self._skip_prompt = skip_prompt is None or bool(skip_prompt)
 
-    def writer(self, log: _core.Log) -> _core.Writer:
+    def writers(self, logs: Sequence[_core.Log], eos: Iterable[int] = ()) -> list[_core.Writer]:
+        """One for each log.
+
+        :param eos: the ids with which a sequence ends.
+        """
+        enders = enders_of(self._source, self._skip, self.stop, eos)
+        return [self._writer(log, enders) for log in logs]
+
+    def _writer(self, log: _core.Log, enders: tuple[tuple[int, int], ...]) -> _core.Writer:
         source = self._source.copy() if isinstance(self._source, Window) else self._source
-        detokenizer = _core.Detokenizer(source, self._skip, self.stop, self._include_stop)
+        detokenizer = _core.Detokenizer(
+            source, self._skip, self.stop, self._include_stop, enders=enders
+        )
         return _core.Writer(log, detokenizer, self._chunk, self._skip_prompt)
+
+
+def text_writer(log: _core.Log, chunk: Chunk, stop: Stop, include_stop: bool) -> _core.Writer:
+    """A writer for text alone."""
+    strings = stop_strings(stop)
+    detokenizer = None
+    if strings:
+        detokenizer = _core.Detokenizer(None, False, strings, include_stop)
+    return _core.Writer(log, detokenizer, chunk)
 
 
 class TextSink:
     """Where ``generate`` puts the tokens of one sequence: its ``streamer``.
 
-    For loops of one's own: ``put_text`` takes text instead of ids; ``should_stop`` says whether a
-    stop string was met or nobody reads any more.
+    For loops of one's own: ``put_text`` takes text instead of ids; ``should_stop`` says whether the
+    text has ended, by a stop string or an end of sequence, or nobody reads any more.
     """
 
-    def __init__(self, log: _core.Log, writer: _core.Writer, ending: Ending) -> None:
+    def __init__(
+        self,
+        name: str,
+        log: _core.Log,
+        writer: _core.Writer,
+        ending: Ending,
+        prompts: Prompts,
+    ) -> None:
+        self._name = name
         self._log: _core.Log | None = log
         self._writer = writer
         self._ending = ending
+        self._prompts = prompts
+        self._used = False
         self.criterion = Criterion(lambda: (writer.stopped,))
         self.put_text = writer.put_text
-        # What generate calls its end is not the end: that is when it returns.
-        self.end = writer.flush
 
     def put(self, value: Any, /) -> None:
-        """Take the first token ids, usually the prompt: what comes then goes to the writer itself.
+        """Take the first token ids, which may be the prompt: what comes then goes to the writer
+        itself.
 
         :raises ValueError: where it is a batch.
         """
@@ -75,15 +105,21 @@ class TextSink:
         if len(shape) == 2 and shape[0] > 1:
             raise ValueError(
                 f"expected token ids of one sequence, found those of {int(shape[0])}: "
-                f"burble.stream(..., batch={int(shape[0])}) streams a batch (not a beam search, "
-                "which cannot be streamed)"
+                f"burble.stream(..., batch={int(shape[0])}) streams a batch"
             )
         writer = self._writer
+        writer.has_prompt = self._prompts.has(value)
         self.put = writer.put  # type: ignore[method-assign]
         writer.put(value)
 
+    def end(self) -> None:
+        """Not the end, which is when ``generate`` returns: another sequence may follow."""
+        self._writer.flush()
+        self.__dict__.pop("put", None)  # it may begin with a prompt
+
     @property
     def should_stop(self) -> bool:
+        self._used = True
         return self.over or self._writer.stopped
 
     @property
@@ -98,8 +134,10 @@ class TextSink:
 
     def finish(self, result: Any) -> None:
         writer = self._writer
+        if not (self._used or writer.used):
+            warn_unused(self._name)
         writer.flush()  # the last text may hold a stop string
-        writer.end(None if writer.stopped else self._ending.reason(writer.stats[0], result))
+        writer.end(writer.reason or self._ending.reason(writer.stats[0], result))
 
     def fail(self, exception: BaseException) -> None:
         fail(self._log, self._writer, exception)
@@ -107,9 +145,19 @@ class TextSink:
     def close(self) -> None:
         self._log = None
         self.put = self.put_text = closed  # type: ignore[method-assign]
-        self.end = _nothing
+        self.end = _nothing  # type: ignore[method-assign]
         self.criterion.close()
         del self._writer
+
+
+def warn_unused(name: str) -> None:
+    """What ``generate`` has returned without a look at its streamer is no text of anybody's."""
+    warnings.warn(
+        f"{name} has returned without using its streamer, so that the stream has no text: does it "
+        "pass streamer= on, and call put() or end()?",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 def fail(log: _core.Log | None, writer: _core.Writer, exception: BaseException) -> None:

@@ -9,6 +9,7 @@ import json
 import random
 import re
 import weakref
+from collections.abc import Iterable
 from typing import Any, Callable, NamedTuple, Union
 
 from . import _core
@@ -47,6 +48,9 @@ _CLEANING = (
 
 # From how many ids those are drawn on which a compiled rule is tried.
 _LOOKED_AT = 1024
+
+# The largest id that there can be.
+_MAX_ID = 2**31 - 1
 
 _BYTE_TOKEN = re.compile(r"<0x(?:[0-9A-Fa-f]{2}|\+[0-9A-Fa-f])>")
 
@@ -328,9 +332,34 @@ def _window(
 ) -> Window:
     decode: Callable[[list[int]], str] = lambda ids: tokenizer.decode(ids, **decode_kwargs)  # noqa: E731
     backend = tokenizer if raw else _backend(tokenizer)
+    special: dict[int, str] = {}
     dropped: frozenset[int] = frozenset()
     if skip and backend is not None:
         added = backend.get_added_tokens_decoder()
-        special = _special_texts(added)
-        dropped = frozenset(i for i, text in _spelled(backend, added).items() if text in special)
-    return Window(decode, dropped=dropped, cleans_up=cleans_up)
+        texts = _special_texts(added)
+        special = {i: text for i, text in _spelled(backend, added).items() if text in texts}
+        dropped = frozenset(special)
+    elif skip:
+        special = _said_to_be_special(tokenizer)
+    return Window(decode, dropped=dropped, special=special, cleans_up=cleans_up)
+
+
+def _said_to_be_special(tokenizer: Any) -> dict[int, str]:
+    """The special tokens of a tokenizer that decodes by itself, as far as it names them."""
+    try:
+        special = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens))
+        for i, token in getattr(tokenizer, "added_tokens_decoder", {}).items():
+            if token.special:
+                special[i] = token.content
+    except Exception:  # it has no such attributes, or others by these names
+        return {}
+    return {i: str(text) for i, text in special.items() if isinstance(i, int)}
+
+
+def enders_of(
+    source: Source, skip: bool, stop: tuple[str, ...], eos: Iterable[int] = ()
+) -> tuple[tuple[int, int], ...]:
+    """The tokens with which a text ends: special ones that are left out and whose text is a stop
+    string, with its place among these; and ends of sequence, with -1."""
+    found = source.stop_tokens(stop) if stop and skip else []
+    return (*found, *((i, -1) for i in eos if 0 <= i <= _MAX_ID))

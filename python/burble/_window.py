@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
+from types import MappingProxyType
 from typing import Callable, NamedTuple
 
 # How many ids of context the window keeps before the text that is new. A decoder looks at its
@@ -48,20 +49,23 @@ class Window:
 
     :param decode: the tokenizer's own decode: a list of ids in, text out.
     :param dropped: ids that decode leaves out, so that they need not be in the window.
+    :param special: the texts of special tokens that decode leaves out, by their ids.
     :param cleans_up: whether decode cleans up spaces, as transformers does for WordPiece.
     """
 
-    __slots__ = ("_cleans_up", "_decode", "_dropped", "_state", "holds")
+    __slots__ = ("_cleans_up", "_decode", "_dropped", "_special", "_state", "holds")
 
     def __init__(
         self,
         decode: Callable[[list[int]], str],
         *,
         dropped: frozenset[int] = frozenset(),
+        special: Mapping[int, str] = MappingProxyType({}),
         cleans_up: bool = False,
     ) -> None:
         self._decode = decode
         self._dropped = dropped
+        self._special = special
         self._cleans_up = cleans_up
         self.reset()
 
@@ -72,10 +76,16 @@ class Window:
 
     def copy(self) -> Window:
         """Another one in the same state."""
-        other = Window(self._decode, dropped=self._dropped, cleans_up=self._cleans_up)
+        other = Window(
+            self._decode, dropped=self._dropped, special=self._special, cleans_up=self._cleans_up
+        )
         other._state = self._state
         other.holds = self.holds
         return other
+
+    def stop_tokens(self, strings: tuple[str, ...]) -> list[tuple[int, int]]:
+        """The id of each special token whose text is one of ``strings``, and which one."""
+        return [(i, strings.index(text)) for i, text in self._special.items() if text in strings]
 
     def push(self, ids: list[int]) -> str:
         """Take the next ids; return the text that has become final."""

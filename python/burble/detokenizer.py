@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar, Union
 
 from . import _core
-from ._tokenizers import decoding_of
+from ._tokenizers import decoding_of, enders_of
 
 Stop = Union[str, Iterable[str], None]
 D = TypeVar("D", bound="Detokenizer")
@@ -47,7 +47,14 @@ def stop_strings(stop: Stop) -> tuple[str, ...]:
         return (stop,)
     if not isinstance(stop, Iterable):
         raise TypeError(f"stop: expected a str, or any number of them, found {type(stop).__name__}")
-    return tuple(stop)
+    strings = tuple(stop)
+    for i, string in enumerate(strings):
+        if not isinstance(string, str):
+            raise TypeError(
+                f"stop string {i + 1} of {len(strings)}: expected a str, found "
+                f"{type(string).__name__}"
+            )
+    return strings
 
 
 class Detokenizer(_core.Detokenizer):
@@ -64,7 +71,8 @@ class Detokenizer(_core.Detokenizer):
     :param stop: a string, or any number of them, with which the text ends: the one that is complete
         first, and of those that are complete with the same character the longest. They are met
         wherever tokens begin and end. No more text is held back for them than the longest end of it
-        with which one of them could begin.
+        with which one of them could begin. Where special tokens are left out, one that is the text
+        of such a token is met at that token.
     :param include_stop: whether the text ends with the stop string or before it.
     :param rewind: how many tokens :meth:`rewind` can go back, up to 65,536, in one call or in
         several without a ``push`` in between; it costs the memory of so many states.
@@ -87,7 +95,9 @@ class Detokenizer(_core.Detokenizer):
         offsets: bool = False,
     ) -> None:
         source, skip = decoding_of(tokenizer, {"skip_special_tokens": skip_special_tokens})
-        super().__init__(source, skip, stop_strings(stop), include_stop, rewind, offsets)
+        strings = stop_strings(stop)
+        enders = enders_of(source, skip, strings)
+        super().__init__(source, skip, strings, include_stop, rewind, offsets, enders)
 
     @property
     def stopped(self) -> StopMatch | None:

@@ -22,9 +22,9 @@ from concurrent.futures import Executor
 from typing import Any, Callable, Literal, TypeVar
 
 from . import _core
-from ._generate import check_generate, with_criteria
+from ._generate import Call, with_criteria
 from ._pool import Pool, default_pool
-from ._tokenizers import decoding_of
+from ._tokenizers import decoding_of, enders_of
 from .detokenizer import Stop, StopMatch, stop_strings
 
 T = TypeVar("T")
@@ -123,7 +123,13 @@ class TextStreamer(_core.Streamer):
         _check("on_timeout", on_timeout, ("raise", "stop"))
         source, skip_special = decoding_of(tokenizer, decode_kwargs)
         strings = stop_strings(stop)
-        detokenizer = _core.Detokenizer(source, skip_special, strings, include_stop)
+        detokenizer = _core.Detokenizer(
+            source,
+            skip_special,
+            strings,
+            include_stop,
+            enders=enders_of(source, skip_special, strings),
+        )
         _core.Streamer.__init__(
             self, detokenizer, skip_prompt, chunk, timeout, on_timeout == "stop"
         )
@@ -190,7 +196,7 @@ class TextStreamer(_core.Streamer):
         self._run_task = asyncio.current_task()
         self._begin()
         try:
-            check_generate(generate)
+            Call(generate, args, kwargs).refuse_beams()
             pool = default_pool() if executor is None else executor
             call = functools.partial(self._generate, generate, args, kwargs)
             future = pool.call(call, self.cancel) if isinstance(pool, Pool) else pool.submit(call)

@@ -88,6 +88,7 @@ struct core {
     PyObject *str_call_later;
     PyObject *str_context;
     PyObject *str_stop;
+    PyObject *str_eos;
     PyObject *str_trio;
     PyObject *str_running_loop;
 };

@@ -59,6 +59,10 @@ static int push_all(DetokenizerObject *self, const struct ids *ids, struct kept_
     if (self->window != NULL)
         return push_windowed(self, ids, out);
     out->keeper = NULL;
+    if (self->text_alone) {
+        PyErr_SetString(PyExc_TypeError, "expected text, found token ids: no tokenizer was given");
+        return -1;
+    }
     const int rc = burble_detok_push(self->detok, ids->data, ids->n, &out->text);
     if (rc == BURBLE_OK)
         return 0;
@@ -71,7 +75,10 @@ static int finish_all(DetokenizerObject *self, struct kept_text *out)
     if (self->window != NULL)
         return keep(PyObject_CallMethodObjArgs(self->window, self->core->str_finish, NULL), out);
     out->keeper = NULL;
-    burble_detok_finish(self->detok, &out->text);
+    if (self->text_alone)
+        out->text = (burble_text){"", 0};
+    else
+        burble_detok_finish(self->detok, &out->text);
     return 0;
 }
 
@@ -82,7 +89,8 @@ static int reset_all(DetokenizerObject *self)
         Py_XDECREF(none);
         return none == NULL ? -1 : 0;
     }
-    burble_detok_reset(self->detok);
+    if (!self->text_alone)
+        burble_detok_reset(self->detok);
     return 0;
 }
 
@@ -127,6 +135,120 @@ static PyObject *as_str(struct kept_text *kept)
     return text;
 }
 
+/* Makes the text a str of its own, with `more` behind it. 0, or -1 with an exception. */
+static int join(struct kept_text *kept, burble_text more)
+{
+    PyObject *text = str_from_utf8(kept->text.bytes, kept->text.len);
+    PyObject *rest = str_from_utf8(more.bytes, more.len);
+    PyObject *both = text == NULL || rest == NULL ? NULL : PyUnicode_Concat(text, rest);
+    Py_XDECREF(text);
+    Py_XDECREF(rest);
+    Py_CLEAR(kept->keeper);
+    return both == NULL ? -1 : keep(both, kept);
+}
+
+/* Passes what finish_all gave on, up to a stop string: then `has_met` is set. 0, or -1 with an exception,
+ * the text given up. */
+static int settle_rest(DetokenizerObject *self, struct kept_text *out)
+{
+    int rc = offsets_trace(self, out->text, true);
+    if (rc == 0 && self->stop != NULL)
+        rc = filter(self, out);
+    if (rc >= 0 && self->stop != NULL) {
+        /* What the filter gave out is its own until it is called again. */
+        rc = join(out, (burble_text){"", 0});
+        burble_text rest;
+        burble_stop_finish(self->stop, &rest);
+        self->chars += burble__utf8_count(rest.bytes, rest.len);
+        if (rc == 0 && rest.len > 0)
+            rc = join(out, rest);
+    }
+    if (rc < 0)
+        Py_CLEAR(out->keeper);
+    return rc;
+}
+
+/* ---- tokens that end the text ---------------------------------------------------------------- */
+
+static int compare_enders(const void *a, const void *b)
+{
+    const struct ender *left = a, *right = b;
+    if (left->id != right->id)
+        return left->id < right->id ? -1 : 1;
+    return (left->order > right->order) - (left->order < right->order);
+}
+
+static const struct ender *ender_of(const DetokenizerObject *self, int32_t id)
+{
+    size_t low = 0, high = self->n_enders;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (self->enders[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < self->n_enders && self->enders[low].id == id ? &self->enders[low] : NULL;
+}
+
+/* What a copy of the detokenizer would hand out if the sequence ended now, as a str: the sequence
+ * itself, to which one may go back, stays. 0, or -1 with an exception. */
+static int take_rest_of_copy(DetokenizerObject *self, struct kept_text *out)
+{
+    burble_detok *detok = self->detok, *copy = NULL;
+    PyObject *window = self->window;
+    int rc = 0;
+    if (detok != NULL && burble_detok_copy(detok, &copy) != BURBLE_OK) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (window != NULL) {
+        PyObject *another = PyObject_CallMethodObjArgs(window, self->core->str_copy, NULL);
+        if (another == NULL)
+            return -1;
+        self->window = another;
+    }
+    self->detok = copy;
+    rc = finish_all(self, out);
+    if (rc == 0)
+        rc = settle_rest(self, out);
+    if (rc == 0)
+        rc = join(out, (burble_text){"", 0});
+    copy = self->detok;
+    self->detok = detok;
+    burble_detok_destroy(&copy);
+    if (window != NULL)
+        Py_SETREF(self->window, window);
+    return rc;
+}
+
+/* Ends the text at a token that was taken, of which `out` has the text: hands out what was held back,
+ * and the stop string that the token stands for, where that is included. 0, or -1 with an exception. */
+static int end_text(DetokenizerObject *self, Py_ssize_t which, struct kept_text *out)
+{
+    struct kept_text rest = {{"", 0}, NULL, false, 0};
+    /* What the filter and the detokenizer gave out is theirs until they are called again. */
+    if (join(out, (burble_text){"", 0}) < 0 || take_rest_of_copy(self, &rest) < 0)
+        return -1;
+    int rc = rest.text.len > 0 ? join(out, rest.text) : 0;
+    Py_CLEAR(rest.keeper);
+    self->stopped = true;
+    if (rc < 0 || which < 0 || self->has_met)
+        return rc;
+    Py_ssize_t len;
+    PyObject *string = PyTuple_GET_ITEM(self->stop_strings, which);
+    const char *bytes = PyUnicode_AsUTF8AndSize(string, &len);
+    const uint64_t length = (uint64_t)PyUnicode_GET_LENGTH(string);
+    self->met = (struct met){(size_t)which, self->chars, self->chars + length};
+    self->has_met = true;
+    if (!self->include_stop)
+        return 0;
+    self->chars += length;
+    if (bytes == NULL || join(out, (burble_text){bytes, (size_t)len}) < 0)
+        return -1;
+    return offsets_trace_token(self, length);
+}
+
 /* ---- taking ids ------------------------------------------------------------------------------ */
 
 enum purpose { STREAM, PROMPT, PRIME };
@@ -138,17 +260,19 @@ static int take(DetokenizerObject *self, const struct ids *ids, enum purpose pur
 {
     const bool over = self->stopped;
     const size_t pending = self->pending.n;
-    *out = (struct kept_text){{"", 0}, NULL, false};
+    *out = (struct kept_text){{"", 0}, NULL, false, ids->n};
     *pushed = false;
     if (push_all(self, ids, out) < 0)
         return -1;
     *pushed = true;
+    if (self->window == NULL)
+        self->taken += ids->n;
     if (offsets_trace(self, out->text, false) < 0)
         goto fail;
     if (over || purpose == PRIME) {
         self->pending.n = pending;
         Py_CLEAR(out->keeper);
-        *out = (struct kept_text){{"", 0}, NULL, false};
+        *out = (struct kept_text){{"", 0}, NULL, false, 0};
         return 0;
     }
     self->has_met = false;
@@ -157,6 +281,11 @@ static int take(DetokenizerObject *self, const struct ids *ids, enum purpose pur
         if (met < 0)
             return -1;
         self->stopped = met > 0;
+    }
+    if (purpose == STREAM && ids->n == 1 && !self->stopped) {
+        const struct ender *ender = ender_of(self, ids->data[0]);
+        if (ender != NULL && end_text(self, ender->which, out) < 0)
+            goto fail;
     }
     if (offsets_hand_out(self, out->text) < 0)
         goto fail;
@@ -189,20 +318,23 @@ static int take_one(DetokenizerObject *self, int32_t id, enum purpose purpose,
     return -1;
 }
 
-/* One id after the other. On failure *taken is how many were taken. */
+/* One id after the other, to the end of the text; with `rewind`, those behind it, too. On failure *taken
+ * is how many were taken. */
 static int take_each(DetokenizerObject *self, const struct ids *ids, enum purpose purpose,
                      struct kept_text *out, size_t *taken)
 {
     PyObject *joined = NULL;
+    size_t counted = 0;
     PyObject *texts = PyList_New(0);
     PyObject *nothing = PyUnicode_FromString("");
     *taken = 0;
     if (texts == NULL || nothing == NULL)
         goto done;
-    for (; *taken < ids->n; ++*taken) {
+    for (; *taken < ids->n && !(self->stopped && self->rewind == 0); ++*taken) {
         struct kept_text kept;
         if (take_one(self, ids->data[*taken], purpose, &kept) < 0)
             goto done;
+        counted += kept.ids;
         PyObject *text = as_str(&kept);
         const int rc = text == NULL ? -1 : PyList_Append(texts, text);
         Py_XDECREF(text);
@@ -215,6 +347,7 @@ static int take_each(DetokenizerObject *self, const struct ids *ids, enum purpos
 done:
     Py_XDECREF(nothing);
     Py_XDECREF(texts);
+    out->ids = counted;
     return joined == NULL ? -1 : keep(joined, out);
 }
 
@@ -262,10 +395,11 @@ static int take_all_or_none(DetokenizerObject *self, const struct ids *ids, enum
 static int take_ids(DetokenizerObject *self, const struct ids *ids, enum purpose purpose,
                     struct kept_text *out)
 {
+    const bool ends = purpose == STREAM && (self->stop != NULL || self->n_enders > 0);
     bool pushed;
-    *out = (struct kept_text){{"", 0}, NULL, false};
+    *out = (struct kept_text){{"", 0}, NULL, false, 0};
     self->spans.n = 0;
-    if (self->rewind > 0 || (self->offsets && self->window != NULL)) {
+    if (self->rewind > 0 || (self->offsets && self->window != NULL) || (ends && ids->n > 1)) {
         if (ids->n == 1)
             return take_one(self, ids->data[0], purpose, out);
         return take_all_or_none(self, ids, purpose, out);
@@ -277,6 +411,20 @@ int detokenizer_push(DetokenizerObject *self, const struct ids *ids, bool prompt
                      struct kept_text *out)
 {
     return take_ids(self, ids, prompt ? PROMPT : STREAM, out);
+}
+
+int detokenizer_push_text(DetokenizerObject *self, burble_text text, struct kept_text *out)
+{
+    *out = (struct kept_text){{"", 0}, NULL, false, 0};
+    if (self->stopped)
+        return 0;
+    out->text = text;
+    self->has_met = false;
+    if (self->stop == NULL)
+        return 0;
+    const int met = filter(self, out);
+    self->stopped = met > 0;
+    return met < 0 ? -1 : 0;
 }
 
 int detokenizer_prime(DetokenizerObject *self, const struct ids *ids)
@@ -302,21 +450,9 @@ static void begin_sequence(DetokenizerObject *self)
     self->pending.n = 0;
 }
 
-/* Makes the text a str of its own, with `more` behind it. 0, or -1 with an exception. */
-static int join(struct kept_text *kept, burble_text more)
-{
-    PyObject *text = str_from_utf8(kept->text.bytes, kept->text.len);
-    PyObject *rest = str_from_utf8(more.bytes, more.len);
-    PyObject *both = text == NULL || rest == NULL ? NULL : PyUnicode_Concat(text, rest);
-    Py_XDECREF(text);
-    Py_XDECREF(rest);
-    Py_CLEAR(kept->keeper);
-    return both == NULL ? -1 : keep(both, kept);
-}
-
 int detokenizer_finish(DetokenizerObject *self, struct kept_text *out)
 {
-    *out = (struct kept_text){{"", 0}, NULL, false};
+    *out = (struct kept_text){{"", 0}, NULL, false, 0};
     self->spans.n = 0;
     if (self->stopped) {
         begin_sequence(self);
@@ -325,17 +461,7 @@ int detokenizer_finish(DetokenizerObject *self, struct kept_text *out)
     self->has_met = false;
     if (finish_all(self, out) < 0)
         return -1;
-    int rc = offsets_trace(self, out->text, true);
-    if (rc == 0 && self->stop != NULL)
-        rc = filter(self, out);
-    if (rc >= 0 && self->stop != NULL) {
-        /* What the filter gave out is its own until it is called again. */
-        rc = join(out, (burble_text){"", 0});
-        burble_text rest;
-        burble_stop_finish(self->stop, &rest);
-        if (rc == 0 && rest.len > 0)
-            rc = join(out, rest);
-    }
+    int rc = settle_rest(self, out);
     if (rc == 0)
         rc = offsets_hand_out(self, out->text);
     if (rc < 0)
@@ -356,7 +482,9 @@ int detokenizer_holds(DetokenizerObject *self)
 {
     if (self->stop != NULL && burble_stop_holds(self->stop))
         return 1;
-    return self->window == NULL ? burble_detok_holds(self->detok) : detokenizer_window_holds(self);
+    if (self->window != NULL)
+        return detokenizer_window_holds(self);
+    return self->detok != NULL && burble_detok_holds(self->detok);
 }
 
 PyObject *detokenizer_match(DetokenizerObject *self)
@@ -407,6 +535,44 @@ static int set_stop_strings(DetokenizerObject *self, PyObject *strings)
     return rc == 0 ? 0 : -1;
 }
 
+/* Takes a tuple of (id, which), as struct ender has them; of several for an id, the first. 0, or -1 with
+ * an exception. */
+static int set_enders(DetokenizerObject *self, PyObject *pairs)
+{
+    const Py_ssize_t n = PyTuple_GET_SIZE(pairs);
+    if (n == 0)
+        return 0;
+    struct ender *enders = PyMem_New(struct ender, (size_t)n);
+    if (enders == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    const Py_ssize_t strings =
+        self->stop_strings == NULL ? 0 : PyTuple_GET_SIZE(self->stop_strings);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        int id;
+        Py_ssize_t which;
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(pairs, i), "in:enders", &id, &which)) {
+            PyMem_Free(enders);
+            return -1;
+        }
+        if (which < -1 || which >= strings) {
+            PyMem_Free(enders);
+            PyErr_Format(PyExc_ValueError, "enders: there is no stop string %zd", which);
+            return -1;
+        }
+        enders[i] = (struct ender){id, which, i};
+    }
+    qsort(enders, (size_t)n, sizeof *enders, compare_enders);
+    size_t kept = 1;
+    for (Py_ssize_t i = 1; i < n; i++)
+        if (enders[i].id != enders[kept - 1].id)
+            enders[kept++] = enders[i];
+    self->enders = enders;
+    self->n_enders = kept;
+    return 0;
+}
+
 /* ---- copies -------------------------------------------------------------------------------- */
 
 /* Makes `to`, which is as new, what `from` is. */
@@ -420,6 +586,16 @@ static int copy_into(DetokenizerObject *from, DetokenizerObject *to)
         return -1;
     }
     to->stop_strings = Py_XNewRef(from->stop_strings);
+    if (from->n_enders > 0) {
+        to->enders = PyMem_New(struct ender, from->n_enders);
+        if (to->enders == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        memcpy(to->enders, from->enders, from->n_enders * sizeof *to->enders);
+        to->n_enders = from->n_enders;
+    }
+    to->text_alone = from->text_alone;
     if (places_copy(from, to) < 0)
         return -1;
     if (from->detok != NULL) {
@@ -469,14 +645,16 @@ static int set_rewind(DetokenizerObject *self, Py_ssize_t rewind)
 static int detokenizer_init(DetokenizerObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {
-        "source", "skip_special_tokens", "stop", "include_stop", "rewind", "offsets", NULL};
-    PyObject *source, *strings = NULL;
+        "source", "skip_special_tokens", "stop", "include_stop", "rewind", "offsets", "enders",
+        NULL};
+    PyObject *source, *strings = NULL, *enders = NULL;
     Py_ssize_t rewind = 0;
     int skip = 0, include = 0, offsets = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|pO!pnp", names, &source, &skip, &PyTuple_Type,
-                                     &strings, &include, &rewind, &offsets))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|pO!pnpO!", names, &source, &skip,
+                                     &PyTuple_Type, &strings, &include, &rewind, &offsets,
+                                     &PyTuple_Type, &enders))
         return -1;
-    if (self->detok != NULL || self->window != NULL) {
+    if (self->detok != NULL || self->window != NULL || self->text_alone) {
         PyErr_SetString(PyExc_RuntimeError, "a Detokenizer is initialised once");
         return -1;
     }
@@ -486,6 +664,12 @@ static int detokenizer_init(DetokenizerObject *self, PyObject *args, PyObject *k
         return -1;
     if (self->stop == NULL && strings != NULL && set_stop_strings(self, strings) < 0)
         return -1;
+    if (self->enders == NULL && enders != NULL && set_enders(self, enders) < 0)
+        return -1;
+    if (source == Py_None) {
+        self->text_alone = true;
+        return 0;
+    }
     if (!PyObject_TypeCheck(source, self->core->vocabulary_type)) {
         self->window = Py_NewRef(source);
         return 0;
@@ -508,7 +692,7 @@ static int detokenizer_init(DetokenizerObject *self, PyObject *args, PyObject *k
 
 static bool ready(DetokenizerObject *self)
 {
-    if (self->detok != NULL || self->window != NULL)
+    if (self->detok != NULL || self->window != NULL || self->text_alone)
         return true;
     PyErr_SetString(PyExc_RuntimeError, "Detokenizer.__init__ was not called");
     return false;
@@ -605,6 +789,8 @@ static PyObject *detokenizer_path(DetokenizerObject *self, void *unused)
     (void)unused;
     if (!ready(self))
         return NULL;
+    if (self->text_alone)
+        Py_RETURN_NONE;
     return PyUnicode_FromString(self->window == NULL ? "compiled" : "windowed");
 }
 
@@ -639,6 +825,7 @@ static void detokenizer_dealloc(DetokenizerObject *self)
     detokenizer_clear(self);
     burble_detok_destroy(&self->detok);
     burble_stop_destroy(&self->stop);
+    PyMem_Free(self->enders);
     PyMem_Free(self->places);
     PyMem_Free(self->spans.at);
     PyMem_Free(self->pending.at);
@@ -704,10 +891,13 @@ static PyGetSetDef detokenizer_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-PyDoc_STRVAR(detokenizer_doc,
-             "Detokenizer(source, skip_special_tokens=False, stop=(), include_stop=False,\n"
-             "            rewind=0, offsets=False)\n--\n\n"
-             "Token ids in, text out, for one sequence. source: a Vocabulary, or a window.");
+PyDoc_STRVAR(
+    detokenizer_doc,
+    "Detokenizer(source, skip_special_tokens=False, stop=(), include_stop=False,\n"
+    "            rewind=0, offsets=False, enders=())\n--\n\n"
+    "Token ids in, text out, for one sequence. source: a Vocabulary, a window, or None: text\n"
+    "alone, with which a writer is given text. enders: (id, which) of each token with which\n"
+    "the text ends: which stop string it stands for, or -1 for an end of sequence.");
 
 static PyType_Slot detokenizer_slots[] = {
     {Py_tp_doc, (void *)detokenizer_doc},

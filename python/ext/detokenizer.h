@@ -12,6 +12,14 @@ struct met {
     uint64_t begin, end;
 };
 
+/* A token with which the text ends. */
+struct ender {
+    int32_t id;
+    Py_ssize_t
+        which; /* of the stop strings: a special token with that text; -1: an end of sequence */
+    Py_ssize_t order; /* in which they were given */
+};
+
 /* A stretch of text and the tokens of the sequence, counted from 0, that it came from. */
 struct stretch {
     uint64_t chars, first, last;
@@ -35,21 +43,26 @@ struct place {
 /* The most that a detokenizer can be made to go back, in tokens. */
 #define REWIND_MAX 65536
 
-/* Either compiled (a vocabulary) or windowed (a Python object with push, finish, reset, holds);
- * behind it the stop strings, if there are any. */
+/* Either compiled (a vocabulary), windowed (a Python object with push, finish, reset, copy,
+ * holds), or neither: it takes text alone, and no ids. Behind it the stop strings, if there are
+ * any. */
 typedef struct {
     PyObject_HEAD
     struct core *core;
     VocabularyObject *vocabulary;
     burble_detok *detok;
     PyObject *window;
+    bool text_alone;
     bool busy; /* in a method: a window calls Python, which may come back, or let go of the GIL */
 
     burble_stop *stop;      /* NULL where there are no stop strings */
     PyObject *stop_strings; /* a tuple of str, or NULL */
+    struct ender *enders;   /* n_enders of them, in the order of their ids, each id once */
+    size_t n_enders;
     bool include_stop;
-    bool stopped;   /* the present sequence has met one: nothing more comes */
-    bool has_met;   /* the same, or it was the last sequence and no other has begun */
+    bool
+        stopped; /* the present sequence is over, by a stop string or an ender: nothing more comes */
+    bool has_met;   /* by a stop string; or it was the last sequence and no other has begun */
     struct met met; /* where has_met */
     uint64_t chars; /* characters that have passed the stop filter */
 
@@ -63,7 +76,7 @@ typedef struct {
     bool offsets;
     struct stretches spans;   /* of the text handed out last */
     struct stretches pending; /* of the text that the stop filter holds back */
-    uint64_t taken;           /* tokens of this sequence, where the window has them one by one */
+    uint64_t taken;           /* tokens of this sequence */
     uint64_t since;           /* where `waits`: from this token on, the window may hold text */
     bool waits;
 } DetokenizerObject;
@@ -73,12 +86,17 @@ struct kept_text {
     burble_text text;
     PyObject *keeper; /* a reference, or NULL */
     bool whole;       /* the keeper is a str and this is its text */
+    size_t ids;       /* how many of the ids count: those up to the end of the text */
 };
 
-/* What the ids make final, up to a stop string: then `stopped` is set. In a prompt none is looked
- * for. 0, or -1 with an exception. */
+/* What the ids make final, up to a stop string or an ender: then `stopped` is set. In a prompt none is
+ * looked for. 0, or -1 with an exception. */
 int detokenizer_push(DetokenizerObject *self, const struct ids *ids, bool prompt,
                      struct kept_text *out);
+
+/* The same for text that does not come of ids, behind that of the ids before it; what these leave
+ * incomplete comes behind it. `text` must stay until the text that is handed out is no more needed. */
+int detokenizer_push_text(DetokenizerObject *self, burble_text text, struct kept_text *out);
 
 /* Takes ids that come before those to be streamed; nothing is handed out, no stop string looked for.
  * 0, or -1 with an exception and none of them taken. */

@@ -152,6 +152,7 @@ PyObject *core_raise(struct core *core, int result)
     X(str_call_later)                                                                              \
     X(str_context)                                                                                 \
     X(str_stop)                                                                                    \
+    X(str_eos)                                                                                     \
     X(str_trio)                                                                                    \
     X(str_running_loop)
 
@@ -258,6 +259,7 @@ static int exec(PyObject *module)
         {&core->str_call_later, "call_later"},
         {&core->str_context, "context"},
         {&core->str_stop, "stop"},
+        {&core->str_eos, "eos"},
         {&core->str_trio, "trio"},
         {&core->str_running_loop, "__asyncio_running_event_loop__"},
     };

@@ -112,6 +112,12 @@ int offsets_trace(DetokenizerObject *self, burble_text text, bool end)
     return self->window == NULL ? trace_compiled(self, text) : trace_windowed(self, text, end);
 }
 
+int offsets_trace_token(DetokenizerObject *self, uint64_t chars)
+{
+    const uint64_t last = self->taken - 1;
+    return self->offsets ? stretches_add(&self->pending, (struct stretch){chars, last, last}) : 0;
+}
+
 int offsets_hand_out(DetokenizerObject *self, burble_text text)
 {
     if (self->rewind == 0 && !self->offsets)

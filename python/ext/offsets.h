@@ -14,6 +14,9 @@ int stretches_copy(const struct stretches *list, struct stretches *out);
 /* Notes where text, which no stop filter has seen yet, came from. 0, or -1 with an exception. */
 int offsets_trace(DetokenizerObject *self, burble_text text, bool end);
 
+/* The same for so many characters that stand for the last token. 0, or -1 with an exception. */
+int offsets_trace_token(DetokenizerObject *self, uint64_t chars);
+
 /* The text is handed out. 0, or -1 with an exception. */
 int offsets_hand_out(DetokenizerObject *self, burble_text text);
 

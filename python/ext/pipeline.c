@@ -36,6 +36,7 @@ int pipeline_init(struct pipeline *pipeline, struct core *core, DetokenizerObjec
         core_raise(core, rc);
         return -1;
     }
+    pipeline->has_prompt = true;
     pipeline->skip_prompt = skip_prompt;
     pipeline->detokenizer = (DetokenizerObject *)Py_XNewRef((PyObject *)detokenizer);
     begin_sequence(pipeline);
@@ -96,7 +97,7 @@ static int drain(struct pipeline *pipeline, burble_text last, uint32_t tokens, s
 
 bool pipeline_is_prompt(const struct pipeline *pipeline, const struct ids *ids)
 {
-    return pipeline->at_beginning && ids->batch;
+    return pipeline->has_prompt && pipeline->at_beginning && ids->batch;
 }
 
 int pipeline_prime(struct pipeline *pipeline, const struct ids *ids)
@@ -123,6 +124,28 @@ int pipeline_prime(struct pipeline *pipeline, const struct ids *ids)
     return 0;
 }
 
+/* Text that the detokenizer gave, which stands for `tokens`, to a piece; `kept` is given up. */
+static enum passed pass(struct pipeline *pipeline, struct kept_text *kept, uint32_t tokens,
+                        struct piece *piece)
+{
+    enum passed passed = PASSED_ERROR;
+    DetokenizerObject *detokenizer = pipeline->detokenizer;
+    const int holds = detokenizer == NULL ? 0 : detokenizer_holds(detokenizer);
+    if (holds >= 0 && detokenizer != NULL && detokenizer->stopped) {
+        if (drain(pipeline, kept->text, tokens, piece) == 0)
+            passed = PASSED_END;
+    } else if (holds >= 0) {
+        *piece = (struct piece){.text = {"", 0}, .keeper = kept->keeper};
+        if (burble_chunker_push(pipeline->chunker, kept->text.bytes, kept->text.len, tokens,
+                                holds != 0, &piece->text, &piece->tokens)
+            == BURBLE_OK)
+            return PASSED_PIECE;
+        PyErr_NoMemory();
+    }
+    Py_XDECREF(kept->keeper);
+    return passed;
+}
+
 enum passed pipeline_put(struct pipeline *pipeline, const struct ids *ids, struct piece *piece)
 {
     const bool prompt = pipeline_is_prompt(pipeline, ids);
@@ -134,34 +157,31 @@ enum passed pipeline_put(struct pipeline *pipeline, const struct ids *ids, struc
     struct kept_text kept;
     if (detokenizer_push(pipeline->detokenizer, ids, prompt, &kept) < 0)
         return PASSED_ERROR;
-    enum passed passed = PASSED_ERROR;
-    const int holds = detokenizer_holds(pipeline->detokenizer);
-    if (holds >= 0 && pipeline->detokenizer->stopped) {
-        if (drain(pipeline, kept.text, (uint32_t)ids->n, piece) == 0)
-            passed = PASSED_STOP;
-    } else if (holds >= 0) {
-        *piece = (struct piece){.text = {"", 0}, .keeper = kept.keeper};
-        if (burble_chunker_push(pipeline->chunker, kept.text.bytes, kept.text.len, (uint32_t)ids->n,
-                                holds != 0, &piece->text, &piece->tokens)
-            == BURBLE_OK)
-            return PASSED_PIECE;
-        PyErr_NoMemory();
-    }
-    Py_XDECREF(kept.keeper);
+    const uint32_t taken = (uint32_t)kept.ids;
+    const enum passed passed = pass(pipeline, &kept, taken, piece);
+    piece->taken = taken;
     return passed;
+}
+
+enum passed pipeline_put_text(struct pipeline *pipeline, burble_text text, uint32_t tokens,
+                              struct piece *piece)
+{
+    struct kept_text kept = {text, NULL, false, 0};
+    if (pipeline->detokenizer != NULL
+        && detokenizer_push_text(pipeline->detokenizer, text, &kept) < 0)
+        return PASSED_ERROR;
+    return pass(pipeline, &kept, tokens, piece);
 }
 
 void pipeline_cut(struct pipeline *pipeline, struct piece *piece)
 {
     *piece = (struct piece){.text = {"", 0}};
-    if (pipeline->detokenizer == NULL)
-        return; /* nothing has ever come there: its memory need not be looked at */
     burble_chunker_finish(pipeline->chunker, &piece->text, &piece->tokens);
 }
 
 int pipeline_rest(struct pipeline *pipeline, struct piece *piece)
 {
-    struct kept_text held = {{"", 0}, NULL, false};
+    struct kept_text held = {{"", 0}, NULL, false, 0};
     int rc = 0;
     if (pipeline->detokenizer != NULL)
         rc = detokenizer_finish(pipeline->detokenizer, &held);

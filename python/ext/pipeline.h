@@ -2,7 +2,8 @@
  *
  * From the ids that a generation puts to the chunks of its text: what streamers and writers share.
  *
- *     ids -> prompt left out -> detokenizer, stop filter -> chunker -> piece
+ *     ids -> prompt left out -> detokenizer -> stop filter -> chunker -> piece
+ *     text ------------------------------------^
  *
  * Where the pieces go, and who may put, is the owner's business.
  */
@@ -14,8 +15,11 @@
 #include "ids.h"
 
 struct pipeline {
-    DetokenizerObject *detokenizer; /* a reference; or NULL: not made yet, or text alone */
+    DetokenizerObject
+        *detokenizer; /* a reference; or NULL: not made yet, or text without a filter */
     burble_chunker *chunker;
+    char
+        has_prompt; /* the first ids of a sequence are its prompt where they have the shape [1, n] */
     char skip_prompt;
     char next_tokens_are_prompt; /* the next ids are left out, where prompts are */
     bool at_beginning;           /* nothing of the sequence was put yet */
@@ -27,6 +31,7 @@ struct piece {
     uint32_t tokens;
     PyObject *keeper; /* a reference to whoever keeps the bytes, if that is a Python object */
     PyObject *str;    /* the text as a str, where it is the rest of a sequence; else NULL */
+    uint32_t taken;   /* of the ids that were put: those up to the end of the text */
 };
 
 /* What became of ids. */
@@ -34,7 +39,8 @@ enum passed {
     PASSED_ERROR = -1, /* an exception is set */
     PASSED_NOTHING,    /* they are a prompt that is left out */
     PASSED_PIECE,      /* they gave a piece, which may be empty */
-    PASSED_STOP        /* and a stop string was met: the piece is the rest of the text */
+    PASSED_END /* and the text has ended (see struct ender), or met a stop string: the piece is
+                          the rest of it */
 };
 
 /* `chunk` is "word" or "token", `detokenizer` may be NULL. 0; or -1 with an exception, and nothing to
@@ -47,8 +53,7 @@ int pipeline_traverse(struct pipeline *pipeline, visitproc visit, void *arg);
 void pipeline_clear(struct pipeline *pipeline);
 void pipeline_finish(struct pipeline *pipeline);
 
-/* Whether ids that came now would be a prompt as generate puts it, none of which was generated: the
- * first of a sequence, of the shape [1, n]. */
+/* Whether ids that came now would be a prompt, none of which was generated. */
 bool pipeline_is_prompt(const struct pipeline *pipeline, const struct ids *ids);
 
 /* Takes a prompt that is left out as what comes before the ids that follow, so that those go on where
@@ -59,8 +64,13 @@ int pipeline_prime(struct pipeline *pipeline, const struct ids *ids);
  * call on this pipeline. */
 enum passed pipeline_put(struct pipeline *pipeline, const struct ids *ids, struct piece *piece);
 
-/* What waits in the chunker for its word to end, as it is; the sequence goes on. The text is valid until
- * the next call on this pipeline, and nothing is to be cleared. */
+/* The same for text, which is to stay as long as the piece; it stands for `tokens`. Never a prompt, and no
+ * beginning of ids: those that follow begin their sequence. */
+enum passed pipeline_put_text(struct pipeline *pipeline, burble_text text, uint32_t tokens,
+                              struct piece *piece);
+
+/* What waits in the chunker for its word to end, as it is; the sequence goes on. The text is valid until the
+ * next call on this pipeline, and nothing is to be cleared. */
 void pipeline_cut(struct pipeline *pipeline, struct piece *piece);
 
 /* All that is left of a sequence, in a piece that is to be cleared. The next ids begin

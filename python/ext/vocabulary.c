@@ -4,6 +4,8 @@
  */
 #include "vocabulary.h"
 
+#include <burble/stop.h>
+
 #include "json.h"
 
 static int read_token(PyObject *text, burble_token *token)
@@ -383,6 +385,56 @@ static PyObject *vocabulary_cleaned_up(VocabularyObject *self, PyObject *unused)
     return (PyObject *)other;
 }
 
+/* The tokens of burble_stop_tokens as a list of (id, which). */
+static PyObject *find_stop_tokens(VocabularyObject *self, const burble_text *strings, size_t n)
+{
+    const size_t found = burble_stop_tokens(self->vocab, strings, n, NULL, 0);
+    burble_stop_token *tokens = PyMem_New(burble_stop_token, found == 0 ? 1 : found);
+    if (tokens == NULL)
+        return PyErr_NoMemory();
+    burble_stop_tokens(self->vocab, strings, n, tokens, found);
+    PyObject *list = PyList_New((Py_ssize_t)found);
+    for (size_t i = 0; list != NULL && i < found; i++) {
+        PyObject *pair =
+            Py_BuildValue("In", (unsigned int)tokens[i].id, (Py_ssize_t)tokens[i].which);
+        if (pair == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i, pair);
+    }
+    PyMem_Free(tokens);
+    return list;
+}
+
+static PyObject *vocabulary_stop_tokens(VocabularyObject *self, PyObject *strings)
+{
+    if (!PyTuple_Check(strings)) {
+        PyErr_SetString(PyExc_TypeError, "stop_tokens: expected a tuple of str");
+        return NULL;
+    }
+    const Py_ssize_t n = PyTuple_GET_SIZE(strings);
+    burble_text *texts = PyMem_New(burble_text, n == 0 ? 1 : (size_t)n);
+    PyObject *list = NULL;
+    if (texts == NULL)
+        return PyErr_NoMemory();
+    for (Py_ssize_t i = 0; i < n; i++) {
+        Py_ssize_t len;
+        texts[i].bytes = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(strings, i), &len);
+        if (texts[i].bytes == NULL)
+            goto free_texts;
+        texts[i].len = (size_t)len;
+    }
+    list = find_stop_tokens(self, texts, (size_t)n);
+
+free_texts:
+    PyMem_Free(texts);
+    return list;
+}
+
+PyDoc_STRVAR(stop_tokens_doc, "stop_tokens($self, strings, /)\n--\n\n"
+                              "(id, which) of each special token whose text is one of a tuple of\n"
+                              "strings.");
+
 PyDoc_STRVAR(cleaned_up_doc, "cleaned_up($self, /)\n--\n\n"
                              "The same vocabulary (not a copy), whose text is cleaned up as the\n"
                              "clean_up_tokenization of transformers does it.");
@@ -414,6 +466,7 @@ static PyMethodDef vocabulary_methods[] = {
     {"parse_sentencepiece", (PyCFunction)vocabulary_parse_sentencepiece, METH_VARARGS | METH_CLASS,
      parse_sentencepiece_doc},
     {"cleaned_up", (PyCFunction)vocabulary_cleaned_up, METH_NOARGS, cleaned_up_doc},
+    {"stop_tokens", (PyCFunction)vocabulary_stop_tokens, METH_O, stop_tokens_doc},
     {NULL, NULL, 0, NULL},
 };
 

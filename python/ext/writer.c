@@ -19,11 +19,13 @@ typedef struct {
     struct stats stats;
     uint64_t blocked; /* how long the log had waited for readers when the last token came */
     PyObject *match;  /* of the stop string, as detokenizer_match has it; or NULL */
+    PyObject *reason; /* why the sequence has ended, one of the core's strings; NULL: it has not */
     char skip_prompt;
     char prime;
     char raise_stopped;
-    bool stopped; /* the sequence has met a stop string */
-    bool busy;    /* inside one of the methods that write */
+    bool begun; /* something of the present sequence was put */
+    char used;  /* something was put, or flushed */
+    bool busy;  /* inside one of the methods that write */
 } WriterObject;
 
 static bool enter(WriterObject *self)
@@ -41,6 +43,7 @@ static bool enter(WriterObject *self)
         return false;
     }
     self->busy = true;
+    self->used = true;
     return true;
 }
 
@@ -111,31 +114,67 @@ static void count(WriterObject *self, uint32_t tokens, uint64_t now)
     self->blocked = self->log->blocked;
 }
 
-/* ---- ids ------------------------------------------------------------------------------------- */
+/* ---- sequences ------------------------------------------------------------------------------- */
 
-static int raise_stopped(WriterObject *self)
+/* What comes begins a sequence: the end of the last one is over. */
+static void begin_sequence(WriterObject *self)
 {
-    PyErr_SetString(self->core->stopped, "a stop string was met");
-    return -1;
+    self->begun = true;
+    self->reason = NULL;
+    Py_CLEAR(self->match);
 }
 
-/* Takes note of a stop string. 0, or -1 with an exception. */
-static int note_stop(WriterObject *self)
+/* Takes note of the end of the text: by a stop string, or an end of sequence. 0, or -1 with an
+ * exception. */
+static int note_end(WriterObject *self)
 {
-    PyObject *match = detokenizer_match(self->pipeline.detokenizer);
-    if (match == NULL)
+    const bool met = self->pipeline.detokenizer->has_met;
+    PyObject *match = met ? detokenizer_match(self->pipeline.detokenizer) : NULL;
+    if (met && match == NULL)
         return -1;
-    self->stopped = true;
+    self->reason = met ? self->core->str_stop : self->core->str_eos;
     Py_XSETREF(self->match, match);
     return 0;
 }
 
-/* The ids that come begin a sequence: what was met in the last one is over. */
-static void begin_sequence(WriterObject *self)
+static int raise_stopped(WriterObject *self)
 {
-    self->stopped = false;
-    Py_CLEAR(self->match);
+    PyErr_SetString(self->core->stopped, self->match != NULL
+                                             ? "a stop string was met"
+                                             : "the sequence has ended with its end of sequence");
+    return -1;
 }
+
+/* Something is put after the end of the text: it is not heard, but told how the log stands. */
+static int put_after_end(WriterObject *self)
+{
+    if (append(self, (burble_text){"", 0}, 0) < 0)
+        return -1;
+    return self->raise_stopped ? raise_stopped(self) : 0;
+}
+
+static bool is_ended(const WriterObject *self)
+{
+    return self->begun && self->reason != NULL;
+}
+
+/* Appends what has become of ids or text that stand for `tokens`; gives the piece up. A function that goes
+ * on after its end of sequence is told of that when it puts more; most do not. 0, or -1 with an
+ * exception. */
+static int append_piece(WriterObject *self, enum passed passed, struct piece *piece,
+                        uint32_t tokens)
+{
+    int rc = append(self, piece->text, piece->text.len > 0 ? piece->tokens : tokens);
+    piece_clear(piece);
+    if (rc == 0 && passed == PASSED_END) {
+        rc = note_end(self);
+        if (rc == 0 && self->raise_stopped && self->match != NULL)
+            rc = raise_stopped(self);
+    }
+    return rc < 0 ? lose_text(self) : rc;
+}
+
+/* ---- ids ------------------------------------------------------------------------------------- */
 
 static int put_prompt(WriterObject *self, const struct ids *ids)
 {
@@ -150,10 +189,9 @@ static int put_prompt(WriterObject *self, const struct ids *ids)
 static int put_ids(WriterObject *self, const struct ids *ids)
 {
     const uint64_t now = burble__now();
-    const uint32_t n = (uint32_t)ids->n;
     const bool prompt = pipeline_is_prompt(&self->pipeline, ids);
     struct piece piece;
-    if (self->pipeline.at_beginning)
+    if (!self->begun)
         begin_sequence(self);
     if (prompt && self->skip_prompt)
         return put_prompt(self, ids);
@@ -161,23 +199,8 @@ static int put_ids(WriterObject *self, const struct ids *ids)
     if (passed == PASSED_ERROR)
         return lose_text(self);
     if (!prompt)
-        count(self, n, now);
-    int rc = append(self, piece.text, piece.text.len > 0 ? piece.tokens : n);
-    piece_clear(&piece);
-    if (rc == 0 && passed == PASSED_STOP) {
-        rc = note_stop(self);
-        if (rc == 0 && self->raise_stopped)
-            rc = raise_stopped(self);
-    }
-    return rc < 0 ? lose_text(self) : rc;
-}
-
-/* A put() after the stop string: it is not heard, but told how the log stands. */
-static int put_after_stop(WriterObject *self)
-{
-    if (append(self, (burble_text){"", 0}, 0) < 0)
-        return -1;
-    return self->raise_stopped ? raise_stopped(self) : 0;
+        count(self, piece.taken, now);
+    return append_piece(self, passed, &piece, piece.taken);
 }
 
 /* An exception is set, for ids that are none. Who put them may end by it and its thread go: readers have
@@ -195,13 +218,13 @@ static int note_refused(WriterObject *self)
 static int put(WriterObject *self, PyObject *value)
 {
     struct ids ids;
-    if (self->pipeline.detokenizer == NULL) {
+    if (self->pipeline.detokenizer == NULL || self->pipeline.detokenizer->text_alone) {
         PyErr_SetString(PyExc_TypeError, "this writer was made without a detokenizer, so that it "
                                          "takes text, with put_text(), and no ids");
         return -1;
     }
-    if (self->stopped && !self->pipeline.at_beginning)
-        return put_after_stop(self);
+    if (is_ended(self))
+        return put_after_end(self);
     if (ids_read(self->core, value, &ids) < 0)
         return note_refused(self);
     const int rc = put_ids(self, &ids);
@@ -220,17 +243,19 @@ static PyObject *writer_put(WriterObject *self, PyObject *value)
 
 static int put_text(WriterObject *self, burble_text text)
 {
-    struct piece held;
+    struct piece piece;
     const uint64_t now = burble__now();
-    uint32_t tokens = 1;
-    pipeline_cut(&self->pipeline, &held);
-    if (held.text.len == 0)
-        tokens += held.tokens < UINT32_MAX ? held.tokens : 0;
-    else if (append(self, held.text, held.tokens) < 0)
-        return -1;
+    if (is_ended(self))
+        return put_after_end(self);
+    if (!self->begun)
+        begin_sequence(self);
+    const enum passed passed =
+        pipeline_put_text(&self->pipeline, text, text.len > 0 ? 1 : 0, &piece);
+    if (passed == PASSED_ERROR)
+        return lose_text(self);
     if (text.len > 0)
         count(self, 1, now);
-    return append(self, text, tokens);
+    return append_piece(self, passed, &piece, 1);
 }
 
 static PyObject *writer_put_text(WriterObject *self, PyObject *value)
@@ -272,9 +297,10 @@ static int flush(WriterObject *self)
         return hand_out_held(self);
     const int rc = append(self, rest.text, rest.tokens);
     piece_clear(&rest);
-    if (rc == 0 && !self->stopped && self->pipeline.detokenizer != NULL
+    self->begun = false;
+    if (rc == 0 && self->reason == NULL && self->pipeline.detokenizer != NULL
         && self->pipeline.detokenizer->has_met)
-        return note_stop(self);
+        return note_end(self);
     return rc;
 }
 
@@ -302,8 +328,8 @@ static int end(WriterObject *self, PyObject *reason)
         PyErr_Clear();
         return 0;
     }
-    if (self->stopped && reason == Py_None)
-        reason = self->core->str_stop;
+    if (self->reason != NULL && reason == Py_None)
+        reason = self->reason;
     log_end(self->log, reason, self->match);
     return 0;
 }
@@ -360,7 +386,7 @@ static int writer_init(WriterObject *self, PyObject *args, PyObject *kwargs)
     static char *names[] = {"log", "detokenizer", "chunk", "skip_prompt", "prime", NULL};
     PyObject *log, *detokenizer = Py_None;
     const char *chunk = "token";
-    int skip_prompt = 1, prime = 1;
+    int skip_prompt = 0, prime = 1;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|Ospp", names, self->core->log_type, &log,
                                      &detokenizer, &chunk, &skip_prompt, &prime))
         return -1;
@@ -385,6 +411,7 @@ static int writer_init(WriterObject *self, PyObject *args, PyObject *kwargs)
         < 0)
         return -1;
     self->skip_prompt = skip_prompt != 0;
+    self->pipeline.has_prompt = skip_prompt != 0;
     self->prime = prime != 0;
     stats_init(&self->stats);
     self->log = (LogObject *)Py_NewRef(log);
@@ -427,7 +454,13 @@ static PyObject *get_cancelled(WriterObject *self, void *unused)
 static PyObject *get_stopped(WriterObject *self, void *unused)
 {
     (void)unused;
-    return PyBool_FromLong(self->stopped);
+    return PyBool_FromLong(self->reason != NULL);
+}
+
+static PyObject *get_reason(WriterObject *self, void *unused)
+{
+    (void)unused;
+    return Py_NewRef(self->reason == NULL ? Py_None : self->reason);
 }
 
 static PyObject *get_first_tokens(WriterObject *self, void *unused)
@@ -459,29 +492,33 @@ static PyObject *get_stats(WriterObject *self, void *unused)
 
 PyDoc_STRVAR(
     writer_doc,
-    "Writer(log, detokenizer=None, chunk='token', skip_prompt=True, prime=True)\n--\n\n"
+    "Writer(log, detokenizer=None, chunk='token', skip_prompt=False, prime=True)\n--\n\n"
     "Ids, or text, into a log of text: through the detokenizer, which is the writer's own from\n"
-    "now on, and a chunker. The first put() of a sequence is its prompt where it has the shape\n"
-    "[1, n]: skip_prompt leaves it out, and prime goes on where it stops, so that the text is\n"
-    "what follows in the text of both.\n\n"
+    "now on, and a chunker. Where has_prompt is set, which skip_prompt does, the first put() of a\n"
+    "sequence is its prompt if it has the shape [1, n]: no stop string is looked for in it, and "
+    "it\n"
+    "does not count; skip_prompt leaves it out, and prime goes on where it stops, so that the "
+    "text\n"
+    "is what follows in the text of both.\n\n"
     "put(), put_text(), flush(), end() and fail() are for one thread at a time, else\n"
     "RuntimeError; to end the log under a thread that writes, call end(), fail() or cancel() of\n"
     "the log. An exception that these raise for what they were given leaves all as it was.");
 
-PyDoc_STRVAR(put_doc,
-             "put($self, value, /)\n--\n\n"
-             "Take the next token ids: an int, a list of ints, or a tensor or array of shape [n]\n"
-             "or [1, n]. Waits, as Log.append(), while a reader is at its limit, and raises the\n"
-             "same: Cancelled, a timeout, Error. ValueError for more than one sequence or an id\n"
-             "below 0, TypeError for what is no ids. After a stop string ids are ignored, or\n"
-             "Stopped is raised where raise_stopped is set.");
+PyDoc_STRVAR(
+    put_doc,
+    "put($self, value, /)\n--\n\n"
+    "Take the next token ids: an int, a list of ints, or a tensor or array of shape [n]\n"
+    "or [1, n]. Waits, as Log.append(), while a reader is at its limit, and raises the\n"
+    "same: Cancelled, a timeout, Error. ValueError for more than one sequence or an id\n"
+    "below 0, TypeError for what is no ids. After the end of the text, by a stop string or\n"
+    "an end of sequence, ids are ignored, or Stopped is raised where raise_stopped is set.");
 
 PyDoc_STRVAR(
     put_text_doc,
     "put_text($self, text, /)\n--\n\n"
-    "Append text as such: nothing looks for stop strings in it. What waited for its word\n"
-    "to end comes first; what the detokenizer holds back comes when it is complete. Counts\n"
-    "as a token, where it is not empty.");
+    "Take text, as put() takes ids: behind the text of those before it, which may be the\n"
+    "beginning of its first word or stop string. (A character that ids have left incomplete\n"
+    "comes when it is complete.) Counts as a token, where it is not empty.");
 
 static PyMethodDef writer_methods[] = {
     {"put", (PyCFunction)writer_put, METH_O, put_doc},
@@ -489,11 +526,11 @@ static PyMethodDef writer_methods[] = {
     {"flush", (PyCFunction)writer_flush, METH_NOARGS,
      "flush($self, /)\n--\n\n"
      "Append the rest of the sequence's text. The next put() begins another sequence, in the same\n"
-     "log; stopped and match stay until then."},
+     "log; stopped, reason and match stay until then."},
     {"end", (PyCFunction)(void (*)(void))writer_end, METH_FASTCALL,
      "end($self, reason=None, /)\n--\n\n"
-     "flush(), and end the log; after a stop string, the reason is 'stop' unless another is\n"
-     "given. Of several ends the first decides. Where the rest of the text cannot be had, the\n"
+     "flush(), and end the log; the reason is that of the writer unless another is given. Of "
+     "several ends the first decides. Where the rest of the text cannot be had, the\n"
      "log fails with what was raised."},
     {"fail", (PyCFunction)writer_fail, METH_O,
      "fail($self, exception, /)\n--\n\n"
@@ -503,7 +540,11 @@ static PyMethodDef writer_methods[] = {
 
 static PyMemberDef writer_members[] = {
     {"raise_stopped", T_BOOL, offsetof(WriterObject, raise_stopped), 0,
-     "Whether put() raises Stopped once a stop string was met."},
+     "Whether put() raises Stopped: as a stop string is met, and after any end of the text."},
+    {"has_prompt", T_BOOL, offsetof(WriterObject, pipeline.has_prompt), 0,
+     "Whether the first put() of a sequence is its prompt, where it has the shape [1, n]."},
+    {"used", T_BOOL, offsetof(WriterObject, used), READONLY,
+     "Whether anything was put or flushed."},
     {"match", T_OBJECT, offsetof(WriterObject, match), READONLY,
      "The stop string that was met, as Detokenizer._match has it; else None."},
     {NULL, 0, 0, 0, NULL},
@@ -511,7 +552,11 @@ static PyMemberDef writer_members[] = {
 
 static PyGetSetDef writer_getset[] = {
     {"stopped", (getter)get_stopped, NULL,
-     "Whether a stop string was met: the text is complete; the log is still to be ended.", NULL},
+     "Whether the text is complete, by a stop string or an end of sequence; the log is still to "
+     "be\n"
+     "ended.",
+     NULL},
+    {"reason", (getter)get_reason, NULL, "By which: 'stop' or 'eos'; else None.", NULL},
     {"cancelled", (getter)get_cancelled, NULL,
      "Whether the log was cancelled or has ended otherwise: what is put is not wanted.", NULL},
     {"stats", (getter)get_stats, NULL,

@@ -257,8 +257,8 @@ static int put_ids(StreamerObject *self, const struct ids *ids)
     if (passed == PASSED_ERROR) {
         rc = -1;
     } else if (passed != PASSED_NOTHING) {
-        rc = passed == PASSED_STOP ? stop(self, method, piece.str)
-                                   : emit_piece(self, method, &piece);
+        rc =
+            passed == PASSED_END ? stop(self, method, piece.str) : emit_piece(self, method, &piece);
         piece_clear(&piece);
     }
     Py_DECREF(method);

@@ -172,6 +172,43 @@ static int make_sampler(const burble_llama_request *wanted, struct burble__reque
     return done ? BURBLE_OK : BURBLE_ENOMEM;
 }
 
+/* Looks for stop strings that are the text of special tokens which are left out, and so no text. What is
+ * to be handed out of them lies behind the table. BURBLE_OK or BURBLE_ENOMEM. */
+static int find_stop_tokens(const burble_llama_model *model, const burble_llama_request *wanted,
+                            struct burble__request *request)
+{
+    const size_t n = wanted->skip_special
+                         ? burble_stop_tokens(model->vocab, wanted->stop, wanted->n_stop, NULL, 0)
+                         : 0;
+    if (n == 0) {
+        return BURBLE_OK;
+    }
+    burble_stop_token *found = burble__calloc(n, sizeof *found);
+    if (found == NULL) {
+        return BURBLE_ENOMEM;
+    }
+    burble_stop_tokens(model->vocab, wanted->stop, wanted->n_stop, found, n);
+    size_t bytes = 0;
+    for (size_t i = 0; i < n && wanted->include_stop; i++) {
+        bytes += wanted->stop[found[i].which].len;
+    }
+    struct burble__stop_token *tokens = burble__malloc(n * sizeof *tokens + bytes);
+    if (tokens != NULL) {
+        char *at = (char *)(tokens + n);
+        for (size_t i = 0; i < n; i++) {
+            const burble_text string = wanted->stop[found[i].which];
+            const size_t len = wanted->include_stop ? string.len : 0;
+            memcpy(at, string.bytes, len);
+            tokens[i] = (struct burble__stop_token){found[i], {.bytes = at, .len = len}};
+            at += len;
+        }
+        request->stop_tokens = tokens;
+        request->n_stop_tokens = n;
+    }
+    burble__free(found);
+    return tokens == NULL ? BURBLE_ENOMEM : BURBLE_OK;
+}
+
 /* What stands between the ids and the stream. */
 static int make_way(const burble_llama_model *model, const burble_llama_request *wanted,
                     struct burble__request *request, burble_error *error)
@@ -194,6 +231,7 @@ static int make_way(const burble_llama_model *model, const burble_llama_request 
     if (result == BURBLE_OK && wanted->n_stop > 0) {
         result = burble_stop_create(wanted->stop, wanted->n_stop, wanted->include_stop,
                                     &request->stop, error);
+        result = result == BURBLE_OK ? find_stop_tokens(model, wanted, request) : result;
     }
     return result;
 }
@@ -254,6 +292,7 @@ void burble__request_destroy(struct burble__request **handle)
     burble_stream_unref(&request->stream);
     burble_detok_destroy(&request->detok);
     burble_stop_destroy(&request->stop);
+    burble__free(request->stop_tokens);
     burble_chunker_destroy(&request->chunker);
     burble__buffer_finish(&request->held);
     llama_sampler_free(request->sampler);
@@ -378,8 +417,10 @@ static int look_for_stop(struct burble__request *request, burble_text *text)
     return result;
 }
 
-/* Ends the text: hands out what was held back, and says why it ends. */
-static int finish(struct burble__request *request, burble_reason reason)
+/* Ends the text: hands out what was held back, and what the stop token stands for (NULL: none), and says
+ * why it ends. */
+static int finish(struct burble__request *request, burble_reason reason,
+                  const struct burble__stop_token *token)
 {
     burble_text text;
     burble_detok_finish(request->detok, &text);
@@ -392,7 +433,16 @@ static int finish(struct burble__request *request, burble_reason reason)
         } else if (result == BURBLE_END) {
             result = BURBLE_OK;
             reason = BURBLE_REASON_STOP;
+            token = NULL; /* the text ends before it */
         }
+    }
+    if (token != NULL) {
+        request->progress.stopped = true;
+        request->progress.stop = token->token.which;
+        request->progress.stop_begin =
+            request->characters + burble__utf8_count(text.bytes, text.len);
+        result = result == BURBLE_OK ? write_text(request, text, 0, false) : result;
+        text = token->text;
     }
     if (result == BURBLE_OK) {
         result = write_text(request, text, 0, true);
@@ -401,14 +451,26 @@ static int finish(struct burble__request *request, burble_reason reason)
     return result;
 }
 
+static const struct burble__stop_token *stop_token_of(const struct burble__request *request,
+                                                      int32_t id)
+{
+    for (size_t i = 0; i < request->n_stop_tokens; i++) {
+        if (request->stop_tokens[i].token.id == (uint32_t)id) {
+            return &request->stop_tokens[i];
+        }
+    }
+    return NULL;
+}
+
 /* Makes text of the token. BURBLE_OK, or why there is no more to be written. */
 static int take(struct burble__request *request, const struct llama_vocab *tokens, int32_t id)
 {
     request->last = id;
     request->progress.tokens++;
     tell(request);
-    if (!request->ignore_end && llama_vocab_is_eog(tokens, id)) {
-        return finish(request, BURBLE_REASON_STOP);
+    const struct burble__stop_token *token = stop_token_of(request, id);
+    if (token != NULL || (!request->ignore_end && llama_vocab_is_eog(tokens, id))) {
+        return finish(request, BURBLE_REASON_STOP, token);
     }
     burble_text text;
     int result = burble_detok_push(request->detok, &id, 1, &text);
@@ -422,7 +484,7 @@ static int take(struct burble__request *request, const struct llama_vocab *token
     if (result == BURBLE_OK && stopped) {
         end_with(request, BURBLE_REASON_STOP);
     } else if (result == BURBLE_OK && request->progress.tokens == request->max_tokens) {
-        result = finish(request, BURBLE_REASON_LENGTH);
+        result = finish(request, BURBLE_REASON_LENGTH, NULL);
     }
     return result;
 }

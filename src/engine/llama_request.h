@@ -11,9 +11,15 @@
 #include "base/buffer.h"
 #include "engine/llama_model.h"
 
-/* The most chunks that one token makes: its own where it is the last, and what finishing hands out of
- * the stop filter, the detokenizer and the chunker. */
+/* The most chunks that one token makes: its own where it is the last (or its stop string), and what
+ * finishing hands out of the stop filter, the detokenizer and the chunker. */
 #define BURBLE__CHUNKS_OF_A_TOKEN 4
+
+/* A token with whose text, a stop string, the text ends. */
+struct burble__stop_token {
+    burble_stop_token token;
+    burble_text text; /* to be handed out; empty where stop strings are not */
+};
 
 struct burble__request {
     struct burble__request *next; /* in the queue */
@@ -31,7 +37,9 @@ struct burble__request {
     uint32_t max_tokens;
     bool ignore_end;
     burble_detok *detok;
-    burble_stop *stop; /* NULL: no stop strings */
+    burble_stop *stop;                      /* NULL: no stop strings */
+    struct burble__stop_token *stop_tokens; /* special tokens that are left out, and end the text */
+    size_t n_stop_tokens;
     burble_chunker *chunker;
 
     /* Who is told how it stands; NULL: nobody. */

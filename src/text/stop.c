@@ -15,6 +15,7 @@
 #include <burble/stop.h>
 
 #include <assert.h>
+#include <string.h>
 
 #include <burble/stream.h>
 
@@ -23,6 +24,7 @@
 #include "base/fail.h"
 #include "base/utf8.h"
 #include "text/matcher.h"
+#include "text/vocab.h"
 
 struct burble_stop {
     struct burble__matcher *matcher;
@@ -195,4 +197,42 @@ void burble_stop_reset(burble_stop *stop)
     stop->met = false;
     stop->state = BURBLE__MATCHER_ROOT;
     stop->taken = 0;
+}
+
+/* ---- special tokens -------------------------------------------------------------------------- */
+
+/* Whether this is the token's text, wherever in the sequence it stands. */
+static bool is_text_of(const burble_vocab *vocab, uint32_t id, const burble_text *string)
+{
+    for (unsigned place = 0; place <= (BURBLE__AT_FIRST | BURBLE__AT_LAST); place++) {
+        const burble__piece piece = burble__vocab_at(vocab, id, vocab->pieces[id], place);
+        if (burble__piece_len(piece) == string->len
+            && memcmp(burble__piece_bytes(vocab, piece), string->bytes, string->len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t burble_stop_tokens(const burble_vocab *vocab, const burble_text *strings, size_t n,
+                          burble_stop_token *tokens, size_t capacity)
+{
+    size_t found = 0;
+    for (uint32_t id = 0; id < vocab->size; id++) {
+        if ((vocab->pieces[id] & BURBLE__PIECE_SPECIAL) == 0) {
+            continue;
+        }
+        size_t which = 0;
+        while (which < n && !is_text_of(vocab, id, &strings[which])) {
+            which++;
+        }
+        if (which == n) {
+            continue;
+        }
+        if (found < capacity) {
+            tokens[found] = (burble_stop_token){.id = id, .which = which};
+        }
+        found++;
+    }
+    return found;
 }

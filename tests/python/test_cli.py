@@ -242,6 +242,27 @@ def test_a_stop_string_ends_the_text(options: list[str], text: str) -> None:
         assert succeed("tokens", *options, *binary, VOCAB, data=data) == text
 
 
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["-k"], "To be"),
+        (["-k", "-i"], "To be<|endoftext|>"),
+        ([], "To be"),
+        (["-i"], "To be<|endoftext|>"),
+        (["-k", "--stop", "be"], "To "),
+    ],
+)
+@pytest.mark.parametrize("binary", [[], ["-b"]])
+def test_stop_string_of_a_special_token_ends_text_at_that_token(
+    options: list[str], text: str, binary: list[str]
+) -> None:
+    end = tokenizer().token_to_id("<|endoftext|>")
+    tokens = [*tokenizer().encode("To be").ids, end, *tokenizer().encode(", or").ids, end]
+    data = in_binary(tokens) if binary else in_text(tokens)
+    found = succeed("tokens", *binary, "--stop", "<|endoftext|>", *options, VOCAB, data=data)
+    assert found == text
+
+
 def test_after_a_stop_string_the_rest_is_not_read() -> None:
     with start("tokens", "--stop", "not", VOCAB) as process:
         assert process.stdin is not None

@@ -198,8 +198,34 @@ def test_a_prompt_is_left_out_or_shown() -> None:
         streamer.put([ids(prompt)])
         streamer.put(ids(more))
 
-    assert "".join(stream(generate, "To be", ", or not")) == ", or not"
+    assert "".join(stream(generate, "To be", ", or not", skip_prompt=True)) == ", or not"
     assert "".join(stream(generate, "To be", ", or not", skip_prompt=False)) == "To be, or not"
+    assert "".join(stream(generate, "To be", ", or not")) == "To be, or not"
+
+
+@pytest.mark.parametrize("name", ["input_ids", "inputs", "positional"])
+def test_first_ids_are_the_prompt_where_the_function_was_given_them(name: str) -> None:
+    prompt = [ids("To be")]
+
+    def generate(inputs: Any = None, *, input_ids: Any = None, streamer: Any) -> None:
+        streamer.put(inputs or input_ids)
+        streamer.put(ids(", or not"))
+
+    args, kwargs = ([prompt], {}) if name == "positional" else ([], {name: prompt})
+    assert "".join(stream(generate, *args, **kwargs)) == ", or not"
+    handle = stream(generate, *args, **kwargs, skip_prompt=False, stop=["To", "not"])
+    assert "".join(handle) == "To be, or "
+    assert handle.stats.tokens == len(ids(", or not"))
+
+
+def test_first_ids_of_batch_shape_are_tokens_of_any_other_function() -> None:
+    def generate(prompt: Any, *, streamer: Any) -> None:
+        for token in ids("To be, or not"):
+            streamer.put([[token]])
+
+    handle = stream(generate, [ids("Hamlet")])
+    assert "".join(handle) == "To be, or not"
+    assert handle.stats.tokens == len(ids("To be, or not"))
 
 
 def test_special_tokens_are_left_out_or_shown() -> None:
@@ -835,7 +861,7 @@ def test_strings_are_put_together_where_that_is_asked_for() -> None:
     handle = burble.iterate(iter(TEXT), coalesce=True)
     handle._job.wait(SOON)
     assert list(handle) == [TEXT]
-    with pytest.raises(TypeError, match="append: expected a str, found int"):
+    with pytest.raises(TypeError, match=r"coalesce and stop: expected items .* str, found int"):
         list(burble.iterate([1], coalesce=True))
 
 
@@ -866,13 +892,13 @@ def test_a_channel_carries_ids_and_text(kind: str) -> None:
 
     def write() -> None:
         with writer:
-            writer.put([ids("a prompt")])
+            writer.put([ids("Some text")])
             writer.put(ids(" that goes on"))
             writer.flush()
             writer.put_text(" and text")
 
     with in_thread(write):
-        assert "".join(read(kind, handle)) == " that goes on and text"
+        assert "".join(read(kind, handle)) == "Some text that goes on and text"
     assert (handle.finish_reason, handle.result) == ("end", None)
 
 
@@ -1114,6 +1140,9 @@ def test_a_batch_that_was_not_announced_is_refused_with_a_hint() -> None:
         list(stream(generate))
 
 
-def test_stop_strings_without_a_tokenizer_are_refused() -> None:
-    with pytest.raises(ValueError, match="stop: expected a tokenizer, too"):
-        burble.channel(stop="x")
+@pytest.mark.parametrize(
+    "option", [{"skip_prompt": True}, {"skip_special_tokens": False}, {"decode_kwargs": {"x": 1}}]
+)
+def test_decoding_options_of_a_channel_without_a_tokenizer_are_refused(option: Any) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(option))} needs tokenizer="):
+        burble.channel(**option)

@@ -76,7 +76,9 @@ class Output:
     def __init__(self, detokenizer: _core.Detokenizer | None = None, **kwargs: Any) -> None:
         self.log = _core.Log()
         self.reader = self.log.reader()
-        self.writer = _core.Writer(self.log, detokenizer, **kwargs)
+        skip_prompt = kwargs.pop("skip_prompt", True)
+        self.writer = _core.Writer(self.log, detokenizer, skip_prompt=skip_prompt, **kwargs)
+        self.writer.has_prompt = True
 
     def put(self, ids: Sequence[int]) -> None:
         """One by one, as generate does."""
@@ -254,6 +256,20 @@ def test_only_the_first_ids_of_a_sequence_are_a_prompt() -> None:
     assert output.to_the_end() == "To be, or not to be"
 
 
+def test_first_ids_of_batch_shape_are_text_by_default() -> None:
+    log = _core.Log()
+    reader = log.reader()
+    writer = _core.Writer(log, detokenizer(backend(), stop=("or",)))
+    ids = ids_of("To be, or not to be")
+    assert not writer.has_prompt
+    for i in ids:
+        writer.put([[i]])
+    writer.end()
+    assert "".join(reader) == "To be, "
+    assert (log.reason, log.match) == ("stop", (0, "or", 7, 9))
+    assert writer.stats[0] == len(ids_of("To be, or"))
+
+
 def test_a_record_says_how_many_tokens_stand_behind_it() -> None:
     """Seen in the unit of a reader's limit: a writer with room for so many does not wait."""
     ids = ids_of("To be, or not to be: that is the question")
@@ -279,14 +295,18 @@ def test_text_needs_no_detokenizer() -> None:
         output.writer.put([1])
 
 
-def test_text_comes_behind_what_waited_for_its_word_to_end() -> None:
+def test_text_and_ids_share_words() -> None:
     output = plain(chunk="word")
     output.put(ids_of("To be"))
     assert output.so_far() == "To "
     output.writer.put_text("<tool>")
-    assert output.so_far() == "be<tool>"
-    output.put(ids_of("or not"))
-    assert output.to_the_end() == "or not"
+    assert output.so_far() == ""
+    output.writer.put_text(" or ")
+    assert output.so_far() == "be<tool> or "
+    output.put(ids_of("not"))
+    assert output.to_the_end() == "not"
+    tokens = len(ids_of("To be")) + 2 + len(ids_of("not"))
+    assert output.writer.stats[:2] == (tokens, output.log.position)
 
 
 @pytest.mark.parametrize("value", [b"x", None, 1, ["x"]])
@@ -778,8 +798,11 @@ def test_pieces_and_tokens_are_counted() -> None:
     tokens, chunks, *_ = output.writer.stats
     assert tokens == after
     assert chunks == output.log.position
+    output.writer.put_text("x")  # the same
+    assert output.writer.stats[:2] == (after, chunks)
+    output.writer.flush()
     output.writer.put_text("")
-    output.writer.put_text("x")
+    output.writer.put_text("x ")
     assert output.writer.stats[:2] == (after + 1, chunks + 1)
 
 

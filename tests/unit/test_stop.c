@@ -615,6 +615,67 @@ static void destroying_nothing_is_fine(void **state)
     burble_stop_destroy(NULL);
 }
 
+/* ---- special tokens -------------------------------------------------------------------------- */
+
+static burble_vocab *new_vocab(const burble_step *step, const char *const *texts,
+                               const unsigned *flags, size_t n)
+{
+    burble_token tokens[8];
+    burble_vocab *vocab = NULL;
+    burble_vocab_options options;
+    assert_true(n <= COUNT(tokens));
+    for (size_t i = 0; i < n; i++) {
+        tokens[i] =
+            (burble_token){.text = texts[i], .len = (uint32_t)strlen(texts[i]), .flags = flags[i]};
+    }
+    burble_vocab_options_init(&options);
+    options.steps = step;
+    options.n_steps = step == NULL ? 0 : 1;
+    assert_int_equal(burble_vocab_create(&options, tokens, n, &vocab, NULL), BURBLE_OK);
+    return vocab;
+}
+
+static void stop_tokens_are_special_tokens_with_the_text_of_a_stop_string(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"<eot>", "<eot>", "<end>", "<eot> ", "e", "<eot>"};
+    static const unsigned flags[] = {BURBLE_TOKEN_SPECIAL, 0, BURBLE_TOKEN_SPECIAL,
+                                     BURBLE_TOKEN_SPECIAL, 0, BURBLE_TOKEN_SPECIAL};
+    const burble_text strings[] = {TEXT("\n"), TEXT("<eot>"), TEXT("<end>"), TEXT("<eot>"),
+                                   TEXT("e")};
+    burble_vocab *vocab = new_vocab(NULL, texts, flags, COUNT(texts));
+    burble_stop_token found[4] = {{0}};
+    assert_int_equal(burble_stop_tokens(vocab, strings, COUNT(strings), found, COUNT(found)), 3);
+    const burble_stop_token expected[] = {{0, 1}, {2, 2}, {5, 1}};
+    for (size_t i = 0; i < COUNT(expected); i++) {
+        assert_int_equal(found[i].id, expected[i].id);
+        assert_int_equal(found[i].which, expected[i].which);
+    }
+    found[1].id = 77;
+    assert_int_equal(burble_stop_tokens(vocab, strings, COUNT(strings), found, 1), 3);
+    assert_int_equal(found[1].id, 77); /* there was room for one */
+    assert_int_equal(burble_stop_tokens(vocab, strings, COUNT(strings), NULL, 0), 3);
+    assert_int_equal(burble_stop_tokens(vocab, NULL, 0, found, COUNT(found)), 0);
+    burble_vocab_unref(&vocab);
+}
+
+static void stop_tokens_are_found_by_their_text_at_any_place(void **state)
+{
+    (void)state;
+    /* WordPiece puts a space before a token that is not the first. */
+    const burble_step step = {.kind = BURBLE_STEP_WORDPIECE, .text = "##"};
+    static const char *const texts[] = {"a", "[SEP]"};
+    static const unsigned flags[] = {0, BURBLE_TOKEN_SPECIAL};
+    const burble_text strings[] = {TEXT("[SEP]"), TEXT(" [SEP]")};
+    burble_vocab *vocab = new_vocab(&step, texts, flags, COUNT(texts));
+    burble_stop_token found;
+    for (size_t i = 0; i < COUNT(strings); i++) {
+        assert_int_equal(burble_stop_tokens(vocab, &strings[i], 1, &found, 1), 1);
+        assert_int_equal(found.id, 1);
+    }
+    burble_vocab_unref(&vocab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -638,6 +699,8 @@ int main(void)
         cmocka_unit_test(what_is_not_utf8_is_refused),
         cmocka_unit_test(more_than_the_bounds_is_refused),
         cmocka_unit_test(destroying_nothing_is_fine),
+        cmocka_unit_test(stop_tokens_are_special_tokens_with_the_text_of_a_stop_string),
+        cmocka_unit_test(stop_tokens_are_found_by_their_text_at_any_place),
     };
     return cmocka_run_group_tests_name("stop", tests, NULL, NULL);
 }
