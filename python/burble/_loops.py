@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import sys
@@ -41,6 +42,24 @@ def on_timer(reference: weakref.ref[Any]) -> None:
         consumer._on_timer()
 
 
+def call_later(loop: Any, seconds: float, function: Callable[[], object]) -> None:
+    """What ``loop.call_later`` does, by the system's clock, for a loop that has a clock of its own
+    (a test's, which stands still or jumps)."""
+
+    def soon() -> None:
+        with contextlib.suppress(RuntimeError):  # it is over
+            loop.call_soon_threadsafe(function)
+
+    timer = threading.Timer(seconds, soon)
+    timer.daemon = True
+    timer.start()
+
+
+def _has_own_clock(loop: AbstractEventLoop) -> bool:
+    time = getattr(loop.time, "__func__", None)
+    return isinstance(loop, asyncio.BaseEventLoop) and time is not asyncio.BaseEventLoop.time
+
+
 _hubs: weakref.WeakKeyDictionary[AbstractEventLoop, _core.Hub] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
@@ -64,7 +83,7 @@ def hub_of(loop: AbstractEventLoop) -> _core.Hub:
             return hub
         for other in [known for known in _hubs if known.is_closed()]:
             _hubs.pop(other).close()
-        hub = _core.Hub(loop)
+        hub = _core.Hub(loop, own_clock=_has_own_clock(loop))
         try:
             loop.add_reader(hub.fileno(), hub.drain)
         except BaseException:

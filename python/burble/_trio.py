@@ -35,7 +35,8 @@ class Run:
     """
 
     def __init__(self) -> None:
-        self.hub = _core.Hub(self, trio=True)
+        clock = type(trio.lowlevel.current_clock()).__name__
+        self.hub = _core.Hub(self, trio=True, own_clock=clock != "SystemClock")
         self._token = trio.lowlevel.current_trio_token()
         self._timers: list[tuple[float, int, _Timer]] = []
         self._cancelled = 0  # of these
@@ -47,6 +48,9 @@ class Run:
     def is_closed(self) -> bool:
         return self._closed
 
+    def time(self) -> float:
+        return trio.current_time()
+
     def call_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> _Timer:
         timer = _Timer(self, partial(function, *args))
         heapq.heappush(self._timers, (trio.current_time() + seconds, next(self._number), timer))
@@ -55,6 +59,9 @@ class Run:
 
     def call_soon(self, function: Callable[..., Any], *args: Any, context: Any = None) -> None:
         self._token.run_sync_soon(partial(function, *args))
+
+    def call_soon_threadsafe(self, function: Callable[[], object]) -> None:
+        self._token.run_sync_soon(function)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         raise context["exception"]

@@ -86,6 +86,7 @@ static int block(struct consumer *self)
     if (handles_signals < 0)
         return -1;
     const uint64_t began = burble__now();
+    self->own_clock = false;
     for (;;) {
         /* The deadline moves while tokens come that make no text yet. */
         uint64_t until = kind->deadline(self->owner, began);
@@ -135,6 +136,30 @@ PyObject *consumer_next(struct consumer *self)
         if (reading != READ_NOTHING)
             return reading == READ_VALUE ? value : NULL;
     }
+}
+
+/* ---- a loop's own clock ---------------------------------------------------------------------- */
+
+int64_t consumer_ahead(const struct consumer *self, const int64_t *lead)
+{
+    return self->own_clock ? self->lead - (lead == NULL ? self->lead_at_park : *lead) : 0;
+}
+
+uint64_t consumer_earlier_by(uint64_t deadline, int64_t ahead)
+{
+    if (deadline == 0 || ahead == 0)
+        return deadline;
+    if (ahead < 0)
+        return deadline + (uint64_t)-ahead;
+    return deadline > (uint64_t)ahead ? deadline - (uint64_t)ahead : 1;
+}
+
+/* Looks at the clock of the loop, which runs here, where it is one of its own. 0, or -1 with an
+ * exception. */
+static int look_at_clock(struct consumer *self, PyObject *loop)
+{
+    self->own_clock = self->hub->own_clock;
+    return self->own_clock ? hub_lead(loop, &self->lead) : 0;
 }
 
 /* ---- the timer of a task that waits ---------------------------------------------------------- */
@@ -193,6 +218,8 @@ static int on_timer(struct consumer *self, PyObject *loop)
     Py_CLEAR(self->timer);
     if (self->parked == NULL)
         return 0;
+    if (look_at_clock(self, loop) < 0)
+        return -1;
     const uint64_t deadline = self->kind->deadline(self->owner, self->wait_began);
     const uint64_t now = burble__now();
     if (deadline == 0)
@@ -229,8 +256,10 @@ static int watch_deadline(struct consumer *self, PyObject *loop)
     const uint64_t deadline = self->kind->deadline(self->owner, self->wait_began);
     if (deadline == 0)
         return 0;
-    /* A timer that fires too early looks again; one that would fire too late is replaced. */
-    if (self->timer != NULL && self->timer_loop == loop && self->timer_at <= deadline)
+    /* A timer that fires too early looks again; one that would fire too late is replaced. (When one of
+     * a clock of the loop's own fires, nobody knows.) */
+    if (self->timer != NULL && self->timer_loop == loop && self->timer_at <= deadline
+        && !self->own_clock)
         return 0;
     consumer_stop_timer(self);
     const uint64_t now = burble__now();
@@ -247,6 +276,11 @@ static int park(struct consumer *self, PyObject **parked)
     if (self->kind->look != NULL)
         self->wait_began = burble__now();
     self->timed_out = false;
+    if (look_at_clock(self, loop) < 0) {
+        Py_DECREF(loop);
+        return -1;
+    }
+    self->lead_at_park = self->lead;
     int rc = self->kind->park(self->owner, hub);
     if (rc == BURBLE_OK) {
         rc = 1;

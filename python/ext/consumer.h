@@ -56,12 +56,14 @@ struct consumer {
     const PyObject *timer_loop;      /* that loop: compared, never used */
     uint64_t timer_at;               /* when it fires */
     uint64_t wait_began;             /* when the present wait began */
+    int64_t lead, lead_at_park;      /* see consumer_ahead; the latter: when the wait began */
     uint64_t streak_began;           /* when the present streak did */
     unsigned int streak;             /* values handed out without giving way to the loop */
     bool listed;                     /* whether its hub counts it among those */
     bool blocked;                    /* a thread waits */
     bool parking;                    /* a task is about to wait, and other threads may run */
     bool timed_out;                  /* the present wait of a task has */
+    bool own_clock;                  /* a task waits, in a loop that does not go by the system's */
 };
 
 void consumer_init(struct consumer *self, PyObject *owner, const struct consumer_kind *kind,
@@ -95,6 +97,15 @@ int consumer_park(struct consumer *self, PyObject **parked);
 
 /* For `park` to give to burble_reader_attach, with the consumer as its argument. */
 void consumer_ready(burble_reader *reader, void *consumer);
+
+/* A loop may go by a clock of its own, such as trio's MockClock: its lead is how far that is ahead of
+ * the system's, by a number that means nothing, but for how it grows. This is by how much it has grown
+ * since `lead`, when the loop looked last, or, where `lead` is NULL, since the present wait began; 0 for
+ * who waits elsewhere. In nanoseconds: a deadline comes so much earlier. */
+int64_t consumer_ahead(const struct consumer *self, const int64_t *lead);
+
+/* The deadline, so much earlier; 0 is never. */
+uint64_t consumer_earlier_by(uint64_t deadline, int64_t ahead);
 
 /* No timer is needed any more. */
 void consumer_stop_timer(struct consumer *self);

@@ -63,6 +63,7 @@ struct core {
     PyObject *urandom;          /* os.urandom */
     PyObject *hub_of;           /* burble._loops.hub_of */
     PyObject *on_timer;         /* burble._loops.on_timer */
+    PyObject *call_later;       /* burble._loops.call_later */
     PyObject *task_type;        /* burble._loops.CTask: asyncio's tasks in C; or None */
     PyObject *finished;         /* burble._loops.finished: a future that is */
     PyObject *trio_run;         /* burble._trio.current_run */

@@ -112,10 +112,10 @@ HubObject *hub_of_running_loop(struct core *core, HubObject *last, PyObject **lo
 
 static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"loop", "trio", NULL};
+    static char *names[] = {"loop", "trio", "own_clock", NULL};
     PyObject *loop;
-    int trio = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|p", names, &loop, &trio))
+    int trio = 0, own_clock = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|pp", names, &loop, &trio, &own_clock))
         return NULL;
     HubObject *self = (HubObject *)type->tp_alloc(type, 0);
     if (self == NULL)
@@ -129,6 +129,7 @@ static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->core = core_of(type);
     self->loop = loop;
     self->trio = trio != 0;
+    self->own_clock = own_clock != 0;
     return (PyObject *)self;
 }
 
@@ -151,15 +152,34 @@ static PyObject *hub_fileno(HubObject *self, PyObject *unused)
     return PyLong_FromLong(burble_hub_fd(self->hub));
 }
 
-/* Asks the running loop to call a method of ours after some time. 0, or -1 with an exception. */
+int hub_lead(PyObject *loop, int64_t *lead)
+{
+    PyObject *time = PyObject_CallMethod(loop, "time", NULL);
+    const double seconds = time == NULL ? -1 : PyFloat_AsDouble(time);
+    Py_XDECREF(time);
+    if (seconds == -1 && PyErr_Occurred())
+        return -1;
+    if (!(seconds > -9e9 && seconds < 9e9)) { /* some 290 years are what fits */
+        PyErr_SetString(PyExc_OverflowError, "the time of the loop's clock is out of range");
+        return -1;
+    }
+    *lead = (int64_t)(seconds * 1e9) - (int64_t)burble__now();
+    return 0;
+}
+
+/* Asks the running loop to call a method of ours after some time, by the system's clock. 0, or -1 with
+ * an exception. */
 static int call_later(HubObject *self, PyObject *loop, uint64_t nanoseconds, const char *name)
 {
     PyObject *method = PyObject_GetAttrString((PyObject *)self, name);
     PyObject *seconds = PyFloat_FromDouble((double)nanoseconds / 1e9);
     PyObject *handle = NULL;
-    if (method != NULL && seconds != NULL)
+    if (method != NULL && seconds != NULL && !self->own_clock)
         handle =
             PyObject_CallMethodObjArgs(loop, self->core->str_call_later, seconds, method, NULL);
+    else if (method != NULL && seconds != NULL
+             && core_import(&self->core->call_later, "burble._loops", "call_later") == 0)
+        handle = PyObject_CallFunctionObjArgs(self->core->call_later, loop, seconds, method, NULL);
     Py_XDECREF(method);
     Py_XDECREF(seconds);
     Py_XDECREF(handle);
@@ -173,8 +193,9 @@ static void hold(HubObject *self, uint64_t nanoseconds)
     PyErr_Fetch(&type, &value, &traceback);
     bool trio;
     PyObject *loop = hub_running_loop(self->core, &trio);
-    self->holding =
-        loop != NULL && loop == self->loop && call_later(self, loop, nanoseconds, "_poll") == 0;
+    /* (With a clock of the loop's own, each hold would take a thread to end it.) */
+    self->holding = loop != NULL && loop == self->loop && !self->own_clock
+                    && call_later(self, loop, nanoseconds, "_poll") == 0;
     self->held_for = nanoseconds;
     Py_XDECREF(loop);
     if (PyErr_Occurred())
@@ -378,7 +399,10 @@ static PyGetSetDef hub_getset[] = {
 
 static PyType_Slot hub_slots[] = {
     {Py_tp_doc,
-     "Hub(loop, trio=False)\n--\n\nGathers the wake-ups of one event loop behind one descriptor."},
+     "Hub(loop, trio=False, own_clock=False)\n--\n\n"
+     "Gathers the wake-ups of one event loop behind one descriptor.\n\n"
+     "own_clock: the loop's time() is not the system's. Deadlines go by it; the hub's own timers\n"
+     "do not."},
     {Py_tp_new, hub_new},
     {Py_tp_dealloc, hub_dealloc},
     {Py_tp_methods, hub_methods},

@@ -17,6 +17,7 @@ typedef struct {
     size_t waiting; /* consumers that are parked here */
     struct consumer *first; /* of those, who want to be looked after */
     bool trio;              /* the loop is a run of trio */
+    bool own_clock;         /* the loop does not go by the system's clock */
     bool looking;           /* whether the loop is to call _look */
     bool holding;           /* whether the loop is to call _poll, and nobody signals */
     uint64_t held_for;      /* how long the present or last hold is, in nanoseconds */
@@ -31,6 +32,10 @@ PyObject *hub_running_loop(struct core *core, bool *trio);
 /* The open hub of the running loop (a new reference), and that loop. Where none runs, RuntimeError.
  * `last`, a hub or NULL, is tried first. */
 HubObject *hub_of_running_loop(struct core *core, HubObject *last, PyObject **loop);
+
+/* How far the clock of a loop, which runs here, is ahead of the system's, in nanoseconds (see
+ * consumer_ahead). 0, or -1 with an exception. */
+int hub_lead(PyObject *loop, int64_t *lead);
 
 /* The writer waits for somebody who is parked here: the loop is not to sleep out its hold. Any thread
  * that has the GIL. */

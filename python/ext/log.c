@@ -95,19 +95,33 @@ static struct account_state standing(const LogObject *self)
         .blocked = self->blocked + (self->full_since == 0 ? 0 : burble__now() - self->full_since)};
 }
 
-uint64_t log_due(const LogObject *self)
+/* How much the consumer's clock, where it is not the system's, has gained since the deadlines were set:
+ * elsewhere than in its loop, since its wait began. */
+static int64_t ahead_since_set(const LogObject *self, const struct consumer *consumer)
 {
-    uint64_t due = self->total_at;
+    if (consumer == NULL)
+        return 0;
+    const bool known = consumer->hub != NULL && consumer->hub->loop == self->loop;
+    return consumer_ahead(consumer, known ? &self->lead : NULL);
+}
+
+uint64_t log_due(const LogObject *self, const struct consumer *consumer)
+{
+    const int64_t ahead = ahead_since_set(self, consumer);
+    uint64_t due = consumer_earlier_by(self->total_at, ahead);
     if (self->first_at == 0 && self->token_for == 0)
         return due;
     const struct account_state state = standing(self);
-    if (!state.begun && self->first_at != 0 && (due == 0 || self->first_at < due))
-        due = self->first_at;
+    const uint64_t first_at = consumer_earlier_by(self->first_at, ahead);
+    if (!state.begun && first_at != 0 && (due == 0 || first_at < due))
+        due = first_at;
     if (self->token_for != 0) {
         /* Before the first token, and while the writer waits for a reader, this time does not run: it
          * begins at some later moment, which whoever waits now is to notice. */
         const bool runs = state.begun && !state.full;
-        const uint64_t at = (runs ? state.active_at : burble__now()) + self->token_for;
+        const uint64_t at = runs ? consumer_earlier_by(state.active_at + self->token_for,
+                                                       consumer_ahead(consumer, NULL))
+                                 : burble__now() + self->token_for;
         if (due == 0 || at < due)
             due = at;
     }
@@ -117,21 +131,25 @@ uint64_t log_due(const LogObject *self)
 static const char total_timeout_message[] = "the end did not come within the total timeout of %S s";
 
 /* Which timeout has passed, and its length in nanoseconds. NULL: none. */
-static PyObject *passed(const LogObject *self, uint64_t now, const char **what, uint64_t *length)
+static PyObject *passed(const LogObject *self, const struct consumer *consumer, const char **what,
+                        uint64_t *length)
 {
-    if (self->total_at != 0 && now >= self->total_at) {
+    const uint64_t now = burble__now();
+    const int64_t ahead = ahead_since_set(self, consumer);
+    if (self->total_at != 0 && now >= consumer_earlier_by(self->total_at, ahead)) {
         *what = total_timeout_message;
         *length = self->total_at - self->began;
         return self->core->total_timeout;
     }
     const struct account_state state = standing(self);
-    if (!state.begun && self->first_at != 0 && now >= self->first_at) {
+    if (!state.begun && self->first_at != 0 && now >= consumer_earlier_by(self->first_at, ahead)) {
         *what = "no token came within the first-token timeout of %S s";
         *length = self->first_at - self->began;
         return self->core->first_token_timeout;
     }
     if (state.begun && self->token_for != 0 && !state.full
-        && now >= state.active_at + self->token_for) {
+        && now >= consumer_earlier_by(state.active_at + self->token_for,
+                                      consumer == NULL ? 0 : consumer_ahead(consumer, NULL))) {
         *what = "no further token came within the token timeout of %S s";
         *length = self->token_for;
         return self->core->token_timeout;
@@ -168,11 +186,11 @@ static void raise_total_timeout(const LogObject *self)
     Py_XDECREF(error);
 }
 
-int log_expire(LogObject *self)
+int log_expire(LogObject *self, const struct consumer *consumer)
 {
     const char *what;
     uint64_t length;
-    PyObject *type = passed(self, burble__now(), &what, &length);
+    PyObject *type = passed(self, consumer, &what, &length);
     if (type == NULL || !log_is_open(self))
         return 0;
     PyObject *error = timeout_error(type, what, length);
@@ -181,6 +199,19 @@ int log_expire(LogObject *self)
     fail_as(self, BURBLE_ETIMEDOUT, error);
     Py_DECREF(error);
     return 0;
+}
+
+/* Notes the clock of the loop that runs here, if one does. 0, or -1 with an exception. */
+static int note_clock(LogObject *self)
+{
+    bool trio;
+    PyObject *loop = hub_running_loop(self->core, &trio);
+    int rc = loop == NULL ? -1 : 0;
+    if (rc == 0 && loop != Py_None)
+        rc = hub_lead(loop, &self->lead);
+    self->loop = loop == Py_None ? NULL : loop;
+    Py_XDECREF(loop);
+    return rc;
 }
 
 static PyObject *log_deadlines(LogObject *self, PyObject *args)
@@ -198,6 +229,8 @@ static PyObject *log_deadlines(LogObject *self, PyObject *args)
     self->token_for = token_for;
     self->total_at = total_for == 0 ? 0 : now + total_for;
     self->active_at = now;
+    if ((first_for != 0 || token_for != 0 || total_for != 0) && note_clock(self) < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -265,7 +298,7 @@ static int append_when_there_is_room(LogObject *self, const char *bytes, size_t 
             rc = burble_stream_append_until(self->stream, bytes, len, tokens, until);
         Py_END_ALLOW_THREADS
         if (rc == BURBLE_ETIMEDOUT
-            && ((handles_signals && PyErr_CheckSignals() < 0) || log_expire(self) < 0))
+            && ((handles_signals && PyErr_CheckSignals() < 0) || log_expire(self, NULL) < 0))
             rc = 1;
     } while (rc == BURBLE_ETIMEDOUT);
     self->active_at = burble__now(); /* the time that was spent here is not the model's */
@@ -297,7 +330,7 @@ int log_append(LogObject *self, const char *bytes, size_t len, uint32_t tokens)
                         "another thread is appending to this log: one writer at a time");
         return -1;
     }
-    if (self->total_at != 0 && log_expire(self) < 0)
+    if (self->total_at != 0 && log_expire(self, NULL) < 0)
         return -1;
     self->appending = true;
     if (len > 0 || tokens > 0)

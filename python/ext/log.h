@@ -13,6 +13,7 @@
 #include "core.h"
 
 struct ReaderObject;
+struct consumer;
 
 typedef struct LogObject {
     PyObject_HEAD
@@ -34,6 +35,8 @@ typedef struct LogObject {
     uint64_t first_at;  /* for the first token */
     uint64_t token_for; /* how long from one token to the next */
     uint64_t total_at;  /* for the end */
+    int64_t lead;       /* that the clock of the loop had where they were set; see consumer_ahead */
+    const PyObject *loop; /* that loop: compared, never used; or NULL */
     uint64_t
         active_at; /* when the last token came; only where token_for is set, or it had to wait */
 
@@ -70,11 +73,12 @@ bool log_wakes(const LogObject *self);
 
 bool log_is_open(const LogObject *self);
 
-/* When a reader that finds nothing should look whether the log is overdue. 0: never. */
-uint64_t log_due(const LogObject *self);
+/* When this consumer, which finds nothing, should look whether the log is overdue. 0: never. */
+uint64_t log_due(const LogObject *self, const struct consumer *consumer);
 
-/* Fails the log if a deadline has passed. 0, or -1 with an exception. */
-int log_expire(LogObject *self);
+/* Fails the log if a deadline has passed: by the clock of this consumer, or, NULL, the system's. 0, or -1
+ * with an exception. */
+int log_expire(LogObject *self, const struct consumer *consumer);
 
 /* The exception with which the log has failed: a new reference; NULL with an exception. */
 PyObject *log_error(LogObject *self);

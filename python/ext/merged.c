@@ -205,7 +205,8 @@ static uint64_t merged_deadline(PyObject *object, uint64_t began)
     uint64_t earliest = 0;
     (void)began;
     for (Py_ssize_t i = 0; i < self->n; i++) {
-        const uint64_t due = self->rows[i].place == OVER ? 0 : log_due(self->rows[i].reader->log);
+        const uint64_t due =
+            self->rows[i].place == OVER ? 0 : log_due(self->rows[i].reader->log, &self->consumer);
         if (due != 0 && (earliest == 0 || due < earliest))
             earliest = due;
     }
@@ -219,7 +220,7 @@ static enum reading merged_timed_out(PyObject *object, bool in_thread)
     for (Py_ssize_t i = 0; i < self->n; i++) {
         if (self->rows[i].place == OVER)
             continue;
-        if (log_expire(self->rows[i].reader->log) < 0)
+        if (log_expire(self->rows[i].reader->log, &self->consumer) < 0)
             return READ_ERROR;
         enqueue(self, &self->rows[i]);
     }

@@ -129,6 +129,7 @@ PyObject *core_raise(struct core *core, int result)
     X(get_running_loop)                                                                            \
     X(urandom)                                                                                     \
     X(on_timer)                                                                                    \
+    X(call_later)                                                                                  \
     X(task_type)                                                                                   \
     X(finished)                                                                                    \
     X(trio_run)                                                                                    \

@@ -193,17 +193,19 @@ static uint64_t deadline(PyObject *object, uint64_t began)
 {
     (void)began;
     const ReaderObject *self = (ReaderObject *)object;
-    const uint64_t due = log_due(self->log);
-    return due == 0 || (self->until != 0 && self->until < due) ? self->until : due;
+    const uint64_t due = log_due(self->log, &self->consumer);
+    const uint64_t until = consumer_earlier_by(self->until, consumer_ahead(&self->consumer, NULL));
+    return due == 0 || (until != 0 && until < due) ? until : due;
 }
 
 static enum reading timed_out(PyObject *object, bool in_thread)
 {
     (void)in_thread;
     const ReaderObject *self = (ReaderObject *)object;
-    if (log_expire(self->log) < 0)
+    if (log_expire(self->log, &self->consumer) < 0)
         return READ_ERROR;
-    if (self->until == 0 || burble__now() < self->until || !log_is_open(self->log))
+    if (self->until == 0 || !log_is_open(self->log)
+        || burble__now() < consumer_earlier_by(self->until, consumer_ahead(&self->consumer, NULL)))
         return READ_NOTHING;
     PyErr_SetString(self->log->core->timeout, "nothing came for this reader in its time");
     return READ_ERROR;

@@ -145,7 +145,8 @@ static uint64_t deadline(PyObject *object, uint64_t began)
     StreamerObject *self = (StreamerObject *)object;
     if (self->timeout == 0)
         return 0;
-    return (self->active_at > began ? self->active_at : began) + self->timeout;
+    const uint64_t since = self->active_at > began ? self->active_at : began;
+    return consumer_earlier_by(since + self->timeout, consumer_ahead(&self->consumer, NULL));
 }
 
 static enum reading timed_out(PyObject *object, bool in_thread)
