@@ -28,7 +28,10 @@
 extern "C" {
 #endif
 
-/* A number of threads that run generators, and a queue of those that wait for one. */
+/* A number of threads that run generators, and a queue of those that wait for one. A forked child has the
+ * pool without threads and jobs: their streams have failed there with BURBLE_EDIED, `release` is not called
+ * for them, and the pool runs new ones. If a generator itself forks, the child's thread ends when the
+ * generator returns. */
 typedef struct burble_pool burble_pool;
 
 typedef struct burble_pool_options {

@@ -13,6 +13,10 @@
  *
  * Threads: any thread's writers may wake through a hub at any time. Dispatching, attaching a reader
  * and destroying the hub belong to one thread, the loop's.
+ *
+ * Forks: a hub's descriptor is its parent's event loop's, too, so in a forked child the hub counts as
+ * destroyed. It is neither signalled nor cleared there, dispatching calls nobody, readers cannot park at it;
+ * burble_hub_destroy closes the child's copy of the descriptor. Make a new hub.
  */
 #ifndef BURBLE_HUB_H
 #define BURBLE_HUB_H

@@ -179,7 +179,9 @@ BURBLE_API int burble_llama_open(burble_llama_model *model, const burble_llama_o
 
 /* Cancels all requests, also in the middle of a step, waits for the engine's thread to exit, frees the
  * engine and sets *engine to NULL. NULL and a pointer to NULL are fine. Nobody else may use the engine
- * at the same time; streams live on. */
+ * at the same time; streams live on.
+ *
+ * In a forked child, the parent's engine counts as closed: closing it does nothing, and its memory stays. */
 BURBLE_API void burble_llama_close(burble_llama **engine);
 
 /* How a request stands. */
@@ -257,6 +259,7 @@ BURBLE_API void burble_llama_request_init(burble_llama_request *request);
  *
  * BURBLE_OK      the request is in
  * BURBLE_EFULL   all slots are busy and the queue is full: later, perhaps
+ * BURBLE_ECLOSED the engine is that of the process that forked this one
  * BURBLE_EINVAL  the prompt is empty, is not UTF-8, has an id that the model has not, or leaves no room
  *                in the context; an option is out of its range
  * BURBLE_ENOMEM
@@ -277,7 +280,7 @@ typedef struct burble_llama_stats {
 /* How many tokens one request may have, prompt and text together. Any thread. */
 BURBLE_API uint32_t burble_llama_context(const burble_llama *engine);
 
-/* Any thread. */
+/* Any thread. All is 0 in a forked child of the process that opened the engine. */
 BURBLE_API void burble_llama_get_stats(burble_llama *engine, burble_llama_stats *stats);
 
 #ifdef __cplusplus

@@ -17,6 +17,13 @@
  *
  * A stream is open until it has ended, failed or been cancelled, once and for all. A reader reports
  * that only after it has handed out every record before it.
+ *
+ * Forks. In a forked child, each function may be called for the parent's objects, and returns, whatever
+ * the parent's other threads were doing. A stream that one of those threads writes has failed there, with
+ * BURBLE_EDIED, after what was appended before the fork. One that the forking thread has written goes on
+ * in both processes, each for itself; so does one that nobody has written (burble_stream_hand_over). Readers
+ * of before the fork are at their positions, attached to no hub, and without a limit. An object that
+ * another thread was making or destroying at the fork is not to be used.
  */
 #ifndef BURBLE_STREAM_H
 #define BURBLE_STREAM_H
@@ -85,7 +92,7 @@ typedef struct burble_stream_options {
     /* For records that own something: called with `release_arg`, once for each record that was
      * appended, read or not, when its memory goes. It runs in whatever thread lets go of that memory
      * (the writer's append, a call on a reader, the last unref), never while a lock of burble's is
-     * held, and must not use this stream or its readers. Default: NULL. */
+     * held, and must not use this stream or its readers, nor fork. Default: NULL. */
     burble_release_fn *release;
     void *release_arg;
 } burble_stream_options;
@@ -140,8 +147,7 @@ BURBLE_API void burble_stream_unref(burble_stream **stream);
  * stream ends the waiting.
  *
  * The thread that appends is the stream's producer from then on: if it exits while the stream is
- * open, the stream fails with BURBLE_EDIED, unless its options say that it may. A forked child does
- * not have that thread, if it is not the one that has forked: who waits there learns the same.
+ * open, the stream fails with BURBLE_EDIED, unless its options say that it may.
  *
  * BURBLE_OK         done
  * BURBLE_ECANCELED  the stream was cancelled: stop generating. Nothing was appended.
@@ -167,6 +173,12 @@ BURBLE_API int burble_stream_append_until(burble_stream *stream, const char *tex
  * BURBLE_OK  there is room, until a reader's limit is set or lowered
  * BURBLE_ECANCELED, BURBLE_ECLOSED, BURBLE_EFULL, BURBLE_ETIMEDOUT  as above */
 BURBLE_API int burble_stream_wait(burble_stream *stream, uint64_t weight, uint64_t deadline);
+
+/* Says that another thread will write the stream from now on, which counts as the producer until it appends:
+ * the one that has written the stream so far may exit. A forked child does not have the new thread either:
+ * its readers get BURBLE_EDIED, where they would otherwise wait for a first append that never comes.
+ * burble_run and burble_llama_submit call it themselves. Not while a thread appends. */
+BURBLE_API void burble_stream_hand_over(burble_stream *stream);
 
 /* ---- ending: any thread ---------------------------------------------------------------------- */
 
@@ -277,7 +289,7 @@ BURBLE_API int burble_reader_attach(burble_reader *reader, burble_hub *hub, burb
  *
  * BURBLE_AGAIN      parked
  * BURBLE_OK         do not wait: something is there already (its function may be called all the same)
- * BURBLE_EDETACHED  it is attached to no hub, or to one that was destroyed */
+ * BURBLE_EDETACHED  it is attached to no hub, or to one that was destroyed or made before a fork */
 BURBLE_API int burble_reader_park(burble_reader *reader);
 
 /* Ends the reader's waiting, for good: burble_reader_wait returns BURBLE_OK, where a thread is in it

@@ -11,6 +11,9 @@
  * The engine's lock protects the queue, which slot has which request, `closing` and the figures. What a
  * request is made of belongs to the thread that has it: the caller's until it is in the queue, the
  * engine's after that. Only its stream may be cancelled by others.
+ *
+ * A forked child has the engine's memory, and not its thread, which may have had the lock. There, the engine
+ * counts as closed: it takes no request, and is let be.
  */
 #define _GNU_SOURCE /* sched_getaffinity */
 #define _POSIX_C_SOURCE 200809L
@@ -27,6 +30,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/fork.h"
 #include "engine/llama_log.h"
 #include "engine/llama_request.h"
 
@@ -53,6 +57,7 @@ struct burble_llama {
     llama_token_data *candidates;
     uint32_t turn; /* the slot whose prompt comes first in the next batch */
 
+    uint64_t forks; /* of the process that opened it, and has its thread: base/fork.h */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t work; /* there is a request in the queue, or the engine closes */
@@ -66,6 +71,11 @@ struct burble_llama {
 void burble_llama_options_init(burble_llama_options *options)
 {
     *options = (burble_llama_options){.slots = 8, .queue = 1024, .batch = 512};
+}
+
+static bool is_here(const burble_llama *engine)
+{
+    return engine->forks == burble__forks();
 }
 
 /* ---- slots and the queue --------------------------------------------------------------------------- */
@@ -581,9 +591,11 @@ int burble_llama_open(burble_llama_model *model, const burble_llama_options *opt
         return result;
     }
     burble_llama *engine = burble__calloc(1, sizeof *engine);
-    if (engine == NULL) {
+    if (engine == NULL || burble__fork_watch() != BURBLE_OK) {
+        burble__free(engine);
         return burble__fail(error, BURBLE_ENOMEM, "no memory for an engine");
     }
+    engine->forks = burble__forks();
     engine->model = burble_llama_model_ref(model);
     engine->options = filled;
     engine->end = &engine->first;
@@ -615,6 +627,9 @@ void burble_llama_close(burble_llama **handle)
     }
     burble_llama *engine = *handle;
     *handle = NULL;
+    if (!is_here(engine)) {
+        return;
+    }
     pthread_mutex_lock(&engine->lock);
     burble__store_relaxed(&engine->closing, true);
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
@@ -680,6 +695,11 @@ int burble_llama_submit(burble_llama *engine, const burble_llama_request *reques
 {
     struct burble__request *made;
     struct burble__request *over = NULL;
+    if (!is_here(engine)) {
+        return burble__fail(
+            error, BURBLE_ECLOSED,
+            "expected an engine of this process, found one of the process that forked it");
+    }
     const int result = burble__request_create(engine->model, request, engine->options.context,
                                               stream, &made, error);
     if (result != BURBLE_OK) {
@@ -688,6 +708,7 @@ int burble_llama_submit(burble_llama *engine, const burble_llama_request *reques
     pthread_mutex_lock(&engine->lock);
     const bool queued = queue(engine, made, &over);
     if (queued) { /* one that is refused is not told of its end, either */
+        burble_stream_hand_over(stream);
         made->watch = request->watch;
         made->watch_arg = request->watch_arg;
     }
@@ -710,6 +731,10 @@ uint32_t burble_llama_context(const burble_llama *engine)
 
 void burble_llama_get_stats(burble_llama *engine, burble_llama_stats *stats)
 {
+    if (!is_here(engine)) {
+        *stats = (burble_llama_stats){.active = 0};
+        return;
+    }
     pthread_mutex_lock(&engine->lock);
     *stats = engine->stats;
     pthread_mutex_unlock(&engine->lock);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/fork.h"
 
 #define MOST_WORKERS 1024
 
@@ -33,8 +34,9 @@ struct worker {
 };
 
 struct burble_pool {
-    pthread_mutex_t lock; /* never held while a generator or a release function runs */
-    pthread_cond_t come;  /* a job, or the end */
+    _Atomic(uint64_t) forks; /* of the process that made or renewed it: base/fork.h */
+    pthread_mutex_t lock;    /* never held while a generator or a release function runs */
+    pthread_cond_t come;     /* a job, or the end */
     bool closing;
     unsigned most;    /* workers */
     unsigned started; /* of them */
@@ -65,9 +67,12 @@ int burble_pool_create(const burble_pool_options *given, burble_pool **out)
         options = *given;
     if (options.workers == 0 || options.workers > MOST_WORKERS)
         return BURBLE_EINVAL;
+    if (burble__fork_watch() != BURBLE_OK)
+        return BURBLE_ENOMEM;
     burble_pool *pool = burble__calloc(1, sizeof *pool + options.workers * sizeof pool->workers[0]);
     if (pool == NULL)
         return BURBLE_ENOMEM;
+    burble__init(&pool->forks, burble__forks());
     if (pthread_mutex_init(&pool->lock, NULL) != 0)
         goto fail;
     if (pthread_cond_init(&pool->come, NULL) != 0)
@@ -83,6 +88,27 @@ fail_lock:
 fail:
     burble__free(pool);
     return BURBLE_ENOMEM;
+}
+
+/* Before anything else: a pool that was made before the last fork has no threads here, and no jobs, whose
+ * streams have failed. They are let be: they may be half changed. */
+static void arrive(burble_pool *pool)
+{
+    if (burble__is_here(&pool->forks))
+        return;
+    burble__fork_lock();
+    if (!burble__is_here(&pool->forks)) {
+        pthread_mutex_init(&pool->lock, NULL);
+        pthread_cond_init(&pool->come, NULL);
+        pool->closing = false;
+        pool->started = pool->running = 0;
+        pool->waiting = 0;
+        pool->first = NULL;
+        pool->last = &pool->first;
+        /* Release: pairs with the acquire in burble__is_here. */
+        burble__store_release(&pool->forks, burble__forks());
+    }
+    burble__fork_unlock();
 }
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
@@ -159,6 +185,7 @@ static void *work(void *arg)
 {
     struct worker *worker = arg;
     burble_pool *pool = worker->pool;
+    const uint64_t forks = burble__forks();
     pthread_mutex_lock(&pool->lock);
     for (;;) {
         while (pool->first == NULL && !pool->closing)
@@ -170,6 +197,8 @@ static void *work(void *arg)
         pool->running++;
         pthread_mutex_unlock(&pool->lock);
         run_job(job);
+        if (burble__forks() != forks)
+            return NULL; /* the generator has forked, and this is the child: the pool has no threads here */
         pthread_mutex_lock(&pool->lock);
         /* Under the lock: whoever closes the pool cancels what is written here. */
         worker->running = NULL;
@@ -211,6 +240,7 @@ int burble_run(burble_pool *pool, burble_generate_fn *generate, void *arg,
 {
     burble_run_options options;
     *out = NULL;
+    arrive(pool);
     burble_run_options_init(&options);
     if (given != NULL)
         options = *given;
@@ -222,6 +252,7 @@ int burble_run(burble_pool *pool, burble_generate_fn *generate, void *arg,
         burble__free(job);
         return rc;
     }
+    burble_stream_hand_over(job->stream);
     job->generate = generate;
     job->arg = arg;
     job->release = options.release;
@@ -262,6 +293,7 @@ int burble_run(burble_pool *pool, burble_generate_fn *generate, void *arg,
 
 void burble_pool_load(burble_pool *pool, unsigned *running, size_t *waiting)
 {
+    arrive(pool);
     pthread_mutex_lock(&pool->lock);
     if (running != NULL)
         *running = pool->running;
@@ -276,6 +308,7 @@ void burble_pool_destroy(burble_pool **handle)
         return;
     burble_pool *pool = *handle;
     *handle = NULL;
+    arrive(pool);
     pthread_mutex_lock(&pool->lock);
     pool->closing = true;
     for (unsigned i = 0; i < pool->started; i++)

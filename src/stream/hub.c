@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/atomic.h"
+#include "base/fork.h"
 #include "stream/wake.h"
 
 struct burble_hub {
@@ -15,6 +16,7 @@ struct burble_hub {
     _Atomic(bool) held;
     _Atomic(uint32_t) refs; /* the owner's and each waiter's */
     _Atomic(uint64_t) signals;
+    _Atomic(uint64_t) forks; /* of the process that made it; never changes */
 
     /* Guards `wake` between signalling and closing: a descriptor's number is given to the next one
      * that asks, so a late signal would write into somebody else's file. The loop's thread takes it
@@ -63,9 +65,12 @@ int burble_hub_create(const burble_hub_options *options, burble_hub **out)
     if (kind == NULL)
         return BURBLE_EINVAL;
 
+    if (burble__fork_watch() != BURBLE_OK)
+        return BURBLE_ENOMEM;
     burble_hub *hub = burble__calloc(1, sizeof *hub);
     if (hub == NULL)
         return BURBLE_ENOMEM;
+    burble__init(&hub->forks, burble__forks());
     burble__init(&hub->ready, NULL);
     burble__init(&hub->closed, false);
     burble__init(&hub->held, false);
@@ -101,13 +106,10 @@ void burble__hub_unref(burble_hub *hub)
     burble__free(hub);
 }
 
-void burble__hub_after_fork(burble_hub *hub)
-{
-    pthread_mutex_init(&hub->wake_lock, NULL);
-}
-
 static void signal_hub(burble_hub *hub)
 {
+    if (!burble__is_here(&hub->forks))
+        return; /* the descriptor is the parent's */
     pthread_mutex_lock(&hub->wake_lock);
     if (!burble__load_relaxed(&hub->closed)) {
         hub->wake.kind->signal(&hub->wake);
@@ -160,7 +162,7 @@ bool burble__hub_quiet(const burble_hub *hub)
 
 bool burble__hub_closed(const burble_hub *hub)
 {
-    return burble__load_relaxed(&hub->closed);
+    return burble__load_relaxed(&hub->closed) || !burble__is_here(&hub->forks);
 }
 
 void burble_hub_destroy(burble_hub **handle)
@@ -169,6 +171,11 @@ void burble_hub_destroy(burble_hub **handle)
         return;
     burble_hub *hub = *handle;
     *handle = NULL;
+    if (!burble__is_here(&hub->forks)) {
+        /* This process's copies of the descriptors, which the parent does not notice. */
+        hub->wake.kind->close(&hub->wake);
+        return;
+    }
     assert(!hub->dispatching && "a hub must not be destroyed by a function that it calls");
 
     pthread_mutex_lock(&hub->wake_lock);
@@ -239,7 +246,7 @@ size_t burble_hub_dispatch(burble_hub *hub, size_t max)
 {
     size_t called = 0;
 
-    if (hub->dispatching)
+    if (hub->dispatching || !burble__is_here(&hub->forks))
         return 0;
     hub->dispatching = true;
     take_ready(hub);

@@ -31,13 +31,10 @@ void burble__hub_unref(burble_hub *hub);
 /* Takes over a FIRED waiter with its stack's reference. Any thread. */
 void burble__hub_push(burble_hub *hub, struct burble__waiter *waiter);
 
-/* In a forked child: whoever signalled may have had the lock. */
-void burble__hub_after_fork(burble_hub *hub);
-
 /* Whether a push would signal now. A guess: it may be another way a moment later. Any thread. */
 bool burble__hub_quiet(const burble_hub *hub);
 
-/* Whether the hub was destroyed; only in its thread. */
+/* Whether the hub was destroyed, or made before the last fork (base/fork.h); only in its thread. */
 bool burble__hub_closed(const burble_hub *hub);
 
 #endif

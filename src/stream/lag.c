@@ -226,26 +226,6 @@ fail_memory:
     return NULL;
 }
 
-void burble__lag_after_fork(struct burble__lag *lag)
-{
-    struct burble__limit *last = NULL;
-    pthread_mutex_init(&lag->lock, NULL);
-    burble__parker_init(&lag->room);
-    /* Forward, the list is whole whatever moment it was left at; backward, it may not be. A writer that has
-     * dropped a reader may not have come to take it out. */
-    for (struct burble__limit **at = &lag->first; *at != NULL;) {
-        struct burble__limit *limit = *at;
-        pthread_mutex_init(&limit->place, NULL);
-        if (limit->dropped) {
-            *at = limit->next;
-            continue;
-        }
-        limit->prev = last;
-        last = limit;
-        at = &limit->next;
-    }
-}
-
 void burble__lag_free(struct burble__lag *lag)
 {
     if (lag == NULL)
@@ -324,9 +304,10 @@ static bool take_out(burble_reader *reader)
 
 static void limit_free(burble_reader *reader)
 {
-    pthread_mutex_destroy(&reader->limit->place);
-    burble__free(reader->limit);
+    struct burble__limit *limit = reader->limit;
     reader->limit = NULL;
+    pthread_mutex_destroy(&limit->place);
+    burble__free(limit);
 }
 
 bool burble__limit_remove(burble_reader *reader)
@@ -352,6 +333,7 @@ int burble_reader_limit(burble_reader *reader, uint64_t max_lag, burble_on_lag o
 {
     burble_stream *stream = reader->stream;
 
+    burble__reader_here(reader);
     if (on_lag != BURBLE_LAG_BLOCK && on_lag != BURBLE_LAG_DROP)
         return BURBLE_EINVAL;
     if (max_lag == 0)

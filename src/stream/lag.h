@@ -94,9 +94,6 @@ int burble__lag_wait(burble_stream *stream, uint64_t weight, uint64_t deadline);
 /* The stream is over: a writer that waits is woken. Any thread. */
 void burble__lag_closed(burble_stream *stream);
 
-/* See burble__stream_after_fork. */
-void burble__lag_after_fork(struct burble__lag *lag);
-
 /* NULL is fine. */
 void burble__lag_free(struct burble__lag *lag);
 

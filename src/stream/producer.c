@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "base/alloc.h"
+#include "base/fork.h"
 #include "stream/stream.h"
 
 struct burble__production {
@@ -16,7 +17,6 @@ struct burble__production {
 /* What a thread produces. Freed by the thread's own exit. */
 struct productions {
     struct burble__production head; /* of a ring; its other fields are unused */
-    uint64_t thread;
     size_t count;
     size_t released; /* how many of these at least are no longer valid */
     size_t tidy_at;  /* the count at which entries that are no longer valid are looked for */
@@ -25,47 +25,11 @@ struct productions {
 #define TIDY_AT_LEAST 16
 
 static _Thread_local struct productions *mine;
-static _Thread_local uint64_t self;
 
-static pthread_mutex_t key_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t at_exit;
-static bool have_key; /* needs the lock */
+static bool have_key; /* needs the lock of base/fork.h */
 
-static _Atomic(uint64_t) threads; /* numbers given so far */
 static _Atomic(uint64_t) tickets;
-
-/* In a forked child: the threads up to this number are the parent's, but for the one that has forked, which
- * goes on here. Written before there is any other thread. */
-static _Atomic(uint64_t) left_behind;
-static uint64_t forked_by;
-
-static void in_child(void)
-{
-    forked_by = self;
-    burble__store_relaxed(&left_behind, burble__load_relaxed(&threads));
-    /* A thread that is not here may have had it. */
-    key_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-}
-
-void burble__producer_look(burble_stream *stream)
-{
-    const uint64_t last = burble__load_relaxed(&left_behind);
-    if (last == 0)
-        return;
-    uint64_t thread = burble__load_relaxed(&stream->producer.thread);
-    if (thread == 0 || thread > last || thread == forked_by)
-        return;
-    /* Several may look at once: one of them does it, and the others are woken. */
-    if (burble__cas_acq_rel(&stream->producer.thread, &thread, 0)) {
-        burble__stream_after_fork(stream);
-        burble_stream_fail(stream, BURBLE_EDIED, burble_result_text(BURBLE_EDIED));
-    }
-}
-
-uint64_t burble__producer_self(void)
-{
-    return self;
-}
 
 static void forget(struct burble__production *entry)
 {
@@ -113,13 +77,11 @@ static void fail_all(void *arg)
         const bool is_ours = valid(entry) && burble__stream_try_ref(stream);
         forget(entry);
         if (is_ours) {
-            burble__store_relaxed(&stream->producer.thread, 0);
             burble_stream_fail(stream, BURBLE_EDIED, burble_result_text(BURBLE_EDIED));
             burble_stream_unref(&stream);
         }
     }
     mine = NULL;
-    self = 0;
     burble__free(list);
 }
 
@@ -127,14 +89,11 @@ static void fail_all(void *arg)
  * there may be the next time.) */
 static bool make_key(void)
 {
-    pthread_mutex_lock(&key_lock);
-    if (!have_key) {
+    burble__fork_lock();
+    if (!have_key)
         have_key = pthread_key_create(&at_exit, fail_all) == 0;
-        if (have_key)
-            pthread_atfork(NULL, NULL, in_child); /* without it, a child's readers wait for ever */
-    }
     const bool made = have_key;
-    pthread_mutex_unlock(&key_lock);
+    burble__fork_unlock();
     return made;
 }
 
@@ -152,10 +111,8 @@ static struct productions *list_of_this_thread(void)
         return NULL;
     }
     list->head.prev = list->head.next = &list->head;
-    list->thread = burble__add_relaxed(&threads, 1) + 1;
     list->tidy_at = TIDY_AT_LEAST;
     mine = list;
-    self = list->thread;
     return list;
 }
 
@@ -171,8 +128,20 @@ static void tidy(struct productions *list)
     list->tidy_at = list->count < TIDY_AT_LEAST / 2 ? TIDY_AT_LEAST : 2 * list->count;
 }
 
+/* The calling thread writes the stream from now on. */
+static void become(burble_stream *stream)
+{
+    burble__store_relaxed(&stream->producer.thread, burble__thread_give_number());
+    /* A fork that comes amid our first append finds our number where it finds what we have written. */
+    burble__fence_seq_cst();
+}
+
 int burble__producer_adopt(burble_stream *stream)
 {
+    if (stream->producer_may_exit) {
+        become(stream);
+        return BURBLE_OK;
+    }
     struct productions *list = list_of_this_thread();
     if (list == NULL)
         return BURBLE_ENOMEM;
@@ -189,9 +158,22 @@ int burble__producer_adopt(burble_stream *stream)
     entry->prev = list->head.prev;
     entry->prev->next = entry->next->prev = entry;
     list->count++;
-    burble__store_relaxed(&stream->producer.thread, list->thread);
+    become(stream);
     burble__store_relaxed(&stream->producer.ticket, entry->ticket);
     return BURBLE_OK;
+}
+
+void burble__producer_hand_over(burble_stream *stream)
+{
+    /* The entry of a thread that has written it is no longer valid. */
+    burble__store_relaxed(&stream->producer.ticket, burble__add_relaxed(&tickets, 1) + 1);
+    burble__store_relaxed(&stream->producer.thread, BURBLE__ANOTHER_THREAD);
+}
+
+bool burble__producer_is_here(const burble_stream *stream)
+{
+    const uint64_t thread = burble__load_relaxed(&stream->producer.thread);
+    return thread == 0 || burble__thread_has_forked(thread);
 }
 
 void burble__producer_release(burble_stream *stream)
@@ -199,8 +181,9 @@ void burble__producer_release(burble_stream *stream)
     /* Another thread may be about to take over the writing, if it is not the writer who ends the
      * stream: so nothing is concluded from here on but that one entry of ours, whichever it is, is
      * no longer valid. */
-    uint64_t thread = self;
-    if (thread == 0 || !burble__cas_acq_rel(&stream->producer.thread, &thread, 0))
+    uint64_t thread = burble__thread_number();
+    if (thread == 0 || !burble__cas_acq_rel(&stream->producer.thread, &thread, 0)
+        || stream->producer_may_exit || mine == NULL)
         return;
     mine->released++;
     if (mine->released >= TIDY_AT_LEAST && 2 * mine->released >= mine->count)

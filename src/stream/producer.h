@@ -13,6 +13,7 @@
 #ifndef BURBLE_STREAM_PRODUCER_H
 #define BURBLE_STREAM_PRODUCER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <burble/stream.h>
@@ -25,15 +26,18 @@ struct burble__producer {
     _Atomic(uint64_t) ticket; /* of its adoption */
 };
 
-/* The calling thread's number; 0 where it has never adopted a stream. */
-uint64_t burble__producer_self(void);
+/* The number of a thread to which the writing was handed over, and that has not appended yet. */
+#define BURBLE__ANOTHER_THREAD UINT64_MAX
 
 /* Makes the calling thread the producer of the stream. BURBLE_OK or BURBLE_ENOMEM. */
 int burble__producer_adopt(burble_stream *stream);
 
-/* Fails a stream that was being written by a thread which a fork has left behind: this process does not
- * have it, and so not its exit either. For who is about to wait. */
-void burble__producer_look(burble_stream *stream);
+/* Says that a thread which has not appended yet is the producer. */
+void burble__producer_hand_over(burble_stream *stream);
+
+/* Of a stream that was made before this process was forked: whether its producer is in this process. True
+ * where it has none yet. */
+bool burble__producer_is_here(const burble_stream *stream);
 
 /* The stream is over: where the calling thread is its producer, its entry goes, sooner or later. */
 void burble__producer_release(burble_stream *stream);

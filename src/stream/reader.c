@@ -18,9 +18,10 @@ static void walk_to(burble_reader *reader, uint64_t from)
         struct burble__block *next = burble__load_acquire(&reader->block->next);
         if (next == NULL || next->first_seq > from)
             break;
+        struct burble__block *left = reader->block;
         burble__block_ref(next); /* before our block goes, which keeps it */
-        burble__block_unref(reader->block, &reader->stream->release);
         reader->block = next;
+        burble__block_unref(left, &reader->stream->release);
     }
     reader->seq = reader->block->first_seq;
     const uint32_t committed = burble__load_acquire(&reader->block->committed);
@@ -29,6 +30,16 @@ static void walk_to(burble_reader *reader, uint64_t from)
             burble__record_at(reader->block, reader->offset, reader->seq).len);
         reader->seq++;
     }
+}
+
+static burble_reader *allocate(void)
+{
+    burble_reader *reader = burble__calloc(1, sizeof *reader);
+    if (reader == NULL)
+        return NULL;
+    burble__init(&reader->forks, burble__forks());
+    burble__init(&reader->interrupted, false);
+    return reader;
 }
 
 /* It has its place: from now on it counts. */
@@ -46,10 +57,10 @@ int burble_reader_create(burble_stream *stream, uint64_t from, burble_reader **o
     uint64_t bound;
 
     *out = NULL;
-    burble_reader *reader = burble__calloc(1, sizeof *reader);
+    burble__stream_here(stream);
+    burble_reader *reader = allocate();
     if (reader == NULL)
         return BURBLE_ENOMEM;
-    burble__init(&reader->interrupted, false);
     reader->stream = stream; /* a reference once nothing can fail */
     /* The lock keeps the writer from letting go of this block before we have our reference. */
     pthread_mutex_lock(&stream->head_lock);
@@ -86,12 +97,12 @@ fail:
 int burble__reader_create_beside(burble_reader *other, uint64_t from, burble_reader **out)
 {
     *out = NULL;
+    burble__reader_here(other);
     if (other->block == NULL || from < other->seq)
         return BURBLE_EGONE;
-    burble_reader *reader = burble__calloc(1, sizeof *reader);
+    burble_reader *reader = allocate();
     if (reader == NULL)
         return BURBLE_ENOMEM;
-    burble__init(&reader->interrupted, false);
     reader->stream = other->stream;
     /* Held, so that the writer does not drop the other one, and its block, before we have our reference. */
     if (!burble__limit_hold_place(other->limit)) {
@@ -113,10 +124,10 @@ int burble__reader_create_beside(burble_reader *other, uint64_t from, burble_rea
 
 static void detach(burble_reader *reader)
 {
-    if (reader->waiter == NULL)
-        return;
-    burble__waiter_retire(reader->waiter, &reader->stream->parked);
+    struct burble__waiter *waiter = reader->waiter;
     reader->waiter = NULL;
+    if (waiter != NULL)
+        burble__waiter_retire(waiter, &reader->stream->parked);
 }
 
 void burble_reader_destroy(burble_reader **handle)
@@ -126,6 +137,7 @@ void burble_reader_destroy(burble_reader **handle)
     burble_reader *reader = *handle;
     *handle = NULL;
     burble_stream *stream = reader->stream;
+    burble__reader_here(reader);
     detach(reader);
     /* Before its limit goes, so that a writer which waits for the last reader does not go on. */
     if (burble__sub_acq_rel(&stream->readers, 1) == 1 && stream->cancel_when_unread)
@@ -136,6 +148,30 @@ void burble_reader_destroy(burble_reader **handle)
         burble__block_unpin(reader->block, &stream->release);
     burble__free(reader);
     burble_stream_unref(&stream);
+}
+
+/* ---- in a forked child ----------------------------------------------------------------------- */
+
+/* Its waiter and its limit are those of a stream that has been renewed: they are let be. Another thread may
+ * have been amid moving the reader. */
+void burble__reader_renew(burble_reader *reader)
+{
+    burble__stream_here(reader->stream);
+    if (reader->waiter != NULL) /* where the thread forked amid dispatching, its hub still has it */
+        burble__store_release(&reader->waiter->retired, true);
+    reader->waiter = NULL;
+    if (reader->limit != NULL && reader->limit->dropped) {
+        reader->block =
+            NULL; /* and the pin is let be: the writer may not have come to setting it */
+        reader->end = BURBLE_ELAGGED;
+    }
+    reader->limit = NULL;
+    if (reader->block != NULL) {
+        /* The block is the one before the move or the one after it, and the reader has a reference to it. */
+        reader->offset = 0;
+        walk_to(reader, reader->seq);
+    }
+    burble__store_relaxed(&reader->forks, burble__forks());
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -200,10 +236,11 @@ static int end_of(const burble_stream *stream)
 /* The reader has learned that the writer has dropped it. */
 static int lose_place(burble_reader *reader)
 {
-    burble__block_unpin(reader->block, &reader->stream->release);
+    struct burble__block *block = reader->block;
     reader->block = NULL;
     reader->end = BURBLE_ELAGGED;
-    return reader->end;
+    burble__block_unpin(block, &reader->stream->release);
+    return BURBLE_ELAGGED;
 }
 
 /* burble_reader_next, where the reader has its place. */
@@ -229,6 +266,7 @@ static int next_here(burble_reader *reader, burble_record *record, struct burble
 int burble_reader_next(burble_reader *reader, burble_record *record)
 {
     struct burble__block *left = NULL;
+    burble__reader_here(reader);
     if (reader->end != BURBLE_OK)
         return reader->end;
     if (!burble__limit_hold_place(reader->limit))
@@ -248,7 +286,7 @@ uint64_t burble_reader_position(const burble_reader *reader)
 
 int burble_reader_wait(burble_reader *reader, uint64_t deadline)
 {
-    burble__producer_look(reader->stream);
+    burble__reader_here(reader);
     /* Also where there is nothing to wait for: who has waited may take the reader elsewhere. */
     if (reader->waiter != NULL && reader->waiter->hub != NULL)
         detach(reader);
@@ -275,6 +313,7 @@ int burble_reader_wait(burble_reader *reader, uint64_t deadline)
 
 int burble_reader_attach(burble_reader *reader, burble_hub *hub, burble_ready_fn *ready, void *arg)
 {
+    burble__reader_here(reader);
     detach(reader);
     if (hub == NULL)
         return BURBLE_OK;
@@ -284,16 +323,17 @@ int burble_reader_attach(burble_reader *reader, burble_hub *hub, burble_ready_fn
 
 int burble_reader_park(burble_reader *reader)
 {
+    burble__reader_here(reader);
     struct burble__waiter *waiter = reader->waiter;
     if (waiter == NULL || waiter->hub == NULL || burble__hub_closed(waiter->hub))
         return BURBLE_EDETACHED;
-    burble__producer_look(reader->stream);
     burble__waiter_arm(waiter, &reader->stream->parked);
     return has_news(reader) ? BURBLE_OK : BURBLE_AGAIN;
 }
 
 void burble_reader_interrupt(burble_reader *reader)
 {
+    burble__stream_here(reader->stream); /* the reader itself is its thread's */
     burble__store_relaxed(&reader->interrupted, true);
     /* Its fence pairs with the one in burble__waiter_arm: either we see the reader on the stack, or it
      * sees that it was interrupted when it looks once more. The others there wake for nothing. */

@@ -11,12 +11,14 @@
 #include <burble/stream.h>
 
 #include "base/atomic.h"
+#include "base/fork.h"
 #include "stream/block.h"
 #include "stream/lag.h"
 #include "stream/waiter.h"
 
 struct burble_reader {
     burble_stream *stream;       /* a reference */
+    _Atomic(uint64_t) forks;     /* of the process that made or renewed it: base/fork.h */
     struct burble__block *block; /* where the reader stands: a reference; a pin once it was dropped
                                       for its lag; NULL once it has reported that */
     uint32_t offset;             /* of the next record, in block->data */
@@ -26,6 +28,17 @@ struct burble_reader {
     struct burble__limit *limit;   /* its own; NULL: none */
     _Atomic(bool) interrupted;     /* does not wait any more */
 };
+
+/* The slow half of burble__reader_here. */
+void burble__reader_renew(burble_reader *reader);
+
+/* Before anything else in each public function that only the reader's thread calls: renews a reader, and its
+ * stream, that were made before the last fork (base/fork.h). */
+static inline void burble__reader_here(burble_reader *reader)
+{
+    if (!burble__is_here(&reader->forks))
+        burble__reader_renew(reader);
+}
 
 /* A reader at `from`, found from where `other` stands, whom no other thread uses meanwhile: also where
  * the stream itself does not keep that any more. BURBLE_OK; BURBLE_EGONE: `other` is already beyond it,

@@ -37,6 +37,8 @@ int burble_stream_create(const burble_stream_options *options, burble_stream **o
     if (options->lag_unit != BURBLE_LAG_BYTES && options->lag_unit != BURBLE_LAG_CHARACTERS
         && options->lag_unit != BURBLE_LAG_TOKENS)
         return BURBLE_EINVAL;
+    if (burble__fork_watch() != BURBLE_OK)
+        return BURBLE_ENOMEM;
     burble_stream *stream = burble__aligned_alloc(BURBLE__CACHE_LINE, sizeof *stream);
     if (stream == NULL)
         return BURBLE_ENOMEM;
@@ -52,6 +54,7 @@ int burble_stream_create(const burble_stream_options *options, burble_stream **o
     stream->producer_may_exit = options->producer_may_exit;
     stream->lag_unit = options->lag_unit;
     stream->release = (struct burble__release){options->release, options->release_arg};
+    burble__init(&stream->forks, burble__forks());
     burble__init(&stream->next_seq, 0);
     burble__init(&stream->admit_to, UINT64_MAX);
     burble__init(&stream->producer.thread, 0);
@@ -102,6 +105,7 @@ void burble_stream_unref(burble_stream **handle)
     *handle = NULL;
     if (burble__sub_acq_rel(&stream->refs, 1) != 1)
         return;
+    burble__stream_here(stream);
     /* Every reader has a reference, and takes its waiter off the stack when it goes. */
     assert(burble__load_relaxed(&stream->parked) == NULL);
     burble__producer_release(stream);
@@ -177,12 +181,12 @@ int burble_stream_append_until(burble_stream *stream, const char *text, size_t l
 {
     if (len > BURBLE_RECORD_MAX || (text == NULL && len != 0))
         return BURBLE_EINVAL;
+    burble__stream_here(stream);
     const int writable = burble__stream_writable(stream);
     if (writable != BURBLE_OK)
         return writable;
-    if (!stream->producer_may_exit
-        && (burble__load_relaxed(&stream->producer.thread) != burble__producer_self()
-            || burble__producer_self() == 0)) {
+    if (burble__load_relaxed(&stream->producer.thread) != burble__thread_number()
+        || burble__thread_number() == 0) {
         const int rc = burble__producer_adopt(stream);
         if (rc != BURBLE_OK)
             return rc;
@@ -228,6 +232,7 @@ int burble_stream_append(burble_stream *stream, const char *text, size_t len, ui
 
 int burble_stream_wait(burble_stream *stream, uint64_t weight, uint64_t deadline)
 {
+    burble__stream_here(stream);
     const int writable = burble__stream_writable(stream);
     return writable == BURBLE_OK ? burble__lag_wait(stream, weight, deadline) : writable;
 }
@@ -237,6 +242,7 @@ int burble_stream_wait(burble_stream *stream, uint64_t weight, uint64_t deadline
 /* Wins the right to end the stream, or says who has. */
 static int claim(burble_stream *stream)
 {
+    burble__stream_here(stream);
     uint32_t state = BURBLE_OPEN;
     if (burble__cas_acq_rel(&stream->state, &state, BURBLE__CLOSING))
         return BURBLE_OK;
@@ -303,6 +309,7 @@ int burble_stream_fail(burble_stream *stream, int code, const char *message)
 
 bool burble_stream_cancel(burble_stream *stream)
 {
+    burble__stream_here(stream);
     /* In one step: there is nothing to write down, and a writer that comes between must not take it
      * for another kind of end. */
     uint32_t state = BURBLE_OPEN;
@@ -318,20 +325,57 @@ bool burble__stream_closed(const burble_stream *stream)
     return state != BURBLE_OPEN && state != BURBLE__CLOSING;
 }
 
-void burble__stream_after_fork(burble_stream *stream)
+/* ---- in a forked child ----------------------------------------------------------------------- */
+
+/* Nobody else uses the stream meanwhile. Nothing of what is written here is published before `forks` is. */
+static void renew(burble_stream *stream)
 {
+    static const char why[] = "the thread that writes runs in the process that forked this one";
     pthread_mutex_init(&stream->head_lock, NULL);
-    /* Whoever was about to end it does not go on with that. */
-    uint32_t state = BURBLE__CLOSING;
-    (void)burble__cas_acq_rel(&stream->state, &state, BURBLE_OPEN);
+    burble__store_relaxed(&stream->parked, NULL);
+    burble__store_relaxed(&stream->lag, NULL);
     burble__store_relaxed(&stream->writer_waits, false);
-    if (burble__load_relaxed(&stream->lag) != NULL)
-        burble__lag_after_fork(burble__load_relaxed(&stream->lag));
-    burble__waiters_after_fork(&stream->parked);
+    burble__store_relaxed(&stream->admit_to, UINT64_MAX);
+    if (burble__stream_closed(stream))
+        return;
+    /* A thread that was about to end it is not here, or it would have done so. */
+    uint32_t state = BURBLE_OPEN;
+    if (!burble__producer_is_here(stream)) {
+        stream->code = BURBLE_EDIED;
+        stream->message = copy_message(why);
+        state = BURBLE_FAILED;
+    }
+    burble__store_relaxed(&stream->state, state);
+}
+
+void burble__stream_renew(burble_stream *stream)
+{
+    burble__fork_lock();
+    if (!burble__is_here(&stream->forks)) {
+        renew(stream);
+        /* Release: pairs with the acquire in burble__is_here. */
+        burble__store_release(&stream->forks, burble__forks());
+    }
+    burble__fork_unlock();
+}
+
+/* ---- how it stands --------------------------------------------------------------------------- */
+
+/* The stream itself is never const: only what its status says does not change. */
+static void arrive(const burble_stream *stream)
+{
+    burble__stream_here((burble_stream *)(uintptr_t)stream);
+}
+
+void burble_stream_hand_over(burble_stream *stream)
+{
+    burble__stream_here(stream);
+    burble__producer_hand_over(stream);
 }
 
 void burble_stream_status(const burble_stream *stream, burble_status *status)
 {
+    arrive(stream);
     *status = (burble_status){.state = BURBLE_OPEN, .message = ""};
     if (!burble__stream_closed(stream))
         return;
@@ -349,6 +393,7 @@ uint64_t burble_stream_position(const burble_stream *stream)
 
 uint64_t burble_stream_oldest(burble_stream *stream)
 {
+    burble__stream_here(stream);
     pthread_mutex_lock(&stream->head_lock);
     const uint64_t oldest = stream->head->first_seq;
     pthread_mutex_unlock(&stream->head_lock);

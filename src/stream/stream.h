@@ -12,6 +12,7 @@
 #include <burble/stream.h>
 
 #include "base/atomic.h"
+#include "base/fork.h"
 #include "stream/block.h"
 #include "stream/lag.h"
 #include "stream/producer.h"
@@ -31,6 +32,7 @@ struct burble_stream {
     bool cancel_when_unread;    /* never changes */
     bool producer_may_exit;     /* never changes */
     burble_lag_unit lag_unit;   /* never changes */
+    _Atomic(uint64_t) forks;    /* of the process that made or renewed it: base/fork.h */
     uint64_t retained;          /* bytes of text from `head` on */
     uint64_t keep;              /* never changes */
     uint64_t written;           /* what all records weigh, in `lag_unit` */
@@ -76,9 +78,15 @@ int burble__stream_writable(const burble_stream *stream);
 /* Whether it has ended, failed or been cancelled. */
 bool burble__stream_closed(const burble_stream *stream);
 
-/* In a forked child, before anything else is done with the stream there: makes it usable for the one thread
- * that is left, where the writer, or others, did not come along. They may have had its locks, and have been
- * about to end it. What they had references to is not freed in the child. */
-void burble__stream_after_fork(burble_stream *stream);
+/* The slow half of burble__stream_here. */
+void burble__stream_renew(burble_stream *stream);
+
+/* Before anything else in each public function: renews a stream that was made before the last fork
+ * (base/fork.h). It may have failed then. */
+static inline void burble__stream_here(burble_stream *stream)
+{
+    if (!burble__is_here(&stream->forks))
+        burble__stream_renew(stream);
+}
 
 #endif

@@ -114,17 +114,6 @@ void burble__waiter_retire(struct burble__waiter *waiter, burble__waiter_stack *
     burble__waiter_unref(waiter);
 }
 
-void burble__waiters_after_fork(burble__waiter_stack *parked)
-{
-    struct burble__waiter *waiter = burble__load_acquire(parked);
-    for (; waiter != NULL; waiter = waiter->next) {
-        if (waiter->hub != NULL)
-            burble__hub_after_fork(waiter->hub);
-        else
-            burble__parker_init(&waiter->to.parker);
-    }
-}
-
 struct burble__waiter *burble__waiter_reverse(struct burble__waiter *top)
 {
     struct burble__waiter *first = NULL;

@@ -84,9 +84,6 @@ void burble__waiter_wake(burble__waiter_stack *parked);
 /* The reader's reference goes, and the waiter is not called any more. Only the reader's thread. */
 void burble__waiter_retire(struct burble__waiter *waiter, burble__waiter_stack *parked);
 
-/* See burble__stream_after_fork: the locks of those who are parked, and of their hubs. */
-void burble__waiters_after_fork(burble__waiter_stack *parked);
-
 /* Turns a stack around: last in first out becomes the order in which it was filled. */
 struct burble__waiter *burble__waiter_reverse(struct burble__waiter *top);
 

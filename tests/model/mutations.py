@@ -193,8 +193,8 @@ SOURCES = [
     Mutation(
         "reader: not detached when it goes",
         "reader.c",
-        "    burble_stream *stream = reader->stream;\n    detach(reader);",
-        "    burble_stream *stream = reader->stream;",
+        "    burble__reader_here(reader);\n    detach(reader);\n    /* Before",
+        "    burble__reader_here(reader);\n    /* Before",
         "park",
     ),
     Mutation(
@@ -466,16 +466,17 @@ SOURCES = [
     Mutation(
         "walk: no reference to the next block",
         "reader.c",
-        "        burble__block_ref(next); /* before our block goes, which keeps it */\n        burble__block_unref",
-        "        burble__block_unref",
+        "        burble__block_ref(next); /* before our block goes, which keeps it */\n"
+        "        reader->block = next;\n        burble__block_unref",
+        "        reader->block = next;\n        burble__block_unref",
         "tail",
     ),
     Mutation(
         "walk: reference after the block has gone",
         "reader.c",
         "        burble__block_ref(next); /* before our block goes, which keeps it */\n"
-        "        burble__block_unref(reader->block, &reader->stream->release);",
-        "        burble__block_unref(reader->block, &reader->stream->release);\n"
+        "        reader->block = next;\n        burble__block_unref(left, &reader->stream->release);",
+        "        reader->block = next;\n        burble__block_unref(left, &reader->stream->release);\n"
         "        burble__block_ref(next);",
         "tail",
     ),

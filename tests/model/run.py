@@ -55,6 +55,7 @@ RENAMED = {
 INCLUDE = [f"-I{ROOT / 'include'}", f"-I{HERE}"]
 # GCC: clang calls for atomics by other names.
 C = ["gcc", "-std=c11", "-O1", "-g", "-fsanitize=thread", "-Wno-tsan", "-fno-pie", "-c", *INCLUDE]
+C += ["-DBURBLE__NO_FORK"]  # see base/fork.h: the model has one process
 C += [f"-D{prefix}{name}=model_{name}" for prefix, names in RENAMED.items() for name in names]
 CXX = ["g++", "-std=gnu++17", "-O1", "-g", "-w", "-fno-pie", "-c", *INCLUDE]
 

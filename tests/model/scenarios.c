@@ -24,7 +24,7 @@ static unsigned appended, released;
 
 /* ---- the producer's death is not part of this: one producer, that lives ------------------------- */
 
-uint64_t burble__producer_self(void)
+uint64_t burble__thread_number(void)
 {
     return 1;
 }
@@ -35,14 +35,35 @@ int burble__producer_adopt(burble_stream *adopted)
     return BURBLE_OK;
 }
 
-void burble__producer_look(burble_stream *watched)
+void burble__producer_hand_over(burble_stream *handed)
 {
-    (void)watched;
+    (void)handed;
+}
+
+bool burble__producer_is_here(const burble_stream *renewed)
+{
+    (void)renewed;
+    return true;
 }
 
 void burble__producer_release(burble_stream *over)
 {
     (void)over;
+}
+
+/* ---- nor are forks: one process (BURBLE__NO_FORK) -------------------------------------------------- */
+
+int burble__fork_watch(void)
+{
+    return BURBLE_OK;
+}
+
+void burble__fork_lock(void)
+{
+}
+
+void burble__fork_unlock(void)
+{
 }
 
 /* ---- parts ---------------------------------------------------------------------------------------- */

@@ -261,6 +261,7 @@ int __real_pthread_condattr_init(pthread_condattr_t *attr);
 int __real_pthread_condattr_setclock(pthread_condattr_t *attr, clockid_t clock);
 int __real_pthread_key_create(pthread_key_t *key, void (*destroy)(void *));
 int __real_pthread_setspecific(pthread_key_t key, const void *value);
+int __real_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
                           void *arg);
@@ -274,6 +275,7 @@ int __wrap_pthread_condattr_init(pthread_condattr_t *attr);
 int __wrap_pthread_condattr_setclock(pthread_condattr_t *attr, clockid_t clock);
 int __wrap_pthread_key_create(pthread_key_t *key, void (*destroy)(void *));
 int __wrap_pthread_setspecific(pthread_key_t key, const void *value);
+int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
                           void *arg)
@@ -340,6 +342,11 @@ int __wrap_pthread_condattr_setclock(pthread_condattr_t *attr, clockid_t clock)
 int __wrap_pthread_key_create(pthread_key_t *key, void (*destroy)(void *))
 {
     return fails("pthread_key_create", EAGAIN) ? EAGAIN : __real_pthread_key_create(key, destroy);
+}
+
+int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    return fails("pthread_atfork", ENOMEM) ? ENOMEM : __real_pthread_atfork(prepare, parent, child);
 }
 
 int __wrap_pthread_setspecific(pthread_key_t key, const void *value)

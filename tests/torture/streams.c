@@ -372,6 +372,24 @@ void torture_hub_pipe(void)
     run_hub(BURBLE_WAKE_PIPE);
 }
 
+/* ---- the first objects of a process ----------------------------------------------------------- */
+
+void torture_first_objects(void)
+{
+    burble_stream *stream = NULL;
+    burble_hub *hub = NULL;
+    burble_pool *pool = NULL;
+    torture_begin();
+    TRY(burble_stream_create(NULL, &stream));
+    TRY(burble_hub_create(NULL, &hub));
+    TRY(burble_pool_create(NULL, &pool));
+out:
+    burble_pool_destroy(&pool);
+    burble_hub_destroy(&hub);
+    burble_stream_unref(&stream);
+    torture_end();
+}
+
 /* ---- a producer that exits ------------------------------------------------------------------- */
 
 enum { PRODUCED = 20 }; /* more than a thread's list has before it is tidied */

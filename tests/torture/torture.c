@@ -27,6 +27,8 @@
 #include <jansson.h>
 #endif
 
+#include "base/fork.h"
+
 /* How long one run may take, in seconds: a hang is a finding. And how many findings of one kind are
  * enough. */
 #define TIME_LIMIT 30
@@ -58,10 +60,11 @@ static const struct scenario scenarios[] = {
 #undef SCENARIO
 };
 
-/* What a process can do only once (the key of its threads' lists) can fail only in its first run. */
+/* What a process can do only once (the key of its threads' lists, the handler of forks) can fail only in its
+ * first run. */
 static bool needs_new_process(const struct scenario *scenario)
 {
-    return strcmp(scenario->name, "producer") == 0;
+    return strcmp(scenario->name, "producer") == 0 || strcmp(scenario->name, "first_objects") == 0;
 }
 
 static const char *corpus, *models;
@@ -202,6 +205,8 @@ static bool run_in_child(const struct scenario *scenario, unsigned most)
     const pid_t child = fork();
     if (child == 0) {
         signal(SIGPIPE, SIG_IGN);
+        if (!needs_new_process(scenario) && burble__fork_watch() != BURBLE_OK)
+            _exit(1);
         bool good = run_once(scenario);
         for (unsigned n = 1; good && report->failed > 0 && n < most; n++) {
             shared->nth++;

@@ -87,6 +87,7 @@ enum torture_kinds {
     X(blocking, TORTURE_CALLS)                                                                     \
     X(hub_eventfd, TORTURE_WAKES)                                                                  \
     X(hub_pipe, TORTURE_READS)                                                                     \
+    X(first_objects, TORTURE_CALLS)                                                                \
     X(producer, TORTURE_CALLS)                                                                     \
     X(pool, TORTURE_CALLS)                                                                         \
     X(vocab, TORTURE_CALLS)                                                                        \

@@ -652,67 +652,6 @@ static void a_stream_says_what_it_has(void **state)
     done(stream, reader);
 }
 
-/* As if the writer had been forked away from in the midst of its work: its locks are taken, it is about to
- * end the stream, and the list is as it may be left. */
-static void a_forked_child_gets_rid_of_a_stream_that_its_writer_had(void **state)
-{
-#ifdef __SANITIZE_THREAD__ /* for which a lock that was taken stays so, also where it is made anew */
-    (void)state;
-    skip();
-#else
-    int status;
-    int result = BURBLE_OK;
-    burble_hub *hub;
-    (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_BYTES);
-    burble_reader *first = limited_reader(stream, 5, BURBLE_LAG_BLOCK);
-    burble_reader *second = limited_reader(stream, 5, BURBLE_LAG_DROP);
-    burble_reader *parked = new_reader(stream);
-    burble_reader *blocked = new_reader(stream);
-    assert_int_equal(burble_hub_create(NULL, &hub), BURBLE_OK);
-    assert_int_equal(burble_reader_attach(parked, hub, note, &result), BURBLE_OK);
-    assert_int_equal(burble_reader_park(parked), BURBLE_AGAIN);
-    assert_int_equal(burble_reader_wait(blocked, burble__now() + 1000), BURBLE_ETIMEDOUT);
-    struct burble__lag *lag = burble__load_relaxed(&stream->lag);
-    const pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        alarm(10); /* the locks are taken for ever, else */
-        pthread_mutex_lock(&stream->head_lock);
-        pthread_mutex_lock(&lag->lock);
-        pthread_mutex_lock(&lag->room.lock);
-        pthread_mutex_lock(&second->limit->place);
-        pthread_mutex_lock(&blocked->waiter->to.parker.lock);
-        burble__store_relaxed(&stream->state, BURBLE__CLOSING);
-        burble__store_relaxed(&stream->writer_waits, true);
-        lag->first->next->prev = NULL;
-        burble__stream_after_fork(stream);
-        burble_record record;
-        bool well = burble_stream_fail(stream, BURBLE_EDIED, NULL) == BURBLE_OK
-                    && burble_reader_next(first, &record) == BURBLE_EDIED
-                    && burble_reader_next(second, &record) == BURBLE_EDIED
-                    && burble_stream_oldest(stream) == 0;
-        burble_reader_destroy(&first);
-        burble_reader_destroy(&second);
-        burble_reader_destroy(&parked);
-        burble_reader_destroy(&blocked);
-        burble_hub_destroy(&hub);
-        well = well && lag->first == NULL;
-        burble_stream_unref(&stream);
-        _exit(well ? 0 : 1);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
-    burble_reader_destroy(&first);
-    burble_reader_destroy(&second);
-    burble_reader_destroy(&parked);
-    burble_reader_destroy(&blocked);
-    burble_hub_destroy(&hub);
-    burble_stream_unref(&stream);
-#endif
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -741,7 +680,6 @@ int main(void)
         cmocka_unit_test(a_dropped_reader_counts_as_one_until_it_is_destroyed),
         cmocka_unit_test(a_parked_reader_learns_that_it_was_dropped),
         cmocka_unit_test(a_stream_says_what_it_has),
-        cmocka_unit_test(a_forked_child_gets_rid_of_a_stream_that_its_writer_had),
     };
     return cmocka_run_group_tests_name("lag", tests, NULL, NULL);
 }
