@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import sys
 import threading
 import weakref
@@ -14,6 +13,7 @@ from asyncio import AbstractEventLoop, Future
 from typing import Any, Callable, cast
 
 from . import _core
+from ._forks import PerProcess
 
 try:
     from _asyncio import Task as CTask
@@ -60,36 +60,29 @@ def _has_own_clock(loop: AbstractEventLoop) -> bool:
     return isinstance(loop, asyncio.BaseEventLoop) and time is not asyncio.BaseEventLoop.time
 
 
-_hubs: weakref.WeakKeyDictionary[AbstractEventLoop, _core.Hub] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
-
-
-def _after_fork() -> None:
-    """A child has the parent's loops, but none of its threads, one of which may hold the lock."""
-    global _hubs, _lock
-    _hubs = weakref.WeakKeyDictionary()
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_hubs: PerProcess[weakref.WeakKeyDictionary[AbstractEventLoop, _core.Hub]] = PerProcess(
+    weakref.WeakKeyDictionary
+)
+# May be entered again: the collector may run anywhere, and what it finalizes may run a loop.
+_lock = PerProcess(threading.RLock)
 
 
 def hub_of(loop: AbstractEventLoop) -> _core.Hub:
     """Return the hub of ``loop``, which must be running in this thread."""
-    with _lock:
-        hub = _hubs.get(loop)
+    hubs = _hubs()
+    with _lock():
+        hub = hubs.get(loop)
         if hub is not None:
             return hub
-        for other in [known for known in _hubs if known.is_closed()]:
-            _hubs.pop(other).close()
+        for other in [known for known in hubs if known.is_closed()]:
+            hubs.pop(other).close()
         hub = _core.Hub(loop, own_clock=_has_own_clock(loop))
         try:
             loop.add_reader(hub.fileno(), hub.drain)
         except BaseException:
             hub.close()
             raise
-        _hubs[loop] = hub
+        hubs[loop] = hub
     # Streamers remember their hub, so it may outlive the loop: its descriptor must not.
     weakref.finalize(loop, hub.close).atexit = False
     return hub

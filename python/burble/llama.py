@@ -122,7 +122,6 @@ class Engine:
         if progress is not None and not callable(progress):
             raise TypeError(f"progress: expected a function or None, found {progress!r}")
         self._path = os.fspath(path)
-        self._logs: weakref.WeakSet[_core.Log] = weakref.WeakSet()
         self._core = _core.LlamaEngine(
             path,
             progress,
@@ -216,7 +215,6 @@ class Engine:
             raise TypeError(f"prompt: expected text or token ids, found {type(prompt).__name__}")
         log = flow.new_log()
         stream: Stream[str] = Stream(_Request(log), log, flow, _stats)
-        self._logs.add(log)
         self._core.submit(
             log,
             self,  # which every reader of the log keeps
@@ -316,7 +314,7 @@ def _stats(log: _core.Log) -> Stats:
     return Stats(tokens, log.position, first, p50, p99, rate(tokens, first, last), log.blocked)
 
 
-# ---- the end of the process, and of what a fork leaves behind ----------------------------------
+# ---- the end of the process --------------------------------------------------------------------
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -326,13 +324,4 @@ def _at_exit() -> None:
         engine.close()
 
 
-def _after_fork() -> None:
-    for engine in list(_engines):
-        engine._core.forget()
-        for log in list(engine._logs):
-            log.orphan(_core.ProducerDied("the engine runs in the process that forked this one"))
-
-
 atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -3,12 +3,14 @@
 
 #include "base/alloc.h"
 #include "base/atomic.h"
+#include "base/fork.h"
 
 struct account *account_create(void)
 {
     struct account *account = burble__calloc(1, sizeof *account);
     if (account == NULL)
         return NULL;
+    account->forks = burble__forks();
     pthread_mutex_init(&account->lock, NULL);
     burble__init(&account->owners, 2);
     stats_init(&account->stats);
@@ -22,19 +24,27 @@ void account_unref(struct account **handle)
     /* Acquire and release: whoever frees it comes after all that the other owner did. */
     if (account == NULL || burble__sub_acq_rel(&account->owners, 1) != 1)
         return;
-    pthread_mutex_destroy(&account->lock);
+    if (account->forks == burble__forks()) /* else somebody may have it who is not here */
+        pthread_mutex_destroy(&account->lock);
     stats_clear(&account->stats);
     burble__free(account);
 }
 
-void account_orphan(struct account *account)
+void account_lock(struct account *account)
 {
-    pthread_mutex_init(&account->lock, NULL);
+    if (account->forks == burble__forks())
+        pthread_mutex_lock(&account->lock);
+}
+
+void account_unlock(struct account *account)
+{
+    if (account->forks == burble__forks())
+        pthread_mutex_unlock(&account->lock);
 }
 
 struct account_state account_look(struct account *account)
 {
-    pthread_mutex_lock(&account->lock);
+    account_lock(account);
     const struct account_state state = {
         .begun = account->stats.tokens > 0,
         .full = account->full,
@@ -44,6 +54,6 @@ struct account_state account_look(struct account *account)
         .active_at = account->active_at,
         .blocked = account->blocked,
     };
-    pthread_mutex_unlock(&account->lock);
+    account_unlock(account);
     return state;
 }

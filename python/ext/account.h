@@ -25,6 +25,7 @@ struct account {
     PyObject *keeper;
 
     _Atomic(uint32_t) owners; /* the log, and whoever writes */
+    uint64_t forks;           /* of the process that made it: base/fork.h */
     pthread_mutex_t lock;     /* for all that follows */
     struct stats stats;
     uint64_t active_at; /* when a token came, or the wait for a reader ended, last */
@@ -55,8 +56,10 @@ struct account *account_create(void);
 /* One owner less; NULL is fine. Any thread. */
 void account_unref(struct account **handle);
 
-/* In a forked child, which does not have whoever writes: he may have had the lock. */
-void account_orphan(struct account *account);
+/* Takes the lock; but not in a forked child, where the thread that writes is not, and may have had it: there
+ * the numbers stay as they are, each of its own moment. */
+void account_lock(struct account *account);
+void account_unlock(struct account *account);
 
 struct account_state account_look(struct account *account);
 

@@ -10,6 +10,29 @@ void consumer_init(struct consumer *self, PyObject *owner, const struct consumer
     self->owner = owner;
     self->kind = kind;
     self->core = core;
+    self->forks = burble__forks();
+}
+
+/* What the parent's threads and loops have is let be, not freed: a task of the parent's that went now would
+ * run its `finally`, and its loop's descriptors are the parent's, too. The hub's list is whole, since it
+ * changes under the GIL. */
+static void renew(struct consumer *self)
+{
+    self->forks = burble__forks();
+    self->blocked = self->parking = self->timed_out = false;
+    hub_delist(self);
+    if (self->parked != NULL)
+        parked_let_be(self->parked);
+    self->parked = self->spare = self->spare_next = self->timer = NULL;
+    self->hub = NULL;
+    if (self->kind->renew != NULL)
+        self->kind->renew(self->owner);
+}
+
+void consumer_here(struct consumer *self)
+{
+    if (self->forks != burble__forks())
+        renew(self);
 }
 
 int consumer_traverse(struct consumer *self, visitproc visit, void *arg)
@@ -34,6 +57,8 @@ void consumer_clear(struct consumer *self)
 
 bool consumer_wakes(const struct consumer *self)
 {
+    if (self->forks != burble__forks())
+        return false;
     return self->blocked || hub_wakes_for(self);
 }
 
@@ -53,6 +78,7 @@ int consumer_forget_closed_loop(struct consumer *self)
 
 bool consumer_is_free(struct consumer *self)
 {
+    consumer_here(self);
     if (consumer_forget_closed_loop(self) < 0)
         return false;
     const char *name = Py_TYPE(self->owner)->tp_name;

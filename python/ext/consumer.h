@@ -41,12 +41,16 @@ struct consumer_kind {
 
     /* Looks whether the producer has died without a word, as producer_look does; NULL: needs none. */
     int (*look)(PyObject *self, PyObject **frames);
+
+    /* Forgets the parent's hubs, in a forked child; NULL: knows none. */
+    void (*renew)(PyObject *self);
 };
 
 struct consumer {
     struct core *core;
     PyObject *owner; /* the object that it is a part of: not a reference */
     const struct consumer_kind *kind;
+    uint64_t forks;                  /* of the process where it was used last: base/fork.h */
     HubObject *hub;                  /* of the loop where it waited last; or NULL */
     PyObject *parked;                /* what its task waits for; or NULL */
     struct consumer *before, *after; /* others that are parked at the same hub */
@@ -68,6 +72,10 @@ struct consumer {
 
 void consumer_init(struct consumer *self, PyObject *owner, const struct consumer_kind *kind,
                    struct core *core);
+
+/* Before anything else is done with it: in a forked child, whose parent's threads and tasks do not wait
+ * here, forgets that they did. */
+void consumer_here(struct consumer *self);
 
 /* Visits and clears what it refers to. */
 int consumer_traverse(struct consumer *self, visitproc visit, void *arg);

@@ -17,6 +17,7 @@
 #include <burble/stream.h>
 
 #include "base/clock.h"
+#include "base/fork.h"
 
 #if PY_VERSION_HEX < 0x030A0000
 static inline PyObject *Py_NewRef(PyObject *object)
@@ -100,8 +101,27 @@ struct core *core_of(PyTypeObject *type);
 /* Imports attribute `name` of `module` into *slot, once. 0, or -1 with an exception. */
 int core_import(PyObject **slot, const char *module, const char *name);
 
+/* Notes that a method is under way in a thread that may let go of the GIL meanwhile. A forked child, which
+ * does not have that thread, finds that it is not. */
+struct under_way {
+    uint64_t in; /* 1 + the number of the process (burble__forks) whose thread it is; 0: none */
+};
+
+static inline bool is_under_way(const struct under_way *method)
+{
+    return method->in == 1 + burble__forks();
+}
+
+static inline void set_under_way(struct under_way *method, bool is)
+{
+    method->in = is ? 1 + burble__forks() : 0;
+}
+
 /* Raises the Python exception for one of burble's results; returns NULL. */
 PyObject *core_raise(struct core *core, int result);
+
+/* The same for a stream that has failed with one of these. */
+PyObject *core_raise_failure(struct core *core, const burble_stream *stream);
 
 /* `value`, a number of seconds or None, in nanoseconds: 0 for None, 1 for 0, which means at once.
  * `name` is what a message calls it. 0, or -1 with an exception. */

@@ -703,18 +703,18 @@ static bool begin_call(DetokenizerObject *self)
 {
     if (!ready(self))
         return false;
-    if (self->busy) {
+    if (is_under_way(&self->busy)) {
         PyErr_SetString(PyExc_RuntimeError,
                         "a Detokenizer takes one call at a time; this one is in the midst of one");
         return false;
     }
-    self->busy = true;
+    set_under_way(&self->busy, true);
     return true;
 }
 
 static void end_call(DetokenizerObject *self)
 {
-    self->busy = false;
+    set_under_way(&self->busy, false);
 }
 
 static PyObject *detokenizer_push_method(DetokenizerObject *self, PyObject *value)

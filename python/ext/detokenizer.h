@@ -53,7 +53,8 @@ typedef struct {
     burble_detok *detok;
     PyObject *window;
     bool text_alone;
-    bool busy; /* in a method: a window calls Python, which may come back, or let go of the GIL */
+    struct under_way
+        busy; /* a method: a window calls Python, which may come back, or let go of the GIL */
 
     burble_stop *stop;      /* NULL where there are no stop strings */
     PyObject *stop_strings; /* a tuple of str, or NULL */

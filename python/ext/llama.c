@@ -25,6 +25,7 @@ typedef struct {
     pthread_rwlock_t lock;
     _Atomic(bool) closing; /* set before closing waits, and never taken back */
     burble_llama *engine;  /* NULL: it is closed */
+    uint64_t forks;        /* of the process that opened it, and has its thread: base/fork.h */
     uint32_t context;
 } EngineObject;
 
@@ -59,6 +60,13 @@ static PyObject *raise_closed(struct core *core)
     return NULL;
 }
 
+/* A forked child has the engine's memory and not its thread, which may have had its locks: there, the engine
+ * counts as closed, and is let be. */
+static bool is_here(const EngineObject *self)
+{
+    return self->forks == burble__forks();
+}
+
 /* ---- using it while others may close it ------------------------------------------------------ */
 
 /* Keeps the engine from being closed, until leave(); false, and nothing held, where it is closed or
@@ -71,7 +79,7 @@ static PyObject *raise_closed(struct core *core)
  * only a matter of when it is seen, which is soon; what was done to the engine, the lock orders. */
 static bool enter(EngineObject *self)
 {
-    if (burble__load_relaxed(&self->closing))
+    if (!is_here(self) || burble__load_relaxed(&self->closing))
         return false;
     pthread_rwlock_rdlock(&self->lock);
     if (!burble__load_relaxed(&self->closing))
@@ -151,6 +159,7 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     if (self == NULL)
         return NULL;
     self->core = core_of(type);
+    self->forks = burble__forks();
     pthread_rwlock_init(&self->lock, NULL);
     burble__init(&self->closing, false);
     if (load(self, path, model_options, &options, progress) < 0) {
@@ -166,6 +175,8 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 static PyObject *engine_close(EngineObject *self, PyObject *unused)
 {
     (void)unused;
+    if (!is_here(self))
+        Py_RETURN_NONE;
     burble__store_relaxed(&self->closing, true); /* see enter */
     Py_BEGIN_ALLOW_THREADS
         pthread_rwlock_wrlock(&self->lock);
@@ -175,27 +186,17 @@ static PyObject *engine_close(EngineObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* In a forked child, which has the engine's memory and not its thread: to close it would be to wait for
- * that thread. */
-static PyObject *engine_forget(EngineObject *self, PyObject *unused)
-{
-    (void)unused;
-    burble__store_relaxed(&self->closing, true);
-    self->engine = NULL;
-    self->model = NULL;
-    pthread_rwlock_init(&self->lock, NULL);
-    Py_RETURN_NONE;
-}
-
 static void engine_dealloc(EngineObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     if (self->weak != NULL)
         PyObject_ClearWeakRefs((PyObject *)self);
-    burble_llama_close(&self->engine); /* its thread never wants the GIL */
-    burble_llama_model_unref(&self->model);
-    pthread_rwlock_destroy(&self->lock);
+    if (is_here(self)) {
+        burble_llama_close(&self->engine); /* its thread never wants the GIL */
+        burble_llama_model_unref(&self->model);
+        pthread_rwlock_destroy(&self->lock);
+    }
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -236,7 +237,7 @@ static PyObject *engine_tokenize(EngineObject *self, PyObject *args)
     const char *text = text_of(value, "text", &len);
     if (text == NULL)
         return NULL;
-    if (self->model == NULL)
+    if (!is_here(self) || self->model == NULL)
         return raise_closed(self->core);
     capacity = (size_t)len + 8; /* nearly always enough: an id stands for a byte or more */
     do {
@@ -289,7 +290,7 @@ static PyObject *engine_chat(EngineObject *self, PyObject *args)
     burble_llama_conversation_init(&conversation);
     if (!PyArg_ParseTuple(args, "O!z", &PyTuple_Type, &pairs, &conversation.template_name))
         return NULL;
-    if (self->model == NULL)
+    if (!is_here(self) || self->model == NULL)
         return raise_closed(self->core);
     const Py_ssize_t n = PyTuple_GET_SIZE(pairs);
     burble_llama_message *messages = PyMem_New(burble_llama_message, (size_t)n);
@@ -317,7 +318,7 @@ static void watch(const burble_llama_progress *progress, void *arg)
 {
     struct account *account = arg;
     const uint64_t now = burble__now();
-    pthread_mutex_lock(&account->lock);
+    account_lock(account);
     const uint32_t tokens = progress->tokens - (uint32_t)account->stats.tokens;
     if (tokens > 0) {
         stats_add(&account->stats, tokens, now, progress->waited - account->counted);
@@ -330,7 +331,7 @@ static void watch(const burble_llama_progress *progress, void *arg)
     account->stopped = progress->stopped;
     account->stop = progress->stop;
     account->stop_begin = progress->stop_begin;
-    pthread_mutex_unlock(&account->lock);
+    account_unlock(account);
     /* Also where nobody reads: else the request would keep its slot. */
     if (account->total_at != 0 && now >= account->total_at)
         burble_stream_fail(account->stream, BURBLE_ETIMEDOUT, NULL);
@@ -479,7 +480,7 @@ static PyObject *get_stats(EngineObject *self, void *unused)
 static PyObject *get_closed(EngineObject *self, void *unused)
 {
     (void)unused;
-    return PyBool_FromLong(burble__load_relaxed(&self->closing));
+    return PyBool_FromLong(!is_here(self) || burble__load_relaxed(&self->closing));
 }
 
 static PyObject *get_context(EngineObject *self, void *unused)
@@ -502,8 +503,6 @@ static PyMethodDef engine_methods[] = {
     {"close", (PyCFunction)engine_close, METH_NOARGS,
      "close($self, /)\n--\n\n"
      "Refuse what comes, cancel all requests, and wait for the thread. Idempotent."},
-    {"forget", (PyCFunction)engine_forget, METH_NOARGS,
-     "forget($self, /)\n--\n\nIn a forked child: there is no engine any more."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -325,18 +325,18 @@ static int append(LogObject *self, const char *bytes, size_t len, uint32_t token
 
 int log_append(LogObject *self, const char *bytes, size_t len, uint32_t tokens)
 {
-    if (self->appending) {
+    if (is_under_way(&self->appending)) {
         PyErr_SetString(PyExc_RuntimeError,
                         "another thread is appending to this log: one writer at a time");
         return -1;
     }
     if (self->total_at != 0 && log_expire(self, NULL) < 0)
         return -1;
-    self->appending = true;
+    set_under_way(&self->appending, true);
     if (len > 0 || tokens > 0)
         note_activity(self);
     const int rc = append(self, bytes, len, tokens);
-    self->appending = false;
+    set_under_way(&self->appending, false);
     if (rc == BURBLE_OK)
         return 0;
     if (rc == BURBLE_ENOMEM && log_is_open(self)) {
@@ -497,15 +497,6 @@ static PyObject *log_fail_method(LogObject *self, PyObject *exception)
     return rc < 0 ? NULL : PyBool_FromLong(rc);
 }
 
-/* In a forked child, where the thread that writes it is not. */
-static PyObject *log_orphan(LogObject *self, PyObject *exception)
-{
-    burble__stream_after_fork(self->stream);
-    if (self->account != NULL)
-        account_orphan(self->account);
-    return log_fail_method(self, exception);
-}
-
 static PyObject *log_cancel(LogObject *self, PyObject *unused)
 {
     (void)unused;
@@ -523,7 +514,7 @@ PyObject *log_error(LogObject *self)
         else if (status.code == BURBLE_ETIMEDOUT && self->account != NULL)
             raise_total_timeout(self);
         else
-            core_raise(self->core, status.code);
+            core_raise_failure(self->core, self->stream);
         PyErr_Fetch(&type, &value, &traceback);
         PyErr_NormalizeException(&type, &value, &traceback);
         Py_XDECREF(type);
@@ -633,6 +624,8 @@ static PyObject *log_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Py_DECREF(self);
         return NULL;
     }
+    if (!watch_producer) /* a job ends it, in threads of its own */
+        burble_stream_hand_over(self->stream);
     return (PyObject *)self;
 }
 
@@ -756,13 +749,13 @@ static PyObject *get_stats(LogObject *self, void *unused)
     (void)unused;
     if (self->account == NULL)
         Py_RETURN_NONE;
-    pthread_mutex_lock(&self->account->lock);
+    account_lock(self->account);
     const struct stats *stats = &self->account->stats;
     const uint64_t tokens = stats->tokens;
     const double first = tokens > 0 ? (double)(stats->first - stats->began) * 1e-9 : -1;
     const double last = tokens > 0 ? (double)(stats->last - stats->began) * 1e-9 : -1;
     const double p50 = stats_percentile(stats, 0.5), p99 = stats_percentile(stats, 0.99);
-    pthread_mutex_unlock(&self->account->lock);
+    account_unlock(self->account);
     return Py_BuildValue("(Kdddd)", (unsigned long long)tokens, first, last, p50, p99);
 }
 
@@ -783,9 +776,6 @@ static PyMethodDef log_methods[] = {
     {"fail", (PyCFunction)log_fail_method, METH_O,
      "fail($self, exception, /)\n--\n\n"
      "Fail the log: readers get the exception after what was written. Results as for end()."},
-    {"orphan", (PyCFunction)log_orphan, METH_O,
-     "orphan($self, exception, /)\n--\n\n"
-     "fail(), in a forked child, which does not have the thread that writes the log."},
     {"cancel", (PyCFunction)log_cancel, METH_NOARGS,
      "cancel($self, /)\n--\n\n"
      "Cancel the log: append() raises Cancelled, and so does reading, after what was written.\n"

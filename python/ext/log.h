@@ -42,11 +42,11 @@ typedef struct LogObject {
 
     struct account *account; /* where a thread writes it without Python, what that tells; or NULL */
 
-    uint64_t blocked;    /* nanoseconds that appends have waited for readers */
-    uint64_t full_since; /* when the present one began to; 0: none does */
-    bool begun;          /* a token has come */
-    bool appending;      /* inside the stream's append, perhaps without the GIL */
-    bool objects;        /* a record is a reference to an object (see log.c), not text */
+    uint64_t blocked;           /* nanoseconds that appends have waited for readers */
+    uint64_t full_since;        /* when the present one began to; 0: none does */
+    bool begun;                 /* a token has come */
+    struct under_way appending; /* the stream's append, perhaps without the GIL */
+    bool objects;               /* a record is a reference to an object (see log.c), not text */
 } LogObject;
 
 /* Appends text, or, with `len` 0, only notes `tokens` tokens as signs of life and tells how the log

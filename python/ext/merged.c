@@ -227,7 +227,22 @@ static enum reading merged_timed_out(PyObject *object, bool in_thread)
     return READ_NOTHING;
 }
 
+/* No row is parked at any hub of this process. */
+static void merged_renew(PyObject *object)
+{
+    MergedObject *self = as_merged(object);
+    for (Py_ssize_t i = 0; i < self->n; i++) {
+        struct row *row = &self->rows[i];
+        row->at_own = false;
+        if (row->place == PARKED)
+            row->place = IDLE;
+    }
+    burble_hub_destroy(&self->own);
+    self->parked_at = NULL;
+}
+
 static const struct consumer_kind merged_consumer = {
+    .renew = merged_renew,
     .read = merged_read,
     .park = merged_park,
     .wait = merged_wait,

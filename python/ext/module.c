@@ -100,6 +100,18 @@ PyObject *core_raise(struct core *core, int result)
     }
 }
 
+PyObject *core_raise_failure(struct core *core, const burble_stream *stream)
+{
+    burble_status status;
+    burble_stream_status(stream, &status);
+    /* Not in the words of every producer that has exited: in a forked child, the stream has its own. */
+    if (status.code != BURBLE_EDIED || status.message[0] == '\0'
+        || strcmp(status.message, burble_result_text(BURBLE_EDIED)) == 0)
+        return core_raise(core, status.code);
+    PyErr_SetString(core->producer_died, status.message);
+    return NULL;
+}
+
 #define TYPES(X)                                                                                   \
     X(vocabulary)                                                                                  \
     X(detokenizer)                                                                                 \
@@ -244,6 +256,10 @@ static int exec(PyObject *module)
 {
     struct core *core = PyModule_GetState(module);
 
+    if (burble__fork_watch() != BURBLE_OK) {
+        PyErr_NoMemory();
+        return -1;
+    }
     const struct {
         PyObject **slot;
         const char *text;
@@ -323,11 +339,25 @@ static PyModuleDef_Slot slots[] = {
     {0, NULL},
 };
 
+static PyObject *forks(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(burble__forks());
+}
+
+static PyMethodDef methods[] = {
+    {"forks", forks, METH_NOARGS,
+     "forks()\n--\n\nThe number of this process: a forked child has another one than its parent."},
+    {NULL, NULL, 0, NULL},
+};
+
 static struct PyModuleDef core_module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "burble._core",
     .m_doc = "The C part of burble; its public names are in the package burble.",
     .m_size = sizeof(struct core),
+    .m_methods = methods,
     .m_slots = slots,
     .m_traverse = traverse,
     .m_clear = clear,

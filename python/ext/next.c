@@ -131,6 +131,7 @@ static enum step step(NextObject *self, PyObject *sent, PyObject **value)
         PyErr_SetString(PyExc_RuntimeError, "cannot reuse an already awaited __anext__()");
         return STEP_ERROR;
     }
+    consumer_here(consumer);
     if (self->delegate != NULL) {
         const enum step rc = send_on(self, sent, value);
         if (rc != STEP_RETURN)

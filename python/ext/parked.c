@@ -100,6 +100,14 @@ void parked_abandon(PyObject *parked)
     Py_CLEAR(self->loop);
 }
 
+/* Whoever waits there is left in its suspension, as the parent's loop is. */
+void parked_let_be(PyObject *parked)
+{
+    ParkedObject *self = as_parked(parked);
+    self->state = CANCELLED;
+    self->consumer = NULL;
+}
+
 /* ---- waking ---------------------------------------------------------------------------------- */
 
 /* What went wrong in a callback, told to the loop as its own callbacks' errors are. */

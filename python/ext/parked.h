@@ -31,6 +31,9 @@ void parked_block(PyObject *parked);
 /* The consumer no longer waits; its callbacks are forgotten. */
 void parked_abandon(PyObject *parked);
 
+/* In a forked child: nobody resumes it any more, and it is never freed. */
+void parked_let_be(PyObject *parked);
+
 /* Resumes whoever waits there, if anybody does. What a callback raises goes to the loop's
  * exception handler; only KeyboardInterrupt and SystemExit are left set. */
 void parked_wake(struct consumer *consumer);

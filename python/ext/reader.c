@@ -313,6 +313,7 @@ static PyObject *reader_limit(ReaderObject *self, PyObject *args)
     burble_on_lag on_lag;
     if (!PyArg_ParseTuple(args, "Ls", &max_lag, &name) || parse_limit(max_lag, name, &on_lag) < 0)
         return NULL;
+    consumer_here(self->waits);
     if (self->waits->blocked) {
         consumer_is_free(self->waits); /* which says so */
         return NULL;
@@ -334,6 +335,7 @@ static PyObject *reader_give_up(ReaderObject *self, PyObject *seconds)
 static PyObject *reader_close(ReaderObject *self, PyObject *unused)
 {
     (void)unused;
+    consumer_here(self->waits);
     if (consumer_forget_closed_loop(self->waits) < 0)
         return NULL;
     if (self->closed)
@@ -431,6 +433,7 @@ static int create_beside_others(LogObject *log, uint64_t from, burble_reader **o
 {
     for (ReaderObject *other = log->readers; other != NULL; other = other->after) {
         /* One at which a thread waits, without the GIL, is that thread's. */
+        consumer_here(other->waits);
         if (other->reader == NULL || other->waits->blocked)
             continue;
         const int rc = burble__reader_create_beside(other->reader, from, out);

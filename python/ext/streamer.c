@@ -28,6 +28,8 @@ static void raise_failure(StreamerObject *self, int rc)
     PyObject *error = self->reading->error;
     if (error != NULL)
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    else if (rc == BURBLE_EDIED)
+        core_raise_failure(self->core, self->reading->stream);
     else
         core_raise(self->core, rc);
 }
@@ -37,7 +39,7 @@ static PyObject *take_last_text(StreamerObject *self)
 {
     struct round *round = self->reading;
     /* A producer that is still inside put() is not dead, whatever it looked like. */
-    const bool inside = self->busy && self->busy_in == round->writer.number;
+    const bool inside = is_under_way(&self->busy) && self->busy_in == round->writer.number;
     if (self->writing == round && !round->written && !inside && writing_bury(self) < 0)
         return NULL;
     PyObject *text = round->last_text;

@@ -28,9 +28,9 @@ struct StreamerObject {
     struct round *writing;      /* NULL in a streamer that has no consumer (TextStreamer) */
     PyThread_type_lock burying; /* held while a dead producer's text is taken out */
     bool cancelled;             /* for good */
-    bool busy;                  /* inside put() or end() */
+    struct under_way busy;      /* put() or end() */
     uint64_t busy_in;           /* the thread that is, as thread_my_number has it */
-    bool appending;             /* inside a stream's append, perhaps without the GIL */
+    struct under_way appending; /* a stream's append, perhaps without the GIL */
     uint64_t active_at;         /* when the last token came; noted only where there is a timeout */
     /* A stop string has ended the round; generate, which has not, is heard to its end(). */
     bool stopped;

@@ -23,9 +23,9 @@ typedef struct {
     char skip_prompt;
     char prime;
     char raise_stopped;
-    bool begun; /* something of the present sequence was put */
-    char used;  /* something was put, or flushed */
-    bool busy;  /* inside one of the methods that write */
+    bool begun;            /* something of the present sequence was put */
+    char used;             /* something was put, or flushed */
+    struct under_way busy; /* one of the methods that write */
 } WriterObject;
 
 static bool enter(WriterObject *self)
@@ -35,21 +35,21 @@ static bool enter(WriterObject *self)
         return false;
     }
     /* The log's own append, too: text that it refuses would be missing later. */
-    if (self->busy || self->log->appending) {
+    if (is_under_way(&self->busy) || is_under_way(&self->log->appending)) {
         PyErr_Format(PyExc_RuntimeError,
                      "%.100s is being written by another thread, or from within its own tokenizer: "
                      "one at a time (any thread may end the log itself)",
                      Py_TYPE(self)->tp_name);
         return false;
     }
-    self->busy = true;
+    set_under_way(&self->busy, true);
     self->used = true;
     return true;
 }
 
 static PyObject *leave(WriterObject *self, int rc)
 {
-    self->busy = false;
+    set_under_way(&self->busy, false);
     if (rc < 0)
         return NULL;
     Py_RETURN_NONE;

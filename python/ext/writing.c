@@ -19,13 +19,13 @@ static void raise_two_writers(StreamerObject *self)
 /* Appends to the stream of the round that is being written. 0, or -1 with an exception. */
 static int append(StreamerObject *self, const char *bytes, size_t len, uint32_t tokens)
 {
-    if (self->appending) {
+    if (is_under_way(&self->appending)) {
         raise_two_writers(self);
         return -1;
     }
     struct round *round = round_ref(self->writing);
     int rc;
-    self->appending = true;
+    set_under_way(&self->appending, true);
     if (len > 0 && consumer_wakes(&self->consumer)) {
         /* This append wakes the consumer's thread, which wants the GIL at once. If we kept it, the
          * system would run that thread only to have it wait for us. */
@@ -35,7 +35,7 @@ static int append(StreamerObject *self, const char *bytes, size_t len, uint32_t 
     } else {
         rc = burble_stream_append(round->stream, bytes, len, tokens);
     }
-    self->appending = false;
+    set_under_way(&self->appending, false);
     if (rc != BURBLE_OK) {
         /* The text was already taken from the chunker: a consumer must not read past the gap. */
         if (rc == BURBLE_ENOMEM)
@@ -98,7 +98,7 @@ static int begin_writing(StreamerObject *self)
     }
     if (self->writing == NULL)
         return 0;
-    if (self->appending) {
+    if (is_under_way(&self->appending)) {
         raise_two_writers(self);
         return -1;
     }
@@ -184,11 +184,11 @@ static bool enter(StreamerObject *self)
         PyErr_Format(PyExc_RuntimeError, "%.100s.__init__ was not called", Py_TYPE(self)->tp_name);
         return false;
     }
-    if (self->busy) {
+    if (is_under_way(&self->busy)) {
         raise_two_writers(self);
         return false;
     }
-    self->busy = true;
+    set_under_way(&self->busy, true);
     self->busy_in = thread_my_number();
     return true;
 }
@@ -296,7 +296,7 @@ PyObject *writing_put(StreamerObject *self, PyObject *const *args, Py_ssize_t n,
     } else {
         note_refused(self);
     }
-    self->busy = false;
+    set_under_way(&self->busy, false);
     if (rc < 0)
         return NULL;
     Py_RETURN_NONE;
@@ -336,7 +336,7 @@ PyObject *writing_end(StreamerObject *self, PyObject *unused)
     int rc = self->stopped ? end_after_stop(self) : 0;
     if (rc == 0)
         rc = end_sequence(self);
-    self->busy = false;
+    set_under_way(&self->busy, false);
     if (rc < 0)
         return NULL;
     Py_RETURN_NONE;
@@ -418,6 +418,8 @@ PyObject *writing_begin(StreamerObject *self, PyObject *unused)
     if (self->writing != NULL && self->writing->written && !self->cancelled
         && round_advance(self->core, &self->writing) < 0)
         return NULL;
+    if (self->writing != NULL && !self->writing->written)
+        burble_stream_hand_over(self->writing->stream); /* to the thread that generates */
     Py_RETURN_NONE;
 }
 
@@ -429,7 +431,7 @@ PyObject *writing_fail(StreamerObject *self, PyObject *exception)
         return NULL;
     if (self->stopped) { /* its text has ended all the same */
         const int left = leave_stopped(self);
-        self->busy = false;
+        set_under_way(&self->busy, false);
         if (left < 0)
             return NULL;
         Py_RETURN_NONE;
@@ -446,7 +448,7 @@ PyObject *writing_fail(StreamerObject *self, PyObject *exception)
         Py_XSETREF(self->writing->error, Py_NewRef(exception));
         burble_stream_fail(self->writing->stream, BURBLE_EFAILED, NULL);
     }
-    self->busy = false;
+    set_under_way(&self->busy, false);
     if (rc < 0)
         return NULL;
     Py_RETURN_NONE;

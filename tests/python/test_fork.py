@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import LONG
+from fork_load import VERBS
 
 MODEL = Path(__file__).parents[2] / "models" / "shakespeare"
+LOAD = Path(__file__).parent / "fork_load.py"
 
 pytestmark = [
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(6 * 3600 if LONG else 120),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
 ]
 
@@ -131,3 +134,114 @@ def test_a_forked_child_neither_hangs_nor_disturbs_its_parent(script: str) -> No
         check=False,
     )
     assert (done.stdout, done.stderr) == ("both\n", "")
+
+
+WAITED_AT_IN_THE_PARENT = """
+pieces = [bytes([i]) for i in range(128)]
+ready = threading.Semaphore(0)
+leave = threading.Event()
+
+def generate(streamer):
+    streamer.put([65])
+    leave.wait()
+
+def block(stream):
+    for text in stream:
+        ready.release()
+
+async def task(stream):
+    async for text in stream:
+        ready.release()
+
+blocked, parked = (burble.stream(generate, tokenizer=pieces, keep="all") for _ in range(2))
+threads = [
+    threading.Thread(target=block, args=[blocked]),
+    threading.Thread(target=asyncio.run, args=[task(parked)]),
+]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    ready.acquire()
+child = os.fork()
+if child == 0:
+    for stream in (blocked, parked):
+        assert stream.state == "failed"
+        for read in (lambda: list(stream), lambda: asyncio.run(task(stream)), stream.join):
+            try:
+                read()
+            except burble.ProducerDied as error:
+                assert "forked" in str(error), error
+                continue
+            os._exit(1)
+        with stream.reader(0) as reader:
+            assert next(reader) == "A"
+            stream.close()
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+leave.set()
+for thread in threads:
+    thread.join()
+print("both")
+"""
+
+NOT_BEGUN_IN_THE_PARENT = """
+pieces = [bytes([i]) for i in range(128)]
+pool = burble.Pool(workers=1)
+leave = threading.Event()
+pool.submit(leave.wait)
+
+def generate(streamer):
+    streamer.put([65])
+
+stream = pool.stream(generate, tokenizer=pieces)
+child = os.fork()
+if child == 0:
+    for read in (lambda: list(stream), lambda: asyncio.run(stream.wait()), stream.join):
+        try:
+            read()
+        except burble.ProducerDied:
+            continue
+        os._exit(1)
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+leave.set()
+assert list(stream) == ["A"]
+print("both")
+"""
+
+
+def run_program(*args: str | Path, timeout: float) -> tuple[str, str]:
+    done = subprocess.run(
+        [sys.executable, *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "program", [WAITED_AT_IN_THE_PARENT, NOT_BEGUN_IN_THE_PARENT], ids=["waited", "not begun"]
+)
+def test_reader_of_a_generation_in_the_parent_gets_producer_died_in_a_child(program: str) -> None:
+    out = run_program("-c", PROLOGUE + program, MODEL / "tokenizer.json", timeout=60)
+    assert out == ("both\n", "")
+
+
+def check_load(forks: int, *verbs: str) -> None:
+    out, errors = run_program(LOAD, str(forks), *verbs, timeout=2 * 3600 if LONG else 110)
+    assert errors == ""
+    assert out.startswith(f"forks {forks}, hung 0, wrong 0,"), out
+
+
+def test_forks_while_loops_read_return_in_every_child() -> None:
+    check_load(20_000 if LONG else 200, "nothing")
+
+
+@pytest.mark.parametrize("verb", [*VERBS] if LONG else ["each in turn"])
+def test_forks_while_loops_read_let_a_child_use_each_verb(verb: str) -> None:
+    if LONG:
+        check_load(5_000, verb)
+    else:
+        check_load(8 * len(VERBS))
