@@ -88,6 +88,10 @@ def hub_of(loop: AbstractEventLoop) -> _core.Hub:
     return hub
 
 
+def _current_task() -> asyncio.Task[Any] | None:
+    return None if asyncio._get_running_loop() is None else asyncio.current_task()
+
+
 def when_task_ends(method: Callable[[], None]) -> None:
     """Call a method of an object that is still there when the current task of asyncio ends. Nothing
     is called where there is none."""
@@ -104,35 +108,19 @@ def when_task_ends(method: Callable[[], None]) -> None:
     task.add_done_callback(call)
 
 
-def _current_task() -> asyncio.Task[Any] | None:
-    return None if asyncio._get_running_loop() is None else asyncio.current_task()
-
-
 # Tasks that are watched, and loops that are about to collect.
 _watched: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 _collecting: weakref.WeakSet[AbstractEventLoop] = weakref.WeakSet()
 
-# How long after the end of a cancelled task, in seconds: those that wait for it end first.
+# After how many seconds: whoever waits for a task that has ended lets go of it first.
 _COLLECT_AFTER = 0.05
 
 
-def collect_after_cancellation() -> None:
-    """Called where a task begins to read. If that ends cancelled, as a web server's does when its
-    client has gone, collect the young garbage.
-
-    The traceback of the cancellation may be part of a cycle (one of anyio's is), and then keeps
-    what the task was reading: the stream has been let go, and would generate until Python happens
-    to collect.
-    """
-    task = _current_task()
-    if task is not None and task not in _watched:
-        _watched.add(task)
-        task.add_done_callback(_collect_if_cancelled)
-
-
-def _collect_if_cancelled(task: asyncio.Task[Any]) -> None:
-    loop = task.get_loop()
-    if task.cancelled() and loop not in _collecting and not loop.is_closed():
+def collect_soon(loop: AbstractEventLoop) -> None:
+    """Collect the young garbage. The traceback of an exception may be part of a cycle (one of
+    anyio's is), and then keeps what the frames had: a stream that has been let go would generate
+    until Python happens to collect."""
+    if loop not in _collecting and not loop.is_closed():
         _collecting.add(loop)
         loop.call_later(_COLLECT_AFTER, _collect, loop)
 
@@ -140,6 +128,20 @@ def _collect_if_cancelled(task: asyncio.Task[Any]) -> None:
 def _collect(loop: AbstractEventLoop) -> None:
     _collecting.discard(loop)
     gc.collect(1)
+
+
+def collect_after_cancellation() -> None:
+    """Called where a task begins to read: collect if it ends cancelled, as a web server's does when
+    its client has gone."""
+    task = _current_task()
+    if task is not None and task not in _watched:
+        _watched.add(task)
+        task.add_done_callback(_collect_if_cancelled)
+
+
+def _collect_if_cancelled(task: asyncio.Task[Any]) -> None:
+    if task.cancelled():
+        collect_soon(task.get_loop())
 
 
 def in_trio() -> bool:

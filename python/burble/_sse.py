@@ -21,7 +21,7 @@ from typing import Any, Callable, NamedTuple, Union
 from . import _core
 from ._batch import BatchStream
 from ._generate import name_of
-from ._loops import collect_after_cancellation, give_way, in_trio
+from ._loops import collect_after_cancellation, collect_soon, give_way, in_trio
 from ._options import seconds
 from ._stream import Reader, Stream
 
@@ -234,11 +234,11 @@ class EventStream(AsyncIterator[bytes]):
         """Whether no event follows: the last one was handed out, or the client has had it."""
         return self._over and self._error is None
 
-    def _cancel_unless_begun(self) -> None:
-        """End the source, if it is to be closed, where nobody has asked for an event yet."""
-        source = self._source
-        if not self._begun and source is not None:
-            _let_go(source, self._closes)
+    def _made(self) -> None:
+        """The task that has made it has ended. Where nobody has asked for an event, an exception
+        may be all that keeps it."""
+        if not self._begun:
+            collect_soon(asyncio.get_running_loop())
 
     # ---- reading -----------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ def sse_response(
     answer = respond(source, request.method, last, **options)
     if isinstance(answer, EventStream):
         # An exception, say of a middleware, may come before the response is begun.
-        when_task_ends(answer._cancel_unless_begun)
+        when_task_ends(answer._made)
         return EventResponse(answer, background)
     if answer.status == 200:
         return StreamingResponse(_nothing(), headers=SSE_HEADERS, background=background)

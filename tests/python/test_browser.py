@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -44,7 +45,7 @@ LONG = 120.0
 # What a reader of the page sees, told to its server whenever it may have changed.
 TELL = """<script>
 setInterval(() => fetch("/seen", {method: "POST", body: JSON.stringify(
-  {text: document.querySelector("main")?.innerText ?? document.body.innerText,
+  {text: (document.querySelector("pre") ?? document.body).innerText,
    state: typeof events === "undefined" ? null : events.readyState})}), 100);
 </script>"""
 CONNECTING, OPEN, CLOSED = range(3)
@@ -249,6 +250,29 @@ def test_cut_answer_of_a_stream_that_is_gone_is_not_begun_again(tmp_path: Path) 
     assert site.seen["text"] == "first"
     assert site.asked == [None, f"{streams[0][1].id}:0000000000"]
     assert streams[1][1].state == "cancelled"
+
+
+def test_page_of_the_example_shows_its_answer(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    name = "examples.sse_app"
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / "sse_app.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    site = Site(example.PAGE + "<script>form.requestSubmit()</script>")
+    site.app.mount("/", example.app)
+
+    async def main() -> None:
+        async with shown(site, tmp_path / "profile"):
+            await site.until(lambda: example.answers)
+            (stream,) = example.answers.values()
+            text = "".join([piece async for piece in stream.reader()])
+            assert text.strip()
+            await site.until(lambda: site.seen["text"].split() == text.split())
+
+    asyncio.run(main())
 
 
 def test_keep_alive_is_no_event(tmp_path: Path) -> None:

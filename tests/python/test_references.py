@@ -387,7 +387,7 @@ async def server_sent_events() -> None:
     writer, handle = channel("a", "b", keep="all")
     writer.end("stop")
     assert [event async for event in burble.sse(handle)]
-    assert [event async for event in burble.sse(handle, last_event_id="0")]
+    assert [event async for event in burble.sse(handle, last_event_id=f"{handle.id}:0000000000")]
 
 
 @in_loop

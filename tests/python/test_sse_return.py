@@ -439,21 +439,47 @@ def test_exception_before_the_response_begins_ends_the_generation() -> None:
     assert isinstance(kept[0], ValueError)
 
 
-def test_response_that_is_never_sent_ends_its_generation_with_its_task() -> None:
-    from starlette.requests import Request
+def test_response_that_an_exception_keeps_from_being_sent_ends_its_generation() -> None:
+    writers: list[Any] = []
 
-    _, stream = burble.channel()
-    kept: list[Any] = []
-
-    async def handle() -> None:
-        request = Request({"type": "http", "method": "GET", "headers": []})
-        kept.append(sse_response(request, stream))
-        raise RuntimeError("before it is sent")
+    async def handler(request: Any) -> Any:
+        writer, stream = burble.channel()
+        writers.append(writer)
+        response = sse_response(request, stream)
+        del stream
+        error = fastapi.HTTPException(503)  # its traceback has this frame, which has it
+        try:
+            raise error
+        finally:
+            assert response is not None
 
     async def main() -> None:
-        with pytest.raises(RuntimeError):
-            await asyncio.ensure_future(handle())
-        await cancelled(stream)
+        async with asking(app_of(handler)) as ask:
+            assert (await ask()).status_code == 503
+            await turns(lambda: writers[0].cancelled)
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
+
+
+def test_response_that_another_task_sends_is_sent() -> None:
+    stream = ended_channel(list("abc"))
+
+    async def handler(request: Any) -> Any:
+        async def make() -> Any:
+            return sse_response(request, stream)
+
+        response = await asyncio.ensure_future(make())
+        await asyncio.sleep(0.1)  # as long as the collection takes, at least
+        return response
+
+    async def main() -> None:
+        async with asking(app_of(handler)) as ask:
+            assert texts(parse((await ask()).content)) == list("abc")
 
     asyncio.run(main())
 
