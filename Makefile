@@ -32,7 +32,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package demo test msan test-python-asan test-python-debug test-pythons coverage test-llama \
+.PHONY: all package vocabularies demo test msan test-python-asan test-python-debug test-pythons coverage test-llama \
     valgrind bench bench-c bench-llama bench-pages bench-check compare fuzz torture soak litmus model \
     reference docs dist lint format clean distclean help chromium python-3.11
 
@@ -44,6 +44,8 @@ all: $(BUILD)/release/build.ninja $(DONE)/package
 	@echo "-- done: the library is in $(BUILD)/release/src, the Python package in $(VENV)"
 
 package: $(DONE)/package
+
+vocabularies: $(VOCABULARIES)/.done
 
 # MODEL and PROMPT reach the program through the environment, so that any character may be in them.
 demo: export BURBLE_MODEL := $(value MODEL)
@@ -122,7 +124,7 @@ coverage: $(BUILD)/coverage/build.ninja $(DONE)/coverage
 
 # libburble-llama, which needs llama.cpp: its tests, and those checks of `make lint` that compile it.
 test-llama: $(LLAMA_KINDS:%=$(BUILD)/%/build.ninja) $(LLAMA_PACKAGE)/.done $(DONE)/demo $(DONE)/test $(DONE)/lint \
-            $(DONE)/package
+            $(DONE)/package $(VOCABULARIES)/.done
 	@failed=0; \
 	mkdir -p $(BUILD)/reports; rm -f $(BUILD)/reports/llama*; \
 	echo "-- cc -Werror, clang-tidy ($(BUILD)/llama-lint)"; \
@@ -550,6 +552,20 @@ $(MSAN_LIBRARIES)/lib/pkgconfig/cmocka.pc: tests/sanitizers/msan_libraries.sh | 
 	@rm -rf $(MSAN_LIBRARIES)
 	@MAKEFLAGS= tests/sanitizers/msan_libraries.sh $(MSAN_LIBRARIES) >$(BUILD)/msan.log 2>&1 || \
 	    { cat $(BUILD)/msan.log >&2; exit 1; }
+
+# The vocabularies of llama.cpp's own tests, from the sources in the same package, for tests/llama/test_pieces.py.
+# (To download sources, pip looks into them, for which it installs what they are built with.)
+VOCABULARIES := $(BUILD)/vocabularies
+
+$(VOCABULARIES)/.done: requirements/llama.txt $(DONE)/venv
+	@echo "-- getting llama.cpp's test vocabularies ($(VOCABULARIES))"
+	@rm -rf $(VOCABULARIES)
+	@mkdir -p $(VOCABULARIES)
+	@$(PIP) download --no-deps --no-binary=llama-cpp-python --dest=$(VOCABULARIES) -r requirements/llama.txt
+	@tar -xzf $(VOCABULARIES)/llama_cpp_python-*.tar.gz -C $(VOCABULARIES) --strip-components=4 --wildcards \
+	    '*/models/ggml-vocab-*.gguf'
+	@rm $(VOCABULARIES)/llama_cpp_python-*.tar.gz
+	@touch $@
 
 # The Python package with llama.cpp, in a folder of its own: tests put it onto the path, also without $(VENV)'s
 # packages.

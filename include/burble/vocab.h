@@ -58,7 +58,9 @@ typedef struct burble_step {
 /* Flags of one token. */
 enum {
     BURBLE_TOKEN_SPECIAL = 1u << 0, /* left out where special tokens are skipped */
-    BURBLE_TOKEN_ABSENT = 1u << 1   /* no token has this id: it stands for nothing */
+    BURBLE_TOKEN_ABSENT = 1u << 1,  /* no token has this id: it stands for nothing */
+    /* Its text is text as it is: no byte, and not changed by steps on single tokens. */
+    BURBLE_TOKEN_VERBATIM = 1u << 2
 };
 
 /* One token as the tokenizer spells it. */

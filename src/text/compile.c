@@ -25,6 +25,17 @@ static void fill_alphabet(int16_t *byte_of)
     assert(next == BURBLE__ALPHABET_END);
 }
 
+unsigned burble__alphabet_at(unsigned char byte)
+{
+    int16_t byte_of[BURBLE__ALPHABET_END];
+    unsigned character = 0;
+    fill_alphabet(byte_of);
+    while (byte_of[character] != byte) {
+        character++;
+    }
+    return character;
+}
+
 /* Writes the bytes that a text spells in the alphabet; false where a character is not in it. */
 static bool spell(const int16_t *byte_of, const struct burble__traced *text, char *out, size_t *len)
 {

@@ -42,6 +42,9 @@ struct burble__compiler {
 #define BURBLE__WORK_MAX(bytes, n)                                                                 \
     ((size_t)32 * ((bytes) + BURBLE__OP_WORK * (n)) + (size_t)BURBLE_VOCAB_MAX_TEXT)
 
+/* The character of GPT-2's alphabet that spells a byte. */
+unsigned burble__alphabet_at(unsigned char byte);
+
 /* Divides the plan; all operations from `rest` on are for the whole text. */
 void burble__compiler_init(struct burble__compiler *compiler, const struct burble__plan *plan,
                            bool has_steps, size_t work_max);

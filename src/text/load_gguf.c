@@ -4,22 +4,26 @@
  * after the metadata, are not looked at.
  *
  * Sources: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md for the format; for how tokens
- * become text, token_to_piece and detokenize in src/llama-vocab.cpp of
- * https://github.com/ggml-org/llama.cpp, but where what that does differs from the decoder of the
- * tokenizer.json that the file was made from, it is the latter's rule:
+ * become text, token_to_piece in src/llama-vocab.cpp of https://github.com/ggml-org/llama.cpp:
  *
- *   gpt2         GPT-2's alphabet back to bytes, in all tokens
- *   llama, t5    U+2581 to a space, in all tokens; byte tokens to characters; one space taken away
- *                from the beginning of the text where add_space_prefix is set. (llama.cpp takes it
- *                from the first token even where special tokens before it are left out.)
- *   bert         the same without byte tokens: such files have U+2581 at the beginnings of words
+ *   type                            gpt2                  llama, t5            bert
+ *   normal                          alphabet to bytes     U+2581 to a space    U+2581 to a space
+ *   unknown, control, user-defined  as it is              as it is             as it is
+ *   byte (<0x41>)                   that byte             that byte            (llama.cpp ends the program)
+ *   unused, any other               nothing               nothing              nothing
  *
- * Special are control tokens and unknown ones; unused ones stand for nothing.
+ * Some models with the name gpt2, told by tokenizer.ggml.pre, and gemma4 are as llama here. Where the text
+ * of a sequence differs from the decoder of the tokenizer.json that the file was made from, it is the latter's
+ * rule: a normal token of gpt2 with characters that are not in the alphabet is text as it is; one space is taken
+ * away from the beginning of the text where add_space_prefix is set (llama.cpp takes it from the first token even
+ * where special tokens before it are left out); an empty token is empty.
+ *
+ * Special are control tokens and unknown ones.
  */
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/alloc.h"
+#include "text/compile.h"
 #include "text/load.h"
 
 #define SPACE_SYMBOL "\xE2\x96\x81" /* U+2581 */
@@ -42,7 +46,7 @@ enum type {
 };
 
 /* tokenizer.ggml.token_type */
-enum { KIND_UNKNOWN = 2, KIND_CONTROL = 3, KIND_UNUSED = 5, KIND_BYTE = 6 };
+enum { KIND_NORMAL = 1, KIND_UNKNOWN, KIND_CONTROL, KIND_USER_DEFINED, KIND_UNUSED, KIND_BYTE };
 
 struct cursor {
     const struct burble__source *source;
@@ -64,6 +68,7 @@ struct array {
 /* What of the metadata matters. */
 struct metadata {
     struct text model;
+    struct text pre; /* the pre-tokenizer of a gpt2 model */
     struct array tokens;
     struct array kinds;
     int add_space_prefix; /* -1: not said */
@@ -233,6 +238,9 @@ static int note(const struct cursor *cursor, const struct text *key, uint64_t ty
     if (is(key, "tokenizer.ggml.model")) {
         again = metadata->model.bytes != NULL;
         result = type == wanted ? read_text(&value, "a string", &metadata->model) : BURBLE_OK;
+    } else if (is(key, "tokenizer.ggml.pre")) {
+        again = metadata->pre.bytes != NULL;
+        result = type == wanted ? read_text(&value, "a string", &metadata->pre) : BURBLE_OK;
     } else if (is(key, "tokenizer.ggml.tokens")) {
         wanted = TYPE_ARRAY;
         again = metadata->tokens.at != 0;
@@ -327,15 +335,26 @@ struct rules {
 
 static const struct rules known[] = {
     {"gpt2", RULE_BYTE_LEVEL, false},
+    {"gemma4", RULE_BYTES_AND_SPACES, false},
     {"llama", RULE_BYTES_AND_SPACES, true},
     {"t5", RULE_BYTES_AND_SPACES, false},
     {"bert", RULE_SPACES, true},
 };
 
-static const struct rules *rules_of(const struct text *model)
+/* Pre-tokenizers of models called gpt2 whose tokens have U+2581 and byte tokens all the same. */
+static const char *const with_spaces[] = {"gemma4", "granite-embed-multi-311m", "sarvam-moe"};
+
+/* NULL: none is known. */
+static const struct rules *rules_of(const struct metadata *metadata)
 {
+    static const struct rules spaces = {"gpt2", RULE_BYTES_AND_SPACES, false};
+    for (size_t i = 0; i < sizeof with_spaces / sizeof with_spaces[0]; i++) {
+        if (is(&metadata->model, "gpt2") && is(&metadata->pre, with_spaces[i])) {
+            return &spaces;
+        }
+    }
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (is(model, known[i].model)) {
+        if (is(&metadata->model, known[i].model)) {
             return &known[i];
         }
     }
@@ -354,9 +373,10 @@ static int check(const struct burble__source *source, const struct metadata *met
                                  : tokens->at != 0             ? "no model"
                                                                : "neither");
     }
-    if (rules_of(&metadata->model) == NULL) {
+    if (rules_of(metadata) == NULL) {
         return burble__load_fail(source, BURBLE_EUNSUPPORTED,
-                                 "tokenizer.ggml.model: expected gpt2, llama, t5 or bert, found %s",
+                                 "tokenizer.ggml.model: expected gpt2, gemma4, llama, t5 or bert, "
+                                 "found %s",
                                  burble__quote(metadata->model.bytes, metadata->model.len).text);
     }
     if (tokens->type != TYPE_STRING || tokens->n > BURBLE_VOCAB_MAX_IDS) {
@@ -384,22 +404,61 @@ static bool is_byte_token(const struct text *text)
            && text->bytes[4] != '\0' && strchr(digits, text->bytes[4]) != NULL;
 }
 
-static uint32_t flags_of(uint64_t kind)
+static int digit(char c)
 {
+    return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+}
+
+/* How GPT-2's alphabet spells the bytes: in up to two bytes each, with a NUL behind them. */
+struct alphabet {
+    char texts[256][3];
+};
+
+static void fill_alphabet(struct alphabet *alphabet)
+{
+    for (unsigned byte = 0; byte < 256; byte++) {
+        const unsigned character = burble__alphabet_at((unsigned char)byte);
+        char *text = alphabet->texts[byte];
+        memset(text, '\0', sizeof alphabet->texts[byte]);
+        text[0] = (char)(character < 0x80 ? character : 0xC0 | character >> 6);
+        text[1] = (char)(character < 0x80 ? 0 : 0x80 | (character & 0x3F));
+    }
+}
+
+/* What a token is in the table. */
+static burble_token token_of(const struct text *text, uint64_t kind, enum rule rule,
+                             const struct alphabet *alphabet)
+{
+    const uint32_t len = text->len > UINT32_MAX ? UINT32_MAX : (uint32_t)text->len;
+    burble_token token = {text->bytes, len, 0};
     switch (kind) {
+    case KIND_NORMAL:
+        /* Spelled as a byte, it is none: its type says so. */
+        token.flags =
+            rule == RULE_BYTES_AND_SPACES && is_byte_token(text) ? BURBLE_TOKEN_VERBATIM : 0u;
+        break;
     case KIND_UNKNOWN:
     case KIND_CONTROL:
-        return BURBLE_TOKEN_SPECIAL;
-    case KIND_UNUSED:
-        return BURBLE_TOKEN_ABSENT;
+        token.flags = BURBLE_TOKEN_SPECIAL | BURBLE_TOKEN_VERBATIM;
+        break;
+    case KIND_USER_DEFINED:
+        token.flags = BURBLE_TOKEN_VERBATIM;
+        break;
+    case KIND_BYTE:
+        if (rule == RULE_BYTE_LEVEL) {
+            token.text = alphabet->texts[digit(text->bytes[3]) << 4 | digit(text->bytes[4])];
+            token.len = (uint32_t)strlen(token.text);
+        }
+        break;
     default:
-        return 0;
+        token.flags = BURBLE_TOKEN_ABSENT;
     }
+    return token;
 }
 
 /* Puts all the tokens into the table. They stay where they are, in the source. */
 static int read_tokens(const struct burble__source *source, const struct metadata *metadata,
-                       enum rule rule, struct burble__table *table)
+                       enum rule rule, const struct alphabet *alphabet, struct burble__table *table)
 {
     struct cursor cursor = {source, metadata->tokens.at};
     const char *kinds = metadata->kinds.at == 0 ? NULL : source->bytes + metadata->kinds.at;
@@ -407,8 +466,8 @@ static int read_tokens(const struct burble__source *source, const struct metadat
         const struct burble__place place = {"byte", cursor.at};
         struct text text;
         int result = read_text(&cursor, "a token", &text);
-        const uint64_t kind = kinds == NULL ? 1 : little_endian(kinds + 4 * i, 4);
-        if (result == BURBLE_OK && rule == RULE_BYTES_AND_SPACES && kind == KIND_BYTE
+        const uint64_t kind = kinds == NULL ? KIND_NORMAL : little_endian(kinds + 4 * i, 4);
+        if (result == BURBLE_OK && rule != RULE_SPACES && kind == KIND_BYTE
             && !is_byte_token(&text)) {
             result = burble__load_fail(source, BURBLE_EFORMAT,
                                        "byte %zu: expected <0x00> to <0xFF>, as token %zu is a "
@@ -416,9 +475,8 @@ static int read_tokens(const struct burble__source *source, const struct metadat
                                        place.number, i, burble__quote(text.bytes, text.len).text);
         }
         if (result == BURBLE_OK) {
-            const uint32_t len = text.len > UINT32_MAX ? UINT32_MAX : (uint32_t)text.len;
             result = burble__table_put(table, source, (int64_t)i,
-                                       (burble_token){text.bytes, len, flags_of(kind)}, place);
+                                       token_of(&text, kind, rule, alphabet), place);
         }
         if (result != BURBLE_OK) {
             return result;
@@ -430,14 +488,14 @@ static int read_tokens(const struct burble__source *source, const struct metadat
 static int make(const struct burble__source *source, const struct metadata *metadata,
                 burble_vocab **out)
 {
-    const struct rules *rules = rules_of(&metadata->model);
+    const struct rules *rules = rules_of(metadata);
     const bool strips =
         metadata->add_space_prefix < 0 ? rules->add_space_prefix : metadata->add_space_prefix > 0;
-    static const burble_step alphabet = {.kind = BURBLE_STEP_BYTE_LEVEL};
+    struct alphabet alphabet;
     burble_step steps[4];
     size_t n = 0;
     if (rules->rule == RULE_BYTE_LEVEL) {
-        steps[n++] = alphabet;
+        steps[n++] = (burble_step){.kind = BURBLE_STEP_BYTE_LEVEL};
     } else {
         steps[n++] = (burble_step){.kind = BURBLE_STEP_REPLACE, .text = SPACE_SYMBOL, .with = " "};
         if (rules->rule == RULE_BYTES_AND_SPACES) {
@@ -453,8 +511,9 @@ static int make(const struct burble__source *source, const struct metadata *meta
     options.steps = steps;
     options.n_steps = n;
     struct burble__table table;
+    fill_alphabet(&alphabet);
     burble__table_init(&table, source);
-    int result = read_tokens(source, metadata, rules->rule, &table);
+    int result = read_tokens(source, metadata, rules->rule, &alphabet, &table);
     if (result == BURBLE_OK) {
         result = burble__table_compile(&table, source, &options, out);
     }

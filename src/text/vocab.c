@@ -10,7 +10,8 @@
 #include "base/fail.h"
 #include "text/compile.h"
 
-#define ALL_TOKEN_FLAGS ((uint32_t)(BURBLE_TOKEN_SPECIAL | BURBLE_TOKEN_ABSENT))
+#define ALL_TOKEN_FLAGS                                                                            \
+    ((uint32_t)(BURBLE_TOKEN_SPECIAL | BURBLE_TOKEN_ABSENT | BURBLE_TOKEN_VERBATIM))
 
 static_assert(BURBLE_VOCAB_MAX_TEXT < (uint64_t)1 << (64 - BURBLE__PIECE_OFFSET_SHIFT),
               "a piece's offset tells all places in the blob apart");
@@ -205,6 +206,15 @@ static uint32_t intern(struct texts *texts, size_t i, size_t *work)
     }
 }
 
+/* Takes the text of a token through some of the operations before its core. */
+static int run_token(struct maker *maker, size_t id, size_t begin, size_t end, unsigned place,
+                     struct burble__traced *text)
+{
+    return (maker->tokens[id].flags & BURBLE_TOKEN_VERBATIM) != 0
+               ? BURBLE_OK
+               : burble__compiler_run(&maker->compiler, begin, end, place, text);
+}
+
 /* Fills in one filter: which tokens are the same before operation `dedup`, and which are empty
  * before operation `drop`. */
 static int fill_filter(struct maker *maker, size_t dedup, size_t drop, struct texts *texts,
@@ -216,7 +226,7 @@ static int fill_filter(struct maker *maker, size_t dedup, size_t drop, struct te
         if (text.len > 0) {
             text.bytes = maker->tokens[i].text;
         }
-        result = burble__compiler_run(&maker->compiler, 0, dedup, 0, &text);
+        result = run_token(maker, i, 0, dedup, 0, &text);
         if (result == BURBLE_OK && texts->bytes.len + text.len > BURBLE_VOCAB_MAX_TEXT) {
             return too_much(maker->error, i, texts->bytes.len + text.len);
         }
@@ -228,7 +238,7 @@ static int fill_filter(struct maker *maker, size_t dedup, size_t drop, struct te
             filter[i] = intern(texts, i, &maker->compiler.work);
             /* From the copy: what lies in the compiler is about to be overwritten. */
             text.bytes = text.len == 0 ? "" : texts->bytes.bytes + texts->bytes.len - text.len;
-            result = burble__compiler_run(&maker->compiler, dedup, drop, 0, &text);
+            result = run_token(maker, i, dedup, drop, 0, &text);
             filter[i] |= text.len == 0 ? BURBLE__FILTER_DROP : 0;
         }
         if (result == BURBLE_EUNSUPPORTED) {
@@ -321,6 +331,21 @@ static int run_late(struct maker *maker, unsigned place, struct burble__traced *
     return burble__compiler_run(compiler, compiler->late, compiler->rest, place, text);
 }
 
+/* Writes what a text behind all operations stands for to `out`. */
+static void spell_token(struct maker *maker, const struct burble__traced *text, bool is_verbatim,
+                        bool is_byte, char *out, struct spelled *spelled)
+{
+    const struct burble__compiler *compiler = &maker->compiler;
+    if (!is_verbatim) {
+        spelled->len = burble__compiler_spell(compiler, text, is_byte, out, &spelled->is_text);
+        return;
+    }
+    memcpy(out, text->bytes, text->len);
+    spelled->len = text->len;
+    spelled->is_text = compiler->core != BURBLE__CORE_RAW
+                       || (text->len > 0 && burble__utf8_valid(text->bytes, text->len));
+}
+
 /* Puts what the token stands for at this place at the end of the blob. */
 static int spell_at(struct maker *maker, size_t id, unsigned place, struct spelled *spelled)
 {
@@ -329,9 +354,11 @@ static int spell_at(struct maker *maker, size_t id, unsigned place, struct spell
     if (text.len > 0) {
         text.bytes = maker->tokens[id].text;
     }
-    int result = burble__compiler_run(compiler, 0, compiler->n_ops, place, &text);
-    const bool is_byte = result == BURBLE_OK && burble__compiler_is_byte(compiler, &text);
-    if (result == BURBLE_OK && !is_byte && compiler->late < compiler->rest) {
+    const bool is_verbatim = (maker->tokens[id].flags & BURBLE_TOKEN_VERBATIM) != 0;
+    int result = run_token(maker, id, 0, compiler->n_ops, place, &text);
+    const bool is_byte =
+        result == BURBLE_OK && !is_verbatim && burble__compiler_is_byte(compiler, &text);
+    if (result == BURBLE_OK && !is_verbatim && !is_byte && compiler->late < compiler->rest) {
         result = run_late(maker, place, &text);
     }
     if (result == BURBLE_EUNSUPPORTED) {
@@ -351,7 +378,7 @@ static int spell_at(struct maker *maker, size_t id, unsigned place, struct spell
     }
     char *out = maker->blob.bytes + maker->blob.len;
     spelled->offset = maker->blob.len;
-    spelled->len = burble__compiler_spell(compiler, &text, is_byte, out, &spelled->is_text);
+    spell_token(maker, &text, is_verbatim, is_byte, out, spelled);
     maker->blob.len += spelled->len;
     maker->longest = spelled->len > maker->longest ? spelled->len : maker->longest;
     return BURBLE_OK;

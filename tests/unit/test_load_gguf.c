@@ -132,6 +132,100 @@ static void a_bert_model_has_spaces_only(void **state)
     burble_vocab_unref(&vocab);
 }
 
+static void put_pre(const char *pre)
+{
+    put_key("tokenizer.ggml.pre", STRING);
+    put_string(pre);
+}
+
+/* The types are: normal, unknown, control, user-defined, unused, none, and one to come. */
+static void each_type_of_token_is_read_by_its_own_rule(void **state)
+{
+    static const char *const spelled[] = {"ü", "Ġ", "▁a", "<0x41>"};
+    static const char *const normal[][COUNT(spelled)] = {
+        {"\xEF\xBF\xBD", " ", "▁a", "<0x41>"}, /* of gpt2 */
+        {"ü", "Ġ", " a", "<0x41>"},            /* of all others */
+    };
+    static const struct {
+        const char *model, *pre;
+        size_t rule;
+    } models[] = {{"gpt2", "deepseek-llm", 0},
+                  {"gpt2", "sarvam-moe", 1},
+                  {"gemma4", "", 1},
+                  {"llama", "", 1},
+                  {"t5", "", 1},
+                  {"bert", "", 1}};
+    (void)state;
+    for (size_t i = 0; i < COUNT(models); i++) {
+        for (size_t j = 0; j < COUNT(spelled); j++) {
+            const char *const text = spelled[j];
+            const char *const tokens[] = {"x", text, text, text, text, text, text, text};
+            char expected[64];
+            begin(3, 4);
+            put_model(models[i].model);
+            put_pre(models[i].pre);
+            put_tokens(tokens, COUNT(tokens));
+            put_types("11234509");
+            burble_vocab *vocab = load();
+            snprintf(expected, sizeof expected, "x%sx%sx%sx%sxxx", normal[models[i].rule][j], text,
+                     text, text);
+            ASSERT_TEXT(vocab, false, expected, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7);
+            snprintf(expected, sizeof expected, "x%sxxx%sxxx", normal[models[i].rule][j], text);
+            ASSERT_TEXT(vocab, true, expected, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7);
+            burble_vocab_unref(&vocab);
+        }
+    }
+}
+
+static void byte_token_is_its_byte(void **state)
+{
+    static const char *const tokens[] = {"x",      "<0xE4>", "<0xB8>", "<0xAD>",
+                                         "<0x00>", "<0x20>", "<0x7f>"};
+    static const char *const models[] = {"gpt2", "llama", "t5", "gemma4"};
+    (void)state;
+    for (size_t i = 0; i < COUNT(models); i++) {
+        begin(3, 3);
+        put_model(models[i]);
+        put_tokens(tokens, COUNT(tokens));
+        put_types("1666666");
+        burble_vocab *vocab = load();
+        ASSERT_TEXT(vocab, false, "x中 x\x7F", 0, 1, 2, 3, 5, 0, 6);
+        burble_vocab_unref(&vocab);
+    }
+}
+
+/* Whatever the steps are, at every place, and also where they tell which tokens are the same. */
+static void verbatim_token_is_not_changed_by_steps(void **state)
+{
+    static const burble_step steps[][3] = {
+        {{.kind = BURBLE_STEP_BYTE_LEVEL}},
+        {{.kind = BURBLE_STEP_REPLACE, .text = "x", .with = "y"},
+         {.kind = BURBLE_STEP_BYTE_FALLBACK},
+         {.kind = BURBLE_STEP_FUSE}},
+        {{.kind = BURBLE_STEP_WORDPIECE, .text = "##", .flag = true}},
+        {{.kind = BURBLE_STEP_METASPACE, .text = "x", .flag = true}},
+        {{.kind = BURBLE_STEP_BPE, .text = "x"}},
+        {{.kind = BURBLE_STEP_CTC, .text = "x", .with = "|", .flag = true}},
+    };
+    static const char *const texts[] = {"ü", "x", "<0x41>", "##a", "a n't", "", "|"};
+    (void)state;
+    for (size_t i = 0; i < COUNT(steps); i++) {
+        const size_t n_steps = i == 1 ? 3 : 1;
+        const burble_vocab_options options = {.steps = steps[i], .n_steps = n_steps};
+        burble_token tokens[COUNT(texts)];
+        char expected[64] = "";
+        for (size_t j = 0; j < COUNT(texts); j++) {
+            tokens[j] = (burble_token){texts[j], (uint32_t)strlen(texts[j]), BURBLE_TOKEN_VERBATIM};
+            strcat(expected, texts[j]);
+        }
+        burble_vocab *vocab;
+        assert_int_equal(burble_vocab_create(&options, tokens, COUNT(tokens), &vocab, NULL),
+                         BURBLE_OK);
+        ASSERT_TEXT(vocab, false, expected, 0, 1, 2, 3, 4, 5, 6);
+        burble_vocab_unref(&vocab);
+    }
+}
+
 static void what_is_not_supported_is_named(void **state)
 {
     (void)state;
@@ -145,7 +239,7 @@ static void what_is_not_supported_is_named(void **state)
     put_model("rwkv");
     put_tokens(llama, 1);
     refused(BURBLE_EUNSUPPORTED,
-            "tokenizer.ggml.model: expected gpt2, llama, t5 or bert, found \"rwkv\"");
+            "tokenizer.ggml.model: expected gpt2, gemma4, llama, t5 or bert, found \"rwkv\"");
 }
 
 static void an_error_names_the_byte(void **state)
@@ -224,6 +318,9 @@ int main(void)
         cmocka_unit_test(a_gpt2_model_spells_bytes),
         cmocka_unit_test(a_llama_model_has_bytes_and_spaces),
         cmocka_unit_test(a_bert_model_has_spaces_only),
+        cmocka_unit_test(each_type_of_token_is_read_by_its_own_rule),
+        cmocka_unit_test(byte_token_is_its_byte),
+        cmocka_unit_test(verbatim_token_is_not_changed_by_steps),
         cmocka_unit_test(what_is_not_supported_is_named),
         cmocka_unit_test(an_error_names_the_byte),
         cmocka_unit_test(a_token_that_is_not_utf8_is_refused),

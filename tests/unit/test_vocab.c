@@ -281,7 +281,7 @@ static void a_token_out_of_bounds_is_refused_and_named(void **state)
         {{.text = "\xE4\xB8", .len = 2}, "UTF-8"},     /* incomplete */
         {{.text = "a\xFF", .len = 2}, "UTF-8"},        /* not at all */
         {{.text = "\xED\xA0\x80", .len = 3}, "UTF-8"}, /* a surrogate */
-        {{.text = "a", .len = 1, .flags = 4}, "unknown flags 0x4"},
+        {{.text = "a", .len = 1, .flags = 8}, "unknown flags 0x8"},
         {{.text = "\xFF", .len = 1, .flags = BURBLE_TOKEN_ABSENT}, "UTF-8"},
     };
     for (int decoder = 0; decoder <= 1; decoder++) {
