@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 from collections.abc import Coroutine, Generator
 from concurrent.futures import Executor
 from typing import Any, Callable, Literal, TypeVar
 
 from . import _core
+from ._failure import clear_frames
 from ._generate import Call, with_criteria
 from ._pool import Pool, default_pool
 from ._tokenizers import decoding_of, enders_of
@@ -174,7 +176,7 @@ class TextStreamer(_core.Streamer):
 
         Usually as ``asyncio.create_task(streamer.run(model.generate, **inputs))``. What it raises
         reaches whoever iterates, after the text so far, and whoever awaits this. Cancelling the
-        task stops the generation at its next token.
+        task stops the generation at its next token. It runs in a copy of the task's context.
 
         A stop string ends the generation, too. Where ``generate`` has a parameter
         ``stopping_criteria``, as that of transformers has, it is told in that way, and this returns
@@ -199,7 +201,10 @@ class TextStreamer(_core.Streamer):
             Call(generate, args, kwargs).refuse_beams()
             pool = default_pool() if executor is None else executor
             call = functools.partial(self._generate, generate, args, kwargs)
-            future = pool.call(call, self.cancel) if isinstance(pool, Pool) else pool.submit(call)
+            if isinstance(pool, Pool):
+                future = pool.call(call, self.cancel)
+            else:
+                future = pool.submit(contextvars.copy_context().run, call)
         except BaseException as exception:
             self._fail(exception)
             raise
@@ -208,6 +213,8 @@ class TextStreamer(_core.Streamer):
         except asyncio.CancelledError:
             self.cancel()
             raise
+        finally:
+            del self, generate, args, kwargs, call, future  # an exception keeps this frame
 
     def _error_delivered(self) -> None:
         """The consumer has got the exception of run(): its task need not report it as well."""
@@ -241,10 +248,15 @@ class TextStreamer(_core.Streamer):
             if isinstance(exception, _core.Stopped) and self._stopped:
                 self.end()
                 return None
-            self._fail(exception)
-            raise
+            clear_frames(exception)
+            failure = _core.as_failure(exception)
+            self._fail(failure)
+            if failure is exception:
+                raise
+            raise failure from exception
         finally:
             self._raise_stopped = False
+            del self, generate, args, kwargs  # an exception keeps this frame
 
 
 class _Timed(TextStreamer):

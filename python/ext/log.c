@@ -4,6 +4,7 @@
 #include <structmember.h>
 
 #include "base/atomic.h"
+#include "failure.h"
 #include "reader.h"
 #include "str.h"
 #include "stream/stream.h"
@@ -445,42 +446,9 @@ static PyObject *log_end_method(LogObject *self, PyObject *args)
     return PyBool_FromLong(log_end(self, reason, match));
 }
 
-/* Whether who reads would take the exception for something else than a failure of the producer: for the
- * end of what it reads, or for its own cancellation. */
-static bool misleads(struct core *core, PyObject *exception)
-{
-    if (PyErr_GivenExceptionMatches(exception, PyExc_StopIteration)
-        || PyErr_GivenExceptionMatches(exception, PyExc_StopAsyncIteration)
-        || PyErr_GivenExceptionMatches(exception, PyExc_GeneratorExit))
-        return true;
-    if (PyErr_GivenExceptionMatches(exception, PyExc_Exception))
-        return false;
-    if (core_import(&core->cancelled_error, "asyncio", "CancelledError") < 0) {
-        PyErr_Clear();
-        return false;
-    }
-    return PyErr_GivenExceptionMatches(exception, core->cancelled_error);
-}
-
-/* What readers get: as with generators that raise StopIteration, what misleads becomes the cause of a
- * RuntimeError. A new reference. */
-static PyObject *as_failure(struct core *core, PyObject *exception)
-{
-    if (!misleads(core, exception))
-        return Py_NewRef(exception);
-    PyObject *error = PyObject_CallFunction(
-        PyExc_RuntimeError, "N",
-        PyUnicode_FromFormat("the producer raised %.100s", Py_TYPE(exception)->tp_name));
-    if (error != NULL)
-        PyException_SetCause(error, Py_NewRef(exception));
-    return error;
-}
-
 int log_fail(LogObject *self, PyObject *exception)
 {
-    PyObject *error = as_failure(self->core, exception);
-    if (error == NULL)
-        return -1;
+    PyObject *error = failure_of(exception);
     const bool failed = fail_as(self, BURBLE_EFAILED, error);
     Py_DECREF(error);
     return failed;

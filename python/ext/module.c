@@ -3,6 +3,7 @@
  * burble._core: the extension module.
  */
 #include "core.h"
+#include "failure.h"
 
 #include "text/load.h"
 
@@ -334,8 +335,24 @@ static void free_module(void *module)
     clear(module);
 }
 
+static PyObject *as_failure(PyObject *module, PyObject *exception)
+{
+    (void)module;
+    if (!PyExceptionInstance_Check(exception)) {
+        PyErr_Format(PyExc_TypeError, "as_failure: expected an exception, found %.100s",
+                     Py_TYPE(exception)->tp_name);
+        return NULL;
+    }
+    return failure_of(exception);
+}
+
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, exec},
+#ifdef Py_mod_gil
+    /* Said in so many words: the objects here rely on the GIL, so a free-threaded CPython turns it on
+     * when it imports them. */
+    {Py_mod_gil, Py_MOD_GIL_USED},
+#endif
     {0, NULL},
 };
 
@@ -347,6 +364,10 @@ static PyObject *forks(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
+    {"as_failure", as_failure, METH_O,
+     "as_failure(exception, /)\n--\n\n"
+     "The exception, or, where a loop or an iteration would take it for an end or a cancellation,\n"
+     "a RuntimeError of which it is the cause."},
     {"forks", forks, METH_NOARGS,
      "forks()\n--\n\nThe number of this process: a forked child has another one than its parent."},
     {NULL, NULL, 0, NULL},

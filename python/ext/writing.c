@@ -5,6 +5,7 @@
  */
 #include "writing.h"
 
+#include "failure.h"
 #include "producer.h"
 #include "str.h"
 
@@ -445,7 +446,7 @@ PyObject *writing_fail(StreamerObject *self, PyObject *exception)
             piece_clear(&rest);
         }
         finish_writing(self->writing);
-        Py_XSETREF(self->writing->error, Py_NewRef(exception));
+        Py_XSETREF(self->writing->error, failure_of(exception));
         burble_stream_fail(self->writing->stream, BURBLE_EFAILED, NULL);
     }
     set_under_way(&self->busy, false);
