@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import threading
 import warnings
@@ -20,22 +19,12 @@ from contextlib import AbstractContextManager
 from typing import Any, Callable, Protocol
 
 from . import _core
+from ._failure import clear_frames
 
 # What a job has for a result before there is one.
 _NOTHING: Any = object()
 
-# For the first who waits for a job. May be entered again: the collector may run anywhere, and what
-# it finalizes may wait for jobs.
-_lock = threading.RLock()
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+LOST = "an exception from outside has ended the thread in which the generation ran, or was to run"
 
 
 class Sink(Protocol):
@@ -71,6 +60,7 @@ class Job:
         "_result",
         "_settled",
         "_sink",
+        "_thread",
         "_traceback",
         "_turn",
         "_watching",
@@ -89,7 +79,8 @@ class Job:
         # first cancel() before that. (Taking from a list is atomic.) None: nothing is to run.
         self._turn = None if function is None else [None]
         self._settled = False
-        self._watching: list[_core.Log] | None = None
+        self._thread: int | None = None  # that it runs in
+        self._watching: list[_core.Log] = []
 
     # ---- running -----------------------------------------------------------------------------
 
@@ -100,12 +91,12 @@ class Job:
 
     def run(self) -> None:
         sink = self._sink
-        if sink is None or not self._take_turn():
-            return
         try:
-            self._run(sink)
+            if sink is not None and self._take_turn():
+                self._thread = threading.get_ident()
+                self._run(sink)
+                self.settle()
         finally:
-            self.settle()
             del self, sink  # frames that an exception keeps have this one behind them
 
     def _run(self, sink: Sink) -> None:
@@ -123,10 +114,12 @@ class Job:
             trace = trace and trace.tb_next  # without this frame
             # Not by assignment, which a class may refuse: dataclasses that are frozen do.
             BaseException.with_traceback(exception, trace)
+            clear_frames(exception)
+            failure = _core.as_failure(exception)
             if self._result is _NOTHING:
-                self.error, self._traceback = exception, trace
-            sink.fail(exception)
-            del trace
+                self.error, self._traceback = failure, trace if failure is exception else None
+            sink.fail(failure)
+            del trace, failure
         finally:
             del self, sink, function
 
@@ -137,6 +130,13 @@ class Job:
             sink.cancel()
         if self._take_turn():
             self.settle()
+
+    def dropped(self) -> None:
+        """Nothing will run it any more: an end that it does not have by now is a failure."""
+        sink = self._sink
+        if sink is not None:
+            sink.fail(_core.ProducerDied(LOST))
+        self.settle()
 
     def lost(self) -> None:
         sink = self._sink
@@ -154,19 +154,18 @@ class Job:
         return True
 
     def settle(self, result: Any = _NOTHING) -> None:
-        """It is over: nothing runs any more. Wakes who waits for that."""
-        if result is not _NOTHING:
+        """It is over: nothing runs any more. Wakes who waits for that. Idempotent: it is called
+        again where an exception came in between."""
+        if result is not _NOTHING and self._result is _NOTHING:
             self._result = result
-        sink, self._sink = self._sink, None
-        self._function = None
+        sink = self._sink
         if sink is not None:
             sink.close()
+        self._sink = self._function = self._thread = None
         # Pairs with _watch, which appends and looks: one of the two sees the other.
         self._settled = True
-        watching = self._watching
-        while watching:
-            with contextlib.suppress(IndexError):
-                watching.pop().end()
+        for log in tuple(self._watching):
+            log.end()
 
     # ---- its outcome -------------------------------------------------------------------------
 
@@ -189,24 +188,29 @@ class Job:
         log = _core.Log(objects=True)
         reader = log.reader()
         log.deadlines(None, None, timeout)
-        with _lock:
-            if self._watching is None:
-                self._watching = []
         self._watching.append(log)
         if self._settled:
             log.end()
         return log, reader
 
     def _unwatch(self, log: _core.Log) -> None:
-        if self._watching is not None:
-            with contextlib.suppress(ValueError):
-                self._watching.remove(log)
+        with contextlib.suppress(ValueError):
+            self._watching.remove(log)
+
+    def check_outside(self) -> None:
+        """Refuse to wait for what only this thread can bring about."""
+        if self._thread == threading.get_ident():
+            raise RuntimeError(
+                f"{self.name} would wait for itself: its stream is to be read, joined and left by "
+                "another thread or task than the one that generates"
+            )
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until it is over, at most ``timeout`` seconds (None: without a bound); whether it
         is."""
         if self._settled:
             return True
+        self.check_outside()
         log, reader = self._watch(timeout)
         try:
             for _ in reader:
@@ -221,6 +225,7 @@ class Job:
         """The same for a task."""
         if self._settled:
             return True
+        self.check_outside()
         log, reader = self._watch(timeout)
         try:
             async for _ in reader:

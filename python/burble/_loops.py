@@ -63,29 +63,37 @@ def _has_own_clock(loop: AbstractEventLoop) -> bool:
 _hubs: PerProcess[weakref.WeakKeyDictionary[AbstractEventLoop, _core.Hub]] = PerProcess(
     weakref.WeakKeyDictionary
 )
-# May be entered again: the collector may run anywhere, and what it finalizes may run a loop.
-_lock = PerProcess(threading.RLock)
 
 
 def hub_of(loop: AbstractEventLoop) -> _core.Hub:
     """Return the hub of ``loop``, which must be running in this thread."""
     hubs = _hubs()
-    with _lock():
-        hub = hubs.get(loop)
-        if hub is not None:
-            return hub
-        for other in [known for known in hubs if known.is_closed()]:
-            hubs.pop(other).close()
-        hub = _core.Hub(loop, own_clock=_has_own_clock(loop))
-        try:
-            loop.add_reader(hub.fileno(), hub.drain)
-        except BaseException:
-            hub.close()
-            raise
-        hubs[loop] = hub
+    hub = hubs.get(loop)
+    if hub is not None:
+        return hub
+    _close_hubs_of_closed_loops(hubs)
+    hub = _core.Hub(loop, own_clock=_has_own_clock(loop))
     # Streamers remember their hub, so it may outlive the loop: its descriptor must not.
     weakref.finalize(loop, hub.close).atexit = False
+    try:
+        loop.add_reader(hub.fileno(), hub.drain)
+        hubs[loop] = hub
+    except BaseException:
+        if not loop.is_closed():
+            loop.remove_reader(hub.fileno())
+        hub.close()
+        raise
     return hub
+
+
+def _close_hubs_of_closed_loops(
+    hubs: weakref.WeakKeyDictionary[AbstractEventLoop, _core.Hub],
+) -> None:
+    with contextlib.suppress(RuntimeError):  # another thread's loop has come or gone: next time
+        for loop in [known for known in hubs if known.is_closed()]:
+            hub = hubs.pop(loop, None)
+            if hub is not None:
+                hub.close()
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -1,32 +1,46 @@
 # SPDX-License-Identifier: MIT
 """The threads in which generations run.
 
-The lock guards who takes which job and when a thread begins or ends. The thread that has it may
-enter it again, and neither the end of a job nor its cancellation needs it: the collector may run
-anywhere, also here, and what it finalizes may start, cancel and join generations.
+An exception can come between any two lines: Ctrl-C in the main thread, MemoryError,
+PyThreadState_SetAsyncExc. The collector, too, can run anywhere, and what it finalizes can start,
+cancel and join generations. So there is no lock and no counter here that somebody has to put back.
+
+* Each step is one operation of a container, which CPython does as a whole: a job is in the queue
+  or in its thread's hands.
+* A thread is a :class:`_Worker`, to which only the thread itself refers. The pool's registries
+  refer to it weakly: however the thread ends, they forget it.
+* A job is in the hands of a :class:`_Ticket`. Where one is dropped before its job has ended, the
+  job's readers are told.
+* Who has changed something looks again: a thread that becomes free looks for jobs, and who adds a
+  job looks for free threads. One of the two sees the other.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
+import contextvars
 import itertools
 import os
 import threading
 import time
 import warnings
 import weakref
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, InvalidStateError
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
+from . import _core
+from ._job import LOST
 from ._options import count, seconds
 
 if TYPE_CHECKING:
     from . import _start
 
 T = TypeVar("T")
+K = TypeVar("K")
 P = TypeVar("P", bound="Pool")
 
 WORKERS = 64
@@ -48,6 +62,10 @@ class Job(Protocol):
     def cancel(self) -> None:
         """End soon, or, where it waits for its turn, never run. From any thread; takes no lock."""
 
+    def dropped(self) -> None:
+        """The pool has let go of it. Where it has not ended, it never will: its readers are told.
+        Idempotent."""
+
     def lost(self) -> None:
         """In a forked child, which has none of the parent's threads: the job will never end."""
 
@@ -61,6 +79,8 @@ class _Call:
         self.future: Future[Any] = Future()
         self._function: Callable[[], Any] | None = function
         self._cancel = cancel
+        # Whoever takes this out moves the future on from its first state, which is done once.
+        self._turn = [None]
 
     @property
     def gone(self) -> bool:
@@ -68,24 +88,138 @@ class _Call:
 
     def run(self) -> None:
         function, self._function = self._function, None
-        if function is None:
-            return
-        if not self.future.set_running_or_notify_cancel():
+        if function is None or not self._begin():
             return
         try:
             result = function()
         except BaseException as exception:
-            self.future.set_exception(exception)
+            self.future.set_exception(_core.as_failure(exception))
             del self  # or the exception, which has this frame, and the future refer to each other
         else:
             self.future.set_result(result)
 
+    def _begin(self) -> bool:
+        """Whether it is to run; where it was cancelled, those who wait for it are told."""
+        try:
+            self._turn.pop()
+        except IndexError:
+            return False
+        return self.future.set_running_or_notify_cancel()
+
     def cancel(self) -> None:
-        if not self.future.cancel() and self._cancel is not None:
+        if self.future.cancel():
+            self._begin()
+        elif self._cancel is not None:
             self._cancel()
+
+    def dropped(self) -> None:
+        if not self.future.done():
+            try:
+                self.future.set_exception(_core.ProducerDied(LOST))
+            except InvalidStateError:  # it was cancelled just now
+                self.cancel()
 
     def lost(self) -> None:
         """The future is the parent's: nobody waits for it in a child, whose loops are gone, too."""
+
+
+class _Ticket:
+    """A job in the hands of a pool, with the context in which it was started."""
+
+    __slots__ = ("context", "job")
+
+    def __init__(self, job: Job) -> None:
+        self.job: Job | None = job
+        self.context = contextvars.copy_context()
+
+    @property
+    def gone(self) -> bool:
+        job = self.job
+        return job is None or job.gone
+
+    def cancel(self) -> None:
+        job = self.job
+        if job is not None:
+            job.cancel()
+
+    def __del__(self) -> None:
+        job = self.job
+        if job is not None:
+            job.dropped()
+
+
+def _nothing() -> None:
+    """A weak reference to what is not, or no more."""
+
+
+class _Worker:
+    """A thread of a pool, which alone refers to it."""
+
+    __slots__ = ("__weakref__", "number", "pool", "thread", "ticket")
+
+    def __init__(self, number: int, pool: weakref.ref[Pool]) -> None:
+        self.number = number
+        self.pool: Callable[[], Pool | None] = pool
+        self.thread: Callable[[], threading.Thread | None] = _nothing
+        self.ticket: _Ticket | None = None  # what it runs
+
+    def enter(self, registry: dict[int, weakref.ref[_Worker]]) -> None:
+        """Stay there until somebody takes it out, or it is no more. (What takes it out then is a
+        function of C's, which nothing interrupts.)"""
+        registry[self.number] = weakref.ref(self, partial(registry.pop, self.number))
+
+    def leave(self) -> None:
+        """The thread ends. Idempotent."""
+        self.ticket = None
+        pool = self.pool()
+        if pool is not None:
+            pool._remove(self)
+            pool._staff()  # for what has come meanwhile
+            self.pool = _nothing
+
+    def __del__(self) -> None:
+        self.leave()
+
+
+def _serve(worker: _Worker) -> None:
+    """What a thread of a pool does. While it is free it does not refer to the pool: one that
+    nobody refers to any more goes, and its threads end."""
+    pool = None
+    called = True
+    try:
+        while True:
+            pool = worker.pool()
+            served = False
+            while pool is not None and pool._take(worker):
+                served = True
+                ticket = worker.ticket
+                if ticket is not None and ticket.job is not None:
+                    run, context = ticket.job.run, ticket.context
+                    del ticket  # this frame may live on, in an exception of the job's
+                    context.run(run)
+                    del run, context
+                worker.ticket = None
+            if pool is None or pool._closed or not (served or called):
+                return
+            worker.enter(pool._free)
+            called = bool(pool._waiting) or pool._closed
+            bell, timeout = pool._bell, min(pool.idle_timeout, threading.TIMEOUT_MAX)
+            del pool
+            if not called:
+                called = _wait(bell, timeout)
+    finally:
+        pool = None
+        worker.leave()
+        del worker
+
+
+def _wait(bell: SimpleQueue[Any], timeout: float) -> bool:
+    """Whether it rang."""
+    try:
+        bell.get(timeout=timeout)
+    except Empty:
+        return False
+    return True
 
 
 class Pool(Executor):
@@ -102,6 +236,10 @@ class Pool(Executor):
     none for ``idle_timeout`` seconds. What is cancelled before its turn never runs. It is a
     :class:`concurrent.futures.Executor`, too, for functions of any kind.
 
+    Each job runs in a copy of the context (:mod:`contextvars`) in which it was started, as with
+    :func:`asyncio.to_thread`. The threads of a pool that nobody refers to any more end once nothing
+    waits.
+
     When the interpreter exits, what runs is cancelled and waited for, but no longer than five
     seconds: a model does not go on talking to nobody, and one that hangs keeps no program from
     ending. A forked child has the pool without the jobs.
@@ -116,7 +254,7 @@ class Pool(Executor):
         self.workers = count("workers", workers, 1)
         self.idle_timeout = seconds("idle_timeout", idle_timeout, 0.0)
         self._closed = False
-        self._names = itertools.count(1)
+        self._numbers = itertools.count(1)
         self._forget()
         _pools.add(self)
         if TYPE_CHECKING:  # an attribute keeps the overloads, which staticmethod would lose
@@ -124,23 +262,37 @@ class Pool(Executor):
 
     def _forget(self) -> None:
         """No jobs, and no threads."""
-        self._lock = threading.RLock()
-        self._work = threading.Condition(self._lock)
-        self._waiting: deque[Job] = deque()
-        self._running: dict[Job, None] = {}
-        self._threads: set[threading.Thread] = set()
-        self._idle = 0
+        self._waiting: OrderedDict[_Ticket, None] = OrderedDict()
+        # The threads, and those of them that are free: that have begun just now, or wait.
+        self._workers: dict[int, weakref.ref[_Worker]] = {}
+        self._free: dict[int, weakref.ref[_Worker]] = {}
+        # Where they wait: each item makes one of them look for jobs. One too many does no harm.
+        self._bell: SimpleQueue[Any] = SimpleQueue()
         self._tidy_at = 8  # how many wait
+
+    def _living(self) -> list[_Worker]:
+        workers = (reference() for reference in self._workers.copy().values())
+        return [worker for worker in workers if worker is not None]
+
+    @property
+    def _threads(self) -> set[threading.Thread]:
+        threads = (worker.thread() for worker in self._living())
+        return {thread for thread in threads if thread is not None and thread.ident is not None}
+
+    def _tickets(self) -> list[_Ticket]:
+        """What runs."""
+        tickets = (worker.ticket for worker in self._living())
+        return [ticket for ticket in tickets if ticket is not None]
 
     @property
     def running(self) -> int:
         """How many jobs are running now."""
-        return len(self._running)
+        return len(self._tickets())
 
     @property
     def waiting(self) -> int:
         """How many jobs wait for their turn."""
-        return sum(not job.gone for job in list(self._waiting))
+        return sum(not ticket.gone for ticket in _copy(self._waiting))
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.running} running, {self.waiting} waiting"
@@ -149,88 +301,89 @@ class Pool(Executor):
     # ---- what runs ---------------------------------------------------------------------------
 
     def start(self, job: Job) -> None:
-        """Run ``job`` when its turn comes. Raises RuntimeError where the pool is closed."""
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("the pool is closed")
-            if len(self._waiting) >= self._tidy_at:
-                self._tidy()
-            self._waiting.append(job)
-            # A thread that was notified counts as idle until it has taken its job.
-            if self._idle >= len(self._waiting):
-                self._work.notify()
-            elif len(self._threads) < self.workers:
-                self._begin_thread(job)
+        """Run ``job`` when its turn comes, in a copy of the caller's context
+        (:mod:`contextvars`). Raises RuntimeError where the pool is closed."""
+        if len(self._waiting) >= self._tidy_at:
+            self._tidy()
+        self._check_open()
+        ticket = _Ticket(job)
+        self._waiting[ticket] = None
+        try:
+            self._check_open()  # pairs with _refuse: who closes it looks at what waits after that
+            self._staff()
+        except BaseException:
+            self._waiting.pop(ticket, None)
+            ticket.cancel()
+            raise
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the pool is closed")
 
     def _tidy(self) -> None:
         """Let go of the jobs that nobody wants any more, with all that they hold."""
-        jobs = list(self._waiting)
-        self._waiting.clear()
-        self._waiting.extend(job for job in jobs if not job.gone)
+        for ticket in _copy(self._waiting):
+            if ticket.gone:
+                self._waiting.pop(ticket, None)
+                ticket.cancel()
         # Not before there are twice as many: so it costs each job a few looks at most.
         self._tidy_at = 2 * len(self._waiting) + 8
-        for job in jobs:
-            if job.gone:
-                job.cancel()
 
-    def _begin_thread(self, job: Job) -> None:
+    def _staff(self) -> None:
+        """Somebody is to look at what waits: a thread that is free, or one more."""
+        if not self._waiting:
+            return
+        if self._bell.qsize() < len(self._free):
+            self._bell.put(None)
+        while len(self._waiting) > len(self._free) and len(self._workers) < self.workers:
+            if self._begin_thread():
+                return
+
+    def _begin_thread(self) -> bool:
+        """One more thread. False: other threads have begun some at the same time, and it is to be
+        looked anew whether one is needed."""
+        worker = _Worker(next(self._numbers), weakref.ref(self, self._bell.put))
         thread = threading.Thread(
-            target=self._serve, name=f"burble-{next(self._names)}", daemon=True
+            target=_serve, args=(worker,), name=f"burble-{worker.number}", daemon=True
         )
-        self._threads.add(thread)
+        worker.thread = weakref.ref(thread)
         try:
+            worker.enter(self._workers)
+            if worker.number not in _copy(self._workers)[: self.workers]:  # who came first
+                self._dismiss(worker)
+                return False
+            worker.enter(self._free)
             thread.start()
-        except BaseException:
-            self._threads.discard(thread)
-            if self._threads:
-                return  # the system has no thread left: those that there are do the work
-            with contextlib.suppress(ValueError):
-                self._waiting.remove(job)
-            raise
+        except BaseException as exception:
+            if thread.ident is None:
+                self._dismiss(worker)
+            # Where the system has no thread left, those that there are do the work.
+            if not isinstance(exception, Exception) or not self._workers:
+                raise
+        return True
 
-    def _serve(self) -> None:
-        try:
-            while True:
-                job = self._take()
-                if job is None:
-                    return
-                try:
-                    job.run()
-                finally:
-                    del self._running[job]
-                job = None  # it may be the last who refers to it, and will wait
-        except BaseException:  # nothing that a job does: this thread was told to end
-            self._replace()
-            raise
+    def _dismiss(self, worker: _Worker) -> None:
+        """It never began to work."""
+        self._remove(worker)
+        worker.pool = _nothing
 
-    def _replace(self) -> None:
-        """This thread ends although there may be work: another one is to do it."""
-        with self._lock:
-            self._threads.discard(threading.current_thread())
-            if self._waiting and len(self._threads) < self.workers:
-                self._begin_thread(self._waiting[0])
+    def _remove(self, worker: _Worker) -> None:
+        self._free.pop(worker.number, None)
+        self._workers.pop(worker.number, None)
 
-    def _take(self) -> Job | None:
-        """The next job; None: this thread is to end."""
-        with self._lock:
-            while True:
-                while self._waiting:
-                    job = self._waiting.popleft()
-                    if not job.gone:
-                        self._running[job] = None
-                        return job
-                    job.cancel()
-                    del job
-                self._idle += 1
-                try:
-                    notified = not self._closed and self._work.wait(
-                        min(self.idle_timeout, threading.TIMEOUT_MAX)
-                    )
-                finally:
-                    self._idle -= 1
-                if not notified and not self._waiting:
-                    self._threads.discard(threading.current_thread())
-                    return None
+    def _take(self, worker: _Worker) -> bool:
+        """The next job, into the worker's hands; whether there was one."""
+        self._free.pop(worker.number, None)
+        while self._waiting:
+            try:
+                worker.ticket = self._waiting.popitem(last=False)[0]
+            except KeyError:  # another one was faster
+                continue
+            if not worker.ticket.gone:
+                return True
+            worker.ticket.cancel()
+            worker.ticket = None
+        return False
 
     # ---- streams -----------------------------------------------------------------------------
 
@@ -253,7 +406,12 @@ class Pool(Executor):
     # ---- as an executor ----------------------------------------------------------------------
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Call ``fn(*args, **kwargs)`` when its turn comes. Raises RuntimeError after ``close``."""
+        """Call ``fn(*args, **kwargs)`` when its turn comes, in a copy of the caller's context.
+        Raises RuntimeError after ``close``.
+
+        What it raises is the future's exception: a StopIteration, StopAsyncIteration, GeneratorExit
+        or cancellation as the cause of a RuntimeError.
+        """
         return self.call(lambda: fn(*args, **kwargs))
 
     def call(
@@ -266,16 +424,20 @@ class Pool(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more work, and wait without a bound until all is done, as executors do."""
-        with self._lock:
-            self._closed = True
-            self._work.notify_all()
-            waiting = list(self._waiting) if cancel_futures else []
-            threads = list(self._threads)
-        for job in waiting:
-            job.cancel()
+        self._refuse()
+        threads = self._threads
+        if cancel_futures:
+            for ticket in _copy(self._waiting):
+                ticket.cancel()
         if wait:
             for thread in threads:
                 thread.join()
+
+    def _refuse(self) -> None:
+        """Take no more work. The threads that are free end."""
+        self._closed = True
+        for _ in range(len(self._free)):
+            self._bell.put(None)
 
     def close(self, timeout: float = 10.0) -> None:
         """Take no more work, cancel what waits and what runs, and wait for it.
@@ -295,13 +457,10 @@ class Pool(Executor):
 
     def _end(self, deadline: float) -> int:
         """Cancel all, and join the threads until ``deadline``; how many are left."""
-        with self._lock:
-            self._closed = True
-            self._work.notify_all()
-            jobs = [*self._waiting, *self._running]
-            threads = [t for t in self._threads if t is not threading.current_thread()]
-        for job in jobs:
-            job.cancel()
+        self._refuse()
+        threads = self._threads - {threading.current_thread()}
+        for ticket in [*_copy(self._waiting), *self._tickets()]:
+            ticket.cancel()
         for thread in threads:
             thread.join(min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX))
         return sum(thread.is_alive() for thread in threads)
@@ -313,20 +472,24 @@ class Pool(Executor):
         self.close()
 
 
+def _copy(items: Iterable[K]) -> list[K]:
+    """What is there now. The collector may run meanwhile, and what it finalizes change that."""
+    while True:
+        try:
+            return list(items)
+        except RuntimeError:  # changed while it was iterated
+            continue
+
+
 # ---- the pool that there is anyway, and the end of the process ---------------------------------
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
-_default: Pool | None = None
-_default_lock = threading.Lock()
+_default: dict[str, Pool] = {}
 
 
 def default_pool() -> Pool:
     """The pool of whoever names none, of 64 workers."""
-    global _default
-    with _default_lock:
-        if _default is None:
-            _default = Pool()
-        return _default
+    return _default.get("pool") or _default.setdefault("pool", Pool())
 
 
 def pool_of(pool: Pool | None) -> Pool:
@@ -345,14 +508,14 @@ def _at_exit() -> None:
 
 
 def _after_fork() -> None:
-    """A child has the pools, but none of their threads, one of which may hold a lock."""
-    global _default_lock
-    _default_lock = threading.Lock()
+    """A child has the pools, but none of their threads."""
     for pool in list(_pools):
-        jobs: Iterable[Job] = [*pool._running, *pool._waiting]
+        tickets: Iterable[_Ticket] = [*pool._tickets(), *pool._waiting]
         pool._forget()
-        for job in jobs:
-            job.lost()
+        for ticket in tickets:
+            job, ticket.job = ticket.job, None
+            if job is not None:
+                job.lost()
 
 
 atexit.register(_at_exit)

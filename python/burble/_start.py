@@ -11,6 +11,7 @@ from typing import Any, Callable, TypeVar, overload
 
 from . import _core
 from ._batch import BatchStream, Rows
+from ._failure import clear_frames
 from ._generate import Call, Prompts, name_of
 from ._job import Elsewhere, Job
 from ._options import Keep, LagUnit, Options, count, one_of, options
@@ -266,6 +267,10 @@ class _ItemSink:
                 if self._first is None:
                     self._first = time.monotonic()
                 put(item)
+        except BaseException as exception:
+            if getattr(iterator, "gi_frame", self) is None:  # a generator, which is over
+                clear_frames(exception, iterator.gi_code)
+            raise
         finally:
             self._last = time.monotonic()
             del log, put  # a traceback keeps this frame, and the log keeps the traceback
@@ -458,11 +463,13 @@ class ChannelWriter:
             ``"end"``.
         :param result: :attr:`Stream.result`.
         """
-        if self.cancelled:
+        if not self.cancelled:
+            self._writer.end(reason)
+            self._job.settle(result)
+        elif self._log.state == "ended":  # where an exception came in between
+            self._job.settle(result)
+        else:
             self._job.settle()
-            return
-        self._writer.end(reason)
-        self._job.settle(result)
 
     def fail(self, exception: BaseException, /) -> None:
         """The rest of the text, then the exception, for each who reads."""
@@ -499,7 +506,7 @@ class ChannelWriter:
             if log.state == "open":
                 # Not by way of the writer, which might have to wait for a reader.
                 log.fail(_core.ProducerDied("the writer of the channel was let go without an end"))
-                self._job.settle()
+            self._job.settle()
         except MemoryError:
             log.cancel()  # which needs none: nobody waits for ever
 

@@ -121,17 +121,19 @@ class Stream(Handle, Generic[T]):
 
     def _own(self) -> _core.Reader:
         """The stream's own reader: iterating goes straight to it."""
-        if not self._iterated:
+        if self._passed_over or not self._iterated:
+            self._job.check_outside()
             self._iterated = True
             if self._passed_over:
                 self._return()
+                self._passed_over = False
         return self._reader
 
     def _pass_over(self) -> None:
         """Others read, and as long as nobody iterates the stream itself, it holds up nothing."""
         if not self._iterated and not self._passed_over:
-            self._passed_over = True
             self._reader.limit(self._options.max_lag or _MAX_LAG, "drop_reader")
+            self._passed_over = True
 
     def _return(self) -> None:
         """Somebody iterates it after all. Where its reader was dropped but the text is kept, it
@@ -185,6 +187,7 @@ class Stream(Handle, Generic[T]):
         """Wait until the generation has returned, and return what it returned, without reading
         its text; raise what it raised. As for :meth:`reader`, the stream's own reader holds up
         nothing then, unless it is being iterated."""
+        self._job.check_outside()
         self._pass_over()
         with contextlib.suppress(_core.Cancelled):
             while not await self._follow_async():
@@ -197,6 +200,7 @@ class Stream(Handle, Generic[T]):
 
         :param timeout: seconds; then :exc:`Timeout` is raised, and the generation goes on.
         """
+        self._job.check_outside()
         self._pass_over()
         until = None if timeout is None else time.monotonic() + timeout
         returned = True

@@ -88,7 +88,7 @@ class TextSink:
     ) -> None:
         self._name = name
         self._log: _core.Log | None = log
-        self._writer = writer
+        self._writer: Any = writer
         self._ending = ending
         self._prompts = prompts
         self._used = False
@@ -140,14 +140,16 @@ class TextSink:
         writer.end(writer.reason or self._ending.reason(writer.stats[0], result))
 
     def fail(self, exception: BaseException) -> None:
-        fail(self._log, self._writer, exception)
+        log, writer = self._log, self._writer
+        if writer is not None:
+            fail(log, writer, exception)
 
     def close(self) -> None:
         self._log = None
         self.put = self.put_text = closed  # type: ignore[method-assign]
         self.end = _nothing  # type: ignore[method-assign]
         self.criterion.close()
-        del self._writer
+        self._writer = None
 
 
 def warn_unused(name: str) -> None:
