@@ -225,7 +225,9 @@ void consumer_stop_timer(struct consumer *self)
     bool trio;
     PyObject *loop = hub_running_loop(self->core, &trio);
     PyObject *none = NULL;
-    if (loop != NULL && loop == self->timer_loop)
+    if (loop == NULL)
+        PyErr_Clear(); /* the collector runs in the last moments of a run of trio, which is not ours */
+    else if (loop == self->timer_loop)
         none = PyObject_CallMethod(timer, "cancel", NULL);
     if (PyErr_Occurred())
         PyErr_WriteUnraisable(timer);
