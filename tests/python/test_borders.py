@@ -358,6 +358,7 @@ def test_generations_see_the_context_in_which_they_were_started() -> None:
 
     def note(streamer: Any) -> None:
         seen.append(TRACE.get())
+        streamer.put([65, 66])
 
     def source() -> Iterator[int]:
         seen.append(TRACE.get())
@@ -438,6 +439,7 @@ def test_waiting_for_a_stream_in_its_own_generate_is_an_error(
         assert made.wait(SOON)
         with pytest.raises(RuntimeError, match="generate would wait for itself"):
             wait(streams[0])
+        assert isinstance(streamer.should_stop, bool)
         return "went on"
 
     with burble.Pool(1) as pool:
