@@ -9,6 +9,7 @@ import contextlib
 import copy
 import functools
 import gc
+import json
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -156,7 +157,7 @@ def vocabulary_is_made() -> None:
     _core.Vocabulary.from_pieces([b"a", None, b"\xff"], [0])
     expect(TypeError, _core.Vocabulary, [("fuse",)], {"a": "b"}, [])
     expect(ValueError, _core.Vocabulary, [("nothing",)], {0: "a"}, [])
-    expect(OSError, _core.Vocabulary.load, "/nowhere")
+    expect(OSError, _core.Vocabulary.load, "/nowhere", json.loads)
 
 
 # ---- streamers -----------------------------------------------------------------------------------
