@@ -4,6 +4,7 @@
  */
 #include "streamer.h"
 
+#include "failure.h"
 #include "producer.h"
 #include "str.h"
 #include "writing.h"
@@ -95,8 +96,10 @@ static enum reading read_text(PyObject *object, PyObject **text)
         return READ_ERROR;
     case BURBLE_EDIED:
         *text = take_last_text(self);
-        if (*text == NULL)
+        if (*text == NULL) {
+            failure_of_raised();
             return READ_ERROR;
+        }
         if (PyUnicode_GET_LENGTH(*text) > 0)
             return READ_VALUE;
         Py_CLEAR(*text);
