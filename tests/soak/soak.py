@@ -15,6 +15,8 @@ import gc
 import json
 import os
 import random
+import select
+import signal
 import sys
 import threading
 import time
@@ -34,6 +36,7 @@ TOKENS = ("a", " b")  # its ids 0 and 1
 LOOPS = 2
 RUNS = (asyncio.run, uvloop.run)
 AT_ONCE = 40  # conversations in a loop
+FORKS = 2  # in a round
 PATIENCE = 15.0  # seconds until a conversation counts as hanging
 
 # What may be more at the end than after the warm-up: allocators keep pages, caches warm up late.
@@ -473,6 +476,26 @@ def run_loop(seed: int, failures: list[BaseException]) -> None:
         failures.append(error)
 
 
+def fork() -> None:
+    """A child has the loops' streams, but not their threads: it collects all, and streams."""
+    gone, end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            gc.collect()
+            assert list(burble.iterate(TOKENS)) == list(TOKENS)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(end)  # so that only the child has it
+    ended = select.select([gone], [], [], PATIENCE)[0]
+    os.close(gone)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == 0, f"a child has failed, or hung: {not ended}"
+    account.add(forks=1)
+
+
 def run_round(dice: random.Random) -> None:
     failures: list[BaseException] = []
     threads = [
@@ -481,6 +504,8 @@ def run_round(dice: random.Random) -> None:
     ]
     for thread in threads:
         thread.start()
+    for _ in range(FORKS):
+        fork()
     for thread in threads:
         thread.join()
     if failures:
