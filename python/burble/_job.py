@@ -57,6 +57,7 @@ class Job:
 
     __slots__ = (
         "_function",
+        "_process",
         "_result",
         "_settled",
         "_sink",
@@ -79,6 +80,7 @@ class Job:
         # first cancel() before that. (Taking from a list is atomic.) None: nothing is to run.
         self._turn = None if function is None else [None]
         self._settled = False
+        self._process = _core.forks()
         self._thread: int | None = None  # that it runs in
         self._watching: list[_core.Log] = []
 
@@ -138,12 +140,6 @@ class Job:
             sink.fail(_core.ProducerDied(LOST))
         self.settle()
 
-    def lost(self) -> None:
-        sink = self._sink
-        if sink is not None:
-            sink.fail(_core.ProducerDied("the generation runs in the process that forked this one"))
-        self.settle()
-
     def _take_turn(self) -> bool:
         if self._turn is None:
             return True
@@ -181,6 +177,11 @@ class Job:
             raise _core.Cancelled(f"{self.name} was cancelled")
         raise RuntimeError(f"{self.name} has not returned yet")
 
+    @property
+    def _over(self) -> bool:
+        """Whether nothing runs any more in this process."""
+        return self._settled or self._process != _core.forks()
+
     # ---- waiting for it ----------------------------------------------------------------------
 
     def _watch(self, timeout: float | None) -> tuple[_core.Log, _core.Reader]:
@@ -189,7 +190,7 @@ class Job:
         reader = log.reader()
         log.deadlines(None, None, timeout)
         self._watching.append(log)
-        if self._settled:
+        if self._over:
             log.end()
         return log, reader
 
@@ -208,7 +209,7 @@ class Job:
     def wait(self, timeout: float | None) -> bool:
         """Wait until it is over, at most ``timeout`` seconds (None: without a bound); whether it
         is."""
-        if self._settled:
+        if self._over:
             return True
         self.check_outside()
         log, reader = self._watch(timeout)
@@ -223,7 +224,7 @@ class Job:
 
     async def wait_async(self, timeout: float | None) -> bool:
         """The same for a task."""
-        if self._settled:
+        if self._over:
             return True
         self.check_outside()
         log, reader = self._watch(timeout)
@@ -243,7 +244,7 @@ class Job:
 
     async def join_async(self, timeout: float) -> None:
         """The same for a task, also for one that was cancelled itself."""
-        if timeout > 0 and not self._settled:
+        if timeout > 0 and not self._over:
             with _shield():
                 ended = await self.wait_async(timeout)
             if not ended:

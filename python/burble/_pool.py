@@ -20,7 +20,6 @@ from __future__ import annotations
 import atexit
 import contextvars
 import itertools
-import os
 import threading
 import time
 import warnings
@@ -33,6 +32,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Callable, Protocol, TypeVar
 
 from . import _core
+from ._forks import PerProcess
 from ._job import LOST
 from ._options import count, seconds
 
@@ -65,9 +65,6 @@ class Job(Protocol):
     def dropped(self) -> None:
         """The pool has let go of it. Where it has not ended, it never will: its readers are told.
         Idempotent."""
-
-    def lost(self) -> None:
-        """In a forked child, which has none of the parent's threads: the job will never end."""
 
 
 class _Call:
@@ -119,18 +116,16 @@ class _Call:
             except InvalidStateError:  # it was cancelled just now
                 self.cancel()
 
-    def lost(self) -> None:
-        """The future is the parent's: nobody waits for it in a child, whose loops are gone, too."""
-
 
 class _Ticket:
     """A job in the hands of a pool, with the context in which it was started."""
 
-    __slots__ = ("context", "job")
+    __slots__ = ("context", "job", "process")
 
     def __init__(self, job: Job) -> None:
         self.job: Job | None = job
         self.context = contextvars.copy_context()
+        self.process = _core.forks()
 
     @property
     def gone(self) -> bool:
@@ -144,7 +139,7 @@ class _Ticket:
 
     def __del__(self) -> None:
         job = self.job
-        if job is not None:
+        if job is not None and self.process == _core.forks():  # else it is the parent's job
             job.dropped()
 
 
@@ -186,6 +181,7 @@ def _serve(worker: _Worker) -> None:
     nobody refers to any more goes, and its threads end."""
     pool = None
     called = True
+    process = _core.forks()
     try:
         while True:
             pool = worker.pool()
@@ -199,6 +195,8 @@ def _serve(worker: _Worker) -> None:
                     context.run(run)
                     del run, context
                 worker.ticket = None
+                if process != _core.forks():  # a job has forked, and this is the child
+                    return
             if pool is None or pool._closed or not (served or called):
                 return
             worker.enter(pool._free)
@@ -222,6 +220,20 @@ def _wait(bell: SimpleQueue[Any], timeout: float) -> bool:
     return True
 
 
+class _Parts:
+    """What a pool has in one process: a forked child has none of its parent's jobs and threads."""
+
+    __slots__ = ("bell", "free", "waiting", "workers")
+
+    def __init__(self) -> None:
+        self.waiting: OrderedDict[_Ticket, None] = OrderedDict()
+        # The threads, and those of them that are free: that have begun just now, or wait.
+        self.workers: dict[int, weakref.ref[_Worker]] = {}
+        self.free: dict[int, weakref.ref[_Worker]] = {}
+        # Where they wait: each item makes one of them look for jobs. One too many does no harm.
+        self.bell: SimpleQueue[Any] = SimpleQueue()
+
+
 class Pool(Executor):
     """Threads in which generations run: at most ``workers`` at once, others wait for their turn.
 
@@ -242,7 +254,7 @@ class Pool(Executor):
 
     When the interpreter exits, what runs is cancelled and waited for, but no longer than five
     seconds: a model does not go on talking to nobody, and one that hangs keeps no program from
-    ending. A forked child has the pool without the jobs.
+    ending. A forked child has the pool without the jobs and threads.
 
     All methods may be called from any thread.
 
@@ -255,20 +267,27 @@ class Pool(Executor):
         self.idle_timeout = seconds("idle_timeout", idle_timeout, 0.0)
         self._closed = False
         self._numbers = itertools.count(1)
-        self._forget()
+        self._parts = PerProcess(_Parts)
+        self._tidy_at = 8  # how many wait
         _pools.add(self)
         if TYPE_CHECKING:  # an attribute keeps the overloads, which staticmethod would lose
             self.stream = _start.stream
 
-    def _forget(self) -> None:
-        """No jobs, and no threads."""
-        self._waiting: OrderedDict[_Ticket, None] = OrderedDict()
-        # The threads, and those of them that are free: that have begun just now, or wait.
-        self._workers: dict[int, weakref.ref[_Worker]] = {}
-        self._free: dict[int, weakref.ref[_Worker]] = {}
-        # Where they wait: each item makes one of them look for jobs. One too many does no harm.
-        self._bell: SimpleQueue[Any] = SimpleQueue()
-        self._tidy_at = 8  # how many wait
+    @property
+    def _waiting(self) -> OrderedDict[_Ticket, None]:
+        return self._parts().waiting
+
+    @property
+    def _workers(self) -> dict[int, weakref.ref[_Worker]]:
+        return self._parts().workers
+
+    @property
+    def _free(self) -> dict[int, weakref.ref[_Worker]]:
+        return self._parts().free
+
+    @property
+    def _bell(self) -> SimpleQueue[Any]:
+        return self._parts().bell
 
     def _living(self) -> list[_Worker]:
         workers = (reference() for reference in self._workers.copy().values())
@@ -507,17 +526,4 @@ def _at_exit() -> None:
         pool._end(deadline)
 
 
-def _after_fork() -> None:
-    """A child has the pools, but none of their threads."""
-    for pool in list(_pools):
-        tickets: Iterable[_Ticket] = [*pool._tickets(), *pool._waiting]
-        pool._forget()
-        for ticket in tickets:
-            job, ticket.job = ticket.job, None
-            if job is not None:
-                job.lost()
-
-
 atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -139,6 +139,7 @@ class TextStreamer(_core.Streamer):
         self.decode_kwargs = decode_kwargs
         self._has_stop_strings = bool(strings)
         self._run_task: asyncio.Task[Any] | None = None
+        self._run_in = 0  # the process whose task that is
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Print ``text``, and a newline at the end of the stream. To be overridden."""
@@ -196,6 +197,7 @@ class TextStreamer(_core.Streamer):
         kwargs: dict[str, Any],
     ) -> T | None:
         self._run_task = asyncio.current_task()
+        self._run_in = _core.forks()
         self._begin()
         try:
             Call(generate, args, kwargs).refuse_beams()
@@ -219,7 +221,7 @@ class TextStreamer(_core.Streamer):
     def _error_delivered(self) -> None:
         """The consumer has got the exception of run(): its task need not report it as well."""
         task = self._run_task
-        if task is None:
+        if task is None or self._run_in != _core.forks():  # the parent's loop is not to be woken
             return
         if task.done():
             _look_at_exception(task)

@@ -17,7 +17,4 @@
  * reference, never NULL. */
 PyObject *failure_of(PyObject *exception);
 
-/* The same with the exception that is set: one that a tokenizer has raised where its text is read. */
-void failure_of_raised(void);
-
 #endif

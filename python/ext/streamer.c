@@ -4,7 +4,6 @@
  */
 #include "streamer.h"
 
-#include "failure.h"
 #include "producer.h"
 #include "str.h"
 #include "writing.h"
@@ -96,10 +95,8 @@ static enum reading read_text(PyObject *object, PyObject **text)
         return READ_ERROR;
     case BURBLE_EDIED:
         *text = take_last_text(self);
-        if (*text == NULL) {
-            failure_of_raised();
+        if (*text == NULL)
             return READ_ERROR;
-        }
         if (PyUnicode_GET_LENGTH(*text) > 0)
             return READ_VALUE;
         Py_CLEAR(*text);

@@ -6,6 +6,8 @@
 
 #include "engine_support.h"
 
+#include "../unit/forked.h"
+
 #include <time.h>
 
 /* ---- cancelling ---------------------------------------------------------------------------------- */
@@ -496,12 +498,70 @@ static void whoever_watches_is_told_when_all_is_given_up(void **state)
     assert_int_equal(refused.calls, 0);
 }
 
+/* ---- forks --------------------------------------------------------------------------------------- */
+
+struct requests {
+    burble_llama *engine;
+    burble_reader *readers[4]; /* three generate or wait for a slot, one is at its limit */
+};
+
+static int use_the_parents_engine(void *arg)
+{
+    struct requests *parent = arg;
+    burble_llama_stats stats;
+    burble_error error;
+    burble_record record;
+    burble_stream *stream;
+    int result = BURBLE_OK;
+    const burble_llama_request request = request_for(prompts[0], 5);
+    bool well = burble_stream_create(NULL, &stream) == BURBLE_OK
+                && burble_llama_submit(parent->engine, &request, stream, &error) == BURBLE_ECLOSED;
+    burble_llama_get_stats(parent->engine, &stats);
+    well = well && stats.active == 0 && stats.waiting == 0;
+    for (int i = 0; i < 4; i++) {
+        do {
+            while ((result = burble_reader_next(parent->readers[i], &record)) == BURBLE_OK) {
+            }
+        } while (result == BURBLE_AGAIN && burble_reader_wait(parent->readers[i], 0) == BURBLE_OK);
+        well = well && result == BURBLE_EDIED;
+        burble_reader_destroy(&parent->readers[i]);
+    }
+    burble_llama_close(&parent->engine);
+    burble_stream_unref(&stream);
+    return well && parent->engine == NULL ? 0 : 1;
+}
+
+static void engine_is_closed_in_a_forked_child_and_its_streams_are_dead(void **state)
+{
+    struct requests parent;
+    burble_stream *stream;
+    static struct output output;
+    (void)state;
+    burble_llama_request request = request_for(prompts[0], 0);
+    request.ignore_end = true;
+    parent.engine = open_engine(model, 2, 4);
+    parent.readers[0] = submit_limited(parent.engine, &request, 3, &stream);
+    for (int i = 1; i < 4; i++) {
+        parent.readers[i] = submit(parent.engine, &request);
+    }
+    for (int i = 0; i < 200; i++) {
+        assert_int_equal(in_child(use_the_parents_engine, &parent), 0);
+    }
+    burble_llama_close(&parent.engine);
+    for (int i = 0; i < 4; i++) {
+        read_all(parent.readers[i], &output);
+        assert_int_equal(output.end, BURBLE_ECANCELED);
+    }
+    burble_stream_unref(&stream);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cancelling_frees_the_slot_within_a_step),
         cmocka_unit_test(a_prompt_is_broken_off_in_the_middle_of_a_step),
         cmocka_unit_test(closing_cancels_everything),
+        cmocka_unit_test(engine_is_closed_in_a_forked_child_and_its_streams_are_dead),
         cmocka_unit_test(an_engine_outlives_its_callers_reference_to_the_model),
         cmocka_unit_test(a_reader_that_stops_does_not_hold_up_the_others),
         cmocka_unit_test(an_end_comes_after_the_text_that_was_held),

@@ -28,6 +28,7 @@ from typing import Any
 import burble
 
 warnings.simplefilter("ignore")  # of forking with threads, which is the point
+sys.setswitchinterval(0.0002)  # or the thread that forks waits for all others, each time
 
 LOOPS = 3
 CHILD_SECONDS = 30.0
@@ -48,6 +49,7 @@ class Parent:
         self.streamer = burble.TextIteratorStreamer(PIECES, chunk="token")
         self.pool = burble.Pool(workers=2)
         self.queued = [self.pool.stream(endless, tokenizer=PIECES, max_lag=5) for _ in range(4)]
+        self.theirs, self.theirs_read = burble.channel(tokenizer=PIECES, max_lag=5)
         self.mine, self.mine_read = burble.channel(tokenizer=PIECES)
         self.mine.put_text("one")
         begun = queue.SimpleQueue[None]()
@@ -56,10 +58,12 @@ class Parent:
         for function in (self._block, self._iterate, self._merge, self._come_and_go):
             start(function)
         start(endless, self.streamer)
+        start(endless, self.theirs)
         start(self._read_streamer)
         for _ in range(LOOPS):
             begun.get(timeout=PARENT_SECONDS)
         next(iter(self.kept))
+        next(iter(self.theirs_read))
 
     async def _loop(self, i: int, begun: queue.SimpleQueue[None]) -> None:
         async with burble.stream(endless, tokenizer=PIECES, max_lag=5) as stream:
@@ -93,7 +97,14 @@ class Parent:
 
     @property
     def streams(self) -> list[Any]:
-        return [*self.looped, self.blocked, self.kept, self.items, *self.queued]
+        return [
+            *self.looped,
+            self.blocked,
+            self.kept,
+            self.items,
+            self.theirs_read,
+            *self.queued,
+        ]
 
 
 def start(function: Callable[..., Any], *args: Any) -> None:
@@ -191,6 +202,8 @@ def do_wait(parent: Parent) -> None:
 def do_put(parent: Parent) -> None:
     parent.streamer.put([66])
     parent.streamer.end()
+    refused(lambda: parent.theirs.put([66]))
+    refused(parent.theirs.end)
 
 
 def do_end(parent: Parent) -> None:

@@ -210,6 +210,22 @@ print("both")
 """
 
 
+FORKED_BY_A_GENERATION = """
+pieces = [bytes([i]) for i in range(128)]
+children = []
+
+def generate(streamer):
+    streamer.put([65])
+    children.append(os.fork())
+    streamer.put([66])
+
+stream = burble.stream(generate, tokenizer=pieces)
+assert list(stream) == ["A", "B"]
+assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+print("both")
+"""
+
+
 def run_program(*args: str | Path, timeout: float) -> tuple[str, str]:
     done = subprocess.run(
         [sys.executable, *map(str, args)],
@@ -226,6 +242,12 @@ def run_program(*args: str | Path, timeout: float) -> tuple[str, str]:
 )
 def test_reader_of_a_generation_in_the_parent_gets_producer_died_in_a_child(program: str) -> None:
     out = run_program("-c", PROLOGUE + program, MODEL / "tokenizer.json", timeout=60)
+    assert out == ("both\n", "")
+
+
+def test_generation_that_forks_ends_in_the_child_with_its_process() -> None:
+    program = PROLOGUE + FORKED_BY_A_GENERATION
+    out = run_program("-c", program, MODEL / "tokenizer.json", timeout=60)
     assert out == ("both\n", "")
 
 
