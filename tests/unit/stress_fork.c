@@ -265,8 +265,7 @@ static bool do_look(void)
         const uint64_t oldest = burble_stream_oldest(worlds[i].stream);
         burble_stream_status(worlds[i].stream, &status);
         well = well && status.code == BURBLE_EDIED
-               && burble_stream_position(worlds[i].stream) >= oldest
-               && burble_reader_position(worlds[i].looped) >= oldest;
+               && burble_stream_position(worlds[i].stream) >= oldest;
     }
     return well;
 }
