@@ -24,8 +24,9 @@ from typing import Any, Callable, Literal, TypeVar
 
 from . import _core
 from ._failure import clear_frames
-from ._generate import Call, with_criteria
+from ._generate import Call, name_of, with_criteria
 from ._pool import Pool, default_pool
+from ._text import warn_unused
 from ._tokenizers import decoding_of, enders_of
 from .detokenizer import Stop, StopMatch, stop_strings
 
@@ -241,6 +242,8 @@ class TextStreamer(_core.Streamer):
                     args, kwargs = told
                 self._raise_stopped = told is None
             result = generate(*args, streamer=self, **kwargs)
+            if not self._used and not self.should_stop:
+                warn_unused(name_of(generate))
             if not self._written:
                 # generate may have caught it, and thought nothing of it.
                 with contextlib.suppress(_core.Cancelled):

@@ -267,6 +267,12 @@ static PyObject *streamer_written(StreamerObject *self, void *unused)
     return PyBool_FromLong(!self->stopped && (self->writing == NULL || self->writing->written));
 }
 
+static PyObject *streamer_used(StreamerObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->used);
+}
+
 static PyObject *streamer_stopped(StreamerObject *self, void *unused)
 {
     (void)unused;
@@ -385,6 +391,7 @@ static PyGetSetDef streamer_getset[] = {
     {"timeout", (getter)get_timeout, (setter)set_timeout,
      "How many seconds to wait for a token, counted from the last one; None: without end.", NULL},
     {"_written", (getter)streamer_written, NULL, NULL, NULL},
+    {"_used", (getter)streamer_used, NULL, NULL, NULL},
     {"_stopped", (getter)streamer_stopped, NULL, NULL, NULL},
     {"_match", (getter)streamer_match, NULL, NULL, NULL},
     {"should_stop", (getter)streamer_should_stop, NULL,

@@ -30,6 +30,7 @@ struct StreamerObject {
     bool cancelled;             /* for good */
     struct under_way busy;      /* put() or end() */
     uint64_t busy_in;           /* the thread that is, as thread_my_number has it */
+    bool used;                  /* put() or end() was called since _begin() */
     struct under_way appending; /* a stream's append, perhaps without the GIL */
     uint64_t active_at;         /* when the last token came; noted only where there is a timeout */
     /* A stop string has ended the round; generate, which has not, is heard to its end(). */

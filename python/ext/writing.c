@@ -190,6 +190,7 @@ static bool enter(StreamerObject *self)
         return false;
     }
     set_under_way(&self->busy, true);
+    self->used = true;
     self->busy_in = thread_my_number();
     return true;
 }
@@ -414,6 +415,7 @@ PyObject *writing_cancel(StreamerObject *self, PyObject *unused)
 PyObject *writing_begin(StreamerObject *self, PyObject *unused)
 {
     (void)unused;
+    self->used = false;
     if (self->stopped && leave_stopped(self) < 0)
         return NULL;
     if (self->writing != NULL && self->writing->written && !self->cancelled
