@@ -98,7 +98,7 @@ test-python-debug: $(BUILD)/python-debug/build.ninja $(DONE)/demo $(DONE)/test
 	python_tests python-debug $(DEBUG_PYTHON) -X dev -m pytest \
 	    $(UNDER_DEBUG:%=tests/python/test_%.py)
 
-UNDER_DEBUG := references log iterator async
+UNDER_DEBUG := references log iterator async reentrancy
 
 # The tests that need no PyTorch, with each of these interpreters that is there, in an environment of its
 # own below $(BUILD)/pythons: those on the PATH, and those of pyenv.

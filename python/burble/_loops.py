@@ -60,6 +60,8 @@ def _has_own_clock(loop: AbstractEventLoop) -> bool:
     return isinstance(loop, asyncio.BaseEventLoop) and time is not asyncio.BaseEventLoop.time
 
 
+# No lock guards it: what runs while a hub is made, a loop's own code or a finalizer, may want one,
+# too. Each operation on it is a single step of a dict's; only a loop's own thread makes its hub.
 _hubs: PerProcess[weakref.WeakKeyDictionary[AbstractEventLoop, _core.Hub]] = PerProcess(
     weakref.WeakKeyDictionary
 )
@@ -77,20 +79,24 @@ def hub_of(loop: AbstractEventLoop) -> _core.Hub:
     weakref.finalize(loop, hub.close).atexit = False
     try:
         loop.add_reader(hub.fileno(), hub.drain)
-        hubs[loop] = hub
+        first = hubs.setdefault(loop, hub)
     except BaseException:
         if not loop.is_closed():
             loop.remove_reader(hub.fileno())
         hub.close()
         raise
-    return hub
+    if first is not hub:  # made by what add_reader has called, or a finalizer
+        loop.remove_reader(hub.fileno())
+        hub.close()
+    return first
 
 
 def _close_hubs_of_closed_loops(
     hubs: weakref.WeakKeyDictionary[AbstractEventLoop, _core.Hub],
 ) -> None:
-    with contextlib.suppress(RuntimeError):  # another thread's loop has come or gone: next time
-        for loop in [known for known in hubs if known.is_closed()]:
+    for reference in hubs.keyrefs():
+        loop = reference()
+        if loop is not None and loop.is_closed():
             hub = hubs.pop(loop, None)
             if hub is not None:
                 hub.close()

@@ -19,7 +19,7 @@ void consumer_init(struct consumer *self, PyObject *owner, const struct consumer
 static void renew(struct consumer *self)
 {
     self->forks = burble__forks();
-    self->blocked = self->parking = self->timed_out = false;
+    self->reading = self->blocked = self->parking = self->timed_out = false;
     hub_delist(self);
     if (self->parked != NULL)
         parked_let_be(self->parked);
@@ -66,33 +66,66 @@ int consumer_forget_closed_loop(struct consumer *self)
 {
     if (self->parked == NULL)
         return 0;
-    PyObject *loop = PyObject_CallMethod(self->parked, "get_loop", NULL);
+    /* Loops are asked in Python: meanwhile the wait may end, and another one begin in another loop. */
+    PyObject *owner = Py_NewRef(self->owner), *parked = Py_NewRef(self->parked);
+    PyObject *loop = PyObject_CallMethod(parked, "get_loop", NULL);
     PyObject *closed = loop == NULL ? NULL : PyObject_CallMethod(loop, "is_closed", NULL);
     const int truth = closed == NULL ? -1 : PyObject_IsTrue(closed);
     Py_XDECREF(loop);
     Py_XDECREF(closed);
-    if (truth > 0 && self->parked != NULL)
-        parked_abandon(self->parked);
+    if (truth > 0 && self->parked == parked)
+        parked_abandon(parked);
+    Py_DECREF(parked);
+    Py_DECREF(owner);
     return truth < 0 ? -1 : 0;
 }
 
-bool consumer_is_free(struct consumer *self)
+/* Whether no task waits here; else RuntimeError. */
+static bool nobody_is_parked(struct consumer *self)
 {
     consumer_here(self);
     if (consumer_forget_closed_loop(self) < 0)
         return false;
-    const char *name = Py_TYPE(self->owner)->tp_name;
-    if (self->blocked)
-        PyErr_Format(PyExc_RuntimeError, "another thread is reading this %.100s: one consumer each",
-                     name);
-    else if (self->parked != NULL || self->parking)
-        PyErr_Format(PyExc_RuntimeError,
-                     "another task is already waiting for the next text of this %.100s: one "
-                     "consumer each",
-                     name);
-    else
+    if (self->parked == NULL && !self->parking)
         return true;
+    PyErr_Format(
+        PyExc_RuntimeError,
+        "another task is already waiting for the next text of this %.100s: one consumer each",
+        Py_TYPE(self->owner)->tp_name);
     return false;
+}
+
+/* Whether nobody is in the midst of reading; else RuntimeError. */
+static bool nobody_reads(struct consumer *self)
+{
+    if (!self->reading)
+        return true;
+    PyErr_Format(
+        PyExc_RuntimeError,
+        "another thread is reading this %.100s, or this call comes from within its reading: "
+        "one consumer each",
+        Py_TYPE(self->owner)->tp_name);
+    return false;
+}
+
+bool consumer_is_free(struct consumer *self)
+{
+    return nobody_is_parked(self) && nobody_reads(self);
+}
+
+bool consumer_begin_reading(struct consumer *self)
+{
+    if (!nobody_reads(self))
+        return false;
+    self->reading = true;
+    return true;
+}
+
+void consumer_end_reading(struct consumer *self)
+{
+    self->reading = false;
+    if (self->kind->after != NULL)
+        self->kind->after(self->owner);
 }
 
 /* ---- blocking a thread ----------------------------------------------------------------------- */
@@ -143,25 +176,33 @@ static int block(struct consumer *self)
     }
 }
 
+/* Reads, and waits where there is nothing. */
+static enum reading read_blocking(struct consumer *self, PyObject **value)
+{
+    for (;;) {
+        enum reading reading = self->kind->read(self->owner, value);
+        if (reading != READ_NOTHING)
+            return reading;
+        self->blocked = true;
+        const int rc = block(self);
+        self->blocked = false;
+        if (rc < 0)
+            return READ_ERROR;
+        if (rc == 0)
+            reading = self->kind->timed_out(self->owner, true);
+        if (reading != READ_NOTHING)
+            return reading;
+    }
+}
+
 PyObject *consumer_next(struct consumer *self)
 {
-    if (!consumer_is_free(self))
+    PyObject *value = NULL;
+    if (!nobody_is_parked(self) || !consumer_begin_reading(self))
         return NULL;
-    for (;;) {
-        PyObject *value = NULL;
-        enum reading reading = self->kind->read(self->owner, &value);
-        if (reading == READ_NOTHING) {
-            self->blocked = true;
-            const int rc = block(self);
-            self->blocked = false;
-            if (rc < 0)
-                return NULL;
-            if (rc == 0)
-                reading = self->kind->timed_out(self->owner, true);
-        }
-        if (reading != READ_NOTHING)
-            return reading == READ_VALUE ? value : NULL;
-    }
+    const enum reading reading = read_blocking(self, &value);
+    consumer_end_reading(self);
+    return reading == READ_VALUE ? value : NULL;
 }
 
 /* ---- a loop's own clock ---------------------------------------------------------------------- */
@@ -206,9 +247,9 @@ static int start_timer(struct consumer *self, PyObject *loop, uint64_t delay)
     Py_XDECREF(seconds);
     if (handle == NULL)
         return -1;
-    Py_XSETREF(self->timer, handle);
     self->timer_loop = loop;
     self->timer_at = burble__now() + delay;
+    Py_XSETREF(self->timer, handle); /* last: letting go of the old one may run Python code */
     return 0;
 }
 
@@ -217,6 +258,7 @@ static int start_timer(struct consumer *self, PyObject *loop, uint64_t delay)
 void consumer_stop_timer(struct consumer *self)
 {
     PyObject *timer = self->timer;
+    const PyObject *timer_loop = self->timer_loop;
     if (timer == NULL)
         return;
     self->timer = NULL;
@@ -227,7 +269,7 @@ void consumer_stop_timer(struct consumer *self)
     PyObject *none = NULL;
     if (loop == NULL)
         PyErr_Clear(); /* the collector runs in the last moments of a run of trio, which is not ours */
-    else if (loop == self->timer_loop)
+    else if (loop == timer_loop)
         none = PyObject_CallMethod(timer, "cancel", NULL);
     if (PyErr_Occurred())
         PyErr_WriteUnraisable(timer);
@@ -294,10 +336,30 @@ static int watch_deadline(struct consumer *self, PyObject *loop)
     return start_timer(self, loop, deadline > now ? deadline - now : 0);
 }
 
+/* Sees to it that whoever waits there is resumed, in time. 1 where something has come meanwhile, 0
+ * parked, or -1 with an exception. Parking at the hub is the last step, which runs no Python code: a
+ * wake-up before it resumes `parked`, and one after it finds all in place. */
+static int set_up(struct consumer *self, PyObject *parked, PyObject *loop)
+{
+    if (watch_deadline(self, loop) < 0 || hub_look_later(self->hub, loop) < 0)
+        return -1;
+    if (!parked_is_pending(parked))
+        return 1;
+    const int rc = self->kind->park(self->owner, self->hub);
+    if (rc == BURBLE_OK)
+        return 1;
+    if (rc == BURBLE_AGAIN)
+        return 0;
+    core_raise(self->core, rc);
+    return -1;
+}
+
 static int park(struct consumer *self, PyObject **parked)
 {
     PyObject *loop;
-    HubObject *hub = hub_of_running_loop(self->core, self->hub, &loop);
+    PyObject *last = Py_XNewRef((PyObject *)self->hub);
+    HubObject *hub = hub_of_running_loop(self->core, (HubObject *)last, &loop);
+    Py_XDECREF(last);
     if (hub == NULL)
         return -1;
     Py_XSETREF(self->hub, hub);
@@ -309,22 +371,13 @@ static int park(struct consumer *self, PyObject **parked)
         return -1;
     }
     self->lead_at_park = self->lead;
-    int rc = self->kind->park(self->owner, hub);
-    if (rc == BURBLE_OK) {
-        rc = 1;
-    } else if (rc != BURBLE_AGAIN) {
-        core_raise(self->core, rc);
-        rc = -1;
-    } else {
-        rc = watch_deadline(self, loop);
-        if (rc == 0) {
-            *parked = parked_create(self, loop);
-            rc = *parked == NULL ? -1 : hub_enlist(self, loop);
-        }
-        if (rc < 0 && *parked != NULL) {
-            parked_abandon(*parked);
-            Py_CLEAR(*parked);
-        }
+    *parked = parked_create(self, loop);
+    if (*parked != NULL && parked_is_pending(*parked))
+        hub_enlist(self);
+    const int rc = *parked == NULL ? -1 : set_up(self, *parked, loop);
+    if (rc != 0 && *parked != NULL) {
+        parked_abandon(*parked);
+        Py_CLEAR(*parked);
     }
     Py_DECREF(loop);
     return rc;
@@ -333,7 +386,7 @@ static int park(struct consumer *self, PyObject **parked)
 int consumer_park(struct consumer *self, PyObject **parked)
 {
     *parked = NULL;
-    if (!consumer_is_free(self))
+    if (!nobody_is_parked(self))
         return -1;
     /* Loops are asked in Python, so that meanwhile another thread may want to read or close it. */
     self->parking = true;

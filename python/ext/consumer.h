@@ -4,6 +4,9 @@
  * thread at a time blocks there (`for`), or one task is suspended (`async for`, see next.c).
  *
  * What it waits for is its kind's business; how it waits is the same for all. All under the GIL.
+ *
+ * Reading may run Python code: a tokenizer's, a finalizer's, a signal handler's. Such code, and other
+ * threads meanwhile, may call anything of the consumer's owner: `reading` refuses those that would read.
  */
 #ifndef BURBLE_PYTHON_CONSUMER_H
 #define BURBLE_PYTHON_CONSUMER_H
@@ -44,6 +47,9 @@ struct consumer_kind {
 
     /* Forgets the parent's hubs, in a forked child; NULL: knows none. */
     void (*renew)(PyObject *self);
+
+    /* Reading is over, for the moment, with or without an exception; NULL: does nothing. */
+    void (*after)(PyObject *self);
 };
 
 struct consumer {
@@ -64,7 +70,8 @@ struct consumer {
     uint64_t streak_began;           /* when the present streak did */
     unsigned int streak;             /* values handed out without giving way to the loop */
     bool listed;                     /* whether its hub counts it among those */
-    bool blocked;                    /* a thread waits */
+    bool reading;                    /* somebody is in the midst of reading, or waits in it */
+    bool blocked;                    /* a thread waits, without the GIL */
     bool parking;                    /* a task is about to wait, and other threads may run */
     bool timed_out;                  /* the present wait of a task has */
     bool own_clock;                  /* a task waits, in a loop that does not go by the system's */
@@ -93,14 +100,19 @@ int consumer_forget_closed_loop(struct consumer *self);
  * waited in a loop which has been closed will never be resumed: it does not count. */
 bool consumer_is_free(struct consumer *self);
 
+/* It is the caller's to read from now on, until consumer_end_reading; or RuntimeError is raised, where
+ * somebody is in the midst of it. Whether it is. */
+bool consumer_begin_reading(struct consumer *self);
+void consumer_end_reading(struct consumer *self);
+
 /* __next__: blocks until there is something. NULL without an exception at the end. */
 PyObject *consumer_next(struct consumer *self);
 
 /* __anext__: an awaitable for the next value. */
 PyObject *consumer_anext(struct consumer *self);
 
-/* Nothing is there: suspends. 1 where something has come meanwhile; 0 parked, with a new reference in
- * *parked; -1 with an exception. */
+/* Nothing is there, as the caller, who has begun reading, has found: suspends. 1 where something has come
+ * meanwhile; 0 parked, with a new reference in *parked; -1 with an exception. */
 int consumer_park(struct consumer *self, PyObject **parked);
 
 /* For `park` to give to burble_reader_attach, with the consumer as its argument. */

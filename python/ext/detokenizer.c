@@ -573,43 +573,118 @@ static int set_enders(DetokenizerObject *self, PyObject *pairs)
     return 0;
 }
 
+/* ---- one call at a time -------------------------------------------------------------------- */
+
+static bool ready(DetokenizerObject *self)
+{
+    if (self->detok != NULL || self->window != NULL || self->text_alone)
+        return true;
+    PyErr_SetString(PyExc_RuntimeError, "Detokenizer.__init__ was not called");
+    return false;
+}
+
+/* Whether the detokenizer may be changed now; then end_call. */
+static bool begin_call(DetokenizerObject *self)
+{
+    if (is_under_way(&self->busy)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "a Detokenizer takes one call at a time; this one is in the midst of one");
+        return false;
+    }
+    if (self->owned) {
+        PyErr_SetString(
+            PyExc_RuntimeError,
+            "this Detokenizer belongs to a streamer or a writer, which alone changes it");
+        return false;
+    }
+    if (!ready(self))
+        return false;
+    set_under_way(&self->busy, true);
+    return true;
+}
+
+static void end_call(DetokenizerObject *self)
+{
+    set_under_way(&self->busy, false);
+}
+
+int detokenizer_own(DetokenizerObject *self)
+{
+    if (!begin_call(self))
+        return -1;
+    self->owned = true;
+    end_call(self);
+    return 0;
+}
+
+void detokenizer_release(DetokenizerObject *self)
+{
+    self->owned = false;
+}
+
 /* ---- copies -------------------------------------------------------------------------------- */
 
-/* Makes `to`, which is as new, what `from` is. */
-static int copy_into(DetokenizerObject *from, DetokenizerObject *to)
+/* One of the same type and settings; its sequence is the other one's in the vocabulary's detokenizer
+ * and the stop filter, and to be copied or begun. Nobody but the caller can use it, since it is busy.
+ * NULL with an exception. */
+static DetokenizerObject *copy_settings(DetokenizerObject *from)
 {
-    struct place now;
+    PyTypeObject *type = Py_TYPE(from);
+    DetokenizerObject *to = (DetokenizerObject *)type->tp_alloc(type, 0);
+    if (to == NULL)
+        return NULL;
+    to->core = from->core;
+    set_under_way(&to->busy, true);
     to->include_stop = from->include_stop;
     to->offsets = from->offsets;
-    if (from->stop != NULL && burble_stop_copy(from->stop, &to->stop) != BURBLE_OK) {
-        PyErr_NoMemory();
-        return -1;
-    }
+    to->text_alone = from->text_alone;
     to->stop_strings = Py_XNewRef(from->stop_strings);
-    if (from->n_enders > 0) {
+    to->vocabulary = (VocabularyObject *)Py_XNewRef((PyObject *)from->vocabulary);
+    int rc = BURBLE_OK;
+    if (from->stop != NULL)
+        rc = burble_stop_copy(from->stop, &to->stop);
+    if (rc == BURBLE_OK && from->detok != NULL)
+        rc = burble_detok_copy(from->detok, &to->detok);
+    if (rc == BURBLE_OK && from->n_enders > 0) {
         to->enders = PyMem_New(struct ender, from->n_enders);
-        if (to->enders == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
+        rc = to->enders == NULL ? BURBLE_ENOMEM : BURBLE_OK;
+    }
+    if (rc == BURBLE_OK && from->n_enders > 0) {
         memcpy(to->enders, from->enders, from->n_enders * sizeof *to->enders);
         to->n_enders = from->n_enders;
     }
-    to->text_alone = from->text_alone;
-    if (places_copy(from, to) < 0)
-        return -1;
-    if (from->detok != NULL) {
-        const int rc = burble_detok_copy(from->detok, &to->detok);
-        if (rc != BURBLE_OK) {
-            core_raise(from->core, rc);
-            return -1;
-        }
-    }
-    to->vocabulary = (VocabularyObject *)Py_XNewRef((PyObject *)from->vocabulary);
-    if (stretches_copy(&from->spans, &to->spans) < 0 || place_save(from, &now) < 0)
+    if (rc != BURBLE_OK)
+        core_raise(from->core, rc);
+    if (rc != BURBLE_OK || places_make(to, from->rewind) < 0)
+        Py_CLEAR(to);
+    return to;
+}
+
+/* Makes the sequence of `to`, which has the settings of `from`, the same as that one's. */
+static int copy_sequence(DetokenizerObject *from, DetokenizerObject *to)
+{
+    struct place now;
+    if (places_copy(from, to) < 0 || stretches_copy(&from->spans, &to->spans) < 0
+        || place_save(from, &now) < 0)
         return -1;
     place_restore(to, &now);
     return 0;
+}
+
+DetokenizerObject *detokenizer_another(DetokenizerObject *self)
+{
+    DetokenizerObject *other = copy_settings(self);
+    if (other == NULL)
+        return NULL;
+    PyObject *window = Py_XNewRef(self->window);
+    if (window != NULL)
+        other->window = PyObject_CallMethodObjArgs(window, self->core->str_copy, NULL);
+    if ((window != NULL && other->window == NULL) || detokenizer_reset(other) < 0)
+        Py_CLEAR(other);
+    else
+        end_call(other);
+    Py_XDECREF(window);
+    return other;
 }
 
 /* ---- the type -------------------------------------------------------------------------------- */
@@ -624,6 +699,20 @@ static PyObject *detokenizer_new(PyTypeObject *type, PyObject *args, PyObject *k
     return (PyObject *)self;
 }
 
+/* What initialise has made, where it fails in the end. */
+static void forget_settings(DetokenizerObject *self)
+{
+    burble_stop_destroy(&self->stop);
+    PyMem_Free(self->places);
+    self->places = NULL;
+    self->rewind = 0;
+    self->offsets = false;
+    PyMem_Free(self->enders);
+    self->enders = NULL;
+    self->n_enders = 0;
+    Py_CLEAR(self->stop_strings);
+}
+
 static int set_rewind(DetokenizerObject *self, Py_ssize_t rewind)
 {
     if (rewind < 0 || rewind > REWIND_MAX) {
@@ -631,14 +720,32 @@ static int set_rewind(DetokenizerObject *self, Py_ssize_t rewind)
                      REWIND_MAX, rewind);
         return -1;
     }
-    if (rewind > 0 && self->places == NULL) {
-        self->places = PyMem_Calloc((size_t)rewind, sizeof *self->places);
-        if (self->places == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        self->rewind = (size_t)rewind;
+    return places_make(self, (size_t)rewind);
+}
+
+static int set_source(DetokenizerObject *self, PyObject *source, bool skip_special)
+{
+    if (source == Py_None) {
+        self->text_alone = true;
+        return 0;
     }
+    if (!PyObject_TypeCheck(source, self->core->vocabulary_type)) {
+        self->window = Py_NewRef(source);
+        return 0;
+    }
+    burble_detok_options options;
+    burble_detok_options_init(&options);
+    options.skip_special = skip_special;
+    options.rewind = (uint32_t)self->rewind;
+    options.spans = self->offsets;
+    VocabularyObject *vocabulary = (VocabularyObject *)source;
+    options.clean_up = vocabulary->clean_up;
+    const int rc = burble_detok_create(vocabulary->vocab, &options, &self->detok);
+    if (rc != BURBLE_OK) {
+        core_raise(self->core, rc);
+        return -1;
+    }
+    self->vocabulary = (VocabularyObject *)Py_NewRef(source);
     return 0;
 }
 
@@ -654,67 +761,25 @@ static int detokenizer_init(DetokenizerObject *self, PyObject *args, PyObject *k
                                      &PyTuple_Type, &strings, &include, &rewind, &offsets,
                                      &PyTuple_Type, &enders))
         return -1;
-    if (self->detok != NULL || self->window != NULL || self->text_alone) {
+    if (is_under_way(&self->busy) || self->detok != NULL || self->window != NULL
+        || self->text_alone) {
         PyErr_SetString(PyExc_RuntimeError, "a Detokenizer is initialised once");
         return -1;
     }
+    set_under_way(&self->busy, true);
     self->include_stop = include != 0;
     self->offsets = offsets != 0;
-    if (set_rewind(self, rewind) < 0)
-        return -1;
-    if (self->stop == NULL && strings != NULL && set_stop_strings(self, strings) < 0)
-        return -1;
-    if (self->enders == NULL && enders != NULL && set_enders(self, enders) < 0)
-        return -1;
-    if (source == Py_None) {
-        self->text_alone = true;
-        return 0;
-    }
-    if (!PyObject_TypeCheck(source, self->core->vocabulary_type)) {
-        self->window = Py_NewRef(source);
-        return 0;
-    }
-    burble_detok_options options;
-    burble_detok_options_init(&options);
-    options.skip_special = skip != 0;
-    options.rewind = (uint32_t)self->rewind;
-    options.spans = self->offsets;
-    VocabularyObject *vocabulary = (VocabularyObject *)source;
-    options.clean_up = vocabulary->clean_up;
-    const int rc = burble_detok_create(vocabulary->vocab, &options, &self->detok);
-    if (rc != BURBLE_OK) {
-        core_raise(self->core, rc);
-        return -1;
-    }
-    self->vocabulary = (VocabularyObject *)Py_NewRef(source);
-    return 0;
-}
-
-static bool ready(DetokenizerObject *self)
-{
-    if (self->detok != NULL || self->window != NULL || self->text_alone)
-        return true;
-    PyErr_SetString(PyExc_RuntimeError, "Detokenizer.__init__ was not called");
-    return false;
-}
-
-/* Whether a method may change the detokenizer now; then end_call. */
-static bool begin_call(DetokenizerObject *self)
-{
-    if (!ready(self))
-        return false;
-    if (is_under_way(&self->busy)) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "a Detokenizer takes one call at a time; this one is in the midst of one");
-        return false;
-    }
-    set_under_way(&self->busy, true);
-    return true;
-}
-
-static void end_call(DetokenizerObject *self)
-{
-    set_under_way(&self->busy, false);
+    int rc = set_rewind(self, rewind);
+    if (rc == 0 && strings != NULL)
+        rc = set_stop_strings(self, strings);
+    if (rc == 0 && enders != NULL)
+        rc = set_enders(self, enders);
+    if (rc == 0)
+        rc = set_source(self, source, skip != 0);
+    if (rc < 0)
+        forget_settings(self);
+    end_call(self);
+    return rc;
 }
 
 static PyObject *detokenizer_push_method(DetokenizerObject *self, PyObject *value)
@@ -723,13 +788,14 @@ static PyObject *detokenizer_push_method(DetokenizerObject *self, PyObject *valu
     struct kept_text kept;
     if (ids_read(self->core, value, &ids) < 0)
         return NULL;
-    int rc = -1;
+    PyObject *text = NULL;
     if (begin_call(self)) {
-        rc = detokenizer_push(self, &ids, false, &kept);
+        if (detokenizer_push(self, &ids, false, &kept) == 0)
+            text = as_str(&kept);
         end_call(self);
     }
     ids_clear(&ids);
-    return rc < 0 ? NULL : as_str(&kept);
+    return text;
 }
 
 static PyObject *detokenizer_finish_method(DetokenizerObject *self, PyObject *unused)
@@ -738,9 +804,9 @@ static PyObject *detokenizer_finish_method(DetokenizerObject *self, PyObject *un
     struct kept_text kept;
     if (!begin_call(self))
         return NULL;
-    const int rc = detokenizer_finish(self, &kept);
+    PyObject *text = detokenizer_finish(self, &kept) < 0 ? NULL : as_str(&kept);
     end_call(self);
-    return rc < 0 ? NULL : as_str(&kept);
+    return text;
 }
 
 static PyObject *detokenizer_prime_method(DetokenizerObject *self, PyObject *value)
@@ -773,14 +839,12 @@ static PyObject *detokenizer_copy_method(DetokenizerObject *self, PyObject *unus
     (void)unused;
     if (!begin_call(self))
         return NULL;
-    PyTypeObject *type = Py_TYPE(self);
-    DetokenizerObject *copy = (DetokenizerObject *)type->tp_alloc(type, 0);
-    if (copy != NULL) {
-        copy->core = self->core;
-        if (copy_into(self, copy) < 0)
-            Py_CLEAR(copy);
-    }
+    DetokenizerObject *copy = copy_settings(self);
+    if (copy != NULL && copy_sequence(self, copy) < 0)
+        Py_CLEAR(copy);
     end_call(self);
+    if (copy != NULL)
+        end_call(copy);
     return (PyObject *)copy;
 }
 

@@ -45,7 +45,11 @@ struct place {
 
 /* Either compiled (a vocabulary), windowed (a Python object with push, finish, reset, copy,
  * holds), or neither: it takes text alone, and no ids. Behind it the stop strings, if there are
- * any. */
+ * any.
+ *
+ * A window runs Python code in the midst of a call, and letting go of an object or making one may run
+ * a finalizer: each may call this detokenizer again, and other threads may. While one call is under
+ * way, all others that change it are refused. What only reads it works on a copy. */
 typedef struct {
     PyObject_HEAD
     struct core *core;
@@ -53,8 +57,8 @@ typedef struct {
     burble_detok *detok;
     PyObject *window;
     bool text_alone;
-    struct under_way
-        busy; /* a method: a window calls Python, which may come back, or let go of the GIL */
+    struct under_way busy; /* a method */
+    bool owned; /* by a pipeline, whose owner sees to it that one call at a time is made */
 
     burble_stop *stop;      /* NULL where there are no stop strings */
     PyObject *stop_strings; /* a tuple of str, or NULL */
@@ -89,6 +93,16 @@ struct kept_text {
     bool whole;       /* the keeper is a str and this is its text */
     size_t ids;       /* how many of the ids count: those up to the end of the text */
 };
+
+/* Keeps everybody else from changing it until detokenizer_release: what follows is for the one that
+ * owns it. The text that a call gives is valid until the next one. 0; or -1 with RuntimeError, where
+ * it belongs to another one, is in the midst of a call or was not initialised. */
+int detokenizer_own(DetokenizerObject *self);
+void detokenizer_release(DetokenizerObject *self);
+
+/* One of the same settings at the beginning of a sequence, a new reference; NULL with an exception.
+ * The other one may be in the midst of a call. */
+DetokenizerObject *detokenizer_another(DetokenizerObject *self);
 
 /* What the ids make final, up to a stop string or an ender: then `stopped` is set. In a prompt none is
  * looked for. 0, or -1 with an exception. */

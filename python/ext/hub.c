@@ -194,17 +194,20 @@ static void hold(HubObject *self, uint64_t nanoseconds)
     bool trio;
     PyObject *loop = hub_running_loop(self->core, &trio);
     /* (With a clock of the loop's own, each hold would take a thread to end it.) */
-    self->holding = loop != NULL && loop == self->loop && !self->own_clock
-                    && call_later(self, loop, nanoseconds, "_poll") == 0;
-    self->held_for = nanoseconds;
+    const bool asked = loop != NULL && loop == self->loop && !self->own_clock
+                       && call_later(self, loop, nanoseconds, "_poll") == 0;
     Py_XDECREF(loop);
     if (PyErr_Occurred())
         PyErr_WriteUnraisable((PyObject *)self);
-    if (self->holding)
+    PyErr_Restore(type, value, traceback);
+    self->holding = asked;
+    self->held_for = nanoseconds;
+    if (self->hub == NULL)
+        return; /* closed meanwhile */
+    if (asked)
         burble_hub_hold(self->hub);
     else
         burble_hub_release(self->hub);
-    PyErr_Restore(type, value, traceback);
 }
 
 /* The GIL stands for the hub's thread, to which releasing belongs. The timer runs on: when it fires,
@@ -220,9 +223,28 @@ static void note_loop(HubObject *self)
 {
     bool trio;
     PyObject *loop = hub_running_loop(self->core, &trio);
-    if (loop == self->loop && !trio)
-        self->note = Py_XNewRef(note_of_running_loop(self->core));
+    if (loop == self->loop && !trio) {
+        PyObject *note = Py_XNewRef(note_of_running_loop(self->core));
+        Py_XSETREF(self->note, note);
+    }
     Py_XDECREF(loop);
+    PyErr_Clear();
+}
+
+/* nest_asyncio's mark, which may come at any time, and what parked.c wants of asyncio's tasks. */
+static void look_at_asyncio(struct core *core)
+{
+    if (core_import(&core->task_type, "burble._loops", "CTask") == 0)
+        core_import(&core->finished, "burble._loops", "finished");
+    if (core->asyncio_module == NULL) {
+        PyObject *module = PyImport_ImportModule("asyncio");
+        if (core->asyncio_module == NULL)
+            core->asyncio_module = module;
+        else
+            Py_XDECREF(module);
+    }
+    if (core->asyncio_module != NULL)
+        core->indirect = PyObject_HasAttrString(core->asyncio_module, "_nest_patched");
     PyErr_Clear();
 }
 
@@ -230,17 +252,17 @@ static void note_loop(HubObject *self)
  * the two that end a program (see parked.c): those are raised here. How many were. */
 static size_t dispatch(HubObject *self)
 {
+    if (self->dispatching)
+        return 0;
     Py_INCREF(self);
+    burble_hub *hub = self->hub;
+    self->dispatching = true;
     note_loop(self);
-    /* nest_asyncio's mark; it may come at any time. */
-    if (self->core->asyncio_module == NULL)
-        self->core->asyncio_module = PyImport_ImportModule("asyncio");
-    if (self->core->asyncio_module != NULL)
-        self->core->indirect = PyObject_HasAttrString(self->core->asyncio_module, "_nest_patched");
-    if (core_import(&self->core->task_type, "burble._loops", "CTask") == 0)
-        core_import(&self->core->finished, "burble._loops", "finished");
-    PyErr_Clear();
-    const size_t resumed = burble_hub_dispatch(self->hub, SLICE);
+    look_at_asyncio(self->core);
+    const size_t resumed = self->hub == NULL ? 0 : burble_hub_dispatch(hub, SLICE);
+    self->dispatching = false;
+    if (self->hub == NULL)
+        burble_hub_destroy(&hub); /* closed meanwhile */
     Py_CLEAR(self->note);
     Py_DECREF(self);
     return resumed;
@@ -283,26 +305,29 @@ static PyObject *hub_poll(HubObject *self, PyObject *unused)
 
 /* ---- generations that have died without a word ------------------------------------------------ */
 
-static int look_later(HubObject *self, PyObject *loop)
+int hub_look_later(HubObject *self, PyObject *loop)
 {
+    if (self->looking || self->first == NULL)
+        return 0;
+    self->looking = true;
     const int rc = call_later(self, loop, PRODUCER_LOOK_NS, "_look");
-    self->looking = rc == 0;
+    if (rc < 0)
+        self->looking = false;
     return rc;
 }
 
-int hub_enlist(struct consumer *consumer, PyObject *loop)
+void hub_enlist(struct consumer *consumer)
 {
     HubObject *self = consumer->hub;
     consumer->listed = true;
     self->waiting++;
     if (consumer->kind->look == NULL)
-        return 0;
+        return;
     consumer->before = NULL;
     consumer->after = self->first;
     if (self->first != NULL)
         self->first->before = consumer;
     self->first = consumer;
-    return self->looking ? 0 : look_later(self, loop);
 }
 
 void hub_delist(struct consumer *consumer)
@@ -335,31 +360,42 @@ static struct consumer *keep(struct consumer *consumer)
     return consumer;
 }
 
-/* One timer for all that are parked here, and none where nobody is. */
-static PyObject *hub_look(HubObject *self, PyObject *unused)
+/* Looks after each that is parked here. 0, or -1 with an exception. */
+static int look_at_each(HubObject *self)
 {
-    (void)unused;
     PyObject *frames = NULL;
     const uint64_t now = burble__now();
+    /* (One that parks again comes first in the list, so that there could always be more.) */
+    size_t left = self->waiting;
     int rc = 0;
-    self->looking = false;
     struct consumer *consumer = keep(self->first);
     while (consumer != NULL) {
         if (rc == 0 && now - consumer->wait_began >= PRODUCER_LOOK_NS)
             rc = consumer->kind->look(consumer->owner, &frames);
-        /* Looking may have run the garbage collector: who comes after is known only now. */
-        struct consumer *after = rc == 0 ? keep(consumer->after) : NULL;
+        /* Looking may have run Python code: who comes after is known only now, and only where this one
+         * is still in the list. */
+        const bool goes_on = rc == 0 && --left > 0 && consumer->listed && consumer->hub == self;
+        struct consumer *after = goes_on ? keep(consumer->after) : NULL;
         Py_DECREF(consumer->owner);
         consumer = after;
     }
     Py_XDECREF(frames);
+    return rc;
+}
+
+/* One timer for all that are parked here, and none where nobody is. */
+static PyObject *hub_look(HubObject *self, PyObject *unused)
+{
+    (void)unused;
+    self->looking = false;
+    int rc = look_at_each(self);
     if (rc == 0 && self->first != NULL) {
         bool trio;
         PyObject *loop = hub_running_loop(self->core, &trio);
         if (loop == NULL)
             return NULL;
         if (loop != Py_None)
-            rc = look_later(self, loop);
+            rc = hub_look_later(self, loop);
         Py_DECREF(loop);
     }
     if (rc < 0)
@@ -370,7 +406,10 @@ static PyObject *hub_look(HubObject *self, PyObject *unused)
 static PyObject *hub_close(HubObject *self, PyObject *unused)
 {
     (void)unused;
-    burble_hub_destroy(&self->hub);
+    if (self->dispatching)
+        self->hub = NULL; /* see dispatch */
+    else
+        burble_hub_destroy(&self->hub);
     Py_RETURN_NONE;
 }
 

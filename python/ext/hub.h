@@ -18,6 +18,7 @@ typedef struct {
     struct consumer *first; /* of those, who want to be looked after */
     bool trio;              /* the loop is a run of trio */
     bool own_clock;         /* the loop does not go by the system's clock */
+    bool dispatching;       /* resumes tasks now: whoever closes it leaves the descriptor to that */
     bool looking;           /* whether the loop is to call _look */
     bool holding;           /* whether the loop is to call _poll, and nobody signals */
     uint64_t held_for;      /* how long the present or last hold is, in nanoseconds */
@@ -41,10 +42,12 @@ int hub_lead(PyObject *loop, int64_t *lead);
  * that has the GIL. */
 void hub_hurry(HubObject *self);
 
-/* Notes that a consumer is parked at its hub, whose loop is `loop`; where that is its kind's wish, a
- * generation which has died without a word is found then (see producer.h). 0, or -1 with an
- * exception. */
-int hub_enlist(struct consumer *consumer, PyObject *loop);
+/* Notes that a consumer is parked at its hub. */
+void hub_enlist(struct consumer *consumer);
+
+/* Has the hub's loop, which is `loop`, look after the consumers that want it: so a generation which has
+ * died without a word is found (see producer.h). 0, or -1 with an exception. */
+int hub_look_later(HubObject *self, PyObject *loop);
 
 /* It is parked no longer. Fine for one that is not. */
 void hub_delist(struct consumer *consumer);

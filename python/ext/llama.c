@@ -161,12 +161,14 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     self->core = core_of(type);
     self->forks = burble__forks();
     pthread_rwlock_init(&self->lock, NULL);
-    burble__init(&self->closing, false);
+    /* `progress` runs Python, which can find the engine before it is one. */
+    burble__init(&self->closing, true);
     if (load(self, path, model_options, &options, progress) < 0) {
         Py_DECREF(self);
         return NULL;
     }
     self->context = burble_llama_context(self->engine);
+    burble__store_relaxed(&self->closing, false);
     return (PyObject *)self;
 }
 
@@ -348,19 +350,22 @@ static int take_prompt(PyObject *prompt, burble_llama_request *request, int32_t 
         request->prompt_len = request->prompt == NULL ? 0 : (size_t)len;
         return request->prompt == NULL ? -1 : 0;
     }
-    const Py_ssize_t n = PyList_GET_SIZE(prompt);
-    *ids = PyMem_New(int32_t, (size_t)n + 1);
-    if (*ids == NULL) {
-        PyErr_NoMemory();
+    /* Converting an item may run Python code, which could change the list. */
+    PyObject *items = PyList_AsTuple(prompt);
+    if (items == NULL)
         return -1;
-    }
-    for (Py_ssize_t i = 0; i < n; i++) {
+    const Py_ssize_t n = PyTuple_GET_SIZE(items);
+    *ids = PyMem_New(int32_t, (size_t)n + 1);
+    if (*ids == NULL)
+        PyErr_NoMemory();
+    for (Py_ssize_t i = 0; *ids != NULL && i < n && !PyErr_Occurred(); i++) {
         int overflow;
-        const long id = PyLong_AsLongAndOverflow(PyList_GET_ITEM(prompt, i), &overflow);
-        if (id == -1 && PyErr_Occurred())
-            return -1;
+        const long id = PyLong_AsLongAndOverflow(PyTuple_GET_ITEM(items, i), &overflow);
         (*ids)[i] = overflow != 0 || id < 0 || id > INT32_MAX ? -1 : (int32_t)id; /* none either */
     }
+    Py_DECREF(items);
+    if (PyErr_Occurred())
+        return -1;
     request->ids = *ids;
     request->n_ids = (size_t)n;
     return 0;

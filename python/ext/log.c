@@ -224,14 +224,14 @@ static PyObject *log_deadlines(LogObject *self, PyObject *args)
         || core_nanoseconds(token, "token_timeout", &token_for) < 0
         || core_nanoseconds(total, "total_timeout", &total_for) < 0)
         return NULL;
+    if ((first_for != 0 || token_for != 0 || total_for != 0) && note_clock(self) < 0)
+        return NULL;
     const uint64_t now = burble__now();
     self->began = now;
     self->first_at = first_for == 0 ? 0 : now + first_for;
     self->token_for = token_for;
     self->total_at = total_for == 0 ? 0 : now + total_for;
     self->active_at = now;
-    if ((first_for != 0 || token_for != 0 || total_for != 0) && note_clock(self) < 0)
-        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -257,10 +257,12 @@ static void raise_closed(LogObject *self, int rc)
         core_raise(self->core, rc);
         return;
     }
+    Py_INCREF(error);
     PyObject *message = PyObject_Str(error);
     if (message != NULL)
         PyErr_SetObject((PyObject *)Py_TYPE(error), message);
     Py_XDECREF(message);
+    Py_DECREF(error);
 }
 
 static void note_activity(LogObject *self)
@@ -331,9 +333,11 @@ int log_append(LogObject *self, const char *bytes, size_t len, uint32_t tokens)
                         "another thread is appending to this log: one writer at a time");
         return -1;
     }
-    if (self->total_at != 0 && log_expire(self, NULL) < 0)
+    set_under_way(&self->appending, true); /* before anything that may run Python code */
+    if (self->total_at != 0 && log_expire(self, NULL) < 0) {
+        set_under_way(&self->appending, false);
         return -1;
-    set_under_way(&self->appending, true);
+    }
     if (len > 0 || tokens > 0)
         note_activity(self);
     const int rc = append(self, bytes, len, tokens);
@@ -581,17 +585,18 @@ static PyObject *log_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         options.lag_unit = BURBLE_LAG_TOKENS; /* there is nothing else to count */
         options.release = release;
     }
+    burble_stream *stream;
+    const int rc = burble_stream_create(&options, &stream);
+    if (rc != BURBLE_OK)
+        return core_raise(core_of(type), rc);
     LogObject *self = (LogObject *)type->tp_alloc(type, 0);
-    if (self == NULL)
-        return NULL;
-    self->core = core_of(type);
-    self->objects = objects != 0;
-    const int rc = burble_stream_create(&options, &self->stream);
-    if (rc != BURBLE_OK) {
-        core_raise(self->core, rc);
-        Py_DECREF(self);
+    if (self == NULL) {
+        burble_stream_unref(&stream);
         return NULL;
     }
+    self->core = core_of(type);
+    self->objects = objects != 0;
+    self->stream = stream;
     if (!watch_producer) /* a job ends it, in threads of its own */
         burble_stream_hand_over(self->stream);
     return (PyObject *)self;

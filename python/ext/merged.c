@@ -89,6 +89,17 @@ static enum reading read_end(MergedObject *self)
     return READ_ERROR;
 }
 
+/* (index, value) of what was just read; where there is no memory, it comes next of its row. */
+static PyObject *numbered(MergedObject *self, struct row *row, PyObject *value)
+{
+    PyObject *both = Py_BuildValue("nO", (Py_ssize_t)(row - self->rows), value);
+    if (both == NULL && row->reader->reader != NULL)
+        row->reader->kept = value;
+    else
+        Py_DECREF(value);
+    return both;
+}
+
 static enum reading merged_read(PyObject *object, PyObject **value)
 {
     MergedObject *self = as_merged(object);
@@ -98,7 +109,7 @@ static enum reading merged_read(PyObject *object, PyObject **value)
         switch (reader_read(row->reader, &text)) {
         case READ_VALUE:
             enqueue(self, row); /* behind the others */
-            *value = Py_BuildValue("nN", (Py_ssize_t)(row - self->rows), text);
+            *value = numbered(self, row, text);
             return *value == NULL ? READ_ERROR : READ_VALUE;
         case READ_NOTHING:
             break;
@@ -130,6 +141,8 @@ static void row_ready(burble_reader *reader, void *arg)
 static int park_row(MergedObject *self, struct row *row, HubObject *hub)
 {
     ReaderObject *reader = row->reader;
+    if (reader->closed)
+        return BURBLE_OK; /* which reading says */
     if (hub != NULL) {
         row->at_own = false;
         return reader_park(reader, hub, row_ready, row);
@@ -261,7 +274,8 @@ static int add_row(MergedObject *self, PyObject *object)
         return -1;
     }
     ReaderObject *reader = (ReaderObject *)object;
-    if (!reader_is_own(reader) || !consumer_is_free(&reader->consumer))
+    /* In this order: the first may run Python code, which may give the reader to another Merged. */
+    if (!consumer_is_free(&reader->consumer) || !reader_is_own(reader))
         return -1;
     struct row *row = &self->rows[self->n++];
     row->reader = (ReaderObject *)Py_NewRef(object);
@@ -272,9 +286,10 @@ static int add_row(MergedObject *self, PyObject *object)
     return 0;
 }
 
+/* Of a tuple. */
 static int fill(MergedObject *self, PyObject *readers)
 {
-    const Py_ssize_t n = PySequence_Fast_GET_SIZE(readers);
+    const Py_ssize_t n = PyTuple_GET_SIZE(readers);
     self->rows = PyMem_Calloc((size_t)n, sizeof *self->rows);
     self->queue = PyMem_Calloc((size_t)n, sizeof *self->queue);
     if (self->rows == NULL || self->queue == NULL) {
@@ -282,7 +297,7 @@ static int fill(MergedObject *self, PyObject *readers)
         return -1;
     }
     for (Py_ssize_t i = 0; i < n; i++)
-        if (add_row(self, PySequence_Fast_GET_ITEM(readers, i)) < 0)
+        if (add_row(self, PyTuple_GET_ITEM(readers, i)) < 0)
             return -1;
     for (Py_ssize_t i = 0; i < n; i++)
         enqueue(self, &self->rows[i]);
@@ -295,12 +310,15 @@ static PyObject *merged_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     PyObject *readers;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O", names, &readers))
         return NULL;
-    readers = PySequence_Fast(readers, "Merged: expected a sequence of readers");
+    readers = PySequence_Tuple(readers);
     MergedObject *self = readers == NULL ? NULL : (MergedObject *)type->tp_alloc(type, 0);
     if (self != NULL) {
         consumer_init(&self->consumer, (PyObject *)self, &merged_consumer, core_of(type));
+        self->consumer.reading = true; /* nobody reads it before it is whole */
         if (fill(self, readers) < 0)
             Py_CLEAR(self);
+        else
+            consumer_end_reading(&self->consumer);
     }
     Py_XDECREF(readers);
     return (PyObject *)self;
@@ -332,17 +350,26 @@ static int merged_traverse(MergedObject *self, visitproc visit, void *arg)
     return consumer_traverse(&self->consumer, visit, arg);
 }
 
-static int merged_clear(MergedObject *self)
+/* Gives the readers back, which are no longer read by this. Runs no Python code; how many there were,
+ * whose references are left in the rows. */
+static Py_ssize_t give_back(MergedObject *self)
 {
     const Py_ssize_t n = self->n;
-    consumer_clear(&self->consumer);
     self->n = self->queued = self->open = 0;
     for (Py_ssize_t i = 0; i < n; i++) {
         ReaderObject *reader = self->rows[i].reader;
         reader_detach(reader);
         reader->waits = &reader->consumer;
-        Py_DECREF(reader);
     }
+    return n;
+}
+
+static int merged_clear(MergedObject *self)
+{
+    const Py_ssize_t n = give_back(self);
+    consumer_clear(&self->consumer);
+    for (Py_ssize_t i = 0; i < n; i++)
+        Py_CLEAR(self->rows[i].reader);
     for (int i = 0; i < 3; i++)
         Py_CLEAR(self->error[i]);
     return 0;
@@ -352,8 +379,11 @@ static void merged_dealloc(MergedObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    const Py_ssize_t n = give_back(self); /* before anything that may run Python code */
     if (self->weak != NULL)
         PyObject_ClearWeakRefs((PyObject *)self);
+    for (Py_ssize_t i = 0; i < n; i++)
+        Py_CLEAR(self->rows[i].reader);
     merged_clear(self);
     burble_hub_destroy(&self->own);
     PyMem_Free(self->rows);

@@ -34,9 +34,15 @@ int core_import(PyObject **slot, const char *module_name, const char *name)
     PyObject *module = PyImport_ImportModule(module_name);
     if (module == NULL)
         return -1;
-    *slot = PyObject_GetAttrString(module, name);
+    PyObject *attribute = PyObject_GetAttrString(module, name);
     Py_DECREF(module);
-    return *slot == NULL ? -1 : 0;
+    if (attribute == NULL)
+        return -1;
+    if (*slot == NULL)
+        *slot = attribute;
+    else
+        Py_DECREF(attribute); /* importing has run Python, which has come here as well */
+    return 0;
 }
 
 int core_nanoseconds(PyObject *value, const char *name, uint64_t *nanoseconds)

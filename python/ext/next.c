@@ -28,6 +28,7 @@ typedef struct {
     PyObject *parked;          /* while SUSPENDED */
     PyObject *delegate;        /* a coroutine that does what is to be done now; or NULL */
     enum stage stage;
+    bool running; /* in the midst of a step, which may run Python code: others are refused */
 } NextObject;
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -124,34 +125,9 @@ static enum step resume(NextObject *self, PyObject **value)
     return rc < 0 ? STEP_ERROR : STEP_RETURN;
 }
 
-static enum step step(NextObject *self, PyObject *sent, PyObject **value)
+/* Reads; where there is nothing, suspends, or reads once more where something has come meanwhile. */
+static enum step read_or_suspend(NextObject *self, struct consumer *consumer, PyObject **value)
 {
-    struct consumer *consumer = self->consumer;
-    if (consumer == NULL) { /* SPENT, or torn down */
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse an already awaited __anext__()");
-        return STEP_ERROR;
-    }
-    consumer_here(consumer);
-    if (self->delegate != NULL) {
-        const enum step rc = send_on(self, sent, value);
-        if (rc != STEP_RETURN)
-            return rc;
-    }
-    if (self->stage == SUSPENDED) {
-        const enum step rc = resume(self, value);
-        if (rc != STEP_RETURN)
-            return rc;
-        consumer->streak = 0;
-    } else if (consumer->blocked) {
-        consumer_is_free(consumer); /* which says so */
-        return STEP_ERROR;
-    }
-    if (self->stage == FRESH && should_give_way(consumer)) {
-        consumer->streak = 0;
-        const enum step rc = give_way(self, value);
-        if (rc != STEP_RETURN)
-            return rc;
-    }
     for (;;) {
         enum reading reading = consumer->kind->read(consumer->owner, value);
         if (reading == READ_NOTHING && self->stage == SUSPENDED && consumer->timed_out) {
@@ -186,6 +162,38 @@ static enum step step(NextObject *self, PyObject *sent, PyObject **value)
     }
 }
 
+static enum step step(NextObject *self, PyObject *sent, PyObject **value)
+{
+    struct consumer *consumer = self->consumer;
+    if (consumer == NULL) { /* SPENT, or torn down */
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse an already awaited __anext__()");
+        return STEP_ERROR;
+    }
+    consumer_here(consumer);
+    if (self->delegate != NULL) {
+        const enum step rc = send_on(self, sent, value);
+        if (rc != STEP_RETURN)
+            return rc;
+    }
+    if (self->stage == SUSPENDED) {
+        const enum step rc = resume(self, value);
+        if (rc != STEP_RETURN)
+            return rc;
+        consumer->streak = 0;
+    }
+    if (self->stage == FRESH && should_give_way(consumer)) {
+        consumer->streak = 0;
+        const enum step rc = give_way(self, value);
+        if (rc != STEP_RETURN)
+            return rc;
+    }
+    if (!consumer_begin_reading(consumer))
+        return STEP_ERROR;
+    const enum step result = read_or_suspend(self, consumer, value);
+    consumer_end_reading(consumer);
+    return result;
+}
+
 /* Not to be awaited again; its consumer keeps it for the next __anext__. */
 static void spend(NextObject *self)
 {
@@ -198,6 +206,21 @@ static void spend(NextObject *self)
     if (consumer->spare_next == NULL)
         consumer->spare_next = Py_NewRef((PyObject *)self);
     Py_DECREF(consumer->owner);
+}
+
+/* Whether it is the caller's to use, until end_call. (As a coroutine that is already executing; it is not
+ * spent by that.) */
+static bool begin_call(NextObject *self)
+{
+    if (!self->running)
+        return self->running = true;
+    PyErr_SetString(PyExc_RuntimeError, "this __anext__() is already being awaited");
+    return false;
+}
+
+static void end_call(NextObject *self)
+{
+    self->running = false;
 }
 
 static enum step step_once(NextObject *self, PyObject *sent, PyObject **value)
@@ -213,15 +236,13 @@ static enum step step_once(NextObject *self, PyObject *sent, PyObject **value)
 #if PY_VERSION_HEX >= 0x030A0000
 static PySendResult next_am_send(PyObject *self, PyObject *sent, PyObject **result)
 {
+    NextObject *next = (NextObject *)self;
     *result = NULL;
-    switch (step_once((NextObject *)self, sent, result)) {
-    case STEP_RETURN:
-        return PYGEN_RETURN;
-    case STEP_YIELD:
-        return PYGEN_NEXT;
-    default:
+    if (!begin_call(next))
         return PYGEN_ERROR;
-    }
+    const enum step rc = step_once(next, sent, result);
+    end_call(next);
+    return rc == STEP_RETURN ? PYGEN_RETURN : rc == STEP_YIELD ? PYGEN_NEXT : PYGEN_ERROR;
 }
 #endif
 
@@ -234,7 +255,8 @@ static void return_value(PyObject *value)
     Py_XDECREF(stop);
 }
 
-static PyObject *next_send(NextObject *self, PyObject *sent)
+/* One step, as generators have it. */
+static PyObject *send_once(NextObject *self, PyObject *sent)
 {
     PyObject *value = NULL;
     switch (step_once(self, sent, &value)) {
@@ -249,6 +271,15 @@ static PyObject *next_send(NextObject *self, PyObject *sent)
     }
 }
 
+static PyObject *next_send(NextObject *self, PyObject *sent)
+{
+    if (!begin_call(self))
+        return NULL;
+    PyObject *value = send_once(self, sent);
+    end_call(self);
+    return value;
+}
+
 static PyObject *next_iternext(NextObject *self)
 {
     return next_send(self, Py_None);
@@ -257,19 +288,16 @@ static PyObject *next_iternext(NextObject *self)
 static PyObject *next_close(NextObject *self, PyObject *unused)
 {
     (void)unused;
-    PyObject *coroutine = self->delegate;
-    if (coroutine == NULL) {
-        spend(self);
-        Py_RETURN_NONE;
-    }
-    self->delegate = NULL;
-    PyObject *none = PyObject_CallMethod(coroutine, "close", NULL);
-    Py_DECREF(coroutine);
-    spend(self);
-    if (none == NULL)
+    if (!begin_call(self))
         return NULL;
-    Py_DECREF(none);
-    Py_RETURN_NONE;
+    PyObject *coroutine = self->delegate;
+    self->delegate = NULL;
+    PyObject *none =
+        coroutine == NULL ? Py_NewRef(Py_None) : PyObject_CallMethod(coroutine, "close", NULL);
+    Py_XDECREF(coroutine);
+    spend(self);
+    end_call(self);
+    return none;
 }
 
 /* An exception for the delegate, which may take it for a reason to go on. */
@@ -283,21 +311,15 @@ static PyObject *throw_on(NextObject *self, PyObject *args)
     Py_CLEAR(self->delegate);
     if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
         PyErr_Clear();
-        return next_send(self, Py_None);
+        return send_once(self, Py_None);
     }
     spend(self);
     return NULL;
 }
 
-/* throw(type[, value[, traceback]]), as generators have it. */
-static PyObject *next_throw(NextObject *self, PyObject *args)
+/* Raises what throw() was given. */
+static void raise_given(PyObject *type, PyObject *value, PyObject *traceback)
 {
-    PyObject *type, *value = NULL, *traceback = NULL;
-    if (self->delegate != NULL)
-        return throw_on(self, args);
-    if (!PyArg_ParseTuple(args, "O|OO", &type, &value, &traceback))
-        return NULL;
-    spend(self);
     if (traceback == Py_None)
         traceback = NULL;
     if (PyExceptionInstance_Check(type)) {
@@ -312,12 +334,27 @@ static PyObject *next_throw(NextObject *self, PyObject *args)
     } else {
         PyErr_Format(PyExc_TypeError, "throw() takes an exception, found %.100s",
                      Py_TYPE(type)->tp_name);
-        return NULL;
+        return;
     }
     Py_INCREF(type);
     Py_XINCREF(value);
     PyErr_Restore(type, value, traceback);
-    return NULL;
+}
+
+/* throw(type[, value[, traceback]]), as generators have it. */
+static PyObject *next_throw(NextObject *self, PyObject *args)
+{
+    PyObject *type, *value = NULL, *traceback = NULL, *result = NULL;
+    if (!PyArg_ParseTuple(args, "O|OO", &type, &value, &traceback) || !begin_call(self))
+        return NULL;
+    if (self->delegate != NULL) {
+        result = throw_on(self, args);
+    } else {
+        spend(self);
+        raise_given(type, value, traceback);
+    }
+    end_call(self);
+    return result;
 }
 
 static int next_traverse(NextObject *self, visitproc visit, void *arg)

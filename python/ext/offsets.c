@@ -135,18 +135,23 @@ PyObject *offsets_get(DetokenizerObject *self, void *unused)
                         "offsets: expected a Detokenizer made with offsets=True");
         return NULL;
     }
-    PyObject *list = PyList_New((Py_ssize_t)self->spans.n);
+    /* Each object that is made may run the collector, and that whatever pushes to this detokenizer:
+     * so the list is made of a copy. */
+    struct stretches spans;
+    if (stretches_copy(&self->spans, &spans) < 0)
+        return NULL;
+    PyObject *list = PyList_New(0);
     unsigned long long begin = 0;
-    for (size_t i = 0; list != NULL && i < self->spans.n; i++) {
-        const struct stretch *stretch = &self->spans.at[i];
+    for (size_t i = 0; list != NULL && i < spans.n; i++) {
+        const struct stretch *stretch = &spans.at[i];
         const unsigned long long end = begin + stretch->chars;
         PyObject *span = Py_BuildValue("KKKK", begin, end, (unsigned long long)stretch->first,
                                        (unsigned long long)stretch->last);
-        if (span == NULL)
+        if (span == NULL || PyList_Append(list, span) < 0)
             Py_CLEAR(list);
-        else
-            PyList_SET_ITEM(list, (Py_ssize_t)i, span);
+        Py_XDECREF(span);
         begin = end;
     }
+    PyMem_Free(spans.at);
     return list;
 }

@@ -38,13 +38,17 @@ PyObject *parked_create(struct consumer *consumer, PyObject *loop)
             return NULL;
         self->core = consumer->core;
     }
+    PyObject *message = self->message, *last_loop = self->loop;
     self->state = PENDING;
     self->blocking = 0;
-    Py_CLEAR(self->message);
-    Py_XSETREF(self->loop, Py_NewRef(loop));
+    self->message = NULL;
+    self->loop = Py_NewRef(loop);
     self->consumer = consumer;
     Py_INCREF(consumer->owner);
     consumer->parked = Py_NewRef((PyObject *)self);
+    /* Last: letting go of them may run Python code. */
+    Py_XDECREF(message);
+    Py_XDECREF(last_loop);
     return (PyObject *)self;
 }
 
@@ -63,29 +67,48 @@ int parked_check(const PyObject *parked)
     ParkedObject *self = as_parked(parked);
     if (self->state != CANCELLED)
         return 0;
+    PyObject *message = Py_XNewRef(self->message);
     if (core_import(&self->core->cancelled_error, "asyncio", "CancelledError") == 0) {
-        if (self->message != NULL)
-            PyErr_SetObject(self->core->cancelled_error, self->message);
+        if (message != NULL)
+            PyErr_SetObject(self->core->cancelled_error, message);
         else
             PyErr_SetNone(self->core->cancelled_error);
     }
+    Py_XDECREF(message);
     return -1;
 }
 
-/* No longer what its consumer waits for. */
+/* No longer what its consumer waits for. The caller has a reference to `self`: what goes here may run
+ * Python code, which finds all in place. */
 static void leave(ParkedObject *self, enum parked_state state)
 {
     struct consumer *consumer = self->consumer;
+    PyObject *parked = NULL;
     self->state = state;
     self->consumer = NULL;
     if (consumer == NULL)
         return;
     hub_delist(consumer);
-    if (consumer->parked == (PyObject *)self)
-        Py_CLEAR(consumer->parked);
+    if (consumer->parked == (PyObject *)self) {
+        parked = consumer->parked;
+        consumer->parked = NULL;
+    }
     if (consumer->spare == NULL)
         consumer->spare = Py_NewRef((PyObject *)self);
+    Py_XDECREF(parked);
     Py_DECREF(consumer->owner);
+}
+
+/* Lets go of all that is to be called. */
+static void drop_callbacks(ParkedObject *self)
+{
+    PyObject *callback = self->callback, *context = self->context, *more = self->more;
+    PyObject *loop = self->loop;
+    self->callback = self->context = self->more = self->loop = NULL;
+    Py_XDECREF(callback);
+    Py_XDECREF(context);
+    Py_XDECREF(more);
+    Py_XDECREF(loop);
 }
 
 void parked_abandon(PyObject *parked)
@@ -93,11 +116,10 @@ void parked_abandon(PyObject *parked)
     ParkedObject *self = as_parked(parked);
     if (self->state != PENDING)
         return;
+    Py_INCREF(self);
     leave(self, CANCELLED);
-    Py_CLEAR(self->callback);
-    Py_CLEAR(self->context);
-    Py_CLEAR(self->more);
-    Py_CLEAR(self->loop);
+    drop_callbacks(self);
+    Py_DECREF(self);
 }
 
 /* Whoever waits there is left in its suspension, as the parent's loop is. */
@@ -198,8 +220,9 @@ static int for_each_callback(ParkedObject *self,
     if (callback != NULL)
         rc = how(self, loop, callback, context);
     for (Py_ssize_t i = 0; rc == 0 && more != NULL && i < PyList_GET_SIZE(more); i++) {
-        PyObject *pair = PyList_GET_ITEM(more, i);
+        PyObject *pair = Py_NewRef(PyList_GET_ITEM(more, i));
         rc = how(self, loop, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+        Py_DECREF(pair);
     }
     Py_XDECREF(callback);
     Py_XDECREF(context);
@@ -244,6 +267,34 @@ void parked_wake(struct consumer *consumer)
 
 /* ---- the future protocol --------------------------------------------------------------------- */
 
+/* 0, or -1 with an exception. */
+static int add_callback(ParkedObject *self, PyObject *callback, PyObject *context)
+{
+    PyObject *pair = NULL;
+    int rc = 0;
+    /* Made first, since that may run Python code, which may change what this looks at. */
+    if (self->callback != NULL && (pair = PyTuple_Pack(2, callback, context)) == NULL)
+        return -1;
+    PyObject *list = pair == NULL || self->more != NULL ? NULL : PyList_New(0);
+    if (pair != NULL && self->more == NULL && list == NULL)
+        rc = -1;
+    else if (self->state != PENDING)
+        rc = call_soon(self, NULL, callback, context);
+    else if (self->callback == NULL) {
+        self->callback = Py_NewRef(callback);
+        self->context = Py_NewRef(context);
+    } else if (pair == NULL) {
+        rc = add_callback(self, callback, context); /* another one was added first */
+    } else {
+        if (self->more == NULL)
+            self->more = Py_NewRef(list);
+        rc = PyList_Append(self->more, pair);
+    }
+    Py_XDECREF(list);
+    Py_XDECREF(pair);
+    return rc;
+}
+
 /* add_done_callback(callback, /, *, context=None): once for each wait of a task. */
 static PyObject *parked_add_done_callback(ParkedObject *self, PyObject *const *args, Py_ssize_t n,
                                           PyObject *names)
@@ -259,47 +310,57 @@ static PyObject *parked_add_done_callback(ParkedObject *self, PyObject *const *a
     context = context == NULL || context == Py_None ? PyContext_CopyCurrent() : Py_NewRef(context);
     if (context == NULL)
         return NULL;
-    int rc = 0;
-    if (self->state != PENDING) {
-        rc = call_soon(self, NULL, callback, context);
-    } else if (self->callback == NULL) {
-        self->callback = Py_NewRef(callback);
-        self->context = Py_NewRef(context);
-    } else {
-        PyObject *pair = PyTuple_Pack(2, callback, context);
-        if (pair == NULL || (self->more == NULL && (self->more = PyList_New(0)) == NULL))
-            rc = -1;
-        else
-            rc = PyList_Append(self->more, pair);
-        Py_XDECREF(pair);
-    }
+    const int rc = add_callback(self, callback, context);
     Py_DECREF(context);
     if (rc < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
+/* Takes the further callbacks off that are equal to this one. How many, or -1 with an exception. */
+static Py_ssize_t remove_more(ParkedObject *self, PyObject *callback)
+{
+    PyObject *more = Py_XNewRef(self->more);
+    Py_ssize_t removed = 0;
+    /* Comparing runs Python code, which may change the list, or call all that is in it. */
+    for (Py_ssize_t i = more == NULL ? 0 : PyList_GET_SIZE(more); removed >= 0 && i-- > 0;) {
+        if (self->more != more || i >= PyList_GET_SIZE(more))
+            continue;
+        PyObject *pair = Py_NewRef(PyList_GET_ITEM(more, i));
+        const int same = PyObject_RichCompareBool(PyTuple_GET_ITEM(pair, 0), callback, Py_EQ);
+        if (same < 0)
+            removed = -1;
+        else if (same && self->more == more && i < PyList_GET_SIZE(more)
+                 && PyList_GET_ITEM(more, i) == pair)
+            removed = PySequence_DelItem(more, i) < 0 ? -1 : removed + 1;
+        Py_DECREF(pair);
+    }
+    Py_XDECREF(more);
+    return removed;
+}
+
+/* The same for the first one. */
+static int remove_first(ParkedObject *self, PyObject *callback)
+{
+    PyObject *first = Py_XNewRef(self->callback);
+    int same = first == NULL ? 0 : PyObject_RichCompareBool(first, callback, Py_EQ);
+    if (same > 0 && self->callback == first) {
+        PyObject *context = self->context;
+        self->callback = self->context = NULL;
+        Py_DECREF(first);
+        Py_XDECREF(context);
+    } else if (same > 0) {
+        same = 0; /* it was called or removed meanwhile */
+    }
+    Py_XDECREF(first);
+    return same;
+}
+
 static PyObject *parked_remove_done_callback(ParkedObject *self, PyObject *callback)
 {
-    Py_ssize_t removed = 0;
-    for (Py_ssize_t i = self->more == NULL ? 0 : PyList_GET_SIZE(self->more); i-- > 0;) {
-        PyObject *pair = PyList_GET_ITEM(self->more, i);
-        const int same = PyObject_RichCompareBool(PyTuple_GET_ITEM(pair, 0), callback, Py_EQ);
-        if (same < 0 || (same && PySequence_DelItem(self->more, i) < 0))
-            return NULL;
-        removed += same;
-    }
-    if (self->callback != NULL) {
-        const int same = PyObject_RichCompareBool(self->callback, callback, Py_EQ);
-        if (same < 0)
-            return NULL;
-        if (same) {
-            Py_CLEAR(self->callback);
-            Py_CLEAR(self->context);
-            removed++;
-        }
-    }
-    return PyLong_FromSsize_t(removed);
+    const Py_ssize_t more = remove_more(self, callback);
+    const int first = more < 0 ? -1 : remove_first(self, callback);
+    return first < 0 ? NULL : PyLong_FromSsize_t(more + first);
 }
 
 static PyObject *parked_cancel(ParkedObject *self, PyObject *args, PyObject *kwargs)
@@ -397,10 +458,8 @@ static int parked_clear(ParkedObject *self)
         hub_delist(consumer);
         Py_DECREF(consumer->owner);
     }
-    Py_CLEAR(self->loop);
-    Py_CLEAR(self->callback);
-    Py_CLEAR(self->context);
-    Py_CLEAR(self->more);
+    self->state = CANCELLED;
+    drop_callbacks(self);
     Py_CLEAR(self->message);
     return 0;
 }

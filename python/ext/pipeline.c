@@ -17,6 +17,21 @@ static void begin_sequence(struct pipeline *pipeline)
     pipeline->at_beginning = true;
 }
 
+/* The parts of a new one. The detokenizer, or NULL, is at the beginning of a sequence. */
+static int assemble(struct pipeline *pipeline, struct core *core, DetokenizerObject *detokenizer,
+                    burble_chunking rule, char skip_prompt)
+{
+    *pipeline = (struct pipeline){.rule = rule, .has_prompt = true, .skip_prompt = skip_prompt};
+    const int rc = burble_chunker_create(rule, &pipeline->chunker);
+    if (rc != BURBLE_OK) {
+        core_raise(core, rc);
+        return -1;
+    }
+    pipeline->detokenizer = (DetokenizerObject *)Py_XNewRef((PyObject *)detokenizer);
+    begin_sequence(pipeline);
+    return 0;
+}
+
 int pipeline_init(struct pipeline *pipeline, struct core *core, DetokenizerObject *detokenizer,
                   const char *chunk, bool skip_prompt)
 {
@@ -29,18 +44,32 @@ int pipeline_init(struct pipeline *pipeline, struct core *core, DetokenizerObjec
         PyErr_Format(PyExc_ValueError, "chunk: expected 'word' or 'token', found '%s'", chunk);
         return -1;
     }
-    if (detokenizer != NULL && detokenizer_reset(detokenizer) < 0)
+    if (detokenizer == NULL)
+        return assemble(pipeline, core, NULL, rule, skip_prompt);
+    if (detokenizer_own(detokenizer) < 0)
         return -1;
-    const int rc = burble_chunker_create(rule, &pipeline->chunker);
-    if (rc != BURBLE_OK) {
-        core_raise(core, rc);
-        return -1;
-    }
-    pipeline->has_prompt = true;
-    pipeline->skip_prompt = skip_prompt;
-    pipeline->detokenizer = (DetokenizerObject *)Py_XNewRef((PyObject *)detokenizer);
-    begin_sequence(pipeline);
-    return 0;
+    if (detokenizer_reset(detokenizer) == 0
+        && assemble(pipeline, core, detokenizer, rule, skip_prompt) == 0)
+        return 0;
+    detokenizer_release(detokenizer);
+    return -1;
+}
+
+int pipeline_another(const struct pipeline *pipeline, struct core *core, struct pipeline *fresh)
+{
+    const burble_chunking rule = pipeline->rule;
+    const char skip_prompt = pipeline->skip_prompt, has_prompt = pipeline->has_prompt;
+    DetokenizerObject *from = pipeline->detokenizer; /* the other one's may change meanwhile */
+    Py_INCREF(from);
+    DetokenizerObject *detokenizer = detokenizer_another(from);
+    Py_DECREF(from);
+    int rc = detokenizer == NULL ? -1 : detokenizer_own(detokenizer);
+    if (rc == 0)
+        rc = assemble(fresh, core, detokenizer, rule, skip_prompt);
+    if (rc == 0)
+        fresh->has_prompt = has_prompt;
+    Py_XDECREF(detokenizer);
+    return rc;
 }
 
 int pipeline_traverse(struct pipeline *pipeline, visitproc visit, void *arg)
@@ -51,7 +80,12 @@ int pipeline_traverse(struct pipeline *pipeline, visitproc visit, void *arg)
 
 void pipeline_clear(struct pipeline *pipeline)
 {
-    Py_CLEAR(pipeline->detokenizer);
+    DetokenizerObject *detokenizer = pipeline->detokenizer;
+    pipeline->detokenizer = NULL;
+    if (detokenizer == NULL)
+        return;
+    detokenizer_release(detokenizer);
+    Py_DECREF(detokenizer);
 }
 
 void pipeline_finish(struct pipeline *pipeline)

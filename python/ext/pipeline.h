@@ -18,8 +18,9 @@ struct pipeline {
     DetokenizerObject
         *detokenizer; /* a reference; or NULL: not made yet, or text without a filter */
     burble_chunker *chunker;
-    char
-        has_prompt; /* the first ids of a sequence are its prompt where they have the shape [1, n] */
+    burble_chunking rule; /* of the chunker */
+    /* The first ids of a sequence are its prompt where they have the shape [1, n]. */
+    char has_prompt;
     char skip_prompt;
     char next_tokens_are_prompt; /* the next ids are left out, where prompts are */
     bool at_beginning;           /* nothing of the sequence was put yet */
@@ -43,10 +44,14 @@ enum passed {
                           the rest of it */
 };
 
-/* `chunk` is "word" or "token", `detokenizer` may be NULL. 0; or -1 with an exception, and nothing to
- * clear. */
+/* `chunk` is "word" or "token"; `detokenizer`, which may be NULL, is the pipeline's own from now on. 0;
+ * or -1 with an exception, and nothing to clear. */
 int pipeline_init(struct pipeline *pipeline, struct core *core, DetokenizerObject *detokenizer,
                   const char *chunk, bool skip_prompt);
+
+/* Makes `fresh` another one of the same settings, at the beginning of a sequence, whatever is done with
+ * the other one meanwhile. 0; or -1 with an exception, and nothing to clear. */
+int pipeline_another(const struct pipeline *pipeline, struct core *core, struct pipeline *fresh);
 
 /* The pipeline's references: for the collector, and for good. */
 int pipeline_traverse(struct pipeline *pipeline, visitproc visit, void *arg);

@@ -5,6 +5,19 @@
 
 #include "offsets.h"
 
+int places_make(DetokenizerObject *self, size_t rewind)
+{
+    if (rewind == 0)
+        return 0;
+    self->places = PyMem_Calloc(rewind, sizeof *self->places);
+    if (self->places == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->rewind = rewind;
+    return 0;
+}
+
 void place_clear(struct place *place)
 {
     PyMem_Free(place->pending.at);
@@ -163,14 +176,6 @@ fail:
 
 int places_copy(DetokenizerObject *from, DetokenizerObject *to)
 {
-    if (from->rewind == 0)
-        return 0;
-    to->places = PyMem_Calloc(from->rewind, sizeof *to->places);
-    if (to->places == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    to->rewind = from->rewind;
     for (size_t i = from->n_places; i > 0; i--) {
         if (place_copy(from, places_at(from, i), &to->places[to->n_places]) < 0)
             return -1;

@@ -7,6 +7,9 @@
 
 #include "detokenizer.h"
 
+/* Makes the ring, of up to REWIND_MAX places. 0, or -1 with an exception. */
+int places_make(DetokenizerObject *self, size_t rewind);
+
 /* Notes where the sequence stands. 0, or -1 with an exception and nothing to clear. */
 int place_save(DetokenizerObject *self, struct place *place);
 
@@ -27,7 +30,8 @@ void places_go_back(DetokenizerObject *self, size_t n);
 /* The method: how many characters are taken back, or -1 with an exception. */
 int64_t places_go_back_by(DetokenizerObject *self, PyObject *count);
 
-/* Makes the ring of `to`, which has none, the same as the other one's. 0, or -1 with an exception. */
+/* Fills the ring of `to`, which is empty and of the same size, as the other one's. 0, or -1 with an
+ * exception. */
 int places_copy(DetokenizerObject *from, DetokenizerObject *to);
 
 void places_forget(DetokenizerObject *self);

@@ -41,6 +41,7 @@ static PyObject *frame_of_generate(void)
     return NULL;
 }
 
+/* (Both are the caller's references: walking a stack makes objects, and so may run Python code.) */
 static bool is_on_stack(const PyObject *wanted, PyObject *top)
 {
     PyFrameObject *frame = (PyFrameObject *)Py_XNewRef(top);
@@ -62,7 +63,10 @@ int producer_note(struct core *core, struct round *round)
     PyObject *top = (PyObject *)PyEval_GetFrame(); /* borrowed */
     if (thread_is_me(&round->writer)) {
         /* A second call of generate, after the first one raised, writes to the same round. */
-        if (round->frame == NULL || is_on_stack(round->frame, top))
+        PyObject *noted = Py_XNewRef(round->frame);
+        const bool goes_on = noted == NULL || is_on_stack(noted, top);
+        Py_XDECREF(noted);
+        if (goes_on)
             return 0;
     } else {
         burble_status status;
@@ -75,7 +79,9 @@ int producer_note(struct core *core, struct round *round)
     }
     /* The frame refers to the streamer, which refers to this round: a cycle that the end of the
      * round, or the garbage collector, undoes. */
-    Py_XSETREF(round->frame, frame_of_generate());
+    PyObject *frame =
+        frame_of_generate(); /* (which may run Python code that changes the old one) */
+    Py_XSETREF(round->frame, frame);
     return 0;
 }
 
@@ -112,21 +118,47 @@ static int top_of_stack(PyObject *frames, unsigned long ident, PyObject **top)
     return *top == NULL && PyErr_Occurred() ? -1 : 0;
 }
 
+/* Whether the call is still on the stack of its thread: 1, 0, or -1 with an exception. */
+static int is_running(const PyObject *call, unsigned long ident, PyObject *frames)
+{
+    PyObject *top;
+    if (top_of_stack(frames, ident, &top) < 0)
+        return -1;
+    return is_on_stack(call, top);
+}
+
+/* `call` is the one that writes the round, and `ident` its thread. */
+static int look_at(struct round *round, const PyObject *call, unsigned long ident,
+                   PyObject **frames)
+{
+    const bool had = *frames != NULL;
+    if (!had && (*frames = current_frames()) == NULL)
+        return -1;
+    int running = is_running(call, ident, *frames);
+    if (running == 0 && had) { /* the call may be younger than what others have looked at */
+        PyObject *now = current_frames();
+        if (now == NULL)
+            return -1;
+        Py_SETREF(*frames, now);
+        running = is_running(call, ident, now);
+    }
+    /* Meanwhile Python code may have run, and another call have begun. */
+    if (running == 0 && round->frame == call)
+        fail(round);
+    return running < 0 ? -1 : 0;
+}
+
 int producer_look(struct round *round, PyObject **frames)
 {
     burble_status status;
-    PyObject *top;
     burble_stream_status(round->stream, &status);
     if (status.state != BURBLE_OPEN)
         return 0;
     producer_check_thread(round); /* in a child process, the threads of its parent are gone */
     if (round->frame == NULL)
         return 0;
-    if (*frames == NULL && (*frames = current_frames()) == NULL)
-        return -1;
-    if (top_of_stack(*frames, round->writer.ident, &top) < 0)
-        return -1;
-    if (!is_on_stack(round->frame, top))
-        fail(round);
-    return 0;
+    PyObject *call = Py_NewRef(round->frame);
+    const int rc = look_at(round, call, round->writer.ident, frames);
+    Py_DECREF(call);
+    return rc;
 }

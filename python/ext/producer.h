@@ -30,7 +30,8 @@ void producer_check_thread(struct round *round);
 
 /* Fails the round if its generate has come to an end without ending it. `frames` is NULL or what
  * sys._current_frames() has given a moment ago, and is set so that several rounds can share it.
- * 0, or -1 with an exception. */
+ * 0, or -1 with an exception. All of these may run Python code: the caller has a reference to the
+ * round. */
 int producer_look(struct round *round, PyObject **frames);
 
 #endif

@@ -26,12 +26,15 @@ static void let_go(ReaderObject *self)
 {
     if (self->reader == NULL)
         return;
-    self->position = burble_reader_position(self->reader);
-    Py_CLEAR(self->attached);
+    burble_reader *reader = self->reader;
+    HubObject *attached = self->attached;
+    PyObject *kept = self->kept;
+    self->position = burble_reader_position(reader);
+    self->reader = NULL;
+    self->attached = NULL;
     self->unread.text = NULL;
+    self->kept = NULL;
     drop_gathered(self);
-    Py_CLEAR(self->kept);
-    burble_reader_destroy(&self->reader);
     if (self->before != NULL)
         self->before->after = self->after;
     else
@@ -39,6 +42,10 @@ static void let_go(ReaderObject *self)
     if (self->after != NULL)
         self->after->before = self->before;
     self->before = self->after = NULL;
+    burble_reader_destroy(&reader);
+    /* Last: letting go of them may run Python code. */
+    Py_XDECREF((PyObject *)attached);
+    Py_XDECREF(kept);
     log_drop_released();
 }
 
@@ -119,13 +126,10 @@ static enum reading no_value(ReaderObject *self, int rc)
     }
 }
 
-enum reading reader_read(ReaderObject *self, PyObject **value)
+/* Reads a reader that is not closed. */
+static enum reading read_open(ReaderObject *self, PyObject **value)
 {
     burble_record record;
-    if (self->closed) {
-        let_go(self);
-        return READ_END;
-    }
     if (self->kept != NULL) {
         *value = self->kept;
         self->kept = NULL;
@@ -139,8 +143,22 @@ enum reading reader_read(ReaderObject *self, PyObject **value)
     if (rc != BURBLE_OK)
         return no_value(self, rc);
     *value = value_of(self, &record);
-    log_drop_released(); /* last: what is finalized may close this reader */
     return *value == NULL ? READ_ERROR : READ_VALUE;
+}
+
+enum reading reader_read(ReaderObject *self, PyObject **value)
+{
+    enum reading reading = READ_END;
+    if (!self->closed) {
+        reading = read_open(self, value);
+        log_drop_released(); /* what is finalized may close this reader */
+    }
+    if (self->closed) {
+        let_go(self);
+        if (reading == READ_NOTHING)
+            reading = READ_END;
+    }
+    return reading;
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */
@@ -149,8 +167,8 @@ int reader_park(ReaderObject *self, HubObject *hub, burble_ready_fn *ready, void
 {
     if (self->attached != hub) {
         const int rc = burble_reader_attach(self->reader, hub->hub, ready, arg);
-        Py_XSETREF(self->attached,
-                   rc == BURBLE_OK ? (HubObject *)Py_NewRef((PyObject *)hub) : NULL);
+        HubObject *attached = rc == BURBLE_OK ? (HubObject *)Py_NewRef((PyObject *)hub) : NULL;
+        Py_XSETREF(self->attached, attached);
         if (rc != BURBLE_OK)
             return rc;
     }
@@ -211,12 +229,21 @@ static enum reading timed_out(PyObject *object, bool in_thread)
     return READ_ERROR;
 }
 
+/* Whoever closes it while it is read leaves it to that. */
+static void after_reading(PyObject *object)
+{
+    ReaderObject *self = (ReaderObject *)object;
+    if (self->closed && self->consumer.parked == NULL)
+        let_go(self);
+}
+
 static const struct consumer_kind reader_consumer = {
     .read = read_own,
     .park = park,
     .wait = wait_here,
     .deadline = deadline,
     .timed_out = timed_out,
+    .after = after_reading,
 };
 
 /* ---- methods --------------------------------------------------------------------------------- */
@@ -251,7 +278,7 @@ static PyObject *numbered(ReaderObject *self, PyObject *value)
     PyObject *position = PyLong_FromUnsignedLongLong(self->last - 1);
     PyObject *both = position == NULL ? NULL : PyTuple_Pack(2, position, value);
     Py_XDECREF(position);
-    if (both == NULL)
+    if (both == NULL && self->reader != NULL)
         self->kept = value;
     else
         Py_DECREF(value);
@@ -261,20 +288,19 @@ static PyObject *numbered(ReaderObject *self, PyObject *value)
 static PyObject *reader_take(ReaderObject *self, PyObject *unused)
 {
     (void)unused;
-    PyObject *value = NULL;
-    if (!reader_is_own(self) || !consumer_is_free(&self->consumer))
+    PyObject *value = NULL, *taken = NULL;
+    if (!consumer_is_free(&self->consumer) || !reader_is_own(self)
+        || !consumer_begin_reading(&self->consumer))
         return NULL;
-    switch (reader_read(self, &value)) {
-    case READ_VALUE:
-        return numbered(self, value);
-    case READ_NOTHING:
-        Py_RETURN_NONE;
-    case READ_END:
+    const enum reading reading = reader_read(self, &value);
+    if (reading == READ_VALUE)
+        taken = numbered(self, value);
+    else if (reading == READ_NOTHING)
+        taken = Py_NewRef(Py_None);
+    consumer_end_reading(&self->consumer);
+    if (reading == READ_END)
         PyErr_SetNone(PyExc_StopIteration);
-        return NULL;
-    default:
-        return NULL;
-    }
+    return taken;
 }
 
 static int parse_limit(long long max_lag, const char *name, burble_on_lag *on_lag)
@@ -342,12 +368,12 @@ static PyObject *reader_close(ReaderObject *self, PyObject *unused)
         Py_RETURN_NONE;
     self->closed = true;
     const bool is_merged = self->waits != &self->consumer;
-    if (!is_merged && !self->waits->blocked && !self->waits->parking
+    if (!is_merged && !self->waits->reading && !self->waits->parking
         && self->waits->parked == NULL) {
         let_go(self);
         Py_RETURN_NONE;
     }
-    /* Whoever waits there lets it go. A loop may be long in coming to that: until then, it holds up
+    /* Whoever reads or waits there lets it go. A loop may be long in coming to that: until then, it holds up
      * nothing. (A thread comes at once; and a reader that a thread waits at is that thread's.) */
     if (!self->waits->blocked)
         burble_reader_limit(self->reader, 1, BURBLE_LAG_DROP);
@@ -477,6 +503,7 @@ PyObject *reader_create(LogObject *log, PyObject *args, PyObject *kwargs)
     consumer_init(&self->consumer, (PyObject *)self, &reader_consumer, log->core);
     self->waits = &self->consumer;
     self->log = (LogObject *)Py_NewRef((PyObject *)log);
+    self->closed = true; /* until it is one */
     int rc = burble_reader_create(log->stream, from, &self->reader, &bound);
     if (rc == BURBLE_EGONE)
         rc = create_beside_others(log, from, &self->reader);
@@ -489,6 +516,7 @@ PyObject *reader_create(LogObject *log, PyObject *args, PyObject *kwargs)
     if (self->after != NULL)
         self->after->before = self;
     log->readers = self;
+    self->closed = false;
     if (max_lag > 0 && set_limit(self, max_lag, on_lag) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;

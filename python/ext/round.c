@@ -39,7 +39,9 @@ void round_unref(struct round *round)
         Py_CLEAR(round->frame);
         thread_clear(&round->writer);
         Py_CLEAR(round->error);
-        Py_CLEAR(round->last_text);
+        if (round->left != NULL)
+            pipeline_finish(round->left);
+        PyMem_Free(round->left);
         Py_CLEAR(round->match);
         PyMem_Free(round);
         round = next;
@@ -59,6 +61,9 @@ int round_advance(struct core *core, struct round **side)
 int round_traverse(struct round *round, visitproc visit, void *arg)
 {
     for (; round != NULL; round = round->next) {
+        const int visited = round->left == NULL ? 0 : pipeline_traverse(round->left, visit, arg);
+        if (visited != 0)
+            return visited;
         Py_VISIT(round->error);
         Py_VISIT(round->frame);
         Py_VISIT(round->writer.object);

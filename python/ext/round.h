@@ -7,21 +7,26 @@
  * its own here. The writing side and the reading side each stand in a round and go on by themselves;
  * whoever comes first to the end of a round makes the next one.
  *
- * A round lives while a side stands in it or an earlier one. All under the GIL.
+ * A round lives while a side stands in it or an earlier one. All under the GIL. Letting go of what it
+ * refers to may run Python code, which may move a side on: who uses a round across such a call has a
+ * reference of its own.
  */
 #ifndef BURBLE_PYTHON_ROUND_H
 #define BURBLE_PYTHON_ROUND_H
 
 #include "core.h"
 #include "hub.h"
+#include "pipeline.h"
 #include "thread.h"
 
 struct round {
     burble_stream *stream;
     burble_reader *reader;
-    HubObject *hub;       /* a reference: the hub that the reader is attached to; or NULL */
-    PyObject *error;      /* what generate raised, where it did */
-    PyObject *last_text;  /* of a producer that died: what its chunker still held; or NULL */
+    HubObject *hub;  /* a reference: the hub that the reader is attached to; or NULL */
+    PyObject *error; /* what generate raised, where it did */
+    /* Of a producer that died: its pipeline, with the text that it still holds, until the reading side
+     * takes it; or NULL. */
+    struct pipeline *left;
     struct thread writer; /* the thread that writes it */
     PyObject *frame;      /* the call of generate that writes it, where there is one; or NULL */
     PyObject *match;      /* of a stop string that ended it, as detokenizer_match has it; or NULL */

@@ -18,42 +18,61 @@ void streamer_set_finish(StreamerObject *self, enum finish finish, PyObject *mat
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static void raise_failure(StreamerObject *self, int rc)
+static void raise_failure(StreamerObject *self, struct round *round, int rc)
 {
     /* So that run()'s task does not complain that nobody looked at its exception. */
     PyObject *none = PyObject_CallMethod((PyObject *)self, "_error_delivered", NULL);
     if (none == NULL)
         PyErr_WriteUnraisable((PyObject *)self);
     Py_XDECREF(none);
-    PyObject *error = self->reading->error;
+    PyObject *error = Py_XNewRef(round->error);
     if (error != NULL)
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
     else if (rc == BURBLE_EDIED)
-        core_raise_failure(self->core, self->reading->stream);
+        core_raise_failure(self->core, round->stream);
     else
         core_raise(self->core, rc);
+    Py_XDECREF(error);
 }
 
-/* What the dead producer's chunker held, once: it is text that the model has generated. */
-static PyObject *take_last_text(StreamerObject *self)
+/* The rest of a dead producer's text, whose pipeline this is: nobody else can come to it. */
+static PyObject *rest_of(struct round *round, struct pipeline *left)
 {
-    struct round *round = self->reading;
+    struct piece rest;
+    if (pipeline_rest(left, &rest) < 0) {
+        /* What waits for its word to end is still to be read; and where a signal handler has raised, as
+         * that of Ctrl-C does, which says nothing of the tokenizer, all of it. */
+        if (PyErr_ExceptionMatches(PyExc_Exception))
+            pipeline_clear(left);
+        round->left = left;
+        return NULL;
+    }
+    pipeline_finish(left);
+    PyMem_Free(left);
+    PyObject *text = Py_NewRef(rest.str);
+    piece_clear(&rest);
+    return text;
+}
+
+/* What the dead producer's pipeline held, once: it is text that the model has generated. */
+static PyObject *take_last_text(StreamerObject *self, struct round *round)
+{
     /* A producer that is still inside put() is not dead, whatever it looked like. */
     const bool inside = is_under_way(&self->busy) && self->busy_in == round->writer.number;
-    if (self->writing == round && !round->written && !inside && writing_bury(self) < 0)
+    if (!round->written && !inside && writing_bury(self, round) < 0)
         return NULL;
-    PyObject *text = round->last_text;
-    round->last_text = NULL;
-    return text == NULL ? PyUnicode_New(0, 0) : text;
+    struct pipeline *left = round->left;
+    round->left = NULL;
+    return left == NULL ? PyUnicode_New(0, 0) : rest_of(round, left);
 }
 
 /* The round is read to its end. */
-static void note_finish(StreamerObject *self)
+static void note_finish(StreamerObject *self, struct round *round)
 {
     burble_status status;
-    burble_stream_status(self->reading->stream, &status);
+    burble_stream_status(round->stream, &status);
     streamer_set_finish(self, status.reason == BURBLE_REASON_STOP ? FINISH_STOP : FINISH_END,
-                        self->reading->match);
+                        round->match);
 }
 
 bool streamer_is_ready(StreamerObject *self)
@@ -61,6 +80,32 @@ bool streamer_is_ready(StreamerObject *self)
     if (self->reading == NULL)
         PyErr_Format(PyExc_RuntimeError, "%.100s.__init__ was not called", Py_TYPE(self)->tp_name);
     return self->reading != NULL;
+}
+
+/* The round has ended without more text, as `rc` says: one of burble's results. */
+static enum reading read_end(StreamerObject *self, struct round *round, int rc, PyObject **text)
+{
+    if (rc == BURBLE_END) {
+        note_finish(self, round);
+        return round_advance(self->core, &self->reading) < 0 ? READ_ERROR : READ_END;
+    }
+    if (rc == BURBLE_EDIED) {
+        *text = take_last_text(self, round);
+        if (*text == NULL)
+            return READ_ERROR;
+        if (PyUnicode_GET_LENGTH(*text) > 0)
+            return READ_VALUE;
+        Py_CLEAR(*text);
+    }
+    raise_failure(self, round, rc);
+    if (rc == BURBLE_ECANCELED) /* for good: no other round follows */
+        return READ_ERROR;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    const int advanced = round_advance(self->core, &self->reading);
+    if (advanced == 0)
+        PyErr_Restore(type, value, traceback);
+    return READ_ERROR;
 }
 
 /* The end of a round moves the reading side on to the next one. */
@@ -75,42 +120,22 @@ static enum reading read_text(PyObject *object, PyObject **text)
         record = self->unread;
     else
         rc = burble_reader_next(self->reading->reader, &record);
-    switch (rc) {
-    case BURBLE_OK:
-        *text = str_from_utf8(record.text, record.len);
-        if (*text == NULL)
-            self->unread = record;
-        else
-            self->unread.text = NULL;
-        if (self->finish != FINISH_NONE)
-            streamer_set_finish(self, FINISH_NONE, NULL);
-        return *text == NULL ? READ_ERROR : READ_VALUE;
-    case BURBLE_AGAIN:
+    if (rc == BURBLE_AGAIN)
         return READ_NOTHING;
-    case BURBLE_END:
-        note_finish(self);
-        return round_advance(self->core, &self->reading) < 0 ? READ_ERROR : READ_END;
-    case BURBLE_ECANCELED: /* for good: no other round follows */
-        raise_failure(self, rc);
-        return READ_ERROR;
-    case BURBLE_EDIED:
-        *text = take_last_text(self);
-        if (*text == NULL)
-            return READ_ERROR;
-        if (PyUnicode_GET_LENGTH(*text) > 0)
-            return READ_VALUE;
-        Py_CLEAR(*text);
-        break;
-    default:
-        break;
+    if (rc != BURBLE_OK) {
+        struct round *round = round_ref(self->reading);
+        const enum reading reading = read_end(self, round, rc, text);
+        round_unref(round);
+        return reading;
     }
-    raise_failure(self, rc);
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    const int advanced = round_advance(self->core, &self->reading);
-    if (advanced == 0)
-        PyErr_Restore(type, value, traceback);
-    return READ_ERROR;
+    *text = str_from_utf8(record.text, record.len);
+    if (*text == NULL)
+        self->unread = record;
+    else
+        self->unread.text = NULL;
+    if (self->finish != FINISH_NONE)
+        streamer_set_finish(self, FINISH_NONE, NULL);
+    return *text == NULL ? READ_ERROR : READ_VALUE;
 }
 
 /* Makes `hub` the one through which the present round wakes. One of burble's results. */
@@ -120,7 +145,8 @@ static int attach(StreamerObject *self, HubObject *hub)
     if (round->hub == hub)
         return BURBLE_OK;
     const int rc = burble_reader_attach(round->reader, hub->hub, consumer_ready, &self->consumer);
-    Py_XSETREF(round->hub, rc == BURBLE_OK ? (HubObject *)Py_NewRef((PyObject *)hub) : NULL);
+    HubObject *attached = rc == BURBLE_OK ? (HubObject *)Py_NewRef((PyObject *)hub) : NULL;
+    Py_XSETREF(round->hub, attached);
     return rc;
 }
 
@@ -158,16 +184,22 @@ static enum reading timed_out(PyObject *object, bool in_thread)
         return READ_END;
     if (in_thread && core_import(&self->core->queue_empty, "queue", "Empty") < 0)
         return READ_ERROR;
+    PyObject *given = Py_NewRef(self->timeout_given == NULL ? Py_None : self->timeout_given);
     PyErr_Format(in_thread ? self->core->queue_empty : PyExc_TimeoutError,
-                 "no token came within the timeout of %S s",
-                 self->timeout_given == NULL ? Py_None : self->timeout_given);
+                 "no token came within the timeout of %S s", given);
+    Py_DECREF(given);
     return READ_ERROR;
 }
 
 static int look(PyObject *object, PyObject **frames)
 {
     StreamerObject *self = (StreamerObject *)object;
-    return self->reading == NULL ? 0 : producer_look(self->reading, frames);
+    if (self->reading == NULL)
+        return 0;
+    struct round *round = round_ref(self->reading);
+    const int rc = producer_look(round, frames);
+    round_unref(round);
+    return rc;
 }
 
 static const struct consumer_kind streamer_consumer = {
@@ -198,9 +230,13 @@ static int set_timeout(StreamerObject *self, PyObject *value, void *unused)
     (void)unused;
     if (value == NULL)
         value = Py_None;
-    if (core_nanoseconds(value, "timeout", &self->timeout) < 0)
+    uint64_t timeout;
+    if (core_nanoseconds(value, "timeout", &timeout) < 0)
         return -1;
-    Py_XSETREF(self->timeout_given, Py_NewRef(value));
+    self->timeout = timeout;
+    PyObject *before = self->timeout_given;
+    self->timeout_given = Py_NewRef(value);
+    Py_XDECREF(before);
     return 0;
 }
 
@@ -210,25 +246,23 @@ static PyObject *get_timeout(StreamerObject *self, void *unused)
     return Py_NewRef(self->timeout_given == NULL ? Py_None : self->timeout_given);
 }
 
-/* What writing and reading need besides the pipeline. 0, or -1 with an exception. */
+/* The two sides of a streamer with a consumer, in their first round. 0, or -1 with an exception. */
 static int init_sides(StreamerObject *self)
 {
-    self->burying = PyThread_allocate_lock();
-    if (self->burying == NULL) {
-        PyErr_NoMemory();
+    if (!PyObject_TypeCheck(self, self->core->iterator_type)
+        && !PyObject_TypeCheck(self, self->core->async_iterator_type))
+        return 0;
+    struct round *round = round_create(self->core);
+    if (round == NULL)
         return -1;
-    }
-    if (PyObject_TypeCheck(self, self->core->iterator_type)
-        || PyObject_TypeCheck(self, self->core->async_iterator_type)) {
-        self->writing = round_create(self->core);
-        if (self->writing == NULL) {
-            PyThread_free_lock(self->burying);
-            self->burying = NULL;
-            return -1;
-        }
-        self->reading = round_ref(self->writing);
-    }
+    self->writing = round;
+    self->reading = round_ref(round);
     return 0;
+}
+
+static void raise_initialised(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "a streamer is initialised once");
 }
 
 static int streamer_init(StreamerObject *self, PyObject *args, PyObject *kwargs)
@@ -238,24 +272,30 @@ static int streamer_init(StreamerObject *self, PyObject *args, PyObject *kwargs)
     PyObject *detokenizer, *timeout = Py_None;
     const char *chunk = "word";
     int skip_prompt = 0, stop_on_timeout = 0;
+    struct pipeline pipeline;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|psOp", names, self->core->detokenizer_type,
                                      &detokenizer, &skip_prompt, &chunk, &timeout,
                                      &stop_on_timeout))
         return -1;
     if (self->pipeline.detokenizer != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "a streamer is initialised once");
+        raise_initialised();
         return -1;
     }
     if (set_timeout(self, timeout, NULL) < 0)
         return -1;
-    if (pipeline_init(&self->pipeline, self->core, (DetokenizerObject *)detokenizer, chunk,
+    if (pipeline_init(&pipeline, self->core, (DetokenizerObject *)detokenizer, chunk,
                       skip_prompt != 0)
         < 0)
         return -1;
-    if (init_sides(self) < 0) {
-        pipeline_finish(&self->pipeline);
+    /* Once more, since making a pipeline may run Python code, which may do the same. */
+    if (self->pipeline.detokenizer != NULL)
+        raise_initialised();
+    if (self->pipeline.detokenizer != NULL || init_sides(self) < 0) {
+        pipeline_finish(&pipeline);
         return -1;
     }
+    burble_chunker_destroy(&self->pipeline.chunker); /* where the collector has cleared it */
+    self->pipeline = pipeline;
     self->stop_on_timeout = stop_on_timeout != 0;
     return 0;
 }
@@ -302,9 +342,12 @@ static PyObject *streamer_finish_reason(StreamerObject *self, void *unused)
 static PyObject *streamer_path(StreamerObject *self, void *unused)
 {
     (void)unused;
-    if (self->pipeline.detokenizer == NULL)
+    PyObject *detokenizer = Py_XNewRef((PyObject *)self->pipeline.detokenizer);
+    if (detokenizer == NULL)
         Py_RETURN_NONE;
-    return PyObject_GetAttrString((PyObject *)self->pipeline.detokenizer, "path");
+    PyObject *path = PyObject_GetAttrString(detokenizer, "path");
+    Py_DECREF(detokenizer);
+    return path;
 }
 
 static int streamer_traverse(StreamerObject *self, visitproc visit, void *arg)
@@ -312,6 +355,7 @@ static int streamer_traverse(StreamerObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->stopped_by.object);
     Py_VISIT(self->match);
+    Py_VISIT(self->timeout_given);
     int visited = pipeline_traverse(&self->pipeline, visit, arg);
     if (visited == 0)
         visited = consumer_traverse(&self->consumer, visit, arg);
@@ -333,6 +377,8 @@ static int streamer_clear(StreamerObject *self)
     round_unref(writing);
     round_unref(reading);
     Py_CLEAR(self->match);
+    Py_CLEAR(self->timeout_given);
+    thread_clear(&self->stopped_by);
     pipeline_clear(&self->pipeline);
     return 0;
 }
@@ -343,10 +389,6 @@ static void streamer_dealloc(StreamerObject *self)
     PyObject_GC_UnTrack(self);
     streamer_clear(self);
     pipeline_finish(&self->pipeline);
-    Py_CLEAR(self->timeout_given);
-    if (self->burying != NULL)
-        PyThread_free_lock(self->burying);
-    thread_clear(&self->stopped_by);
     type->tp_free(self);
     Py_DECREF(type);
 }

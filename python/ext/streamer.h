@@ -26,9 +26,8 @@ struct StreamerObject {
     /* The writing side: the thread that generates. */
     struct pipeline pipeline;
     struct round *writing;      /* NULL in a streamer that has no consumer (TextStreamer) */
-    PyThread_type_lock burying; /* held while a dead producer's text is taken out */
     bool cancelled;             /* for good */
-    struct under_way busy;      /* put() or end() */
+    struct under_way busy;      /* a method that uses the pipeline: one at a time */
     uint64_t busy_in;           /* the thread that is, as thread_my_number has it */
     bool used;                  /* put() or end() was called since _begin() */
     struct under_way appending; /* a stream's append, perhaps without the GIL */

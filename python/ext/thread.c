@@ -23,9 +23,9 @@ int thread_set(struct core *core, struct thread *thread)
     PyObject *me = PyObject_CallObject(core->current_thread, NULL);
     if (me == NULL)
         return -1;
-    Py_XSETREF(thread->object, me);
     thread->number = thread_my_number();
     thread->ident = PyThread_get_thread_ident();
+    Py_XSETREF(thread->object, me); /* last: letting go of the old one may run Python */
     return 0;
 }
 
@@ -34,9 +34,11 @@ bool thread_has_exited(const struct thread *thread)
     if (thread->object == NULL || thread_is_me(thread))
         return false;
     /* One that Python did not start always says that it lives, or that it cannot tell. */
-    PyObject *alive = PyObject_CallMethod(thread->object, "is_alive", NULL);
+    PyObject *object = Py_NewRef(thread->object); /* is_alive runs Python, which may change it */
+    PyObject *alive = PyObject_CallMethod(object, "is_alive", NULL);
     const bool exited = alive == Py_False;
     Py_XDECREF(alive);
+    Py_DECREF(object);
     PyErr_Clear();
     return exited;
 }

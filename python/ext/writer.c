@@ -381,12 +381,18 @@ static PyObject *writer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)self;
 }
 
+static void raise_initialised(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "a writer is initialised once");
+}
+
 static int writer_init(WriterObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"log", "detokenizer", "chunk", "skip_prompt", "prime", NULL};
     PyObject *log, *detokenizer = Py_None;
     const char *chunk = "token";
     int skip_prompt = 0, prime = 1;
+    struct pipeline pipeline;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|Ospp", names, self->core->log_type, &log,
                                      &detokenizer, &chunk, &skip_prompt, &prime))
         return -1;
@@ -400,19 +406,28 @@ static int writer_init(WriterObject *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     if (self->log != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "a writer is initialised once");
+        raise_initialised();
         return -1;
     }
     /* The pipeline of streamers leaves out the first ids whatever their shape; here, a prompt is what
      * comes as generate puts one. */
-    if (pipeline_init(&self->pipeline, self->core,
+    if (pipeline_init(&pipeline, self->core,
                       detokenizer == Py_None ? NULL : (DetokenizerObject *)detokenizer, chunk,
                       false)
         < 0)
         return -1;
+    /* Once more, since making a pipeline may run Python code, which may do the same. */
+    if (self->log != NULL) {
+        raise_initialised();
+        pipeline_finish(&pipeline);
+        return -1;
+    }
+    pipeline_finish(&self->pipeline); /* where the collector has cleared it */
+    self->pipeline = pipeline;
     self->skip_prompt = skip_prompt != 0;
     self->pipeline.has_prompt = skip_prompt != 0;
     self->prime = prime != 0;
+    stats_clear(&self->stats);
     stats_init(&self->stats);
     self->log = (LogObject *)Py_NewRef(log);
     return 0;

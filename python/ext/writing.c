@@ -56,37 +56,57 @@ static int lose_text(StreamerObject *self)
     return -1;
 }
 
-/* No more will be written to this round. */
+/* No more will be written to this round. Its stream was told so before: this may run Python code. */
 static void finish_writing(struct round *round)
 {
+    struct round *kept = round_ref(round);
     round->written = true;
     Py_CLEAR(round->frame);
     thread_clear(&round->writer);
+    round_unref(kept);
 }
 
-/* A consumer and a new generation may come to this at once, and a tokenizer that decodes in Python
- * lets go of the GIL in the midst of it: hence the lock. */
-int writing_bury(StreamerObject *self)
+int writing_bury(StreamerObject *self, struct round *round)
 {
-    struct round *round = round_ref(self->writing);
-    if (!PyThread_acquire_lock(self->burying, NOWAIT_LOCK)) {
-        Py_BEGIN_ALLOW_THREADS
-            PyThread_acquire_lock(self->burying, WAIT_LOCK);
-        Py_END_ALLOW_THREADS
+    struct pipeline *left = PyMem_New(struct pipeline, 1);
+    struct pipeline fresh;
+    if (left == NULL) {
+        PyErr_NoMemory();
+        return -1;
     }
-    int rc = 0;
-    if (!round->written) { /* nobody was faster */
-        struct piece rest;
-        rc = pipeline_rest(&self->pipeline, &rest);
-        if (rc == 0) {
-            round->last_text = Py_NewRef(rest.str);
-            piece_clear(&rest);
-        }
-        finish_writing(round);
+    if (pipeline_another(&self->pipeline, self->core, &fresh) < 0) {
+        PyMem_Free(left);
+        return -1;
     }
-    PyThread_release_lock(self->burying);
-    round_unref(round);
-    return rc;
+    if (round->written) { /* somebody was faster */
+        PyMem_Free(left);
+        pipeline_finish(&fresh);
+        return 0;
+    }
+    *left = self->pipeline;
+    self->pipeline = fresh;
+    round->left = left;
+    finish_writing(round);
+    return 0;
+}
+
+/* Goes on in `round`, where its stream takes what is written: notes that its producer is alive. 1; 0
+ * where it is over; or -1 with an exception. */
+static int go_on(StreamerObject *self, struct round *round)
+{
+    if (round->written)
+        return 0;
+    if (producer_note(self->core, round) < 0)
+        return -1;
+    const int rc = burble_stream_append(round->stream, NULL, 0, 0);
+    if (rc == BURBLE_OK)
+        return 1;
+    if (rc != BURBLE_ECLOSED) {
+        core_raise(self->core, rc);
+        return -1;
+    }
+    /* It failed under its last producer, and this is another generation. */
+    return writing_bury(self, round);
 }
 
 /* Before anything is written: goes on to a new round where the last one is over, and notes that its
@@ -105,23 +125,17 @@ static int begin_writing(StreamerObject *self)
     }
     if (self->timeout != 0)
         self->active_at = burble__now();
-    if (!self->writing->written) {
-        if (producer_note(self->core, self->writing) < 0)
-            return -1;
-        const int rc = burble_stream_append(self->writing->stream, NULL, 0, 0);
-        if (rc != BURBLE_ECLOSED) {
-            if (rc != BURBLE_OK)
-                core_raise(self->core, rc);
-            return rc == BURBLE_OK ? 0 : -1;
-        }
-        /* It failed under its last producer, and this is another generation. */
-        if (writing_bury(self) < 0)
-            return -1;
-    }
-    if (round_advance(self->core, &self->writing) < 0
-        || producer_note(self->core, self->writing) < 0)
-        return -1;
-    return append(self, NULL, 0, 0);
+    struct round *round = round_ref(self->writing);
+    int rc = go_on(self, round);
+    if (rc == 0 && self->writing == round)
+        rc = round_advance(self->core, &self->writing);
+    round_unref(round);
+    if (rc != 0)
+        return rc < 0 ? -1 : 0;
+    round = round_ref(self->writing);
+    rc = producer_note(self->core, round);
+    round_unref(round);
+    return rc < 0 ? -1 : append(self, NULL, 0, 0);
 }
 
 /* Whether on_finalized_text is the one below, not one of a subclass or of the instance. */
@@ -164,10 +178,13 @@ static int emit_end(StreamerObject *self, PyObject *method, PyObject *text)
             return -1;
         self->reason = BURBLE_REASON_STOP;
     }
-    if (self->writing == NULL)
+    if (self->writing == NULL) {
         streamer_set_finish(self, match == NULL ? FINISH_END : FINISH_STOP, match);
-    else
-        Py_XSETREF(self->writing->match, Py_XNewRef(match));
+    } else {
+        PyObject *before = self->writing->match;
+        self->writing->match = Py_XNewRef(match);
+        Py_XDECREF(before);
+    }
     Py_XDECREF(match);
 
     PyObject *args[] = {text, Py_True};
@@ -375,40 +392,59 @@ PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args
     }
     burble_text utf8;
     PyObject *keeper;
-    int rc = str_to_utf8(text, &utf8, &keeper);
-    if (rc == 0)
-        rc = begin_writing(self);
-    if (rc == 0)
-        rc = append(self, utf8.bytes, utf8.len, 1);
-    Py_XDECREF(keeper);
-    if (rc < 0)
+    if (str_to_utf8(text, &utf8, &keeper) < 0)
         return NULL;
-    if (ends) {
-        finish_writing(self->writing);
-        rc = burble_stream_end(self->writing->stream, self->reason);
-        if (rc != BURBLE_OK)
-            return core_raise(self->core, rc);
+    if (begin_writing(self) < 0) {
+        Py_DECREF(keeper);
+        return NULL;
     }
+    struct round *round = round_ref(self->writing);
+    int rc = append(self, utf8.bytes, utf8.len, 1);
+    Py_DECREF(keeper);
+    if (rc == 0 && ends) {
+        round->written = true;
+        rc = burble_stream_end(round->stream, self->reason);
+        finish_writing(round);
+        if (rc != BURBLE_OK)
+            core_raise(self->core, rc);
+    }
+    round_unref(round);
+    if (rc != 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
+/* Whether the writing side is done with the round, or its producer has died. */
+static bool is_over(struct round *round)
+{
+    burble_status status;
+    if (round->written)
+        return true;
+    producer_check_thread(round);
+    burble_stream_status(round->stream, &status);
+    return status.state == BURBLE_FAILED;
+}
+
+/* Takes nothing that the producer holds, and so runs none of the tokenizer's code: what a dead one has
+ * left is the reading side's to take, and a live one's to lose. */
 PyObject *writing_cancel(StreamerObject *self, PyObject *unused)
 {
     (void)unused;
-    burble_status status;
     self->cancelled = true;
     if (self->writing == NULL)
         Py_RETURN_NONE;
     /* A round that is over stays readable; the one that would come next is the cancelled one. */
-    if (!self->writing->written)
-        producer_check_thread(self->writing);
-    burble_stream_status(self->writing->stream, &status);
-    if (!self->writing->written && status.state == BURBLE_FAILED && writing_bury(self) < 0)
+    struct round *round = round_ref(self->writing);
+    int rc = 0;
+    if (is_over(round) && self->writing == round)
+        rc = round_advance(self->core, &self->writing);
+    round_unref(round);
+    if (rc < 0)
         return NULL;
-    if (self->writing->written && round_advance(self->core, &self->writing) < 0)
-        return NULL;
-    burble_stream_cancel(self->writing->stream);
-    Py_CLEAR(self->writing->frame);
+    round = round_ref(self->writing);
+    burble_stream_cancel(round->stream);
+    Py_CLEAR(round->frame);
+    round_unref(round);
     Py_RETURN_NONE;
 }
 
@@ -416,8 +452,14 @@ PyObject *writing_begin(StreamerObject *self, PyObject *unused)
 {
     (void)unused;
     self->used = false;
-    if (self->stopped && leave_stopped(self) < 0)
-        return NULL;
+    if (self->stopped) {
+        if (!enter(self))
+            return NULL;
+        const int rc = leave_stopped(self);
+        set_under_way(&self->busy, false);
+        if (rc < 0)
+            return NULL;
+    }
     if (self->writing != NULL && self->writing->written && !self->cancelled
         && round_advance(self->core, &self->writing) < 0)
         return NULL;
@@ -426,31 +468,39 @@ PyObject *writing_begin(StreamerObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* The rest of the text, then the failure of the round. 0, or -1 with an exception. */
+static int fail(StreamerObject *self, PyObject *exception)
+{
+    PyObject *failure = failure_of(exception); /* which may run Python code */
+    if (begin_writing(self) < 0) {
+        Py_DECREF(failure);
+        return -1;
+    }
+    struct round *round = round_ref(self->writing);
+    struct piece rest;
+    int rc = pipeline_rest(&self->pipeline, &rest);
+    if (rc == 0) {
+        rc = append(self, rest.text.bytes, rest.text.len, rest.tokens);
+        piece_clear(&rest);
+    }
+    PyObject *error = round->error;
+    round->error = failure;
+    round->written = true;
+    burble_stream_fail(round->stream, BURBLE_EFAILED, NULL);
+    finish_writing(round);
+    Py_XDECREF(error);
+    round_unref(round);
+    return rc;
+}
+
 PyObject *writing_fail(StreamerObject *self, PyObject *exception)
 {
     if (self->cancelled || (!self->stopped && (self->writing == NULL || self->writing->written)))
         Py_RETURN_NONE;
     if (!enter(self))
         return NULL;
-    if (self->stopped) { /* its text has ended all the same */
-        const int left = leave_stopped(self);
-        set_under_way(&self->busy, false);
-        if (left < 0)
-            return NULL;
-        Py_RETURN_NONE;
-    }
-    int rc = begin_writing(self);
-    if (rc == 0) {
-        struct piece rest;
-        rc = pipeline_rest(&self->pipeline, &rest);
-        if (rc == 0) {
-            rc = append(self, rest.text.bytes, rest.text.len, rest.tokens);
-            piece_clear(&rest);
-        }
-        finish_writing(self->writing);
-        Py_XSETREF(self->writing->error, failure_of(exception));
-        burble_stream_fail(self->writing->stream, BURBLE_EFAILED, NULL);
-    }
+    /* After a stop string, its text has ended all the same. */
+    const int rc = self->stopped ? leave_stopped(self) : fail(self, exception);
     set_under_way(&self->busy, false);
     if (rc < 0)
         return NULL;

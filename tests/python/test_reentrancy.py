@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""What runs in the midst of a call of the extension may call the same object: a finalizer that the
+collector runs, a tokenizer's decode, a signal handler, another thread. Nothing crashes, hangs or is
+lost.
+
+Each scenario runs in a process of its own: those that are wrong end it, or never end.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import reentrancy
+
+SCRIPT = Path(reentrancy.__file__)
+TIMEOUT = float(os.environ.get("BURBLE_TEST_TIMEOUT", "120"))
+
+
+def run(script: Path, *args: str) -> str:
+    """The last line of what the script prints, which has to end in time."""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", str(script), *args],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-8000:]
+    return done.stdout.rstrip().rsplit("\n", 1)[-1]
+
+
+@pytest.mark.parametrize("how", ["cancel", "next", "put", "signal", "gc", "thread", "fail"])
+def test_streamer_called_from_its_burial_answers(how: str) -> None:
+    assert run(SCRIPT, "bury", how) == "done"
+
+
+@pytest.mark.parametrize("kind", ["error", "interrupt"])
+def test_burial_that_raises_loses_no_text(kind: str) -> None:
+    assert run(SCRIPT, "bury_with_an_error", kind) == "done"
+
+
+@pytest.mark.parametrize("first", ["reader", "writer"])
+def test_burial_by_two_threads_makes_neither_wait(first: str) -> None:
+    assert run(SCRIPT, "two_bury", first) == "done"
+
+
+@pytest.mark.parametrize("how", ["grow", "shrink", "finish", "init"])
+def test_offsets_changed_by_a_finalizer_are_those_of_before(how: str) -> None:
+    assert run(SCRIPT, "offsets", how) == "done"
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        s
+        for s in reentrancy.SCENARIOS
+        if s not in ("bury", "bury_with_an_error", "two_bury", "offsets")
+    ],
+)
+def test_call_in_the_midst_of_a_call(scenario: str) -> None:
+    assert run(SCRIPT, scenario) == "done"
