@@ -451,7 +451,6 @@ PyObject *writing_cancel(StreamerObject *self, PyObject *unused)
 PyObject *writing_begin(StreamerObject *self, PyObject *unused)
 {
     (void)unused;
-    self->used = false;
     if (self->stopped) {
         if (!enter(self))
             return NULL;
@@ -460,6 +459,7 @@ PyObject *writing_begin(StreamerObject *self, PyObject *unused)
         if (rc < 0)
             return NULL;
     }
+    self->used = false;
     if (self->writing != NULL && self->writing->written && !self->cancelled
         && round_advance(self->core, &self->writing) < 0)
         return NULL;
