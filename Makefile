@@ -155,24 +155,24 @@ valgrind: $(BUILD)/plain/build.ninja $(BUILD)/.system-valgrind
 
 bench: python-3.11 $(BUILD)/bench/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
 	@$(NINJA) -C $(BUILD)/bench
-	@$(PY) $(BENCH) --record
+	@$(PY) $(BENCH) --json bench/results.json --pages docs
 
-# What bench/results.json says, into the pages and the plots, without measuring.
+# Writes bench/results.json into the page and the plots, without measuring.
 bench-pages: python-3.11 $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
-	@$(PY) $(BENCH) --update
+	@$(PY) $(BENCH) --read bench/results.json --pages docs
 
-# Fails where a goal is missed by more than the noise (and is not known to be: bench/known.py).
+# Fails where a goal is missed by more than the noise.
 bench-check: python-3.11 $(BUILD)/bench/build.ninja $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package
 	@$(NINJA) -C $(BUILD)/bench
 	@$(PY) $(BENCH) --quick --check
 
 bench-c: $(BUILD)/bench/build.ninja
 	@$(NINJA) -C $(BUILD)/bench bench/wakeup
-	@$(PY) bench/wakeup.py $(BUILD)/bench/bench/wakeup
+	@$(PY) $(BENCH) --only wakeup
 
-bench-llama: $(BUILD)/llama-release/build.ninja $(DONE)/package
+bench-llama: $(BUILD)/llama-release/build.ninja $(DONE)/bench
 	@$(NINJA) -C $(BUILD)/llama-release
-	@$(PY) bench/llama.py $(BUILD)/llama-release/bench
+	@$(PY) $(BENCH) --only llama --programs $(BUILD)/llama-release/bench
 
 # (trio is one of the tests' requirements.)
 compare: python-3.11 $(DONE)/demo $(DONE)/test $(DONE)/bench $(DONE)/package

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Measures the C detokenizer and the loaders, for bench/native.py.
+ * Measures the C detokenizer and the loaders, for detokenize.py and vocabulary.py.
  *
  *     detokenize VOCABULARY IDS [VOCABULARY IDS]…
  *

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""What a token costs the detokenizer, in C and called from Python.
+"""The cost of a token in the detokenizer, in C and from Python.
 
 In C (detokenize.c, on the public API), a million ids of a real text are pushed one at a time;
-beside it the same texts are only copied. (burble can be below that: where a token's
-text is whole, it hands out the vocabulary's own.) From Python, the first 20,000 of them go through
+"memcpy" only copies the same texts. (burble can be quicker: it hands out the vocabulary's own
+bytes where a token's text is whole.) From Python, the first 20,000 ids go through
 ``burble.Detokenizer.push`` and the tokenizers library's ``DecodeStream.step``, one call for each
-id, and through its ``Tokenizer.decode`` all at once; where tiktoken can have the vocabulary, also
-through its ``decode_single_token_bytes`` and an incremental UTF-8 decoder, which is how one streams
-with it, and its ``decode`` all at once. All of them take turns in each round. Times are CPU times
-of the one thread that works.
+id, and through its ``Tokenizer.decode`` all at once. tiktoken, for the vocabularies that it can
+have, gets them in both ways: ``decode_single_token_bytes`` with an incremental UTF-8 decoder,
+which is how one streams with it, and ``decode``. All of them take turns in each round. Times are
+CPU times of the one thread that works. DecodeStream "gives up" where a token changes text that it
+has handed out.
 """
 
 from __future__ import annotations
 
+import array
 import codecs
-import random
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -23,19 +25,14 @@ from tempfile import TemporaryDirectory
 from time import thread_time
 from typing import Any
 
-import goal
-from contest import Contest
-from families import Family, families, tiktoken_of
-from native import Native
-from progress import rounds
-from report import Measured, Outcome, Table, micros
-from spread import ratios, spread
+from benchmark import Measured, Options, Report, Table, collect, micros, shuffled
+from goals import Comparison, at_least, median, ratios
 from tokenizers.decoders import DecodeStream
+from workload import Vocabulary, corpus, tiktoken_of, vocabularies
 
 import burble
 
-IN_C, FROM_PYTHON = 1 << 20, 20_000
-# Tokens a second; how many times less than DecodeStream in C, and from Python.
+# Tokens a second in C; how many times less than DecodeStream in C, and from Python.
 GOAL_RATE, GOAL_LESS_C, GOAL_LESS = 30e6, 20.0, 6.0
 # One id at a time, in C and from Python; all at once.
 WAYS = (
@@ -49,17 +46,64 @@ WAYS = (
 )
 
 
+class Native:
+    """A process of detokenize.c, with a vocabulary file and ids for each number."""
+
+    def __init__(self, program: Path, pairs: Sequence[tuple[Path, Sequence[int]]]) -> None:
+        self._folder = TemporaryDirectory()
+        arguments: list[str] = []
+        for n, (vocabulary, ids) in enumerate(pairs):
+            path = Path(self._folder.name) / str(n)
+            path.write_bytes(array.array("i", ids).tobytes())
+            arguments += [str(vocabulary), str(path)]
+        self._process = subprocess.Popen(
+            [program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Native:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.communicate()
+        self._folder.cleanup()
+
+    def push(self, n: int) -> float:
+        """Push all ids of pair ``n``; return the CPU seconds."""
+        return float(self._ask(f"push {n}")[0])
+
+    def copy(self, n: int) -> float:
+        """Copy the text of each id of pair ``n``; return the CPU seconds."""
+        return float(self._ask(f"copy {n}")[0])
+
+    def load(self, n: int) -> tuple[float, int, int]:
+        """Load the vocabulary of pair ``n``; return CPU seconds, number of ids, bytes of memory."""
+        seconds, size, memory = self._ask(f"load {n}")
+        return float(seconds), int(size), int(memory)
+
+    def _ask(self, what: str) -> list[str]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(what, file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"detokenize ended at {what!r}")
+        return answer.split()
+
+
+# ---- the ways from Python: CPU seconds for all ids -----------------------------------------------
+
+
 @dataclass(frozen=True)
 class Case:
-    """A family, with what is measured from Python."""
+    """A vocabulary, and what is measured of it from Python."""
 
-    family: Family
+    vocabulary: Vocabulary
     ids: list[int]
     tiktoken: Any
 
 
 def _push(case: Case) -> float:
-    detokenizer = burble.Detokenizer(case.family.backend)
+    detokenizer = burble.Detokenizer(case.vocabulary.tokenizer)
     begin = thread_time()
     for i in case.ids:
         detokenizer.push(i)
@@ -68,7 +112,7 @@ def _push(case: Case) -> float:
 
 
 def _step(case: Case) -> float:
-    stream, backend = DecodeStream(skip_special_tokens=False), case.family.backend
+    stream, backend = DecodeStream(skip_special_tokens=False), case.vocabulary.tokenizer
     begin = thread_time()
     for i in case.ids:
         stream.step(backend, i)
@@ -87,7 +131,7 @@ def _single(case: Case) -> float:
 
 def _decode(case: Case) -> float:
     begin = thread_time()
-    case.family.backend.decode(case.ids, skip_special_tokens=False)
+    case.vocabulary.tokenizer.decode(case.ids, skip_special_tokens=False)
     return thread_time() - begin
 
 
@@ -98,100 +142,88 @@ def _decode_with_tiktoken(case: Case) -> float:
 
 
 def _calls(case: Case) -> dict[str, Callable[[Case], float]]:
-    """Return what can be measured from Python."""
+    """Return the ways that this vocabulary has."""
     calls: dict[str, Callable[[Case], float]] = {"burble": _push, "tokenizers.decode": _decode}
     try:
         _step(case)
         calls["DecodeStream"] = _step
     except Exception:
-        pass  # it gives up where a token changes what came before
+        pass  # it gives up where a token changes earlier text
     if case.tiktoken is not None:
         calls["tiktoken"] = _single
         calls["tiktoken.decode"] = _decode_with_tiktoken
     return calls
 
 
-def measure(n_rounds: int, in_c: int = IN_C, from_python: int = FROM_PYTHON) -> Measured:
-    """Measure, in ``n_rounds`` rounds after one that does not count."""
+def measure(options: Options) -> Measured:
+    """Measure."""
+    text = corpus()[: options.choose(full=None, quick=None, smoke=20_000)]
+    in_c = options.choose(full=1 << 20, quick=1 << 20, smoke=1000)
+    from_python = options.choose(full=20_000, quick=20_000, smoke=100)
     with TemporaryDirectory() as folder:
-        found = families(Path(folder))
+        found = vocabularies(Path(folder), text)
         cases = [
             Case(
-                family,
-                list(islice(cycle(family.ids), from_python)),
-                tiktoken_of(family) if family.ranks else None,
+                vocabulary,
+                list(islice(cycle(vocabulary.ids), from_python)),
+                tiktoken_of(vocabulary) if vocabulary.ranks else None,
             )
-            for family in found
+            for vocabulary in found
         ]
-        pairs = [(family.path, list(islice(cycle(family.ids), in_c))) for family in found]
-        with Native(pairs) as native:
-            samples = _collect(cases, native, n_rounds, in_c)
-    return Measured(samples, {"families": [family.name for family in found]})
+        calls = [_calls(case) for case in cases]
+        pairs = [(v.path, list(islice(cycle(v.ids), in_c))) for v in found]
+        with Native(options.program("detokenize"), pairs) as native:
+
+            def one_round() -> dict[str, float]:
+                seconds = {}
+                for n, case in enumerate(cases):
+                    name = case.vocabulary.name
+                    seconds[f"{name}, burble in C"] = native.push(n) / in_c
+                    seconds[f"{name}, memcpy"] = native.copy(n) / in_c
+                    for way in shuffled(calls[n]):
+                        seconds[f"{name}, {way}"] = calls[n][way](case) / len(case.ids)
+                return seconds
+
+            samples = collect("detokenize", options.choose(full=11, quick=3, smoke=1), one_round)
+    return Measured(samples, {"families": [vocabulary.name for vocabulary in found]})
 
 
-def _collect(cases: list[Case], native: Native, n_rounds: int, in_c: int) -> dict[str, list[float]]:
-    """Seconds a token, for each family and way."""
-    calls = [_calls(case) for case in cases]
-    samples: dict[str, list[float]] = {}
-    order = random.Random(1)
-    for n in rounds(n_rounds + 1, "detokenize"):
-        for index, case in enumerate(cases):
-            seconds = {
-                "burble in C": native.push(index)[0] / in_c,
-                "memcpy": native.copy(index) / in_c,
-            }
-            for way in order.sample(list(calls[index]), k=len(calls[index])):
-                seconds[way] = calls[index][way](case) / len(case.ids)
-            if n > 0:
-                for way, value in seconds.items():
-                    samples.setdefault(f"{case.family.name}, {way}", []).append(value)
-    return samples
-
-
-def outcome(found: Measured) -> Outcome:
+def report(measured: Measured) -> Report:
     """Say what the values mean."""
-    samples, names = found.samples, found.facts["families"]
-    outcome = Outcome(
-        "detokenize",
-        "5. detokenize: CPU microseconds a token; median [quartiles]",
-    )
-    outcome.notes.append(
+    samples, names = measured.samples, measured.facts["families"]
+    report = Report("detokenize", "CPU microseconds a token; median [quartiles]")
+    report.notes.append(
         f"{len(samples[f'{names[0]}, burble'])} rounds; memcpy: copies the texts, in C; the two"
         " decode: all ids in one call, the others: one id at a time"
     )
     rows = []
     for name in names:
-        rate = f"{1e-6 / spread(samples[f'{name}, burble in C']).median:.0f}"
+        rate = f"{1e-6 / median(samples[f'{name}, burble in C']):.0f}"
         cells = [samples.get(f"{name}, {way}", []) for way in WAYS]
         times = [
-            micros(spread(values)) if values else "gives up" if way == "DecodeStream" else ""
+            micros(values) if values else "gives up" if way == "DecodeStream" else ""
             for way, values in zip(WAYS, cells, strict=True)
         ]
         rows.append([name, rate, *times])
-    outcome.tables.append(Table(["", "M tokens/s in C", *WAYS], rows))
+    report.tables.append(Table(["", "M tokens/s in C", *WAYS], rows))
     for name in names:
         if name.startswith("byte level"):
             rates = [1 / seconds for seconds in samples[f"{name}, burble in C"]]
-            outcome.goals.append(goal.rate(f"{name}, tokens a second in C", GOAL_RATE, rates))
+            what = f"{name}, tokens a second in C"
+            report.goals.append(at_least(what, GOAL_RATE, rates, "million"))
     for name in names:
         if name.startswith("byte "):
             theirs = samples[f"{name}, DecodeStream"]
-            outcome.goals += [
-                goal.less(
-                    f"{name}, DecodeStream over C",
-                    GOAL_LESS_C,
-                    ratios(theirs, samples[f"{name}, burble in C"]),
-                ),
-                goal.less(
-                    f"{name}, DecodeStream over burble from Python",
-                    GOAL_LESS,
-                    ratios(theirs, samples[f"{name}, burble"]),
-                ),
+            in_c, own = samples[f"{name}, burble in C"], samples[f"{name}, burble"]
+            what = f"{name}, DecodeStream over"
+            report.goals += [
+                at_least(f"{what} C", GOAL_LESS_C, ratios(theirs, in_c)),
+                at_least(f"{what} burble from Python", GOAL_LESS, ratios(theirs, own)),
             ]
     for name in names:
-        rivals = {way: samples.get(f"{name}, {way}") for way in WAYS if "burble" not in way}
-        peers = {way: values for way, values in rivals.items() if values and way != "memcpy"}
-        outcome.contests.append(
-            Contest(f"a token of {name} from Python", samples[f"{name}, burble"], peers)
+        others = {way: samples.get(f"{name}, {way}") for way in WAYS if "burble" not in way}
+        peers = {way: values for way, values in others.items() if values and way != "memcpy"}
+        report.comparisons.append(
+            Comparison(f"a token of {name} from Python", samples[f"{name}, burble"], peers)
         )
-    return outcome
+    return report

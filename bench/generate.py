@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""What streaming adds to ``model.generate``.
+"""What streaming adds to the time of ``model.generate``.
 
-The shipped model generates a fixed number of tokens greedily, in a thread, while an event loop runs
-in the main thread: without a streamer, with each of transformers' three classes and burble's, with
-``burble.stream()``, and with the ``DirectStreamer`` of transformers' server. Each is read as its
-users do: by a task of the loop, by a thread that blocks, or not at all, where the text is printed
-(to the null device). The clock runs around ``generate`` alone.
+The shipped model generates a fixed number of tokens greedily in a thread, while an event loop runs
+in the main thread: without a streamer, with each of transformers' three classes and of burble's,
+with ``burble.stream()``, and with the ``DirectStreamer`` of transformers' server. Each is read as
+its users do: by a task of the loop, by a thread that blocks, or not at all where the text is
+printed (to the null device). The clock runs around ``generate`` alone.
 
-Each round runs all of them in an order of its own, and a streamer's time is divided by that of the
-run without one in the same round. The run without one happens twice in each round: the second over
-the first has to be 1, and how far it is from that is what the machine's noise does to the others.
-Torch computes in one thread, so that the consumer has a core to itself.
+Each round runs all of them in a random order, and a streamer's time is divided by that of the run
+without one in the same round. A round has a second run without one: its time over the first run's
+should be 1, and shows the noise. Torch computes in one thread, so that the consumer has a core to
+itself.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ import asyncio
 import contextlib
 import gc
 import os
-import random
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter, process_time
 from typing import Any
 
-import goal
 import torch
 import transformers
-from contest import Contest
-from progress import rounds
-from report import Measured, Outcome, Table, micros
-from spread import median_interval, ratios, spread
+from benchmark import MODEL, Measured, Options, Report, Table, collect, micros, shuffled
+from goals import Comparison, at_most, known, median, median_interval, ratios
 
 import burble
-import models
 
 PROMPT = "ROMEO:"
-GOAL_ADDS = 1.02
+# With a streamer over without; and what is reached at any rate.
+GOAL, BOUNDS = 1.02, {"burble": 1.10, "burble.stream": 1.12}
+WHY = (
+    "two threads of one Python process wake each other, and waking an event loop alone takes some"
+    " hundredths of what this small model takes for a token"
+)
 WITHOUT, AGAIN = "without", "without, again"
 DECODING = {"skip_prompt": True, "skip_special_tokens": True}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One generation: seconds of generate, CPU seconds of the process, and chunks of text."""
+    """One generation: seconds of generate, CPU seconds of the process, chunks of text."""
 
     wall: float
     cpu: float
@@ -56,8 +56,9 @@ class Generator:
     """The model, its prompt, and the thread in which it generates."""
 
     def __init__(self, tokens: int) -> None:
-        self.tokenizer = models.load_tokenizer(models.SHAKESPEARE)
-        self.model = models.load_model()
+        transformers.logging.disable_progress_bar()
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(MODEL)
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(MODEL).eval()
         self.options = {
             **self.tokenizer(PROMPT, return_tensors="pt"),
             "do_sample": False,
@@ -68,7 +69,7 @@ class Generator:
         self.reader = ThreadPoolExecutor(1)
 
     def timed(self, streamer: Any) -> tuple[float, Any]:
-        """Generate; return the seconds that took, and the ids."""
+        """Generate; return the seconds and the ids."""
         torch.set_num_threads(1)  # of this thread
         begin = perf_counter()
         ids = self.model.generate(**self.options, streamer=streamer)
@@ -79,7 +80,7 @@ class Generator:
         return asyncio.get_running_loop().run_in_executor(self.pool, self.timed, streamer)
 
     async def run(self, way: Way) -> Run:
-        """Generate and read; the text that arrives has to be the text that was generated."""
+        """Generate and read; the text that arrives must be the generated text."""
         gc.collect()
         cpu = process_time()
         wall, ids, chunks = await way(self)
@@ -91,7 +92,7 @@ class Generator:
         return Run(wall, cpu, sum(1 for chunk in chunks or () if chunk))
 
 
-# ---- the ways to read: seconds of generate, the ids, the chunks where somebody has them ----------
+# ---- the ways to read: seconds of generate, the ids, the chunks unless they are printed ----------
 
 Seen = tuple[float, Any, "list[str] | None"]
 Way = Callable[[Generator], Awaitable[Seen]]
@@ -164,40 +165,36 @@ THEIRS = {
 WAYS: dict[str, Way] = {WITHOUT: _without, AGAIN: _without, **OURS, **THEIRS}
 
 
-async def _collect(generator: Generator, n_rounds: int) -> dict[str, list[Run]]:
-    rng = random.Random(1)
-    runs: dict[str, list[Run]] = {name: [] for name in WAYS}
-    for n in rounds(n_rounds + 1, "generate"):
-        for name in rng.sample(list(WAYS), k=len(WAYS)):
-            run = await generator.run(WAYS[name])
-            if n > 0:
-                runs[name].append(run)
-    return runs
-
-
-def measure(n_rounds: int, tokens: int) -> Measured:
-    """Measure ``n_rounds`` rounds of ``tokens`` new tokens, after one that does not count."""
+def measure(options: Options) -> Measured:
+    """Measure."""
+    tokens = options.choose(full=256, quick=64, smoke=4)
     generator = Generator(tokens)
-    runs = asyncio.run(_collect(generator, n_rounds))
-    generator.pool.shutdown()
-    generator.reader.shutdown()
-    samples = {}
-    for name, each in runs.items():
-        samples[f"{name}, wall"] = [run.wall / tokens for run in each]
-        samples[f"{name}, CPU"] = [run.cpu / tokens for run in each]
-    chunks = {name: each[0].chunks for name, each in runs.items() if each[0].chunks}
+    chunks: dict[str, int] = {}
+    with asyncio.Runner() as runner, generator.pool, generator.reader:
+
+        def one_round() -> dict[str, float]:
+            found = {}
+            for name in shuffled(WAYS):
+                run = runner.run(generator.run(WAYS[name]))
+                found[f"{name}, wall"] = run.wall / tokens
+                found[f"{name}, CPU"] = run.cpu / tokens
+                if run.chunks:
+                    chunks[name] = run.chunks
+            return found
+
+        samples = collect("generate", options.choose(full=31, quick=6, smoke=1), one_round)
     return Measured(samples, {"tokens": tokens, "chunks": chunks})
 
 
-def outcome(found: Measured) -> Outcome:
+def report(measured: Measured) -> Report:
     """Say what the values mean."""
-    samples, facts = found
-    outcome = Outcome(
+    samples, facts = measured
+    report = Report(
         "generate",
-        f"3. generate: what streaming adds to {facts['tokens']} tokens of models/shakespeare;"
+        f"what streaming adds to {facts['tokens']} tokens of models/shakespeare;"
         " median [quartiles]",
     )
-    outcome.notes.append(
+    report.notes.append(
         f"{len(samples[f'{WITHOUT}, wall'])} rounds, torch on one thread; added: paired in each"
         " round, with its 95 % interval"
     )
@@ -205,40 +202,41 @@ def outcome(found: Measured) -> Outcome:
     for name in WAYS:
         row = [name, str(facts["chunks"].get(name, ""))]
         for clock in ("wall", "CPU"):
-            row.append(micros(spread(samples[f"{name}, {clock}"])))
-            row.append("" if name == WITHOUT else _say_added(found, name, clock))
+            row.append(micros(samples[f"{name}, {clock}"]))
+            values = added_percent(measured, name, clock)
+            row.append("" if name == WITHOUT else "{:+.1f} % [{:+.1f} to {:+.1f}]".format(*values))
         rows.append(row)
     header = ["", "chunks", "wall µs/token", "added", "CPU µs/token", "added"]
-    outcome.tables.append(Table(header, rows))
+    report.tables.append(Table(header, rows))
     for what, name in (
         ("burble", "burble, AsyncTextIteratorStreamer"),
         ("burble.stream", "burble.stream"),
     ):
-        outcome.goals.append(
-            goal.adds(f"{what}, time added to generate", GOAL_ADDS, added(found, name, "wall"))
-        )
+        paired = added(measured, name, "wall")
+        goal = at_most(f"{what}, time added to generate", GOAL, paired, "percent")
+        report.goals.append(known(goal, WHY, BOUNDS[what]))
     for clock in ("wall", "CPU"):
         for name in OURS:
-            # Who reads on a loop is compared with who does, too.
+            # What is read on a loop is compared with what is read on a loop.
             peers = [name.removeprefix("burble, ")]
             if name not in ("burble, TextStreamer", "burble, TextIteratorStreamer"):
                 peers = ["AsyncTextIteratorStreamer", "DirectStreamer"]
-            outcome.contests.append(
-                Contest(
+            report.comparisons.append(
+                Comparison(
                     f"{clock} time of a generation with {name}",
                     samples[f"{name}, {clock}"],
                     {peer: samples[f"{peer}, {clock}"] for peer in peers},
                 )
             )
-    return outcome
+    return report
 
 
-def added(found: Measured, name: str, clock: str) -> list[float]:
-    """Return how many times as long it takes as without a streamer, round by round."""
-    return ratios(found.samples[f"{name}, {clock}"], found.samples[f"{WITHOUT}, {clock}"])
+def added(measured: Measured, name: str, clock: str) -> list[float]:
+    """Return the time with a streamer over that without one, round by round."""
+    return ratios(measured.samples[f"{name}, {clock}"], measured.samples[f"{WITHOUT}, {clock}"])
 
 
-def _say_added(found: Measured, name: str, clock: str) -> str:
-    paired = added(found, name, clock)
-    values = [100 * (ratio - 1) for ratio in (spread(paired).median, *median_interval(paired))]
-    return "{:+.1f} % [{:+.1f} to {:+.1f}]".format(*values)
+def added_percent(measured: Measured, name: str, clock: str) -> list[float]:
+    """Return by how many percent a streamer lengthens it: the median, and its interval."""
+    paired = added(measured, name, clock)
+    return [100 * (ratio - 1) for ratio in (median(paired), *median_interval(paired))]

@@ -1,46 +1,31 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Measures burble's engine beside llama.cpp's own loop: tokens a second, 64 texts at once.
+"""Tokens a second of burble's engine on llama.cpp, and of a loop on llama.cpp alone.
 
-Both compute the same greedy tokens with the same settings. `llama_loop` does nothing but that;
-`llama_engine` makes text of them, too, and carries it through 64 streams to a reader in another
-thread. The two take turns, so that whatever else the machine does falls on both; the figure is the
-median of the ratios of neighbouring rounds.
+64 requests at once, 128 tokens each, with the shipped model in one thread. Both compute the same
+greedy tokens with the same settings. llama_loop does nothing else; llama_engine also makes text of
+them and carries it through 64 streams to a reader in another thread. The two take turns.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-import machine
+from benchmark import ROOT, Measured, Options, Report, Table, collect, shuffled
+from goals import at_least, quartiles, ratios
 
-ROOT = Path(__file__).resolve().parent.parent
+WHO = {"burble": "llama_engine", "llama.cpp alone": "llama_loop"}
+CLOCKS = ("tokens/s", "tokens/s of processor time")
+REQUESTS, TOKENS, THREADS = 64, 128, 1
 GOAL = 0.95
 
 
-def arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    add = parser.add_argument
-    add("programs", type=Path, help="the folder with llama_engine and llama_loop")
-    add("--model", type=Path, default=ROOT / "models" / "shakespeare.gguf")
-    add("--requests", type=int, default=64, help="how many at once (default: %(default)s)")
-    add("--tokens", type=int, default=128, help="for each of them (default: %(default)s)")
-    add("--threads", type=int, default=1, help="that compute (default: %(default)s)")
-    add("--rounds", type=int, default=21, help="of each (default: %(default)s)")
-    return parser.parse_args()
-
-
-def start(program: Path, options: argparse.Namespace) -> subprocess.Popen[str]:
-    """Start one of the two programs, which waits for its first round."""
-    numbers = (options.requests, options.tokens, options.threads)
+def _start(program: Path) -> subprocess.Popen[str]:
+    """Start a program, which waits for its first round."""
+    numbers = map(str, (REQUESTS, TOKENS, THREADS))
     return subprocess.Popen(
-        [program, options.model, *map(str, numbers)],
+        [program, ROOT / "models" / "shakespeare.gguf", *numbers],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -48,54 +33,50 @@ def start(program: Path, options: argparse.Namespace) -> subprocess.Popen[str]:
     )
 
 
-def one_round(process: subprocess.Popen[str]) -> tuple[float, float]:
-    """Let it take one round; returns tokens per second, and per second of processor time."""
+def _one_round(process: subprocess.Popen[str]) -> list[float]:
+    """Let a program take one round; return tokens a second, by each of the clocks."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(".")
     process.stdin.flush()
     line = process.stdout.readline()
     if not line:
-        sys.exit(f"{process.args!r} ended with {process.wait()}")
-    wall, cpu = map(float, line.split())
-    return wall, cpu
+        raise SystemExit(f"{process.args!r} ended with {process.wait()}")
+    return [float(word) for word in line.split()]
 
 
-def main() -> None:
-    """Measure and print."""
-    options = arguments()
+def measure(options: Options) -> Measured:
+    """Measure."""
     with ExitStack() as stack:
-        engine = stack.enter_context(start(options.programs / "llama_engine", options))
-        loop = stack.enter_context(start(options.programs / "llama_loop", options))
-        one_round(engine), one_round(loop)  # to warm up
-        rounds = []
-        for i in range(options.rounds):
-            if i % 2:
-                theirs, ours = one_round(loop), one_round(engine)
-            else:
-                ours, theirs = one_round(engine), one_round(loop)
-            rounds.append((ours, theirs))
-        for process in (engine, loop):
+        programs = {
+            who: stack.enter_context(_start(options.program(name))) for who, name in WHO.items()
+        }
+
+        def one_round() -> dict[str, float]:
+            return {
+                f"{who}, {clock}": value
+                for who in shuffled(WHO)
+                for clock, value in zip(CLOCKS, _one_round(programs[who]), strict=True)
+            }
+
+        samples = collect("llama", options.choose(full=21, quick=6, smoke=1), one_round)
+        for process in programs.values():
             assert process.stdin is not None
             process.stdin.close()
-    for name, value in machine.describe().items():
-        print(f"{name:>10}  {value}")
-    print(
-        f"\n{options.requests} requests at once, {options.tokens} tokens each, "
-        f"{options.threads} thread(s), {options.rounds} rounds of each: medians\n"
-        f"{'':24}{'llama.cpp alone':>16}{'burble':>10}{'ratio':>8}   middle half"
-    )
-    for i, what in enumerate(("tokens/s", "tokens/s of processor time")):
-        ratios = sorted(ours[i] / theirs[i] for ours, theirs in rounds)
-        quarter = len(ratios) // 4
-        print(
-            f"  {what:<27}{statistics.median(theirs[i] for _, theirs in rounds):11,.0f}"
-            f"{statistics.median(ours[i] for ours, _ in rounds):10,.0f}"
-            f"{statistics.median(ratios):8.3f}"
-            f"   {ratios[quarter]:.3f} to {ratios[-1 - quarter]:.3f}"
-        )
-    print(f"goal: a ratio of {GOAL} or more")
+    return Measured(samples, {})
 
 
-if __name__ == "__main__":
-    main()
+def report(measured: Measured) -> Report:
+    """Say what the values mean."""
+    samples = measured.samples
+    report = Report("llama", "tokens a second; median [quartiles]")
+    report.notes.append(f"{REQUESTS} requests at once, {TOKENS} tokens each, {THREADS} thread")
+    rows = []
+    for who in WHO:
+        each = [quartiles(samples[f"{who}, {clock}"]) for clock in CLOCKS]
+        rows.append([who, *[f"{q.median:,.0f} [{q.lower:,.0f}-{q.upper:,.0f}]" for q in each]])
+    report.tables.append(Table(["", *CLOCKS], rows))
+    ours, theirs = (samples[f"{who}, {CLOCKS[0]}"] for who in WHO)
+    what = "tokens a second, burble over llama.cpp alone"
+    report.goals.append(at_least(what, GOAL, ratios(ours, theirs)))
+    return report

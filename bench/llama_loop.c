@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What bench/llama.c is measured against: llama.cpp alone, as its users write it. One llama_decode for
- * a batch of all sequences, the likeliest token of each, and round again. No text is made.
+ * The peer of llama_engine, for llama.py: llama.cpp alone, as its users write it. Each step is one
+ * llama_decode for a batch of all sequences, and the likeliest token of each. No text is made.
  *
  *     llama_loop MODEL SEQUENCES TOKENS THREADS
  *

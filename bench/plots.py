@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The plots, as SVG: on white, so that they read the same in a light page and in a dark one.
+"""The plots, as SVG, on white: they look the same in a light page and in a dark one.
 
-Who is shown has one colour in all of them, and its name beside its line or its row.
+A library has the same colour in all plots, and its name beside its line or its row.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import generate
 import matplotlib as mpl
 import put
 import streams
-from feeds import FLOOR
+from benchmark import Measured, three_digits
+from goals import median, quartiles
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
-from report import Measured, three
-from spread import median_interval, spread
+from queues import FLOOR
 
 Found = Mapping[str, Measured]
 
@@ -72,15 +72,15 @@ STYLE = {
 
 
 def colour(name: str) -> str:
-    """Return the colour of who has this name; all of burble's classes share one."""
+    """Return the colour for a name; all classes of burble share one."""
     return COLOURS.get(name) or COLOURS[name.partition(",")[0]]
 
 
-# ---- what several plots have ---------------------------------------------------------------------
+# ---- shared parts of the plots -------------------------------------------------------------------
 
 
 def _figure(title: str, subtitle: str, height: float, left: float, right: float) -> tuple[Any, Any]:
-    """A figure with one pair of axes, between these margins in inches."""
+    """Return a figure with one pair of axes between these margins, in inches."""
     width, top, bottom = 8.0, 0.75, 0.6
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes(
@@ -105,21 +105,21 @@ def _logarithmic(axis: Any, ticks: Sequence[float]) -> None:
 
 
 def _decades(values: Sequence[float]) -> list[float]:
-    """The powers of ten from below the least of the values to above the greatest."""
+    """Return the powers of ten from below the least value to above the greatest."""
     first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     return [10.0**power for power in range(first, last + 1)]
 
 
 def _bounds(lines: Mapping[str, Sequence[Sequence[float]]]) -> tuple[float, float]:
-    """The least and the greatest quartile of what is drawn."""
-    each = [spread(column) for columns in lines.values() for column in columns]
+    """Return the least and the greatest quartile of the lines."""
+    each = [quartiles(column) for columns in lines.values() for column in columns]
     return min(one.lower for one in each), max(one.upper for one in each)
 
 
 def _apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Move heights so that they keep a distance, in their order, none further than it must."""
+    """Move heights as little as needed to keep a distance between them, in the same order."""
     order = sorted(range(len(heights)), key=lambda i: heights[i])
-    groups: list[list[float]] = []  # of neighbours that push each other: their middle, their number
+    groups: list[list[float]] = []  # of neighbours at that distance: their middle and their number
     for i in order:
         groups.append([heights[i], 1])
         while len(groups) > 1:
@@ -135,7 +135,7 @@ def _apart(heights: Sequence[float], gap: float) -> list[float]:
 
 
 def _name_lines(axes: Any, ends: Mapping[str, tuple[float, float]]) -> None:
-    """Write each line's name to the right of where it ends, on a logarithmic scale."""
+    """Write each line's name to the right of its end, on a logarithmic scale."""
     bottom, top = (math.log10(limit) for limit in axes.get_ylim())
     inches = axes.get_position().height * axes.figure.get_size_inches()[1]
     logs = _apart([math.log10(y) for _, y in ends.values()], 0.19 * (top - bottom) / inches)
@@ -165,7 +165,7 @@ def _lines(
     """Draw a line of medians for each name, with the quartiles as a band; return the ends."""
     ends = {}
     for name, columns in lines.items():
-        each = [spread([unit * value for value in column]) for column in columns]
+        each = [quartiles([unit * value for value in column]) for column in columns]
         shade = colour(name)
         axes.plot(xs, [s.median for s in each], "o-", color=shade, markersize=4, lw=1.8)
         lower, upper = [s.lower for s in each], [s.upper for s in each]
@@ -190,13 +190,12 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
 
 
 def draw_put(found: Found) -> Any:
-    """What a put costs, over the length of the sequence."""
-    samples = found["put"].samples
+    """The cost of a put, over the length of the sequence."""
+    samples, depths = found["put"].samples, put.depths_of(found["put"])
     names = {"burble, AsyncTextIteratorStreamer": "burble"}
     names.update({name: name for name in put.MAKERS if not name.startswith("burble")})
     lines = {
-        shown: [samples[f"{name}, {depth}"] for depth in put.DEPTHS]
-        for name, shown in names.items()
+        shown: [samples[f"{name}, {depth}"] for depth in depths] for name, shown in names.items()
     }
     figure, axes = _figure(
         "What a token costs, by how long the text is",
@@ -205,8 +204,8 @@ def draw_put(found: Found) -> Any:
         0.8,
         2.3,
     )
-    ends = _lines(axes, put.DEPTHS, lines, 1e6)
-    _logarithmic(axes.xaxis, put.DEPTHS)
+    ends = _lines(axes, depths, lines, 1e6)
+    _logarithmic(axes.xaxis, depths)
     low, high = (1e6 * bound for bound in _bounds(lines))
     _logarithmic(axes.yaxis, _decades([low, high]))
     axes.set(
@@ -217,7 +216,7 @@ def draw_put(found: Found) -> Any:
 
 
 def draw_streams(found: Found) -> Any:
-    """What a token costs, over the number of streams."""
+    """The cost of a token, over the number of streams."""
     samples, counts = found["streams"].samples, list(streams.COUNTS)
     lines = {
         name: [samples[streams.key(name, count, "cpu")] for count in counts]
@@ -240,7 +239,7 @@ def draw_streams(found: Found) -> Any:
 
 
 def draw_latency(found: Found) -> Any:
-    """How long a chunk takes to its consumer, at 1,000 streams."""
+    """The latency of a chunk at 1,000 streams."""
     samples, names = found["streams"].samples, list(streams.MAKERS)
     percents = [f"p{percent:g}" for percent in streams.QUANTILES]
     figure, axes = _figure(
@@ -252,7 +251,7 @@ def draw_latency(found: Found) -> Any:
     )
     seen: list[float] = []
     for row, name in enumerate(names):
-        at = {p: 1e3 * spread(samples[streams.key(name, 1000, p)]).median for p in percents}
+        at = {p: 1e3 * median(samples[streams.key(name, 1000, p)]) for p in percents}
         seen += at.values()
         shade = colour(name)
         axes.plot([at["p1"], at["p99.9"]], [row, row], color=shade, lw=1)
@@ -261,7 +260,7 @@ def draw_latency(found: Found) -> Any:
         axes.plot(at["p99"], row, "|", color=shade, markersize=13, mew=2)
         for p in ("p50", "p99"):
             axes.annotate(
-                three(at[p]),
+                three_digits(at[p]),
                 (at[p], row),
                 xytext=(0, 9),
                 textcoords="offset points",
@@ -275,7 +274,7 @@ def draw_latency(found: Found) -> Any:
 
 
 def draw_detokenize(found: Found) -> Any:
-    """Tokens a second, by the family of decoders."""
+    """Tokens a second, by the kind of tokenizer."""
     samples, families = found["detokenize"].samples, found["detokenize"].facts["families"]
     figure, axes = _figure(
         "Tokens a second, by kind of tokenizer",
@@ -288,7 +287,7 @@ def draw_detokenize(found: Found) -> Any:
     first: dict[str, float] = {}
     for row, family in enumerate(families):
         rates = {
-            way: 1e-6 / spread(samples[f"{family}, {way}"]).median
+            way: 1e-6 / median(samples[f"{family}, {way}"])
             for way in detokenize.WAYS
             if f"{family}, {way}" in samples
         }
@@ -310,7 +309,7 @@ def draw_detokenize(found: Found) -> Any:
 
 
 def _name_dots(axes: Any, dots: Mapping[str, float]) -> None:
-    """Write each dot's name above the first row, in three tiers so that neighbours have room."""
+    """Write each dot's name above the first row, in three tiers so that names do not overlap."""
     for tier, way in enumerate(sorted(dots, key=dots.__getitem__)):
         axes.annotate(
             way,
@@ -329,7 +328,7 @@ def draw_generate(found: Found) -> Any:
     """What streaming adds to generate."""
     measured = found["generate"]
     names = [name for name in generate.WAYS if name != generate.WITHOUT]
-    base = spread(measured.samples[f"{generate.WITHOUT}, wall"]).median
+    base = median(measured.samples[f"{generate.WITHOUT}, wall"])
     figure, axes = _figure(
         "What streaming adds to generate",
         f"time beyond that without a streamer, {1e3 * base:.1f} ms a token; median of the rounds"
@@ -339,9 +338,7 @@ def draw_generate(found: Found) -> Any:
         0.5,
     )
     for row, name in enumerate(names):
-        paired = generate.added(measured, name, "wall")
-        middle = 100 * (spread(paired).median - 1)
-        low, high = (100 * (ratio - 1) for ratio in median_interval(paired))
+        middle, low, high = generate.added_percent(measured, name, "wall")
         shade = colour(name)
         axes.plot([low, high], [row, row], color=shade, lw=4, alpha=0.35, solid_capstyle="butt")
         axes.plot(middle, row, "o", color=shade, markersize=7)
@@ -360,7 +357,7 @@ def draw_generate(found: Found) -> Any:
 
 
 def draw_handoff(found: Found) -> Any:
-    """What an item costs from a thread at full speed."""
+    """The cost of an item from a thread at full speed."""
     samples, facts = found["handoff"]
     names, loops = facts["names"], facts["loops"]
     figure, axes = _figure(
@@ -373,7 +370,7 @@ def draw_handoff(found: Found) -> Any:
     seen: list[float] = []
     for row, name in enumerate(names):
         for loop in loops:
-            each = spread([1e6 * value for value in samples[f"{name}, {loop}, wall"]])
+            each = quartiles([1e6 * value for value in samples[f"{name}, {loop}, wall"]])
             seen += [each.lower, each.upper]
             shade, hollow = colour(name), loop != loops[0]
             at = row + (0.2 if hollow else -0.2)
@@ -381,7 +378,7 @@ def draw_handoff(found: Found) -> Any:
             face = "white" if hollow else shade
             axes.plot(each.median, at, "o", color=face, markeredgecolor=shade, mew=1.6, ms=6)
             axes.annotate(
-                three(each.median),
+                three_digits(each.median),
                 (max(each.upper, each.median), at),
                 xytext=(7, 0),
                 textcoords="offset points",

@@ -2,117 +2,156 @@
 # SPDX-License-Identifier: MIT
 """Measures burble beside its peers, in one run, and says which goals are met.
 
-What is measured, and how, is said at the top of the file of each part, and in README.md.
+The first lines of each benchmark's file say what it measures, README.md how to read the figures.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
 
-import check
-import known
-import machine
-import page
-import transformers
-from parts import names, outcomes, parts
-from report import Outcome
-from results import Results
+from benchmark import MODEL, ROOT, SHARED, Options, Report
+from goals import check
+from results import Results, describe_machine, load
 
-import models
-
-RESULTS = models.ROOT / "bench" / "results.json"
+BENCHMARKS = (
+    "put",
+    "handoff",
+    "generate",
+    "streams",
+    "detokenize",
+    "vocabulary",
+    "worst",
+    "wakeup",
+)
+# Only by --only: this one needs llama.cpp.
+APART = ("llama",)
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("--quick", action="store_true", help="fewer rounds: about three minutes in all")
-    add("--only", action="append", choices=names(), help="only this (may be given again)")
+    names = (*BENCHMARKS, *APART)
+    add("--only", action="append", choices=names, help="only this (may be given again)")
+    effort = parser.add_mutually_exclusive_group()
+    effort.add_argument(
+        "--quick",
+        dest="effort",
+        action="store_const",
+        const="quick",
+        default="full",
+        help="fewer rounds: about three minutes in all",
+    )
+    effort.add_argument(
+        "--smoke",
+        dest="effort",
+        action="store_const",
+        const="smoke",
+        help="one round of very little, only to see that everything runs",
+    )
+    effort.add_argument(
+        "--read", type=Path, metavar="FILE", help="measure nothing: take the values from FILE"
+    )
     add("--json", type=Path, metavar="FILE", help="write every value to FILE")
     add(
-        "--tokenizer",
+        "--pages",
         type=Path,
         metavar="FOLDER",
-        default=models.default_tokenizer(),
-        help="the tokenizer for `put` and `handoff` (default: %(default)s)",
+        help="write the figures into FOLDER/performance.md, and the plots into FOLDER/plots",
     )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--record",
-        action="store_true",
-        help="keep the values in bench/results.json, then --update",
-    )
-    what.add_argument(
-        "--update",
-        action="store_true",
-        help="measure nothing: write what bench/results.json says into the pages and the plots",
-    )
-    what.add_argument(
+    add(
         "--check",
         action="store_true",
         help="fail where a goal is missed by more than the noise; what a --quick run misses is"
         " measured again in full before that",
     )
+    found = (SHARED / "tokenizers" / name for name in ("gpt2", "llama3"))
+    add(
+        "--tokenizer",
+        type=Path,
+        metavar="FOLDER",
+        default=next((path for path in found if path.is_dir()), MODEL),
+        help="the tokenizer for `put` and `handoff` (default: %(default)s)",
+    )
+    add(
+        "--programs",
+        type=Path,
+        metavar="FOLDER",
+        default=ROOT / "build" / "bench" / "bench",
+        help="the benchmarks' programs in C (default: %(default)s)",
+    )
     options = parser.parse_args(given)
-    if options.record and options.only:
-        parser.error("--record wants all benchmarks: leave out --only")
+    if options.pages and options.only:
+        parser.error("--pages needs all benchmarks: leave out --only")
     return options
 
 
-def measure(which: Sequence[str], tokenizer: Path, quick: bool, results: Results) -> list[Outcome]:
-    """Run the benchmarks of these names, one after the other, and print what they say."""
-    known_parts = parts(tokenizer)
-    said = []
-    for name in which:
-        results.parts[name] = known_parts[name].measure(quick)
-        said.append(known_parts[name].outcome(results.parts[name]))
-        print(said[-1].text() + "\n", flush=True)
-    return said
+def measure(names: Iterable[str], options: Options, results: Results) -> None:
+    """Run the benchmarks of these names, and print what each says."""
+    for name in names:
+        results.add(name, importlib.import_module(name).measure(options))
+        print(report(name, results).text() + "\n", flush=True)
 
 
-def checked(said: list[Outcome], options: argparse.Namespace, results: Results) -> bool:
-    """Judge; where a quick run misses something, only after those benchmarks ran in full."""
-    verdict = check.judge(said, known.MISSES)
-    if verdict.parts and options.quick:
-        print(f"again, in full: {', '.join(sorted(verdict.parts))}\n", flush=True)
-        again = [name for name in results.parts if name in verdict.parts]
-        measure(again, options.tokenizer, quick=False, results=results)
-        verdict = check.judge(outcomes(results.parts).values(), known.MISSES)
-    print(verdict.text() or "no goal is missed")
-    return verdict.passed
+def report(name: str, results: Results) -> Report:
+    """Return what a benchmark's values say."""
+    found: Report = importlib.import_module(name).report(results.parts[name])
+    return found
+
+
+def reports(results: Results) -> dict[str, Report]:
+    """Return what the values of all benchmarks say."""
+    return {name: report(name, results) for name in (*BENCHMARKS, *APART) if name in results.parts}
+
+
+def checked(results: Results, options: Options) -> bool:
+    """Judge the goals; those of a quick run that fail only after another run, in full."""
+    lines, failed = check({name: found.goals for name, found in reports(results).items()})
+    if failed and options.effort == "quick":
+        print(f"again, in full: {', '.join(sorted(failed))}\n", flush=True)
+        measure(sorted(failed), options._replace(effort="full"), results)
+        lines, failed = check({name: found.goals for name, found in reports(results).items()})
+    print("\n".join(lines) or "no goal is missed")
+    return not failed
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Measure and print; 1 where a check fails."""
-    options = arguments(given)
-    if options.update:
-        page.update(Results.read(RESULTS))
-        return 0
+    """Measure and print; return 1 if a check fails."""
+    chosen = arguments(given)
+    options = Options(chosen.effort, chosen.tokenizer, chosen.programs)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     begin = perf_counter()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    results = Results({**machine.describe(), "tokenizer": options.tokenizer.name}, options.quick)
+    if chosen.read is not None:
+        results = Results.read(chosen.read)
+        results.parts = {n: v for n, v in results.parts.items() if n in (chosen.only or BENCHMARKS)}
+    else:
+        machine = {**describe_machine(), "tokenizer": options.tokenizer.name}
+        results = Results(machine, options.effort != "full")
     for name, fact in results.machine.items():
         print(f"{name:>10}: {fact}")
     print("", flush=True)
 
-    said = measure(options.only or names(), options.tokenizer, options.quick, results)
-    goals = [goal for outcome in said for goal in outcome.goals]
-    met = sum(goal.met for goal in goals)
-    took = f"{perf_counter() - begin:.0f} s; load {machine.load()} at the end"
-    print(f"{met} of {len(goals)} goals met; {took}")
-    passed = not options.check or checked(said, options, results)
-    results.machine = {**results.machine, "took": took}
-    if options.json is not None:
-        results.write(options.json)
-    if options.record:
-        results.write(RESULTS)
-        page.update(Results.read(RESULTS))
+    if chosen.read is not None:
+        for found in reports(results).values():
+            print(found.text() + "\n")
+    else:
+        measure(chosen.only or BENCHMARKS, options, results)
+        took = f"{perf_counter() - begin:.0f} s; load {load()} at the end"
+        results.machine = {**results.machine, "took": took}
+        print(took)
+    goals = [goal for found in reports(results).values() for goal in found.goals]
+    print(f"{sum(goal.met for goal in goals)} of {len(goals)} goals met")
+    passed = not chosen.check or checked(results, options)
+    if chosen.json is not None:
+        results.write(chosen.json)
+    if chosen.pages is not None:
+        importlib.import_module("pages").update(results, reports(results), chosen.pages)
     return 0 if passed else 1
 
 

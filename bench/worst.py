@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""What a token costs after many others, where a detokenizer may have to hold back or look again.
+"""The cost of a token after many others at which a detokenizer may have to hold back or look again.
 
-One id after another, 100,000 of each kind, through ``burble.Detokenizer.push``. The cost at a depth
-is the mean over the last tenth of the ids that lead up to it, in CPU time. The tokenizers library's
-``DecodeStream`` gets the same ids, as far as it comes within half a second: of ids that it cannot
-turn into text yet, it decodes all again with each one.
+The kinds are a byte that is no character; a word without an end; byte-fallback tokens that are
+characters, and that are not; and text that at every token is nearly a stop string, which
+DecodeStream does not look for. 100,000 ids of each kind, one after another, go through
+``burble.Detokenizer.push``. The cost at a depth is the mean over the last tenth of the ids that
+lead up to it, in CPU time. The tokenizers library's ``DecodeStream`` gets the same ids for half a
+second: with each id, it decodes again all those that it could not turn into text yet.
 """
 
 from __future__ import annotations
@@ -15,13 +17,10 @@ from itertools import cycle, islice
 from time import thread_time
 from typing import Any
 
-import goal
-from contest import Contest
-from families import byte_fallback, byte_level
-from progress import rounds
-from report import Measured, Outcome, Table, micros
-from spread import ratios, spread
+from benchmark import Measured, Options, Report, Table, collect, micros
+from goals import Comparison, at_most, ratios
 from tokenizers.decoders import DecodeStream
+from workload import byte_fallback, byte_level
 
 import burble
 
@@ -32,7 +31,7 @@ GOAL_FLAT = 1.25
 
 @dataclass(frozen=True)
 class Case:
-    """Ids that are hard, over and over."""
+    """Ids that are hard, to be repeated."""
 
     name: str
     backend: Any
@@ -41,7 +40,7 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """All of them, of a byte-level and a byte-fallback tokenizer."""
+    """Return all of them, of a byte-level and a byte-fallback tokenizer."""
     level, fallback = byte_level(), byte_fallback()
     broken = level.encode("é", add_special_tokens=False).ids
     if len(broken) == 1:  # it has the character as one token
@@ -57,12 +56,14 @@ def cases() -> list[Case]:
     ]
 
 
-def cost_by_depth(push: Callable[[int], Any], ids: list[int], limit: float) -> list[float]:
-    """Push all ids; return the mean seconds of a push at each depth that is reached before
-    ``limit`` seconds are over."""
+def cost_by_depth(
+    push: Callable[[int], Any], ids: list[int], depths: tuple[int, ...], limit: float
+) -> list[float]:
+    """Push all ids; return the mean seconds of a push at each depth reached within ``limit``
+    seconds."""
     costs, done, cost = [], 0, 0.0
     first = thread_time()
-    for depth in DEPTHS:
+    for depth in depths:
         tenth = depth // 10
         for at in range(done, depth, tenth):
             begin = thread_time()
@@ -85,57 +86,54 @@ def _push(case: Case) -> Callable[[int], Any]:
     return burble.Detokenizer(case.backend, stop=case.stop).push
 
 
-def measure(n_rounds: int) -> Measured:
-    """Measure, in ``n_rounds`` rounds after one that does not count."""
-    found = cases()
-    samples: dict[str, list[float]] = {}
-    for n in rounds(n_rounds + 1, "worst"):
+def measure(options: Options) -> Measured:
+    """Measure."""
+    found, n_rounds = cases(), options.choose(full=7, quick=2, smoke=1)
+    depths = options.choose(full=DEPTHS, quick=DEPTHS, smoke=(10, 100, 1000))
+
+    def one_round() -> dict[str, float]:
+        seconds = {}
         for case in found:
-            ids = list(islice(cycle(case.ids), DEPTHS[-1]))
+            ids = list(islice(cycle(case.ids), depths[-1]))
             each = {
-                "burble": cost_by_depth(_push(case), ids, float("inf")),
-                "DecodeStream": cost_by_depth(_step(case), ids, LIMIT),
+                "burble": cost_by_depth(_push(case), ids, depths, float("inf")),
+                "DecodeStream": cost_by_depth(_step(case), ids, depths, LIMIT),
             }
             for who, costs in each.items():
-                for depth, cost in zip(DEPTHS, costs, strict=False):
-                    if n > 0:
-                        samples.setdefault(f"{case.name}, {who}, {depth}", []).append(cost)
-    facts = {"cases": [case.name for case in found], "depths": list(DEPTHS), "rounds": n_rounds}
+                for depth, cost in zip(depths, costs, strict=False):
+                    seconds[f"{case.name}, {who}, {depth}"] = cost
+        return seconds
+
+    samples = collect("worst", n_rounds, one_round)
+    facts = {"cases": [case.name for case in found], "depths": list(depths), "rounds": n_rounds}
     return Measured(samples, facts)
 
 
-def outcome(found: Measured) -> Outcome:
+def report(measured: Measured) -> Report:
     """Say what the values mean."""
-    samples, facts = found
+    samples, facts = measured
     depths, names = facts["depths"], facts["cases"]
-    outcome = Outcome(
+    report = Report(
         "worst",
-        "7. worst: CPU microseconds a token, by the number of tokens before it; median [quartiles]",
+        "CPU microseconds a token, by the number of tokens before it; median [quartiles]",
     )
-    outcome.notes.append(
+    report.notes.append(
         f"{facts['rounds']} rounds; -: DecodeStream took more than {LIMIT} s to come there"
     )
     rows = []
     for name in names:
         for who in ("burble", "DecodeStream"):
             columns = [samples.get(f"{name}, {who}, {depth}") for depth in depths]
-            cells = [micros(spread(column)) if column else "-" for column in columns]
-            rows.append([f"{name}, {who}", *cells])
-    outcome.tables.append(Table(["", *[f"{depth:,} tokens" for depth in depths]], rows))
+            rows.append([f"{name}, {who}", *[micros(c) if c else "-" for c in columns]])
+    report.tables.append(Table(["", *[f"{depth:,} tokens" for depth in depths]], rows))
     for name in names:
         late, early = (samples[f"{name}, burble, {depth}"] for depth in (depths[-1], depths[-2]))
-        outcome.goals.append(
-            goal.flat(
-                f"{name}, burble's cost at {depths[-1]:,} over that at {depths[-2]:,}",
-                GOAL_FLAT,
-                ratios(late, early),
-            )
-        )
-        # Only where DecodeStream came in every round.
+        what = f"{name}, burble's cost at {depths[-1]:,} over that at {depths[-2]:,}"
+        report.goals.append(at_most(what, GOAL_FLAT, ratios(late, early)))
         for depth in depths:
             theirs = samples.get(f"{name}, DecodeStream, {depth}", [])
             ours = samples[f"{name}, burble, {depth}"]
-            if len(theirs) == len(ours):
+            if len(theirs) == len(ours):  # DecodeStream came here in every round
                 what = f"{name}, {depth:,} tokens"
-                outcome.contests.append(Contest(what, ours, {"DecodeStream": theirs}))
-    return outcome
+                report.comparisons.append(Comparison(what, ours, {"DecodeStream": theirs}))
+    return report

@@ -1,253 +1,178 @@
 # SPDX-License-Identifier: MIT
-"""bench/ draws the right conclusions from what it measured, and each of its parts still runs."""
+"""bench/run.py, by its command: what it concludes from values, what it writes, and that it runs.
+
+Nothing of bench is imported here, and bench imports nothing of the tests.
+"""
 
 from __future__ import annotations
 
-import gc
 import itertools
+import json
+import re
+import shutil
 import statistics
+import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, SAMPLE_TEXT, SHAKESPEARE
+from conftest import ROOT
 
-sys.path.append(str(ROOT / "bench"))
+RESULTS = ROOT / "bench" / "results.json"
+DOCS = ROOT / "docs"
+PARTS = ("put", "handoff", "generate", "streams", "detokenize", "vocabulary", "worst", "wakeup")
 
-import check
-import goal
-import marks
-from contest import Contest
-from known import Miss
-from report import Measured, Outcome
-from results import Results
-from spread import median_interval
+# Most of these import torch, in a process of their own: slow on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
+
+def run(*args: object, status: int = 0) -> str:
+    """Run the command; return what it prints."""
+    command = [sys.executable, str(ROOT / "bench" / "run.py"), *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=580)
+    assert done.returncode == status, done.stderr
+    return done.stdout
+
+
+def require(*packages: str) -> None:
+    for package in packages:
+        pytest.importorskip(package)
+
 
 # ---- conclusions ---------------------------------------------------------------------------------
 
-FEW, SOME, MANY = [2.0] * 9, [3.8, 3.9, 3.9, 4.0, 4.0, 4.1, 4.1, 4.2, 4.3], [9.0] * 9
-
-
-def judged(*goals: goal.Goal, misses: dict[tuple[str, str], Miss] | None = None) -> check.Verdict:
-    return check.judge([Outcome("part", "title", goals=list(goals))], misses or {})
-
-
-def test_the_interval_is_where_the_median_lies_19_times_in_20() -> None:
-    # By the binomial distribution: the second and the eighth of nine values, for 96 %.
-    assert median_interval([9, 8, 7, 6, 5, 4, 3, 2, 1]) == (2, 8)
-    assert median_interval([3, 1, 2]) == (1, 3)
-
-
-def test_a_goal_missed_by_more_than_the_noise_fails() -> None:
-    for missed in (
-        goal.less("faster", 4.0, FEW),
-        goal.flat("flat", 4.0, MANY),
-        goal.adds("adds", 4.0, MANY),
-    ):
-        verdict = judged(missed)
-        assert not verdict.passed
-        assert verdict.parts == {"part"}
-        assert f"FAILED: part, {missed}" in verdict.text()
-
-
-def test_a_goal_missed_within_the_noise_passes() -> None:
-    for near in (goal.less("faster", 4.15, SOME), goal.flat("flat", 3.95, SOME)):
-        assert not near.met
-        verdict = judged(near)
-        assert verdict.passed
-        assert verdict.text() == ""
-
-
-def test_what_was_counted_once_has_no_noise() -> None:
-    assert not judged(goal.flat("bytes", 1.0, [1.01])).passed
-    assert judged(goal.flat("bytes", 1.0, [1.0])).passed
-
-
-def test_a_known_miss_passes_and_is_reported_with_its_reason() -> None:
-    verdict = judged(
-        goal.less("faster", 4.0, FEW), misses={("part", "faster"): Miss("physics", 1.5)}
-    )
-    assert verdict.passed
-    assert "known: part, goal missed: faster" in verdict.text()
-    assert "physics" in verdict.text()
-
-
-def test_a_known_miss_that_has_become_worse_fails() -> None:
-    misses = {("part", "faster"): Miss("physics", 3.0)}
-    verdict = judged(goal.less("faster", 4.0, FEW), misses=misses)
-    assert verdict.missed == [
-        "part, goal missed: faster: 2.00 times (95 %: 2.00 times to 2.00 times);"
-        " goal: at least 3.00 times"
-    ]
-    assert verdict.parts == {"part"}
-    assert judged(goal.less("faster", 4.0, [2.0, 3.5, 2.0]), misses=misses).passed
-
-
-def test_a_known_miss_that_is_met_is_reported() -> None:
-    verdict = judged(
-        goal.less("faster", 4.0, MANY), misses={("part", "faster"): Miss("physics", 1.5)}
-    )
-    assert verdict.passed
-    assert "known no more, take it out of known.py: part, goal met" in verdict.text()
-    # Nothing is settled by values on both sides of the goal.
-    verdict = judged(
-        goal.less("faster", 4.0, SOME), misses={("part", "faster"): Miss("physics", 1.5)}
-    )
-    assert verdict.text() == ""
-
-
-def test_a_known_miss_that_nothing_measures_fails() -> None:
-    verdict = judged(
-        goal.less("faster", 4.0, MANY), misses={("part", "gone"): Miss("physics", 1.5)}
-    )
-    assert not verdict.passed
-    assert "nothing measures it: part, gone" in verdict.text()
-    # A benchmark that did not run measures nothing either, and that says nothing.
-    assert judged(misses={("other", "gone"): Miss("physics", 1.5)}).passed
-
-
-def test_who_is_faster_is_named_the_fastest_first() -> None:
-    contest = Contest("a race", SOME, {"slow": MANY, "fast": [1.0] * 9, "faster": [0.5] * 9})
-    assert [behind.peer for behind in contest.behind()] == ["faster", "fast"]
-    assert str(contest.behind()[1]) == "a race: fast takes 4.00 times less (3.90 to 4.20)"
-
-
-def test_who_is_faster_within_the_noise_is_not_named() -> None:
-    assert Contest("a race", SOME, {"peer": [*SOME[1:], 3.8]}).behind() == []
-
-
-# ---- files ---------------------------------------------------------------------------------------
-
-
-def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
-    part = Measured({"a, b": [1.25, 3.0], "none": []}, {"names": ["é"], "n": 3})
-    written = Results({"processor": "fast"}, quick=True, parts={"part": part})
-    written.write(tmp_path / "results.json")
-    assert Results.read(tmp_path / "results.json") == written
-    assert '"a, b": [ 1.25, 3.0 ]' in (tmp_path / "results.json").read_text()
-
-
-def test_only_what_stands_between_the_marks_is_replaced(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb\n<!-- y: begin -->\n")
-    for text in ("new", "newer"):
-        marks.replace(page, "x", text)
-    assert page.read_text() == (
-        "a\n<!-- x: begin -->\nnewer\n<!-- x: end -->\nb\n<!-- y: begin -->\n"
-    )
-    with pytest.raises(SystemExit, match="expected <!-- y: begin -->"):
-        marks.replace(page, "y", "new")
-
-
-# ---- the benchmarks ------------------------------------------------------------------------------
-
-
-def program(name: str) -> Path:
-    """A program of bench/, from whichever build has it."""
-    found = (ROOT / "build" / kind / "bench" / name for kind in ("bench", "plain"))
-    path = next((path for path in found if path.exists()), None)
-    if path is None:
-        pytest.skip(f"no build has {name}: `make test` and `make bench` make it")
-    return path
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The benchmarks, as small as they still say something."""
-    for package in ("transformers", "tiktoken", "gguf", "janus", "culsans", "aiologic"):
-        pytest.importorskip(package)
-    pytest.importorskip("matplotlib")
-    import families
-    import native
-    import parts
-    import put
-    import streams
-    import wakeup
-    import worst
-
-    monkeypatch.setattr(families, "text", lambda: SAMPLE_TEXT * 20)
-    monkeypatch.setattr(native, "PROGRAM", program("detokenize"))
-    monkeypatch.setattr(put, "DEPTHS", (64, 1024))
-    few = ("burble", "asyncio.Queue", streams.FLOOR)  # `handoff` has all of them
-    monkeypatch.setattr(streams, "MAKERS", {name: streams.MAKERS[name] for name in few})
-    monkeypatch.setattr(streams, "PEERS", ["asyncio.Queue"])
-    monkeypatch.setattr(wakeup, "PROGRAM", program("wakeup"))
-    monkeypatch.setattr(worst, "DEPTHS", (10, 100))
-    gc.freeze()  # they collect before each measurement: not all that torch has made, each time
-    yield parts
-    gc.unfreeze()
-
-
-# How little of each is measured.
-SMALLEST: dict[str, dict[str, Any]] = {
-    "put": {"n_rounds": 1},
-    "handoff": {"n_rounds": 1, "ours": 100, "theirs": 100},
-    "generate": {"n_rounds": 1, "tokens": 4},
-    "streams": {"n_rounds": 1, "steps": 1},
-    "detokenize": {"n_rounds": 1, "in_c": 1000, "from_python": 100},
-    "vocabulary": {"n_rounds": 1},
-    "worst": {"n_rounds": 1},
-    "wakeup": {"n_rounds": 1},
+# What `wakeup` measures, where every goal is met.
+WAKEUP = {
+    "wake_hub": [10.0] * 9,
+    "wake_bare": [10.0] * 9,
+    "signals_busy": [1.0] * 9,
+    "record_burble": [30.0] * 9,
+    "memory_used": [600.0],
 }
-FOUND: dict[str, Measured] = {}
 
 
-def measured(bench: Any, name: str) -> Measured:
-    """What this benchmark measures; it runs once."""
-    if name not in FOUND:
-        import models
+def check(tmp_path: Path, name: str, samples: dict[str, Any], status: int = 0) -> str:
+    """Check the goals of a benchmark whose values are these."""
+    path = tmp_path / "results.json"
+    part = {"samples": samples, "facts": {}}
+    document = {"machine": {}, "quick": False, "parts": {name: part}}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return run("--read", path, "--only", name, "--check", status=status)
 
-        which = [models.load_tokenizer(SHAKESPEARE)] if name in ("put", "handoff") else []
-        FOUND[name] = getattr(bench, name).measure(*which, **SMALLEST[name])
-    return FOUND[name]
+
+def test_goals_that_are_met_pass(tmp_path: Path) -> None:
+    text = check(tmp_path, "wakeup", WAKEUP)
+    assert "4 of 4 goals met" in text
+    assert "no goal is missed" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "interval"),
+    [
+        # By the binomial distribution: the second and the eighth of nine values, for 96 %.
+        ([9, 8, 7, 6, 5, 4, 3, 2, 1], "5 ns (95 %: 2 ns to 8 ns)"),
+        ([3, 1, 2], "2 ns (range: 1 ns to 3 ns)"),
+    ],
+)
+def test_interval_is_that_of_the_median(tmp_path: Path, values: list[int], interval: str) -> None:
+    text = check(tmp_path, "wakeup", {**WAKEUP, "record_burble": values})
+    assert f"goal met:    a record of five bytes: {interval}; goal: at most 100 ns" in text
+
+
+def test_goal_missed_by_more_than_the_noise_fails(tmp_path: Path) -> None:
+    text = check(tmp_path, "wakeup", {**WAKEUP, "record_burble": [200.0] * 9}, status=1)
+    assert "FAILED: wakeup, goal missed: a record of five bytes: 200 ns" in text
+    text = check(tmp_path, "wakeup", {**WAKEUP, "wake_hub": [14.0] * 9}, status=1)
+    assert "FAILED: wakeup, goal missed: a wake-up, hub over eventfd: 1.40 times" in text
+
+
+def test_goal_missed_within_the_noise_passes(tmp_path: Path) -> None:
+    values = [80.0, 90.0, 95.0, 99.0, 101.0, 102.0, 103.0, 104.0, 105.0]
+    text = check(tmp_path, "wakeup", {**WAKEUP, "record_burble": values})
+    assert "goal missed: a record of five bytes: 101 ns" in text
+    assert "not settled by this run" in text
+    assert "FAILED" not in text
+
+
+def test_single_count_has_no_noise(tmp_path: Path) -> None:
+    text = check(tmp_path, "wakeup", {**WAKEUP, "memory_used": [1025.0]}, status=1)
+    assert "FAILED: wakeup, goal missed: an idle stream with its reader: 1,025 bytes;" in text
+
+
+def test_faster_peer_is_named_unless_it_is_noise(tmp_path: Path) -> None:
+    text = check(tmp_path, "wakeup", {**WAKEUP, "record_ring": [15.0] * 9})
+    line = "not the fastest: a record of five bytes: Concurrency Kit's ring takes 2.00 times less"
+    assert line in text
+    text = check(tmp_path, "wakeup", {**WAKEUP, "record_ring": [*[15.0] * 7, 35.0, 35.0]})
+    assert line not in text
+
+
+@pytest.mark.parametrize(
+    ("signals", "status", "expected"),
+    [
+        (11.0, 0, "known: streams, goal missed: signals a step at 10,000 streams: 11 times"),
+        (25.0, 1, "FAILED: streams, goal missed: signals a step at 10,000 streams: 25 times"),
+        (1.0, 0, "known no more, remove its known miss: streams, goal met:"),
+    ],
+)
+def test_known_miss_passes_up_to_its_bound(
+    tmp_path: Path, signals: float, status: int, expected: str
+) -> None:
+    require("janus", "culsans", "aiologic")
+    samples = json.loads(RESULTS.read_text(encoding="utf-8"))["parts"]["streams"]["samples"]
+    samples["burble, 10,000 streams, signals"] = [signals] * 7
+    text = check(tmp_path, "streams", samples, status)
+    assert expected in text
+    if status == 0 and signals > 1:
+        assert "a drain resumes at most 1,024 tasks" in text
+
+
+# ---- pages ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the page and the plots of bench/results.json."""
+    require("transformers", "janus", "culsans", "aiologic", "matplotlib")
+    folder = tmp_path_factory.mktemp("pages")
+    shutil.copy(DOCS / "performance.md", folder)
+    run("--read", RESULTS, "--pages", folder)
+    return folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALLEST)
-def test_a_benchmark_runs_and_says_something(bench: Any, name: str) -> None:
-    import known
-
-    outcome = bench.outcomes({name: measured(bench, name)})[name]
-    assert outcome.name == name
-    assert outcome.title in outcome.text()
-    assert outcome.goals
-    # Each known miss is of a goal that exists.
-    assert check.judge([outcome], known.MISSES).stale == []
+def test_page_is_that_of_the_results(pages: Path) -> None:
+    written = (pages / "performance.md").read_text(encoding="utf-8")
+    assert written == (DOCS / "performance.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_every_figure_of_the_pages_comes_from_the_results(bench: Any, tmp_path: Path) -> None:
-    import page
-    import plots
-
-    assert bench.names() == tuple(SMALLEST)
-    written = Results(
-        {"processor": "a processor of the test"},
-        parts={name: measured(bench, name) for name in SMALLEST},
-    )
-    written.write(tmp_path / "results.json")
-    results = Results.read(tmp_path / "results.json")
-
-    copy = tmp_path / page.PAGE.name
-    copy.write_text(page.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-    page.update(results, copy, tmp_path)
-    text = copy.read_text(encoding="utf-8")
-    assert "a processor of the test" in text
-    for name, outcome in bench.outcomes(results.parts).items():
-        assert outcome.tables[0].markdown() in text, name
-    for name in plots.PLOTS:
-        svg = (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
+def test_page_has_every_plot(pages: Path) -> None:
+    text = (DOCS / "performance.md").read_text(encoding="utf-8")
+    drawn = {path.name: path.read_text(encoding="utf-8") for path in (pages / "plots").iterdir()}
+    assert drawn.keys() == {path.name for path in (DOCS / "plots").glob("*.svg")}
+    for name, svg in drawn.items():
+        assert f"plots/{name}" in text
         assert "</svg>" in svg
         assert len(svg) < 60_000
-        assert f"plots/{name}.svg" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plot", ["put", "streams"])
+def test_names_of_lines_do_not_overlap(pages: Path, plot: str) -> None:
+    svg = (pages / "plots" / f"{plot}.svg").read_text(encoding="utf-8")
+    labels = re.findall(r'<text [^>]*? x="([\d.]+)" y="([\d.]+)"', svg)
+    right = max(float(x) for x, _ in labels)
+    heights = sorted(float(y) for x, y in labels if float(x) > right - 1)
+    assert len(heights) > 4
+    assert all(below - above > 9 for above, below in itertools.pairwise(heights))
 
 
 def test_figures_of_the_readme_agree_with_the_results() -> None:
     """They are typed by hand, so that README.md does not change with each run."""
-    parts = Results.read(ROOT / "bench" / "results.json").parts
-    samples = {name: part.samples for name, part in parts.items()}
+    parts = json.loads(RESULTS.read_text(encoding="utf-8"))["parts"]
+    samples = {name: part["samples"] for name, part in parts.items()}
     median = {
         "0.5 µs": 1e6 * statistics.median(samples["put"]["burble, TextStreamer, 1024"]),
         "145 µs": 1e6 * statistics.median(samples["put"]["TextStreamer, 1024"]),
@@ -262,12 +187,41 @@ def test_figures_of_the_readme_agree_with_the_results() -> None:
         assert float(shown.split()[0]) == pytest.approx(measured, rel=0.15), shown
 
 
-@pytest.mark.slow
-def test_labels_of_lines_keep_their_distance_and_order(bench: Any) -> None:
-    import plots
+# ---- the benchmarks ------------------------------------------------------------------------------
 
-    heights = [5.0, 1.0, 1.1, 1.2, 4.9, 9.0]
-    moved = plots._apart(heights, 0.5)
-    assert sorted(range(6), key=moved.__getitem__) == sorted(range(6), key=heights.__getitem__)
-    assert all(b - a >= 0.499 for a, b in itertools.pairwise(sorted(moved)))
-    assert moved[5] == 9.0
+
+def programs() -> Path:
+    """The programs in C, of any build."""
+    for kind in ("bench", "plain"):
+        folder = ROOT / "build" / kind / "bench"
+        if all((folder / name).exists() for name in ("detokenize", "wakeup")):
+            return folder
+    pytest.skip("no build has detokenize and wakeup: `make test` and `make bench` make them")
+
+
+@pytest.mark.slow
+def test_every_benchmark_runs_and_is_written_to_the_page(tmp_path: Path) -> None:
+    require("transformers", "tiktoken", "gguf", "janus", "culsans", "aiologic", "matplotlib")
+    path = tmp_path / "results.json"
+    shutil.copy(DOCS / "performance.md", tmp_path)
+    smoke = ("--smoke", "--programs", programs())
+    text = run(*smoke, "--json", path, "--pages", tmp_path)
+    for name in PARTS:
+        assert re.search(rf"^{name}: .*(\n .*)*\n  goal (met|missed):", text, re.MULTILINE), name
+    page = (tmp_path / "performance.md").read_text(encoding="utf-8")
+    machine = json.loads(path.read_text(encoding="utf-8"))["machine"]
+    assert f"| when | {machine['when']} |" in page
+    assert "these figures are rough" in page
+    again = run("--read", path, "--only", "wakeup")
+    assert again[again.index("wakeup: ") : again.index("goals met") - 9].strip() in text
+
+
+def test_pages_of_some_benchmarks_are_refused(tmp_path: Path) -> None:
+    run("--only", "put", "--pages", tmp_path, status=2)
+
+
+def test_bench_imports_nothing_of_the_tests() -> None:
+    for path in (ROOT / "bench").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "sys.path" not in text, path
+        assert not re.search(r"(import|from) (conftest|helpers|shipped|samples|test_)", text), path

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The ways from an engine's thread to tasks on an event loop: burble's, its peers', and the floor.
 
-A feed is one stream. It is made on the loop that reads it; the engine calls ``put`` and ``end``
-from its thread; ``read`` is what the task awaits; ``close`` comes after that, and is not measured.
+A queue carries one stream. It is created on the loop of its reader. The engine calls ``put`` and
+``end`` from its thread, a task awaits ``read``; ``close`` comes after that and is not measured.
 Each peer is used as its documentation does it.
 """
 
@@ -23,8 +23,11 @@ import burble
 FLOOR = "bare deque"
 
 
-class Feed(Protocol):
-    """One stream: what the engine calls, and what the task does."""
+class Queue(Protocol):
+    """One stream: ``put`` and ``end`` for the engine's thread, ``read`` and ``close`` for a task.
+
+    ``read`` calls ``arrived`` for each text.
+    """
 
     def put(self, text: str) -> None: ...
     def end(self) -> None: ...
@@ -32,32 +35,30 @@ class Feed(Protocol):
     async def close(self) -> None: ...
 
 
-class _Open:
-    """A feed that need not be closed."""
+class _NoClose:
+    """A queue that need not be closed."""
 
     async def close(self) -> None:
-        """Do nothing."""
+        pass
 
 
-class Streamer(_Open):
-    """A streamer with transformers' interface, without decoding."""
+class Streamer(_NoClose):
+    """A streamer with transformers' interface; nothing is decoded."""
 
     def __init__(self, streamer: Any) -> None:
         self.put = streamer.on_finalized_text
         self._streamer: AsyncIterator[str] = streamer
 
     def end(self) -> None:
-        """From the engine's thread."""
         self.put("", stream_end=True)
 
     async def read(self, arrived: Callable[[], object]) -> None:
-        """Read to the end."""
         async for text in self._streamer:
             if text:  # transformers delivers the empty last text, burble does not
                 arrived()
 
 
-class Channel(_Open):
+class Channel(_NoClose):
     """A ``burble.channel()``."""
 
     def __init__(self) -> None:
@@ -66,12 +67,11 @@ class Channel(_Open):
         self.end = writer.end
 
     async def read(self, arrived: Callable[[], object]) -> None:
-        """Read to the end."""
         async for _ in self._stream:
             arrived()
 
 
-class Queue(_Open):
+class AsyncioQueue(_NoClose):
     """An ``asyncio.Queue``, as transformers' ``AsyncTextIteratorStreamer`` has one."""
 
     def __init__(self) -> None:
@@ -79,15 +79,12 @@ class Queue(_Open):
         self._loop = asyncio.get_running_loop()
 
     def put(self, text: str) -> None:
-        """From the engine's thread."""
         self._loop.call_soon_threadsafe(self._queue.put_nowait, text)
 
     def end(self) -> None:
-        """From the engine's thread."""
         self._loop.call_soon_threadsafe(self._queue.put_nowait, None)
 
     async def read(self, arrived: Callable[[], object]) -> None:
-        """Read to the end."""
         while await self._queue.get() is not None:
             arrived()
 
@@ -102,17 +99,14 @@ class Janus:
         self.put = self._queue.sync_q.put
 
     def end(self) -> None:
-        """From the engine's thread."""
         self.put(None)
 
     async def read(self, arrived: Callable[[], object]) -> None:
-        """Read to the end."""
         get = self._queue.async_q.get
         while await get() is not None:
             arrived()
 
     async def close(self) -> None:
-        """As its documentation wants it."""
         await self._queue.aclose()
 
 
@@ -122,7 +116,7 @@ class Culsans(Janus):
     make = culsans.Queue
 
 
-class Aiologic(_Open):
+class Aiologic(_NoClose):
     """An ``aiologic.SimpleQueue``, which has no bound."""
 
     def __init__(self) -> None:
@@ -130,24 +124,22 @@ class Aiologic(_Open):
         self.put = self._queue.green_put
 
     def end(self) -> None:
-        """From the engine's thread."""
         self.put(None)
 
     async def read(self, arrived: Callable[[], object]) -> None:
-        """Read to the end."""
         get = self._queue.async_get
         while await get() is not None:
             arrived()
 
 
 class _Step:
-    """What all bare deques of a loop share: who has something new, and whether the loop knows."""
+    """What all bare deques of a loop share: those with new text, and whether the loop was woken."""
 
     _of: ClassVar[weakref.WeakValueDictionary[int, _Step]] = weakref.WeakValueDictionary()
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> _Step:
-        """Return the loop's, which lives as long as its deques, and the loop with it."""
+        """Return the loop's own, which lives as long as its deques."""
         return cls._of.setdefault(id(loop), cls(loop))
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -155,22 +147,21 @@ class _Step:
         self._moved: deque[Bare] = deque()
         self._woken = False
 
-    def moved(self, feed: Bare) -> None:
-        """From the engine's thread."""
-        self._moved.append(feed)
+    def moved(self, queue: Bare) -> None:
+        self._moved.append(queue)
         if not self._woken:
             self._woken = True
             self._wake(self._resume)
 
     def _resume(self) -> None:
-        self._woken = False  # first: what is put from here on wakes the loop again
+        self._woken = False  # first, so that later puts wake the loop again
         while self._moved:
             self._moved.popleft().resume()
 
 
-class Bare(_Open):
-    """A deque for each stream, and one wake-up for all that was put until the loop comes: the least
-    that Python can do. It has no errors, no limits, no cancelling, one reader, one engine."""
+class Bare(_NoClose):
+    """A deque for each stream, and one wake-up of the loop for all of a step: the least that Python
+    can do. It has no errors, no limit, no cancelling, one reader and one engine."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -180,23 +171,19 @@ class Bare(_Open):
         self._waiting: asyncio.Future[None] | None = None
 
     def put(self, text: str | None) -> None:
-        """From the engine's thread."""
         self._texts.append(text)
         if self._waiting is not None:
             self._step.moved(self)
 
     def end(self) -> None:
-        """From the engine's thread."""
         self.put(None)
 
     def resume(self) -> None:
-        """From the loop."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.set_result(None)
 
     async def read(self, arrived: Callable[[], object]) -> None:
-        """Read to the end."""
         texts = self._texts
         while True:
             while texts:
@@ -204,15 +191,15 @@ class Bare(_Open):
                     return
                 arrived()
             self._waiting = waiting = self._loop.create_future()
-            if texts:  # put after the look above, by an engine that saw nobody wait
+            if texts:  # put after the check above, by an engine that saw no waiting reader
                 self._waiting = None
             else:
                 await waiting
 
 
 # In the order of the tables.
-QUEUES: dict[str, Callable[[], Feed]] = {
-    "asyncio.Queue": Queue,
+QUEUES: dict[str, Callable[[], Queue]] = {
+    "asyncio.Queue": AsyncioQueue,
     "janus": Janus,
     "culsans": Culsans,
     "aiologic": Aiologic,
