@@ -138,7 +138,7 @@ class _Ticket:
             job.cancel()
 
     def __del__(self) -> None:
-        job = self.job
+        job = getattr(self, "job", None)
         if job is not None and self.process == _core.forks():  # else it is the parent's job
             job.dropped()
 
@@ -173,7 +173,8 @@ class _Worker:
             self.pool = _nothing
 
     def __del__(self) -> None:
-        self.leave()
+        if hasattr(self, "pool"):
+            self.leave()
 
 
 def _serve(worker: _Worker) -> None:

@@ -208,8 +208,11 @@ class TextStreamer(_core.Streamer):
                 future = pool.call(call, self.cancel)
             else:
                 future = pool.submit(contextvars.copy_context().run, call)
-        except BaseException as exception:
+        except Exception as exception:
             self._fail(exception)
+            raise
+        except BaseException:  # from outside: it may have begun
+            self.cancel()
             raise
         try:
             return await asyncio.wrap_future(future)

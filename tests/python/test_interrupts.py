@@ -9,6 +9,8 @@ instructions. After each, the pool is to be usable and no reader is to wait.
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import itertools
 import sys
 import threading
@@ -28,6 +30,8 @@ pytestmark = [
     # The exception may come in a finalizer, or end a thread.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+    # ... or come before the first step of a coroutine.
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited"),
 ]
 
 PACKAGE = str(Path(burble.__file__).parent)
@@ -128,6 +132,43 @@ def reader(pool: burble.Pool) -> None:
         assert "".join(reader) == "ABC"
 
 
+def read_in_a_task(pool: burble.Pool) -> None:
+    async def main() -> str:
+        async with pool.stream(letters, tokenizer=PIECES) as stream:
+            return "".join([text async for text in stream])
+
+    assert asyncio.run(main()) == "ABC"
+
+
+def wait_in_a_task(pool: burble.Pool) -> None:
+    async def main() -> None:
+        await pool.stream(letters, tokenizer=PIECES).wait()
+
+    asyncio.run(main())
+
+
+def send_events(pool: burble.Pool) -> None:
+    async def main() -> None:
+        events = burble.sse(pool.stream(letters, tokenizer=PIECES))
+        assert [data async for data in events]
+
+    asyncio.run(main())
+
+
+def run_a_streamer(pool: burble.Pool) -> None:
+    class Tokenizer:
+        def decode(self, ids: list[int], **kwargs: Any) -> str:
+            return "".join(map(chr, ids))
+
+    async def main() -> None:
+        streamer = burble.AsyncTextIteratorStreamer(Tokenizer())
+        task = asyncio.ensure_future(streamer.run(letters, executor=pool))
+        assert "".join([text async for text in streamer]) == "ABC"
+        await task
+
+    asyncio.run(main())
+
+
 def submit(pool: burble.Pool) -> None:
     assert pool.submit(int).result(SOON) == 0
 
@@ -139,7 +180,21 @@ def another_pool(pool: burble.Pool) -> None:
 
 @pytest.mark.parametrize(
     "use",
-    [read_to_the_end, leave_early, join, iterate, batch, channel, reader, submit, another_pool],
+    [
+        read_to_the_end,
+        leave_early,
+        join,
+        iterate,
+        batch,
+        channel,
+        reader,
+        read_in_a_task,
+        wait_in_a_task,
+        send_events,
+        run_a_streamer,
+        submit,
+        another_pool,
+    ],
     ids=lambda use: use.__name__,
 )
 def test_pool_is_usable_after_an_exception_at_any_line_of_the_caller(
@@ -160,6 +215,7 @@ def test_pool_is_usable_after_an_exception_at_any_line_of_the_caller(
         check_usable(pool, fault)
         pool.close(SOON)
         del kept
+    gc.collect()  # tasks that were interrupted say so when they go: here, not in another test
 
 
 # ---- a thread of the pool ------------------------------------------------------------------------
