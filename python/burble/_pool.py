@@ -123,9 +123,9 @@ class _Ticket:
     __slots__ = ("context", "job", "process")
 
     def __init__(self, job: Job) -> None:
-        self.job: Job | None = job
-        self.context = contextvars.copy_context()
         self.process = _core.forks()
+        self.context = contextvars.copy_context()
+        self.job: Job | None = job  # last: what is not whole drops nothing
 
     @property
     def gone(self) -> bool:
