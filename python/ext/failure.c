@@ -27,10 +27,17 @@ static bool misleads(PyObject *exception)
            || is_of(exception, "trio", "Cancelled");
 }
 
-/* The exception that is set, taken. */
-static PyObject *take_raised(void)
+/* A RuntimeError of which `exception` is the cause; a MemoryError where there is none to be had. */
+static PyObject *caused_by(PyObject *exception)
 {
     PyObject *type, *value, *traceback;
+    PyObject *error = PyObject_CallFunction(
+        PyExc_RuntimeError, "N",
+        PyUnicode_FromFormat("the producer raised %.100s", Py_TYPE(exception)->tp_name));
+    if (error != NULL) {
+        PyException_SetCause(error, Py_NewRef(exception));
+        return error;
+    }
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_NormalizeException(&type, &value, &traceback);
     Py_XDECREF(type);
@@ -40,13 +47,9 @@ static PyObject *take_raised(void)
 
 PyObject *failure_of(PyObject *exception)
 {
-    if (!misleads(exception))
-        return Py_NewRef(exception);
-    PyObject *error = PyObject_CallFunction(
-        PyExc_RuntimeError, "N",
-        PyUnicode_FromFormat("the producer raised %.100s", Py_TYPE(exception)->tp_name));
-    if (error == NULL)
-        return take_raised();
-    PyException_SetCause(error, Py_NewRef(exception));
-    return error;
+    PyObject *type, *value, *traceback; /* of another exception that is set, which stays */
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *failure = misleads(exception) ? caused_by(exception) : Py_NewRef(exception);
+    PyErr_Restore(type, value, traceback);
+    return failure;
 }

@@ -14,7 +14,7 @@
 #include "core.h"
 
 /* `exception`, or the RuntimeError that stands for it (a MemoryError where there is none to be had). A new
- * reference, never NULL. */
+ * reference, never NULL. An exception that is set stays. */
 PyObject *failure_of(PyObject *exception);
 
 #endif
