@@ -53,3 +53,22 @@ PyObject *failure_of(PyObject *exception)
     PyErr_Restore(type, value, traceback);
     return failure;
 }
+
+void failure_of_raised(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (!misleads(value)) {
+        PyErr_Restore(type, value, traceback);
+        return;
+    }
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    PyObject *failure = failure_of(value);
+    PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
+    Py_DECREF(failure);
+    Py_XDECREF(type);
+    Py_DECREF(value);
+    Py_XDECREF(traceback);
+}

@@ -17,4 +17,7 @@
  * reference, never NULL. An exception that is set stays. */
 PyObject *failure_of(PyObject *exception);
 
+/* The same with the exception that is set: one that a tokenizer has raised where its text is read. */
+void failure_of_raised(void);
+
 #endif

@@ -4,6 +4,7 @@
  */
 #include "streamer.h"
 
+#include "failure.h"
 #include "producer.h"
 #include "str.h"
 #include "writing.h"
@@ -91,8 +92,10 @@ static enum reading read_end(StreamerObject *self, struct round *round, int rc, 
     }
     if (rc == BURBLE_EDIED) {
         *text = take_last_text(self, round);
-        if (*text == NULL)
+        if (*text == NULL) {
+            failure_of_raised();
             return READ_ERROR;
+        }
         if (PyUnicode_GET_LENGTH(*text) > 0)
             return READ_VALUE;
         Py_CLEAR(*text);

@@ -334,6 +334,45 @@ def test_sse_sends_an_exception_of_any_kind_as_a_failure(name: str) -> None:
     assert "the generation failed" in events
 
 
+@pytest.mark.parametrize("name", [*MISLEADING, "ValueError"])
+@pytest.mark.parametrize("kind", ["thread", "asyncio", "trio"])
+def test_a_tokenizer_that_raises_where_the_rest_is_read_ends_no_iteration(
+    kind: str, name: str
+) -> None:
+    """The producer has died, and the reader's thread decodes what it left."""
+    error = {**MISLEADING, **PLAIN}[name]()
+
+    class Tokenizer(TokenIds):
+        dead = False
+
+        def decode(self, ids: list[int], **kwargs: Any) -> str:
+            if self.dead:
+                raise error
+            return super().decode(ids)
+
+    tokenizer = Tokenizer()
+
+    def in_thread(unused: BaseException) -> Any:
+        return list(dead(burble.TextIteratorStreamer(tokenizer)))
+
+    async def in_task(unused: BaseException) -> Any:
+        return [x async for x in dead(burble.AsyncTextIteratorStreamer(tokenizer))]
+
+    def dead(streamer: Any) -> Any:
+        thread = threading.Thread(target=streamer.put, args=([65, 66],))
+        thread.start()
+        thread.join(SOON)
+        tokenizer.dead = True
+        return streamer
+
+    found = cross(kind, in_thread if kind == "thread" else in_task, error)
+    if name == "ValueError":
+        assert found is error
+    else:
+        assert type(found) is RuntimeError
+        assert found.__cause__ is error
+
+
 @pytest.mark.parametrize("name", ["KeyboardInterrupt", "SystemExit"])
 def test_run_ends_where_generate_raises_what_stops_a_loop(name: str) -> None:
     async def main() -> None:

@@ -110,6 +110,40 @@ def test_idle_threads_end() -> None:
         assert pool.submit(str, 5).result(SOON) == "5"  # and begin again
 
 
+def test_threads_of_a_pool_that_nobody_refers_to_end() -> None:
+    pool = burble.Pool(workers=3, idle_timeout=1e6)
+    with busy(pool):
+        threads = pool._threads
+        assert len(threads) == 3
+    until(lambda: len(pool._free) == 3)
+    seen = weakref.ref(pool)
+    del pool
+    assert seen() is None
+    for thread in threads:
+        thread.join(SOON)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_jobs_of_a_pool_that_nobody_refers_to_run_all_the_same() -> None:
+    pool = burble.Pool(workers=1, idle_timeout=1e6)
+    with busy(pool):
+        (thread,) = pool._threads
+        futures = [pool.submit(int, n) for n in range(10)]
+        del pool
+    assert [future.result(SOON) for future in futures] == list(range(10))
+    thread.join(SOON)
+    assert not thread.is_alive()
+
+
+def test_those_who_wait_hear_of_a_job_that_was_cancelled_before_its_turn(
+    pool: burble.Pool,
+) -> None:
+    with busy(pool):
+        future = pool.submit(int)
+        assert future.cancel()
+    assert wait([future], SOON).done == {future}
+
+
 def test_a_job_that_comes_as_the_last_thread_leaves_is_not_forgotten() -> None:
     with burble.Pool(workers=1, idle_timeout=0.0) as pool:
         for n in range(2000):

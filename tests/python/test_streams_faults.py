@@ -683,11 +683,10 @@ def test_a_generate_may_put_from_threads_that_exit() -> None:
 
 
 def foreign_threads() -> int:
-    """How many threads there are but for the pool's, of which there may be 64."""
-    names = [thread.name for thread in threading.enumerate()]
-    own = sum(name.startswith("burble") for name in names)
-    assert own <= 64
-    return len(names) - own
+    """How many threads there are but for those of burble's own pool, of which there may be 64."""
+    own = default_pool()._threads
+    assert len(own) <= 64
+    return len(set(threading.enumerate()) - own)
 
 
 async def open_and_abandon(n: int) -> None:
