@@ -112,6 +112,10 @@ class Rows:
             except (_core.Cancelled, _core.Timeout):
                 self._done[i] = True  # nobody reads it any more
 
+    def put_text(self, text: str) -> None:
+        """:raises TypeError: always: it would be the text of no row."""
+        raise TypeError("batch: expected put() with token ids of each row, found put_text()")
+
     def note_writer(self) -> None:
         """Let the logs know this thread, whose end fails them, also where nothing was written."""
         for row in self._rows:

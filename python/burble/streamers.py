@@ -35,6 +35,25 @@ Chunk = Literal["word", "token"]
 OnTimeout = Literal["raise", "stop"]
 
 
+# What a streamer would otherwise pass on to the tokenizer's decode, which may take anything.
+_OF_STREAMS = frozenset(
+    {
+        "batch",
+        "coalesce",
+        "decode_kwargs",
+        "eos_token_id",
+        "first_token_timeout",
+        "join_timeout",
+        "keep",
+        "lag_unit",
+        "max_lag",
+        "pool",
+        "token_timeout",
+        "total_timeout",
+    }
+)
+
+
 def _look_at_exception(task: asyncio.Task[Any]) -> None:
     """Tell a finished task that its exception was seen."""
     if not task.cancelled():
@@ -124,6 +143,10 @@ class TextStreamer(_core.Streamer):
     ) -> None:
         _check("chunk", chunk, ("word", "token"))
         _check("on_timeout", on_timeout, ("raise", "stop"))
+        for name in sorted(decode_kwargs.keys() & _OF_STREAMS):
+            raise TypeError(
+                f"{name}: {type(self).__name__} has no such option; burble.stream has it"
+            )
         source, skip_special = decoding_of(tokenizer, decode_kwargs)
         strings = stop_strings(stop)
         detokenizer = _core.Detokenizer(

@@ -172,14 +172,13 @@ static int make_sampler(const burble_llama_request *wanted, struct burble__reque
     return done ? BURBLE_OK : BURBLE_ENOMEM;
 }
 
-/* Looks for stop strings that are the text of special tokens which are left out, and so no text. What is
- * to be handed out of them lies behind the table. BURBLE_OK or BURBLE_ENOMEM. */
+/* Looks for stop strings that are the text of special tokens: where those are left out, or are the model's
+ * end, they make no text. What is to be handed out of them lies behind the table. BURBLE_OK or
+ * BURBLE_ENOMEM. */
 static int find_stop_tokens(const burble_llama_model *model, const burble_llama_request *wanted,
                             struct burble__request *request)
 {
-    const size_t n = wanted->skip_special
-                         ? burble_stop_tokens(model->vocab, wanted->stop, wanted->n_stop, NULL, 0)
-                         : 0;
+    const size_t n = burble_stop_tokens(model->vocab, wanted->stop, wanted->n_stop, NULL, 0);
     if (n == 0) {
         return BURBLE_OK;
     }
@@ -252,6 +251,7 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
     request->stream = burble_stream_ref(stream);
     request->ignore_end = wanted->ignore_end;
     request->include_stop = wanted->include_stop;
+    request->skip_special = wanted->skip_special;
     burble__buffer_init(&request->held, SIZE_MAX);
     result = take_prompt(model, wanted, context, request, error);
     if (result == BURBLE_OK) {
@@ -468,8 +468,10 @@ static int take(struct burble__request *request, const struct llama_vocab *token
     request->last = id;
     request->progress.tokens++;
     tell(request);
-    const struct burble__stop_token *token = stop_token_of(request, id);
-    if (token != NULL || (!request->ignore_end && llama_vocab_is_eog(tokens, id))) {
+    const bool ends = !request->ignore_end && llama_vocab_is_eog(tokens, id);
+    const struct burble__stop_token *token =
+        ends || request->skip_special ? stop_token_of(request, id) : NULL;
+    if (ends || token != NULL) {
         return finish(request, BURBLE_REASON_STOP, token);
     }
     burble_text text;

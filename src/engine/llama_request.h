@@ -36,9 +36,10 @@ struct burble__request {
     struct llama_sampler *sampler; /* NULL: greedy */
     uint32_t max_tokens;
     bool ignore_end;
+    bool skip_special;
     burble_detok *detok;
     burble_stop *stop;                      /* NULL: no stop strings */
-    struct burble__stop_token *stop_tokens; /* special tokens that are left out, and end the text */
+    struct burble__stop_token *stop_tokens; /* special tokens that are stop strings */
     size_t n_stop_tokens;
     burble_chunker *chunker;
 
