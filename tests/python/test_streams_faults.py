@@ -311,7 +311,12 @@ def test_two_writers_at_once_are_told_so() -> None:
 
 def test_a_streamer_that_is_kept_beyond_its_generation_says_so() -> None:
     kept: list[Any] = []
-    handle = stream(lambda streamer: kept.append(streamer))
+
+    def keep(streamer: Any) -> None:
+        kept.append(streamer)
+        streamer.end()
+
+    handle = stream(keep)
     assert list(handle) == []
     until(lambda: handle._job._settled)
     with pytest.raises(burble.Error, match="is over"):
@@ -616,7 +621,7 @@ def test_cancel_from_many_threads_while_it_is_read() -> None:
 
 
 def test_cancel_after_the_end_changes_nothing() -> None:
-    handle = stream(lambda streamer: "all")
+    handle = stream(lambda streamer: streamer.end() or "all")
     assert list(handle) == []
     handle.cancel()
     handle.close()
