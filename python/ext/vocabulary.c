@@ -393,14 +393,14 @@ static PyObject *find_stop_tokens(VocabularyObject *self, const burble_text *str
     if (tokens == NULL)
         return PyErr_NoMemory();
     burble_stop_tokens(self->vocab, strings, n, tokens, found);
-    PyObject *list = PyList_New((Py_ssize_t)found);
+    /* (Not of that length at once: making a pair may run the collector, and so code that finds it.) */
+    PyObject *list = PyList_New(0);
     for (size_t i = 0; list != NULL && i < found; i++) {
         PyObject *pair =
             Py_BuildValue("In", (unsigned int)tokens[i].id, (Py_ssize_t)tokens[i].which);
-        if (pair == NULL)
+        if (pair == NULL || PyList_Append(list, pair) < 0)
             Py_CLEAR(list);
-        else
-            PyList_SET_ITEM(list, (Py_ssize_t)i, pair);
+        Py_XDECREF(pair);
     }
     PyMem_Free(tokens);
     return list;

@@ -352,7 +352,8 @@ def callbacks_that_compare() -> None:
 
     async def main() -> None:
         reader = _core.Log().reader()
-        parked = reader.__anext__().send(None)  # type: ignore[attr-defined]
+        step: Any = reader.__anext__()
+        parked = step.send(None)
 
         class Callback:
             def __call__(self, _: object) -> None:

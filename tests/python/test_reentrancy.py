@@ -13,10 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import every_method
 import pytest
 import reentrancy
 
 SCRIPT = Path(reentrancy.__file__)
+EVERY_METHOD = Path(every_method.__file__)
 TIMEOUT = float(os.environ.get("BURBLE_TEST_TIMEOUT", "120"))
 
 
@@ -62,3 +64,23 @@ def test_offsets_changed_by_a_finalizer_are_those_of_before(how: str) -> None:
 )
 def test_call_in_the_midst_of_a_call(scenario: str) -> None:
     assert run(SCRIPT, scenario) == "done"
+
+
+def test_table_of_methods_has_each_of_the_extension() -> None:
+    every_method.check_table()
+
+
+@pytest.mark.parametrize("family", every_method.FAMILIES)
+def test_every_method_with_all_others_called_from_within(family: str) -> None:
+    by_collector = "gc:pairs" if family in every_method.IN_PAIRS else "gc"
+    assert run(EVERY_METHOD, family, by_collector, "drop", "trace").endswith(" calls")
+
+
+@pytest.mark.parametrize("family", every_method.BLOCKING)
+def test_every_method_that_waits_with_all_others_called_by_signals(family: str) -> None:
+    assert run(EVERY_METHOD, family, "signal").endswith(" calls")
+
+
+@pytest.mark.parametrize("family", every_method.SHARED)
+def test_every_method_with_all_others_called_by_other_threads(family: str) -> None:
+    assert run(EVERY_METHOD, family, "threads").endswith(" calls")
