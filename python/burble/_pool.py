@@ -182,8 +182,8 @@ def _serve(worker: _Worker) -> None:
     nobody refers to any more goes, and its threads end."""
     pool = None
     called = True
-    process = _core.forks()
     try:
+        process = _core.forks()
         while True:
             pool = worker.pool()
             served = False
