@@ -15,7 +15,7 @@ from typing import Any, Callable, NamedTuple, Union
 from . import _core
 from ._sources import vocabulary_of
 from ._steps import PLAIN_STEPS, Step, literal_of
-from ._window import Window
+from ._window import Window, takes_back
 
 Source = Union[_core.Vocabulary, Window]
 
@@ -341,7 +341,36 @@ def _window(
         dropped = frozenset(special)
     elif skip:
         special = _said_to_be_special(tokenizer)
-    return Window(decode, dropped=dropped, special=special, cleans_up=cleans_up)
+    # The decoders of the tokenizers library count nothing and take nothing back.
+    return Window(
+        decode,
+        dropped=dropped,
+        special=special,
+        cleans_up=cleans_up,
+        counts=backend is None,
+        late=backend is None and _takes_back(tokenizer, decode, cleans_up),
+    )
+
+
+# Of vocabularies that are larger, no decoder is known that takes text back.
+_TRIED = 300_000
+
+_late: weakref.WeakKeyDictionary[Any, tuple[int, bool]] = weakref.WeakKeyDictionary()
+
+
+def _takes_back(tokenizer: Any, decode: Callable[[list[int]], str], cleans_up: bool) -> bool:
+    """Whether decode changes text that it has made, as :func:`takes_back` finds out once."""
+    try:
+        size = len(tokenizer)
+        if size > _TRIED or cleans_up:
+            return False
+        found = _late.get(tokenizer)
+        if found is None or found[0] != size:
+            found = size, takes_back(decode, tokenizer.get_vocab())
+            _late[tokenizer] = found
+        return found[1]
+    except Exception:  # it has no such methods, or does not decode just any ids
+        return False
 
 
 def _said_to_be_special(tokenizer: Any) -> dict[int, str]:

@@ -434,8 +434,8 @@ def test_a_gguf_file_decodes_as_the_tokenizer_that_it_is_from(
     path = tmp_path / "test.gguf"
     write_gguf(path, backend, model, space_prefix)
     counts = tally.setdefault("sources, GGUF", Counter())
-    # Added tokens are user-defined or control tokens of the file, which are text as they are; in the
-    # tokenizers library, those go through the decoder as well. (tests/llama/test_pieces.py has them.)
+    # Added tokens are user-defined or control tokens of the file: text as it is. In the
+    # tokenizers library, those go through the decoder as well (tests/llama/test_pieces.py).
     added = backend.get_added_tokens_decoder()
     as_they_are = {
         i: backend.decode([i], skip_special_tokens=False) == backend.id_to_token(i) for i in added

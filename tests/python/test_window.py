@@ -369,20 +369,23 @@ def costs(subject: Subject, ids: list[int], n: int) -> list[int]:
 def test_the_cost_of_an_id_does_not_grow(subject: Subject) -> None:
     encoded = subject.tokenizer.encode(SAMPLE_TEXT * 4)
     ids = getattr(encoded, "ids", encoded)
+    # Where a decoder may count something, a cut of the window is tried with more ids.
+    more = 4 if window(subject)._counts else 1
     per_id = costs(subject, ids, 1)
-    assert max(per_id) <= 200
-    assert sum(per_id) <= 40 * len(ids)
+    assert max(per_id) <= 200 * more
+    assert sum(per_id) <= 40 * more * len(ids)
     # In chunks it is less.
-    assert sum(costs(subject, ids, 10)) <= 20 * len(ids)
-    assert sum(costs(subject, ids, 1000)) <= 10 * len(ids)
+    assert sum(costs(subject, ids, 10)) <= 20 * more * len(ids)
+    assert sum(costs(subject, ids, 1000)) <= 10 * more * len(ids)
 
 
 def test_the_cost_of_random_ids_is_bounded(subject: Subject) -> None:
     rng = random.Random(16)
     ids = [i for sequence in sequences(subject, rng) for i in sequence][:20_000]
     per_id = costs(subject, ids, 1)
-    assert sum(per_id) <= 80 * len(ids)
-    assert max(per_id) <= 2000
+    more = 4 if window(subject)._counts else 1
+    assert sum(per_id) <= 80 * more * len(ids)
+    assert max(per_id) <= 2000 * more
 
 
 def test_the_cost_is_bounded_where_no_context_will_do() -> None:
