@@ -274,10 +274,10 @@ class Call:
         end of sequence by itself, and puts its prompt first."""
         return bool(self._configs) or self.names("stopping_criteria")
 
-    def prompts(self) -> list[list[list[int]]]:
-        """The ids that it was given as its prompt, in rows."""
+    def prompts(self) -> list[Any]:
+        """What it was given that may be the ids of its prompt."""
         given = (self._given.get(name) for name in ("input_ids", "inputs"))
-        return [rows for value in given if (rows := _rows_of(value))]
+        return [value for value in given if value is not None]
 
 
 class Prompts:
@@ -293,10 +293,10 @@ class Prompts:
         self._given = [] if call is None or self._always else call.prompts()
 
     def has(self, value: Any) -> bool:
-        if self._always:
+        if self._always or _is_in_transformers():
             return True
         rows = _rows_of(value)
-        return bool(rows) and (rows in self._given or _is_in_transformers())
+        return bool(rows) and any(rows == _rows_of(given) for given in self._given)
 
 
 def _is_in_transformers() -> bool:
@@ -311,12 +311,10 @@ def _is_in_transformers() -> bool:
 
 def _rows_of(value: Any) -> list[list[int]]:
     """Token ids in two dimensions, as lists; empty where it is nothing of that kind."""
-    if isinstance(value, str):
+    if len(getattr(value, "shape", (0, 0))) != 2:
         return []
     rows = value.tolist() if hasattr(value, "tolist") else value
-    if not isinstance(rows, (list, tuple)) or not rows:
-        return []
-    if all(isinstance(row, (list, tuple)) for row in rows):
+    if isinstance(rows, (list, tuple)) and all(isinstance(row, (list, tuple)) for row in rows):
         return [list(row) for row in rows]
     return []
 
