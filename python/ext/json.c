@@ -82,7 +82,7 @@ static int report(const struct burble__source *source)
 
 static struct json *json_of(const struct burble__json_parser *parser)
 {
-    return (struct json *)(uintptr_t)parser; /* its first member */
+    return (struct json *)parser; /* its first member */
 }
 
 static int parse(const struct burble__json_parser *parser, const struct burble__source *source,
@@ -106,7 +106,7 @@ static int parse(const struct burble__json_parser *parser, const struct burble__
 
 static void release(const struct burble__json_parser *parser, const void *root)
 {
-    Py_DECREF((PyObject *)(uintptr_t)root);
+    Py_DECREF((PyObject *)root);
     json_of(parser)->state = PyEval_SaveThread();
 }
 
@@ -114,7 +114,7 @@ static void release(const struct burble__json_parser *parser, const void *root)
 
 static PyObject *object_of(const void *value)
 {
-    return (PyObject *)(uintptr_t)value;
+    return (PyObject *)value;
 }
 
 static enum burble__json_type type(const void *value)
@@ -163,16 +163,16 @@ static int64_t integer(const void *value)
     return PyLong_AsLongLong(object_of(value)); /* `decode` makes no larger ones */
 }
 
-static bool next(const void *object, uintptr_t *at, struct burble__json_text *key,
+static bool next(const void *object, struct burble__json_cursor *at, struct burble__json_text *key,
                  const void **value)
 {
-    Py_ssize_t position = (Py_ssize_t)*at;
-    PyObject *name, *member_value;
-    if (!PyDict_Next(object_of(object), &position, &name, &member_value))
+    PyObject *name, *found;
+    Py_ssize_t position = at->position;
+    if (!PyDict_Next(object_of(object), &position, &name, &found))
         return false;
-    *at = (uintptr_t)position;
+    at->position = position;
     *key = text(name);
-    *value = member_value;
+    *value = found;
     return true;
 }
 

@@ -113,7 +113,7 @@ static bool is_true(struct burble__json object, const char *key)
 static int check(const struct burble__source *source, struct burble__json object, const char *path,
                  struct burble__json *content)
 {
-    struct burble__json id;
+    struct burble__json id = {NULL, NULL};
     if (!burble__json_is(object, BURBLE__JSON_OBJECT)) {
         return burble__json_fail(source, path, "an object", object);
     }
@@ -131,7 +131,7 @@ static int check(const struct burble__source *source, struct burble__json object
 
 static int read_entry(struct reading *reading, struct burble__json object, const char *path)
 {
-    struct burble__json content;
+    struct burble__json content = {NULL, NULL};
     int result = check(reading->source, object, path, &content);
     if (result != BURBLE_OK || burble__json_text(content).len == 0) {
         return result;

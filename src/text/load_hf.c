@@ -258,7 +258,8 @@ static int read_object(const struct burble__source *source, struct burble__json 
     const struct burble__place place = {"model.vocab", BURBLE__NO_NUMBER};
     struct burble__json_text key;
     struct burble__json id;
-    for (uintptr_t at = 0; burble__json_next(vocab, &at, &key, &id);) {
+    struct burble__json_cursor at = {NULL, 0};
+    while (burble__json_next(vocab, &at, &key, &id)) {
         const burble_token token = {key.bytes,
                                     key.len > UINT32_MAX ? UINT32_MAX : (uint32_t)key.len, 0};
         int result;

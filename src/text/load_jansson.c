@@ -85,7 +85,7 @@ static int parse(const struct burble__json_parser *parser, const struct burble__
 static void release(const struct burble__json_parser *parser, const void *root)
 {
     (void)parser;
-    json_decref((json_t *)(uintptr_t)root);
+    json_decref((json_t *)root);
 }
 
 /* ---- values -------------------------------------------------------------------------------------- */
@@ -138,19 +138,18 @@ static int64_t integer(const void *value)
     return json_integer_value(value);
 }
 
-static bool next(const void *object, uintptr_t *at, struct burble__json_text *key,
+static bool next(const void *object, struct burble__json_cursor *at, struct burble__json_text *key,
                  const void **value)
 {
-    json_t *members = (json_t *)(uintptr_t)object; /* to iterate changes nothing */
-    void *const iterator =
-        *at == 0 ? json_object_iter(members) : json_object_iter_next(members, (void *)*at);
-    if (iterator == NULL) {
+    json_t *members = (json_t *)object; /* to iterate changes nothing */
+    at->pointer = at->pointer == NULL ? json_object_iter(members)
+                                      : json_object_iter_next(members, at->pointer);
+    if (at->pointer == NULL) {
         return false;
     }
-    *at = (uintptr_t)iterator;
-    *key = (struct burble__json_text){json_object_iter_key(iterator),
-                                      json_object_iter_key_len(iterator)};
-    *value = json_object_iter_value(iterator);
+    *key = (struct burble__json_text){json_object_iter_key(at->pointer),
+                                      json_object_iter_key_len(at->pointer)};
+    *value = json_object_iter_value(at->pointer);
     return true;
 }
 

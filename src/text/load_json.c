@@ -45,8 +45,8 @@ int64_t burble__json_integer(struct burble__json integer)
     return burble__json_is(integer, BURBLE__JSON_INTEGER) ? integer.parser->integer(integer.at) : 0;
 }
 
-bool burble__json_next(struct burble__json object, uintptr_t *at, struct burble__json_text *key,
-                       struct burble__json *value)
+bool burble__json_next(struct burble__json object, struct burble__json_cursor *at,
+                       struct burble__json_text *key, struct burble__json *value)
 {
     value->parser = object.parser;
     return burble__json_is(object, BURBLE__JSON_OBJECT)

@@ -45,6 +45,12 @@ struct burble__json_text {
     size_t len;
 };
 
+/* How far a look through an object has come; zeros at the beginning. */
+struct burble__json_cursor {
+    void *pointer;
+    ptrdiff_t position;
+};
+
 struct burble__json_parser {
     /* Parses the source without the bytes of `left_out`, which do not matter. BURBLE_OK, with *root to be
      * released; BURBLE_EFORMAT or BURBLE_ENOMEM, which it reports. */
@@ -58,8 +64,8 @@ struct burble__json_parser {
     const void *(*item)(const void *array, size_t index); /* which is there */
     struct burble__json_text (*text)(const void *string);
     int64_t (*integer)(const void *integer);
-    /* The next member of an object, in no certain order. *at is 0 at first; false: there is none. */
-    bool (*next)(const void *object, uintptr_t *at, struct burble__json_text *key,
+    /* The next member of an object, in no certain order; false: there is none. */
+    bool (*next)(const void *object, struct burble__json_cursor *at, struct burble__json_text *key,
                  const void **value);
 };
 
@@ -74,8 +80,8 @@ struct burble__json burble__json_get(struct burble__json object, const char *key
 struct burble__json burble__json_at(struct burble__json array, size_t index);
 struct burble__json_text burble__json_text(struct burble__json string);
 int64_t burble__json_integer(struct burble__json integer);
-bool burble__json_next(struct burble__json object, uintptr_t *at, struct burble__json_text *key,
-                       struct burble__json *value);
+bool burble__json_next(struct burble__json object, struct burble__json_cursor *at,
+                       struct burble__json_text *key, struct burble__json *value);
 
 static inline bool burble__json_is(struct burble__json value, enum burble__json_type type)
 {

@@ -650,7 +650,7 @@ int burble_vocab_create(const burble_vocab_options *options, const burble_token 
     struct maker maker = {.tokens = tokens, .n = n, .error = error};
     *out = NULL;
     options = options == NULL ? &defaults : options;
-    size_t bytes;
+    size_t bytes = 0;
     int result = check_tokens(tokens, n, options->n_steps > 0, &bytes, error);
     if (result != BURBLE_OK) {
         return result;
