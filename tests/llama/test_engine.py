@@ -449,6 +449,57 @@ def test_loading_tells_how_far_it_is_and_can_be_given_up() -> None:
     assert "give_up" in "".join(traceback.format_tb(caught.value.__traceback__))
 
 
+def test_engine_found_while_it_is_loaded_is_closed() -> None:
+    refused: list[str] = []
+
+    def look(_: float) -> None:
+        for found in gc.get_objects():
+            if type(found) is burble._core.LlamaEngine and not refused:
+                assert found.closed
+                for call in (lambda: found.stats, lambda: found.tokenize("a", False)):  # noqa: B023
+                    with pytest.raises(burble.Error, match="closed") as caught:
+                        call()
+                    refused.append(str(caught.value))
+
+    with new_engine(progress=look) as engine:
+        assert len(refused) == 2
+        assert not engine._core.closed
+        assert text_of(engine.generate("ROMEO:", max_new_tokens=3))
+
+
+def test_prompt_that_shrinks_while_it_is_read_is_read_as_it_was(engine: llama.Engine) -> None:
+    ids = engine.tokenize("ROMEO:")
+    prompt: list[Any] = []
+
+    class Shrinks:
+        def __index__(self) -> int:
+            prompt.clear()
+            return ids[0]
+
+    prompt += [Shrinks(), *ids[1:] * 50]
+    log = burble._core.Log(watch_producer=False)
+    reader = log.reader()
+    engine._core.submit(
+        log,
+        engine,
+        prompt,
+        specials=False,
+        max_tokens=1,
+        temperature=0.0,
+        top_k=0,
+        top_p=1.0,
+        min_p=0.0,
+        seed=0,
+        stop=(),
+        include_stop=False,
+        words=False,
+        skip_special=False,
+        ignore_end=True,
+    )
+    assert not prompt
+    assert "".join(reader) is not None
+
+
 # ---- processes ---------------------------------------------------------------------------------
 
 
