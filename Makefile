@@ -25,6 +25,7 @@ NINJA := $(RUN) ninja --quiet
 # The builds that `make test-llama` uses.
 LLAMA_KINDS := llama-plain llama-asan llama-tsan llama-lint
 LLAMA_PACKAGE := $(BUILD)/llama-package
+VOCABULARIES := $(BUILD)/vocabularies
 
 export PIP_ROOT_USER_ACTION := ignore
 
@@ -555,8 +556,6 @@ $(MSAN_LIBRARIES)/lib/pkgconfig/cmocka.pc: tests/sanitizers/msan_libraries.sh | 
 
 # The vocabularies of llama.cpp's own tests, from the sources in the same package, for tests/llama/test_pieces.py.
 # (To download sources, pip looks into them, for which it installs what they are built with.)
-VOCABULARIES := $(BUILD)/vocabularies
-
 $(VOCABULARIES)/.done: requirements/llama.txt $(DONE)/venv
 	@echo "-- getting llama.cpp's test vocabularies ($(VOCABULARIES))"
 	@rm -rf $(VOCABULARIES)

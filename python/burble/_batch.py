@@ -17,10 +17,8 @@ from ._options import Keep, LagUnit, Options, count, options
 from ._stats import Stats
 from ._stream import Handle, Stream
 from ._text import Chunk, Text, closed, fail, stats_of, warn_unused
+from ._tokenizers import MAX_ID
 from .detokenizer import Stop
-
-# The largest token id, as the core has them.
-_ID_MAX = 2**31 - 1
 
 
 class _Row:
@@ -37,7 +35,7 @@ class _Row:
 
 
 def _token_ids(row: int, values: Sequence[Any]) -> Sequence[int]:
-    """The token ids of a row, as ints."""
+    """The token ids of a row, as ints: checked before any row takes one, which the core would."""
     ids: list[int] = []
     for value in values:
         try:
@@ -46,8 +44,8 @@ def _token_ids(row: int, values: Sequence[Any]) -> Sequence[int]:
             raise TypeError(
                 f"row {row}: a token id is an int, found {type(value).__name__}"
             ) from None
-        if not 0 <= token <= _ID_MAX:
-            raise ValueError(f"row {row}: a token id must be from 0 to {_ID_MAX}, found {token}")
+        if not 0 <= token <= MAX_ID:
+            raise ValueError(f"row {row}: a token id must be from 0 to {MAX_ID}, found {token}")
         ids.append(token)
     return ids
 

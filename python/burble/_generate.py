@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Callable
 
 # How many tokens transformers' generate makes where nobody says how many, at most up to
@@ -27,7 +27,11 @@ def check_generate(generate: Any) -> None:
     kind = type(generate)
     is_model = hasattr(kind, "generate") and hasattr(kind, "forward")
     if is_model or not callable(generate):
-        hint = ": pass its method generate" if is_model else ""
+        hint = ""
+        if is_model:
+            hint = ": pass its method generate"
+        elif isinstance(generate, Iterable):
+            hint = ": burble.iterate streams what can be iterated"
         raise TypeError(
             f"generate: expected a function that is called with streamer=, found "
             f"{kind.__name__}{hint}"
@@ -226,7 +230,7 @@ class Call:
         pads = [row.index(1) if 1 in row else len(row) for row in mask.tolist()]
         return [n for n in pads for _ in range(each)]
 
-    def eosids_of(self, tokenizer: Any) -> list[int]:
+    def eos_ids(self, tokenizer: Any) -> list[int]:
         """The ids with which a sequence ends; empty where nothing says so."""
         found = self.option("eos_token_id")
         if found is None and not self._configs and "eos_token_id" not in self._given:

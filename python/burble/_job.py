@@ -24,7 +24,7 @@ from ._failure import clear_frames
 # What a job has for a result before there is one.
 _NOTHING: Any = object()
 
-LOST = "an exception from outside has ended the thread in which the generation ran, or was to run"
+LOST = "an exception from outside (Ctrl-C, MemoryError) has ended the thread of the generation"
 
 
 class Sink(Protocol):

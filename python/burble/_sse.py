@@ -134,7 +134,7 @@ def _position(source: Source, last_event_id: str | None) -> int | None:
         return None
     if not isinstance(source, Stream):
         kind = "a batch" if isinstance(source, BatchStream) else "a reader"
-        raise _EventIdError(f"Last-Event-ID: expected none, as {kind} cannot go on at an event")
+        raise _EventIdError(f"Last-Event-ID: expected none, since {kind} cannot be resumed")
     if stream != source.id:
         raise _EventIdError("Last-Event-ID: expected an event of this stream, found another's")
     position = int(number) + 1

@@ -190,7 +190,7 @@ def _single(
 ) -> Stream[str]:
     log = flow.new_log()
     ending = call.ending()
-    (writer,) = text.writers([log], call.eosids_of(tokenizer))
+    (writer,) = text.writers([log], call.eos_ids(tokenizer))
     sink = TextSink(call.name, log, writer, ending, prompts)
     writer.raise_stopped = not (
         call.tell(sink.criterion) if text.stop else call.is_like_transformers
@@ -212,7 +212,7 @@ def _batch(
 ) -> BatchStream:
     logs = [flow.new_log() for _ in range(rows)]
     ending = call.ending()
-    eos = call.eosids_of(tokenizer)
+    eos = call.eos_ids(tokenizer)
     writers = text.writers(logs, eos)
     sink = Rows(
         call.name,

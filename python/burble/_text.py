@@ -153,7 +153,7 @@ class TextSink:
 
 
 def warn_unused(name: str) -> None:
-    """What ``generate`` has returned without a look at its streamer is no text of anybody's."""
+    """Warn that ``generate`` has returned without using its streamer."""
     warnings.warn(
         f"{name} has returned without using its streamer, so that the stream has no text: does it "
         "pass streamer= on, and call put() or end()?",

@@ -50,7 +50,7 @@ _CLEANING = (
 _LOOKED_AT = 1024
 
 # The largest id that there can be.
-_MAX_ID = 2**31 - 1
+MAX_ID = 2**31 - 1
 
 _BYTE_TOKEN = re.compile(r"<0x(?:[0-9A-Fa-f]{2}|\+[0-9A-Fa-f])>")
 
@@ -391,4 +391,4 @@ def enders_of(
     """The tokens with which a text ends: special ones that are left out and whose text is a stop
     string, with its place among these; and ends of sequence, with -1."""
     found = source.stop_tokens(stop) if stop and skip else []
-    return (*found, *((i, -1) for i in eos if 0 <= i <= _MAX_ID))
+    return (*found, *((i, -1) for i in eos if 0 <= i <= MAX_ID))

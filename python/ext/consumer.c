@@ -90,7 +90,8 @@ static bool nobody_is_parked(struct consumer *self)
         return true;
     PyErr_Format(
         PyExc_RuntimeError,
-        "another task is already waiting for the next text of this %.100s: one consumer each",
+        "another task is already waiting for the next text of this %.100s: give each task a "
+        "stream.reader() of its own",
         Py_TYPE(self->owner)->tp_name);
     return false;
 }
@@ -103,7 +104,7 @@ static bool nobody_reads(struct consumer *self)
     PyErr_Format(
         PyExc_RuntimeError,
         "another thread is reading this %.100s, or this call comes from within its reading: "
-        "one consumer each",
+        "give each thread a stream.reader() of its own",
         Py_TYPE(self->owner)->tp_name);
     return false;
 }

@@ -35,8 +35,7 @@ struct consumer_kind {
     int (*wait)(PyObject *self, uint64_t until);
 
     /* When a wait that began at `began` is over, in nanoseconds of CLOCK_MONOTONIC; 0: never. It may
-     * move while the wait lasts. Of a task that waits, the beginning is noted only where there is
-     * `look`. */
+     * move while the wait lasts. For tasks, `began` is set only if `look` is non-NULL. */
     uint64_t (*deadline)(PyObject *self, uint64_t began);
 
     /* That time has come: READ_NOTHING to read once more. */
@@ -118,10 +117,9 @@ int consumer_park(struct consumer *self, PyObject **parked);
 /* For `park` to give to burble_reader_attach, with the consumer as its argument. */
 void consumer_ready(burble_reader *reader, void *consumer);
 
-/* A loop may go by a clock of its own, such as trio's MockClock: its lead is how far that is ahead of
- * the system's, by a number that means nothing, but for how it grows. This is by how much it has grown
- * since `lead`, when the loop looked last, or, where `lead` is NULL, since the present wait began; 0 for
- * who waits elsewhere. In nanoseconds: a deadline comes so much earlier. */
+/* A loop may have a clock of its own, such as trio's MockClock. Its lead is its time minus the system's, in
+ * nanoseconds; only the growth of the lead matters. Returns the growth since *lead or, if `lead` is NULL, since
+ * the present wait began; 0 if the consumer does not wait in such a loop. Deadlines come that much earlier. */
 int64_t consumer_ahead(const struct consumer *self, const int64_t *lead);
 
 /* The deadline, so much earlier; 0 is never. */

@@ -238,6 +238,7 @@ static void look_at_asyncio(struct core *core)
         core_import(&core->finished, "burble._loops", "finished");
     if (core->asyncio_module == NULL) {
         PyObject *module = PyImport_ImportModule("asyncio");
+        /* cppcheck-suppress knownConditionTrueFalse ; the import may have come here, too */
         if (core->asyncio_module == NULL)
             core->asyncio_module = module;
         else

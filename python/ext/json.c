@@ -29,9 +29,9 @@ static bool are_fine(PyObject *value) /* NOLINT(misc-no-recursion) */
             if (!are_fine(PyList_GET_ITEM(value, i)))
                 return false;
     } else if (PyDict_Check(value)) {
-        PyObject *key, *member;
-        for (Py_ssize_t at = 0; PyDict_Next(value, &at, &key, &member);)
-            if (!is_fine(key, true) || !are_fine(member))
+        PyObject *key, *item;
+        for (Py_ssize_t at = 0; PyDict_Next(value, &at, &key, &item);)
+            if (!is_fine(key, true) || !are_fine(item))
                 return false;
     }
     return true;
@@ -117,7 +117,7 @@ static PyObject *object_of(const void *value)
     return (PyObject *)value;
 }
 
-static enum burble__json_type type(const void *value)
+static enum burble__json_type type_of(const void *value)
 {
     PyObject *object = object_of(value);
     return PyUnicode_Check(object) ? BURBLE__JSON_STRING
@@ -151,7 +151,7 @@ static const void *item(const void *array, size_t index)
     return PyList_GET_ITEM(object_of(array), (Py_ssize_t)index);
 }
 
-static struct burble__json_text text(const void *string)
+static struct burble__json_text text_of(const void *string)
 {
     Py_ssize_t len;
     const char *bytes = PyUnicode_AsUTF8AndSize(object_of(string), &len); /* made by are_fine */
@@ -171,7 +171,7 @@ static bool next(const void *object, struct burble__json_cursor *at, struct burb
     if (!PyDict_Next(object_of(object), &position, &name, &found))
         return false;
     at->position = position;
-    *key = text(name);
+    *key = text_of(name);
     *value = found;
     return true;
 }
@@ -183,11 +183,11 @@ void json_init(struct json *json, PyObject *decoder)
             {
                 .parse = parse,
                 .release = release,
-                .type = type,
+                .type = type_of,
                 .size = size,
                 .member = member,
                 .item = item,
-                .text = text,
+                .text = text_of,
                 .integer = integer,
                 .next = next,
             },

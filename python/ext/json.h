@@ -16,9 +16,9 @@ struct json {
     PyThreadState *state; /* without the GIL: what takes it again */
 };
 
-/* A parser that calls `decode`, which raises ValueError for what is no JSON. It is called without the GIL, with
- * `state` of PyEval_SaveThread, and takes it until the value is released. Where `decode` raises anything
- * else, the exception is set when the loader returns. */
+/* Initialises a parser that calls `decoder`, which raises ValueError for invalid JSON; any other exception stays set
+ * when the loader returns. The loader runs without the GIL. Parsing takes the GIL by `state`, of PyEval_SaveThread,
+ * and holds it until the value is released. */
 void json_init(struct json *json, PyObject *decoder);
 
 #endif

@@ -441,7 +441,7 @@ static void raise_position(struct core *core, int rc, long long start, uint64_t 
         return;
     }
     PyObject *message = PyUnicode_FromFormat("position %lld is no longer retained; the oldest that "
-                                             "is left is %llu",
+                                             "is left is %llu (keep= retains more)",
                                              start, (unsigned long long)bound);
     PyObject *oldest = PyLong_FromUnsignedLongLong(bound);
     PyObject *error =

@@ -219,8 +219,8 @@ static int put(WriterObject *self, PyObject *value)
 {
     struct ids ids;
     if (self->pipeline.detokenizer == NULL || self->pipeline.detokenizer->text_alone) {
-        PyErr_SetString(PyExc_TypeError, "this writer was made without a detokenizer, so that it "
-                                         "takes text, with put_text(), and no ids");
+        PyErr_SetString(PyExc_TypeError, "put: token ids need a tokenizer, and this writer was "
+                                         "made without a detokenizer; put_text() takes text");
         return -1;
     }
     if (is_ended(self))

@@ -21,6 +21,7 @@
  *   hub      counts as destroyed: its descriptor belongs to the parent's event loop, too, so the child
  *            neither signals nor clears it.
  *   pool     is renewed: it has no threads and no jobs. The streams of those jobs have failed.
+ *   engine   counts as closed: its thread stayed in the parent. Its memory is kept.
  *
  * What is forgotten is not freed: it may be half changed, or in the hands of a thread that is not there.
  *
@@ -87,7 +88,8 @@ static inline bool burble__is_here(const _Atomic(uint64_t) *forks)
 void burble__fork_lock(void);
 void burble__fork_unlock(void);
 
-/* The calling thread's number; 0 where it has none yet. A number is never given twice, also by children. */
+/* The calling thread's number; 0: none yet. No two threads of a process and its ancestors have the same number;
+ * siblings may repeat one. */
 uint64_t burble__thread_number(void);
 
 /* The same, given now if need be. */

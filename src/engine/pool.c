@@ -197,6 +197,7 @@ static void *work(void *arg)
         pool->running++;
         pthread_mutex_unlock(&pool->lock);
         run_job(job);
+        /* cppcheck-suppress knownConditionTrueFalse ; run_job may fork */
         if (burble__forks() != forks)
             return NULL; /* the generator has forked, and this is the child: the pool has no threads here */
         pthread_mutex_lock(&pool->lock);

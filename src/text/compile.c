@@ -69,7 +69,7 @@ static int digit(char c)
 
 /* The byte that a byte token stands for, or -1. The two characters in it are read as Rust's
  * u8::from_str_radix reads them, which takes a sign for a digit: `<0x+A>` is 10. */
-static int byte_of(const char *text, size_t len)
+static int byte_token(const char *text, size_t len)
 {
     if (len != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>') {
         return -1;
@@ -190,7 +190,7 @@ int burble__compiler_run(struct burble__compiler *compiler, size_t begin, size_t
 bool burble__compiler_is_byte(const struct burble__compiler *compiler,
                               const struct burble__traced *text)
 {
-    return compiler->core == BURBLE__CORE_FALLBACK && byte_of(text->bytes, text->len) >= 0;
+    return compiler->core == BURBLE__CORE_FALLBACK && byte_token(text->bytes, text->len) >= 0;
 }
 
 size_t burble__compiler_spell(const struct burble__compiler *compiler,
@@ -200,7 +200,7 @@ size_t burble__compiler_spell(const struct burble__compiler *compiler,
     size_t len = text->len;
     *is_text = true;
     if (is_byte) {
-        const int byte = byte_of(text->bytes, len);
+        const int byte = byte_token(text->bytes, len);
         out[0] = (char)byte;
         /* Where something acts on runs of byte tokens, it has to see them all. */
         *is_text = byte < 0x80 && compiler->late == compiler->rest;

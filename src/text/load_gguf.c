@@ -418,10 +418,9 @@ static void fill_alphabet(struct alphabet *alphabet)
 {
     for (unsigned byte = 0; byte < 256; byte++) {
         const unsigned character = burble__alphabet_at((unsigned char)byte);
-        char *text = alphabet->texts[byte];
-        memset(text, '\0', sizeof alphabet->texts[byte]);
-        text[0] = (char)(character < 0x80 ? character : 0xC0 | character >> 6);
-        text[1] = (char)(character < 0x80 ? 0 : 0x80 | (character & 0x3F));
+        alphabet->texts[byte][0] = (char)(character < 0x80 ? character : 0xC0 | character >> 6);
+        alphabet->texts[byte][1] = (char)(character < 0x80 ? 0 : 0x80 | (character & 0x3F));
+        alphabet->texts[byte][2] = '\0';
     }
 }
 

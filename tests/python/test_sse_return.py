@@ -178,7 +178,7 @@ def test_stream_whose_rest_is_not_kept_is_gone() -> None:
 
 
 @pytest.mark.parametrize("number", [0, "end"])
-def test_batch_and_reader_cannot_go_on_but_know_of_the_end(number: int | str) -> None:
+def test_last_event_id_for_batch_or_reader_is_400_except_end(number: int | str) -> None:
     def generate(streamer: Any) -> None:
         streamer.put([65, 65])
 
