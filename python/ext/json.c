@@ -29,9 +29,9 @@ static bool are_fine(PyObject *value) /* NOLINT(misc-no-recursion) */
             if (!are_fine(PyList_GET_ITEM(value, i)))
                 return false;
     } else if (PyDict_Check(value)) {
-        PyObject *key, *item;
-        for (Py_ssize_t at = 0; PyDict_Next(value, &at, &key, &item);)
-            if (!is_fine(key, true) || !are_fine(item))
+        PyObject *key, *child;
+        for (Py_ssize_t at = 0; PyDict_Next(value, &at, &key, &child);)
+            if (!is_fine(key, true) || !are_fine(child))
                 return false;
     }
     return true;
