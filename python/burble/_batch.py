@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from typing import Any
 
 from . import _core
-from ._generate import Criterion, Ending, Prompts, ids_of
+from ._generate import Criterion, Ending, Prompts, check_ids, ids_of
 from ._job import Elsewhere, Job
 from ._loops import collect_after_cancellation
 from ._options import Keep, LagUnit, Options, count, options
@@ -193,6 +193,10 @@ class Rows:
     def over(self) -> bool:
         return not any(row.open for row in self._rows)
 
+    def begin(self) -> None:
+        for row in self._rows:
+            row.log.generate_here()
+
     def cancel(self) -> None:
         for row in self._rows:
             row.log.cancel()
@@ -319,6 +323,11 @@ class BatchStream(Handle):
             row._pass_over()
 
     @property
+    def error(self) -> BaseException | None:
+        """The exception with which the first of the rows that failed did; else None."""
+        return next((row.error for row in self._rows if row.error is not None), None)
+
+    @property
     def id(self) -> str:
         """Names the batch in the ids of its server-sent events: 128 bits, as text."""
         return f"{int(self._rows[0].id, 16) ^ 1:032x}"  # that of the first row names its own events
@@ -400,6 +409,9 @@ class BatchStreamer(BatchStream):
             total_timeout,
             0.0,
         )
+        for name, given in (("eos_token_id", eos_token_id), ("pad_token_id", pad_token_id)):
+            if given is not None:
+                check_ids(name, given)
         if eos_token_id is None:
             eos_token_id = getattr(tokenizer, "eos_token_id", None)
         if pad_token_id is None:

@@ -176,6 +176,7 @@ class Call:
             if wanted and name not in self._given and self.takes(name):
                 self.kwargs[name] = self._given[name] = value
         if eos_token_id is not None:  # what is generated ends with these, told or not
+            check_ids("eos_token_id", eos_token_id)
             self._given.setdefault("eos_token_id", eos_token_id)
         self.refuse_beams()
         try:
@@ -373,6 +374,19 @@ class Ending:
         if self._max_time is not None and time.time() - self._began > self._max_time:
             return "time"
         return "end"
+
+
+def check_ids(name: str, value: Any) -> None:
+    """Refuse what stands for no token ids, where somebody has given it.
+
+    :raises TypeError, ValueError: say what was found.
+    """
+    values = value.tolist() if hasattr(value, "tolist") else value
+    for one in values if isinstance(values, (list, tuple, set, frozenset)) else [values]:
+        if not isinstance(one, int) or isinstance(one, bool):
+            raise TypeError(f"{name}: expected token ids, found {value!r}")
+        if one < 0:
+            raise ValueError(f"{name}: expected token ids, from 0 on ([]: none), found {one}")
 
 
 def ids_of(value: Any) -> list[int]:

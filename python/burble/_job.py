@@ -34,6 +34,9 @@ class Sink(Protocol):
     def over(self) -> bool:
         """Whether nobody can read any more what would be written."""
 
+    def begin(self) -> None:
+        """The generation begins, in this thread, which cannot wait for its log from now on."""
+
     def cancel(self) -> None:
         """Nothing more is wanted. From any thread; takes no lock."""
 
@@ -96,6 +99,7 @@ class Job:
         try:
             if sink is not None and self._take_turn():
                 self._thread = threading.get_ident()
+                sink.begin()
                 self._run(sink)
                 self.settle()
         finally:
@@ -270,6 +274,9 @@ class Elsewhere:
     @property
     def over(self) -> bool:
         return all(log.state != "open" for log in self._logs)
+
+    def begin(self) -> None:
+        """Nothing runs here."""
 
     def cancel(self) -> None:
         for log in self._logs:

@@ -327,8 +327,8 @@ class Pool(Executor):
             self._tidy()
         self._check_open()
         ticket = _Ticket(job)
-        self._waiting[ticket] = None
         try:
+            self._waiting[ticket] = None
             self._check_open()  # pairs with _refuse: who closes it looks at what waits after that
             self._staff()
         except BaseException:

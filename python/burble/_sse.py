@@ -300,7 +300,8 @@ class EventStream(AsyncIterator[bytes]):
         self._events += 1
         try:
             return _event(f"{self._id}:{number:010}", self._encode(item))
-        except Exception:
+        except (Exception, asyncio.CancelledError, GeneratorExit):
+            # (Nothing is awaited here: a cancellation is one that `encode` has raised.)
             self._unencoded = True
             raise
 
@@ -326,7 +327,13 @@ class EventStream(AsyncIterator[bytes]):
         if not done:
             return _NOTHING
         self._waiting = None
-        return task.result()
+        item, error = task.result()
+        if error is None:
+            return item
+        try:
+            raise error
+        finally:
+            del error  # it has this frame
 
     # ---- the end -----------------------------------------------------------------------------
 
@@ -342,7 +349,7 @@ class EventStream(AsyncIterator[bytes]):
             self._over = True
             reason = getattr(self._source, "finish_reason", None)
             return _event(last, {"finish_reason": reason}, name="end")
-        of_source = getattr(self._source, "error", error if isinstance(error, Exception) else None)
+        of_source = None if self._source is None else self._source.error
         if not isinstance(error, _core.Error) and error is not of_source:
             self._over = self._over or isinstance(error, Exception)
             raise error  # not the generation's
@@ -377,8 +384,14 @@ class EventStream(AsyncIterator[bytes]):
                 waiting.cancel()
 
 
-async def _step(reader: Any) -> Any:
-    return await reader.__anext__()
+async def _step(reader: Any) -> tuple[Any, BaseException | None]:
+    """The next item, or what reading it raised: a task that raised SystemExit would end its loop."""
+    try:
+        return await reader.__anext__(), None
+    except asyncio.CancelledError:
+        raise  # this task is cancelled: what generations raise comes as a RuntimeError
+    except BaseException as error:
+        return None, error
 
 
 _NOTHING = object()

@@ -368,6 +368,11 @@ class Reader(Generic[T]):
         return self._reader.position
 
     @property
+    def error(self) -> BaseException | None:
+        """The exception with which its stream failed; else None."""
+        return self._reader.error
+
+    @property
     def id(self) -> str:
         """That of its stream."""
         return self._reader.id

@@ -127,6 +127,11 @@ class TextSink:
         log = self._log
         return log is None or log.state != "open"
 
+    def begin(self) -> None:
+        log = self._log
+        if log is not None:
+            log.generate_here()
+
     def cancel(self) -> None:
         log = self._log
         if log is not None:

@@ -657,14 +657,19 @@ static PyObject *get_state(LogObject *self, void *unused)
     return PyUnicode_FromString(names[status.state]);
 }
 
-static PyObject *get_error(LogObject *self, void *unused)
+PyObject *log_get_error(LogObject *self)
 {
-    (void)unused;
     burble_status status;
     burble_stream_status(self->stream, &status);
     if (status.state != BURBLE_FAILED)
         Py_RETURN_NONE;
     return log_error(self);
+}
+
+static PyObject *get_error(LogObject *self, void *unused)
+{
+    (void)unused;
+    return log_get_error(self);
 }
 
 static PyObject *get_id(LogObject *self, void *unused)
@@ -740,6 +745,24 @@ PyDoc_STRVAR(
     "timeout that has ended it, and Error where it has ended otherwise. One thread at a\n"
     "time, else RuntimeError.");
 
+static PyObject *log_generate_here(LogObject *self, PyObject *unused)
+{
+    (void)unused;
+    self->generated_in = PyThread_get_thread_ident();
+    Py_RETURN_NONE;
+}
+
+bool log_may_be_waited_for(const LogObject *self)
+{
+    if (self->generated_in == 0 || self->generated_in != PyThread_get_thread_ident())
+        return true;
+    PyErr_SetString(
+        PyExc_RuntimeError,
+        "the generation would wait for itself: its stream is to be read, joined and left by "
+        "another thread or task than the one that generates");
+    return false;
+}
+
 static PyMethodDef log_methods[] = {
     {"append", (PyCFunction)(void (*)(void))log_append_method, METH_FASTCALL, append_doc},
     {"end", (PyCFunction)log_end_method, METH_VARARGS,
@@ -753,6 +776,9 @@ static PyMethodDef log_methods[] = {
      "cancel($self, /)\n--\n\n"
      "Cancel the log: append() raises Cancelled, and so does reading, after what was written.\n"
      "Results as for end()."},
+    {"generate_here", (PyCFunction)log_generate_here, METH_NOARGS,
+     "generate_here($self, /)\n--\n\n"
+     "A job generates the log in this thread, which cannot wait for it from now on."},
     {"deadlines", (PyCFunction)log_deadlines, METH_VARARGS,
      "deadlines($self, first, token, total, /)\n--\n\n"
      "Set the timeouts, in seconds from now on, or None: for the first token, for each further "

@@ -45,6 +45,7 @@ typedef struct LogObject {
     uint64_t blocked;           /* nanoseconds that appends have waited for readers */
     uint64_t full_since;        /* when the present one began to; 0: none does */
     bool begun;                 /* a token has come */
+    unsigned long generated_in; /* the thread in which a job generates it; 0: no job does */
     struct under_way appending; /* the stream's append, perhaps without the GIL */
     bool objects;               /* a record is a reference to an object (see log.c), not text */
 } LogObject;
@@ -76,6 +77,10 @@ bool log_is_open(const LogObject *self);
 /* When this consumer, which finds nothing, should look whether the log is overdue. 0: never. */
 uint64_t log_due(const LogObject *self, const struct consumer *consumer);
 
+/* Whether this thread may wait for the log; false with RuntimeError if the log is generated in it, so that it
+ * would wait for itself. */
+bool log_may_be_waited_for(const LogObject *self);
+
 /* Fails the log if a deadline has passed: by the clock of this consumer, or, NULL, the system's. 0, or -1
  * with an exception. */
 int log_expire(LogObject *self, const struct consumer *consumer);
@@ -89,6 +94,9 @@ void log_raise(LogObject *self);
 /* What names the log anywhere: 128 random bits as text, made when it is first asked for. A new reference, or
  * NULL with an exception. */
 PyObject *log_id(LogObject *self);
+
+/* The exception with which it failed, as a new reference; else None. NULL with an exception. */
+PyObject *log_get_error(LogObject *self);
 
 /* What a record of a log of objects stands for: a new reference. */
 PyObject *log_object_of(const burble_record *record);

@@ -143,6 +143,8 @@ static int park_row(MergedObject *self, struct row *row, HubObject *hub)
     ReaderObject *reader = row->reader;
     if (reader->closed)
         return BURBLE_OK; /* which reading says */
+    if (!log_may_be_waited_for(reader->log))
+        return BURBLE_EINVAL;
     if (hub != NULL) {
         row->at_own = false;
         return reader_park(reader, hub, row_ready, row);

@@ -88,6 +88,8 @@ int core_handles_signals(struct core *core)
 
 PyObject *core_raise(struct core *core, int result)
 {
+    if (PyErr_Occurred()) /* by what has refused, which says more */
+        return NULL;
     switch (result) {
     case BURBLE_ENOMEM:
         return PyErr_NoMemory();

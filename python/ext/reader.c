@@ -192,6 +192,8 @@ static int park(PyObject *object, HubObject *hub)
     ReaderObject *self = (ReaderObject *)object;
     if (self->closed)
         return BURBLE_OK; /* by another thread, just now: reading says so */
+    if (!log_may_be_waited_for(self->log))
+        return BURBLE_EINVAL;
     return reader_park(self, hub, consumer_ready, &self->consumer);
 }
 
@@ -199,6 +201,8 @@ static int wait_here(PyObject *object, uint64_t until)
 {
     ReaderObject *self = (ReaderObject *)object;
     int rc;
+    if (!log_may_be_waited_for(self->log))
+        return BURBLE_EINVAL;
     Py_CLEAR(self->attached); /* waiting detaches it */
     Py_BEGIN_ALLOW_THREADS
         rc = burble_reader_wait(self->reader, until);
@@ -385,6 +389,12 @@ static PyObject *get_id(ReaderObject *self, void *unused)
 {
     (void)unused;
     return log_id(self->log);
+}
+
+static PyObject *get_error(ReaderObject *self, void *unused)
+{
+    (void)unused;
+    return log_get_error(self->log);
 }
 
 static PyObject *get_position(ReaderObject *self, void *unused)
@@ -577,6 +587,7 @@ static PyGetSetDef reader_getset[] = {
     {"coalesce", (getter)get_coalesce, (setter)set_coalesce,
      "Whether all text that is there is handed out at once (up to 1 MiB).", NULL},
     {"id", (getter)get_id, NULL, "That of the log.", NULL},
+    {"error", (getter)get_error, NULL, "That of the log.", NULL},
     {"position", (getter)get_position, NULL,
      "The sequence number of the record that comes next; after Lagged, where it stood.", NULL},
     {"last", (getter)get_last, NULL,

@@ -113,9 +113,9 @@ def test_idle_threads_end() -> None:
 def test_threads_of_a_pool_that_nobody_refers_to_end() -> None:
     pool = burble.Pool(workers=3, idle_timeout=1e6)
     with busy(pool):
-        threads = pool._threads
+        threads, free = pool._threads, pool._free
         assert len(threads) == 3
-    until(lambda: len(pool._free) == 3)
+    until(lambda: len(free) == 3)
     seen = weakref.ref(pool)
     del pool
     assert seen() is None
