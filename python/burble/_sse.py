@@ -385,7 +385,7 @@ class EventStream(AsyncIterator[bytes]):
 
 
 async def _step(reader: Any) -> tuple[Any, BaseException | None]:
-    """The next item, or what reading it raised: a task that raised SystemExit would end its loop."""
+    """The next item, or what was raised: a task that raised SystemExit would end its loop."""
     try:
         return await reader.__anext__(), None
     except asyncio.CancelledError:

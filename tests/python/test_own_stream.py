@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers import until
 
 import burble
 
@@ -96,8 +97,7 @@ def test_generation_that_exits_is_a_failed_event(
             asyncio.get_running_loop().call_later(0.05, go.set)
         else:
             go.set()
-            while stream.state == "open" if way != "batch" else stream[0].state == "open":
-                await asyncio.sleep(0)
+            until(lambda: (stream[0] if way == "batch" else stream).state != "open")
         return b"".join([data async for data in events])
 
     sent = asyncio.run(main())
