@@ -189,7 +189,7 @@ def test_last_event_id_for_batch_or_reader_is_400_except_end(number: int | str) 
         if number == "end":
             assert burble.sse(source, last_event_id=last).over
         else:
-            with pytest.raises(ValueError, match=f"none, as {kind} cannot go on"):
+            with pytest.raises(ValueError, match=f"none, since {kind} cannot be resumed"):
                 burble.sse(source, last_event_id=last)
 
 
