@@ -267,7 +267,8 @@ void parked_wake(struct consumer *consumer)
 
 /* ---- the future protocol --------------------------------------------------------------------- */
 
-/* 0, or -1 with an exception. */
+/* 0, or -1 with an exception. It calls itself at most once: `callback` is never NULL again. */
+/* NOLINTNEXTLINE(misc-no-recursion) */
 static int add_callback(ParkedObject *self, PyObject *callback, PyObject *context)
 {
     PyObject *pair = NULL;

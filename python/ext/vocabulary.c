@@ -299,7 +299,8 @@ static PyObject *vocabulary_load(PyTypeObject *type, PyObject *args)
     burble_error error;
     struct json json;
     int rc;
-    if (!PyArg_ParseTuple(args, "OO:load", &path, &decode) || !PyUnicode_FSConverter(path, &bytes))
+    if (!PyArg_ParseTuple(args, "OO:load", &path, &decode)
+        || !PyUnicode_FSConverter(path, (void *)&bytes))
         return NULL;
     json_init(&json, decode);
     struct burble__source source = {
