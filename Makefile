@@ -33,7 +33,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: all package vocabularies demo test msan test-python-asan test-python-debug test-pythons coverage test-llama \
+.PHONY: all package install vocabularies demo test msan test-python-asan test-python-debug test-pythons coverage test-llama \
     valgrind bench bench-c bench-llama bench-pages bench-check compare fuzz torture soak litmus model \
     reference docs dist lint format clean distclean help chromium python-3.11
 
@@ -45,6 +45,14 @@ all: $(BUILD)/release/build.ninja $(DONE)/package
 	@echo "-- done: the library is in $(BUILD)/release/src, the Python package in $(VENV)"
 
 package: $(DONE)/package
+
+# The library, its headers and the command.
+PREFIX ?= /usr/local
+install: all
+	@$(MESON) configure $(BUILD)/release -Dprefix="$(abspath $(PREFIX))" -Dlibdir=lib
+	@$(MESON) install -C $(BUILD)/release --quiet
+	@echo "-- installed in $(abspath $(PREFIX)); where programs do not find it there, set"
+	@echo "   PKG_CONFIG_PATH=$(abspath $(PREFIX))/lib/pkgconfig LD_LIBRARY_PATH=$(abspath $(PREFIX))/lib"
 
 vocabularies: $(VOCABULARIES)/.done
 
@@ -314,6 +322,7 @@ distclean: clean
 
 help:
 	@echo 'make             build all: the C library in $(BUILD)/release, the Python package in $(VENV)/'
+	@echo 'make install     install the library, its headers and the command; PREFIX=<folder> (now: $(PREFIX))'
 	@echo 'make demo        stream a small model'"'"'s text; MODEL=<name or folder> PROMPT="<text>"'
 	@echo 'make test        the C tests (plain, ASan + UBSan, TSan), then the Python tests'
 	@echo 'make msan        the C tests under MSan (clang; builds jansson and cmocka for it, once)'
