@@ -37,7 +37,7 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
 def test_token_ids_that_are_refused_leave_every_row_as_it_was(
     value: Any, error: type[Exception], message: str
 ) -> None:
-    streamer = burble.BatchStreamer(BYTES, 2, eos_token_id=1, pad_token_id=0)
+    streamer = burble.BatchStreamer(BYTES, 2, eos_token_id=1, pad_token_id=0, skip_prompt=True)
     with pytest.raises(error, match=message):
         streamer.put(value)
     streamer.put([[70], [71]])  # still the first: the prompts
