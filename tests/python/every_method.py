@@ -180,6 +180,7 @@ ARGUMENTS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "fail": [(KeyError("failed"),)],
         "cancel": NONE,
         "deadlines": [(None, None, SOON), (SOON, SOON, None)],
+        "generate_here": NONE,
         "reader": [(), (-2,), (0, 1 << 20)],
     },
     "Reader": {
