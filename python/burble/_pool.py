@@ -249,8 +249,8 @@ class Pool(Executor):
     none for ``idle_timeout`` seconds. What is cancelled before its turn never runs. It is a
     :class:`concurrent.futures.Executor`, too, for functions of any kind.
 
-    Each job runs in a copy of the context (:mod:`contextvars`) in which it was started, as with
-    :func:`asyncio.to_thread`. The threads of a pool that nobody refers to any more end once nothing
+    Each job runs in a copy of the context (``contextvars``) in which it was started, as with
+    ``asyncio.to_thread``. The threads of a pool that nobody refers to any more end once nothing
     waits.
 
     When the interpreter exits, what runs is cancelled and waited for, but no longer than five
@@ -322,7 +322,7 @@ class Pool(Executor):
 
     def start(self, job: Job) -> None:
         """Run ``job`` when its turn comes, in a copy of the caller's context
-        (:mod:`contextvars`). Raises RuntimeError where the pool is closed."""
+        (``contextvars``). Raises RuntimeError where the pool is closed."""
         if len(self._waiting) >= self._tidy_at:
             self._tidy()
         self._check_open()

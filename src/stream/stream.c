@@ -330,7 +330,8 @@ bool burble__stream_closed(const burble_stream *stream)
 /* Nobody else uses the stream meanwhile. Nothing of what is written here is published before `forks` is. */
 static void renew(burble_stream *stream)
 {
-    static const char why[] = "the thread that writes this stream stayed in the process that forked this one";
+    static const char why[] =
+        "the thread that writes this stream stayed in the process that forked this one";
     pthread_mutex_init(&stream->head_lock, NULL);
     burble__store_relaxed(&stream->parked, NULL);
     burble__store_relaxed(&stream->lag, NULL);
