@@ -88,11 +88,10 @@ static bool nobody_is_parked(struct consumer *self)
         return false;
     if (self->parked == NULL && !self->parking)
         return true;
-    PyErr_Format(
-        PyExc_RuntimeError,
-        "another task is already waiting for the next text of this %.100s: give each task a "
-        "stream.reader() of its own",
-        Py_TYPE(self->owner)->tp_name);
+    PyErr_Format(PyExc_RuntimeError,
+                 "another task is already waiting for the next text of this %.100s: one consumer "
+                 "each (Stream.reader() makes another)",
+                 Py_TYPE(self->owner)->tp_name);
     return false;
 }
 
@@ -104,7 +103,7 @@ static bool nobody_reads(struct consumer *self)
     PyErr_Format(
         PyExc_RuntimeError,
         "another thread is reading this %.100s, or this call comes from within its reading: "
-        "give each thread a stream.reader() of its own",
+        "one consumer each (Stream.reader() makes another)",
         Py_TYPE(self->owner)->tp_name);
     return false;
 }
