@@ -365,7 +365,7 @@ void burble__stream_renew(burble_stream *stream)
 /* The stream itself is never const: only what its status says does not change. */
 static void arrive(const burble_stream *stream)
 {
-    burble__stream_here((burble_stream *)(uintptr_t)stream);
+    burble__stream_here((burble_stream *)stream);
 }
 
 void burble_stream_hand_over(burble_stream *stream)
