@@ -2,13 +2,13 @@
  *
  * burble._core: the extension module.
  */
-#include "core.h"
-#include "failure.h"
+#include "common/core.h"
+#include "common/failure.h"
 
 #include "text/load.h"
 
 #ifdef BURBLE_PYTHON_LLAMA
-#include "llama.h"
+#include "llama/llama.h"
 #endif
 
 static struct PyModuleDef core_module;

@@ -4,7 +4,7 @@
  *
  * Each format has one loader, here. JSON itself is parsed by a library, behind a table of functions, the
  * *parser*: jansson in the C library (load_jansson.c), Python's json in the Python package
- * (python/ext/json.c). Both accept the same texts: RFC 8259, with
+ * (python/ext/detokenize/json.c). Both accept the same texts: RFC 8259, with
  *
  *   - an object or an array at the top, nested up to BURBLE__JSON_DEPTH_MAX deep,
  *   - UTF-8 without surrogates, escaped ones included, and no NUL in a key,

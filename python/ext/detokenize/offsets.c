@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+#include "detokenize/offsets.h"
+
+#include <assert.h>
+
+#include "base/utf8.h"
+
+static int stretches_reserve(struct stretches *list, size_t n)
+{
+    if (n <= list->room)
+        return 0;
+    const size_t room = n > 2 * list->room ? n : 2 * list->room;
+    /* (Not PyMem_Resize, which sets the pointer to NULL where it fails.) */
+    struct stretch *at =
+        room > SIZE_MAX / sizeof *at ? NULL : PyMem_Realloc(list->at, room * sizeof *at);
+    if (at == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    list->at = at;
+    list->room = room;
+    return 0;
+}
+
+/* Puts one behind the others, as one with the last of them where that is of the same tokens. */
+static int stretches_add(struct stretches *list, struct stretch stretch)
+{
+    struct stretch *last = list->n == 0 ? NULL : &list->at[list->n - 1];
+    if (stretch.chars == 0)
+        return 0;
+    if (last != NULL && last->first == stretch.first && last->last == stretch.last) {
+        last->chars += stretch.chars;
+        return 0;
+    }
+    if (stretches_reserve(list, list->n + 1) < 0)
+        return -1;
+    assert(list->at != NULL);
+    list->at[list->n++] = stretch;
+    return 0;
+}
+
+int stretches_copy(const struct stretches *list, struct stretches *out)
+{
+    *out = (struct stretches){NULL, 0, 0};
+    if (list->n == 0)
+        return 0;
+    if (stretches_reserve(out, list->n) < 0)
+        return -1;
+    memcpy(out->at, list->at, list->n * sizeof *out->at);
+    out->n = list->n;
+    return 0;
+}
+
+/* Moves what the first `chars` characters of one list came from behind the other one. */
+static int stretches_move(struct stretches *from, struct stretches *to, uint64_t chars)
+{
+    size_t gone = 0;
+    for (; gone < from->n && chars > 0; gone++) {
+        struct stretch stretch = from->at[gone];
+        stretch.chars = stretch.chars < chars ? stretch.chars : chars;
+        if (stretches_add(to, stretch) < 0)
+            return -1;
+        chars -= stretch.chars;
+        from->at[gone].chars -= stretch.chars;
+        if (from->at[gone].chars > 0)
+            break;
+    }
+    if (gone == 0)
+        return 0; /* there may be no list at all */
+    from->n -= gone;
+    memmove(from->at, from->at + gone, from->n * sizeof *from->at);
+    return 0;
+}
+
+/* Where what a compiled detokenizer has handed out came from. */
+static int trace_compiled(DetokenizerObject *self, burble_text text)
+{
+    const burble_span *spans;
+    size_t n;
+    burble_detok_spans(self->detok, &spans, &n);
+    for (size_t i = 0; i < n; i++) {
+        const burble_text part = {text.bytes + spans[i].begin, spans[i].end - spans[i].begin};
+        const struct stretch stretch = {burble__utf8_count(part.bytes, part.len), spans[i].first,
+                                        spans[i].last};
+        if (stretches_add(&self->pending, stretch) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The same for a window, which says no more than whether it holds text back: what it hands out is of
+ * the tokens since that was not so. */
+static int trace_windowed(DetokenizerObject *self, burble_text text, bool end)
+{
+    const uint64_t last = end && self->taken > 0 ? self->taken - 1 : self->taken;
+    const struct stretch stretch = {burble__utf8_count(text.bytes, text.len),
+                                    self->waits ? self->since : last, last};
+    const int holds = detokenizer_window_holds(self);
+    if (holds < 0 || stretches_add(&self->pending, stretch) < 0)
+        return -1;
+    if (holds && !self->waits)
+        self->since = last;
+    self->waits = holds > 0;
+    self->taken += !end;
+    return 0;
+}
+
+int offsets_trace(DetokenizerObject *self, burble_text text, bool end)
+{
+    if (!self->offsets)
+        return 0;
+    return self->window == NULL ? trace_compiled(self, text) : trace_windowed(self, text, end);
+}
+
+int offsets_trace_token(DetokenizerObject *self, uint64_t chars)
+{
+    const uint64_t last = self->taken - 1;
+    return self->offsets ? stretches_add(&self->pending, (struct stretch){chars, last, last}) : 0;
+}
+
+int offsets_hand_out(DetokenizerObject *self, burble_text text)
+{
+    if (self->rewind == 0 && !self->offsets)
+        return 0;
+    const uint64_t chars = burble__utf8_count(text.bytes, text.len);
+    self->handed += chars;
+    return self->offsets ? stretches_move(&self->pending, &self->spans, chars) : 0;
+}
+
+PyObject *offsets_get(DetokenizerObject *self, void *unused)
+{
+    (void)unused;
+    if (!self->offsets) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "offsets: expected a Detokenizer made with offsets=True");
+        return NULL;
+    }
+    /* Each object that is made may run the collector, and that whatever pushes to this detokenizer:
+     * so the list is made of a copy. */
+    struct stretches spans;
+    if (stretches_copy(&self->spans, &spans) < 0)
+        return NULL;
+    PyObject *list = PyList_New(0);
+    unsigned long long begin = 0;
+    for (size_t i = 0; list != NULL && i < spans.n; i++) {
+        const struct stretch *stretch = &spans.at[i];
+        const unsigned long long end = begin + stretch->chars;
+        PyObject *span = Py_BuildValue("KKKK", begin, end, (unsigned long long)stretch->first,
+                                       (unsigned long long)stretch->last);
+        if (span == NULL || PyList_Append(list, span) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(span);
+        begin = end;
+    }
+    PyMem_Free(spans.at);
+    return list;
+}

@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: MIT */
+#include "llama/llama.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include <burble/llama.h>
+#include <structmember.h>
+
+#include "base/atomic.h"
+#include "log/account.h"
+#include "log/log.h"
+
+/* The most bytes of one prompt; libburble-llama has the same bound. */
+#define PROMPT_MAX ((Py_ssize_t)1 << 30)
+
+typedef struct {
+    PyObject_HEAD
+    struct core *core;
+    PyObject *weak;
+    burble_llama_model *model;
+    /* Taken, without the GIL, for reading by those who use the engine and for writing by who closes it:
+     * closing waits until all others are out. See enter. */
+    pthread_rwlock_t lock;
+    _Atomic(bool) closing; /* set before closing waits, and never taken back */
+    burble_llama *engine;  /* NULL: it is closed */
+    uint64_t forks;        /* of the process that opened it, and has its thread: base/fork.h */
+    uint32_t context;
+} EngineObject;
+
+/* ---- errors ---------------------------------------------------------------------------------- */
+
+/* Raises what burble_llama's functions say; returns NULL. `number` is errno as it was. */
+static PyObject *raise_error(struct core *core, int rc, int number, const char *message,
+                             PyObject *path)
+{
+    switch (rc) {
+    case BURBLE_ESYSTEM:
+        errno = number;
+        return path == NULL ? PyErr_SetFromErrno(PyExc_OSError)
+                            : PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
+    case BURBLE_ENOMEM:
+        PyErr_SetString(PyExc_MemoryError, message);
+        return NULL;
+    case BURBLE_EINVAL:
+    case BURBLE_EFORMAT:
+    case BURBLE_EUNSUPPORTED:
+        PyErr_SetString(PyExc_ValueError, message);
+        return NULL;
+    default:
+        PyErr_SetString(core->error, message);
+        return NULL;
+    }
+}
+
+static PyObject *raise_closed(struct core *core)
+{
+    PyErr_SetString(core->error, "the engine is closed");
+    return NULL;
+}
+
+/* A forked child has the engine's memory and not its thread, which may have had its locks: there, the engine
+ * counts as closed, and is let be. */
+static bool is_here(const EngineObject *self)
+{
+    return self->forks == burble__forks();
+}
+
+/* ---- using it while others may close it ------------------------------------------------------ */
+
+/* Keeps the engine from being closed, until leave(); false, and nothing held, where it is closed or
+ * somebody waits to close it. Without the GIL.
+ *
+ * A lock of the C library lets readers in while a writer waits: those who always come anew, before the
+ * last one is out, would keep it waiting for ever. So who closes sets `closing` before it waits, and
+ * whoever sees that stays out. Those who looked before it was set come in once more at most, each for
+ * the one call that it is in; with the second look, only those who are in already go on. Relaxed: it is
+ * only a matter of when it is seen, which is soon; what was done to the engine, the lock orders. */
+static bool enter(EngineObject *self)
+{
+    if (!is_here(self) || burble__load_relaxed(&self->closing))
+        return false;
+    pthread_rwlock_rdlock(&self->lock);
+    if (!burble__load_relaxed(&self->closing))
+        return true;
+    pthread_rwlock_unlock(&self->lock);
+    return false;
+}
+
+static void leave(EngineObject *self)
+{
+    pthread_rwlock_unlock(&self->lock);
+}
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+struct loading {
+    PyThreadState *thread; /* as long as the GIL is given up */
+    PyObject *progress;    /* a function, or None */
+};
+
+/* Loading goes on unless Ctrl-C, or the function, raises: the exception stays set. */
+static bool on_progress(float done, void *arg)
+{
+    struct loading *loading = arg;
+    PyEval_RestoreThread(loading->thread);
+    bool goes_on = PyErr_CheckSignals() == 0;
+    if (goes_on && loading->progress != Py_None) {
+        PyObject *result = PyObject_CallFunction(loading->progress, "d", (double)done);
+        goes_on = result != NULL;
+        Py_XDECREF(result);
+    }
+    loading->thread = PyEval_SaveThread();
+    return goes_on;
+}
+
+static int load(EngineObject *self, PyObject *path, burble_llama_model_options model_options,
+                const burble_llama_options *options, PyObject *progress)
+{
+    PyObject *bytes;
+    if (!PyUnicode_FSConverter(path, (void *)&bytes))
+        return -1;
+    burble_error error = {0};
+    struct loading loading = {NULL, progress};
+    model_options.progress = on_progress;
+    model_options.progress_arg = &loading;
+    loading.thread = PyEval_SaveThread();
+    int rc =
+        burble_llama_model_load(PyBytes_AS_STRING(bytes), &model_options, &self->model, &error);
+    if (rc == BURBLE_OK)
+        rc = burble_llama_open(self->model, options, &self->engine, &error);
+    const int number = errno;
+    PyEval_RestoreThread(loading.thread);
+    Py_DECREF(bytes);
+    if (rc != BURBLE_OK && !PyErr_Occurred())
+        raise_error(self->core, rc, number, error.message, self->model == NULL ? path : NULL);
+    return rc == BURBLE_OK ? 0 : -1;
+}
+
+static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"path",    "progress",   "slots",         "context",   "queue", "batch",
+                            "threads", "gpu_layers", "check_tensors", "cache_f32", NULL};
+    PyObject *path, *progress;
+    int check_tensors, cache_f32;
+    burble_llama_model_options model_options;
+    burble_llama_options options;
+    burble_llama_model_options_init(&model_options);
+    burble_llama_options_init(&options);
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO$IIIIIipp", names, &path, &progress,
+                                     &options.slots, &options.context, &options.queue,
+                                     &options.batch, &options.threads, &model_options.gpu_layers,
+                                     &check_tensors, &cache_f32))
+        return NULL;
+    model_options.check_tensors = check_tensors != 0;
+    options.cache_f32 = cache_f32 != 0;
+    EngineObject *self = (EngineObject *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->core = core_of(type);
+    self->forks = burble__forks();
+    pthread_rwlock_init(&self->lock, NULL);
+    /* `progress` runs Python, which can find the engine before it is one. */
+    burble__init(&self->closing, true);
+    if (load(self, path, model_options, &options, progress) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    self->context = burble_llama_context(self->engine);
+    burble__store_relaxed(&self->closing, false);
+    return (PyObject *)self;
+}
+
+/* ---- closing --------------------------------------------------------------------------------- */
+
+static PyObject *engine_close(EngineObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (!is_here(self))
+        Py_RETURN_NONE;
+    burble__store_relaxed(&self->closing, true); /* see enter */
+    Py_BEGIN_ALLOW_THREADS
+        pthread_rwlock_wrlock(&self->lock);
+        burble_llama_close(&self->engine);
+        pthread_rwlock_unlock(&self->lock);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static void engine_dealloc(EngineObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->weak != NULL)
+        PyObject_ClearWeakRefs((PyObject *)self);
+    if (is_here(self)) {
+        burble_llama_close(&self->engine); /* its thread never wants the GIL */
+        burble_llama_model_unref(&self->model);
+        pthread_rwlock_destroy(&self->lock);
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static int engine_traverse(EngineObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+/* ---- prompts --------------------------------------------------------------------------------- */
+
+/* A str as UTF-8 of which `what` is the name. NULL with an exception. */
+static const char *text_of(PyObject *value, const char *what, Py_ssize_t *len)
+{
+    if (!PyUnicode_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "%s: expected a str, found %.100s", what,
+                     Py_TYPE(value)->tp_name);
+        return NULL;
+    }
+    const char *text = PyUnicode_AsUTF8AndSize(value, len);
+    if (text != NULL && *len > PROMPT_MAX) {
+        PyErr_Format(PyExc_ValueError, "%s: expected at most 1 GiB of text", what);
+        return NULL;
+    }
+    return text;
+}
+
+static PyObject *engine_tokenize(EngineObject *self, PyObject *args)
+{
+    PyObject *value;
+    int specials, rc;
+    size_t n = 0, capacity;
+    Py_ssize_t len;
+    int32_t *ids = NULL;
+    if (!PyArg_ParseTuple(args, "Op", &value, &specials))
+        return NULL;
+    const char *text = text_of(value, "text", &len);
+    if (text == NULL)
+        return NULL;
+    if (!is_here(self) || self->model == NULL)
+        return raise_closed(self->core);
+    capacity = (size_t)len + 8; /* nearly always enough: an id stands for a byte or more */
+    do {
+        PyMem_RawFree(ids);
+        ids = PyMem_RawMalloc(capacity * sizeof *ids);
+        if (ids == NULL)
+            return PyErr_NoMemory();
+        Py_BEGIN_ALLOW_THREADS
+            rc = burble_llama_tokenize(self->model, text, (size_t)len, specials != 0, ids, capacity,
+                                       &n);
+        Py_END_ALLOW_THREADS
+        capacity = n;
+    } while (rc == BURBLE_EFULL);
+    PyObject *list = rc == BURBLE_OK ? PyList_New((Py_ssize_t)n) : core_raise(self->core, rc);
+    for (size_t i = 0; list != NULL && i < n; i++) {
+        PyObject *id = PyLong_FromLong(ids[i]);
+        if (id == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i, id);
+    }
+    PyMem_RawFree(ids);
+    return list;
+}
+
+/* The prompt of `n` messages, by the model's template or one that llama.cpp knows. */
+static PyObject *apply_template(EngineObject *self, const burble_llama_conversation *conversation)
+{
+    burble_error error = {0};
+    size_t len = 0;
+    char *text = NULL;
+    int rc = burble_llama_chat(self->model, conversation, NULL, 0, &len, &error);
+    if (rc == BURBLE_EFULL) {
+        text = PyMem_Malloc(len);
+        if (text == NULL)
+            return PyErr_NoMemory();
+        rc = burble_llama_chat(self->model, conversation, text, len, &len, &error);
+    }
+    PyObject *prompt = rc == BURBLE_OK
+                           ? PyUnicode_DecodeUTF8(text == NULL ? "" : text, (Py_ssize_t)len, NULL)
+                           : raise_error(self->core, rc, 0, error.message, NULL);
+    PyMem_Free(text);
+    return prompt;
+}
+
+static PyObject *engine_chat(EngineObject *self, PyObject *args)
+{
+    PyObject *pairs;
+    burble_llama_conversation conversation;
+    burble_llama_conversation_init(&conversation);
+    if (!PyArg_ParseTuple(args, "O!z", &PyTuple_Type, &pairs, &conversation.template_name))
+        return NULL;
+    if (!is_here(self) || self->model == NULL)
+        return raise_closed(self->core);
+    const Py_ssize_t n = PyTuple_GET_SIZE(pairs);
+    burble_llama_message *messages = PyMem_New(burble_llama_message, (size_t)n);
+    if (messages == NULL)
+        return PyErr_NoMemory();
+    PyObject *prompt = NULL;
+    Py_ssize_t i = 0;
+    while (i < n
+           && PyArg_ParseTuple(PyTuple_GET_ITEM(pairs, i), "ss", &messages[i].role,
+                               &messages[i].content))
+        i++;
+    if (i == n) {
+        conversation.messages = messages;
+        conversation.n = (size_t)n;
+        prompt = apply_template(self, &conversation);
+    }
+    PyMem_Free(messages);
+    return prompt;
+}
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+/* In the engine's thread, without the GIL. */
+static void watch(const burble_llama_progress *progress, void *arg)
+{
+    struct account *account = arg;
+    const uint64_t now = burble__now();
+    account_lock(account);
+    const uint32_t tokens = progress->tokens - (uint32_t)account->stats.tokens;
+    if (tokens > 0) {
+        stats_add(&account->stats, tokens, now, progress->waited - account->counted);
+        account->counted = progress->waited;
+    }
+    if (tokens > 0 || account->full)
+        account->active_at = now;
+    account->full = progress->waits;
+    account->blocked = progress->waited;
+    account->stopped = progress->stopped;
+    account->stop = progress->stop;
+    account->stop_begin = progress->stop_begin;
+    account_unlock(account);
+    /* Also where nobody reads: else the request would keep its slot. */
+    if (account->total_at != 0 && now >= account->total_at)
+        burble_stream_fail(account->stream, BURBLE_ETIMEDOUT, NULL);
+    if (progress->over)
+        account_unref(&account);
+}
+
+/* The prompt, in ids where it is a list of these. 0, or -1 with an exception. */
+static int take_prompt(PyObject *prompt, burble_llama_request *request, int32_t **ids)
+{
+    if (!PyList_Check(prompt)) {
+        Py_ssize_t len;
+        request->prompt = text_of(prompt, "prompt", &len);
+        request->prompt_len = request->prompt == NULL ? 0 : (size_t)len;
+        return request->prompt == NULL ? -1 : 0;
+    }
+    /* Converting an item may run Python code, which could change the list. */
+    PyObject *items = PyList_AsTuple(prompt);
+    if (items == NULL)
+        return -1;
+    const Py_ssize_t n = PyTuple_GET_SIZE(items);
+    *ids = PyMem_New(int32_t, (size_t)n + 1);
+    if (*ids == NULL)
+        PyErr_NoMemory();
+    for (Py_ssize_t i = 0; *ids != NULL && i < n && !PyErr_Occurred(); i++) {
+        int overflow;
+        const long id = PyLong_AsLongAndOverflow(PyTuple_GET_ITEM(items, i), &overflow);
+        (*ids)[i] = overflow != 0 || id < 0 || id > INT32_MAX ? -1 : (int32_t)id; /* none either */
+    }
+    Py_DECREF(items);
+    if (PyErr_Occurred())
+        return -1;
+    request->ids = *ids;
+    request->n_ids = (size_t)n;
+    return 0;
+}
+
+static int take_stops(PyObject *strings, burble_llama_request *request, burble_text **stops)
+{
+    const Py_ssize_t n = PyTuple_GET_SIZE(strings);
+    *stops = PyMem_New(burble_text, (size_t)n + 1);
+    if (*stops == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        Py_ssize_t len;
+        (*stops)[i].bytes = text_of(PyTuple_GET_ITEM(strings, i), "stop", &len);
+        if ((*stops)[i].bytes == NULL)
+            return -1;
+        (*stops)[i].len = (size_t)len;
+    }
+    request->stop = *stops;
+    request->n_stop = (size_t)n;
+    return 0;
+}
+
+/* Hands the request in, and the log's stream with it. 0, or -1 with an exception. */
+static int hand_in(EngineObject *self, burble_llama_request *request, LogObject *log,
+                   PyObject *stop_strings, PyObject *keeper)
+{
+    burble_error error = {0};
+    int rc = BURBLE_ECLOSED;
+    struct account *account = account_create();
+    if (account == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    account->total_at = log->total_at;
+    account->stream = log->stream;
+    request->watch = watch;
+    request->watch_arg = account;
+    Py_BEGIN_ALLOW_THREADS
+        if (enter(self)) {
+            rc = burble_llama_submit(self->engine, request, log->stream, &error);
+            leave(self);
+        }
+    Py_END_ALLOW_THREADS
+    if (rc == BURBLE_OK) {
+        log_write_elsewhere(log, account, stop_strings, keeper);
+        return 0;
+    }
+    struct account *of_nobody = account;
+    account_unref(&of_nobody); /* nobody watches */
+    account_unref(&account);
+    if (rc == BURBLE_ECLOSED)
+        raise_closed(self->core);
+    else
+        raise_error(self->core, rc, 0, error.message, NULL);
+    return -1;
+}
+
+static PyObject *engine_submit(EngineObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"log",        "keeper",       "prompt",     "specials",
+                            "max_tokens", "temperature",  "top_k",      "top_p",
+                            "min_p",      "seed",         "stop",       "include_stop",
+                            "words",      "skip_special", "ignore_end", NULL};
+    PyObject *log, *keeper, *prompt, *strings;
+    int specials, include_stop, words, skip_special, ignore_end;
+    int32_t *ids = NULL;
+    burble_text *stops = NULL;
+    burble_llama_request request;
+    burble_llama_request_init(&request);
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOpIfIffIO!pppp", names, self->core->log_type,
+                                     &log, &keeper, &prompt, &specials, &request.max_tokens,
+                                     &request.temperature, &request.top_k, &request.top_p,
+                                     &request.min_p, &request.seed, &PyTuple_Type, &strings,
+                                     &include_stop, &words, &skip_special, &ignore_end))
+        return NULL;
+    request.specials = specials != 0;
+    request.include_stop = include_stop != 0;
+    request.chunking = words ? BURBLE_CHUNK_WORD : BURBLE_CHUNK_TOKEN;
+    request.skip_special = skip_special != 0;
+    request.ignore_end = ignore_end != 0;
+    int rc = take_prompt(prompt, &request, &ids);
+    if (rc == 0)
+        rc = take_stops(strings, &request, &stops);
+    if (rc == 0)
+        rc = hand_in(self, &request, (LogObject *)log, strings, keeper);
+    PyMem_Free(ids);
+    PyMem_Free(stops);
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static PyObject *get_stats(EngineObject *self, void *unused)
+{
+    (void)unused;
+    burble_llama_stats stats = {0};
+    bool entered;
+    Py_BEGIN_ALLOW_THREADS
+        entered = enter(self);
+        if (entered) {
+            burble_llama_get_stats(self->engine, &stats);
+            leave(self);
+        }
+    Py_END_ALLOW_THREADS
+    if (!entered)
+        return raise_closed(self->core);
+    return Py_BuildValue("(IIKKKK)", (unsigned int)stats.active, (unsigned int)stats.waiting,
+                         (unsigned long long)stats.requests, (unsigned long long)stats.steps,
+                         (unsigned long long)stats.prompt_tokens, (unsigned long long)stats.tokens);
+}
+
+static PyObject *get_closed(EngineObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(!is_here(self) || burble__load_relaxed(&self->closing));
+}
+
+static PyObject *get_context(EngineObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLong(self->context);
+}
+
+static PyMethodDef engine_methods[] = {
+    {"tokenize", (PyCFunction)engine_tokenize, METH_VARARGS,
+     "tokenize($self, text, specials, /)\n--\n\nThe ids of a text, as a list."},
+    {"chat", (PyCFunction)engine_chat, METH_VARARGS,
+     "chat($self, messages, template, /)\n--\n\n"
+     "The prompt of a tuple of (role, content), by a template that llama.cpp has, or the model's\n"
+     "own where it is None."},
+    {"submit", (PyCFunction)(void (*)(void))engine_submit, METH_VARARGS | METH_KEYWORDS,
+     "submit($self, log, prompt, specials, max_tokens, temperature, top_k, top_p, min_p, seed,\n"
+     "       stop, include_stop, words, skip_special, ignore_end)\n--\n\n"
+     "Have the engine's thread write a new log of text. prompt: a str or a list of ids."},
+    {"close", (PyCFunction)engine_close, METH_NOARGS,
+     "close($self, /)\n--\n\n"
+     "Refuse what comes, cancel all requests, and wait for the thread. Idempotent."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef engine_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(EngineObject, weak), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef engine_getset[] = {
+    {"stats", (getter)get_stats, NULL,
+     "(active, waiting, requests, steps, prompt_tokens, tokens), as burble_llama_stats has them.",
+     NULL},
+    {"closed", (getter)get_closed, NULL, "Whether it is, or is about to be.", NULL},
+    {"context", (getter)get_context, NULL,
+     "How many tokens a request may have, prompt and text together.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot engine_slots[] = {
+    {Py_tp_doc, "A model of llama.cpp, and the thread that generates with it."},
+    {Py_tp_new, engine_new},
+    {Py_tp_dealloc, engine_dealloc},
+    {Py_tp_traverse, engine_traverse},
+    {Py_tp_methods, engine_methods},
+    {Py_tp_members, engine_members},
+    {Py_tp_getset, engine_getset},
+    {0, NULL},
+};
+
+PyType_Spec llama_spec = {
+    .name = "burble._core.LlamaEngine",
+    .basicsize = sizeof(EngineObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = engine_slots,
+};

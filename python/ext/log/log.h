@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * _core.Log: a stream, and what Python adds to it: the reason of its end, the exception of its failure
+ * with the traceback that it had, deadlines, and records that are objects.
+ *
+ * Everything here is called with the GIL, and everything returns with it; where an append has to wait,
+ * or wakes somebody who wants the GIL, it lets go of it meanwhile.
+ */
+#ifndef BURBLE_PYTHON_LOG_H
+#define BURBLE_PYTHON_LOG_H
+
+#include "common/core.h"
+#include "log/account.h"
+
+struct ReaderObject;
+struct consumer;
+
+typedef struct LogObject {
+    PyObject_HEAD
+    struct core *core;
+    PyObject *weak;
+    burble_stream *stream;
+    struct ReaderObject *readers; /* the first of a list, not references: each takes itself out */
+
+    /* How it ended: written by whoever ended it, in the same breath, as the GIL has it. */
+    PyObject *reason; /* as given to end(); or NULL */
+    PyObject *match;  /* the same */
+    PyObject *error;  /* the exception of a failure, made at the first look where it is burble's */
+    PyObject *traceback; /* that it had when it came here; or NULL */
+
+    PyObject *id; /* see log_id; NULL: nobody has asked for it */
+
+    /* Deadlines, in nanoseconds of CLOCK_MONOTONIC; 0: none. */
+    uint64_t began;     /* what they count from */
+    uint64_t first_at;  /* for the first token */
+    uint64_t token_for; /* how long from one token to the next */
+    uint64_t total_at;  /* for the end */
+    int64_t lead;       /* that the clock of the loop had where they were set; see consumer_ahead */
+    const PyObject *loop; /* that loop: compared, never used; or NULL */
+    uint64_t
+        active_at; /* when the last token came; only where token_for is set, or it had to wait */
+
+    struct account *account; /* where a thread writes it without Python, what that tells; or NULL */
+
+    uint64_t blocked;           /* nanoseconds that appends have waited for readers */
+    uint64_t full_since;        /* when the present one began to; 0: none does */
+    bool begun;                 /* a token has come */
+    unsigned long generated_in; /* the thread in which a job generates it; 0: no job does */
+    struct under_way appending; /* the stream's append, perhaps without the GIL */
+    bool objects;               /* a record is a reference to an object (see log.c), not text */
+} LogObject;
+
+/* Appends text, or, with `len` 0, only notes `tokens` tokens as signs of life and tells how the log
+ * stands. Waits, without the GIL, while a reader is at its limit: `bytes` must stay meanwhile. One
+ * thread at a time, else RuntimeError.
+ *
+ * 0, or -1 with an exception: Cancelled; Error, where the log has ended; the timeout, where one has
+ * passed; whatever a signal handler has raised in the main thread. */
+int log_append(LogObject *self, const char *bytes, size_t len, uint32_t tokens);
+
+/* A thread that knows nothing of Python writes and ends its stream from now on. Takes one of the two
+ * references to `account`, and new ones to `stop_strings` and `keeper`. */
+void log_write_elsewhere(LogObject *self, struct account *account, PyObject *stop_strings,
+                         PyObject *keeper);
+
+/* Ends it; `reason` (a str or None) and `match` (any object) may be NULL. Whether this was its end. */
+bool log_end(LogObject *self, PyObject *reason, PyObject *match);
+
+/* Fails it with an exception, as the exception stands. Whether this was its end; -1 with an exception. */
+int log_fail(LogObject *self, PyObject *exception);
+
+/* Whether an append now wakes somebody who wants the GIL at once (see consumer_wakes). */
+bool log_wakes(const LogObject *self);
+
+bool log_is_open(const LogObject *self);
+
+/* When this consumer, which finds nothing, should look whether the log is overdue. 0: never. */
+uint64_t log_due(const LogObject *self, const struct consumer *consumer);
+
+/* Whether this thread may wait for the log; false with RuntimeError if the log is generated in it, so that it
+ * would wait for itself. */
+bool log_may_be_waited_for(const LogObject *self);
+
+/* Fails the log if a deadline has passed: by the clock of this consumer, or, NULL, the system's. 0, or -1
+ * with an exception. */
+int log_expire(LogObject *self, const struct consumer *consumer);
+
+/* The exception with which the log has failed: a new reference; NULL with an exception. */
+PyObject *log_error(LogObject *self);
+
+/* Raises it, with the traceback with which it came here: several readers do not pile theirs up. */
+void log_raise(LogObject *self);
+
+/* What names the log anywhere: 128 random bits as text, made when it is first asked for. A new reference, or
+ * NULL with an exception. */
+PyObject *log_id(LogObject *self);
+
+/* The exception with which it failed, as a new reference; else None. NULL with an exception. */
+PyObject *log_get_error(LogObject *self);
+
+/* What a record of a log of objects stands for: a new reference. */
+PyObject *log_object_of(const burble_record *record);
+
+/* Lets go of the objects whose records are gone. After any call of burble's that can let go of a
+ * record: what is finalized here may use the log again. */
+void log_drop_released(void);
+
+#endif

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * _core.Merged: several readers read as one, by one thread or task.
+ *
+ * Which readers have something to say is known without asking all of them: a reader that has said
+ * that it has nothing is parked, and comes back into the queue when its hub calls. A thread that
+ * blocks has a hub of the Merged's own, and waits for its descriptor.
+ */
+#include "log/reader.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <structmember.h>
+
+enum place {
+    QUEUED, /* to be read next, in its turn */
+    IDLE,   /* had nothing, and is not parked yet */
+    PARKED,
+    OVER
+};
+
+struct row {
+    ReaderObject *reader;        /* a reference */
+    struct MergedObject *merged; /* what it is a part of: not a reference */
+    enum place place;
+    bool at_own; /* attached to the Merged's own hub */
+};
+
+typedef struct MergedObject {
+    PyObject_HEAD
+    struct row *rows;
+    Py_ssize_t *queue;     /* the numbers of those QUEUED, in a ring with room for all */
+    Py_ssize_t n;          /* rows */
+    Py_ssize_t first;      /* in the ring */
+    Py_ssize_t queued;     /* how many are in it */
+    Py_ssize_t open;       /* rows that are not OVER */
+    burble_hub *own;       /* of a thread that blocks; NULL: none has yet */
+    const void *parked_at; /* the hub where PARKED rows are: compared, never used */
+    PyObject *error[3]; /* the first that a row has ended with, raised after all values; or NULLs */
+    PyObject *weak;
+    struct consumer consumer;
+} MergedObject;
+
+static MergedObject *as_merged(PyObject *object)
+{
+    return (MergedObject *)object;
+}
+
+static void enqueue(MergedObject *self, struct row *row)
+{
+    if (row->place == QUEUED || row->place == OVER)
+        return;
+    row->place = QUEUED;
+    self->queue[(self->first + self->queued++) % self->n] = row - self->rows;
+}
+
+static struct row *dequeue(MergedObject *self)
+{
+    struct row *row = &self->rows[self->queue[self->first]];
+    self->first = (self->first + 1) % self->n;
+    self->queued--;
+    row->place = IDLE;
+    return row;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static void end_row(MergedObject *self, struct row *row)
+{
+    row->place = OVER;
+    self->open--;
+}
+
+/* Keeps the present exception, if it is the first. */
+static void keep_error(MergedObject *self)
+{
+    if (self->error[0] == NULL)
+        PyErr_Fetch(&self->error[0], &self->error[1], &self->error[2]);
+    else
+        PyErr_Clear();
+}
+
+static enum reading read_end(MergedObject *self)
+{
+    if (self->error[0] == NULL)
+        return READ_END;
+    PyErr_Restore(Py_NewRef(self->error[0]), Py_XNewRef(self->error[1]),
+                  Py_XNewRef(self->error[2]));
+    return READ_ERROR;
+}
+
+/* (index, value) of what was just read; where there is no memory, it comes next of its row. */
+static PyObject *numbered(MergedObject *self, struct row *row, PyObject *value)
+{
+    PyObject *both = Py_BuildValue("nO", (Py_ssize_t)(row - self->rows), value);
+    if (both == NULL && row->reader->reader != NULL)
+        row->reader->kept = value;
+    else
+        Py_DECREF(value);
+    return both;
+}
+
+static enum reading merged_read(PyObject *object, PyObject **value)
+{
+    MergedObject *self = as_merged(object);
+    while (self->queued > 0) {
+        struct row *row = dequeue(self);
+        PyObject *text = NULL;
+        switch (reader_read(row->reader, &text)) {
+        case READ_VALUE:
+            enqueue(self, row); /* behind the others */
+            *value = numbered(self, row, text);
+            return *value == NULL ? READ_ERROR : READ_VALUE;
+        case READ_NOTHING:
+            break;
+        case READ_ERROR:
+            keep_error(self);
+            end_row(self, row);
+            break;
+        case READ_END:
+            end_row(self, row);
+            break;
+        }
+    }
+    return self->open == 0 ? read_end(self) : READ_NOTHING;
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+static void row_ready(burble_reader *reader, void *arg)
+{
+    (void)reader;
+    struct row *row = arg;
+    MergedObject *self = row->merged;
+    if (row->place == PARKED)
+        enqueue(self, row);
+    consumer_ready(reader, &self->consumer);
+}
+
+/* Parks a row at a loop's hub, or, where that is NULL, at our own. One of burble's results. */
+static int park_row(MergedObject *self, struct row *row, HubObject *hub)
+{
+    ReaderObject *reader = row->reader;
+    if (reader->closed)
+        return BURBLE_OK; /* which reading says */
+    if (!log_may_be_waited_for(reader->log))
+        return BURBLE_EINVAL;
+    if (hub != NULL) {
+        row->at_own = false;
+        return reader_park(reader, hub, row_ready, row);
+    }
+    if (!row->at_own) {
+        reader_detach(reader);
+        const int rc = burble_reader_attach(reader->reader, self->own, row_ready, row);
+        if (rc != BURBLE_OK)
+            return rc;
+        row->at_own = true;
+    }
+    return burble_reader_park(reader->reader);
+}
+
+/* Parks all that have nothing: BURBLE_AGAIN; BURBLE_OK where something has come; or an error. */
+static int park_rows(MergedObject *self, HubObject *hub)
+{
+    const void *where = hub != NULL ? (const void *)hub : (const void *)self->own;
+    for (Py_ssize_t i = 0; i < self->n; i++) {
+        struct row *row = &self->rows[i];
+        if (row->place == PARKED && self->parked_at != where)
+            row->place = IDLE;
+        if (row->place != IDLE)
+            continue;
+        const int rc = park_row(self, row, hub);
+        if (rc == BURBLE_AGAIN)
+            row->place = PARKED;
+        else if (rc == BURBLE_OK)
+            enqueue(self, row);
+        else
+            return rc;
+    }
+    self->parked_at = where;
+    return self->queued > 0 ? BURBLE_OK : BURBLE_AGAIN;
+}
+
+static int merged_park(PyObject *object, HubObject *hub)
+{
+    return park_rows(as_merged(object), hub);
+}
+
+/* Until when poll is to wait, in milliseconds, rounded up. */
+static int poll_time(uint64_t until)
+{
+    if (until == 0)
+        return -1;
+    const uint64_t now = burble__now();
+    const uint64_t left = until > now ? (until - now + 999999) / 1000000 : 0;
+    return left < INT_MAX ? (int)left : INT_MAX;
+}
+
+static int merged_wait(PyObject *object, uint64_t until)
+{
+    MergedObject *self = as_merged(object);
+    int rc = self->own == NULL ? burble_hub_create(NULL, &self->own) : BURBLE_OK;
+    if (rc == BURBLE_OK)
+        rc = park_rows(self, NULL);
+    if (rc != BURBLE_AGAIN)
+        return rc;
+    struct pollfd wanted = {.fd = burble_hub_fd(self->own), .events = POLLIN};
+    Py_BEGIN_ALLOW_THREADS
+        rc = poll(&wanted, 1, poll_time(until));
+    Py_END_ALLOW_THREADS
+    if (rc < 0 && errno != EINTR)
+        return BURBLE_ESYSTEM;
+    burble_hub_dispatch(self->own, 0);
+    return self->queued > 0 ? BURBLE_OK : BURBLE_ETIMEDOUT; /* after a signal, too early */
+}
+
+static uint64_t merged_deadline(PyObject *object, uint64_t began)
+{
+    MergedObject *self = as_merged(object);
+    uint64_t earliest = 0;
+    (void)began;
+    for (Py_ssize_t i = 0; i < self->n; i++) {
+        const uint64_t due =
+            self->rows[i].place == OVER ? 0 : log_due(self->rows[i].reader->log, &self->consumer);
+        if (due != 0 && (earliest == 0 || due < earliest))
+            earliest = due;
+    }
+    return earliest;
+}
+
+static enum reading merged_timed_out(PyObject *object, bool in_thread)
+{
+    MergedObject *self = as_merged(object);
+    (void)in_thread;
+    for (Py_ssize_t i = 0; i < self->n; i++) {
+        if (self->rows[i].place == OVER)
+            continue;
+        if (log_expire(self->rows[i].reader->log, &self->consumer) < 0)
+            return READ_ERROR;
+        enqueue(self, &self->rows[i]);
+    }
+    return READ_NOTHING;
+}
+
+/* No row is parked at any hub of this process. */
+static void merged_renew(PyObject *object)
+{
+    MergedObject *self = as_merged(object);
+    for (Py_ssize_t i = 0; i < self->n; i++) {
+        struct row *row = &self->rows[i];
+        row->at_own = false;
+        if (row->place == PARKED)
+            row->place = IDLE;
+    }
+    burble_hub_destroy(&self->own);
+    self->parked_at = NULL;
+}
+
+static const struct consumer_kind merged_consumer = {
+    .renew = merged_renew,
+    .read = merged_read,
+    .park = merged_park,
+    .wait = merged_wait,
+    .deadline = merged_deadline,
+    .timed_out = merged_timed_out,
+};
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+/* Takes a reader over. 0, or -1 with an exception. */
+static int add_row(MergedObject *self, PyObject *object)
+{
+    if (!Py_IS_TYPE(object, self->consumer.core->reader_type)) {
+        PyErr_Format(PyExc_TypeError, "Merged: expected readers, found %.100s",
+                     Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    ReaderObject *reader = (ReaderObject *)object;
+    /* In this order: the first may run Python code, which may give the reader to another Merged. */
+    if (!consumer_is_free(&reader->consumer) || !reader_is_own(reader))
+        return -1;
+    struct row *row = &self->rows[self->n++];
+    row->reader = (ReaderObject *)Py_NewRef(object);
+    row->merged = self;
+    row->place = IDLE;
+    reader->waits = &self->consumer;
+    self->open++;
+    return 0;
+}
+
+/* Of a tuple. */
+static int fill(MergedObject *self, PyObject *readers)
+{
+    const Py_ssize_t n = PyTuple_GET_SIZE(readers);
+    self->rows = PyMem_Calloc((size_t)n, sizeof *self->rows);
+    self->queue = PyMem_Calloc((size_t)n, sizeof *self->queue);
+    if (self->rows == NULL || self->queue == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (add_row(self, PyTuple_GET_ITEM(readers, i)) < 0)
+            return -1;
+    for (Py_ssize_t i = 0; i < n; i++)
+        enqueue(self, &self->rows[i]);
+    return 0;
+}
+
+static PyObject *merged_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"readers", NULL};
+    PyObject *readers;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O", names, &readers))
+        return NULL;
+    readers = PySequence_Tuple(readers);
+    MergedObject *self = readers == NULL ? NULL : (MergedObject *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        consumer_init(&self->consumer, (PyObject *)self, &merged_consumer, core_of(type));
+        self->consumer.reading = true; /* nobody reads it before it is whole */
+        if (fill(self, readers) < 0)
+            Py_CLEAR(self);
+        else
+            consumer_end_reading(&self->consumer);
+    }
+    Py_XDECREF(readers);
+    return (PyObject *)self;
+}
+
+static PyObject *merged_next(MergedObject *self)
+{
+    return consumer_next(&self->consumer);
+}
+
+static PyObject *merged_anext(MergedObject *self)
+{
+    return consumer_anext(&self->consumer);
+}
+
+static PyObject *merged_on_timer(MergedObject *self, PyObject *unused)
+{
+    (void)unused;
+    return consumer_on_timer(&self->consumer);
+}
+
+static int merged_traverse(MergedObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    for (Py_ssize_t i = 0; i < self->n; i++)
+        Py_VISIT(self->rows[i].reader);
+    for (int i = 0; i < 3; i++)
+        Py_VISIT(self->error[i]);
+    return consumer_traverse(&self->consumer, visit, arg);
+}
+
+/* Gives the readers back, which are no longer read by this. Runs no Python code; how many there were,
+ * whose references are left in the rows. */
+static Py_ssize_t give_back(MergedObject *self)
+{
+    const Py_ssize_t n = self->n;
+    self->n = self->queued = self->open = 0;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        ReaderObject *reader = self->rows[i].reader;
+        reader_detach(reader);
+        reader->waits = &reader->consumer;
+    }
+    return n;
+}
+
+static int merged_clear(MergedObject *self)
+{
+    const Py_ssize_t n = give_back(self);
+    consumer_clear(&self->consumer);
+    for (Py_ssize_t i = 0; i < n; i++)
+        Py_CLEAR(self->rows[i].reader);
+    for (int i = 0; i < 3; i++)
+        Py_CLEAR(self->error[i]);
+    return 0;
+}
+
+static void merged_dealloc(MergedObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    const Py_ssize_t n = give_back(self); /* before anything that may run Python code */
+    if (self->weak != NULL)
+        PyObject_ClearWeakRefs((PyObject *)self);
+    for (Py_ssize_t i = 0; i < n; i++)
+        Py_CLEAR(self->rows[i].reader);
+    merged_clear(self);
+    burble_hub_destroy(&self->own);
+    PyMem_Free(self->rows);
+    PyMem_Free(self->queue);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef merged_methods[] = {
+    {"_on_timer", (PyCFunction)merged_on_timer, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef merged_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(MergedObject, weak), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyDoc_STRVAR(
+    merged_doc,
+    "Merged(readers)\n--\n\n"
+    "Several readers as one: (index, value) of each in its turn, by a thread with `for` or a\n"
+    "task with `async for`. It ends when all of them have; the first error that one of them\n"
+    "ended with is raised then, after all values.");
+
+static PyType_Slot merged_slots[] = {
+    {Py_tp_doc, (void *)merged_doc},   {Py_tp_new, merged_new},
+    {Py_tp_iter, PyObject_SelfIter},   {Py_tp_iternext, merged_next},
+    {Py_am_aiter, PyObject_SelfIter},  {Py_am_anext, merged_anext},
+    {Py_tp_traverse, merged_traverse}, {Py_tp_clear, merged_clear},
+    {Py_tp_dealloc, merged_dealloc},   {Py_tp_methods, merged_methods},
+    {Py_tp_members, merged_members},   {0, NULL},
+};
+
+PyType_Spec merged_spec = {
+    .name = "burble._core.Merged",
+    .basicsize = sizeof(MergedObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = merged_slots,
+};

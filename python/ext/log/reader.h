@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * _core.Reader: a place in a log, and waiting there.
+ */
+#ifndef BURBLE_PYTHON_READER_H
+#define BURBLE_PYTHON_READER_H
+
+#include "base/buffer.h"
+#include "log/log.h"
+#include "waiting/consumer.h"
+
+typedef struct ReaderObject {
+    PyObject_HEAD
+    LogObject *log;
+    burble_reader *reader;  /* NULL once closed, and not waited at any more */
+    struct consumer *waits; /* who waits for it: its own consumer, or that of a Merged */
+    HubObject *attached;    /* a reference: the hub that it is attached to; or NULL */
+    uint64_t last;          /* of the record handed out last, plus one; 0: none yet */
+    uint64_t position;      /* once `reader` is NULL */
+    uint64_t until;         /* when waiting raises Timeout; 0: never */
+    /* What was read and could not be handed out, for want of memory: it comes next. */
+    burble_record unread;            /* where its `text` is not NULL */
+    struct burble__buffer *gathered; /* or the text of several; or NULL */
+    PyObject *kept;                  /* or as a value already; or NULL */
+    struct ReaderObject *before;     /* the log's other readers */
+    struct ReaderObject *after;
+    PyObject *weak; /* references to it */
+    bool coalesce;
+    bool closed;
+    struct consumer consumer;
+} ReaderObject;
+
+/* log.reader(start=0, /, max_lag=0, on_lag="block"). */
+PyObject *reader_create(LogObject *log, PyObject *args, PyObject *kwargs);
+extern const char reader_create_doc[];
+
+/* Whether it is read by itself, not by a Merged; else RuntimeError. */
+bool reader_is_own(ReaderObject *self);
+
+/* Reads without waiting, for whoever waits for it. */
+enum reading reader_read(ReaderObject *self, PyObject **value);
+
+/* Parks at a hub, whose dispatch is to call `ready`. One of burble's results. */
+int reader_park(ReaderObject *self, HubObject *hub, burble_ready_fn *ready, void *arg);
+
+/* Attaches it to no hub any more. */
+void reader_detach(ReaderObject *self);
+
+#endif

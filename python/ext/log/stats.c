@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+#include "log/stats.h"
+
+#include <stddef.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#define BUCKETS ((size_t)STATS_OCTAVES * STATS_BUCKETS)
+
+/* The bucket of a time. */
+static size_t bucket_of(uint64_t time)
+{
+    if (time < STATS_FLOOR)
+        return 0;
+    size_t octave = 0;
+    for (size_t more = 16; more > 0; more /= 2)
+        if (time >> (STATS_FLOOR_BITS + octave + more) != 0)
+            octave += more;
+    if (octave >= STATS_OCTAVES)
+        return BUCKETS - 1;
+    const uint64_t begin = (uint64_t)STATS_FLOOR << octave;
+    return octave * STATS_BUCKETS
+           + (size_t)((time - begin) * STATS_BUCKETS >> (STATS_FLOOR_BITS + octave));
+}
+
+/* What a bucket stands for: the number that is off by the same share of it at both its ends. */
+static double middle_of(size_t bucket)
+{
+    const double unit = (double)((uint64_t)STATS_FLOOR << bucket / STATS_BUCKETS) / STATS_BUCKETS;
+    const double begin = unit * (double)(STATS_BUCKETS + bucket % STATS_BUCKETS);
+    const double end = begin + unit;
+    return 2 * begin * end / (begin + end);
+}
+
+static void count(struct stats *stats, uint64_t time, uint32_t tokens)
+{
+    if (stats->between == NULL)
+        stats->between = burble__calloc(BUCKETS, sizeof *stats->between);
+    if (stats->between == NULL)
+        return; /* text matters more than how fast it came */
+    uint32_t *bucket = &stats->between[bucket_of(time)];
+    *bucket = tokens > UINT32_MAX - *bucket ? UINT32_MAX : *bucket + tokens;
+}
+
+void stats_init(struct stats *stats)
+{
+    *stats = (struct stats){.began = burble__now()};
+}
+
+void stats_clear(struct stats *stats)
+{
+    burble__free(stats->between);
+    stats->between = NULL;
+}
+
+void stats_add(struct stats *stats, uint32_t tokens, uint64_t now, uint64_t idle)
+{
+    if (tokens == 0)
+        return;
+    if (stats->tokens == 0) {
+        stats->first = now;
+        stats->first_tokens = tokens;
+    } else {
+        const uint64_t since = now - stats->last;
+        count(stats, (idle < since ? since - idle : 0) / tokens, tokens);
+    }
+    stats->tokens += tokens;
+    stats->last = now;
+}
+
+double stats_percentile(const struct stats *stats, double of)
+{
+    uint64_t all = 0, so_far = 0;
+    for (size_t i = 0; stats->between != NULL && i < BUCKETS; i++)
+        all += stats->between[i];
+    if (all == 0)
+        return -1;
+    /* At least one: the share of a few may be less than one of them. */
+    const double rank = of * (double)all;
+    for (size_t i = 0; i < BUCKETS; i++) {
+        so_far += stats->between[i];
+        if (so_far > 0 && (double)so_far >= rank)
+            return middle_of(i) * 1e-9;
+    }
+    return -1;
+}

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The writing side of a streamer: what generate calls, down to the stream of a round (or, in
+ * TextStreamer, to on_finalized_text alone).
+ */
+#include "streamers/writing.h"
+
+#include "common/failure.h"
+#include "common/str.h"
+#include "streamers/producer.h"
+
+static void raise_two_writers(StreamerObject *self)
+{
+    PyErr_Format(PyExc_RuntimeError,
+                 "%.100s is being written by another thread, or from within its own "
+                 "on_finalized_text: one generation at a time",
+                 Py_TYPE(self)->tp_name);
+}
+
+/* Appends to the stream of the round that is being written. 0, or -1 with an exception. */
+static int append(StreamerObject *self, const char *bytes, size_t len, uint32_t tokens)
+{
+    if (is_under_way(&self->appending)) {
+        raise_two_writers(self);
+        return -1;
+    }
+    struct round *round = round_ref(self->writing);
+    int rc;
+    set_under_way(&self->appending, true);
+    if (len > 0 && consumer_wakes(&self->consumer)) {
+        /* This append wakes the consumer's thread, which wants the GIL at once. If we kept it, the
+         * system would run that thread only to have it wait for us. */
+        Py_BEGIN_ALLOW_THREADS
+            rc = burble_stream_append(round->stream, bytes, len, tokens);
+        Py_END_ALLOW_THREADS
+    } else {
+        rc = burble_stream_append(round->stream, bytes, len, tokens);
+    }
+    set_under_way(&self->appending, false);
+    if (rc != BURBLE_OK) {
+        /* The text was already taken from the chunker: a consumer must not read past the gap. */
+        if (rc == BURBLE_ENOMEM)
+            burble_stream_fail(round->stream, BURBLE_ENOMEM, NULL);
+        core_raise(self->core, rc);
+    }
+    round_unref(round);
+    return rc == BURBLE_OK ? 0 : -1;
+}
+
+/* An exception is set. Where it is that there is no memory, text may have got lost on its way, and no
+ * consumer may read past the gap. (A tokenizer that raises leaves all as it was.) -1. */
+static int lose_text(StreamerObject *self)
+{
+    if (self->writing != NULL && PyErr_ExceptionMatches(PyExc_MemoryError))
+        burble_stream_fail(self->writing->stream, BURBLE_ENOMEM, NULL);
+    return -1;
+}
+
+/* No more will be written to this round. Its stream was told so before: this may run Python code. */
+static void finish_writing(struct round *round)
+{
+    struct round *kept = round_ref(round);
+    round->written = true;
+    Py_CLEAR(round->frame);
+    thread_clear(&round->writer);
+    round_unref(kept);
+}
+
+int writing_bury(StreamerObject *self, struct round *round)
+{
+    struct pipeline *left = PyMem_New(struct pipeline, 1);
+    struct pipeline fresh;
+    if (left == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (pipeline_another(&self->pipeline, self->core, &fresh) < 0) {
+        PyMem_Free(left);
+        return -1;
+    }
+    if (round->written) { /* somebody was faster */
+        PyMem_Free(left);
+        pipeline_finish(&fresh);
+        return 0;
+    }
+    *left = self->pipeline;
+    self->pipeline = fresh;
+    round->left = left;
+    finish_writing(round);
+    return 0;
+}
+
+/* Goes on in `round`, where its stream takes what is written: notes that its producer is alive. 1; 0
+ * where it is over; or -1 with an exception. */
+static int go_on(StreamerObject *self, struct round *round)
+{
+    if (round->written)
+        return 0;
+    if (producer_note(self->core, round) < 0)
+        return -1;
+    const int rc = burble_stream_append(round->stream, NULL, 0, 0);
+    if (rc == BURBLE_OK)
+        return 1;
+    if (rc != BURBLE_ECLOSED) {
+        core_raise(self->core, rc);
+        return -1;
+    }
+    /* It failed under its last producer, and this is another generation. */
+    return writing_bury(self, round);
+}
+
+/* Before anything is written: goes on to a new round where the last one is over, and notes that its
+ * producer is alive. 0; or -1 with an exception (Cancelled, where it was cancelled). */
+static int begin_writing(StreamerObject *self)
+{
+    if (self->cancelled) {
+        core_raise(self->core, BURBLE_ECANCELED);
+        return -1;
+    }
+    if (self->writing == NULL)
+        return 0;
+    if (is_under_way(&self->appending)) {
+        raise_two_writers(self);
+        return -1;
+    }
+    if (self->timeout != 0)
+        self->active_at = burble__now();
+    struct round *round = round_ref(self->writing);
+    int rc = go_on(self, round);
+    if (rc == 0 && self->writing == round)
+        rc = round_advance(self->core, &self->writing);
+    round_unref(round);
+    if (rc != 0)
+        return rc < 0 ? -1 : 0;
+    round = round_ref(self->writing);
+    rc = producer_note(self->core, round);
+    round_unref(round);
+    return rc < 0 ? -1 : append(self, NULL, 0, 0);
+}
+
+/* Whether on_finalized_text is the one below, not one of a subclass or of the instance. */
+static bool is_plain(StreamerObject *self, PyObject *method)
+{
+    return PyCFunction_CheckExact(method) && PyCFunction_GET_SELF(method) == (PyObject *)self
+           && PyCFunction_GET_FUNCTION(method)
+                  == (PyCFunction)(void (*)(void))streamer_on_finalized_text;
+}
+
+/* on_finalized_text. Looked for before anything is taken that it is to get: where it is not found, which
+ * is what CPython also says of a lookup without memory, the call can be made again. */
+static PyObject *finalizer_of(StreamerObject *self)
+{
+    return PyObject_GetAttr((PyObject *)self, self->core->str_on_finalized_text);
+}
+
+/* Hands a piece to on_finalized_text, empty ones as well, as transformers does; or, where nobody has
+ * overridden it, does what it would do without making a str. */
+static int emit_piece(StreamerObject *self, PyObject *method, const struct piece *piece)
+{
+    if (is_plain(self, method))
+        return append(self, piece->text.bytes, piece->text.len, piece->tokens);
+    PyObject *text = str_from_utf8(piece->text.bytes, piece->text.len);
+    PyObject *none = text == NULL ? NULL : PyObject_CallFunctionObjArgs(method, text, NULL);
+    Py_XDECREF(text);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+/* Hands the last text of a sequence to on_finalized_text, with the end; and with the stop string that
+ * was the reason, where one was. */
+static int emit_end(StreamerObject *self, PyObject *method, PyObject *text)
+{
+    PyObject *match = NULL;
+    self->reason = BURBLE_REASON_NONE;
+    if (self->pipeline.detokenizer->has_met) {
+        match = detokenizer_match(self->pipeline.detokenizer);
+        if (match == NULL)
+            return -1;
+        self->reason = BURBLE_REASON_STOP;
+    }
+    if (self->writing == NULL) {
+        streamer_set_finish(self, match == NULL ? FINISH_END : FINISH_STOP, match);
+    } else {
+        PyObject *before = self->writing->match;
+        self->writing->match = Py_XNewRef(match);
+        Py_XDECREF(before);
+    }
+    Py_XDECREF(match);
+
+    PyObject *args[] = {text, Py_True};
+    PyObject *names = PyTuple_Pack(1, self->core->str_stream_end);
+    PyObject *none = names == NULL ? NULL : PyObject_Vectorcall(method, args, 1, names);
+    Py_XDECREF(names);
+    Py_XDECREF(none);
+    self->reason = BURBLE_REASON_NONE;
+    return none == NULL ? -1 : 0;
+}
+
+static bool enter(StreamerObject *self)
+{
+    if (self->pipeline.detokenizer == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%.100s.__init__ was not called", Py_TYPE(self)->tp_name);
+        return false;
+    }
+    if (is_under_way(&self->busy)) {
+        raise_two_writers(self);
+        return false;
+    }
+    set_under_way(&self->busy, true);
+    self->used = true;
+    self->busy_in = thread_my_number();
+    return true;
+}
+
+/* ---- stop strings ---------------------------------------------------------------------------- */
+
+/* The generation is over that went on after its stop string. */
+static int leave_stopped(StreamerObject *self)
+{
+    self->stopped = false;
+    thread_clear(&self->stopped_by);
+    return pipeline_forget(&self->pipeline);
+}
+
+static int raise_stopped(StreamerObject *self)
+{
+    PyErr_SetString(self->core->stopped, "a stop string was met");
+    return -1;
+}
+
+/* A stop string was met: ends the round with the rest of its text. generate does not know yet; what it
+ * still puts is not heard, until it calls end(). If it raises instead, and its thread exits, what
+ * comes then is another generation. */
+static int stop(StreamerObject *self, PyObject *method, PyObject *rest)
+{
+    if (emit_end(self, method, rest) < 0)
+        return -1;
+    self->stopped = true;
+    if (thread_set(self->core, &self->stopped_by) < 0)
+        return -1;
+    return self->raise_stopped ? raise_stopped(self) : 0;
+}
+
+/* A put() after the stop. 1 where it is not to be heard, 0 where it is another generation's; or -1
+ * with an exception, which ends the generation. */
+static int put_after_stop(StreamerObject *self)
+{
+    if (thread_has_exited(&self->stopped_by))
+        return leave_stopped(self);
+    if (self->cancelled) {
+        core_raise(self->core, BURBLE_ECANCELED);
+        return -1;
+    }
+    return self->raise_stopped ? raise_stopped(self) : 1;
+}
+
+/* ---- put and end ----------------------------------------------------------------------------- */
+
+static int put_ids(StreamerObject *self, const struct ids *ids)
+{
+    if (self->stopped) {
+        const int rc = put_after_stop(self);
+        if (rc != 0)
+            return rc < 0 ? -1 : 0;
+    }
+    if (begin_writing(self) < 0)
+        return -1;
+    if (self->pipeline.at_beginning && self->writing == NULL)
+        streamer_set_finish(self, FINISH_NONE, NULL);
+    PyObject *method = finalizer_of(self);
+    if (method == NULL)
+        return -1;
+    struct piece piece;
+    int rc = 0;
+    const enum passed passed = pipeline_put(&self->pipeline, ids, &piece);
+    if (passed == PASSED_ERROR) {
+        rc = -1;
+    } else if (passed != PASSED_NOTHING) {
+        rc =
+            passed == PASSED_END ? stop(self, method, piece.str) : emit_piece(self, method, &piece);
+        piece_clear(&piece);
+    }
+    Py_DECREF(method);
+    return rc < 0 ? lose_text(self) : rc;
+}
+
+/* An exception is set, for ids that are none. generate, which put them, may end by it and its thread go:
+ * whoever waits has to learn of that, if this was the first put, too. */
+static void note_refused(StreamerObject *self)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (!self->stopped && begin_writing(self) < 0)
+        PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+}
+
+PyObject *writing_put(StreamerObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    struct ids ids;
+    const Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    if (n + named != 1
+        || (named == 1
+            && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "value") != 0)) {
+        PyErr_SetString(PyExc_TypeError, "put(value) takes one argument");
+        return NULL;
+    }
+    PyObject *value = args[0];
+    if (!enter(self))
+        return NULL;
+    int rc = ids_read(self->core, value, &ids);
+    if (rc == 0) {
+        rc = put_ids(self, &ids);
+        ids_clear(&ids);
+    } else {
+        note_refused(self);
+    }
+    set_under_way(&self->busy, false);
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* An end() after the stop. 1 where there is nothing more to end, 0 where it is another generation's;
+ * or -1 with an exception. */
+static int end_after_stop(StreamerObject *self)
+{
+    const bool another = thread_has_exited(&self->stopped_by);
+    return leave_stopped(self) < 0 ? -1 : !another;
+}
+
+/* What is left of the sequence, and the end. */
+static int end_sequence(StreamerObject *self)
+{
+    if (begin_writing(self) < 0)
+        return -1;
+    PyObject *method = finalizer_of(self);
+    if (method == NULL)
+        return -1;
+    struct piece rest;
+    int rc = pipeline_rest(&self->pipeline, &rest);
+    if (rc == 0) {
+        rc = emit_end(self, method, rest.str);
+        piece_clear(&rest);
+    }
+    Py_DECREF(method);
+    return rc < 0 ? lose_text(self) : 0;
+}
+
+PyObject *writing_end(StreamerObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (!enter(self))
+        return NULL;
+    int rc = self->stopped ? end_after_stop(self) : 0;
+    if (rc == 0)
+        rc = end_sequence(self);
+    set_under_way(&self->busy, false);
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args, Py_ssize_t n,
+                                     PyObject *names)
+{
+    const Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    PyObject *text = n > 0 ? args[0] : NULL, *end = n > 1 ? args[1] : Py_False;
+    for (Py_ssize_t i = 0; i < named; i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i);
+        if (PyUnicode_CompareWithASCIIString(name, "stream_end") == 0 && n < 2) {
+            end = args[n + i];
+        } else if (PyUnicode_CompareWithASCIIString(name, "text") == 0 && n < 1) {
+            text = args[n + i];
+        } else {
+            PyErr_Format(PyExc_TypeError, "on_finalized_text() got an unexpected argument %R",
+                         name);
+            return NULL;
+        }
+    }
+    if (n > 2 || text == NULL || !PyUnicode_Check(text)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "on_finalized_text(text, stream_end=False): text must be a str");
+        return NULL;
+    }
+    const int ends = PyObject_IsTrue(end);
+    if (ends < 0)
+        return NULL;
+    if (self->writing == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%.100s.__init__ was not called", Py_TYPE(self)->tp_name);
+        return NULL;
+    }
+    burble_text utf8;
+    PyObject *keeper;
+    if (str_to_utf8(text, &utf8, &keeper) < 0)
+        return NULL;
+    if (begin_writing(self) < 0) {
+        Py_DECREF(keeper);
+        return NULL;
+    }
+    struct round *round = round_ref(self->writing);
+    int rc = append(self, utf8.bytes, utf8.len, 1);
+    Py_DECREF(keeper);
+    if (rc == 0 && ends) {
+        round->written = true;
+        rc = burble_stream_end(round->stream, self->reason);
+        finish_writing(round);
+        if (rc != BURBLE_OK)
+            core_raise(self->core, rc);
+    }
+    round_unref(round);
+    if (rc != 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Whether the writing side is done with the round, or its producer has died. */
+static bool is_over(struct round *round)
+{
+    burble_status status;
+    if (round->written)
+        return true;
+    producer_check_thread(round);
+    burble_stream_status(round->stream, &status);
+    return status.state == BURBLE_FAILED;
+}
+
+/* Takes nothing that the producer holds, and so runs none of the tokenizer's code: what a dead one has
+ * left is the reading side's to take, and a live one's to lose. */
+PyObject *writing_cancel(StreamerObject *self, PyObject *unused)
+{
+    (void)unused;
+    self->cancelled = true;
+    if (self->writing == NULL)
+        Py_RETURN_NONE;
+    /* A round that is over stays readable; the one that would come next is the cancelled one. */
+    struct round *round = round_ref(self->writing);
+    int rc = 0;
+    if (is_over(round) && self->writing == round)
+        rc = round_advance(self->core, &self->writing);
+    round_unref(round);
+    if (rc < 0)
+        return NULL;
+    round = round_ref(self->writing);
+    burble_stream_cancel(round->stream);
+    Py_CLEAR(round->frame);
+    round_unref(round);
+    Py_RETURN_NONE;
+}
+
+PyObject *writing_begin(StreamerObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (self->stopped) {
+        if (!enter(self))
+            return NULL;
+        const int rc = leave_stopped(self);
+        set_under_way(&self->busy, false);
+        if (rc < 0)
+            return NULL;
+    }
+    self->used = false;
+    if (self->writing != NULL && self->writing->written && !self->cancelled
+        && round_advance(self->core, &self->writing) < 0)
+        return NULL;
+    if (self->writing != NULL && !self->writing->written)
+        burble_stream_hand_over(self->writing->stream); /* to the thread that generates */
+    Py_RETURN_NONE;
+}
+
+/* The rest of the text, then the failure of the round. 0, or -1 with an exception. */
+static int fail(StreamerObject *self, PyObject *exception)
+{
+    PyObject *failure = failure_of(exception); /* which may run Python code */
+    if (begin_writing(self) < 0) {
+        Py_DECREF(failure);
+        return -1;
+    }
+    struct round *round = round_ref(self->writing);
+    struct piece rest;
+    int rc = pipeline_rest(&self->pipeline, &rest);
+    if (rc == 0) {
+        rc = append(self, rest.text.bytes, rest.text.len, rest.tokens);
+        piece_clear(&rest);
+    }
+    PyObject *error = round->error;
+    round->error = failure;
+    round->written = true;
+    burble_stream_fail(round->stream, BURBLE_EFAILED, NULL);
+    finish_writing(round);
+    Py_XDECREF(error);
+    round_unref(round);
+    return rc;
+}
+
+PyObject *writing_fail(StreamerObject *self, PyObject *exception)
+{
+    if (self->cancelled || (!self->stopped && (self->writing == NULL || self->writing->written)))
+        Py_RETURN_NONE;
+    if (!enter(self))
+        return NULL;
+    /* After a stop string, its text has ended all the same. */
+    const int rc = self->stopped ? leave_stopped(self) : fail(self, exception);
+    set_under_way(&self->busy, false);
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}

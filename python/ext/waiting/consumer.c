@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: MIT */
+#include "waiting/consumer.h"
+
+#include "streamers/producer.h"
+#include "waiting/parked.h"
+
+void consumer_init(struct consumer *self, PyObject *owner, const struct consumer_kind *kind,
+                   struct core *core)
+{
+    self->owner = owner;
+    self->kind = kind;
+    self->core = core;
+    self->forks = burble__forks();
+}
+
+/* What the parent's threads and loops have is let be, not freed: a task of the parent's that went now would
+ * run its `finally`, and its loop's descriptors are the parent's, too. The hub's list is whole, since it
+ * changes under the GIL. */
+static void renew(struct consumer *self)
+{
+    self->forks = burble__forks();
+    self->reading = self->blocked = self->parking = self->timed_out = false;
+    hub_delist(self);
+    if (self->parked != NULL)
+        parked_let_be(self->parked);
+    self->parked = self->spare = self->spare_next = self->timer = NULL;
+    self->hub = NULL;
+    if (self->kind->renew != NULL)
+        self->kind->renew(self->owner);
+}
+
+void consumer_here(struct consumer *self)
+{
+    if (self->forks != burble__forks())
+        renew(self);
+}
+
+int consumer_traverse(struct consumer *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->hub);
+    Py_VISIT(self->parked);
+    Py_VISIT(self->spare);
+    Py_VISIT(self->spare_next);
+    Py_VISIT(self->timer);
+    return 0;
+}
+
+void consumer_clear(struct consumer *self)
+{
+    hub_delist(self);
+    Py_CLEAR(self->hub);
+    Py_CLEAR(self->parked);
+    Py_CLEAR(self->spare);
+    Py_CLEAR(self->spare_next);
+    consumer_stop_timer(self);
+}
+
+bool consumer_wakes(const struct consumer *self)
+{
+    if (self->forks != burble__forks())
+        return false;
+    return self->blocked || hub_wakes_for(self);
+}
+
+int consumer_forget_closed_loop(struct consumer *self)
+{
+    if (self->parked == NULL)
+        return 0;
+    /* Loops are asked in Python: meanwhile the wait may end, and another one begin in another loop. */
+    PyObject *owner = Py_NewRef(self->owner), *parked = Py_NewRef(self->parked);
+    PyObject *loop = PyObject_CallMethod(parked, "get_loop", NULL);
+    PyObject *closed = loop == NULL ? NULL : PyObject_CallMethod(loop, "is_closed", NULL);
+    const int truth = closed == NULL ? -1 : PyObject_IsTrue(closed);
+    Py_XDECREF(loop);
+    Py_XDECREF(closed);
+    if (truth > 0 && self->parked == parked)
+        parked_abandon(parked);
+    Py_DECREF(parked);
+    Py_DECREF(owner);
+    return truth < 0 ? -1 : 0;
+}
+
+/* Whether no task waits here; else RuntimeError. */
+static bool nobody_is_parked(struct consumer *self)
+{
+    consumer_here(self);
+    if (consumer_forget_closed_loop(self) < 0)
+        return false;
+    if (self->parked == NULL && !self->parking)
+        return true;
+    PyErr_Format(PyExc_RuntimeError,
+                 "another task is already waiting for the next text of this %.100s: one consumer "
+                 "each (Stream.reader() makes another)",
+                 Py_TYPE(self->owner)->tp_name);
+    return false;
+}
+
+/* Whether nobody is in the midst of reading; else RuntimeError. */
+static bool nobody_reads(struct consumer *self)
+{
+    if (!self->reading)
+        return true;
+    PyErr_Format(
+        PyExc_RuntimeError,
+        "another thread is reading this %.100s, or this call comes from within its reading: "
+        "one consumer each (Stream.reader() makes another)",
+        Py_TYPE(self->owner)->tp_name);
+    return false;
+}
+
+bool consumer_is_free(struct consumer *self)
+{
+    return nobody_is_parked(self) && nobody_reads(self);
+}
+
+bool consumer_begin_reading(struct consumer *self)
+{
+    if (!nobody_reads(self))
+        return false;
+    self->reading = true;
+    return true;
+}
+
+void consumer_end_reading(struct consumer *self)
+{
+    self->reading = false;
+    if (self->kind->after != NULL)
+        self->kind->after(self->owner);
+}
+
+/* ---- blocking a thread ----------------------------------------------------------------------- */
+
+/* The earlier one of two times, where 0 is never. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* Blocks until there may be something to read. 1; 0 where the deadline passed; -1 with an exception,
+ * of a signal handler's. */
+static int block(struct consumer *self)
+{
+    const struct consumer_kind *kind = self->kind;
+    const int handles_signals = core_handles_signals(self->core);
+    if (handles_signals < 0)
+        return -1;
+    const uint64_t began = burble__now();
+    self->own_clock = false;
+    for (;;) {
+        /* The deadline moves while tokens come that make no text yet. */
+        uint64_t until = kind->deadline(self->owner, began);
+        if (handles_signals)
+            until = earlier(until, burble__now() + SIGNAL_CHECK_NS);
+        else if (kind->look != NULL)
+            until = earlier(until, burble__now() + PRODUCER_LOOK_NS);
+        int rc = kind->wait(self->owner, until);
+        if (rc == BURBLE_OK)
+            return 1;
+        if (rc != BURBLE_ETIMEDOUT) {
+            core_raise(self->core, rc);
+            return -1;
+        }
+        if (handles_signals && PyErr_CheckSignals() < 0)
+            return -1;
+        if (kind->look != NULL && burble__now() - began >= PRODUCER_LOOK_NS) {
+            PyObject *frames = NULL;
+            rc = kind->look(self->owner, &frames);
+            Py_XDECREF(frames);
+            if (rc < 0)
+                return -1;
+        }
+        /* Not the deadline from before the wait: tokens may have come, or a new timeout. */
+        const uint64_t due = kind->deadline(self->owner, began);
+        if (due != 0 && burble__now() >= due)
+            return 0;
+    }
+}
+
+/* Reads, and waits where there is nothing. */
+static enum reading read_blocking(struct consumer *self, PyObject **value)
+{
+    for (;;) {
+        enum reading reading = self->kind->read(self->owner, value);
+        if (reading != READ_NOTHING)
+            return reading;
+        self->blocked = true;
+        const int rc = block(self);
+        self->blocked = false;
+        if (rc < 0)
+            return READ_ERROR;
+        if (rc == 0)
+            reading = self->kind->timed_out(self->owner, true);
+        if (reading != READ_NOTHING)
+            return reading;
+    }
+}
+
+PyObject *consumer_next(struct consumer *self)
+{
+    PyObject *value = NULL;
+    if (!nobody_is_parked(self) || !consumer_begin_reading(self))
+        return NULL;
+    const enum reading reading = read_blocking(self, &value);
+    consumer_end_reading(self);
+    return reading == READ_VALUE ? value : NULL;
+}
+
+/* ---- a loop's own clock ---------------------------------------------------------------------- */
+
+int64_t consumer_ahead(const struct consumer *self, const int64_t *lead)
+{
+    return self->own_clock ? self->lead - (lead == NULL ? self->lead_at_park : *lead) : 0;
+}
+
+uint64_t consumer_earlier_by(uint64_t deadline, int64_t ahead)
+{
+    if (deadline == 0 || ahead == 0)
+        return deadline;
+    if (ahead < 0)
+        return deadline + (uint64_t)-ahead;
+    return deadline > (uint64_t)ahead ? deadline - (uint64_t)ahead : 1;
+}
+
+/* Looks at the clock of the loop, which runs here, where it is one of its own. 0, or -1 with an
+ * exception. */
+static int look_at_clock(struct consumer *self, PyObject *loop)
+{
+    self->own_clock = self->hub->own_clock;
+    return self->own_clock ? hub_lead(loop, &self->lead) : 0;
+}
+
+/* ---- the timer of a task that waits ---------------------------------------------------------- */
+
+/* Asks the loop to call _on_timer after `delay` nanoseconds. */
+static int start_timer(struct consumer *self, PyObject *loop, uint64_t delay)
+{
+    PyObject *handle = NULL;
+    if (core_import(&self->core->on_timer, "burble._loops", "on_timer") < 0)
+        return -1;
+    /* By a weak reference: a long timeout must not keep a consumer that nobody else wants. */
+    PyObject *reference = PyWeakref_NewRef(self->owner, NULL);
+    PyObject *seconds = PyFloat_FromDouble((double)delay / 1e9);
+    if (reference != NULL && seconds != NULL)
+        handle = PyObject_CallMethodObjArgs(loop, self->core->str_call_later, seconds,
+                                            self->core->on_timer, reference, NULL);
+    Py_XDECREF(reference);
+    Py_XDECREF(seconds);
+    if (handle == NULL)
+        return -1;
+    self->timer_loop = loop;
+    self->timer_at = burble__now() + delay;
+    Py_XSETREF(self->timer, handle); /* last: letting go of the old one may run Python code */
+    return 0;
+}
+
+/* One of another loop than the one that runs here is left to itself, since its handle is not this
+ * thread's: it will find that it is no longer the one. */
+void consumer_stop_timer(struct consumer *self)
+{
+    PyObject *timer = self->timer;
+    const PyObject *timer_loop = self->timer_loop;
+    if (timer == NULL)
+        return;
+    self->timer = NULL;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    bool trio;
+    PyObject *loop = hub_running_loop(self->core, &trio);
+    PyObject *none = NULL;
+    if (loop == NULL)
+        PyErr_Clear(); /* the collector runs in the last moments of a run of trio, which is not ours */
+    else if (loop == timer_loop)
+        none = PyObject_CallMethod(timer, "cancel", NULL);
+    if (PyErr_Occurred())
+        PyErr_WriteUnraisable(timer);
+    Py_XDECREF(none);
+    Py_XDECREF(loop);
+    Py_DECREF(timer);
+    PyErr_Restore(type, value, traceback);
+}
+
+/* One timer serves all waits of a consumer: it is not moved with every token, but looks, when it
+ * fires, how long the present wait still has. So a wait costs no timer where one is running. */
+static int on_timer(struct consumer *self, PyObject *loop)
+{
+    if (self->timer == NULL || self->timer_loop != loop)
+        return 0; /* a timer that was left behind in another loop */
+    Py_CLEAR(self->timer);
+    if (self->parked == NULL)
+        return 0;
+    if (look_at_clock(self, loop) < 0)
+        return -1;
+    const uint64_t deadline = self->kind->deadline(self->owner, self->wait_began);
+    const uint64_t now = burble__now();
+    if (deadline == 0)
+        return 0;
+    if (now < deadline)
+        return start_timer(self, loop, deadline - now);
+    self->timed_out = true;
+    parked_wake(self);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+PyObject *consumer_on_timer(struct consumer *self)
+{
+    bool trio;
+    PyObject *loop = hub_running_loop(self->core, &trio);
+    const int rc = loop == NULL ? -1 : on_timer(self, loop);
+    Py_XDECREF(loop);
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- suspending a task ----------------------------------------------------------------------- */
+
+void consumer_ready(burble_reader *reader, void *consumer)
+{
+    (void)reader;
+    parked_wake(consumer);
+}
+
+/* Sees to it that the loop looks when the wait is over, if it ever is. */
+static int watch_deadline(struct consumer *self, PyObject *loop)
+{
+    const uint64_t deadline = self->kind->deadline(self->owner, self->wait_began);
+    if (deadline == 0)
+        return 0;
+    /* A timer that fires too early looks again; one that would fire too late is replaced. (When one of
+     * a clock of the loop's own fires, nobody knows.) */
+    if (self->timer != NULL && self->timer_loop == loop && self->timer_at <= deadline
+        && !self->own_clock)
+        return 0;
+    consumer_stop_timer(self);
+    const uint64_t now = burble__now();
+    return start_timer(self, loop, deadline > now ? deadline - now : 0);
+}
+
+/* Sees to it that whoever waits there is resumed, in time. 1 where something has come meanwhile, 0
+ * parked, or -1 with an exception. Parking at the hub is the last step, which runs no Python code: a
+ * wake-up before it resumes `parked`, and one after it finds all in place. */
+static int set_up(struct consumer *self, PyObject *parked, PyObject *loop)
+{
+    if (watch_deadline(self, loop) < 0 || hub_look_later(self->hub, loop) < 0)
+        return -1;
+    if (!parked_is_pending(parked))
+        return 1;
+    const int rc = self->kind->park(self->owner, self->hub);
+    if (rc == BURBLE_OK)
+        return 1;
+    if (rc == BURBLE_AGAIN)
+        return 0;
+    core_raise(self->core, rc);
+    return -1;
+}
+
+static int park(struct consumer *self, PyObject **parked)
+{
+    PyObject *loop;
+    PyObject *last = Py_XNewRef((PyObject *)self->hub);
+    HubObject *hub = hub_of_running_loop(self->core, (HubObject *)last, &loop);
+    Py_XDECREF(last);
+    if (hub == NULL)
+        return -1;
+    Py_XSETREF(self->hub, hub);
+    if (self->kind->look != NULL)
+        self->wait_began = burble__now();
+    self->timed_out = false;
+    if (look_at_clock(self, loop) < 0) {
+        Py_DECREF(loop);
+        return -1;
+    }
+    self->lead_at_park = self->lead;
+    *parked = parked_create(self, loop);
+    if (*parked != NULL && parked_is_pending(*parked))
+        hub_enlist(self);
+    const int rc = *parked == NULL ? -1 : set_up(self, *parked, loop);
+    if (rc != 0 && *parked != NULL) {
+        parked_abandon(*parked);
+        Py_CLEAR(*parked);
+    }
+    Py_DECREF(loop);
+    return rc;
+}
+
+int consumer_park(struct consumer *self, PyObject **parked)
+{
+    *parked = NULL;
+    if (!nobody_is_parked(self))
+        return -1;
+    /* Loops are asked in Python, so that meanwhile another thread may want to read or close it. */
+    self->parking = true;
+    const int rc = park(self, parked);
+    self->parking = false;
+    return rc;
+}

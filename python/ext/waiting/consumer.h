@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A consumer: the part of a streamer, a reader or a merged reader that waits for what comes next. One
+ * thread at a time blocks there (`for`), or one task is suspended (`async for`, see next.c).
+ *
+ * What it waits for is its kind's business; how it waits is the same for all. All under the GIL.
+ *
+ * Reading may run Python code: a tokenizer's, a finalizer's, a signal handler's. Such code, and other
+ * threads meanwhile, may call anything of the consumer's owner: `reading` refuses those that would read.
+ */
+#ifndef BURBLE_PYTHON_CONSUMER_H
+#define BURBLE_PYTHON_CONSUMER_H
+
+#include "common/core.h"
+#include "waiting/hub.h"
+
+/* What reading without waiting comes to. */
+enum reading {
+    READ_VALUE,
+    READ_NOTHING, /* nothing there yet */
+    READ_END,
+    READ_ERROR /* with an exception */
+};
+
+/* What differs from one kind to another; `self` is the consumer's owner. */
+struct consumer_kind {
+    /* Reads without waiting: *value is a new reference where there is one. */
+    enum reading (*read)(PyObject *self, PyObject **value);
+
+    /* Parks at a hub, which is to call consumer_ready. One of burble's results: BURBLE_AGAIN parked,
+     * BURBLE_OK something has come meanwhile, or an error. */
+    int (*park)(PyObject *self, HubObject *hub);
+
+    /* Blocks without the GIL until there may be something, as burble_reader_wait does. */
+    int (*wait)(PyObject *self, uint64_t until);
+
+    /* When a wait that began at `began` is over, in nanoseconds of CLOCK_MONOTONIC; 0: never. It may
+     * move while the wait lasts. For tasks, `began` is set only if `look` is non-NULL. */
+    uint64_t (*deadline)(PyObject *self, uint64_t began);
+
+    /* That time has come: READ_NOTHING to read once more. */
+    enum reading (*timed_out)(PyObject *self, bool in_thread);
+
+    /* Looks whether the producer has died without a word, as producer_look does; NULL: needs none. */
+    int (*look)(PyObject *self, PyObject **frames);
+
+    /* Forgets the parent's hubs, in a forked child; NULL: knows none. */
+    void (*renew)(PyObject *self);
+
+    /* Reading is over, for the moment, with or without an exception; NULL: does nothing. */
+    void (*after)(PyObject *self);
+};
+
+struct consumer {
+    struct core *core;
+    PyObject *owner; /* the object that it is a part of: not a reference */
+    const struct consumer_kind *kind;
+    uint64_t forks;                  /* of the process where it was used last: base/fork.h */
+    HubObject *hub;                  /* of the loop where it waited last; or NULL */
+    PyObject *parked;                /* what its task waits for; or NULL */
+    struct consumer *before, *after; /* others that are parked at the same hub */
+    PyObject *spare;                 /* a Parked to use again; or NULL */
+    PyObject *spare_next;            /* the same for the awaitables of __anext__ */
+    PyObject *timer;                 /* a handle of the loop's, where one runs; or NULL */
+    const PyObject *timer_loop;      /* that loop: compared, never used */
+    uint64_t timer_at;               /* when it fires */
+    uint64_t wait_began;             /* when the present wait began */
+    int64_t lead, lead_at_park;      /* see consumer_ahead; the latter: when the wait began */
+    uint64_t streak_began;           /* when the present streak did */
+    unsigned int streak;             /* values handed out without giving way to the loop */
+    bool listed;                     /* whether its hub counts it among those */
+    bool reading;                    /* somebody is in the midst of reading, or waits in it */
+    bool blocked;                    /* a thread waits, without the GIL */
+    bool parking;                    /* a task is about to wait, and other threads may run */
+    bool timed_out;                  /* the present wait of a task has */
+    bool own_clock;                  /* a task waits, in a loop that does not go by the system's */
+};
+
+void consumer_init(struct consumer *self, PyObject *owner, const struct consumer_kind *kind,
+                   struct core *core);
+
+/* Before anything else is done with it: in a forked child, whose parent's threads and tasks do not wait
+ * here, forgets that they did. */
+void consumer_here(struct consumer *self);
+
+/* Visits and clears what it refers to. */
+int consumer_traverse(struct consumer *self, visitproc visit, void *arg);
+void consumer_clear(struct consumer *self);
+
+/* Whether something that comes now wakes somebody who wants the GIL at once: a thread that blocks here,
+ * or a loop whose only task this is. */
+bool consumer_wakes(const struct consumer *self);
+
+/* Lets go of a wait in a loop that has been closed, which never resumes it. 0, or -1 with an
+ * exception. */
+int consumer_forget_closed_loop(struct consumer *self);
+
+/* Raises RuntimeError where a thread or a task waits here already. Whether nobody does. A task that
+ * waited in a loop which has been closed will never be resumed: it does not count. */
+bool consumer_is_free(struct consumer *self);
+
+/* It is the caller's to read from now on, until consumer_end_reading; or RuntimeError is raised, where
+ * somebody is in the midst of it. Whether it is. */
+bool consumer_begin_reading(struct consumer *self);
+void consumer_end_reading(struct consumer *self);
+
+/* __next__: blocks until there is something. NULL without an exception at the end. */
+PyObject *consumer_next(struct consumer *self);
+
+/* __anext__: an awaitable for the next value. */
+PyObject *consumer_anext(struct consumer *self);
+
+/* Nothing is there, as the caller, who has begun reading, has found: suspends. 1 where something has come
+ * meanwhile; 0 parked, with a new reference in *parked; -1 with an exception. */
+int consumer_park(struct consumer *self, PyObject **parked);
+
+/* For `park` to give to burble_reader_attach, with the consumer as its argument. */
+void consumer_ready(burble_reader *reader, void *consumer);
+
+/* A loop may have a clock of its own, such as trio's MockClock. Its lead is its time minus the system's, in
+ * nanoseconds; only the growth of the lead matters. Returns the growth since *lead or, if `lead` is NULL, since
+ * the present wait began; 0 if the consumer does not wait in such a loop. Deadlines come that much earlier. */
+int64_t consumer_ahead(const struct consumer *self, const int64_t *lead);
+
+/* The deadline, so much earlier; 0 is never. */
+uint64_t consumer_earlier_by(uint64_t deadline, int64_t ahead);
+
+/* No timer is needed any more. */
+void consumer_stop_timer(struct consumer *self);
+
+/* The method _on_timer of an owner that tasks can wait for, which has to have weak references. */
+PyObject *consumer_on_timer(struct consumer *self);
+
+#endif

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * _core.Hub: the hub of one asyncio event loop, or of one run of trio.
+ */
+#include "waiting/hub.h"
+
+#include "stream/hub.h"
+#include "streamers/producer.h"
+#include "waiting/consumer.h"
+
+/* How many tasks one drain resumes before the loop gets to look after others. */
+#define SLICE 1024
+
+/* Where text wakes the loop twice within this time, in nanoseconds, what comes next is collected for as
+ * long, before the loop looks again, by a timer of its own. While text comes faster than that, nobody
+ * signals: a wake-up costs the thread that generates some 70 µs, of which a fast model feels several
+ * percent. Text that comes more slowly, also the step of an engine that feeds many streams at once,
+ * finds the hub released, and wakes the loop at once.
+ *
+ * A hold is short, for the others of a step may wait for its end. Only where those who were resumed
+ * found more than one piece each, so that every hold saves wake-ups, the holds become longer, up to
+ * half a frame of a screen, which nobody sees. */
+#define SHORTEST_HOLD_NS 2000000u
+#define LONGEST_HOLD_NS 8000000u
+
+PyObject *hub_running_loop(struct core *core, bool *trio)
+{
+    *trio = false;
+    /* trio is asked first: it can run inside an asyncio loop. Where nobody has imported it, it runs
+     * nowhere. */
+    PyObject *module = PyImport_GetModule(core->str_trio);
+    if (module != NULL) {
+        Py_DECREF(module);
+        if (core_import(&core->trio_run, "burble._trio", "current_run") < 0)
+            return NULL;
+        PyObject *run = PyObject_CallObject(core->trio_run, NULL);
+        if (run != Py_None) {
+            *trio = run != NULL;
+            return run;
+        }
+        Py_DECREF(run);
+    }
+    if (PyErr_Occurred()
+        || core_import(&core->get_running_loop, "asyncio", "_get_running_loop") < 0)
+        return NULL;
+    return PyObject_CallObject(core->get_running_loop, NULL);
+}
+
+/* What CPython notes in each thread about the loop that runs there, as an object that is a new one each
+ * time a loop begins or ends to run: while it is the same one, so is the loop. (Which loop that is, it
+ * does not say; but asking costs a system call, each time.) Borrowed; NULL where a version of Python
+ * keeps its notes elsewhere, without an exception. */
+static PyObject *note_of_running_loop(struct core *core)
+{
+    PyObject *notes = PyThreadState_GetDict();
+    PyObject *note = notes == NULL ? NULL : PyDict_GetItemWithError(notes, core->str_running_loop);
+    if (note == NULL)
+        PyErr_Clear();
+    return note;
+}
+
+/* Whether the hub resumes tasks right now, in this thread, and nothing that those have called runs a
+ * loop of its own. A run of trio leaves no note. */
+static bool is_resuming_here(const HubObject *self)
+{
+    if (self->note == NULL || self->note != note_of_running_loop(self->core))
+        return false;
+    PyObject *trio = PyImport_GetModule(self->core->str_trio);
+    Py_XDECREF(trio);
+    return trio == NULL && !PyErr_Occurred();
+}
+
+/* A new reference to the hub that belongs to a loop. NULL with an exception. */
+static PyObject *hub_of(struct core *core, PyObject *loop, bool trio)
+{
+    if (trio)
+        return PyObject_GetAttrString(loop, "hub");
+    if (core_import(&core->hub_of, "burble._loops", "hub_of") < 0)
+        return NULL;
+    return PyObject_CallFunctionObjArgs(core->hub_of, loop, NULL);
+}
+
+HubObject *hub_of_running_loop(struct core *core, HubObject *last, PyObject **loop)
+{
+    bool trio;
+    if (last != NULL && last->hub != NULL && is_resuming_here(last)) {
+        *loop = Py_NewRef(last->loop);
+        return (HubObject *)Py_NewRef((PyObject *)last);
+    }
+    *loop = hub_running_loop(core, &trio);
+    if (*loop == NULL)
+        return NULL;
+    if (*loop == Py_None) {
+        Py_CLEAR(*loop);
+        PyErr_SetString(PyExc_RuntimeError,
+                        "no asyncio event loop is running here: use `async for` in a coroutine of "
+                        "an asyncio, uvloop or trio program, or `for` (of a streamer: "
+                        "TextIteratorStreamer) in a thread");
+        return NULL;
+    }
+    if (last != NULL && last->loop == *loop && last->hub != NULL)
+        return (HubObject *)Py_NewRef((PyObject *)last);
+    PyObject *hub = hub_of(core, *loop, trio);
+    if (hub != NULL && !Py_IS_TYPE(hub, core->hub_type)) {
+        PyErr_Format(PyExc_TypeError, "hub_of gave %.100s", Py_TYPE(hub)->tp_name);
+        Py_CLEAR(hub);
+    }
+    if (hub == NULL)
+        Py_CLEAR(*loop);
+    return (HubObject *)hub;
+}
+
+static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"loop", "trio", "own_clock", NULL};
+    PyObject *loop;
+    int trio = 0, own_clock = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|pp", names, &loop, &trio, &own_clock))
+        return NULL;
+    HubObject *self = (HubObject *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    const int rc = burble_hub_create(NULL, &self->hub);
+    if (rc != BURBLE_OK) {
+        core_raise(core_of(type), rc);
+        Py_DECREF(self);
+        return NULL;
+    }
+    self->core = core_of(type);
+    self->loop = loop;
+    self->trio = trio != 0;
+    self->own_clock = own_clock != 0;
+    return (PyObject *)self;
+}
+
+static void hub_dealloc(HubObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    burble_hub_destroy(&self->hub);
+    Py_CLEAR(self->note);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *hub_fileno(HubObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (self->hub == NULL) {
+        PyErr_SetString(PyExc_ValueError, "the hub is closed");
+        return NULL;
+    }
+    return PyLong_FromLong(burble_hub_fd(self->hub));
+}
+
+int hub_lead(PyObject *loop, int64_t *lead)
+{
+    PyObject *time = PyObject_CallMethod(loop, "time", NULL);
+    const double seconds = time == NULL ? -1 : PyFloat_AsDouble(time);
+    Py_XDECREF(time);
+    if (seconds == -1 && PyErr_Occurred())
+        return -1;
+    if (!(seconds > -9e9 && seconds < 9e9)) { /* some 290 years are what fits */
+        PyErr_SetString(PyExc_OverflowError, "the time of the loop's clock is out of range");
+        return -1;
+    }
+    *lead = (int64_t)(seconds * 1e9) - (int64_t)burble__now();
+    return 0;
+}
+
+/* Asks the running loop to call a method of ours after some time, by the system's clock. 0, or -1 with
+ * an exception. */
+static int call_later(HubObject *self, PyObject *loop, uint64_t nanoseconds, const char *name)
+{
+    PyObject *method = PyObject_GetAttrString((PyObject *)self, name);
+    PyObject *seconds = PyFloat_FromDouble((double)nanoseconds / 1e9);
+    PyObject *handle = NULL;
+    if (method != NULL && seconds != NULL && !self->own_clock)
+        handle =
+            PyObject_CallMethodObjArgs(loop, self->core->str_call_later, seconds, method, NULL);
+    else if (method != NULL && seconds != NULL
+             && core_import(&self->core->call_later, "burble._loops", "call_later") == 0)
+        handle = PyObject_CallFunctionObjArgs(self->core->call_later, loop, seconds, method, NULL);
+    Py_XDECREF(method);
+    Py_XDECREF(seconds);
+    Py_XDECREF(handle);
+    return handle == NULL ? -1 : 0;
+}
+
+/* Holds the hub for that long, or, where the loop cannot be asked to come back, not at all. */
+static void hold(HubObject *self, uint64_t nanoseconds)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    bool trio;
+    PyObject *loop = hub_running_loop(self->core, &trio);
+    /* (With a clock of the loop's own, each hold would take a thread to end it.) */
+    const bool asked = loop != NULL && loop == self->loop && !self->own_clock
+                       && call_later(self, loop, nanoseconds, "_poll") == 0;
+    Py_XDECREF(loop);
+    if (PyErr_Occurred())
+        PyErr_WriteUnraisable((PyObject *)self);
+    PyErr_Restore(type, value, traceback);
+    self->holding = asked;
+    self->held_for = nanoseconds;
+    if (self->hub == NULL)
+        return; /* closed meanwhile */
+    if (asked)
+        burble_hub_hold(self->hub);
+    else
+        burble_hub_release(self->hub);
+}
+
+/* The GIL stands for the hub's thread, to which releasing belongs. The timer runs on: when it fires,
+ * the hub may be held anew. */
+void hub_hurry(HubObject *self)
+{
+    if (self->hub != NULL && self->holding)
+        burble_hub_release(self->hub);
+}
+
+/* Notes that tasks are about to be resumed in the hub's own loop. */
+static void note_loop(HubObject *self)
+{
+    bool trio;
+    PyObject *loop = hub_running_loop(self->core, &trio);
+    if (loop == self->loop && !trio) {
+        PyObject *note = Py_XNewRef(note_of_running_loop(self->core));
+        Py_XSETREF(self->note, note);
+    }
+    Py_XDECREF(loop);
+    PyErr_Clear();
+}
+
+/* nest_asyncio's mark, which may come at any time, and what parked.c wants of asyncio's tasks. */
+static void look_at_asyncio(struct core *core)
+{
+    if (core_import(&core->task_type, "burble._loops", "CTask") == 0)
+        core_import(&core->finished, "burble._loops", "finished");
+    if (core->asyncio_module == NULL) {
+        PyObject *module = PyImport_ImportModule("asyncio");
+        /* cppcheck-suppress knownConditionTrueFalse ; the import may have come here, too */
+        if (core->asyncio_module == NULL)
+            core->asyncio_module = module;
+        else
+            Py_XDECREF(module);
+    }
+    if (core->asyncio_module != NULL)
+        core->indirect = PyObject_HasAttrString(core->asyncio_module, "_nest_patched");
+    PyErr_Clear();
+}
+
+/* Resumes whoever is ready. What a resumed task raises goes to the loop's exception handler, but for
+ * the two that end a program (see parked.c): those are raised here. How many were. */
+static size_t dispatch(HubObject *self)
+{
+    if (self->dispatching)
+        return 0;
+    Py_INCREF(self);
+    burble_hub *hub = self->hub;
+    self->dispatching = true;
+    note_loop(self);
+    look_at_asyncio(self->core);
+    const size_t resumed = self->hub == NULL ? 0 : burble_hub_dispatch(hub, SLICE);
+    self->dispatching = false;
+    if (self->hub == NULL)
+        burble_hub_destroy(&hub); /* closed meanwhile */
+    Py_CLEAR(self->note);
+    Py_DECREF(self);
+    return resumed;
+}
+
+/* The descriptor was signalled. */
+static PyObject *hub_drain(HubObject *self, PyObject *unused)
+{
+    (void)unused;
+    const uint64_t now = burble__now();
+    if (self->hub != NULL && dispatch(self) > 0 && !self->holding && self->hub != NULL
+        && now - self->drained_at < SHORTEST_HOLD_NS)
+        hold(self, SHORTEST_HOLD_NS);
+    self->drained_at = now;
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* The hold is over: goes on with it while there is something to do. */
+static PyObject *hub_poll(HubObject *self, PyObject *unused)
+{
+    (void)unused;
+    self->holding = false;
+    self->drained_at = burble__now();
+    if (self->hub != NULL) {
+        const uint64_t before = self->more;
+        const size_t resumed = dispatch(self);
+        const bool saves = self->more - before >= resumed;
+        const uint64_t longer = saves ? 2 * self->held_for : SHORTEST_HOLD_NS;
+        if (resumed > 0 && self->hub != NULL)
+            hold(self, longer < LONGEST_HOLD_NS ? longer : LONGEST_HOLD_NS);
+        else if (self->hub != NULL)
+            burble_hub_release(self->hub);
+    }
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* ---- generations that have died without a word ------------------------------------------------ */
+
+int hub_look_later(HubObject *self, PyObject *loop)
+{
+    if (self->looking || self->first == NULL)
+        return 0;
+    self->looking = true;
+    const int rc = call_later(self, loop, PRODUCER_LOOK_NS, "_look");
+    if (rc < 0)
+        self->looking = false;
+    return rc;
+}
+
+void hub_enlist(struct consumer *consumer)
+{
+    HubObject *self = consumer->hub;
+    consumer->listed = true;
+    self->waiting++;
+    if (consumer->kind->look == NULL)
+        return;
+    consumer->before = NULL;
+    consumer->after = self->first;
+    if (self->first != NULL)
+        self->first->before = consumer;
+    self->first = consumer;
+}
+
+void hub_delist(struct consumer *consumer)
+{
+    if (!consumer->listed)
+        return;
+    consumer->listed = false;
+    consumer->hub->waiting--;
+    if (consumer->kind->look == NULL)
+        return;
+    if (consumer->before != NULL)
+        consumer->before->after = consumer->after;
+    else
+        consumer->hub->first = consumer->after;
+    if (consumer->after != NULL)
+        consumer->after->before = consumer->before;
+    consumer->before = consumer->after = NULL;
+}
+
+bool hub_wakes_for(const struct consumer *consumer)
+{
+    const HubObject *hub = consumer->hub;
+    return consumer->listed && hub->waiting == 1 && hub->hub != NULL && burble__hub_quiet(hub->hub);
+}
+
+static struct consumer *keep(struct consumer *consumer)
+{
+    if (consumer != NULL)
+        Py_INCREF(consumer->owner);
+    return consumer;
+}
+
+/* Looks after each that is parked here. 0, or -1 with an exception. */
+static int look_at_each(HubObject *self)
+{
+    PyObject *frames = NULL;
+    const uint64_t now = burble__now();
+    /* (One that parks again comes first in the list, so that there could always be more.) */
+    size_t left = self->waiting;
+    int rc = 0;
+    struct consumer *consumer = keep(self->first);
+    while (consumer != NULL) {
+        if (rc == 0 && now - consumer->wait_began >= PRODUCER_LOOK_NS)
+            rc = consumer->kind->look(consumer->owner, &frames);
+        /* Looking may have run Python code: who comes after is known only now, and only where this one
+         * is still in the list. */
+        const bool goes_on = rc == 0 && --left > 0 && consumer->listed && consumer->hub == self;
+        struct consumer *after = goes_on ? keep(consumer->after) : NULL;
+        Py_DECREF(consumer->owner);
+        consumer = after;
+    }
+    Py_XDECREF(frames);
+    return rc;
+}
+
+/* One timer for all that are parked here, and none where nobody is. */
+static PyObject *hub_look(HubObject *self, PyObject *unused)
+{
+    (void)unused;
+    self->looking = false;
+    int rc = look_at_each(self);
+    if (rc == 0 && self->first != NULL) {
+        bool trio;
+        PyObject *loop = hub_running_loop(self->core, &trio);
+        if (loop == NULL)
+            return NULL;
+        if (loop != Py_None)
+            rc = hub_look_later(self, loop);
+        Py_DECREF(loop);
+    }
+    if (rc < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *hub_close(HubObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (self->dispatching)
+        self->hub = NULL; /* see dispatch */
+    else
+        burble_hub_destroy(&self->hub);
+    Py_RETURN_NONE;
+}
+
+static PyObject *hub_signals(HubObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(self->hub == NULL ? 0 : burble_hub_signals(self->hub));
+}
+
+static PyMethodDef hub_methods[] = {
+    {"fileno", (PyCFunction)hub_fileno, METH_NOARGS,
+     "fileno($self, /)\n--\n\nThe descriptor that becomes readable when tasks are to be resumed."},
+    {"drain", (PyCFunction)hub_drain, METH_NOARGS,
+     "drain($self, /)\n--\n\nResume the tasks whose streams have moved."},
+    {"close", (PyCFunction)hub_close, METH_NOARGS,
+     "close($self, /)\n--\n\nClose the descriptor. Idempotent."},
+    {"_look", (PyCFunction)hub_look, METH_NOARGS, NULL},
+    {"_poll", (PyCFunction)hub_poll, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef hub_getset[] = {
+    {"signals", (getter)hub_signals, NULL, "How often the descriptor has been signalled.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot hub_slots[] = {
+    {Py_tp_doc,
+     "Hub(loop, trio=False, own_clock=False)\n--\n\n"
+     "Gathers the wake-ups of one event loop behind one descriptor.\n\n"
+     "own_clock: the loop's time() is not the system's. Deadlines go by it; the hub's own timers\n"
+     "do not."},
+    {Py_tp_new, hub_new},
+    {Py_tp_dealloc, hub_dealloc},
+    {Py_tp_methods, hub_methods},
+    {Py_tp_getset, hub_getset},
+    {0, NULL},
+};
+
+PyType_Spec hub_spec = {
+    .name = "burble._core.Hub",
+    .basicsize = sizeof(HubObject),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = hub_slots,
+};
