@@ -57,7 +57,7 @@ static void read_on(burble_reader *reader, void *arg)
     } while (burble_reader_park(reader) == BURBLE_OK);
 }
 
-static void one_round(burble_llama *engine, burble_hub *hub, int requests, uint32_t tokens)
+static void one_round(burble_llama_engine *engine, burble_hub *hub, int requests, uint32_t tokens)
 {
     struct figures figures = {0, requests};
     burble_reader *readers[MOST];
@@ -75,7 +75,7 @@ static void one_round(burble_llama *engine, burble_hub *hub, int requests, uint3
         check(burble_stream_create(NULL, &stream), "a stream");
         check(burble_reader_create(stream, 0, &readers[i], NULL), "a reader");
         check(burble_reader_attach(readers[i], hub, read_on, &figures), "attaching");
-        check(burble_llama_submit(engine, &request, stream, NULL), "handing in");
+        check(burble_llama_engine_submit(engine, &request, stream, NULL), "handing in");
         burble_stream_unref(&stream);
         read_on(readers[i], &figures);
     }
@@ -101,15 +101,15 @@ static void one_round(burble_llama *engine, burble_hub *hub, int requests, uint3
 int main(int argc, char **argv)
 {
     burble_llama_model *model;
-    burble_llama *engine;
+    burble_llama_engine *engine;
     burble_hub *hub;
-    burble_llama_options options;
+    burble_llama_engine_options options;
     if (argc != 5) {
         fputs("usage: llama_engine MODEL REQUESTS TOKENS THREADS\n", stderr);
         return 2;
     }
     const int requests = atoi(argv[2]);
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.slots = (uint32_t)requests;
     options.threads = (uint32_t)atoi(argv[4]);
     if (requests < 1 || requests > MOST) {
@@ -117,12 +117,12 @@ int main(int argc, char **argv)
         return 2;
     }
     check(burble_llama_model_load(argv[1], NULL, &model, NULL), "the model");
-    check(burble_llama_open(model, &options, &engine, NULL), "the engine");
+    check(burble_llama_engine_create(model, &options, &engine, NULL), "the engine");
     check(burble_hub_create(NULL, &hub), "a hub");
     while (getchar() != EOF) {
         one_round(engine, hub, requests, (uint32_t)atoi(argv[3]));
     }
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
     burble_hub_destroy(&hub);
     burble_llama_model_unref(&model);
     return 0;

@@ -46,7 +46,7 @@ struct run {
     size_t shown;         /* text: the one whose text is being written */
 
     burble_llama_model *model;
-    burble_llama *engine;
+    burble_llama_engine *engine;
     burble_hub *hub;
     struct output output;
     pthread_mutex_t lock; /* of the jobs' paces */
@@ -227,9 +227,10 @@ static int make_chat(struct run *run, const struct prompt *prompt, struct bytes 
     int result = content.failed ? BURBLE_ENOMEM : BURBLE_EFULL;
     size_t n = 1024;
     while (result == BURBLE_EFULL) {
-        result = bytes_reserve(made, n) ? burble_llama_chat(run->model, &conversation, made->data,
-                                                            made->capacity, &n, error)
-                                        : BURBLE_ENOMEM;
+        result = bytes_reserve(made, n)
+                     ? burble_llama_model_apply_template(run->model, &conversation, made->data,
+                                                         made->capacity, &n, error)
+                     : BURBLE_ENOMEM;
     }
     made->len = result == BURBLE_OK ? n : 0;
     bytes_free(&content);
@@ -251,14 +252,14 @@ static int make_ids(struct run *run, const struct prompt *prompt, int32_t **ids,
         text = (burble_text){made.data, made.len};
     }
     if (result == BURBLE_OK) {
-        result =
-            burble_llama_tokenize(run->model, text.bytes, text.len, run->options->chat, NULL, 0, n);
+        result = burble_llama_model_tokenize(run->model, text.bytes, text.len, run->options->chat,
+                                             NULL, 0, n);
     }
     if (result == BURBLE_EFULL) {
         *ids = calloc(*n, sizeof **ids);
         result = *ids == NULL ? BURBLE_ENOMEM
-                              : burble_llama_tokenize(run->model, text.bytes, text.len,
-                                                      run->options->chat, *ids, *n, n);
+                              : burble_llama_model_tokenize(run->model, text.bytes, text.len,
+                                                            run->options->chat, *ids, *n, n);
     }
     bytes_free(&made);
     return result;
@@ -281,7 +282,7 @@ static int submit(struct job *job, burble_error *error)
         request.n_ids = n;
         request.watch = on_token;
         request.watch_arg = job;
-        result = burble_llama_submit(run->engine, &request, job->stream, error);
+        result = burble_llama_engine_submit(run->engine, &request, job->stream, error);
         job->figures.prompt_tokens = result == BURBLE_OK ? n : 0;
     }
     free(ids);
@@ -334,7 +335,7 @@ static void cancel(struct run *run)
             end_job(&run->jobs[i], "cancelled", NULL);
         }
     }
-    burble_llama_close(&run->engine);
+    burble_llama_engine_destroy(&run->engine);
 }
 
 /* Whoever read standard output has gone: what a write would have done, without waiting for text. */
@@ -432,7 +433,8 @@ static int load(struct run *run)
         run->signal = signals_take();
     }
     if (result == BURBLE_OK && run->signal == 0) {
-        result = burble_llama_open(run->model, &run->options->engine, &run->engine, &error);
+        result =
+            burble_llama_engine_create(run->model, &run->options->engine, &run->engine, &error);
     }
     if (run->signal == 0 && result != BURBLE_OK) {
         return complain("%s", error.message);
@@ -613,7 +615,7 @@ static void finish(struct run *run)
         bytes_free(&run->jobs[i].text);
     }
     burble_hub_destroy(&run->hub);
-    burble_llama_close(&run->engine);
+    burble_llama_engine_destroy(&run->engine);
     burble_llama_model_unref(&run->model);
     output_free(&run->output);
     prompts_free(&run->prompts);

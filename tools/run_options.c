@@ -268,7 +268,7 @@ int read_run_options(int argc, char **argv, struct run_options *options)
     struct given given = {0};
     int option;
     burble_llama_request_init(&options->request);
-    burble_llama_options_init(&options->engine);
+    burble_llama_engine_options_init(&options->engine);
     while ((option = getopt_long(argc, argv, "m:p:n:s:qhV", names, NULL)) != -1) {
         if (option == 'h' || option == 'V') {
             options->help = option == 'h';

@@ -19,9 +19,9 @@ struct run_options {
     bool chat;
     bool json, stats, quiet;
     bool help, version;
-    burble_llama_request request; /* all but the prompt */
-    burble_llama_options engine;  /* `slots` is what --parallel says, or its default */
-    burble_text *stops;           /* the arguments'; room for as many as there are arguments */
+    burble_llama_request request;       /* all but the prompt */
+    burble_llama_engine_options engine; /* `slots` is what --parallel says, or its default */
+    burble_text *stops; /* the arguments'; room for as many as there are arguments */
 };
 
 extern const char run_help[];

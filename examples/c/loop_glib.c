@@ -22,17 +22,17 @@ static void check(int result, const char *what)
 }
 
 /* Makes an engine, whose thread generates, and the stream that it writes. */
-static burble_llama *begin(const char *path, const char *prompt, burble_stream **stream)
+static burble_llama_engine *begin(const char *path, const char *prompt, burble_stream **stream)
 {
     burble_error error = {.message = ""};
     burble_llama_model *model;
-    burble_llama_options options;
-    burble_llama *engine;
-    burble_llama_options_init(&options);
+    burble_llama_engine_options options;
+    burble_llama_engine *engine;
+    burble_llama_engine_options_init(&options);
     options.slots = 1;
     options.threads = 1;
     check(burble_llama_model_load(path, NULL, &model, &error), error.message);
-    check(burble_llama_open(model, &options, &engine, &error), error.message);
+    check(burble_llama_engine_create(model, &options, &engine, &error), error.message);
     burble_llama_model_unref(&model); /* the engine has its own reference */
     burble_llama_request request;
     burble_llama_request_init(&request);
@@ -40,7 +40,7 @@ static burble_llama *begin(const char *path, const char *prompt, burble_stream *
     request.prompt_len = strlen(prompt);
     request.max_tokens = 64;
     check(burble_stream_create(NULL, stream), "a stream");
-    check(burble_llama_submit(engine, &request, *stream, &error), error.message);
+    check(burble_llama_engine_submit(engine, &request, *stream, &error), error.message);
     return engine;
 }
 
@@ -78,7 +78,7 @@ int main(int argc, char **argv)
     if (argc != 3) {
         errx(2, "expected MODEL PROMPT");
     }
-    burble_llama *engine = begin(argv[1], argv[2], &stream);
+    burble_llama_engine *engine = begin(argv[1], argv[2], &stream);
     check(burble_hub_create(NULL, &hub), "a hub");
     check(burble_reader_create(stream, 0, &reader, NULL), "a reader");
 
@@ -93,6 +93,6 @@ int main(int argc, char **argv)
 
     burble_hub_destroy(&hub);
     burble_stream_unref(&stream);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
     return 0;
 }

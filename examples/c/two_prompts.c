@@ -54,7 +54,8 @@ static void on_ready(burble_reader *reader, void *arg)
     }
 }
 
-static void begin(struct text *text, const char *prompt, burble_llama *engine, burble_hub *hub)
+static void begin(struct text *text, const char *prompt, burble_llama_engine *engine,
+                  burble_hub *hub)
 {
     burble_stream *stream;
     burble_reader *reader;
@@ -66,7 +67,7 @@ static void begin(struct text *text, const char *prompt, burble_llama *engine, b
     check(burble_stream_create(NULL, &stream), "a stream");
     check(burble_reader_create(stream, 0, &reader, NULL), "a reader");
     check(burble_reader_attach(reader, hub, on_ready, text), "a place in the loop");
-    check(burble_llama_submit(engine, &request, stream, &error), error.message);
+    check(burble_llama_engine_submit(engine, &request, stream, &error), error.message);
     burble_stream_unref(&stream); /* engine and reader have theirs */
     on_ready(reader, text);
 }
@@ -74,16 +75,16 @@ static void begin(struct text *text, const char *prompt, burble_llama *engine, b
 int main(int argc, char **argv)
 {
     burble_llama_model *model;
-    burble_llama *engine;
-    burble_llama_options options;
+    burble_llama_engine *engine;
+    burble_llama_engine_options options;
     burble_hub *hub;
     if (argc != 4) {
         errx(2, "expected MODEL PROMPT PROMPT");
     }
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.threads = 1;
     check(burble_llama_model_load(argv[1], NULL, &model, &error), error.message);
-    check(burble_llama_open(model, &options, &engine, &error), error.message);
+    check(burble_llama_engine_create(model, &options, &engine, &error), error.message);
     check(burble_hub_create(NULL, &hub), "a hub");
     begin(&texts[0], argv[2], engine, hub);
     begin(&texts[1], argv[3], engine, hub);
@@ -93,7 +94,7 @@ int main(int argc, char **argv)
         burble_hub_dispatch(hub, 0);
     }
     burble_hub_destroy(&hub);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
     burble_llama_model_unref(&model);
     return 0;
 }

@@ -43,9 +43,9 @@ BURBLE_API int burble_chunker_create(burble_chunking rule, burble_chunker **out)
 BURBLE_API void burble_chunker_destroy(burble_chunker **chunker);
 
 /* Takes text (valid UTF-8, `len` bytes, may be empty) that stands for `tokens` more tokens, and hands
- * out the chunk that is complete, if there is one (else chunk->len is 0). `holds` says that the
- * detokenizer holds back the beginning of a character after this text (burble_detok_holds), so that
- * the text does not end where it seems to.
+ * out the chunk that is complete, if there is one (else chunk->len is 0). `incomplete` says that
+ * the detokenizer holds back the beginning of a character after this text (burble_detok_has_pending), so
+ * that the text does not end where it seems to.
  * Work: proportional to `len`, however long the text that waits for its word to end.
  *
  * BURBLE_OK      *chunk is valid until the next call on this chunker, and while `text` is;
@@ -53,7 +53,7 @@ BURBLE_API void burble_chunker_destroy(burble_chunker **chunker);
  *                where there is none
  * BURBLE_ENOMEM  the text was not taken, *chunk is empty */
 BURBLE_API int burble_chunker_push(burble_chunker *chunker, const char *text, size_t len,
-                                   uint32_t tokens, bool holds, burble_text *chunk,
+                                   uint32_t tokens, bool incomplete, burble_text *chunk,
                                    uint32_t *chunk_tokens);
 
 /* Ends the text: hands out all that waits (may be empty). *chunk_tokens (may be NULL) is the number

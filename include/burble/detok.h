@@ -104,7 +104,7 @@ typedef struct burble_span {
 BURBLE_API void burble_detok_spans(const burble_detok *detok, const burble_span **spans, size_t *n);
 
 /* Whether something is held back that a later id completes, or the end turns into U+FFFD. */
-BURBLE_API bool burble_detok_holds(const burble_detok *detok);
+BURBLE_API bool burble_detok_has_pending(const burble_detok *detok);
 
 #ifdef __cplusplus
 }

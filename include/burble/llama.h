@@ -4,13 +4,13 @@
  * library libburble-llama (pkg-config: burble-llama), which is built where llama.cpp is there.
  *
  *     burble_llama_model_load("model.gguf", NULL, &model, &error);
- *     burble_llama_open(model, NULL, &engine, &error);
+ *     burble_llama_engine_create(model, NULL, &engine, &error);
  *     burble_stream_create(NULL, &stream);
  *
  *     burble_llama_request_init(&request);
  *     request.prompt = "ROMEO:";
  *     request.prompt_len = 6;
- *     burble_llama_submit(engine, &request, stream, &error);
+ *     burble_llama_engine_submit(engine, &request, stream, &error);
  *
  *     ... read the stream; burble_stream_cancel ends the request ...
  *
@@ -40,8 +40,8 @@
 extern "C" {
 #endif
 
-typedef struct burble_llama_model burble_llama_model; /* weights and vocabulary */
-typedef struct burble_llama burble_llama;             /* an engine */
+typedef struct burble_llama_model burble_llama_model;   /* weights and vocabulary */
+typedef struct burble_llama_engine burble_llama_engine; /* an engine */
 
 /* The most requests that one engine computes at once. */
 #define BURBLE_LLAMA_MAX_SLOTS 256
@@ -50,10 +50,10 @@ typedef struct burble_llama burble_llama;             /* an engine */
 
 /* Called while a model is loaded, in the thread that loads it; `done` goes from 0 to 1. Loading goes
  * on where it returns true, and is given up where it returns false. */
-typedef bool burble_llama_progress_fn(float done, void *arg);
+typedef bool burble_llama_model_progress_fn(float done, void *arg);
 
 typedef struct burble_llama_model_options {
-    burble_llama_progress_fn *progress; /* may be NULL, the default */
+    burble_llama_model_progress_fn *progress; /* may be NULL, the default */
     void *progress_arg;
     /* How many layers a GPU takes, if llama.cpp was built for one. Negative (the default): all. */
     int32_t gpu_layers;
@@ -96,7 +96,7 @@ BURBLE_API uint32_t burble_llama_model_context(const burble_llama_model *model);
 
 /* Turns `len` bytes of text (UTF-8) into ids, with what the model wants at the beginning (such as a BOS
  * token). `specials` says that the text of a special token stands for that token: right for what
- * burble_llama_chat made, wrong for what a stranger wrote. Writes at most `capacity` ids; `ids` may be
+ * burble_llama_model_apply_template made, wrong for what a stranger wrote. Writes at most `capacity` ids; `ids` may be
  * NULL where `capacity` is 0. Any thread.
  *
  * BURBLE_OK      *n ids were written
@@ -104,8 +104,9 @@ BURBLE_API uint32_t burble_llama_model_context(const burble_llama_model *model);
  *                not said
  * BURBLE_EINVAL  `text` is not UTF-8, or NULL where `len` is not 0, or above 1 GiB; *n is 0
  * BURBLE_ENOMEM  *n is 0 */
-BURBLE_API int burble_llama_tokenize(const burble_llama_model *model, const char *text, size_t len,
-                                     bool specials, int32_t *ids, size_t capacity, size_t *n);
+BURBLE_API int burble_llama_model_tokenize(const burble_llama_model *model, const char *text,
+                                           size_t len, bool specials, int32_t *ids, size_t capacity,
+                                           size_t *n);
 
 /* One message of a conversation; both are UTF-8 and end in NUL. */
 typedef struct burble_llama_message {
@@ -138,13 +139,14 @@ BURBLE_API void burble_llama_conversation_init(burble_llama_conversation *conver
  * BURBLE_EINVAL        a role or a content is NULL or not UTF-8, or all is above 1 GiB; *len is 0
  * BURBLE_ENOMEM        *len is 0
  * In all but the first case *error (may be NULL) says what was wrong. */
-BURBLE_API int burble_llama_chat(const burble_llama_model *model,
-                                 const burble_llama_conversation *conversation, char *text,
-                                 size_t capacity, size_t *len, burble_error *error);
+BURBLE_API int burble_llama_model_apply_template(const burble_llama_model *model,
+                                                 const burble_llama_conversation *conversation,
+                                                 char *text, size_t capacity, size_t *len,
+                                                 burble_error *error);
 
 /* ---- engines ------------------------------------------------------------------------------------ */
 
-typedef struct burble_llama_options {
+typedef struct burble_llama_engine_options {
     /* How many requests are computed at once: 1 to BURBLE_LLAMA_MAX_SLOTS. Default: 8. */
     uint32_t slots;
     /* How many tokens one request may have, prompt and text together. Each slot has memory for that
@@ -161,10 +163,10 @@ typedef struct burble_llama_options {
     /* Keep what the model remembers of a text (llama.cpp's KV cache) in 32 bits rather than in 16.
      * Default: false. */
     bool cache_f32;
-} burble_llama_options;
+} burble_llama_engine_options;
 
 /* Fills in the defaults. */
-BURBLE_API void burble_llama_options_init(burble_llama_options *options);
+BURBLE_API void burble_llama_engine_options_init(burble_llama_engine_options *options);
 
 /* Makes an engine and starts its thread; it takes a reference to `model`. `options` may be NULL for
  * the defaults. Any thread.
@@ -174,15 +176,16 @@ BURBLE_API void burble_llama_options_init(burble_llama_options *options);
  * BURBLE_ENOMEM  no memory for that many slots of that context
  * BURBLE_ESYSTEM its threads could not be started (errno says why)
  * In all but the first case *out is NULL, and *error (may be NULL) says what was wrong. */
-BURBLE_API int burble_llama_open(burble_llama_model *model, const burble_llama_options *options,
-                                 burble_llama **out, burble_error *error);
+BURBLE_API int burble_llama_engine_create(burble_llama_model *model,
+                                          const burble_llama_engine_options *options,
+                                          burble_llama_engine **out, burble_error *error);
 
 /* Cancels all requests, also in the middle of a step, waits for the engine's thread to exit, frees the
  * engine and sets *engine to NULL. NULL and a pointer to NULL are fine. Nobody else may use the engine
  * at the same time; streams live on.
  *
  * In a forked child, the parent's engine counts as closed: closing it does nothing, and its memory stays. */
-BURBLE_API void burble_llama_close(burble_llama **engine);
+BURBLE_API void burble_llama_engine_destroy(burble_llama_engine **engine);
 
 /* How a request stands. */
 typedef struct burble_llama_progress {
@@ -202,12 +205,12 @@ typedef void burble_llama_watch_fn(const burble_llama_progress *progress, void *
 
 typedef struct burble_llama_request {
     /* The prompt: `n_ids` ids or, where `ids` is NULL, text to be tokenized as by
-     * burble_llama_tokenize. At least one token. */
+     * burble_llama_model_tokenize. At least one token. */
     const int32_t *ids;
     size_t n_ids;
     const char *prompt;
     size_t prompt_len; /* bytes */
-    bool specials;     /* see burble_llama_tokenize; default: false */
+    bool specials;     /* see burble_llama_model_tokenize; default: false */
 
     /* The most tokens to generate. 0, the default: as many as the context has room for. */
     uint32_t max_tokens;
@@ -236,8 +239,8 @@ typedef struct burble_llama_request {
 
     /* Called with `watch_arg` for each token that was chosen, before its text is in the stream; again
      * and again while text waits for readers; before the stream ends; and once, where
-     * burble_llama_submit has returned BURBLE_OK, with `over` (perhaps in burble_llama_close, or in
-     * another burble_llama_submit, which finds it cancelled in the queue). Default: NULL. */
+     * burble_llama_engine_submit has returned BURBLE_OK, with `over` (perhaps in burble_llama_engine_destroy, or in
+     * another burble_llama_engine_submit, which finds it cancelled in the queue). Default: NULL. */
     burble_llama_watch_fn *watch;
     void *watch_arg;
 } burble_llama_request;
@@ -264,8 +267,9 @@ BURBLE_API void burble_llama_request_init(burble_llama_request *request);
  *                in the context; an option is out of its range
  * BURBLE_ENOMEM
  * In all but the first case the stream is as it was, and *error (may be NULL) says what was wrong. */
-BURBLE_API int burble_llama_submit(burble_llama *engine, const burble_llama_request *request,
-                                   burble_stream *stream, burble_error *error);
+BURBLE_API int burble_llama_engine_submit(burble_llama_engine *engine,
+                                          const burble_llama_request *request,
+                                          burble_stream *stream, burble_error *error);
 
 /* What an engine does. */
 typedef struct burble_llama_stats {
@@ -278,10 +282,10 @@ typedef struct burble_llama_stats {
 } burble_llama_stats;
 
 /* How many tokens one request may have, prompt and text together. Any thread. */
-BURBLE_API uint32_t burble_llama_context(const burble_llama *engine);
+BURBLE_API uint32_t burble_llama_engine_context(const burble_llama_engine *engine);
 
 /* Any thread. All is 0 in a forked child of the process that opened the engine. */
-BURBLE_API void burble_llama_get_stats(burble_llama *engine, burble_llama_stats *stats);
+BURBLE_API void burble_llama_engine_stats(burble_llama_engine *engine, burble_llama_stats *stats);
 
 #ifdef __cplusplus
 }

@@ -82,7 +82,7 @@ BURBLE_API int burble_stop_push(burble_stop *stop, const char *text, size_t len,
 BURBLE_API void burble_stop_finish(burble_stop *stop, burble_text *out);
 
 /* Whether something is held back. */
-BURBLE_API bool burble_stop_holds(const burble_stop *stop);
+BURBLE_API bool burble_stop_has_pending(const burble_stop *stop);
 
 /* Forgets the text: as new. */
 BURBLE_API void burble_stop_reset(burble_stop *stop);

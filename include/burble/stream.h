@@ -172,12 +172,13 @@ BURBLE_API int burble_stream_append_until(burble_stream *stream, const char *tex
  *
  * BURBLE_OK  there is room, until a reader's limit is set or lowered
  * BURBLE_ECANCELED, BURBLE_ECLOSED, BURBLE_EFULL, BURBLE_ETIMEDOUT  as above */
-BURBLE_API int burble_stream_wait(burble_stream *stream, uint64_t weight, uint64_t deadline);
+BURBLE_API int burble_stream_wait_for_room(burble_stream *stream, uint64_t weight,
+                                           uint64_t deadline);
 
 /* Says that another thread will write the stream from now on, which counts as the producer until it appends:
  * the one that has written the stream so far may exit. A forked child does not have the new thread either:
  * its readers get BURBLE_EDIED, where they would otherwise wait for a first append that never comes.
- * burble_run and burble_llama_submit call it themselves. Not while a thread appends. */
+ * burble_pool_run and burble_llama_engine_submit call it themselves. Not while a thread appends. */
 BURBLE_API void burble_stream_hand_over(burble_stream *stream);
 
 /* ---- ending: any thread ---------------------------------------------------------------------- */

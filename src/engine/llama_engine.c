@@ -29,7 +29,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/fail.h"
+#include "base/error_message.h"
 #include "base/fork.h"
 #include "engine/llama_log.h"
 #include "engine/llama_request.h"
@@ -42,9 +42,9 @@
 /* How long, in nanoseconds, nobody looks for room where all have to wait for it. */
 #define PATIENCE 2000000u
 
-struct burble_llama {
+struct burble_llama_engine {
     burble_llama_model *model;
-    burble_llama_options options; /* with the defaults filled in */
+    burble_llama_engine_options options; /* with the defaults filled in */
     size_t n_vocab;
 
     /* The engine's thread alone. */
@@ -68,12 +68,12 @@ struct burble_llama {
     _Atomic(bool) closing; /* written under the lock */
 };
 
-void burble_llama_options_init(burble_llama_options *options)
+void burble_llama_engine_options_init(burble_llama_engine_options *options)
 {
-    *options = (burble_llama_options){.slots = 8, .queue = 1024, .batch = 512};
+    *options = (burble_llama_engine_options){.slots = 8, .queue = 1024, .batch = 512};
 }
 
-static bool is_here(const burble_llama *engine)
+static bool is_here(const burble_llama_engine *engine)
 {
     return engine->forks == burble__forks();
 }
@@ -81,7 +81,7 @@ static bool is_here(const burble_llama *engine)
 /* ---- slots and the queue --------------------------------------------------------------------------- */
 
 /* Frees a slot, and what its request has in llama.cpp's memory. The request is over. */
-static void release(burble_llama *engine, uint32_t slot)
+static void release(burble_llama_engine *engine, uint32_t slot)
 {
     struct burble__request *request = engine->slots[slot];
     pthread_mutex_lock(&engine->lock);
@@ -93,7 +93,7 @@ static void release(burble_llama *engine, uint32_t slot)
 }
 
 /* Takes a request out of the queue; under the lock. */
-static struct burble__request *unqueue(burble_llama *engine, struct burble__request **at)
+static struct burble__request *unqueue(burble_llama_engine *engine, struct burble__request **at)
 {
     struct burble__request *request = *at;
     *at = request->next;
@@ -107,7 +107,7 @@ static struct burble__request *unqueue(burble_llama *engine, struct burble__requ
 
 /* Takes those out of the queue that nobody waits for any more; under the lock. Returns them, in a
  * list, to be destroyed without it: what else goes with their streams is not ours to know. */
-static struct burble__request *tidy_queue(burble_llama *engine)
+static struct burble__request *tidy_queue(burble_llama_engine *engine)
 {
     struct burble__request *over = NULL;
     for (struct burble__request **at = &engine->first; *at != NULL;) {
@@ -132,7 +132,7 @@ static void destroy_all(struct burble__request *list)
 }
 
 /* Frees the slots of those whose text nobody wants any more. */
-static void sweep(burble_llama *engine)
+static void sweep(burble_llama_engine *engine)
 {
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
         if (engine->slots[slot] != NULL && burble__request_is_over(engine->slots[slot])) {
@@ -143,7 +143,7 @@ static void sweep(burble_llama *engine)
 
 /* Gives free slots to those who wait, and where there is nobody, waits. Returns false where the engine
  * closes. */
-static bool admit(burble_llama *engine)
+static bool admit(burble_llama_engine *engine)
 {
     pthread_mutex_lock(&engine->lock);
     while (engine->stats.active == 0 && engine->first == NULL
@@ -163,7 +163,7 @@ static bool admit(burble_llama *engine)
 }
 
 /* Writes what did not fit before. Returns whether there is anybody to compute a token for. */
-static bool catch_up(burble_llama *engine)
+static bool catch_up(burble_llama_engine *engine)
 {
     bool any = false;
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
@@ -185,7 +185,7 @@ static bool catch_up(burble_llama *engine)
  * theirs to know. So we look again at every PATIENCE, which is about a step of a small model: a reader
  * that was so slow does not notice, and 500 looks a second cost next to nothing. A request that comes in,
  * and closing, signal `work` and need not wait; one that is cancelled is swept at the next look. */
-static void wait_for_room(burble_llama *engine)
+static void wait_for_room(burble_llama_engine *engine)
 {
     const uint64_t deadline = burble__now() + PATIENCE;
     const struct timespec until = {
@@ -204,7 +204,7 @@ static void wait_for_room(burble_llama *engine)
 /* Moves the request in the highest slot to the lowest free one, if that is lower: llama.cpp computes
  * sequences with successive numbers together, but others one after the other. One move a step, because
  * what the model remembers of the text is copied. */
-static void close_gap(burble_llama *engine)
+static void close_gap(burble_llama_engine *engine)
 {
     uint32_t to = 0;
     uint32_t end = engine->options.slots;
@@ -230,7 +230,7 @@ static void close_gap(burble_llama *engine)
 /* ---- a step ---------------------------------------------------------------------------------------- */
 
 /* Adds a request's next token to the batch. */
-static void add(burble_llama *engine, uint32_t slot, int32_t id, bool wants_logits)
+static void add(burble_llama_engine *engine, uint32_t slot, int32_t id, bool wants_logits)
 {
     struct burble__request *request = engine->slots[slot];
     struct llama_batch *batch = &engine->batch;
@@ -246,7 +246,7 @@ static void add(burble_llama *engine, uint32_t slot, int32_t id, bool wants_logi
 
 /* Makes the next batch: a token for each request that generates and is not full, and of the prompts as
  * much as there is room for, in turn. */
-static void fill(burble_llama *engine)
+static void fill(burble_llama_engine *engine)
 {
     const uint32_t slots = engine->options.slots;
     uint32_t room = engine->options.batch;
@@ -279,7 +279,7 @@ static void fill(burble_llama *engine)
  * for those who are full. */
 static bool give_up(void *arg)
 {
-    const burble_llama *engine = arg;
+    const burble_llama_engine *engine = arg;
     if (burble__load_relaxed(&engine->closing)) {
         return true;
     }
@@ -294,7 +294,7 @@ static bool give_up(void *arg)
 }
 
 /* Gives every request whose logits are there its token. */
-static void hand_out(burble_llama *engine)
+static void hand_out(burble_llama_engine *engine)
 {
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
         struct burble__request *request = engine->slots[slot];
@@ -311,14 +311,14 @@ static void hand_out(burble_llama *engine)
 }
 
 /* llama.cpp cannot compute the batch: the requests in it fail, the others go on. */
-static void fail(burble_llama *engine, int32_t code)
+static void fail(burble_llama_engine *engine, int32_t code)
 {
     burble_error error;
     const int32_t n = engine->batch.n_tokens;
-    burble__fail(&error, BURBLE_EFAILED,
-                 "llama.cpp cannot compute a batch of %" PRId32 " tokens (llama_decode: %" PRId32
-                 "): %s",
-                 n, code, code == 1 ? "its memory has no room for them" : burble__llama_said());
+    burble__error_set(
+        &error, BURBLE_EFAILED,
+        "llama.cpp cannot compute a batch of %" PRId32 " tokens (llama_decode: %" PRId32 "): %s", n,
+        code, code == 1 ? "its memory has no room for them" : burble__llama_said());
     for (int32_t row = 0; row < n; row++) {
         const uint32_t slot = (uint32_t)engine->batch.seq_id[row][0];
         if (engine->slots[slot] != NULL) {
@@ -329,7 +329,7 @@ static void fail(burble_llama *engine, int32_t code)
 }
 
 /* Before the tokens are handed out, so that whoever has a text finds its tokens counted. */
-static void count(burble_llama *engine)
+static void count(burble_llama_engine *engine)
 {
     pthread_mutex_lock(&engine->lock);
     engine->stats.steps++;
@@ -338,7 +338,7 @@ static void count(burble_llama *engine)
     pthread_mutex_unlock(&engine->lock);
 }
 
-static void step(burble_llama *engine)
+static void step(burble_llama_engine *engine)
 {
     enum { ABORTED = 2 };
     close_gap(engine);
@@ -355,7 +355,7 @@ static void step(burble_llama *engine)
 
 static void *run(void *arg)
 {
-    burble_llama *engine = arg;
+    burble_llama_engine *engine = arg;
     while (admit(engine)) {
         if (catch_up(engine)) {
             step(engine);
@@ -384,7 +384,7 @@ static uint32_t processors(void)
 }
 
 /* Fills in what depends on the model, and looks at the rest. */
-static int check(burble_llama_options *options, uint32_t trained, burble_error *error)
+static int check(burble_llama_engine_options *options, uint32_t trained, burble_error *error)
 {
     if (options->context == 0) {
         options->context = trained < DEFAULT_CONTEXT ? trained : DEFAULT_CONTEXT;
@@ -404,10 +404,10 @@ static int check(burble_llama_options *options, uint32_t trained, burble_error *
     };
     for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
         if (bounds[i].found < bounds[i].least || bounds[i].found > bounds[i].most) {
-            return burble__fail(error, BURBLE_EINVAL,
-                                "%s: expected %" PRIu32 " to %" PRIu32 "%s, found %" PRIu32,
-                                bounds[i].name, bounds[i].least, bounds[i].most,
-                                i == 1 ? ", what the model was trained with" : "", bounds[i].found);
+            return burble__error_set(
+                error, BURBLE_EINVAL, "%s: expected %" PRIu32 " to %" PRIu32 "%s, found %" PRIu32,
+                bounds[i].name, bounds[i].least, bounds[i].most,
+                i == 1 ? ", what the model was trained with" : "", bounds[i].found);
         }
     }
     return BURBLE_OK;
@@ -444,14 +444,14 @@ static int try_threads(uint32_t n)
 /* Threads that live as long as the engine; without them, llama.cpp starts new ones in each step. They
  * come from the backend for the processor, which may be a plug-in, by name. BURBLE_OK, also where there
  * are none to be had so, or BURBLE_ESYSTEM. */
-static int make_pool(burble_llama *engine, burble_error *error)
+static int make_pool(burble_llama_engine *engine, burble_error *error)
 {
     const uint32_t threads = engine->options.threads;
     const int reason = try_threads(threads - 1);
     if (reason != 0) {
         errno = reason;
-        return burble__fail(error, BURBLE_ESYSTEM, "%" PRIu32 " threads for the engine: %s",
-                            threads, strerror(reason));
+        return burble__error_set(error, BURBLE_ESYSTEM, "%" PRIu32 " threads for the engine: %s",
+                                 threads, strerror(reason));
     }
     union {
         void *found;
@@ -480,9 +480,9 @@ static int make_pool(burble_llama *engine, burble_error *error)
     return BURBLE_OK;
 }
 
-static int make_context(burble_llama *engine, burble_error *error)
+static int make_context(burble_llama_engine *engine, burble_error *error)
 {
-    const burble_llama_options *options = &engine->options;
+    const burble_llama_engine_options *options = &engine->options;
     const uint32_t batch = options->batch + options->slots;
     struct llama_context_params params = llama_context_default_params();
     params.n_ctx = options->context * options->slots;
@@ -505,27 +505,27 @@ static int make_context(burble_llama *engine, burble_error *error)
         engine->context = llama_init_from_model(engine->model->llama, params);
     }
     if (engine->context == NULL || llama_n_ctx_seq(engine->context) < options->context) {
-        return burble__fail(error, BURBLE_ENOMEM,
-                            "expected room for %" PRIu32 " slots of %" PRIu32 " tokens: %s",
-                            options->slots, options->context, burble__llama_said());
+        return burble__error_set(error, BURBLE_ENOMEM,
+                                 "expected room for %" PRIu32 " slots of %" PRIu32 " tokens: %s",
+                                 options->slots, options->context, burble__llama_said());
     }
     return make_pool(engine, error);
 }
 
-static int make(burble_llama *engine, burble_error *error)
+static int make(burble_llama_engine *engine, burble_error *error)
 {
     const uint32_t batch = engine->options.batch + engine->options.slots;
     engine->n_vocab = (size_t)llama_vocab_n_tokens(engine->model->tokens);
     engine->candidates = burble__malloc(engine->n_vocab * sizeof *engine->candidates);
     engine->batch = llama_batch_init((int32_t)batch, 0, 1);
     if (engine->candidates == NULL || engine->batch.token == NULL) {
-        return burble__fail(error, BURBLE_ENOMEM, "no memory for an engine");
+        return burble__error_set(error, BURBLE_ENOMEM, "no memory for an engine");
     }
     return make_context(engine, error);
 }
 
 /* What make made, or as much of it as it did. */
-static void unmake(burble_llama *engine)
+static void unmake(burble_llama_engine *engine)
 {
     llama_free(engine->context);
     if (engine->pool != NULL) {
@@ -538,7 +538,7 @@ static void unmake(burble_llama *engine)
 }
 
 /* The condition's clock is the one of the deadlines. 0, or what has failed, and nothing is left. */
-static int make_lock(burble_llama *engine)
+static int make_lock(burble_llama_engine *engine)
 {
     pthread_condattr_t monotonic;
     int reason = pthread_condattr_init(&monotonic);
@@ -559,30 +559,33 @@ static int make_lock(burble_llama *engine)
     return reason;
 }
 
-static int start(burble_llama *engine, burble_error *error)
+static int start(burble_llama_engine *engine, burble_error *error)
 {
     int reason = make_lock(engine);
     if (reason != 0) {
         errno = reason;
-        return burble__fail(error, BURBLE_ESYSTEM, "a lock for the engine: %s", strerror(reason));
+        return burble__error_set(error, BURBLE_ESYSTEM, "a lock for the engine: %s",
+                                 strerror(reason));
     }
     reason = pthread_create(&engine->thread, NULL, run, engine);
     if (reason != 0) {
         pthread_cond_destroy(&engine->work);
         pthread_mutex_destroy(&engine->lock);
         errno = reason;
-        return burble__fail(error, BURBLE_ESYSTEM, "a thread for the engine: %s", strerror(reason));
+        return burble__error_set(error, BURBLE_ESYSTEM, "a thread for the engine: %s",
+                                 strerror(reason));
     }
     return BURBLE_OK;
 }
 
-int burble_llama_open(burble_llama_model *model, const burble_llama_options *options,
-                      burble_llama **out, burble_error *error)
+int burble_llama_engine_create(burble_llama_model *model,
+                               const burble_llama_engine_options *options,
+                               burble_llama_engine **out, burble_error *error)
 {
-    burble_llama_options filled;
+    burble_llama_engine_options filled;
 
     *out = NULL;
-    burble_llama_options_init(&filled);
+    burble_llama_engine_options_init(&filled);
     if (options != NULL) {
         filled = *options;
     }
@@ -590,10 +593,10 @@ int burble_llama_open(burble_llama_model *model, const burble_llama_options *opt
     if (result != BURBLE_OK) {
         return result;
     }
-    burble_llama *engine = burble__calloc(1, sizeof *engine);
+    burble_llama_engine *engine = burble__calloc(1, sizeof *engine);
     if (engine == NULL || burble__fork_watch() != BURBLE_OK) {
         burble__free(engine);
-        return burble__fail(error, BURBLE_ENOMEM, "no memory for an engine");
+        return burble__error_set(error, BURBLE_ENOMEM, "no memory for an engine");
     }
     engine->forks = burble__forks();
     engine->model = burble_llama_model_ref(model);
@@ -620,12 +623,12 @@ int burble_llama_open(burble_llama_model *model, const burble_llama_options *opt
     return BURBLE_OK;
 }
 
-void burble_llama_close(burble_llama **handle)
+void burble_llama_engine_destroy(burble_llama_engine **handle)
 {
     if (handle == NULL || *handle == NULL) {
         return;
     }
-    burble_llama *engine = *handle;
+    burble_llama_engine *engine = *handle;
     *handle = NULL;
     if (!is_here(engine)) {
         return;
@@ -661,7 +664,7 @@ void burble_llama_close(burble_llama **handle)
 
 /* How many requests are in, without those that are over and leave their slots after the present step;
  * under the lock. So whoever has seen the end of a text finds its place free. */
-static uint64_t requests_in(const burble_llama *engine)
+static uint64_t requests_in(const burble_llama_engine *engine)
 {
     uint64_t n = (uint64_t)engine->stats.active + engine->stats.waiting;
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
@@ -671,7 +674,7 @@ static uint64_t requests_in(const burble_llama *engine)
 }
 
 /* Puts a request at the end of the queue, if there is room; under the lock. */
-static bool queue(burble_llama *engine, struct burble__request *request,
+static bool queue(burble_llama_engine *engine, struct burble__request *request,
                   struct burble__request **over)
 {
     burble_llama_stats *stats = &engine->stats;
@@ -690,13 +693,13 @@ static bool queue(burble_llama *engine, struct burble__request *request,
     return true;
 }
 
-int burble_llama_submit(burble_llama *engine, const burble_llama_request *request,
-                        burble_stream *stream, burble_error *error)
+int burble_llama_engine_submit(burble_llama_engine *engine, const burble_llama_request *request,
+                               burble_stream *stream, burble_error *error)
 {
     struct burble__request *made;
     struct burble__request *over = NULL;
     if (!is_here(engine)) {
-        return burble__fail(
+        return burble__error_set(
             error, BURBLE_ECLOSED,
             "expected an engine of this process, found one of the process that forked it");
     }
@@ -716,20 +719,20 @@ int burble_llama_submit(burble_llama *engine, const burble_llama_request *reques
     destroy_all(over);
     if (!queued) {
         burble__request_destroy(&made);
-        return burble__fail(error, BURBLE_EFULL,
-                            "expected fewer than %" PRIu32 " requests to wait for one of %" PRIu32
-                            " slots, found as many",
-                            engine->options.queue, engine->options.slots);
+        return burble__error_set(error, BURBLE_EFULL,
+                                 "expected fewer than %" PRIu32
+                                 " requests to wait for one of %" PRIu32 " slots, found as many",
+                                 engine->options.queue, engine->options.slots);
     }
     return BURBLE_OK;
 }
 
-uint32_t burble_llama_context(const burble_llama *engine)
+uint32_t burble_llama_engine_context(const burble_llama_engine *engine)
 {
     return engine->options.context;
 }
 
-void burble_llama_get_stats(burble_llama *engine, burble_llama_stats *stats)
+void burble_llama_engine_stats(burble_llama_engine *engine, burble_llama_stats *stats)
 {
     if (!is_here(engine)) {
         *stats = (burble_llama_stats){.active = 0};

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/fail.h"
+#include "base/error_message.h"
 #include "base/utf8.h"
 #include "engine/llama_log.h"
 
@@ -22,7 +22,7 @@ void burble_llama_model_options_init(burble_llama_model_options *options)
 /* ---- loading ------------------------------------------------------------------------------------- */
 
 struct progress {
-    burble_llama_progress_fn *report;
+    burble_llama_model_progress_fn *report;
     void *arg;
     bool given_up;
 };
@@ -78,7 +78,7 @@ static int vocab_of_pieces(const struct llama_vocab *tokens, burble_vocab **out,
     if (result == BURBLE_OK) {
         result = burble_vocab_create(NULL, table, (size_t)n, out, error);
     } else {
-        burble__fail(error, result, "no memory for a vocabulary of %" PRId32 " tokens", n);
+        burble__error_set(error, result, "no memory for a vocabulary of %" PRId32 " tokens", n);
     }
     for (int32_t id = 0; table != NULL && id < n; id++) {
         burble__free((char *)table[id].text);
@@ -91,7 +91,8 @@ static int vocab_of_pieces(const struct llama_vocab *tokens, burble_vocab **out,
 static int load_vocab(const char *path, burble_llama_model *model, burble_error *error)
 {
     if (llama_vocab_type(model->tokens) == LLAMA_VOCAB_TYPE_NONE) {
-        return burble__fail(error, BURBLE_EUNSUPPORTED, "%s: the model has no vocabulary", path);
+        return burble__error_set(error, BURBLE_EUNSUPPORTED, "%s: the model has no vocabulary",
+                                 path);
     }
     int result = burble_vocab_load(path, BURBLE_VOCAB_GGUF, &model->vocab, error);
     if (result == BURBLE_EUNSUPPORTED) {
@@ -142,11 +143,11 @@ static int look_at(const char *path, burble_error *error)
             fclose(file);
         }
         if (reason == 0) {
-            return burble__fail(error, BURBLE_EFORMAT,
-                                "%s: expected a GGUF file, found an empty one", path);
+            return burble__error_set(error, BURBLE_EFORMAT,
+                                     "%s: expected a GGUF file, found an empty one", path);
         }
         errno = reason;
-        return burble__fail(error, BURBLE_ESYSTEM, "%s: %s", path, strerror(reason));
+        return burble__error_set(error, BURBLE_ESYSTEM, "%s: %s", path, strerror(reason));
     }
     fclose(file);
     return BURBLE_OK;
@@ -166,19 +167,21 @@ static int load(const char *path, const burble_llama_model_options *options,
     burble__llama_listen();
     model->llama = llama_model_load_from_file(path, params);
     if (reports.given_up) {
-        return burble__fail(error, BURBLE_ECANCELED, "%s: loading was given up", path);
+        return burble__error_set(error, BURBLE_ECANCELED, "%s: loading was given up", path);
     }
     if (model->llama == NULL) {
         /* llama.cpp has no codes, only words. */
         const char *said = burble__llama_said();
         const bool memory = strstr(said, "alloc") != NULL;
-        return burble__fail(error, memory ? BURBLE_ENOMEM : BURBLE_EFORMAT, "%s: %s", path, said);
+        return burble__error_set(error, memory ? BURBLE_ENOMEM : BURBLE_EFORMAT, "%s: %s", path,
+                                 said);
     }
     model->tokens = llama_model_get_vocab(model->llama);
     const char *found = why_not(model->llama);
     if (found != NULL) {
-        return burble__fail(error, BURBLE_EUNSUPPORTED,
-                            "%s: expected a model that continues a text, found %s", path, found);
+        return burble__error_set(error, BURBLE_EUNSUPPORTED,
+                                 "%s: expected a model that continues a text, found %s", path,
+                                 found);
     }
     model->longest = longest_piece(model->tokens);
     return load_vocab(path, model, error);
@@ -201,7 +204,7 @@ int burble_llama_model_load(const char *path, const burble_llama_model_options *
     burble__llama_begin();
     burble_llama_model *model = burble__calloc(1, sizeof *model);
     if (model == NULL) {
-        return burble__fail(error, BURBLE_ENOMEM, "%s: no memory", path);
+        return burble__error_set(error, BURBLE_ENOMEM, "%s: no memory", path);
     }
     burble__init(&model->refs, 1);
     result = load(path, options, model, error);
@@ -262,12 +265,12 @@ int burble__llama_check_text(const char *what, const char *text, size_t len, bur
             character++;
         }
     }
-    return burble__fail(error, BURBLE_EINVAL, "%s: expected UTF-8, found byte 0x%02x at %zu", what,
-                        (unsigned)(unsigned char)text[at], at);
+    return burble__error_set(error, BURBLE_EINVAL, "%s: expected UTF-8, found byte 0x%02x at %zu",
+                             what, (unsigned)(unsigned char)text[at], at);
 }
 
-int burble_llama_tokenize(const burble_llama_model *model, const char *text, size_t len,
-                          bool specials, int32_t *ids, size_t capacity, size_t *n)
+int burble_llama_model_tokenize(const burble_llama_model *model, const char *text, size_t len,
+                                bool specials, int32_t *ids, size_t capacity, size_t *n)
 {
     *n = 0;
     if (len > TEXT_MAX || (text == NULL && len > 0)) {
@@ -299,21 +302,21 @@ static int convert(const burble_llama_conversation *conversation, struct llama_c
     size_t total = 0;
     *chat = burble__calloc(n + 1, sizeof **chat);
     if (*chat == NULL) {
-        return burble__fail(error, BURBLE_ENOMEM, "no memory for %zu messages", n);
+        return burble__error_set(error, BURBLE_ENOMEM, "no memory for %zu messages", n);
     }
     for (size_t i = 0; i < n; i++) {
         const burble_llama_message *message = &conversation->messages[i];
         if (message->role == NULL || message->content == NULL) {
-            return burble__fail(error, BURBLE_EINVAL, "message %zu: expected a %s, found NULL", i,
-                                message->role == NULL ? "role" : "content");
+            return burble__error_set(error, BURBLE_EINVAL, "message %zu: expected a %s, found NULL",
+                                     i, message->role == NULL ? "role" : "content");
         }
         const size_t role = strlen(message->role);
         const size_t content = strlen(message->content);
         total += role + content;
         if (total > TEXT_MAX) {
-            return burble__fail(error, BURBLE_EINVAL,
-                                "message %zu: expected at most %zu bytes so far, found %zu", i,
-                                TEXT_MAX, total);
+            return burble__error_set(error, BURBLE_EINVAL,
+                                     "message %zu: expected at most %zu bytes so far, found %zu", i,
+                                     TEXT_MAX, total);
         }
         char what[48];
         snprintf(what, sizeof what, "message %zu: role", i);
@@ -329,9 +332,9 @@ static int convert(const burble_llama_conversation *conversation, struct llama_c
     return BURBLE_OK;
 }
 
-int burble_llama_chat(const burble_llama_model *model,
-                      const burble_llama_conversation *conversation, char *text, size_t capacity,
-                      size_t *len, burble_error *error)
+int burble_llama_model_apply_template(const burble_llama_model *model,
+                                      const burble_llama_conversation *conversation, char *text,
+                                      size_t capacity, size_t *len, burble_error *error)
 {
     *len = 0;
     const char *form = conversation->template_name;
@@ -339,7 +342,7 @@ int burble_llama_chat(const burble_llama_model *model,
         form = llama_model_chat_template(model->llama, NULL);
     }
     if (form == NULL) {
-        return burble__fail(error, BURBLE_EUNSUPPORTED, "the model has no chat template");
+        return burble__error_set(error, BURBLE_EUNSUPPORTED, "the model has no chat template");
     }
     struct llama_chat_message *chat;
     const int32_t room = capacity < INT32_MAX ? (int32_t)capacity : INT32_MAX;
@@ -354,13 +357,14 @@ int burble_llama_chat(const burble_llama_model *model,
         return result;
     }
     if (size < 0) {
-        return burble__fail(error, BURBLE_EUNSUPPORTED,
-                            "expected a chat template that llama.cpp knows, found: %.160s", form);
+        return burble__error_set(error, BURBLE_EUNSUPPORTED,
+                                 "expected a chat template that llama.cpp knows, found: %.160s",
+                                 form);
     }
     *len = (size_t)size;
     if (size > room) {
-        return burble__fail(error, BURBLE_EFULL, "expected room for %zu bytes, found %zu", *len,
-                            capacity);
+        return burble__error_set(error, BURBLE_EFULL, "expected room for %zu bytes, found %zu",
+                                 *len, capacity);
     }
     return BURBLE_OK;
 }

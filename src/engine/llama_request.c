@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/fail.h"
+#include "base/error_message.h"
 #include "base/utf8.h"
 
 /* The lowest temperature that llama.cpp is given. It divides the logits by it, which goes to infinity
@@ -27,20 +27,21 @@ void burble_llama_request_init(burble_llama_request *request)
 static int check(const burble_llama_request *wanted, burble_error *error)
 {
     if (!(wanted->temperature >= 0.0f && wanted->temperature <= 100.0f)) {
-        return burble__fail(error, BURBLE_EINVAL, "temperature: expected 0 to 100, found %g",
-                            (double)wanted->temperature);
+        return burble__error_set(error, BURBLE_EINVAL, "temperature: expected 0 to 100, found %g",
+                                 (double)wanted->temperature);
     }
     if (!(wanted->top_p > 0.0f && wanted->top_p <= 1.0f)) {
-        return burble__fail(error, BURBLE_EINVAL, "top_p: expected above 0, at most 1, found %g",
-                            (double)wanted->top_p);
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "top_p: expected above 0, at most 1, found %g",
+                                 (double)wanted->top_p);
     }
     if (!(wanted->min_p >= 0.0f && wanted->min_p <= 1.0f)) {
-        return burble__fail(error, BURBLE_EINVAL, "min_p: expected 0 to 1, found %g",
-                            (double)wanted->min_p);
+        return burble__error_set(error, BURBLE_EINVAL, "min_p: expected 0 to 1, found %g",
+                                 (double)wanted->min_p);
     }
     if (wanted->top_k > INT32_MAX) {
-        return burble__fail(error, BURBLE_EINVAL, "top_k: expected at most %d, found %" PRIu32,
-                            INT32_MAX, wanted->top_k);
+        return burble__error_set(error, BURBLE_EINVAL, "top_k: expected at most %d, found %" PRIu32,
+                                 INT32_MAX, wanted->top_k);
     }
     return BURBLE_OK;
 }
@@ -51,10 +52,10 @@ static int prompt_of_ids(const burble_llama_model *model, const burble_llama_req
     const int32_t ids = llama_vocab_n_tokens(model->tokens);
     for (size_t i = 0; i < wanted->n_ids; i++) {
         if (wanted->ids[i] < 0 || wanted->ids[i] >= ids) {
-            return burble__fail(error, BURBLE_EINVAL,
-                                "prompt: token %zu: expected an id from 0 to %" PRId32
-                                ", found %" PRId32,
-                                i, ids - 1, wanted->ids[i]);
+            return burble__error_set(error, BURBLE_EINVAL,
+                                     "prompt: token %zu: expected an id from 0 to %" PRId32
+                                     ", found %" PRId32,
+                                     i, ids - 1, wanted->ids[i]);
         }
     }
     request->ids = burble__malloc(wanted->n_ids * sizeof *request->ids);
@@ -88,14 +89,14 @@ static int prompt_of_text(const burble_llama_model *model, const burble_llama_re
     if (request->ids == NULL) {
         return BURBLE_ENOMEM;
     }
-    const int result = burble_llama_tokenize(model, wanted->prompt, wanted->prompt_len,
-                                             wanted->specials, request->ids, room, n);
+    const int result = burble_llama_model_tokenize(model, wanted->prompt, wanted->prompt_len,
+                                                   wanted->specials, request->ids, room, n);
     if (result == BURBLE_EINVAL
         && (wanted->prompt == NULL
             || burble__llama_check_text("prompt", wanted->prompt, wanted->prompt_len, error)
                    == BURBLE_OK)) {
-        return burble__fail(error, result, "prompt: expected at most 1 GiB of text, found %s",
-                            wanted->prompt == NULL ? "NULL" : "more");
+        return burble__error_set(error, result, "prompt: expected at most 1 GiB of text, found %s",
+                                 wanted->prompt == NULL ? "NULL" : "more");
     }
     if (result == BURBLE_OK && *n > 0) {
         int32_t *smaller = burble__realloc(request->ids, *n * sizeof *request->ids);
@@ -111,10 +112,11 @@ static int take_prompt(const burble_llama_model *model, const burble_llama_reque
     int result = BURBLE_OK;
     if (wanted->ids == NULL && wanted->prompt != NULL
         && is_too_long(model, wanted->prompt_len, context)) {
-        return burble__fail(error, BURBLE_EINVAL,
-                            "prompt: expected at most %" PRIu32
-                            " tokens, as the context is %" PRIu32 ", found more: %zu bytes of text",
-                            context - 1, context, wanted->prompt_len);
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "prompt: expected at most %" PRIu32
+                                 " tokens, as the context is %" PRIu32
+                                 ", found more: %zu bytes of text",
+                                 context - 1, context, wanted->prompt_len);
     }
     if (wanted->ids == NULL) {
         result = prompt_of_text(model, wanted, context, request, &n, error);
@@ -125,13 +127,14 @@ static int take_prompt(const burble_llama_model *model, const burble_llama_reque
         return result;
     }
     if (n == 0) {
-        return burble__fail(error, BURBLE_EINVAL, "prompt: expected at least 1 token, found none");
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "prompt: expected at least 1 token, found none");
     }
     if (n >= context) {
-        return burble__fail(error, BURBLE_EINVAL,
-                            "prompt: expected at most %" PRIu32
-                            " tokens, as the context is %" PRIu32 ", found %zu",
-                            context - 1, context, n);
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "prompt: expected at most %" PRIu32
+                                 " tokens, as the context is %" PRIu32 ", found %zu",
+                                 context - 1, context, n);
     }
     request->n_ids = (uint32_t)n;
     request->progress.prompt_tokens = request->n_ids;
@@ -223,8 +226,8 @@ static int make_way(const burble_llama_model *model, const burble_llama_request 
     if (result == BURBLE_OK) {
         result = burble_chunker_create(wanted->chunking, &request->chunker);
         if (result == BURBLE_EINVAL) {
-            return burble__fail(error, result, "chunking: expected a known rule, found %d",
-                                (int)wanted->chunking);
+            return burble__error_set(error, result, "chunking: expected a known rule, found %d",
+                                     (int)wanted->chunking);
         }
     }
     if (result == BURBLE_OK && wanted->n_stop > 0) {
@@ -246,7 +249,7 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
     }
     struct burble__request *request = burble__calloc(1, sizeof *request);
     if (request == NULL) {
-        return burble__fail(error, BURBLE_ENOMEM, "no memory for a request");
+        return burble__error_set(error, BURBLE_ENOMEM, "no memory for a request");
     }
     request->stream = burble_stream_ref(stream);
     request->ignore_end = wanted->ignore_end;
@@ -261,7 +264,7 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
         result = make_sampler(wanted, request);
     }
     if (result == BURBLE_ENOMEM) {
-        burble__fail(error, result, "no memory for a request");
+        burble__error_set(error, result, "no memory for a request");
     }
     if (result != BURBLE_OK) {
         burble__request_destroy(&request);
@@ -377,7 +380,7 @@ static int write_text(struct burble__request *request, burble_text text, uint32_
 {
     burble_text chunk;
     uint32_t stands_for;
-    const bool holds = burble_detok_holds(request->detok);
+    const bool holds = burble_detok_has_pending(request->detok);
     int result = burble_chunker_push(request->chunker, text.bytes, text.len, tokens, holds, &chunk,
                                      &stands_for);
     if (result == BURBLE_OK) {

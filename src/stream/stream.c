@@ -230,7 +230,7 @@ int burble_stream_append(burble_stream *stream, const char *text, size_t len, ui
     return burble_stream_append_until(stream, text, len, tokens, 0);
 }
 
-int burble_stream_wait(burble_stream *stream, uint64_t weight, uint64_t deadline)
+int burble_stream_wait_for_room(burble_stream *stream, uint64_t weight, uint64_t deadline)
 {
     burble__stream_here(stream);
     const int writable = burble__stream_writable(stream);

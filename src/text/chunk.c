@@ -68,13 +68,14 @@ static size_t through_last_space(const char *bytes, size_t n)
 }
 
 /* How many bytes of what waits and the new text together are a chunk. */
-static size_t cut(const burble_chunker *chunker, const char *text, size_t len, bool holds)
+static size_t cut(const burble_chunker *chunker, const char *text, size_t len, bool incomplete)
 {
     const struct burble__buffer *pending = &chunker->pending;
     if (chunker->rule == BURBLE_CHUNK_TOKEN) {
         return len; /* nothing ever waits */
     }
-    if (!holds && (len > 0 ? ends_chunk(text, len) : ends_chunk(pending->bytes, pending->len))) {
+    if (!incomplete
+        && (len > 0 ? ends_chunk(text, len) : ends_chunk(pending->bytes, pending->len))) {
         return pending->len + len;
     }
     const size_t through = through_last_space(text, len);
@@ -127,7 +128,7 @@ void burble_chunker_destroy(burble_chunker **chunker)
 }
 
 int burble_chunker_push(burble_chunker *chunker, const char *text, size_t len, uint32_t tokens,
-                        bool holds, burble_text *chunk, uint32_t *chunk_tokens)
+                        bool incomplete, burble_text *chunk, uint32_t *chunk_tokens)
 {
     struct burble__buffer *pending = &chunker->pending;
     *chunk = (burble_text){.bytes = ""};
@@ -136,7 +137,7 @@ int burble_chunker_push(burble_chunker *chunker, const char *text, size_t len, u
     }
     drop_handed(chunker);
 
-    const size_t ready = cut(chunker, text, len, holds);
+    const size_t ready = cut(chunker, text, len, incomplete);
     const bool in_place = pending->len == 0; /* the chunk, if there is one, lies in `text` alone */
     const size_t from = in_place ? ready : 0;
     if (from < len && burble__buffer_append(pending, text + from, len - from) != BURBLE_OK) {

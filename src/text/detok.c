@@ -657,7 +657,7 @@ void burble_detok_reset(burble_detok *detok)
     begin(detok);
 }
 
-bool burble_detok_holds(const burble_detok *detok)
+bool burble_detok_has_pending(const burble_detok *detok)
 {
     bool holds = detok->state->utf8.held > 0 || detok->state->waits;
     for (size_t i = 0; i < detok->n_rewrites && !holds; i++) {

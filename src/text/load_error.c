@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/fail.h"
+#include "base/error_message.h"
 #include "base/utf8.h"
 #include "text/load.h"
 
@@ -43,7 +43,7 @@ int burble__load_fail(const struct burble__source *source, int code, const char 
         vsnprintf(message + n, room - (size_t)n, format, arguments);
         va_end(arguments);
     }
-    burble__fail_mend(error);
+    burble__error_mend(error);
     return code;
 }
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/fail.h"
+#include "base/error_message.h"
 #include "base/utf8.h"
 
 /* More steps than this are refused; no tokenizer has even ten. */
@@ -155,34 +155,35 @@ static int check_step(const burble_step *step, size_t i, burble_error *error)
     /* An enum's type may be signed. */
     const size_t kind = (size_t)step->kind;
     if (kind >= sizeof names / sizeof names[0]) {
-        return burble__fail(error, BURBLE_EINVAL,
-                            "step %zu: expected a burble_step_kind, found %zu", i, kind);
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "step %zu: expected a burble_step_kind, found %zu", i, kind);
     }
     const char *name = names[kind];
     const bool needs_text = kind >= BURBLE_STEP_REPLACE;
     const bool needs_with = kind == BURBLE_STEP_REPLACE || (kind == BURBLE_STEP_CTC && step->flag);
     if (needs_text && !is_text(step->text)) {
-        return burble__fail(error, BURBLE_EINVAL,
-                            "step %zu (%s): expected `text` of UTF-8, at most %u bytes, found %s",
-                            i, name, BURBLE_VOCAB_MAX_TOKEN,
-                            step->text == NULL ? "NULL" : "something else");
+        return burble__error_set(
+            error, BURBLE_EINVAL,
+            "step %zu (%s): expected `text` of UTF-8, at most %u bytes, found %s", i, name,
+            BURBLE_VOCAB_MAX_TOKEN, step->text == NULL ? "NULL" : "something else");
     }
     if (needs_with && !is_text(step->with)) {
-        return burble__fail(error, BURBLE_EINVAL,
-                            "step %zu (%s): expected `with` of UTF-8, at most %u bytes, found %s",
-                            i, name, BURBLE_VOCAB_MAX_TOKEN,
-                            step->with == NULL ? "NULL" : "something else");
+        return burble__error_set(
+            error, BURBLE_EINVAL,
+            "step %zu (%s): expected `with` of UTF-8, at most %u bytes, found %s", i, name,
+            BURBLE_VOCAB_MAX_TOKEN, step->with == NULL ? "NULL" : "something else");
     }
     if ((kind == BURBLE_STEP_STRIP || kind == BURBLE_STEP_METASPACE)
         && characters_of(step->text) != 1) {
-        return burble__fail(error, BURBLE_EINVAL,
-                            "step %zu (%s): expected `text` of one character, found %zu", i, name,
-                            characters_of(step->text));
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "step %zu (%s): expected `text` of one character, found %zu", i,
+                                 name, characters_of(step->text));
     }
     if (((kind == BURBLE_STEP_REPLACE || kind == BURBLE_STEP_BPE) && step->text[0] == '\0')
         || (kind == BURBLE_STEP_CTC && step->flag && step->with[0] == '\0')) {
-        return burble__fail(error, BURBLE_EUNSUPPORTED,
-                            "step %zu (%s): replacing the empty string is not supported", i, name);
+        return burble__error_set(error, BURBLE_EUNSUPPORTED,
+                                 "step %zu (%s): replacing the empty string is not supported", i,
+                                 name);
     }
     return BURBLE_OK;
 }
@@ -208,15 +209,15 @@ int burble__plan_init(struct burble__plan *plan, const burble_vocab_options *opt
     *plan = (struct burble__plan){0};
     const size_t n = options->n_steps;
     if (n > STEPS_MAX) {
-        return burble__fail(error, BURBLE_EUNSUPPORTED, "expected at most %d steps, found %zu",
-                            STEPS_MAX, n);
+        return burble__error_set(error, BURBLE_EUNSUPPORTED, "expected at most %d steps, found %zu",
+                                 STEPS_MAX, n);
     }
     if (options->steps == NULL && n > 0) {
-        return burble__fail(error, BURBLE_EINVAL, "expected %zu steps, found NULL", n);
+        return burble__error_set(error, BURBLE_EINVAL, "expected %zu steps, found NULL", n);
     }
     if (n == 0 && options->join != NULL && !is_text(options->join)) {
-        return burble__fail(error, BURBLE_EINVAL, "expected `join` of UTF-8, at most %u bytes",
-                            BURBLE_VOCAB_MAX_TOKEN);
+        return burble__error_set(error, BURBLE_EINVAL, "expected `join` of UTF-8, at most %u bytes",
+                                 BURBLE_VOCAB_MAX_TOKEN);
     }
     size_t bytes = 0;
     for (size_t i = 0; i < n; i++) {
@@ -237,7 +238,7 @@ int burble__plan_init(struct burble__plan *plan, const burble_vocab_options *opt
     plan->fallbacks = burble__malloc((bytes + 1) * sizeof *plan->fallbacks);
     if (plan->ops == NULL || plan->fallbacks == NULL) {
         burble__plan_finish(plan);
-        return burble__fail(error, BURBLE_ENOMEM, "out of memory");
+        return burble__error_set(error, BURBLE_ENOMEM, "out of memory");
     }
     if (n == 0 && options->join != NULL) {
         add_text(plan, BURBLE__OP_JOIN, options->join);

@@ -21,7 +21,7 @@
 
 #include "base/alloc.h"
 #include "base/buffer.h"
-#include "base/fail.h"
+#include "base/error_message.h"
 #include "base/utf8.h"
 #include "text/matcher.h"
 #include "text/vocab.h"
@@ -42,24 +42,27 @@ static int check(const burble_text *strings, size_t n, burble_error *error)
 {
     size_t total = 0;
     if (n > BURBLE_STOP_MAX_STRINGS) {
-        return burble__fail(error, BURBLE_EINVAL, "expected at most %d stop strings, found %zu",
-                            BURBLE_STOP_MAX_STRINGS, n);
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "expected at most %d stop strings, found %zu",
+                                 BURBLE_STOP_MAX_STRINGS, n);
     }
     for (size_t i = 0; i < n; i++) {
         if (strings[i].len == 0) {
-            return burble__fail(error, BURBLE_EINVAL,
-                                "stop string %zu of %zu: expected some text, found none", i + 1, n);
+            return burble__error_set(error, BURBLE_EINVAL,
+                                     "stop string %zu of %zu: expected some text, found none",
+                                     i + 1, n);
         }
         if (strings[i].len > BURBLE_STOP_MAX_BYTES - total) {
-            return burble__fail(error, BURBLE_EINVAL,
-                                "stop string %zu of %zu: expected at most %u bytes in all of them "
-                                "together, found %zu up to this one",
-                                i + 1, n, BURBLE_STOP_MAX_BYTES, total + strings[i].len);
+            return burble__error_set(
+                error, BURBLE_EINVAL,
+                "stop string %zu of %zu: expected at most %u bytes in all of them "
+                "together, found %zu up to this one",
+                i + 1, n, BURBLE_STOP_MAX_BYTES, total + strings[i].len);
         }
         if (!burble__utf8_valid(strings[i].bytes, strings[i].len)) {
-            return burble__fail(error, BURBLE_EINVAL,
-                                "stop string %zu of %zu: expected UTF-8, found bytes that are not",
-                                i + 1, n);
+            return burble__error_set(
+                error, BURBLE_EINVAL,
+                "stop string %zu of %zu: expected UTF-8, found bytes that are not", i + 1, n);
         }
         total += strings[i].len;
     }
@@ -90,7 +93,7 @@ int burble_stop_create(const burble_text *strings, size_t n, bool include, burbl
 no_matcher:
     burble__free(stop);
 no_memory:
-    return burble__fail(error, BURBLE_ENOMEM, "no memory for %zu stop strings", n);
+    return burble__error_set(error, BURBLE_ENOMEM, "no memory for %zu stop strings", n);
 }
 
 int burble_stop_copy(const burble_stop *stop, burble_stop **out)
@@ -186,7 +189,7 @@ void burble_stop_finish(burble_stop *stop, burble_text *out)
     burble_stop_reset(stop);
 }
 
-bool burble_stop_holds(const burble_stop *stop)
+bool burble_stop_has_pending(const burble_stop *stop)
 {
     return !stop->met && stop->state != BURBLE__MATCHER_ROOT;
 }

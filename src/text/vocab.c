@@ -7,7 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/buffer.h"
-#include "base/fail.h"
+#include "base/error_message.h"
 #include "text/compile.h"
 
 #define ALL_TOKEN_FLAGS                                                                            \
@@ -43,25 +43,27 @@ struct spelled {
 
 static int no_memory(burble_error *error)
 {
-    return burble__fail(error, BURBLE_ENOMEM, "out of memory");
+    return burble__error_set(error, BURBLE_ENOMEM, "out of memory");
 }
 
 /* The texts of the tokens before this one and its own are too long together. */
 static int too_much(burble_error *error, size_t token, size_t len)
 {
-    return burble__fail(error, BURBLE_EINVAL,
-                        "expected at most %u bytes of text in all tokens together, found %zu in "
-                        "those up to token %zu",
-                        BURBLE_VOCAB_MAX_TEXT, len, token);
+    return burble__error_set(
+        error, BURBLE_EINVAL,
+        "expected at most %u bytes of text in all tokens together, found %zu in "
+        "those up to token %zu",
+        BURBLE_VOCAB_MAX_TEXT, len, token);
 }
 
 /* Steps on single tokens have taken too much work. */
 static int too_much_work(burble_error *error, size_t token, size_t max)
 {
-    return burble__fail(error, BURBLE_EINVAL,
-                        "expected steps that take at most %zu bytes of text one after the other, "
-                        "found more up to token %zu",
-                        max, token);
+    return burble__error_set(
+        error, BURBLE_EINVAL,
+        "expected steps that take at most %zu bytes of text one after the other, "
+        "found more up to token %zu",
+        max, token);
 }
 
 /* ---- what is asked for --------------------------------------------------------------------------- */
@@ -71,32 +73,32 @@ static int check_tokens(const burble_token *tokens, size_t n, bool utf8, size_t 
                         burble_error *error)
 {
     if (n > BURBLE_VOCAB_MAX_IDS) {
-        return burble__fail(error, BURBLE_EINVAL, "expected at most %u tokens, found %zu",
-                            BURBLE_VOCAB_MAX_IDS, n);
+        return burble__error_set(error, BURBLE_EINVAL, "expected at most %u tokens, found %zu",
+                                 BURBLE_VOCAB_MAX_IDS, n);
     }
     if (tokens == NULL && n > 0) {
-        return burble__fail(error, BURBLE_EINVAL, "expected %zu tokens, found NULL", n);
+        return burble__error_set(error, BURBLE_EINVAL, "expected %zu tokens, found NULL", n);
     }
     size_t len = 0;
     *bytes = 0;
     for (size_t i = 0; i < n; i++) {
         const burble_token *token = &tokens[i];
         if (token->len > BURBLE_VOCAB_MAX_TOKEN) {
-            return burble__fail(error, BURBLE_EINVAL,
-                                "token %zu: expected at most %u bytes, found %lu", i,
-                                BURBLE_VOCAB_MAX_TOKEN, (unsigned long)token->len);
+            return burble__error_set(error, BURBLE_EINVAL,
+                                     "token %zu: expected at most %u bytes, found %lu", i,
+                                     BURBLE_VOCAB_MAX_TOKEN, (unsigned long)token->len);
         }
         if ((token->flags & ~ALL_TOKEN_FLAGS) != 0) {
-            return burble__fail(error, BURBLE_EINVAL, "token %zu: unknown flags 0x%lX", i,
-                                (unsigned long)(token->flags & ~ALL_TOKEN_FLAGS));
+            return burble__error_set(error, BURBLE_EINVAL, "token %zu: unknown flags 0x%lX", i,
+                                     (unsigned long)(token->flags & ~ALL_TOKEN_FLAGS));
         }
         if (token->len > 0 && token->text == NULL) {
-            return burble__fail(error, BURBLE_EINVAL,
-                                "token %zu: expected %lu bytes of text, found NULL", i,
-                                (unsigned long)token->len);
+            return burble__error_set(error, BURBLE_EINVAL,
+                                     "token %zu: expected %lu bytes of text, found NULL", i,
+                                     (unsigned long)token->len);
         }
         if (token->len > 0 && utf8 && !burble__utf8_valid(token->text, token->len)) {
-            return burble__fail(error, BURBLE_EINVAL, "token %zu: expected UTF-8", i);
+            return burble__error_set(error, BURBLE_EINVAL, "token %zu: expected UTF-8", i);
         }
         len += token->len;
         if (len > BURBLE_VOCAB_MAX_TEXT) {
@@ -131,24 +133,24 @@ static int check_order(const struct maker *maker)
     bool by_place = false;
     for (size_t i = 0; i < compiler->n_ops; i++) {
         if (plan->ops[i].kind == BURBLE__OP_DEDUP && by_place) {
-            return burble__fail(maker->error, BURBLE_EUNSUPPORTED,
-                                "CTC after a step that depends on a token's place (Metaspace, "
-                                "WordPiece, BPEDecoder) is not supported");
+            return burble__error_set(maker->error, BURBLE_EUNSUPPORTED,
+                                     "CTC after a step that depends on a token's place (Metaspace, "
+                                     "WordPiece, BPEDecoder) is not supported");
         }
         by_place |= plan->ops[i].places != BURBLE__ANYWHERE;
     }
     for (size_t i = compiler->late; i < compiler->rest; i++) {
         if (!works_on_runs(&plan->ops[i]) || (maker->vocab->places & BURBLE__AT_LAST) != 0) {
-            return burble__fail(maker->error, BURBLE_EUNSUPPORTED,
-                                "a step on single tokens between ByteFallback and Fuse is not "
-                                "supported, but for replacing one character");
+            return burble__error_set(maker->error, BURBLE_EUNSUPPORTED,
+                                     "a step on single tokens between ByteFallback and Fuse is not "
+                                     "supported, but for replacing one character");
         }
     }
     for (size_t i = compiler->rest; i < plan->n_ops; i++) {
         if (plan->ops[i].kind > BURBLE__OP_FUSE) {
-            return burble__fail(maker->error, BURBLE_EUNSUPPORTED,
-                                "ByteLevel or ByteFallback after a step that joins tokens "
-                                "(ByteLevel, ByteFallback, Fuse) is not supported");
+            return burble__error_set(maker->error, BURBLE_EUNSUPPORTED,
+                                     "ByteLevel or ByteFallback after a step that joins tokens "
+                                     "(ByteLevel, ByteFallback, Fuse) is not supported");
         }
     }
     return BURBLE_OK;
@@ -242,7 +244,7 @@ static int fill_filter(struct maker *maker, size_t dedup, size_t drop, struct te
             filter[i] |= text.len == 0 ? BURBLE__FILTER_DROP : 0;
         }
         if (result == BURBLE_EUNSUPPORTED) {
-            return burble__fail(maker->error, result, "token %zu becomes too long", i);
+            return burble__error_set(maker->error, result, "token %zu becomes too long", i);
         }
         if (result == BURBLE_EFULL) {
             return too_much_work(maker->error, i, maker->compiler.work_max);
@@ -362,7 +364,7 @@ static int spell_at(struct maker *maker, size_t id, unsigned place, struct spell
         result = run_late(maker, place, &text);
     }
     if (result == BURBLE_EUNSUPPORTED) {
-        return burble__fail(maker->error, result, "token %zu becomes too long", id);
+        return burble__error_set(maker->error, result, "token %zu becomes too long", id);
     }
     if (result == BURBLE_EFULL) {
         return too_much_work(maker->error, id, compiler->work_max);
@@ -596,8 +598,9 @@ static int check_finish(struct maker *maker)
         max = burble__rewrite_bound(&vocab->rewrites.at[i], max);
     }
     if (max > FINISH_MAX) {
-        return burble__fail(maker->error, BURBLE_EUNSUPPORTED,
-                            "the steps may hold back more than %zu bytes to the end", FINISH_MAX);
+        return burble__error_set(maker->error, BURBLE_EUNSUPPORTED,
+                                 "the steps may hold back more than %zu bytes to the end",
+                                 FINISH_MAX);
     }
     return BURBLE_OK;
 }

@@ -145,7 +145,7 @@ static void end(struct text *text, burble_detok *detok, bool spans)
 {
     burble_text more;
     burble_detok_finish(detok, &more);
-    CHECK(!burble_detok_holds(detok));
+    CHECK(!burble_detok_has_pending(detok));
     take(text, detok, more, spans);
 }
 
@@ -154,7 +154,7 @@ static burble_detok *exchange(burble_detok *detok)
 {
     burble_detok *copy;
     CHECK(burble_detok_copy(detok, &copy) == BURBLE_OK);
-    CHECK(burble_detok_holds(copy) == burble_detok_holds(detok));
+    CHECK(burble_detok_has_pending(copy) == burble_detok_has_pending(detok));
     burble_detok_destroy(&detok);
     return copy;
 }

@@ -54,7 +54,7 @@ static burble_stop *exchange(burble_stop *stop)
 {
     burble_stop *copy;
     CHECK(burble_stop_copy(stop, &copy) == BURBLE_OK);
-    CHECK(burble_stop_holds(copy) == burble_stop_holds(stop));
+    CHECK(burble_stop_has_pending(copy) == burble_stop_has_pending(stop));
     burble_stop_destroy(&stop);
     return copy;
 }

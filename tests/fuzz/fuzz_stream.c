@@ -248,9 +248,9 @@ static void wait_for_room(void)
     int expected = writable();
     if (expected == BURBLE_OK && any_full(weight))
         expected = BURBLE_EFULL;
-    CHECK(burble_stream_wait(m.stream, weight, BURBLE_NO_WAIT) == expected);
+    CHECK(burble_stream_wait_for_room(m.stream, weight, BURBLE_NO_WAIT) == expected);
     expected = expected == BURBLE_EFULL ? BURBLE_ETIMEDOUT : expected;
-    CHECK(burble_stream_wait(m.stream, weight, PASSED) == expected);
+    CHECK(burble_stream_wait_for_room(m.stream, weight, PASSED) == expected);
 }
 
 static void end(void)

@@ -49,19 +49,19 @@ static void print_text(burble_stream *stream)
 static void complete(burble_llama_model *model, char *const *prompts, uint32_t n,
                      uint32_t max_tokens)
 {
-    burble_llama *engine;
-    burble_llama_options options;
+    burble_llama_engine *engine;
+    burble_llama_engine_options options;
     burble_stream_options keep;
     burble_stream *streams[MOST];
     burble_error error;
     burble_stream_options_init(&keep);
     keep.keep = BURBLE_KEEP_ALL;
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.slots = n;
     options.threads =
         1; /* several threads wait for each other by turning, which a busy machine punishes */
     options.cache_f32 = true;
-    check(burble_llama_open(model, &options, &engine, &error), &error);
+    check(burble_llama_engine_create(model, &options, &engine, &error), &error);
     for (uint32_t i = 0; i < n; i++) {
         burble_llama_request request;
         burble_llama_request_init(&request);
@@ -69,13 +69,13 @@ static void complete(burble_llama_model *model, char *const *prompts, uint32_t n
         request.prompt_len = strlen(prompts[i]);
         request.max_tokens = max_tokens;
         check(burble_stream_create(&keep, &streams[i]), &(burble_error){0});
-        check(burble_llama_submit(engine, &request, streams[i], &error), &error);
+        check(burble_llama_engine_submit(engine, &request, streams[i], &error), &error);
     }
     for (uint32_t i = 0; i < n; i++) {
         print_text(streams[i]);
         burble_stream_unref(&streams[i]);
     }
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void chat(burble_llama_model *model, char *const *prompts, uint32_t n, const char *name)
@@ -90,7 +90,9 @@ static void chat(burble_llama_model *model, char *const *prompts, uint32_t n, co
         conversation.n = 1;
         conversation.template_name = strcmp(name, "model") == 0 ? NULL : name;
         size_t len;
-        check(burble_llama_chat(model, &conversation, text, sizeof text, &len, &error), &error);
+        check(burble_llama_model_apply_template(model, &conversation, text, sizeof text, &len,
+                                                &error),
+              &error);
         fwrite(text, 1, len, stdout);
         putchar('\0');
     }

@@ -25,15 +25,15 @@ static inline int unload(void **state)
     return model != NULL;
 }
 
-static inline burble_llama_stats stats_of(burble_llama *engine)
+static inline burble_llama_stats stats_of(burble_llama_engine *engine)
 {
     burble_llama_stats stats;
-    burble_llama_get_stats(engine, &stats);
+    burble_llama_engine_stats(engine, &stats);
     return stats;
 }
 
 /* Until the engine's thread has noticed what happened. The test's time limit is the bound. */
-static inline burble_llama_stats wait_until_active(burble_llama *engine, uint32_t active)
+static inline burble_llama_stats wait_until_active(burble_llama_engine *engine, uint32_t active)
 {
     while (stats_of(engine).active != active) {
         sched_yield();
@@ -48,14 +48,14 @@ static inline void assert_same(const struct output *found, const struct output *
     assert_memory_equal(found->text, expected->text, expected->len);
 }
 
-static inline burble_reason reason_of(burble_llama *engine, const burble_llama_request *request,
-                                      struct output *output)
+static inline burble_reason reason_of(burble_llama_engine *engine,
+                                      const burble_llama_request *request, struct output *output)
 {
     burble_reader *reader;
     burble_status status;
     burble_error error = {0};
     burble_stream *stream = new_stream(&reader);
-    if (burble_llama_submit(engine, request, stream, &error) != BURBLE_OK) {
+    if (burble_llama_engine_submit(engine, request, stream, &error) != BURBLE_OK) {
         fail_msg("%s", error.message);
     }
     read_all(reader, output);
@@ -66,13 +66,13 @@ static inline burble_reason reason_of(burble_llama *engine, const burble_llama_r
 }
 
 /* Hands a request in and drops it. One that was refused has left its stream as it was. */
-static inline int try_to_submit(burble_llama *engine, const burble_llama_request *request,
+static inline int try_to_submit(burble_llama_engine *engine, const burble_llama_request *request,
                                 burble_error *error)
 {
     burble_reader *reader;
     burble_status status;
     burble_stream *stream = new_stream(&reader);
-    const int result = burble_llama_submit(engine, request, stream, error);
+    const int result = burble_llama_engine_submit(engine, request, stream, error);
     burble_stream_status(stream, &status);
     if (result != BURBLE_OK) {
         assert_int_equal(status.state, BURBLE_OPEN);

@@ -55,16 +55,17 @@ static inline burble_llama_model *load_model(void)
 
 /* An engine that computes in one thread: several wait for each other by turning, which takes for ever
  * where others want the processor, too. */
-static inline burble_llama *open_engine(burble_llama_model *model, uint32_t slots, uint32_t queue)
+static inline burble_llama_engine *open_engine(burble_llama_model *model, uint32_t slots,
+                                               uint32_t queue)
 {
-    burble_llama *engine;
-    burble_llama_options options;
+    burble_llama_engine *engine;
+    burble_llama_engine_options options;
     burble_error error = {0};
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.slots = slots;
     options.queue = queue;
     options.threads = 1;
-    if (burble_llama_open(model, &options, &engine, &error) != BURBLE_OK) {
+    if (burble_llama_engine_create(model, &options, &engine, &error) != BURBLE_OK) {
         fail_msg("%s", error.message);
     }
     return engine;
@@ -90,12 +91,13 @@ static inline burble_stream *new_stream(burble_reader **reader)
 }
 
 /* Hands a request in and returns the reader of its text. */
-static inline burble_reader *submit(burble_llama *engine, const burble_llama_request *request)
+static inline burble_reader *submit(burble_llama_engine *engine,
+                                    const burble_llama_request *request)
 {
     burble_reader *reader;
     burble_error error = {0};
     burble_stream *stream = new_stream(&reader);
-    if (burble_llama_submit(engine, request, stream, &error) != BURBLE_OK) {
+    if (burble_llama_engine_submit(engine, request, stream, &error) != BURBLE_OK) {
         fail_msg("%s", error.message);
     }
     burble_stream_unref(&stream);
@@ -123,7 +125,7 @@ static inline void read_all(burble_reader *reader, struct output *output)
 }
 
 /* The whole text of one request. */
-static inline void generate(burble_llama *engine, const burble_llama_request *request,
+static inline void generate(burble_llama_engine *engine, const burble_llama_request *request,
                             struct output *output)
 {
     read_all(submit(engine, request), output);

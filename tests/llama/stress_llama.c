@@ -15,7 +15,7 @@
 enum { CLIENTS = 32, REQUESTS = 8, SLOTS = 6, QUEUE = 16, TOKENS = 24 };
 
 struct world {
-    burble_llama *engine;
+    burble_llama_engine *engine;
     struct output expected[PROMPTS];
     atomic_uint whole, cancelled, refused, wrong;
 };
@@ -78,7 +78,7 @@ static void *be_a_client(void *arg)
             burble_reader_limit(reader, 1 + (choice >> 48) % 16, BURBLE_LAG_BLOCK);
         }
         int result;
-        while ((result = burble_llama_submit(world->engine, &request, stream, NULL))
+        while ((result = burble_llama_engine_submit(world->engine, &request, stream, NULL))
                == BURBLE_EFULL) {
             atomic_fetch_add(&world->refused, 1);
             sched_yield();
@@ -107,7 +107,7 @@ static void clients_that_cancel_at_random_leave_nothing_behind(void **state)
         const burble_llama_request request = request_for(prompts[i], TOKENS);
         generate(world.engine, &request, &world.expected[i]);
     }
-    burble_llama_close(&world.engine);
+    burble_llama_engine_destroy(&world.engine);
 
     world.engine = open_engine(model, SLOTS, QUEUE);
     for (int i = 0; i < CLIENTS; i++) {
@@ -127,7 +127,7 @@ static void clients_that_cancel_at_random_leave_nothing_behind(void **state)
     burble_llama_stats stats;
     do {
         sched_yield();
-        burble_llama_get_stats(world.engine, &stats);
+        burble_llama_engine_stats(world.engine, &stats);
     } while (stats.active + stats.waiting > 0);
     static struct output output;
     const burble_llama_request request = request_for(prompts[0], TOKENS);
@@ -135,7 +135,7 @@ static void clients_that_cancel_at_random_leave_nothing_behind(void **state)
     assert_int_equal(output.end, BURBLE_END);
     assert_int_equal(output.len, world.expected[0].len);
     assert_memory_equal(output.text, world.expected[0].text, output.len);
-    burble_llama_close(&world.engine);
+    burble_llama_engine_destroy(&world.engine);
     burble_llama_model_unref(&model);
 }
 

@@ -14,7 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void refuses(burble_llama *engine, const burble_llama_request *request, const char *message)
+static void refuses(burble_llama_engine *engine, const burble_llama_request *request,
+                    const char *message)
 {
     burble_error error = {0};
     assert_int_equal(try_to_submit(engine, request, &error), BURBLE_EINVAL);
@@ -25,7 +26,7 @@ static void a_request_out_of_its_range_is_refused(void **state)
 {
     int32_t ids[600] = {0};
     (void)state;
-    burble_llama *engine = open_engine(model, 1, 0);
+    burble_llama_engine *engine = open_engine(model, 1, 0);
     burble_llama_request request = request_for("", 1);
     refuses(engine, &request, "prompt: expected at least 1 token, found none");
     request.prompt = NULL;
@@ -69,7 +70,7 @@ static void a_request_out_of_its_range_is_refused(void **state)
     request.n_stop = 1;
     assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
     assert_int_equal(stats_of(engine).requests, 0);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 /* Text that is too long by far is not tokenized: a context of 64 tokens of 64 bytes each, and 4096 bytes
@@ -77,8 +78,8 @@ static void a_request_out_of_its_range_is_refused(void **state)
 static void a_prompt_that_cannot_fit_is_refused_unseen(void **state)
 {
     enum { MOST = 64 * 64 + 4096, FAR = 64 << 20 };
-    burble_llama *engine;
-    burble_llama_options options;
+    burble_llama_engine *engine;
+    burble_llama_engine_options options;
     burble_error error;
     int32_t ids[1];
     size_t n;
@@ -87,16 +88,17 @@ static void a_prompt_that_cannot_fit_is_refused_unseen(void **state)
     char *text = malloc(FAR);
     assert_non_null(text);
     memset(text, 'z', FAR);
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.slots = 1;
     options.context = 64;
     options.threads = 1;
-    assert_int_equal(burble_llama_open(model, &options, &engine, NULL), BURBLE_OK);
+    assert_int_equal(burble_llama_engine_create(model, &options, &engine, NULL), BURBLE_OK);
     burble_llama_request request = request_for("", 1);
     request.prompt = text;
 
     request.prompt_len = MOST;
-    assert_int_equal(burble_llama_tokenize(model, text, MOST, false, ids, 0, &n), BURBLE_EFULL);
+    assert_int_equal(burble_llama_model_tokenize(model, text, MOST, false, ids, 0, &n),
+                     BURBLE_EFULL);
     snprintf(expected, sizeof expected,
              "prompt: expected at most 63 tokens, as the context is 64, found %zu", n);
     assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
@@ -109,37 +111,37 @@ static void a_prompt_that_cannot_fit_is_refused_unseen(void **state)
     refuses(engine, &request,
             "prompt: expected at most 63 tokens, as the context is 64, found more: 67108864 bytes "
             "of text");
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
     free(text);
 }
 
-static void engine_refuses(const burble_llama_options *options, const char *message)
+static void engine_refuses(const burble_llama_engine_options *options, const char *message)
 {
-    burble_llama *engine = (burble_llama *)&message;
+    burble_llama_engine *engine = (burble_llama_engine *)&message;
     burble_error error = {0};
-    assert_int_equal(burble_llama_open(model, options, &engine, &error), BURBLE_EINVAL);
+    assert_int_equal(burble_llama_engine_create(model, options, &engine, &error), BURBLE_EINVAL);
     assert_null(engine);
     assert_string_equal(error.message, message);
 }
 
 static void an_engine_out_of_its_range_is_refused(void **state)
 {
-    burble_llama_options options;
+    burble_llama_engine_options options;
     (void)state;
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.slots = 257;
     engine_refuses(&options, "slots: expected 1 to 256, found 257");
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.context = 1;
     engine_refuses(&options,
                    "context: expected 2 to 512, what the model was trained with, found 1");
     options.context = 513;
     engine_refuses(&options,
                    "context: expected 2 to 512, what the model was trained with, found 513");
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.batch = 0;
     engine_refuses(&options, "batch: expected 1 to 65536, found 0");
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.threads = 513;
     engine_refuses(&options, "threads: expected 1 to 512, found 513");
 }
@@ -184,8 +186,8 @@ static int threads(void)
 /* Besides the only one, which opens the engine. */
 static bool an_engine_adds_threads(int expected)
 {
-    burble_llama *engine;
-    return threads() == 1 && burble_llama_open(model, NULL, &engine, NULL) == BURBLE_OK
+    burble_llama_engine *engine;
+    return threads() == 1 && burble_llama_engine_create(model, NULL, &engine, NULL) == BURBLE_OK
            && threads() - 1 == expected;
 }
 
@@ -231,16 +233,16 @@ static void bound_memory(rlim_t bytes)
 
 static bool memory_is_too_short(void)
 {
-    burble_llama_options options;
-    burble_llama *engine;
+    burble_llama_engine_options options;
+    burble_llama_engine *engine;
     burble_error error = {0};
     const char *expected = "expected room for 256 slots of 512 tokens: ";
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.slots = 256; /* which take 1 GB */
     options.cache_f32 = true;
     bound_memory((rlim_t)800 << 20);
-    return burble_llama_open(model, &options, &engine, &error) == BURBLE_ENOMEM && engine == NULL
-           && strncmp(error.message, expected, strlen(expected)) == 0;
+    return burble_llama_engine_create(model, &options, &engine, &error) == BURBLE_ENOMEM
+           && engine == NULL && strncmp(error.message, expected, strlen(expected)) == 0;
 }
 
 static void an_engine_that_memory_is_too_short_for_is_refused(void **state)
@@ -255,23 +257,23 @@ static bool threads_cannot_be_made(void)
     enum { THREADS = 512, POSSIBLE = 200 };
     size_t stack;
     pthread_attr_t usual;
-    burble_llama_options options;
-    burble_llama *engine;
+    burble_llama_engine_options options;
+    burble_llama_engine *engine;
     burble_error error = {0};
     if (pthread_attr_init(&usual) != 0 || pthread_attr_getstacksize(&usual, &stack) != 0) {
         return false;
     }
     pthread_attr_destroy(&usual);
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.slots = 1;
     options.threads = THREADS;
     bound_memory(((rlim_t)1 << 30) + POSSIBLE * (rlim_t)stack);
-    const int result = burble_llama_open(model, &options, &engine, &error);
+    const int result = burble_llama_engine_create(model, &options, &engine, &error);
     const int reason = errno;
     const bool refused = result == BURBLE_ESYSTEM && engine == NULL && reason == EAGAIN
                          && strncmp(error.message, "512 threads for the engine: ", 28) == 0;
     options.threads = 2; /* nothing is left of those that were made */
-    return refused && burble_llama_open(model, &options, &engine, &error) == BURBLE_OK;
+    return refused && burble_llama_engine_create(model, &options, &engine, &error) == BURBLE_OK;
 }
 
 static void an_engine_whose_threads_cannot_be_made_is_refused(void **state)

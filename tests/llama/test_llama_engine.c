@@ -18,11 +18,11 @@ static void cancelling_frees_the_slot_within_a_step(void **state)
     burble_record record;
     int result;
     (void)state;
-    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_engine *engine = open_engine(model, 2, 0);
     burble_llama_request request = request_for(prompts[0], 0);
     request.ignore_end = true;
     burble_stream *stream = new_stream(&reader);
-    assert_int_equal(burble_llama_submit(engine, &request, stream, NULL), BURBLE_OK);
+    assert_int_equal(burble_llama_engine_submit(engine, &request, stream, NULL), BURBLE_OK);
     assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
     assert_true(burble_stream_cancel(stream));
     const uint64_t steps = stats_of(engine).steps;
@@ -33,7 +33,7 @@ static void cancelling_frees_the_slot_within_a_step(void **state)
     assert_int_equal(result, BURBLE_ECANCELED);
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void a_prompt_is_broken_off_in_the_middle_of_a_step(void **state)
@@ -45,7 +45,7 @@ static void a_prompt_is_broken_off_in_the_middle_of_a_step(void **state)
     for (int i = 0; i < LONG; i++) {
         ids[i] = 1 + i;
     }
-    burble_llama *engine = open_engine(model, 1, 0);
+    burble_llama_engine *engine = open_engine(model, 1, 0);
     burble_llama_request request = request_for("", 1);
     request.ids = ids;
     request.n_ids = LONG;
@@ -53,7 +53,7 @@ static void a_prompt_is_broken_off_in_the_middle_of_a_step(void **state)
         burble_reader *reader;
         burble_stream *stream = new_stream(&reader);
         const uint64_t steps = stats_of(engine).steps;
-        assert_int_equal(burble_llama_submit(engine, &request, stream, NULL), BURBLE_OK);
+        assert_int_equal(burble_llama_engine_submit(engine, &request, stream, NULL), BURBLE_OK);
         while (stats_of(engine).active == 0 && stats_of(engine).waiting > 0) {
             sched_yield();
         }
@@ -70,11 +70,11 @@ static void a_prompt_is_broken_off_in_the_middle_of_a_step(void **state)
     static struct output after;
     request = request_for(prompts[0], 10);
     generate(engine, &request, &after);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
     engine = open_engine(model, 1, 0);
     generate(engine, &request, &before);
     assert_same(&after, &before);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void closing_cancels_everything(void **state)
@@ -83,17 +83,17 @@ static void closing_cancels_everything(void **state)
     burble_reader *readers[REQUESTS];
     static struct output output;
     (void)state;
-    burble_llama *engine = open_engine(model, 4, REQUESTS);
+    burble_llama_engine *engine = open_engine(model, 4, REQUESTS);
     burble_llama_request request = request_for(prompts[0], 0);
     request.ignore_end = true;
     for (int i = 0; i < REQUESTS; i++) {
         readers[i] = submit(engine, &request);
     }
     assert_int_equal(burble_reader_wait(readers[0], 0), BURBLE_OK); /* it generates */
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
     assert_null(engine);
-    burble_llama_close(&engine);
-    burble_llama_close(NULL);
+    burble_llama_engine_destroy(&engine);
+    burble_llama_engine_destroy(NULL);
     for (int i = 0; i < REQUESTS; i++) {
         read_all(readers[i], &output);
         assert_int_equal(output.end, BURBLE_ECANCELED);
@@ -105,19 +105,20 @@ static void an_engine_outlives_its_callers_reference_to_the_model(void **state)
     static struct output output;
     (void)state;
     burble_llama_model *own = load_model();
-    burble_llama *engine = open_engine(own, 1, 0);
+    burble_llama_engine *engine = open_engine(own, 1, 0);
     burble_llama_model_unref(&own);
     const burble_llama_request request = request_for(prompts[0], 5);
     generate(engine, &request, &output);
     assert_int_equal(output.tokens, 5);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 /* ---- back-pressure ------------------------------------------------------------------------------- */
 
 /* Hands a request in whose reader may leave `max_lag` tokens unread; the caller owns both. */
-static burble_reader *submit_limited(burble_llama *engine, const burble_llama_request *request,
-                                     uint64_t max_lag, burble_stream **stream)
+static burble_reader *submit_limited(burble_llama_engine *engine,
+                                     const burble_llama_request *request, uint64_t max_lag,
+                                     burble_stream **stream)
 {
     burble_stream_options options;
     burble_reader *reader;
@@ -126,12 +127,12 @@ static burble_reader *submit_limited(burble_llama *engine, const burble_llama_re
     assert_int_equal(burble_stream_create(&options, stream), BURBLE_OK);
     assert_int_equal(burble_reader_create(*stream, 0, &reader, NULL), BURBLE_OK);
     assert_int_equal(burble_reader_limit(reader, max_lag, BURBLE_LAG_BLOCK), BURBLE_OK);
-    assert_int_equal(burble_llama_submit(engine, request, *stream, NULL), BURBLE_OK);
+    assert_int_equal(burble_llama_engine_submit(engine, request, *stream, NULL), BURBLE_OK);
     return reader;
 }
 
 /* Until the engine has generated that many tokens. */
-static void wait_for_tokens(burble_llama *engine, uint64_t tokens)
+static void wait_for_tokens(burble_llama_engine *engine, uint64_t tokens)
 {
     while (stats_of(engine).tokens < tokens) {
         sched_yield();
@@ -148,12 +149,12 @@ static void a_reader_that_stops_does_not_hold_up_the_others(void **state)
     burble_stream *stream;
     burble_status status;
     (void)state;
-    burble_llama *engine = open_engine(model, 1, 0);
+    burble_llama_engine *engine = open_engine(model, 1, 0);
     for (size_t i = 0; i < REQUESTS; i++) {
         const burble_llama_request request = request_for(prompts[i], TOKENS);
         generate(engine, &request, &alone[i]);
     }
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
     assert_true(alone[STALLED].records > MAX_LAG);
     engine = open_engine(model, REQUESTS, 0);
     for (size_t i = 0; i < REQUESTS; i++) {
@@ -177,7 +178,7 @@ static void a_reader_that_stops_does_not_hold_up_the_others(void **state)
     assert_int_equal(together.records, alone[STALLED].records);
     burble_stream_unref(&stream);
     wait_until_active(engine, 0);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 /* The last token's text is held, and the end with it, as nothing is read before. */
@@ -187,7 +188,7 @@ static void an_end_comes_after_the_text_that_was_held(void **state)
     burble_stream *stream;
     burble_status status;
     (void)state;
-    burble_llama *engine = open_engine(model, 1, 0);
+    burble_llama_engine *engine = open_engine(model, 1, 0);
     const burble_llama_request request = request_for(prompts[0], 2);
     burble_reader *reader = submit_limited(engine, &request, 1, &stream);
     wait_for_tokens(engine, 2);
@@ -200,7 +201,7 @@ static void an_end_comes_after_the_text_that_was_held(void **state)
     burble_stream_status(stream, &status);
     assert_int_equal(status.reason, BURBLE_REASON_LENGTH);
     burble_stream_unref(&stream);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 /* With room for one token, chunks are held again and again, also those that only the end brings. */
@@ -214,7 +215,7 @@ static void held_chunks_are_the_chunks_that_there_are_without_a_limit(void **sta
     burble_status status;
     char almost[2];
     (void)state;
-    burble_llama *engine = open_engine(model, 1, 0);
+    burble_llama_engine *engine = open_engine(model, 1, 0);
     burble_llama_request request = request_for(prompts[0], TOKENS);
     generate(engine, &request, &whole);
     /* What is met, and what is held back for to the end: the text's last byte could begin it. */
@@ -235,7 +236,7 @@ static void held_chunks_are_the_chunks_that_there_are_without_a_limit(void **sta
         assert_int_equal(status.reason, reason);
         burble_stream_unref(&stream);
     }
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void cancelling_frees_the_slot_of_one_that_stands_still(void **state)
@@ -244,7 +245,7 @@ static void cancelling_frees_the_slot_of_one_that_stands_still(void **state)
     static struct output output;
     burble_stream *stream;
     (void)state;
-    burble_llama *engine = open_engine(model, 1, 1);
+    burble_llama_engine *engine = open_engine(model, 1, 1);
     const burble_llama_request request = request_for(prompts[0], 10);
     burble_reader *reader = submit_limited(engine, &request, MAX_LAG, &stream);
     wait_for_tokens(engine, MAX_LAG + 1);
@@ -257,7 +258,7 @@ static void cancelling_frees_the_slot_of_one_that_stands_still(void **state)
     assert_int_equal(output.end, BURBLE_ECANCELED);
     assert_int_equal(output.tokens, MAX_LAG);
     burble_stream_unref(&stream);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void whoever_comes_is_let_in_beside_those_who_stand_still(void **state)
@@ -266,7 +267,7 @@ static void whoever_comes_is_let_in_beside_those_who_stand_still(void **state)
     static struct output output;
     burble_stream *stream;
     (void)state;
-    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_engine *engine = open_engine(model, 2, 0);
     const burble_llama_request request = request_for(prompts[0], 10);
     burble_reader *reader = submit_limited(engine, &request, MAX_LAG, &stream);
     wait_for_tokens(engine, MAX_LAG + 1);
@@ -279,7 +280,7 @@ static void whoever_comes_is_let_in_beside_those_who_stand_still(void **state)
     wait_until_active(engine, 0);
     assert_int_equal(burble_stream_position(stream), 10);
     burble_stream_unref(&stream);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void closing_does_not_wait_for_those_who_stand_still(void **state)
@@ -289,14 +290,14 @@ static void closing_does_not_wait_for_those_who_stand_still(void **state)
     burble_reader *readers[REQUESTS];
     burble_stream *stream;
     (void)state;
-    burble_llama *engine = open_engine(model, SLOTS, REQUESTS);
+    burble_llama_engine *engine = open_engine(model, SLOTS, REQUESTS);
     const burble_llama_request request = request_for(prompts[0], 10);
     for (int i = 0; i < REQUESTS; i++) {
         readers[i] = submit_limited(engine, &request, MAX_LAG, &stream);
         burble_stream_unref(&stream);
     }
     wait_for_tokens(engine, (uint64_t)SLOTS * (MAX_LAG + 1));
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
     for (int i = 0; i < REQUESTS; i++) {
         read_all(readers[i], &output);
         assert_int_equal(output.end, BURBLE_ECANCELED);
@@ -318,7 +319,7 @@ static void an_engine_that_stands_still_does_not_spin(void **state)
     const struct timespec a_while = {0, 300000000};
     burble_stream *stream;
     (void)state;
-    burble_llama *engine = open_engine(model, 1, 1);
+    burble_llama_engine *engine = open_engine(model, 1, 1);
     const burble_llama_request request = request_for(prompts[0], 10);
     burble_reader *reader = submit_limited(engine, &request, MAX_LAG, &stream);
     wait_for_tokens(engine, MAX_LAG + 1);
@@ -332,7 +333,7 @@ static void an_engine_that_stands_still_does_not_spin(void **state)
     burble_reader_destroy(&reader);
     burble_reader_destroy(&next);
     burble_stream_unref(&stream);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 /* ---- the queue ----------------------------------------------------------------------------------- */
@@ -342,13 +343,13 @@ static void whoever_has_seen_an_end_finds_room(void **state)
 {
     static struct output output;
     (void)state;
-    burble_llama *engine = open_engine(model, 1, 0);
+    burble_llama_engine *engine = open_engine(model, 1, 0);
     const burble_llama_request request = request_for(prompts[0], 1);
     for (int i = 0; i < 50; i++) {
         generate(engine, &request, &output);
         assert_int_equal(output.end, BURBLE_END);
     }
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void a_full_queue_refuses_and_takes_again(void **state)
@@ -358,13 +359,13 @@ static void a_full_queue_refuses_and_takes_again(void **state)
     burble_stream *streams[4];
     burble_error error;
     (void)state;
-    burble_llama *engine = open_engine(model, 2, 2);
+    burble_llama_engine *engine = open_engine(model, 2, 2);
     burble_llama_request endless = request_for(prompts[0], 0);
     const burble_llama_request shorter = request_for(prompts[0], 3);
     endless.ignore_end = true;
     for (int i = 0; i < 4; i++) {
         streams[i] = new_stream(&readers[i]);
-        assert_int_equal(burble_llama_submit(engine, &endless, streams[i], NULL), BURBLE_OK);
+        assert_int_equal(burble_llama_engine_submit(engine, &endless, streams[i], NULL), BURBLE_OK);
     }
     assert_int_equal(try_to_submit(engine, &shorter, &error), BURBLE_EFULL);
     assert_string_equal(error.message, "expected fewer than 2 requests to wait for one of 2 slots, "
@@ -383,7 +384,7 @@ static void a_full_queue_refuses_and_takes_again(void **state)
         burble_stream_unref(&streams[i]);
     }
     wait_until_active(engine, 0);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 /* ---- watching ------------------------------------------------------------------------------------ */
@@ -428,7 +429,7 @@ static void whoever_watches_is_told_each_token_and_the_end(void **state)
     struct watched stopped = {0};
     burble_stream *stream;
     (void)state;
-    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_engine *engine = open_engine(model, 2, 0);
     burble_llama_request request = request_for(prompts[0], TOKENS);
     request.watch = watch;
     request.watch_arg = &plain;
@@ -452,7 +453,7 @@ static void whoever_watches_is_told_each_token_and_the_end(void **state)
     request.n_stop = 2;
     assert_int_equal(reason_of(engine, &request, &output), BURBLE_REASON_STOP);
     wait_until_active(engine, 0);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 
     assert_watched_to_the_end(&plain, TOKENS);
     assert_true(plain.calls > TOKENS);
@@ -478,7 +479,7 @@ static void whoever_watches_is_told_when_all_is_given_up(void **state)
     burble_reader *readers[REQUESTS];
     burble_error error;
     (void)state;
-    burble_llama *engine = open_engine(model, 2, 2);
+    burble_llama_engine *engine = open_engine(model, 2, 2);
     burble_llama_request request = request_for(prompts[0], 0);
     request.watch = watch;
     request.ignore_end = true;
@@ -490,7 +491,7 @@ static void whoever_watches_is_told_when_all_is_given_up(void **state)
     assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EFULL);
     request.prompt_len = 0;
     assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
-    burble_llama_close(&engine); /* two have a slot, two wait for one */
+    burble_llama_engine_destroy(&engine); /* two have a slot, two wait for one */
     for (int i = 0; i < REQUESTS; i++) {
         assert_watched_to_the_end(&watched[i], watched[i].last.tokens);
         burble_reader_destroy(&readers[i]);
@@ -501,7 +502,7 @@ static void whoever_watches_is_told_when_all_is_given_up(void **state)
 /* ---- forks --------------------------------------------------------------------------------------- */
 
 struct requests {
-    burble_llama *engine;
+    burble_llama_engine *engine;
     burble_reader *readers[4]; /* three generate or wait for a slot, one is at its limit */
 };
 
@@ -514,9 +515,10 @@ static int use_the_parents_engine(void *arg)
     burble_stream *stream;
     int result = BURBLE_OK;
     const burble_llama_request request = request_for(prompts[0], 5);
-    bool well = burble_stream_create(NULL, &stream) == BURBLE_OK
-                && burble_llama_submit(parent->engine, &request, stream, &error) == BURBLE_ECLOSED;
-    burble_llama_get_stats(parent->engine, &stats);
+    bool well =
+        burble_stream_create(NULL, &stream) == BURBLE_OK
+        && burble_llama_engine_submit(parent->engine, &request, stream, &error) == BURBLE_ECLOSED;
+    burble_llama_engine_stats(parent->engine, &stats);
     well = well && stats.active == 0 && stats.waiting == 0;
     for (int i = 0; i < 4; i++) {
         do {
@@ -526,7 +528,7 @@ static int use_the_parents_engine(void *arg)
         well = well && result == BURBLE_EDIED;
         burble_reader_destroy(&parent->readers[i]);
     }
-    burble_llama_close(&parent->engine);
+    burble_llama_engine_destroy(&parent->engine);
     burble_stream_unref(&stream);
     return well && parent->engine == NULL ? 0 : 1;
 }
@@ -547,7 +549,7 @@ static void engine_is_closed_in_a_forked_child_and_its_streams_are_dead(void **s
     for (int i = 0; i < 200; i++) {
         assert_int_equal(in_child(use_the_parents_engine, &parent), 0);
     }
-    burble_llama_close(&parent.engine);
+    burble_llama_engine_destroy(&parent.engine);
     for (int i = 0; i < 4; i++) {
         read_all(parent.readers[i], &output);
         assert_int_equal(output.end, BURBLE_ECANCELED);

@@ -21,12 +21,12 @@ static void sixty_four_at_once_have_the_text_that_each_has_alone(void **state)
     static struct output together;
     burble_reader *readers[CROWD];
     (void)state;
-    burble_llama *engine = open_engine(model, 1, 0);
+    burble_llama_engine *engine = open_engine(model, 1, 0);
     for (size_t i = 0; i < CROWD; i++) {
         const burble_llama_request request = of_the_crowd(i);
         generate(engine, &request, &alone[i]);
     }
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
     engine = open_engine(model, CROWD, 0);
     for (size_t i = 0; i < CROWD; i++) {
         const burble_llama_request request = of_the_crowd(i);
@@ -36,7 +36,7 @@ static void sixty_four_at_once_have_the_text_that_each_has_alone(void **state)
         read_all(readers[i], &together);
         assert_same(&together, &alone[i]);
     }
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void requests_that_come_and_go_do_not_disturb_each_other(void **state)
@@ -46,12 +46,12 @@ static void requests_that_come_and_go_do_not_disturb_each_other(void **state)
     static struct output together;
     burble_reader *readers[REQUESTS];
     (void)state;
-    burble_llama *engine = open_engine(model, 1, 0);
+    burble_llama_engine *engine = open_engine(model, 1, 0);
     for (size_t i = 0; i < REQUESTS; i++) {
         const burble_llama_request request = of_the_crowd(i);
         generate(engine, &request, &alone[i]);
     }
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
     engine = open_engine(model, 3, REQUESTS);
     for (size_t i = 0; i < REQUESTS; i++) {
         const burble_llama_request request = of_the_crowd(i);
@@ -64,7 +64,7 @@ static void requests_that_come_and_go_do_not_disturb_each_other(void **state)
     const burble_llama_stats stats = wait_until_active(engine, 0);
     assert_int_equal(stats.requests, REQUESTS);
     assert_int_equal(stats.waiting, 0);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 /* A prompt that needs many steps to come in, as those take few tokens of it each. */
@@ -72,20 +72,20 @@ static void a_prompt_in_parts_makes_the_text_that_it_makes_whole(void **state)
 {
     static struct output whole;
     static struct output parts;
-    burble_llama_options options;
-    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_engine_options options;
+    burble_llama_engine *engine = open_engine(model, 2, 0);
     (void)state;
     const burble_llama_request request = request_for(prompts[PROMPTS - 1], 20);
     generate(engine, &request, &whole);
-    burble_llama_close(&engine);
-    burble_llama_options_init(&options);
+    burble_llama_engine_destroy(&engine);
+    burble_llama_engine_options_init(&options);
     options.batch = 3;
     options.threads = 1;
-    assert_int_equal(burble_llama_open(model, &options, &engine, NULL), BURBLE_OK);
+    assert_int_equal(burble_llama_engine_create(model, &options, &engine, NULL), BURBLE_OK);
     generate(engine, &request, &parts);
     assert_true(stats_of(engine).steps > 20 + 10);
     assert_same(&parts, &whole);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void ids_and_text_are_the_same_prompt(void **state)
@@ -94,16 +94,16 @@ static void ids_and_text_are_the_same_prompt(void **state)
     static struct output of_ids;
     int32_t ids[64];
     (void)state;
-    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_engine *engine = open_engine(model, 2, 0);
     burble_llama_request request = request_for(prompts[1], 12);
     generate(engine, &request, &of_text);
-    assert_int_equal(burble_llama_tokenize(model, prompts[1], strlen(prompts[1]), false, ids, 64,
-                                           &request.n_ids),
+    assert_int_equal(burble_llama_model_tokenize(model, prompts[1], strlen(prompts[1]), false, ids,
+                                                 64, &request.n_ids),
                      BURBLE_OK);
     request.ids = ids;
     generate(engine, &request, &of_ids);
     assert_same(&of_ids, &of_text);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 /* The text goes on from the prompt's bytes: half a character there is a part of it. */
@@ -112,17 +112,18 @@ static void what_a_prompt_leaves_incomplete_is_finished(void **state)
     static struct output output;
     int32_t ids[64];
     (void)state;
-    burble_llama *engine = open_engine(model, 1, 0);
+    burble_llama_engine *engine = open_engine(model, 1, 0);
     burble_llama_request request = request_for("", 4);
-    assert_int_equal(burble_llama_tokenize(model, "caf\xC3\xA9", 5, false, ids, 64, &request.n_ids),
-                     BURBLE_OK);
+    assert_int_equal(
+        burble_llama_model_tokenize(model, "caf\xC3\xA9", 5, false, ids, 64, &request.n_ids),
+        BURBLE_OK);
     request.ids = ids;
     request.n_ids--;
     generate(engine, &request, &output);
     /* The model has never seen such bytes, and does not go on with one. */
     assert_true(output.len > 3);
     assert_memory_equal(output.text, "\xEF\xBF\xBD", 3);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void a_chunk_comes_with_each_token(void **state)
@@ -130,7 +131,7 @@ static void a_chunk_comes_with_each_token(void **state)
     static struct output output;
     static struct output words;
     (void)state;
-    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_engine *engine = open_engine(model, 2, 0);
     burble_llama_request request = request_for(prompts[0], 20);
     generate(engine, &request, &output);
     assert_int_equal(output.tokens, 20);
@@ -140,7 +141,7 @@ static void a_chunk_comes_with_each_token(void **state)
     assert_same(&words, &output);
     assert_int_equal(words.tokens, 20);
     assert_true(words.records < 20);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 /* ---- sampling ------------------------------------------------------------------------------------ */
@@ -152,7 +153,7 @@ static void the_coldest_is_greedy(void **state)
     static struct output greedy;
     static struct output found;
     (void)state;
-    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_engine *engine = open_engine(model, 2, 0);
     burble_llama_request request = request_for(prompts[0], 30);
     generate(engine, &request, &greedy);
     for (size_t i = 0; i < sizeof cold / sizeof cold[0]; i++) {
@@ -164,7 +165,7 @@ static void the_coldest_is_greedy(void **state)
             assert_same(&found, &greedy);
         }
     }
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void a_seed_decides_what_chance_does(void **state)
@@ -173,7 +174,7 @@ static void a_seed_decides_what_chance_does(void **state)
     static struct output again;
     static struct output other;
     (void)state;
-    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_engine *engine = open_engine(model, 2, 0);
     burble_llama_request request = request_for(prompts[0], 30);
     request.temperature = 0.9f;
     request.top_k = 50;
@@ -186,7 +187,7 @@ static void a_seed_decides_what_chance_does(void **state)
     request.seed = 8;
     generate(engine, &request, &other);
     assert_true(other.len != first.len || memcmp(other.text, first.text, first.len) != 0);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void whoever_leaves_only_the_likeliest_is_greedy(void **state)
@@ -194,7 +195,7 @@ static void whoever_leaves_only_the_likeliest_is_greedy(void **state)
     static struct output greedy;
     static struct output narrow;
     (void)state;
-    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_engine *engine = open_engine(model, 2, 0);
     burble_llama_request request = request_for(prompts[0], 25);
     generate(engine, &request, &greedy);
     request.temperature = 1.5f;
@@ -209,7 +210,7 @@ static void whoever_leaves_only_the_likeliest_is_greedy(void **state)
     request.min_p = 1.0f;
     generate(engine, &request, &narrow);
     assert_same(&narrow, &greedy);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 /* ---- ends ---------------------------------------------------------------------------------------- */
@@ -219,7 +220,7 @@ static void a_stop_string_ends_the_text_before_it(void **state)
     static struct output whole;
     static struct output output;
     (void)state;
-    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_engine *engine = open_engine(model, 2, 0);
     burble_llama_request request = request_for(prompts[0], 40);
     assert_int_equal(reason_of(engine, &request, &whole), BURBLE_REASON_LENGTH);
     /* From the middle of the text, so that it begins and ends within tokens. */
@@ -244,40 +245,40 @@ static void a_stop_string_ends_the_text_before_it(void **state)
     assert_int_equal(reason_of(engine, &request, &output), BURBLE_REASON_LENGTH);
     assert_same(&output, &whole);
     free(needle);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void the_context_ends_a_text_that_nothing_else_ends(void **state)
 {
     static struct output output;
-    burble_llama_options options;
-    burble_llama *engine;
+    burble_llama_engine_options options;
+    burble_llama_engine *engine;
     int32_t ids[64];
     size_t n;
     (void)state;
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.slots = 2;
     options.threads = 1;
     options.context = 48;
-    assert_int_equal(burble_llama_open(model, &options, &engine, NULL), BURBLE_OK);
+    assert_int_equal(burble_llama_engine_create(model, &options, &engine, NULL), BURBLE_OK);
     burble_llama_request request = request_for(prompts[3], 0);
     request.ignore_end = true;
     assert_int_equal(
-        burble_llama_tokenize(model, prompts[3], strlen(prompts[3]), false, ids, 64, &n),
+        burble_llama_model_tokenize(model, prompts[3], strlen(prompts[3]), false, ids, 64, &n),
         BURBLE_OK);
     assert_int_equal(reason_of(engine, &request, &output), BURBLE_REASON_LENGTH);
     assert_int_equal(output.tokens, 48 - n);
     request.max_tokens = 1000;
     assert_int_equal(reason_of(engine, &request, &output), BURBLE_REASON_LENGTH);
     assert_int_equal(output.tokens, 48 - n);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 static void the_whole_context_can_be_used(void **state)
 {
     static struct output output;
     (void)state;
-    burble_llama *engine = open_engine(model, 2, 0);
+    burble_llama_engine *engine = open_engine(model, 2, 0);
     burble_llama_request request = request_for("a", 0);
     request.ignore_end = true;
     assert_int_equal(reason_of(engine, &request, &output), BURBLE_REASON_LENGTH);
@@ -290,7 +291,7 @@ static void the_whole_context_can_be_used(void **state)
     request.skip_special = false;
     assert_int_equal(reason_of(engine, &request, &output), BURBLE_REASON_LENGTH);
     assert_int_equal(output.tokens, 1);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
 }
 
 int main(void)

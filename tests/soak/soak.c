@@ -400,8 +400,8 @@ static void join_in(struct conversation *conversation, struct listener *listener
 
 static void begin(struct loop *loop, struct conversation *conversation)
 {
-    burble_run_options options;
-    burble_run_options_init(&options);
+    burble_pool_run_options options;
+    burble_pool_run_options_init(&options);
     *conversation = (struct conversation){.loop = loop};
     options.release = let_go;
     conversation->script = (struct script){
@@ -417,9 +417,9 @@ static void begin(struct loop *loop, struct conversation *conversation)
     if (conversation->script.ending == DIES)
         write_in_thread(conversation, &options.stream);
     else
-        CHECK(
-            burble_run(loop->pool, generate, &conversation->script, &options, &conversation->stream)
-            == BURBLE_OK);
+        CHECK(burble_pool_run(loop->pool, generate, &conversation->script, &options,
+                              &conversation->stream)
+              == BURBLE_OK);
     count(&account.streams, 1);
 }
 

@@ -34,13 +34,13 @@ void torture_model(void)
     static int32_t expected[sizeof text], ids[sizeof text];
     size_t n_expected = 0, n = 0;
     burble_llama_model *model = load();
-    CHECK(burble_llama_tokenize(model, text, sizeof text - 1, false, expected, sizeof text,
-                                &n_expected)
+    CHECK(burble_llama_model_tokenize(model, text, sizeof text - 1, false, expected, sizeof text,
+                                      &n_expected)
           == BURBLE_OK);
     burble_llama_model_unref(&model);
     torture_begin();
     TRY(burble_llama_model_load(model_path(), NULL, &model, NULL));
-    TRY(burble_llama_tokenize(model, text, sizeof text - 1, false, ids, sizeof text, &n));
+    TRY(burble_llama_model_tokenize(model, text, sizeof text - 1, false, ids, sizeof text, &n));
     CHECK(n == n_expected && memcmp(ids, expected, n * sizeof *ids) == 0);
 out:
     torture_end();
@@ -80,13 +80,13 @@ static bool read_to_the_end(burble_stream *stream, burble_reader *reader, struct
 static int generate(burble_llama_model *model, bool good[REQUESTS], struct text texts[REQUESTS])
 {
     static const burble_text stop[] = {{"nowhere", 7}, {"neither", 7}};
-    burble_llama *engine = NULL;
+    burble_llama_engine *engine = NULL;
     burble_stream *streams[REQUESTS] = {NULL};
     burble_reader *readers[REQUESTS] = {NULL};
-    burble_llama_options options;
+    burble_llama_engine_options options;
     burble_llama_request request;
     int n = 0, n_read = 0;
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.slots = 2;
     options.context = 64;
     options.threads = 1;
@@ -95,19 +95,19 @@ static int generate(burble_llama_model *model, bool good[REQUESTS], struct text 
     request.stop = stop;
     request.n_stop = COUNT(stop);
     request.ignore_end = true;
-    TRY(burble_llama_open(model, &options, &engine, NULL));
+    TRY(burble_llama_engine_create(model, &options, &engine, NULL));
     for (; n < REQUESTS; n++) {
         request.prompt = prompts[n];
         request.prompt_len = strlen(prompts[n]);
         request.chunking = n == 0 ? BURBLE_CHUNK_WORD : BURBLE_CHUNK_TOKEN;
         TRY(burble_stream_create(NULL, &streams[n]));
         TRY(burble_reader_create(streams[n], 0, &readers[n], NULL));
-        TRY(burble_llama_submit(engine, &request, streams[n], NULL));
+        TRY(burble_llama_engine_submit(engine, &request, streams[n], NULL));
     }
 out:
     for (; n_read < n; n_read++)
         good[n_read] = read_to_the_end(streams[n_read], readers[n_read], &texts[n_read]);
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
     for (int i = 0; i < REQUESTS; i++) {
         burble_reader_destroy(&readers[i]);
         burble_stream_unref(&streams[i]);
@@ -135,17 +135,17 @@ void torture_engine(void)
 /* An engine whose threads cannot all be made; it computes nothing. */
 void torture_threads(void)
 {
-    burble_llama *engine = NULL;
-    burble_llama_options options;
+    burble_llama_engine *engine = NULL;
+    burble_llama_engine_options options;
     burble_llama_model *model = load();
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     options.slots = 1;
     options.context = 64;
     options.threads = 4;
     torture_begin();
-    TRY(burble_llama_open(model, &options, &engine, NULL));
+    TRY(burble_llama_engine_create(model, &options, &engine, NULL));
 out:
-    burble_llama_close(&engine);
+    burble_llama_engine_destroy(&engine);
     torture_end();
     burble_llama_model_unref(&model);
 }

@@ -199,7 +199,7 @@ void torture_limits(void)
     CHECK(burble_stream_append_until(stream, text_of(3), length_of(3), 3, BURBLE_NO_WAIT)
           == BURBLE_EFULL);
     CHECK(burble_stream_append_until(stream, text_of(3), length_of(3), 3, 2) == BURBLE_ETIMEDOUT);
-    CHECK(burble_stream_wait(stream, 3, BURBLE_NO_WAIT) == BURBLE_EFULL);
+    CHECK(burble_stream_wait_for_room(stream, 3, BURBLE_NO_WAIT) == BURBLE_EFULL);
     read_up_to(blocking, 0, 3);
     TRY(append(stream, 3));
     TRY(burble_reader_limit(blocking, 0, BURBLE_LAG_BLOCK));
@@ -485,7 +485,7 @@ static void read_to_the_end(burble_stream *stream, burble_reader *reader)
 void torture_pool(void)
 {
     const burble_pool_options pool_options = {.workers = 2, .queue = 8};
-    burble_run_options options;
+    burble_pool_run_options options;
     burble_pool *pool = NULL;
     burble_stream *streams[JOBS] = {NULL};
     burble_reader *readers[JOBS] = {NULL};
@@ -493,12 +493,12 @@ void torture_pool(void)
 
     generated = let_go = 0;
     closing = false;
-    burble_run_options_init(&options);
+    burble_pool_run_options_init(&options);
     options.release = let_go_of;
     torture_begin();
     TRY(burble_pool_create(&pool_options, &pool));
     for (int i = 0; i < JOBS; i++) {
-        TRY(burble_run(pool, generate, NULL, &options, &streams[i]));
+        TRY(burble_pool_run(pool, generate, NULL, &options, &streams[i]));
         accepted++;
         TRY(burble_reader_create(streams[i], 0, &readers[i], NULL));
     }

@@ -21,7 +21,7 @@
 #include <string.h>
 #include <time.h>
 
-#include <burble/engine.h>
+#include <burble/pool.h>
 #include <burble/stream.h>
 
 #include "forked.h"
@@ -178,7 +178,7 @@ static bool do_append(void)
     bool well = true;
     for (int i = 0; i < LOOPS; i++)
         well = well && burble_stream_append(worlds[i].stream, "x", 1, 1) == BURBLE_ECLOSED
-               && burble_stream_wait(worlds[i].stream, 1, 0) == BURBLE_ECLOSED;
+               && burble_stream_wait_for_room(worlds[i].stream, 1, 0) == BURBLE_ECLOSED;
     return well;
 }
 
@@ -362,9 +362,9 @@ static bool do_pool(void)
     burble_stream *stream;
     burble_reader *reader;
     unsigned running;
-    burble_pool_load(pool, &running, NULL);
+    burble_pool_counts(pool, &running, NULL);
     bool well = running == 0 && ends(of_generated, BURBLE_EDIED)
-                && burble_run(pool, generate, NULL, NULL, &stream) == BURBLE_OK
+                && burble_pool_run(pool, generate, NULL, NULL, &stream) == BURBLE_OK
                 && burble_reader_create(stream, 0, &reader, NULL) == BURBLE_OK
                 && ends(reader, BURBLE_END);
     burble_pool_destroy(&pool);
@@ -453,7 +453,7 @@ static void begin(void)
         while (burble_stream_position(worlds[i].stream) == 0)
             sched_yield();
     check(burble_pool_create(NULL, &pool) == BURBLE_OK);
-    check(burble_run(pool, generate_for_ever, NULL, NULL, &generated) == BURBLE_OK);
+    check(burble_pool_run(pool, generate_for_ever, NULL, NULL, &generated) == BURBLE_OK);
     check(burble_reader_create(generated, 0, &of_generated, NULL) == BURBLE_OK);
     check(burble_reader_limit(of_generated, LIMIT, BURBLE_LAG_BLOCK) == BURBLE_OK);
     check(burble_stream_create(NULL, &mine) == BURBLE_OK);

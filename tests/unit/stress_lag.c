@@ -130,7 +130,7 @@ static int append(struct world *world, uint64_t *seed, uint64_t seq)
         while ((rc = burble_stream_append_until(world->stream, text, len, tokens, BURBLE_NO_WAIT))
                == BURBLE_EFULL) {
             const uint64_t weight = world->weights[seq + 1] - world->weights[seq];
-            rc = burble_stream_wait(world->stream, weight, 0);
+            rc = burble_stream_wait_for_room(world->stream, weight, 0);
             if (rc != BURBLE_OK)
                 break;
         }

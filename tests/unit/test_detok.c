@@ -281,7 +281,7 @@ static void finish(burble_detok *detok, struct sequence *got)
     burble_detok_finish(detok, &text);
     assert_non_null(text.bytes);
     put(got, text.bytes, text.len);
-    assert_false(burble_detok_holds(detok));
+    assert_false(burble_detok_has_pending(detok));
 }
 
 static void assert_text(const struct sequence *got, const char *bytes, size_t len)
@@ -310,7 +310,7 @@ static void check(burble_detok *detok, const struct family *family, bool skip_sp
         push(detok, ids + i, 1, &got);
         const struct sequence so_far = oracle(family, skip_special, ids, i + 1);
         assert_text(&got, so_far.bytes, so_far.settled); /* neither more nor less */
-        assert_int_equal(burble_detok_holds(detok), so_far.settled < so_far.len);
+        assert_int_equal(burble_detok_has_pending(detok), so_far.settled < so_far.len);
     }
     finish(detok, &got);
     assert_text(&got, want.bytes, want.len);
@@ -501,7 +501,7 @@ static void a_negative_id_is_refused_before_anything_is_taken(void **state)
             assert_int_equal(burble_detok_push(detok, bad[i], n, &text), BURBLE_EINVAL);
             assert_non_null(text.bytes);
             assert_int_equal(text.len, 0);
-            assert_true(burble_detok_holds(detok));
+            assert_true(burble_detok_has_pending(detok));
         }
     }
     push(detok, (const int32_t[]){LEVEL_AD}, 1, &got);
@@ -525,7 +525,7 @@ static void where_memory_is_short_no_id_is_taken(void **state)
     assert_int_equal(burble_detok_push(detok, ids, COUNT(ids), &text), BURBLE_ENOMEM);
     assert_non_null(text.bytes);
     assert_int_equal(text.len, 0);
-    assert_true(burble_detok_holds(detok));
+    assert_true(burble_detok_has_pending(detok));
     detok->out.bytes.max = max;
     push(detok, ids, COUNT(ids), &got);
     assert_int_equal(got.len, 3 + 6 + 60);
@@ -563,9 +563,9 @@ static void a_reset_forgets_what_is_held_and_begins_a_new_text(void **state)
     burble_detok *detok = new_detok(&byte_fallback, false);
     struct sequence got = {0};
     push(detok, (const int32_t[]){0, FALL_E4, FALL_B8}, 3, &got);
-    assert_true(burble_detok_holds(detok));
+    assert_true(burble_detok_has_pending(detok));
     burble_detok_reset(detok);
-    assert_false(burble_detok_holds(detok));
+    assert_false(burble_detok_has_pending(detok));
     got.len = 0;
     push(detok, (const int32_t[]){FALL_SPACE, 0}, 2, &got);
     finish(detok, &got);

@@ -8,7 +8,7 @@
 
 #include <burble/burble.h>
 
-#include "base/fail.h"
+#include "base/error_message.h"
 #include "base/utf8.h"
 
 static const int results[] = {
@@ -57,11 +57,11 @@ static void a_message_is_utf_8(void **state)
     burble_error error;
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_int_equal(burble__fail(&error, BURBLE_EFORMAT, "%s: no", cases[i].quoted),
+        assert_int_equal(burble__error_set(&error, BURBLE_EFORMAT, "%s: no", cases[i].quoted),
                          BURBLE_EFORMAT);
         assert_string_equal(error.message, cases[i].message);
     }
-    assert_int_equal(burble__fail(NULL, BURBLE_EFORMAT, "%s", "\xFF"), BURBLE_EFORMAT);
+    assert_int_equal(burble__error_set(NULL, BURBLE_EFORMAT, "%s", "\xFF"), BURBLE_EFORMAT);
 
     char name[600];
     for (size_t from = 0; from < 4; from++) {
@@ -70,7 +70,7 @@ static void a_message_is_utf_8(void **state)
             memcpy(name + i, "😀", i + 4 < sizeof name ? 4 : sizeof name - i);
         }
         name[sizeof name - 1] = '\0';
-        burble__fail(&error, BURBLE_EFORMAT, "%s", name);
+        burble__error_set(&error, BURBLE_EFORMAT, "%s", name);
         const size_t len = strlen(error.message);
         assert_true(burble__utf8_valid(error.message, len));
         assert_memory_equal(error.message, name, len);

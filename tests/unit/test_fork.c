@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include <burble/engine.h>
+#include <burble/pool.h>
 #include <burble/stream.h>
 
 #include "forked.h"
@@ -510,9 +510,9 @@ static int use_the_parents_pool(void *arg)
     burble_stream *stream;
     burble_reader *reader;
     bool well = ends(parent->reader, BURBLE_EDIED);
-    burble_pool_load(parent->pool, &running, &waiting);
+    burble_pool_counts(parent->pool, &running, &waiting);
     well = well && running == 0 && waiting == 0;
-    well = well && burble_run(parent->pool, say_one, NULL, NULL, &stream) == BURBLE_OK
+    well = well && burble_pool_run(parent->pool, say_one, NULL, NULL, &stream) == BURBLE_OK
            && burble_reader_create(stream, 0, &reader, NULL) == BURBLE_OK
            && burble_reader_wait(reader, 0) == BURBLE_OK && reads(reader, "one")
            && burble_reader_wait(reader, 0) == BURBLE_OK && ends(reader, BURBLE_END);
@@ -538,7 +538,7 @@ static void pool_has_no_jobs_in_a_child_whose_streams_are_dead(void **state)
     options.workers = 1;
     assert_int_equal(burble_pool_create(&options, &parent.pool), BURBLE_OK);
     for (int i = 0; i < 2; i++)
-        assert_int_equal(burble_run(parent.pool, wait_for_the_gate, NULL, NULL, &streams[i]),
+        assert_int_equal(burble_pool_run(parent.pool, wait_for_the_gate, NULL, NULL, &streams[i]),
                          BURBLE_OK);
     for (int i = 0; i < 2; i++) {
         burble_reader_destroy(&parent.reader);
@@ -571,7 +571,8 @@ static void child_of_a_generator_that_forks_ends_with_it(void **state)
     burble_stream *stream;
     struct parent parent = setting(0);
     assert_int_equal(burble_pool_create(NULL, &parent.pool), BURBLE_OK);
-    assert_int_equal(burble_run(parent.pool, fork_and_return, &child, NULL, &stream), BURBLE_OK);
+    assert_int_equal(burble_pool_run(parent.pool, fork_and_return, &child, NULL, &stream),
+                     BURBLE_OK);
     burble_reader_destroy(&parent.reader);
     assert_int_equal(burble_reader_create(stream, 0, &parent.reader, NULL), BURBLE_OK);
     assert_int_equal(burble_reader_wait(parent.reader, 0), BURBLE_OK);

@@ -127,7 +127,7 @@ static void without_a_limit_there_is_always_room(void **state)
     burble_reader *reader = new_reader(stream);
     for (int i = 0; i < 10000; i++)
         assert_int_equal(offer(stream, "12345678", 1), BURBLE_OK);
-    assert_int_equal(burble_stream_wait(stream, UINT64_MAX, BURBLE_NO_WAIT), BURBLE_OK);
+    assert_int_equal(burble_stream_wait_for_room(stream, UINT64_MAX, BURBLE_NO_WAIT), BURBLE_OK);
     read_some(reader, 10000);
     expect_result(reader, BURBLE_AGAIN);
     done(stream, reader);
@@ -153,8 +153,10 @@ static void the_weight_is_bytes_characters_or_tokens(void **state)
             assert_int_equal(offer(stream, records[i].text, records[i].tokens), BURBLE_OK);
             assert_int_equal(fill(stream), 100);
             read_some(reader, 1); /* as much comes back */
-            assert_int_equal(burble_stream_wait(stream, weight, BURBLE_NO_WAIT), BURBLE_OK);
-            assert_int_equal(burble_stream_wait(stream, weight + 1, BURBLE_NO_WAIT), BURBLE_EFULL);
+            assert_int_equal(burble_stream_wait_for_room(stream, weight, BURBLE_NO_WAIT),
+                             BURBLE_OK);
+            assert_int_equal(burble_stream_wait_for_room(stream, weight + 1, BURBLE_NO_WAIT),
+                             BURBLE_EFULL);
             done(stream, reader);
         }
     }
@@ -175,7 +177,7 @@ static void a_full_stream_appends_nothing_until_there_is_room(void **state)
     assert_int_equal(burble_stream_position(stream), 4);
     burble_stream_end(stream, BURBLE_REASON_STOP);
     assert_int_equal(offer(stream, "x", 1), BURBLE_ECLOSED);
-    assert_int_equal(burble_stream_wait(stream, 1, 0), BURBLE_ECLOSED);
+    assert_int_equal(burble_stream_wait_for_room(stream, 1, 0), BURBLE_ECLOSED);
     read_some(reader, 3);
     expect_result(reader, BURBLE_END);
     done(stream, reader);
@@ -223,9 +225,9 @@ static void the_greatest_limit_is_as_good_as_none(void **state)
     burble_reader *reader = limited_reader(stream, UINT64_MAX, BURBLE_LAG_BLOCK);
     for (int i = 0; i < 100; i++)
         assert_int_equal(offer(stream, "x", UINT32_MAX), BURBLE_OK);
-    assert_int_equal(burble_stream_wait(stream, UINT64_MAX, BURBLE_NO_WAIT), BURBLE_EFULL);
+    assert_int_equal(burble_stream_wait_for_room(stream, UINT64_MAX, BURBLE_NO_WAIT), BURBLE_EFULL);
     read_some(reader, 100);
-    assert_int_equal(burble_stream_wait(stream, UINT64_MAX, BURBLE_NO_WAIT), BURBLE_OK);
+    assert_int_equal(burble_stream_wait_for_room(stream, UINT64_MAX, BURBLE_NO_WAIT), BURBLE_OK);
     done(stream, reader);
 }
 
@@ -300,7 +302,7 @@ static void a_deadline_that_passes_appends_nothing(void **state)
     const uint64_t deadline = burble__now() + 2000000;
     assert_int_equal(burble_stream_append_until(stream, "x", 1, 1, deadline), BURBLE_ETIMEDOUT);
     assert_true(burble__now() >= deadline);
-    assert_int_equal(burble_stream_wait(stream, 1, deadline), BURBLE_ETIMEDOUT);
+    assert_int_equal(burble_stream_wait_for_room(stream, 1, deadline), BURBLE_ETIMEDOUT);
     assert_int_equal(burble_stream_position(stream), 2);
     read_some(reader, 1); /* with room, no deadline is too early */
     assert_int_equal(burble_stream_append_until(stream, "x", 1, 1, deadline), BURBLE_OK);
@@ -380,12 +382,12 @@ static void waiting_for_room_appends_nothing(void **state)
     (void)state;
     burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
     burble_reader *reader = limited_reader(stream, 8, BURBLE_LAG_BLOCK);
-    assert_int_equal(burble_stream_wait(stream, 8, 0), BURBLE_OK);
+    assert_int_equal(burble_stream_wait_for_room(stream, 8, 0), BURBLE_OK);
     assert_int_equal(burble_stream_position(stream), 0);
     assert_int_equal(fill(stream), 8);
-    assert_int_equal(burble_stream_wait(stream, 1, BURBLE_NO_WAIT), BURBLE_EFULL);
+    assert_int_equal(burble_stream_wait_for_room(stream, 1, BURBLE_NO_WAIT), BURBLE_EFULL);
     burble_stream_cancel(stream);
-    assert_int_equal(burble_stream_wait(stream, 1, 0), BURBLE_ECANCELED);
+    assert_int_equal(burble_stream_wait_for_room(stream, 1, 0), BURBLE_ECANCELED);
     done(stream, reader);
 }
 
@@ -580,7 +582,7 @@ static void a_record_that_is_refused_drops_nobody(void **state)
     assert_int_equal(burble_stream_append_until(stream, "x", 1, 1, 2), BURBLE_ETIMEDOUT);
     read_some(dropped, 1);
     read_some(blocking, 3);
-    assert_int_equal(burble_stream_wait(stream, 2, 0), BURBLE_OK); /* nor does waiting */
+    assert_int_equal(burble_stream_wait_for_room(stream, 2, 0), BURBLE_OK); /* nor does waiting */
     read_some(dropped, 1);
     assert_int_equal(fill(stream), 3);
     expect_result(dropped, BURBLE_ELAGGED);

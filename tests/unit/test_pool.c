@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Running generators on a pool: engine.h.
+ * Running generators on a pool: pool.h.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -10,7 +10,7 @@
 #include <semaphore.h>
 #include <string.h>
 
-#include <burble/engine.h>
+#include <burble/pool.h>
 
 /* What a test's generators and the test tell each other. */
 struct scene {
@@ -84,7 +84,7 @@ static void test_a_generator_s_text_and_end(void **state)
     burble_status status;
     char text[64];
     assert_int_equal(burble_pool_create(NULL, &pool), BURBLE_OK);
-    assert_int_equal(burble_run(pool, say_hello, NULL, NULL, &stream), BURBLE_OK);
+    assert_int_equal(burble_pool_run(pool, say_hello, NULL, NULL, &stream), BURBLE_OK);
     assert_int_equal(read_all(stream, text, sizeof text), BURBLE_END);
     assert_string_equal(text, "hello world");
     burble_stream_status(stream, &status);
@@ -127,20 +127,20 @@ static void test_how_a_generator_ends_is_how_its_stream_ends(void **state)
     char text[64];
     assert_int_equal(burble_pool_create(NULL, &pool), BURBLE_OK);
 
-    assert_int_equal(burble_run(pool, end_with_reason, NULL, NULL, &stream), BURBLE_OK);
+    assert_int_equal(burble_pool_run(pool, end_with_reason, NULL, NULL, &stream), BURBLE_OK);
     assert_int_equal(read_all(stream, text, sizeof text), BURBLE_END);
     burble_stream_status(stream, &status);
     assert_int_equal(status.reason, BURBLE_REASON_LENGTH);
     burble_stream_unref(&stream);
 
-    assert_int_equal(burble_run(pool, return_own_code, NULL, NULL, &stream), BURBLE_OK);
+    assert_int_equal(burble_pool_run(pool, return_own_code, NULL, NULL, &stream), BURBLE_OK);
     assert_int_equal(read_all(stream, text, sizeof text), -1234);
     assert_string_equal(text, "so far");
     burble_stream_status(stream, &status);
     assert_non_null(strstr(status.message, "-1234"));
     burble_stream_unref(&stream);
 
-    assert_int_equal(burble_run(pool, fail_by_itself, NULL, NULL, &stream), BURBLE_OK);
+    assert_int_equal(burble_pool_run(pool, fail_by_itself, NULL, NULL, &stream), BURBLE_OK);
     assert_int_equal(read_all(stream, text, sizeof text), -77);
     burble_stream_status(stream, &status);
     assert_string_equal(status.message, "the model is tired");
@@ -173,7 +173,7 @@ static void test_order_bound_and_a_full_queue(void **state)
     struct scene scene;
     struct part parts[8];
     burble_pool_options options;
-    burble_run_options run;
+    burble_pool_run_options run;
     burble_pool *pool;
     burble_stream *streams[8] = {NULL}, *refused;
     unsigned running;
@@ -183,25 +183,26 @@ static void test_order_bound_and_a_full_queue(void **state)
     burble_pool_options_init(&options);
     options.workers = 2;
     options.queue = 3;
-    burble_run_options_init(&run);
+    burble_pool_run_options_init(&run);
     run.release = release_part;
     assert_int_equal(burble_pool_create(&options, &pool), BURBLE_OK);
     for (int i = 0; i < 5; i++) {
         parts[i] = (struct part){&scene, i};
-        assert_int_equal(burble_run(pool, wait_for_go, &parts[i], &run, &streams[i]), BURBLE_OK);
+        assert_int_equal(burble_pool_run(pool, wait_for_go, &parts[i], &run, &streams[i]),
+                         BURBLE_OK);
     }
     sem_wait(&scene.begun);
     sem_wait(&scene.begun);
-    burble_pool_load(pool, &running, &waiting);
+    burble_pool_counts(pool, &running, &waiting);
     assert_int_equal(running, 2);
     assert_int_equal(waiting, 3);
-    assert_int_equal(burble_run(pool, wait_for_go, &parts[0], &run, &refused), BURBLE_EFULL);
+    assert_int_equal(burble_pool_run(pool, wait_for_go, &parts[0], &run, &refused), BURBLE_EFULL);
     assert_null(refused);
 
     /* One that is cancelled while it waits makes room, and never runs. */
     assert_true(burble_stream_cancel(streams[3]));
     parts[5] = (struct part){&scene, 5};
-    assert_int_equal(burble_run(pool, wait_for_go, &parts[5], &run, &streams[5]), BURBLE_OK);
+    assert_int_equal(burble_pool_run(pool, wait_for_go, &parts[5], &run, &streams[5]), BURBLE_OK);
     sem_wait(&scene.released);
 
     for (int i = 0; i < 5; i++)
@@ -223,19 +224,19 @@ static void test_one_worker_runs_in_the_order_of_the_calls(void **state)
     struct scene scene;
     struct part parts[32];
     burble_pool_options options;
-    burble_run_options run;
+    burble_pool_run_options run;
     burble_pool *pool;
     burble_stream *stream;
 
     scene_init(&scene);
     burble_pool_options_init(&options);
     options.workers = 1;
-    burble_run_options_init(&run);
+    burble_pool_run_options_init(&run);
     run.release = release_part;
     assert_int_equal(burble_pool_create(&options, &pool), BURBLE_OK);
     for (int i = 0; i < 32; i++) {
         parts[i] = (struct part){&scene, i};
-        assert_int_equal(burble_run(pool, wait_for_go, &parts[i], &run, &stream), BURBLE_OK);
+        assert_int_equal(burble_pool_run(pool, wait_for_go, &parts[i], &run, &stream), BURBLE_OK);
         burble_stream_unref(&stream); /* which does not stop it */
         sem_post(&scene.go);
     }
@@ -254,13 +255,13 @@ static void test_a_queue_may_have_no_bound(void **state)
     struct scene scene;
     struct part parts[8];
     burble_pool_options options;
-    burble_run_options run;
+    burble_pool_run_options run;
     burble_pool *pool;
     burble_stream *stream;
 
     scene_init(&scene);
     burble_pool_options_init(&options);
-    burble_run_options_init(&run);
+    burble_pool_run_options_init(&run);
     run.release = release_part;
     for (int q = 0; q < 3; q++) {
         options.queue = queues[q];
@@ -268,7 +269,8 @@ static void test_a_queue_may_have_no_bound(void **state)
         scene.n = 0;
         for (int i = 0; i < 8; i++) {
             parts[i] = (struct part){&scene, i};
-            assert_int_equal(burble_run(pool, wait_for_go, &parts[i], &run, &stream), BURBLE_OK);
+            assert_int_equal(burble_pool_run(pool, wait_for_go, &parts[i], &run, &stream),
+                             BURBLE_OK);
             burble_stream_unref(&stream);
         }
         for (int i = 0; i < 8; i++)
@@ -296,7 +298,7 @@ static void test_destroying_a_pool_cancels_what_runs_and_what_waits(void **state
     struct scene scene;
     struct part parts[6];
     burble_pool_options options;
-    burble_run_options run;
+    burble_pool_run_options run;
     burble_pool *pool;
     burble_stream *streams[6];
     char text[64];
@@ -304,13 +306,14 @@ static void test_destroying_a_pool_cancels_what_runs_and_what_waits(void **state
     scene_init(&scene);
     burble_pool_options_init(&options);
     options.workers = 2;
-    burble_run_options_init(&run);
+    burble_pool_run_options_init(&run);
     run.release = release_part;
     assert_int_equal(burble_pool_create(&options, &pool), BURBLE_OK);
     for (int i = 0; i < 6; i++) {
         parts[i] = (struct part){&scene, i};
-        assert_int_equal(burble_run(pool, generate_until_cancelled, &parts[i], &run, &streams[i]),
-                         BURBLE_OK);
+        assert_int_equal(
+            burble_pool_run(pool, generate_until_cancelled, &parts[i], &run, &streams[i]),
+            BURBLE_OK);
     }
     sem_wait(&scene.begun);
     sem_wait(&scene.begun);
@@ -330,17 +333,18 @@ static void test_the_last_reader_s_end_stops_it(void **state)
     (void)state;
     struct scene scene;
     struct part part = {&scene, 0};
-    burble_run_options run;
+    burble_pool_run_options run;
     burble_pool *pool;
     burble_stream *stream;
     burble_reader *reader;
 
     scene_init(&scene);
-    burble_run_options_init(&run);
+    burble_pool_run_options_init(&run);
     run.release = release_part;
     run.stream.cancel_when_unread = true;
     assert_int_equal(burble_pool_create(NULL, &pool), BURBLE_OK);
-    assert_int_equal(burble_run(pool, generate_until_cancelled, &part, &run, &stream), BURBLE_OK);
+    assert_int_equal(burble_pool_run(pool, generate_until_cancelled, &part, &run, &stream),
+                     BURBLE_OK);
     assert_int_equal(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
     burble_stream_unref(&stream);
     burble_reader_destroy(&reader);
@@ -377,14 +381,14 @@ struct caller {
 static void *call_at_random(void *arg)
 {
     struct caller *caller = arg;
-    burble_run_options run;
-    burble_run_options_init(&run);
+    burble_pool_run_options run;
+    burble_pool_run_options_init(&run);
     run.release = release_part;
     for (int i = 0; i < CALLS; i++) {
         burble_stream *stream;
         char text[64];
         const uint64_t dice = next_random(&caller->seed) % 4;
-        const int rc = burble_run(caller->pool, say_hello, caller->part, &run, &stream);
+        const int rc = burble_pool_run(caller->pool, say_hello, caller->part, &run, &stream);
         if (rc == BURBLE_EFULL)
             continue;
         assert_int_equal(rc, BURBLE_OK);

@@ -140,7 +140,7 @@ static void finish(burble_detok *detok, struct text *got)
     burble_text text;
     burble_detok_finish(detok, &text);
     append(got, text.bytes, text.len);
-    assert_false(burble_detok_holds(detok));
+    assert_false(burble_detok_has_pending(detok));
 }
 
 static void assert_text(const struct text *got, const struct text *want)
@@ -684,7 +684,7 @@ static void a_near_miss_of_a_long_pattern_costs_no_more_than_its_text(void **sta
         assert_int_equal(burble_detok_push(detok, (const int32_t[]){0}, 1, &text), BURBLE_OK);
         assert_int_equal(text.len, i >= LONG ? 1 : 0);
     }
-    assert_true(burble_detok_holds(detok));
+    assert_true(burble_detok_has_pending(detok));
     assert_int_equal(burble_detok_push(detok, (const int32_t[]){1}, 1, &text), BURBLE_OK);
     assert_int_equal(text.len, 1);
     assert_memory_equal(text.bytes, "X", 1);

@@ -104,7 +104,7 @@ static void finish(burble_stop *stop, char *got, size_t *got_len)
     assert_non_null(out.bytes);
     memcpy(got + *got_len, out.bytes, out.len);
     *got_len += out.len;
-    assert_false(burble_stop_holds(stop));
+    assert_false(burble_stop_has_pending(stop));
 }
 
 /* Pushes `text` in pieces that end at the given places (the last is its end), and expects after each
@@ -127,12 +127,12 @@ static void check_split(burble_stop *stop, const burble_text *strings, size_t n,
             assert_int_equal(match.begin, found.begin);
             assert_int_equal(match.end, found.end);
             assert_int_equal(got_len, last);
-            assert_false(burble_stop_holds(stop));
+            assert_false(burble_stop_has_pending(stop));
         } else {
             const size_t held = naive_held(strings, n, text, from);
             assert_int_equal(result, BURBLE_OK);
             assert_int_equal(got_len, from - held);
-            assert_int_equal(burble_stop_holds(stop), held > 0);
+            assert_int_equal(burble_stop_has_pending(stop), held > 0);
             assert_int_equal(match.which, 99);
         }
     }
@@ -213,7 +213,7 @@ static void what_can_no_longer_be_met_is_not_held_back(void **state)
     size_t len = 0;
     assert_int_equal(push(stop, "yx", 2, got, &len, NULL), BURBLE_OK);
     assert_int_equal(len, 2);
-    assert_false(burble_stop_holds(stop));
+    assert_false(burble_stop_has_pending(stop));
     burble_stop_destroy(&stop);
     check_text(strings, 3, "yxayxabcd");
 }
@@ -358,13 +358,13 @@ static void finish_and_reset_leave_it_as_new(void **state)
         size_t len = 0;
         burble_stop_match match;
         assert_int_equal(push(stop, "xab", 3, got, &len, NULL), BURBLE_OK);
-        assert_true(burble_stop_holds(stop));
+        assert_true(burble_stop_has_pending(stop));
         if (round % 2 == 0) {
             finish(stop, got, &len);
             assert_memory_equal(got, "xab", 3);
         } else {
             burble_stop_reset(stop);
-            assert_false(burble_stop_holds(stop));
+            assert_false(burble_stop_has_pending(stop));
         }
         len = 0;
         assert_int_equal(push(stop, "cabc", 4, got, &len, &match), BURBLE_END);
@@ -399,7 +399,7 @@ static void a_copy_goes_on_by_itself_from_where_it_was_made(void **state)
     burble_text out;
     assert_push(stop, "do not st", BURBLE_OK, "do not ");
     assert_int_equal(burble_stop_copy(stop, &copy), BURBLE_OK);
-    assert_true(burble_stop_holds(copy));
+    assert_true(burble_stop_has_pending(copy));
     assert_push(stop, "ay", BURBLE_OK, "stay");
     assert_int_equal(burble_stop_copy(copy, &second), BURBLE_OK);
     burble_stop_destroy(&stop);
@@ -468,7 +468,7 @@ static void text_without_the_beginning_of_a_stop_string_is_not_copied(void **sta
             assert_int_equal(burble_stop_push(stop, text, len, &out, NULL), BURBLE_OK);
             assert_int_equal(out.len, hash ? len - 1 : len);
             assert_true(len == 0 || out.bytes == text);
-            assert_int_equal(burble_stop_holds(stop), hash);
+            assert_int_equal(burble_stop_has_pending(stop), hash);
         }
         burble_stop_destroy(&stop);
     }

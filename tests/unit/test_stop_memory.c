@@ -102,7 +102,7 @@ static void text_that_could_not_be_taken_can_be_pushed_again(void **state)
         assert_int_equal(burble_stop_push(stop, "age stop", 8, &out, &match), BURBLE_ENOMEM);
         assert_non_null(out.bytes);
         assert_int_equal(out.len, 0);
-        assert_true(burble_stop_holds(stop));
+        assert_true(burble_stop_has_pending(stop));
         assert_int_equal(match.which, 99);
     }
     allocations = 100;

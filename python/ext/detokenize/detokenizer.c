@@ -480,11 +480,11 @@ int detokenizer_reset(DetokenizerObject *self)
 
 int detokenizer_holds(DetokenizerObject *self)
 {
-    if (self->stop != NULL && burble_stop_holds(self->stop))
+    if (self->stop != NULL && burble_stop_has_pending(self->stop))
         return 1;
     if (self->window != NULL)
         return detokenizer_window_holds(self);
-    return self->detok != NULL && burble_detok_holds(self->detok);
+    return self->detok != NULL && burble_detok_has_pending(self->detok);
 }
 
 PyObject *detokenizer_match(DetokenizerObject *self)

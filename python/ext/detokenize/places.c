@@ -30,7 +30,7 @@ void place_clear(struct place *place)
 static PyObject *held_by_filter(DetokenizerObject *self)
 {
     burble_text held = {"", 0}, nothing;
-    if (self->stop == NULL || self->stopped || !burble_stop_holds(self->stop))
+    if (self->stop == NULL || self->stopped || !burble_stop_has_pending(self->stop))
         return PyBytes_FromStringAndSize("", 0);
     burble_stop_finish(self->stop, &held);
     PyObject *bytes = PyBytes_FromStringAndSize(held.bytes, (Py_ssize_t)held.len);

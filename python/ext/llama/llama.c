@@ -23,15 +23,15 @@ typedef struct {
     /* Taken, without the GIL, for reading by those who use the engine and for writing by who closes it:
      * closing waits until all others are out. See enter. */
     pthread_rwlock_t lock;
-    _Atomic(bool) closing; /* set before closing waits, and never taken back */
-    burble_llama *engine;  /* NULL: it is closed */
-    uint64_t forks;        /* of the process that opened it, and has its thread: base/fork.h */
+    _Atomic(bool) closing;       /* set before closing waits, and never taken back */
+    burble_llama_engine *engine; /* NULL: it is closed */
+    uint64_t forks; /* of the process that opened it, and has its thread: base/fork.h */
     uint32_t context;
 } EngineObject;
 
 /* ---- errors ---------------------------------------------------------------------------------- */
 
-/* Raises what burble_llama's functions say; returns NULL. `number` is errno as it was. */
+/* Raises what burble_llama_engine's functions say; returns NULL. `number` is errno as it was. */
 static PyObject *raise_error(struct core *core, int rc, int number, const char *message,
                              PyObject *path)
 {
@@ -116,7 +116,7 @@ static bool on_progress(float done, void *arg)
 }
 
 static int load(EngineObject *self, PyObject *path, burble_llama_model_options model_options,
-                const burble_llama_options *options, PyObject *progress)
+                const burble_llama_engine_options *options, PyObject *progress)
 {
     PyObject *bytes;
     if (!PyUnicode_FSConverter(path, (void *)&bytes))
@@ -129,7 +129,7 @@ static int load(EngineObject *self, PyObject *path, burble_llama_model_options m
     int rc =
         burble_llama_model_load(PyBytes_AS_STRING(bytes), &model_options, &self->model, &error);
     if (rc == BURBLE_OK)
-        rc = burble_llama_open(self->model, options, &self->engine, &error);
+        rc = burble_llama_engine_create(self->model, options, &self->engine, &error);
     const int number = errno;
     PyEval_RestoreThread(loading.thread);
     Py_DECREF(bytes);
@@ -145,9 +145,9 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     PyObject *path, *progress;
     int check_tensors, cache_f32;
     burble_llama_model_options model_options;
-    burble_llama_options options;
+    burble_llama_engine_options options;
     burble_llama_model_options_init(&model_options);
-    burble_llama_options_init(&options);
+    burble_llama_engine_options_init(&options);
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO$IIIIIipp", names, &path, &progress,
                                      &options.slots, &options.context, &options.queue,
                                      &options.batch, &options.threads, &model_options.gpu_layers,
@@ -167,7 +167,7 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         Py_DECREF(self);
         return NULL;
     }
-    self->context = burble_llama_context(self->engine);
+    self->context = burble_llama_engine_context(self->engine);
     burble__store_relaxed(&self->closing, false);
     return (PyObject *)self;
 }
@@ -182,7 +182,7 @@ static PyObject *engine_close(EngineObject *self, PyObject *unused)
     burble__store_relaxed(&self->closing, true); /* see enter */
     Py_BEGIN_ALLOW_THREADS
         pthread_rwlock_wrlock(&self->lock);
-        burble_llama_close(&self->engine);
+        burble_llama_engine_destroy(&self->engine);
         pthread_rwlock_unlock(&self->lock);
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
@@ -195,7 +195,7 @@ static void engine_dealloc(EngineObject *self)
     if (self->weak != NULL)
         PyObject_ClearWeakRefs((PyObject *)self);
     if (is_here(self)) {
-        burble_llama_close(&self->engine); /* its thread never wants the GIL */
+        burble_llama_engine_destroy(&self->engine); /* its thread never wants the GIL */
         burble_llama_model_unref(&self->model);
         pthread_rwlock_destroy(&self->lock);
     }
@@ -248,8 +248,8 @@ static PyObject *engine_tokenize(EngineObject *self, PyObject *args)
         if (ids == NULL)
             return PyErr_NoMemory();
         Py_BEGIN_ALLOW_THREADS
-            rc = burble_llama_tokenize(self->model, text, (size_t)len, specials != 0, ids, capacity,
-                                       &n);
+            rc = burble_llama_model_tokenize(self->model, text, (size_t)len, specials != 0, ids,
+                                             capacity, &n);
         Py_END_ALLOW_THREADS
         capacity = n;
     } while (rc == BURBLE_EFULL);
@@ -271,12 +271,12 @@ static PyObject *apply_template(EngineObject *self, const burble_llama_conversat
     burble_error error = {0};
     size_t len = 0;
     char *text = NULL;
-    int rc = burble_llama_chat(self->model, conversation, NULL, 0, &len, &error);
+    int rc = burble_llama_model_apply_template(self->model, conversation, NULL, 0, &len, &error);
     if (rc == BURBLE_EFULL) {
         text = PyMem_Malloc(len);
         if (text == NULL)
             return PyErr_NoMemory();
-        rc = burble_llama_chat(self->model, conversation, text, len, &len, &error);
+        rc = burble_llama_model_apply_template(self->model, conversation, text, len, &len, &error);
     }
     PyObject *prompt = rc == BURBLE_OK
                            ? PyUnicode_DecodeUTF8(text == NULL ? "" : text, (Py_ssize_t)len, NULL)
@@ -408,7 +408,7 @@ static int hand_in(EngineObject *self, burble_llama_request *request, LogObject 
     request->watch_arg = account;
     Py_BEGIN_ALLOW_THREADS
         if (enter(self)) {
-            rc = burble_llama_submit(self->engine, request, log->stream, &error);
+            rc = burble_llama_engine_submit(self->engine, request, log->stream, &error);
             leave(self);
         }
     Py_END_ALLOW_THREADS
@@ -471,7 +471,7 @@ static PyObject *get_stats(EngineObject *self, void *unused)
     Py_BEGIN_ALLOW_THREADS
         entered = enter(self);
         if (entered) {
-            burble_llama_get_stats(self->engine, &stats);
+            burble_llama_engine_stats(self->engine, &stats);
             leave(self);
         }
     Py_END_ALLOW_THREADS

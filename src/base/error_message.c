@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "base/fail.h"
+#include "base/error_message.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 
 #include "base/utf8.h"
 
-int burble__fail(burble_error *error, int code, const char *format, ...)
+int burble__error_set(burble_error *error, int code, const char *format, ...)
 {
     if (error != NULL) {
         va_list arguments;
@@ -15,12 +15,12 @@ int burble__fail(burble_error *error, int code, const char *format, ...)
         error->code = code;
         vsnprintf(error->message, sizeof error->message, format, arguments);
         va_end(arguments);
-        burble__fail_mend(error);
+        burble__error_mend(error);
     }
     return code;
 }
 
-void burble__fail_mend(burble_error *error)
+void burble__error_mend(burble_error *error)
 {
     error->message[burble__utf8_mend(error->message, strlen(error->message))] = '\0';
 }

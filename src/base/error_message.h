@@ -2,8 +2,8 @@
  *
  * Filling in a burble_error.
  */
-#ifndef BURBLE_BASE_FAIL_H
-#define BURBLE_BASE_FAIL_H
+#ifndef BURBLE_BASE_ERROR_MESSAGE_H
+#define BURBLE_BASE_ERROR_MESSAGE_H
 
 #include <burble/error.h>
 
@@ -15,9 +15,9 @@
 
 /* Writes the code and the message, as printf does, to *error, which may be NULL; returns `code`. The
  * message is UTF-8, whatever it is made of: paths, what is in files, other libraries' words. */
-int burble__fail(burble_error *error, int code, const char *format, ...) BURBLE__PRINTF(3, 4);
+int burble__error_set(burble_error *error, int code, const char *format, ...) BURBLE__PRINTF(3, 4);
 
 /* The last step of that, for who writes a message otherwise: makes it UTF-8. */
-void burble__fail_mend(burble_error *error);
+void burble__error_mend(burble_error *error);
 
 #endif

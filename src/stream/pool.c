@@ -4,7 +4,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include <burble/engine.h>
+#include <burble/pool.h>
 
 #include <assert.h>
 #include <errno.h>
@@ -52,9 +52,9 @@ void burble_pool_options_init(burble_pool_options *options)
     *options = (burble_pool_options){.workers = 4, .queue = 1024};
 }
 
-void burble_run_options_init(burble_run_options *options)
+void burble_pool_run_options_init(burble_pool_run_options *options)
 {
-    *options = (burble_run_options){.release = NULL};
+    *options = (burble_pool_run_options){.release = NULL};
     burble_stream_options_init(&options->stream);
 }
 
@@ -236,13 +236,13 @@ static int start_worker(burble_pool *pool)
     return rc;
 }
 
-int burble_run(burble_pool *pool, burble_generate_fn *generate, void *arg,
-               const burble_run_options *given, burble_stream **out)
+int burble_pool_run(burble_pool *pool, burble_generate_fn *generate, void *arg,
+                    const burble_pool_run_options *given, burble_stream **out)
 {
-    burble_run_options options;
+    burble_pool_run_options options;
     *out = NULL;
     arrive(pool);
-    burble_run_options_init(&options);
+    burble_pool_run_options_init(&options);
     if (given != NULL)
         options = *given;
     struct job *job = burble__calloc(1, sizeof *job);
@@ -292,7 +292,7 @@ int burble_run(burble_pool *pool, burble_generate_fn *generate, void *arg,
     return rc;
 }
 
-void burble_pool_load(burble_pool *pool, unsigned *running, size_t *waiting)
+void burble_pool_counts(burble_pool *pool, unsigned *running, size_t *waiting)
 {
     arrive(pool);
     pthread_mutex_lock(&pool->lock);

@@ -13,11 +13,11 @@
  *     }
  *
  *     burble_pool_create(NULL, &pool);
- *     burble_run(pool, generate, model, NULL, &stream);
+ *     burble_pool_run(pool, generate, model, NULL, &stream);
  *     burble_reader_create(stream, 0, &reader, NULL);
  */
-#ifndef BURBLE_ENGINE_H
-#define BURBLE_ENGINE_H
+#ifndef BURBLE_POOL_H
+#define BURBLE_POOL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -52,19 +52,19 @@ typedef struct burble_pool_options {
  * after its return, unless it takes a reference. */
 typedef int burble_generate_fn(burble_stream *stream, void *arg);
 
-typedef struct burble_run_options {
+typedef struct burble_pool_run_options {
     /* Of the stream that is made. */
     burble_stream_options stream;
     /* Called once when `arg` is not needed any more: after the generator has returned, or when it is
-     * known that it will never run. Not called where burble_run itself fails. On a thread of the pool's,
-     * in burble_pool_destroy, or in a burble_run for another generator that finds the queue full of
+     * known that it will never run. Not called where burble_pool_run itself fails. On a thread of the pool's,
+     * in burble_pool_destroy, or in a burble_pool_run for another generator that finds the queue full of
      * cancelled ones. NULL (the default): nothing is called. */
     void (*release)(void *arg);
-} burble_run_options;
+} burble_pool_run_options;
 
 /* Fills in the defaults. */
 BURBLE_API void burble_pool_options_init(burble_pool_options *options);
-BURBLE_API void burble_run_options_init(burble_run_options *options);
+BURBLE_API void burble_pool_run_options_init(burble_pool_run_options *options);
 
 /* Makes a pool. `options` may be NULL for the defaults.
  *
@@ -90,12 +90,12 @@ BURBLE_API void burble_pool_destroy(burble_pool **pool);
  * BURBLE_ESYSTEM  no thread could be started, and none is there (errno says why)
  * BURBLE_ENOMEM
  * In all but the first case *out is NULL, and neither `generate` nor `release` will be called. */
-BURBLE_API int burble_run(burble_pool *pool, burble_generate_fn *generate, void *arg,
-                          const burble_run_options *options, burble_stream **out);
+BURBLE_API int burble_pool_run(burble_pool *pool, burble_generate_fn *generate, void *arg,
+                               const burble_pool_run_options *options, burble_stream **out);
 
 /* How many generators run, and how many wait, at this moment; either pointer may be NULL. One that was
  * cancelled counts as waiting until a thread has come to it. Any thread. */
-BURBLE_API void burble_pool_load(burble_pool *pool, unsigned *running, size_t *waiting);
+BURBLE_API void burble_pool_counts(burble_pool *pool, unsigned *running, size_t *waiting);
 
 #ifdef __cplusplus
 }
