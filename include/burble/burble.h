@@ -1,39 +1,39 @@
 /* SPDX-License-Identifier: MIT
  *
- * All of burble: the streams, the way from token ids to text, and what they share.
+ * All of burble's public API: streams, the conversion of token ids to text, and the common parts.
  *
- *     error.h    results of functions, and messages for people
+ *     error.h    results of functions, and error messages
  *     stream.h   a log of text with one writer and any number of readers
- *     hub.h      the wake-ups of one event loop, behind one descriptor
- *     decoder.h  how a tokenizer turns tokens into text, step by step
- *     vocab.h    what each token id stands for, made from a tokenizer or read from its file
- *     detok.h    token ids to text, as early as it is final
- *     stop.h     stop strings, matched across the borders of tokens
- *     chunk.h    how text is cut into records
- *     pool.h     running a blocking generator on a thread of a pool
- *     version.h  versions
+ *     hub.h      wakes one event loop for any number of readers, through one file descriptor
+ *     decoder.h  the steps by which a tokenizer converts tokens to text
+ *     vocab.h    the text of each token id, made from a tokenizer or read from its file
+ *     detok.h    converts token ids to text as soon as the text is final
+ *     stop.h     finds stop strings, also across token boundaries
+ *     chunk.h    cuts text into records
+ *     pool.h     runs a blocking generator on a thread of a pool
+ *     version.h  the version of the library
  *
- * The ready engine for llama.cpp is a library of its own, with a header of its own: llama.h.
+ * The engine for llama.cpp is a separate library with a separate header: llama.h.
  *
- * Conventions, which hold without exception.
+ * Conventions, without exception:
  *
- * Results: a function that can end in more than one way returns BURBLE_OK, which is 0, a positive code
- * where there is nothing to hand out, or a negative one where it failed (error.h).
+ * Results: a function that has more than one outcome returns BURBLE_OK, which is 0, a positive code if
+ * there is nothing to return, or a negative code if it failed (error.h).
  *
- * Parameters: first the object, then what goes in, then what comes out; a burble_error, where a function
- * takes one, is the last parameter, and may be NULL.
+ * Parameters: first the object, then the inputs, then the outputs. If a function takes a burble_error, it
+ * is the last parameter, and may be NULL.
  *
- * Lifetimes: what create makes belongs to the caller alone, and destroy ends it. What can be shared has
- * ref and unref instead of destroy, and whatever makes it (create, load, parse) gives one reference. copy
- * makes an independent object. destroy and unref take the address of a handle and set it to NULL; NULL and
- * a pointer to NULL are fine.
+ * Lifetimes: an object that `create` makes belongs to the caller alone, and `destroy` frees it. An object
+ * that can be shared has `ref` and `unref` instead of `destroy`, and the function that makes it (create,
+ * load, parse) gives the caller one reference. `copy` makes an independent object. `destroy` and `unref`
+ * take the address of a handle and set the handle to NULL; NULL and a pointer to NULL are allowed.
  *
- * Getters: named by what they give, without "get". One number, truth or handle is returned; several
- * values, or a struct, go to pointers. A handle that is returned is borrowed: it lives as long as the
- * object.
+ * Getters are named by the value that they give, without "get". A single number, boolean or handle is
+ * returned; several values, or a struct, are stored through pointers. A returned handle is borrowed: it is
+ * valid as long as the object.
  *
- * Strings are UTF-8, lengths are bytes, times are nanoseconds of CLOCK_MONOTONIC. Unless its comment says
- * otherwise, an object is used by one thread at a time.
+ * Strings are UTF-8, lengths are in bytes, times are nanoseconds of CLOCK_MONOTONIC. Only one thread at a
+ * time may use an object, unless its comment says otherwise.
  */
 #ifndef BURBLE_BURBLE_H
 #define BURBLE_BURBLE_H

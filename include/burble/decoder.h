@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The steps of a decoder: the rule by which a tokenizer turns its tokens into text. vocab.h takes a list
- * of them.
+ * The steps of a decoder: the rule by which a tokenizer converts tokens to text. The functions of vocab.h
+ * take a list of steps.
  */
 #ifndef BURBLE_DECODER_H
 #define BURBLE_DECODER_H
@@ -13,33 +13,35 @@
 extern "C" {
 #endif
 
-/* One step of the rule by which tokens become text. The steps are those of Hugging Face's tokenizers
- * (its `decoders`), with the same meaning: each maps a list of token texts to a list of token texts,
- * and what the last one leaves is joined. */
+/* One step of the rule by which tokens become text. The steps are the `decoders` of Hugging Face's
+ * tokenizers library, with the same meaning: each step maps a list of token texts to a list of token
+ * texts, and the result of the last step is joined. */
 typedef enum burble_step_kind {
-    BURBLE_STEP_BYTE_LEVEL,    /* GPT-2's alphabet of 256 characters back to bytes; joins all */
-    BURBLE_STEP_BYTE_FALLBACK, /* runs of `<0x00>` … `<0xFF>` to characters. In a run that is not
-                                  UTF-8, each byte outside a valid character becomes one U+FFFD;
-                                  the tokenizers library replaces *all* bytes of such a run, also
-                                  those of its valid characters, which a stream cannot know that
-                                  early */
-    BURBLE_STEP_FUSE,          /* joins all */
-    BURBLE_STEP_REPLACE,       /* `text` by `with`, in each token */
-    BURBLE_STEP_STRIP,         /* up to `start` times `text`, one character, from the left of each
-                                  token and up to `stop` times from its right */
-    BURBLE_STEP_METASPACE,     /* `text`, one character, by a space; with `flag` (any prepend scheme
-                                  but "never") by nothing in the first token */
-    BURBLE_STEP_WORDPIECE,     /* `text` (##) marks continuations, other tokens get a space before
+    BURBLE_STEP_BYTE_LEVEL,    /* converts GPT-2's alphabet of 256 characters to bytes; joins all
+                                  tokens */
+    BURBLE_STEP_BYTE_FALLBACK, /* converts runs of `<0x00>` … `<0xFF>` to characters. If a run is not
+                                  UTF-8, each byte outside a valid character becomes one U+FFFD.
+                                  This differs from the tokenizers library, which then replaces
+                                  *all* bytes of the run, including those of valid characters: a
+                                  stream has returned these before it sees the invalid byte */
+    BURBLE_STEP_FUSE,          /* joins all tokens */
+    BURBLE_STEP_REPLACE,       /* replaces `text` by `with` in each token */
+    BURBLE_STEP_STRIP,     /* removes `text`, one character, up to `start` times from the left of
+                                  each token and up to `stop` times from its right */
+    BURBLE_STEP_METASPACE, /* replaces `text`, one character, by a space. If `flag` is true (any
+                                  prepend scheme but "never"), removes it in the first token */
+    BURBLE_STEP_WORDPIECE, /* `text` (##) marks continuations; other tokens get a space before
                                   them; `flag`: cleanup */
-    BURBLE_STEP_BPE,           /* `text` (</w>) by a space, in the last token by nothing */
-    BURBLE_STEP_CTC            /* repeated tokens once; `text` (the pad token) by nothing; `flag`
-                                  (cleanup): `with` (the word delimiter) by a space */
+    BURBLE_STEP_BPE,       /* replaces `text` (</w>) by a space; removes it in the last token */
+    BURBLE_STEP_CTC        /* keeps one of repeated tokens; removes `text` (the pad token). If
+                                  `flag` (cleanup) is true, replaces `with` (the word delimiter) by
+                                  a space */
 } burble_step_kind;
 
 typedef struct burble_step {
     burble_step_kind kind;
-    const char *text; /* UTF-8, ended by NUL; NULL where the kind has none */
-    const char *with; /* the same */
+    const char *text; /* UTF-8, terminated by NUL; NULL if the kind does not use it */
+    const char *with; /* UTF-8, terminated by NUL; NULL if the kind does not use it */
     uint32_t start, stop;
     bool flag;
 } burble_step;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Results. Every function of burble that can end in more than one way returns one of these.
+ * Results. Every function of burble that has more than one outcome returns one of these.
  *
- *   0          progress: what was asked for is done
- *   positive   no error, but nothing to hand out: nothing yet, or the end
- *   negative   an error, and nothing was changed unless the function says otherwise
+ *   0          success
+ *   positive   no error, but nothing to return: nothing available yet, or the end
+ *   negative   an error; nothing was changed, unless the function's comment says otherwise
  */
 #ifndef BURBLE_ERROR_H
 #define BURBLE_ERROR_H
@@ -14,7 +14,7 @@
 /* X(name, value, text) */
 #define BURBLE_RESULTS(X)                                                                          \
     X(OK, 0, "ok")                                                                                 \
-    X(AGAIN, 1, "nothing there yet")                                                               \
+    X(AGAIN, 1, "nothing available yet")                                                           \
     X(END, 2, "the stream has ended")                                                              \
     X(ENOMEM, -1, "out of memory")                                                                 \
     X(EINVAL, -2, "an argument is out of its range")                                               \
@@ -24,11 +24,11 @@
     X(ETIMEDOUT, -6, "the deadline passed")                                                        \
     X(EGONE, -7, "the position is no longer retained")                                             \
     X(ECLOSED, -8, "the stream has already ended")                                                 \
-    X(EDETACHED, -9, "the reader is attached to no hub that is open")                              \
+    X(EDETACHED, -9, "the reader is not attached to an open hub")                                  \
     X(ESYSTEM, -10, "a system call failed (errno says why)")                                       \
     X(EFORMAT, -11, "the data is malformed")                                                       \
-    X(EUNSUPPORTED, -12, "this kind is not supported")                                             \
-    X(EFULL, -13, "there is no room")                                                              \
+    X(EUNSUPPORTED, -12, "not supported")                                                          \
+    X(EFULL, -13, "no room")                                                                       \
     X(ELAGGED, -14, "the reader fell behind its limit and was dropped")
 
 typedef enum burble_result {
@@ -37,11 +37,11 @@ typedef enum burble_result {
 #undef BURBLE_RESULT_ENUM
 } burble_result;
 
-/* What went wrong, for a person, where a function takes an `error` to fill in. The message says what
- * was expected, what was found, and where; it is UTF-8, ends in NUL and is cut, at a character, where it
- * is too long. In a name, or what else it quotes, that is not UTF-8, '?' stands for what is not. */
+/* An error message for people, filled in by functions that take an `error` parameter. The message says
+ * what was expected, what was found, and where. It is UTF-8 and terminated by NUL. If it is too long, it
+ * is cut at a character boundary. Invalid UTF-8 in a name or other quoted text is replaced by '?'. */
 typedef struct burble_error {
-    int code; /* the result that the function returned */
+    int code; /* the result of the function */
     char message[256];
 } burble_error;
 
@@ -49,11 +49,12 @@ typedef struct burble_error {
 extern "C" {
 #endif
 
-/* What a result means, in words, for a person; for an unknown one, "unknown result". A static
- * string. Any thread. */
+/* The meaning of a result, as text for people; "unknown result" for an unknown one. A static string.
+ * Any thread may call it. */
 BURBLE_API const char *burble_result_text(int result);
 
-/* A result's name, "BURBLE_EGONE"; for an unknown one, "BURBLE_?". A static string. Any thread. */
+/* The name of a result, such as "BURBLE_EGONE"; "BURBLE_?" for an unknown one. A static string. Any
+ * thread may call it. */
 BURBLE_API const char *burble_result_name(int result);
 
 #ifdef __cplusplus

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The library's version, and the mark of what is public.
+ * The version of the library, and the macro that marks public functions.
  *
- * This is the one place where the version stands; meson.build reads it here.
+ * This is the only place that defines the version; meson.build reads it from here.
  */
 #ifndef BURBLE_VERSION_H
 #define BURBLE_VERSION_H
@@ -25,8 +25,8 @@
 extern "C" {
 #endif
 
-/* The version of the library that is linked, "major.minor.patch"; compare it with BURBLE_VERSION,
- * the version of the headers. A static string. Any thread. */
+/* The version of the linked library, as "major.minor.patch"; compare it with BURBLE_VERSION, the version
+ * of the headers. A static string. Any thread may call it. */
 BURBLE_API const char *burble_version(void);
 
 #ifdef __cplusplus
