@@ -41,45 +41,49 @@ static inline burble_llama_stats wait_until_active(burble_llama_engine *engine, 
     return stats_of(engine);
 }
 
-static inline void assert_same(const struct output *found, const struct output *expected)
+static inline void assert_same_at(struct place at, const struct output *found,
+                                  const struct output *expected)
 {
-    assert_int_equal(found->end, expected->end);
-    assert_int_equal(found->len, expected->len);
-    assert_memory_equal(found->text, expected->text, expected->len);
+    assert_result_at(at, found->end, expected->end);
+    assert_int_equal_at(at, found->len, expected->len);
+    assert_memory_equal_at(at, found->text, expected->text, expected->len);
 }
+#define assert_same(...) assert_same_at(HERE, __VA_ARGS__)
 
-static inline burble_reason reason_of(burble_llama_engine *engine,
-                                      const burble_llama_request *request, struct output *output)
+static inline burble_reason reason_of_at(struct place at, burble_llama_engine *engine,
+                                         const burble_llama_request *request, struct output *output)
 {
     burble_reader *reader;
     burble_status status;
     burble_error error = {0};
-    burble_stream *stream = new_stream(&reader);
+    burble_stream *stream = stream_and_reader(&reader);
     if (burble_llama_engine_submit(engine, request, stream, &error) != BURBLE_OK) {
-        fail_msg("%s", error.message);
+        fail_at(at, "%s", error.message);
     }
     read_all(reader, output);
     burble_stream_status(stream, &status);
     burble_stream_unref(&stream);
-    assert_int_equal(output->end, BURBLE_END);
+    assert_result_at(at, output->end, BURBLE_END);
     return status.reason;
 }
+#define reason_of(...) reason_of_at(HERE, __VA_ARGS__)
 
 /* Hands a request in and drops it. One that was refused has left its stream as it was. */
-static inline int try_to_submit(burble_llama_engine *engine, const burble_llama_request *request,
-                                burble_error *error)
+static inline int try_to_submit_at(struct place at, burble_llama_engine *engine,
+                                   const burble_llama_request *request, burble_error *error)
 {
     burble_reader *reader;
     burble_status status;
-    burble_stream *stream = new_stream(&reader);
+    burble_stream *stream = stream_and_reader(&reader);
     const int result = burble_llama_engine_submit(engine, request, stream, error);
     burble_stream_status(stream, &status);
     if (result != BURBLE_OK) {
-        assert_int_equal(status.state, BURBLE_OPEN);
+        assert_int_equal_at(at, status.state, BURBLE_OPEN);
     }
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
     return result;
 }
+#define try_to_submit(...) try_to_submit_at(HERE, __VA_ARGS__)
 
 #endif

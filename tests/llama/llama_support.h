@@ -5,7 +5,7 @@
 #ifndef BURBLE_TESTS_LLAMA_SUPPORT_H
 #define BURBLE_TESTS_LLAMA_SUPPORT_H
 
-#include "../unit/support.h"
+#include "../unit/stream_support.h"
 
 #include <string.h>
 
@@ -43,20 +43,21 @@ static inline const char *model_path(void)
     return path != NULL ? path : "models/shakespeare.gguf";
 }
 
-static inline burble_llama_model *load_model(void)
+static inline burble_llama_model *load_model_at(struct place at)
 {
     burble_llama_model *model;
     burble_error error = {0};
     if (burble_llama_model_load(model_path(), NULL, &model, &error) != BURBLE_OK) {
-        fail_msg("%s", error.message);
+        fail_at(at, "%s", error.message);
     }
     return model;
 }
+#define load_model() load_model_at(HERE)
 
 /* An engine that computes in one thread: several wait for each other by turning, which takes for ever
  * where others want the processor, too. */
-static inline burble_llama_engine *open_engine(burble_llama_model *model, uint32_t slots,
-                                               uint32_t queue)
+static inline burble_llama_engine *open_engine_at(struct place at, burble_llama_model *model,
+                                                  uint32_t slots, uint32_t queue)
 {
     burble_llama_engine *engine;
     burble_llama_engine_options options;
@@ -66,10 +67,11 @@ static inline burble_llama_engine *open_engine(burble_llama_model *model, uint32
     options.queue = queue;
     options.threads = 1;
     if (burble_llama_engine_create(model, &options, &engine, &error) != BURBLE_OK) {
-        fail_msg("%s", error.message);
+        fail_at(at, "%s", error.message);
     }
     return engine;
 }
+#define open_engine(...) open_engine_at(HERE, __VA_ARGS__)
 
 static inline burble_llama_request request_for(const char *prompt, uint32_t max_tokens)
 {
@@ -82,40 +84,42 @@ static inline burble_llama_request request_for(const char *prompt, uint32_t max_
 }
 
 /* A stream, and a reader at its beginning, which the caller owns. */
-static inline burble_stream *new_stream(burble_reader **reader)
+static inline burble_stream *stream_and_reader_at(struct place at, burble_reader **reader)
 {
     burble_stream *stream;
-    assert_int_equal(burble_stream_create(NULL, &stream), BURBLE_OK);
-    assert_int_equal(burble_reader_create(stream, 0, reader, NULL), BURBLE_OK);
+    assert_result_at(at, burble_stream_create(NULL, &stream), BURBLE_OK);
+    assert_result_at(at, burble_reader_create(stream, 0, reader, NULL), BURBLE_OK);
     return stream;
 }
+#define stream_and_reader(...) stream_and_reader_at(HERE, __VA_ARGS__)
 
 /* Hands a request in and returns the reader of its text. */
-static inline burble_reader *submit(burble_llama_engine *engine,
-                                    const burble_llama_request *request)
+static inline burble_reader *submit_at(struct place at, burble_llama_engine *engine,
+                                       const burble_llama_request *request)
 {
     burble_reader *reader;
     burble_error error = {0};
-    burble_stream *stream = new_stream(&reader);
+    burble_stream *stream = stream_and_reader_at(at, &reader);
     if (burble_llama_engine_submit(engine, request, stream, &error) != BURBLE_OK) {
-        fail_msg("%s", error.message);
+        fail_at(at, "%s", error.message);
     }
     burble_stream_unref(&stream);
     return reader;
 }
+#define submit(...) submit_at(HERE, __VA_ARGS__)
 
 /* Reads on to the end, and destroys the reader. */
-static inline void read_all(burble_reader *reader, struct output *output)
+static inline void read_all_at(struct place at, burble_reader *reader, struct output *output)
 {
     burble_record record;
     memset(output, 0, sizeof *output);
     while ((output->end = burble_reader_next(reader, &record)) == BURBLE_OK
            || output->end == BURBLE_AGAIN) {
         if (output->end == BURBLE_AGAIN) {
-            assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
+            assert_result_at(at, burble_reader_wait(reader, 0), BURBLE_OK);
             continue;
         }
-        assert_true(record.len < sizeof output->text - output->len);
+        assert_true_at(at, record.len < sizeof output->text - output->len);
         memcpy(output->text + output->len, record.text, record.len);
         output->len += record.len;
         output->tokens += record.tokens;
@@ -123,12 +127,14 @@ static inline void read_all(burble_reader *reader, struct output *output)
     }
     burble_reader_destroy(&reader);
 }
+#define read_all(...) read_all_at(HERE, __VA_ARGS__)
 
 /* The whole text of one request. */
-static inline void generate(burble_llama_engine *engine, const burble_llama_request *request,
-                            struct output *output)
+static inline void generate_at(struct place at, burble_llama_engine *engine,
+                               const burble_llama_request *request, struct output *output)
 {
-    read_all(submit(engine, request), output);
+    read_all_at(at, submit_at(at, engine, request), output);
 }
+#define generate(...) generate_at(HERE, __VA_ARGS__)
 
 #endif

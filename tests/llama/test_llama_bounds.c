@@ -18,7 +18,7 @@ static void refuses(burble_llama_engine *engine, const burble_llama_request *req
                     const char *message)
 {
     burble_error error = {0};
-    assert_int_equal(try_to_submit(engine, request, &error), BURBLE_EINVAL);
+    assert_result(try_to_submit(engine, request, &error), BURBLE_EINVAL);
     assert_string_equal(error.message, message);
 }
 
@@ -50,7 +50,7 @@ static void a_request_out_of_its_range_is_refused(void **state)
     long_text[4000] = '\0';
     request = request_for(long_text, 1);
     burble_error error;
-    assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_result(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
     assert_non_null(strstr(error.message, "prompt: expected at most 511 tokens"));
 
     request = request_for("a", 1);
@@ -68,7 +68,7 @@ static void a_request_out_of_its_range_is_refused(void **state)
     request = request_for("a", 1);
     request.stop = &(burble_text){"", 0};
     request.n_stop = 1;
-    assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_result(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
     assert_int_equal(stats_of(engine).requests, 0);
     burble_llama_engine_destroy(&engine);
 }
@@ -92,16 +92,15 @@ static void a_prompt_that_cannot_fit_is_refused_unseen(void **state)
     options.slots = 1;
     options.context = 64;
     options.threads = 1;
-    assert_int_equal(burble_llama_engine_create(model, &options, &engine, NULL), BURBLE_OK);
+    assert_result(burble_llama_engine_create(model, &options, &engine, NULL), BURBLE_OK);
     burble_llama_request request = request_for("", 1);
     request.prompt = text;
 
     request.prompt_len = MOST;
-    assert_int_equal(burble_llama_model_tokenize(model, text, MOST, false, ids, 0, &n),
-                     BURBLE_EFULL);
+    assert_result(burble_llama_model_tokenize(model, text, MOST, false, ids, 0, &n), BURBLE_EFULL);
     snprintf(expected, sizeof expected,
              "prompt: expected at most 63 tokens, as the context is 64, found %zu", n);
-    assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_result(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
     assert_string_equal(error.message, expected);
     request.prompt_len = MOST + 1;
     refuses(engine, &request,
@@ -119,7 +118,7 @@ static void engine_refuses(const burble_llama_engine_options *options, const cha
 {
     burble_llama_engine *engine = (burble_llama_engine *)&message;
     burble_error error = {0};
-    assert_int_equal(burble_llama_engine_create(model, options, &engine, &error), BURBLE_EINVAL);
+    assert_result(burble_llama_engine_create(model, options, &engine, &error), BURBLE_EINVAL);
     assert_null(engine);
     assert_string_equal(error.message, message);
 }

@@ -21,16 +21,16 @@ static void cancelling_frees_the_slot_within_a_step(void **state)
     burble_llama_engine *engine = open_engine(model, 2, 0);
     burble_llama_request request = request_for(prompts[0], 0);
     request.ignore_end = true;
-    burble_stream *stream = new_stream(&reader);
-    assert_int_equal(burble_llama_engine_submit(engine, &request, stream, NULL), BURBLE_OK);
-    assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
+    burble_stream *stream = stream_and_reader(&reader);
+    assert_result(burble_llama_engine_submit(engine, &request, stream, NULL), BURBLE_OK);
+    assert_result(burble_reader_wait(reader, 0), BURBLE_OK);
     assert_true(burble_stream_cancel(stream));
     const uint64_t steps = stats_of(engine).steps;
     const burble_llama_stats stats = wait_until_active(engine, 0);
     assert_true(stats.steps <= steps + 1);
     while ((result = burble_reader_next(reader, &record)) == BURBLE_OK) {
     }
-    assert_int_equal(result, BURBLE_ECANCELED);
+    assert_result(result, BURBLE_ECANCELED);
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
     burble_llama_engine_destroy(&engine);
@@ -51,9 +51,9 @@ static void a_prompt_is_broken_off_in_the_middle_of_a_step(void **state)
     request.n_ids = LONG;
     for (int i = 0; i < TRIES && broken_off == 0; i++) {
         burble_reader *reader;
-        burble_stream *stream = new_stream(&reader);
+        burble_stream *stream = stream_and_reader(&reader);
         const uint64_t steps = stats_of(engine).steps;
-        assert_int_equal(burble_llama_engine_submit(engine, &request, stream, NULL), BURBLE_OK);
+        assert_result(burble_llama_engine_submit(engine, &request, stream, NULL), BURBLE_OK);
         while (stats_of(engine).active == 0 && stats_of(engine).waiting > 0) {
             sched_yield();
         }
@@ -89,14 +89,14 @@ static void closing_cancels_everything(void **state)
     for (int i = 0; i < REQUESTS; i++) {
         readers[i] = submit(engine, &request);
     }
-    assert_int_equal(burble_reader_wait(readers[0], 0), BURBLE_OK); /* it generates */
+    assert_result(burble_reader_wait(readers[0], 0), BURBLE_OK); /* it generates */
     burble_llama_engine_destroy(&engine);
     assert_null(engine);
     burble_llama_engine_destroy(&engine);
     burble_llama_engine_destroy(NULL);
     for (int i = 0; i < REQUESTS; i++) {
         read_all(readers[i], &output);
-        assert_int_equal(output.end, BURBLE_ECANCELED);
+        assert_result(output.end, BURBLE_ECANCELED);
     }
 }
 
@@ -116,20 +116,21 @@ static void an_engine_outlives_its_callers_reference_to_the_model(void **state)
 /* ---- back-pressure ------------------------------------------------------------------------------- */
 
 /* Hands a request in whose reader may leave `max_lag` tokens unread; the caller owns both. */
-static burble_reader *submit_limited(burble_llama_engine *engine,
-                                     const burble_llama_request *request, uint64_t max_lag,
-                                     burble_stream **stream)
+static burble_reader *submit_limited_at(struct place at, burble_llama_engine *engine,
+                                        const burble_llama_request *request, uint64_t max_lag,
+                                        burble_stream **stream)
 {
     burble_stream_options options;
     burble_reader *reader;
     burble_stream_options_init(&options);
     options.lag_unit = BURBLE_LAG_TOKENS;
-    assert_int_equal(burble_stream_create(&options, stream), BURBLE_OK);
-    assert_int_equal(burble_reader_create(*stream, 0, &reader, NULL), BURBLE_OK);
-    assert_int_equal(burble_reader_limit(reader, max_lag, BURBLE_LAG_BLOCK), BURBLE_OK);
-    assert_int_equal(burble_llama_engine_submit(engine, request, *stream, NULL), BURBLE_OK);
+    assert_result_at(at, burble_stream_create(&options, stream), BURBLE_OK);
+    assert_result_at(at, burble_reader_create(*stream, 0, &reader, NULL), BURBLE_OK);
+    assert_result_at(at, burble_reader_limit(reader, max_lag, BURBLE_LAG_BLOCK), BURBLE_OK);
+    assert_result_at(at, burble_llama_engine_submit(engine, request, *stream, NULL), BURBLE_OK);
     return reader;
 }
+#define submit_limited(...) submit_limited_at(HERE, __VA_ARGS__)
 
 /* Until the engine has generated that many tokens. */
 static void wait_for_tokens(burble_llama_engine *engine, uint64_t tokens)
@@ -195,7 +196,7 @@ static void an_end_comes_after_the_text_that_was_held(void **state)
     burble_stream_status(stream, &status);
     assert_int_equal(status.state, BURBLE_OPEN);
     read_all(reader, &output);
-    assert_int_equal(output.end, BURBLE_END);
+    assert_result(output.end, BURBLE_END);
     assert_int_equal(output.records, 2);
     assert_int_equal(output.tokens, 2);
     burble_stream_status(stream, &status);
@@ -252,10 +253,10 @@ static void cancelling_frees_the_slot_of_one_that_stands_still(void **state)
     burble_reader *next = submit(engine, &request);
     burble_stream_cancel(stream);
     read_all(next, &output);
-    assert_int_equal(output.end, BURBLE_END);
+    assert_result(output.end, BURBLE_END);
     assert_int_equal(output.tokens, 10);
     read_all(reader, &output);
-    assert_int_equal(output.end, BURBLE_ECANCELED);
+    assert_result(output.end, BURBLE_ECANCELED);
     assert_int_equal(output.tokens, MAX_LAG);
     burble_stream_unref(&stream);
     burble_llama_engine_destroy(&engine);
@@ -300,7 +301,7 @@ static void closing_does_not_wait_for_those_who_stand_still(void **state)
     burble_llama_engine_destroy(&engine);
     for (int i = 0; i < REQUESTS; i++) {
         read_all(readers[i], &output);
-        assert_int_equal(output.end, BURBLE_ECANCELED);
+        assert_result(output.end, BURBLE_ECANCELED);
         assert_int_equal(output.tokens, i < SLOTS ? MAX_LAG : 0);
     }
 }
@@ -347,7 +348,7 @@ static void whoever_has_seen_an_end_finds_room(void **state)
     const burble_llama_request request = request_for(prompts[0], 1);
     for (int i = 0; i < 50; i++) {
         generate(engine, &request, &output);
-        assert_int_equal(output.end, BURBLE_END);
+        assert_result(output.end, BURBLE_END);
     }
     burble_llama_engine_destroy(&engine);
 }
@@ -364,10 +365,10 @@ static void a_full_queue_refuses_and_takes_again(void **state)
     const burble_llama_request shorter = request_for(prompts[0], 3);
     endless.ignore_end = true;
     for (int i = 0; i < 4; i++) {
-        streams[i] = new_stream(&readers[i]);
-        assert_int_equal(burble_llama_engine_submit(engine, &endless, streams[i], NULL), BURBLE_OK);
+        streams[i] = stream_and_reader(&readers[i]);
+        assert_result(burble_llama_engine_submit(engine, &endless, streams[i], NULL), BURBLE_OK);
     }
-    assert_int_equal(try_to_submit(engine, &shorter, &error), BURBLE_EFULL);
+    assert_result(try_to_submit(engine, &shorter, &error), BURBLE_EFULL);
     assert_string_equal(error.message, "expected fewer than 2 requests to wait for one of 2 slots, "
                                        "found as many");
     /* One of those who wait goes: there is room for another at once. */
@@ -377,7 +378,7 @@ static void a_full_queue_refuses_and_takes_again(void **state)
         burble_stream_cancel(streams[i]);
     }
     read_all(reader, &output);
-    assert_int_equal(output.end, BURBLE_END);
+    assert_result(output.end, BURBLE_END);
     assert_int_equal(output.tokens, 3);
     for (int i = 0; i < 4; i++) {
         burble_reader_destroy(&readers[i]);
@@ -411,13 +412,15 @@ static void watch(const burble_llama_progress *progress, void *arg)
     watched->last = *progress;
 }
 
-static void assert_watched_to_the_end(const struct watched *watched, uint32_t tokens)
+static void assert_watched_to_the_end_at(struct place at, const struct watched *watched,
+                                         uint32_t tokens)
 {
-    assert_int_equal(watched->overs, 1);
-    assert_int_equal(watched->after_over, 0);
-    assert_false(watched->backwards);
-    assert_int_equal(watched->last.tokens, tokens);
+    assert_int_equal_at(at, watched->overs, 1);
+    assert_int_equal_at(at, watched->after_over, 0);
+    assert_false_at(at, watched->backwards);
+    assert_int_equal_at(at, watched->last.tokens, tokens);
 }
+#define assert_watched_to_the_end(...) assert_watched_to_the_end_at(HERE, __VA_ARGS__)
 
 static void whoever_watches_is_told_each_token_and_the_end(void **state)
 {
@@ -488,9 +491,9 @@ static void whoever_watches_is_told_when_all_is_given_up(void **state)
         readers[i] = submit(engine, &request);
     }
     request.watch_arg = &refused;
-    assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EFULL);
+    assert_result(try_to_submit(engine, &request, &error), BURBLE_EFULL);
     request.prompt_len = 0;
-    assert_int_equal(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_result(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
     burble_llama_engine_destroy(&engine); /* two have a slot, two wait for one */
     for (int i = 0; i < REQUESTS; i++) {
         assert_watched_to_the_end(&watched[i], watched[i].last.tokens);
@@ -552,7 +555,7 @@ static void engine_is_closed_in_a_forked_child_and_its_streams_are_dead(void **s
     burble_llama_engine_destroy(&parent.engine);
     for (int i = 0; i < 4; i++) {
         read_all(parent.readers[i], &output);
-        assert_int_equal(output.end, BURBLE_ECANCELED);
+        assert_result(output.end, BURBLE_ECANCELED);
     }
     burble_stream_unref(&stream);
 }

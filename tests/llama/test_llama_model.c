@@ -53,7 +53,7 @@ static void progress_rises_to_one(void **state)
     options.progress = on_progress;
     options.progress_arg = &progress;
     options.check_tensors = true;
-    assert_int_equal(burble_llama_model_load(model_path(), &options, &loaded, NULL), BURBLE_OK);
+    assert_result(burble_llama_model_load(model_path(), &options, &loaded, NULL), BURBLE_OK);
     assert_true(progress.calls > 1);
     assert_false(progress.fell);
     assert_true(progress.last >= 1.0f);
@@ -71,8 +71,8 @@ static void loading_can_be_given_up(void **state)
     burble_llama_model_options_init(&options);
     options.progress = on_progress;
     options.progress_arg = &progress;
-    assert_int_equal(burble_llama_model_load(model_path(), &options, &loaded, &error),
-                     BURBLE_ECANCELED);
+    assert_result(burble_llama_model_load(model_path(), &options, &loaded, &error),
+                  BURBLE_ECANCELED);
     assert_null(loaded);
     assert_int_equal(progress.calls, 1);
     assert_non_null(strstr(error.message, "given up"));
@@ -82,9 +82,9 @@ static void refuses(const char *path, int code, const char *message)
 {
     burble_llama_model *loaded = (burble_llama_model *)&code;
     burble_error error = {0};
-    assert_int_equal(burble_llama_model_load(path, NULL, &loaded, &error), code);
+    assert_result(burble_llama_model_load(path, NULL, &loaded, &error), code);
     assert_null(loaded);
-    assert_int_equal(error.code, code);
+    assert_result(error.code, code);
     assert_non_null(strstr(error.message, path));
     if (strstr(error.message, message) == NULL) {
         fail_msg("expected \"%s\", found \"%s\"", message, error.message);
@@ -174,7 +174,7 @@ static void a_tokenizer_that_is_not_known_goes_by_llama_cpps_pieces(void **state
     const int result = burble_llama_model_load(path, NULL, &loaded, &error);
     unlink(path);
     assert_string_equal(error.message, "");
-    assert_int_equal(result, BURBLE_OK);
+    assert_result(result, BURBLE_OK);
 
     burble_vocab *pieces = burble_llama_model_vocab(loaded);
     assert_int_equal(burble_vocab_size(pieces), burble_vocab_size(burble_llama_model_vocab(model)));
@@ -184,11 +184,11 @@ static void a_tokenizer_that_is_not_known_goes_by_llama_cpps_pieces(void **state
     size_t n;
     burble_detok *detok;
     burble_text text;
-    assert_int_equal(
+    assert_result(
         burble_llama_model_tokenize(model, expected, strlen(expected), false, ids, 64, &n),
         BURBLE_OK);
-    assert_int_equal(burble_detok_create(pieces, NULL, &detok), BURBLE_OK);
-    assert_int_equal(burble_detok_push(detok, ids, n, &text), BURBLE_OK);
+    assert_result(burble_detok_create(pieces, NULL, &detok), BURBLE_OK);
+    assert_result(burble_detok_push(detok, ids, n, &text), BURBLE_OK);
     assert_int_equal(text.len, strlen(expected));
     assert_memory_equal(text.bytes, expected, text.len);
     burble_detok_destroy(&detok);
@@ -219,12 +219,12 @@ static void ids_decode_to_the_text_that_they_are_of(void **state)
         burble_detok *detok;
         burble_text text;
         char whole[2048];
-        assert_int_equal(
+        assert_result(
             burble_llama_model_tokenize(model, prompts[i], strlen(prompts[i]), false, ids, 512, &n),
             BURBLE_OK);
-        assert_int_equal(burble_detok_create(burble_llama_model_vocab(model), NULL, &detok),
-                         BURBLE_OK);
-        assert_int_equal(burble_detok_push(detok, ids, n, &text), BURBLE_OK);
+        assert_result(burble_detok_create(burble_llama_model_vocab(model), NULL, &detok),
+                      BURBLE_OK);
+        assert_result(burble_detok_push(detok, ids, n, &text), BURBLE_OK);
         memcpy(whole, text.bytes, text.len);
         whole[text.len] = '\0';
         assert_string_equal(whole, prompts[i]);
@@ -239,21 +239,19 @@ static void too_small_a_buffer_is_told_the_size(void **state)
     size_t needed;
     (void)state;
     const char *text = prompts[3];
-    assert_int_equal(
-        burble_llama_model_tokenize(model, text, strlen(text), false, NULL, 0, &needed),
-        BURBLE_EFULL);
+    assert_result(burble_llama_model_tokenize(model, text, strlen(text), false, NULL, 0, &needed),
+                  BURBLE_EFULL);
     assert_true(needed > 5);
-    assert_int_equal(
+    assert_result(
         burble_llama_model_tokenize(model, text, strlen(text), false, ids, needed - 1, &n),
         BURBLE_EFULL);
     assert_int_equal(n, needed);
-    assert_int_equal(burble_llama_model_tokenize(model, text, strlen(text), false, ids, needed, &n),
-                     BURBLE_OK);
+    assert_result(burble_llama_model_tokenize(model, text, strlen(text), false, ids, needed, &n),
+                  BURBLE_OK);
     assert_int_equal(n, needed);
-    assert_int_equal(burble_llama_model_tokenize(model, "", 0, false, ids, 64, &n), BURBLE_OK);
+    assert_result(burble_llama_model_tokenize(model, "", 0, false, ids, 64, &n), BURBLE_OK);
     assert_int_equal(n, 0);
-    assert_int_equal(burble_llama_model_tokenize(model, NULL, 1, false, ids, 64, &n),
-                     BURBLE_EINVAL);
+    assert_result(burble_llama_model_tokenize(model, NULL, 1, false, ids, 64, &n), BURBLE_EINVAL);
 }
 
 static void special_tokens_are_read_only_where_that_is_said(void **state)
@@ -262,12 +260,12 @@ static void special_tokens_are_read_only_where_that_is_said(void **state)
     int32_t ids[64];
     size_t n;
     (void)state;
-    assert_int_equal(burble_llama_model_tokenize(model, text, strlen(text), true, ids, 64, &n),
-                     BURBLE_OK);
+    assert_result(burble_llama_model_tokenize(model, text, strlen(text), true, ids, 64, &n),
+                  BURBLE_OK);
     assert_int_equal(n, 1);
     assert_int_equal(ids[0], 0);
-    assert_int_equal(burble_llama_model_tokenize(model, text, strlen(text), false, ids, 64, &n),
-                     BURBLE_OK);
+    assert_result(burble_llama_model_tokenize(model, text, strlen(text), false, ids, 64, &n),
+                  BURBLE_OK);
     assert_true(n > 1);
 }
 
@@ -292,13 +290,12 @@ static void text_that_is_not_utf8_has_no_ids(void **state)
     (void)state;
     for (size_t i = 0; i < BROKEN; i++) {
         const char *text = broken[i].text;
-        assert_int_equal(burble_llama_model_tokenize(model, text, strlen(text), true, ids, 64, &n),
-                         BURBLE_EINVAL);
+        assert_result(burble_llama_model_tokenize(model, text, strlen(text), true, ids, 64, &n),
+                      BURBLE_EINVAL);
         assert_int_equal(n, 0);
         if (broken[i].at > 0) {
-            assert_int_equal(
-                burble_llama_model_tokenize(model, text, broken[i].at, true, ids, 64, &n),
-                BURBLE_OK);
+            assert_result(burble_llama_model_tokenize(model, text, broken[i].at, true, ids, 64, &n),
+                          BURBLE_OK);
         }
     }
 }
@@ -316,7 +313,7 @@ static void a_built_in_template_makes_a_prompt(void **state)
     conversation.messages = messages;
     conversation.n = 2;
     conversation.template_name = "chatml";
-    assert_int_equal(
+    assert_result(
         burble_llama_model_apply_template(model, &conversation, text, sizeof text, &len, NULL),
         BURBLE_OK);
     text[len] = '\0';
@@ -324,16 +321,15 @@ static void a_built_in_template_makes_a_prompt(void **state)
                               "<|im_start|>user\nHello<|im_end|>\n"
                               "<|im_start|>assistant\n");
     const size_t whole = len;
-    assert_int_equal(
+    assert_result(
         burble_llama_model_apply_template(model, &conversation, text, whole - 1, &len, NULL),
         BURBLE_EFULL);
     assert_int_equal(len, whole);
-    assert_int_equal(burble_llama_model_apply_template(model, &conversation, NULL, 0, &len, NULL),
-                     BURBLE_EFULL);
+    assert_result(burble_llama_model_apply_template(model, &conversation, NULL, 0, &len, NULL),
+                  BURBLE_EFULL);
     conversation.answer = false;
-    assert_int_equal(
-        burble_llama_model_apply_template(model, &conversation, text, whole, &len, NULL),
-        BURBLE_OK);
+    assert_result(burble_llama_model_apply_template(model, &conversation, text, whole, &len, NULL),
+                  BURBLE_OK);
     assert_int_equal(len, whole - strlen("<|im_start|>assistant\n"));
 }
 
@@ -348,18 +344,18 @@ static void a_conversation_without_a_template_is_refused(void **state)
     burble_llama_conversation_init(&conversation);
     conversation.messages = &message;
     conversation.n = 1;
-    assert_int_equal(burble_llama_model_apply_template(model, &conversation, NULL, 0, &len, &error),
-                     BURBLE_EUNSUPPORTED);
+    assert_result(burble_llama_model_apply_template(model, &conversation, NULL, 0, &len, &error),
+                  BURBLE_EUNSUPPORTED);
     assert_string_equal(error.message, "the model has no chat template");
     conversation.template_name = "no such template";
-    assert_int_equal(burble_llama_model_apply_template(model, &conversation, NULL, 0, &len, &error),
-                     BURBLE_EUNSUPPORTED);
+    assert_result(burble_llama_model_apply_template(model, &conversation, NULL, 0, &len, &error),
+                  BURBLE_EUNSUPPORTED);
     assert_string_equal(error.message,
                         "expected a chat template that llama.cpp knows, found: no such template");
     conversation.template_name = "chatml";
     conversation.messages = &nobody;
-    assert_int_equal(burble_llama_model_apply_template(model, &conversation, NULL, 0, &len, &error),
-                     BURBLE_EINVAL);
+    assert_result(burble_llama_model_apply_template(model, &conversation, NULL, 0, &len, &error),
+                  BURBLE_EINVAL);
     assert_string_equal(error.message, "message 0: expected a role, found NULL");
 }
 
@@ -377,7 +373,7 @@ static void a_conversation_that_is_not_utf8_is_refused(void **state)
         const burble_llama_message by[] = {{"user", "Hello"}, {broken[i].text, "Hello"}};
         conversation.messages = by;
         snprintf(expected, sizeof expected, "message 1: role: %s", broken[i].found);
-        assert_int_equal(
+        assert_result(
             burble_llama_model_apply_template(model, &conversation, NULL, 0, &len, &error),
             BURBLE_EINVAL);
         assert_int_equal(len, 0);
@@ -385,7 +381,7 @@ static void a_conversation_that_is_not_utf8_is_refused(void **state)
         const burble_llama_message of[] = {{"user", "Hello"}, {"user", broken[i].text}};
         conversation.messages = of;
         snprintf(expected, sizeof expected, "message 1: content: %s", broken[i].found);
-        assert_int_equal(
+        assert_result(
             burble_llama_model_apply_template(model, &conversation, NULL, 0, &len, &error),
             BURBLE_EINVAL);
         assert_string_equal(error.message, expected);

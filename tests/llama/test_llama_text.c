@@ -81,7 +81,7 @@ static void a_prompt_in_parts_makes_the_text_that_it_makes_whole(void **state)
     burble_llama_engine_options_init(&options);
     options.batch = 3;
     options.threads = 1;
-    assert_int_equal(burble_llama_engine_create(model, &options, &engine, NULL), BURBLE_OK);
+    assert_result(burble_llama_engine_create(model, &options, &engine, NULL), BURBLE_OK);
     generate(engine, &request, &parts);
     assert_true(stats_of(engine).steps > 20 + 10);
     assert_same(&parts, &whole);
@@ -97,9 +97,9 @@ static void ids_and_text_are_the_same_prompt(void **state)
     burble_llama_engine *engine = open_engine(model, 2, 0);
     burble_llama_request request = request_for(prompts[1], 12);
     generate(engine, &request, &of_text);
-    assert_int_equal(burble_llama_model_tokenize(model, prompts[1], strlen(prompts[1]), false, ids,
-                                                 64, &request.n_ids),
-                     BURBLE_OK);
+    assert_result(burble_llama_model_tokenize(model, prompts[1], strlen(prompts[1]), false, ids, 64,
+                                              &request.n_ids),
+                  BURBLE_OK);
     request.ids = ids;
     generate(engine, &request, &of_ids);
     assert_same(&of_ids, &of_text);
@@ -114,7 +114,7 @@ static void what_a_prompt_leaves_incomplete_is_finished(void **state)
     (void)state;
     burble_llama_engine *engine = open_engine(model, 1, 0);
     burble_llama_request request = request_for("", 4);
-    assert_int_equal(
+    assert_result(
         burble_llama_model_tokenize(model, "caf\xC3\xA9", 5, false, ids, 64, &request.n_ids),
         BURBLE_OK);
     request.ids = ids;
@@ -260,10 +260,10 @@ static void the_context_ends_a_text_that_nothing_else_ends(void **state)
     options.slots = 2;
     options.threads = 1;
     options.context = 48;
-    assert_int_equal(burble_llama_engine_create(model, &options, &engine, NULL), BURBLE_OK);
+    assert_result(burble_llama_engine_create(model, &options, &engine, NULL), BURBLE_OK);
     burble_llama_request request = request_for(prompts[3], 0);
     request.ignore_end = true;
-    assert_int_equal(
+    assert_result(
         burble_llama_model_tokenize(model, prompts[3], strlen(prompts[3]), false, ids, 64, &n),
         BURBLE_OK);
     assert_int_equal(reason_of(engine, &request, &output), BURBLE_REASON_LENGTH);

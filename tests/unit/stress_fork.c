@@ -11,6 +11,8 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
+#include "stress_support.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -51,11 +53,7 @@ static atomic_uint wrong;
 
 static const char texts[TEXTS][24] = {"a", "four", "twelve bytes", "twenty-three bytes here"};
 
-static void check(bool right)
-{
-    if (!right)
-        atomic_fetch_add(&wrong, 1);
-}
+#define check(right) count_wrong(&wrong, right)
 
 static bool is_text(const burble_record *record)
 {

@@ -7,7 +7,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include "support.h"
+#include "stress_support.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -53,11 +53,7 @@ struct world {
     atomic_ullong appended, released, checked;
 };
 
-static void check(struct world *world, bool right)
-{
-    if (!right)
-        atomic_fetch_add(&world->wrong, 1);
-}
+#define check(world, right) count_wrong(&(world)->wrong, right)
 
 /* A record's text is a function of its number, so that any reader can check it alone. */
 static size_t text_of(uint64_t seed, uint64_t seq, char *text, uint32_t *tokens)
@@ -343,7 +339,7 @@ static void begin(struct world *world, int round, uint64_t *seed)
     options.lag_unit = world->unit;
     options.release = on_release;
     options.release_arg = world;
-    assert_int_equal(burble_stream_create(&options, &world->stream), BURBLE_OK);
+    assert_result(burble_stream_create(&options, &world->stream), BURBLE_OK);
     assert_int_equal(sem_init(&world->hand_over, 0, 0), 0);
     for (int i = 0; i < READERS; i++) {
         struct reader *self = &world->readers[i];
@@ -352,7 +348,7 @@ static void begin(struct world *world, int round, uint64_t *seed)
         self->looped = i % 2 == 0;
         self->drop_at = UINT64_MAX;
         atomic_init(&self->max, UINT64_MAX);
-        assert_int_equal(burble_hub_create(NULL, &self->hub), BURBLE_OK);
+        assert_result(burble_hub_create(NULL, &self->hub), BURBLE_OK);
         make_reader(self);
         change_limit(self);
     }
@@ -412,13 +408,13 @@ static void a_writer_never_sleeps_beside_the_room(void **state)
         pthread_t writer;
         int rc;
         uint64_t seq = 0;
-        assert_int_equal(burble_stream_create(NULL, &stream), BURBLE_OK);
-        assert_int_equal(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
-        assert_int_equal(burble_reader_limit(reader, max, BURBLE_LAG_BLOCK), BURBLE_OK);
+        assert_result(burble_stream_create(NULL, &stream), BURBLE_OK);
+        assert_result(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
+        assert_result(burble_reader_limit(reader, max, BURBLE_LAG_BLOCK), BURBLE_OK);
         assert_int_equal(pthread_create(&writer, NULL, write_steps, stream), 0);
         while ((rc = burble_reader_next(reader, &record)) == BURBLE_OK || rc == BURBLE_AGAIN)
             seq += rc == BURBLE_OK;
-        assert_int_equal(rc, BURBLE_END);
+        assert_result(rc, BURBLE_END);
         assert_int_equal(seq, STEPS);
         pthread_join(writer, NULL);
         burble_reader_destroy(&reader);

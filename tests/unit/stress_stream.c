@@ -6,7 +6,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include "support.h"
+#include "stress_support.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -36,11 +36,7 @@ struct worker {
     pthread_t thread;
 };
 
-static void check(struct world *world, bool right)
-{
-    if (!right)
-        atomic_fetch_add(&world->wrong, 1);
-}
+#define check(world, right) count_wrong(&(world)->wrong, right)
 
 /* A record's text is a function of its number, so that any reader can check it alone. */
 static size_t text_of(uint64_t seed, uint64_t seq, char *text)
@@ -237,7 +233,7 @@ static void every_reader_gets_everything_in_order(void **state)
         options.keep = BURBLE_KEEP_ALL;
         for (int i = 0; i < STREAMS; i++) {
             world.endings[i] = (enum ending)((unsigned)(i + round) % ENDINGS);
-            assert_int_equal(burble_stream_create(&options, &world.streams[i]), BURBLE_OK);
+            assert_result(burble_stream_create(&options, &world.streams[i]), BURBLE_OK);
         }
         for (int i = 0; i < LOOPS; i++)
             start(&workers[n++], &world, 0, run_loop, &seed);

@@ -17,7 +17,7 @@
 static burble_chunker *new_chunker(burble_chunking rule)
 {
     burble_chunker *chunker;
-    assert_int_equal(burble_chunker_create(rule, &chunker), BURBLE_OK);
+    assert_result(burble_chunker_create(rule, &chunker), BURBLE_OK);
     return chunker;
 }
 
@@ -86,35 +86,40 @@ static burble_text naive_put(struct naive *naive, const char *text, size_t len, 
 /* ---- running --------------------------------------------------------------------------------- */
 
 /* Pushes a copy of the text that ends where its memory ends, and expects this chunk. */
-static void push(burble_chunker *chunker, const char *text, size_t len, uint32_t tokens, bool holds,
-                 const char *want, size_t want_len, uint32_t want_tokens)
+static void push_at(struct place at, burble_chunker *chunker, const char *text, size_t len,
+                    uint32_t tokens, bool holds, const char *want, size_t want_len,
+                    uint32_t want_tokens)
 {
     burble_text chunk = {.bytes = NULL, .len = 99};
     uint32_t chunk_tokens = 99;
     char *copy = malloc(len == 0 ? 1 : len);
-    assert_non_null(copy);
+    assert_non_null_at(at, copy);
     memcpy(copy, text, len);
-    assert_int_equal(burble_chunker_push(chunker, copy, len, tokens, holds, &chunk, &chunk_tokens),
+    assert_result_at(at,
+                     burble_chunker_push(chunker, copy, len, tokens, holds, &chunk, &chunk_tokens),
                      BURBLE_OK);
-    assert_non_null(chunk.bytes);
+    assert_non_null_at(at, chunk.bytes);
     if (chunk.len != want_len || memcmp(chunk.bytes, want, want_len) != 0) {
-        fail_msg("expected the chunk \"%.*s\", found \"%.*s\"", (int)want_len, want, (int)chunk.len,
-                 chunk.bytes);
+        fail_at(at, "expected the chunk \"%.*s\", found \"%.*s\"", (int)want_len, want,
+                (int)chunk.len, chunk.bytes);
     }
-    assert_int_equal(chunk_tokens, want_tokens);
+    assert_int_equal_at(at, chunk_tokens, want_tokens);
     free(copy);
 }
+#define push(...) push_at(HERE, __VA_ARGS__)
 
-static void finish(burble_chunker *chunker, const char *want, uint32_t want_tokens)
+static void finish_at(struct place at, burble_chunker *chunker, const char *want,
+                      uint32_t want_tokens)
 {
     burble_text chunk = {.bytes = NULL, .len = 99};
     uint32_t tokens = 99;
     burble_chunker_finish(chunker, &chunk, &tokens);
-    assert_non_null(chunk.bytes);
-    assert_int_equal(chunk.len, strlen(want));
-    assert_memory_equal(chunk.bytes, want, chunk.len);
-    assert_int_equal(tokens, want_tokens);
+    assert_non_null_at(at, chunk.bytes);
+    assert_int_equal_at(at, chunk.len, strlen(want));
+    assert_memory_equal_at(at, chunk.bytes, want, chunk.len);
+    assert_int_equal_at(at, tokens, want_tokens);
 }
+#define finish(...) finish_at(HERE, __VA_ARGS__)
 
 struct step {
     const char *text;
@@ -123,20 +128,21 @@ struct step {
     bool holds;
 };
 
-static void check_steps(burble_chunking rule, const struct step *steps, size_t n, const char *rest,
-                        uint32_t rest_tokens)
+static void check_steps_at(struct place at, burble_chunking rule, const struct step *steps,
+                           size_t n, const char *rest, uint32_t rest_tokens)
 {
     burble_chunker *chunker = new_chunker(rule);
     for (int round = 0; round < 2; round++) { /* the second shows that finish leaves it as new */
         for (size_t i = 0; i < n; i++) {
-            push(chunker, steps[i].text, strlen(steps[i].text), 1, steps[i].holds, steps[i].chunk,
-                 strlen(steps[i].chunk), steps[i].tokens);
+            push_at(at, chunker, steps[i].text, strlen(steps[i].text), 1, steps[i].holds,
+                    steps[i].chunk, strlen(steps[i].chunk), steps[i].tokens);
         }
-        finish(chunker, rest, rest_tokens);
+        finish_at(at, chunker, rest, rest_tokens);
     }
     burble_chunker_destroy(&chunker);
-    assert_null(chunker);
+    assert_null_at(at, chunker);
 }
+#define check_steps(...) check_steps_at(HERE, __VA_ARGS__)
 
 /* ---- token ----------------------------------------------------------------------------------- */
 
@@ -156,7 +162,7 @@ static void by_token_nothing_is_copied(void **state)
     burble_chunker *chunker = new_chunker(BURBLE_CHUNK_TOKEN);
     const char text[] = "hello";
     burble_text chunk;
-    assert_int_equal(burble_chunker_push(chunker, text, 5, 1, false, &chunk, NULL), BURBLE_OK);
+    assert_result(burble_chunker_push(chunker, text, 5, 1, false, &chunk, NULL), BURBLE_OK);
     assert_ptr_equal(chunk.bytes, text);
     assert_int_equal(chunk.len, 5);
     burble_chunker_destroy(&chunker);
@@ -278,7 +284,7 @@ static void by_word_a_chunk_at_the_front_of_the_text_is_not_copied(void **state)
     burble_chunker *chunker = new_chunker(BURBLE_CHUNK_WORD);
     const char text[] = "hello world";
     burble_text chunk;
-    assert_int_equal(burble_chunker_push(chunker, text, 11, 1, false, &chunk, NULL), BURBLE_OK);
+    assert_result(burble_chunker_push(chunker, text, 11, 1, false, &chunk, NULL), BURBLE_OK);
     assert_ptr_equal(chunk.bytes, text);
     assert_int_equal(chunk.len, 6);
     burble_chunker_finish(chunker, &chunk, NULL);
@@ -297,8 +303,7 @@ static void by_word_a_word_without_end_costs_no_more_per_push(void **state)
     uint32_t tokens;
     size_t len = 0, waits = 0, count = 0;
     for (size_t i = 0; i < PUSHES; i++) {
-        assert_int_equal(burble_chunker_push(chunker, "x", 1, 1, false, &chunk, &tokens),
-                         BURBLE_OK);
+        assert_result(burble_chunker_push(chunker, "x", 1, 1, false, &chunk, &tokens), BURBLE_OK);
         assert_int_equal(chunk.len, waits == BURBLE_WORD_MAX ? waits + 1 : 0);
         waits = chunk.len == 0 ? waits + 1 : 0;
         len += chunk.len;
@@ -369,7 +374,7 @@ static void an_unknown_rule_is_refused(void **state)
     (void)state;
     burble_chunker *chunker = (burble_chunker *)&state;
     /* NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange): that is the point */
-    assert_int_equal(burble_chunker_create((burble_chunking)2, &chunker), BURBLE_EINVAL);
+    assert_result(burble_chunker_create((burble_chunking)2, &chunker), BURBLE_EINVAL);
     assert_null(chunker);
 }
 
@@ -379,7 +384,7 @@ static void no_text_at_all_may_be_null(void **state)
     for (int rule = BURBLE_CHUNK_TOKEN; rule <= BURBLE_CHUNK_WORD; rule++) {
         burble_chunker *chunker = new_chunker((burble_chunking)rule);
         burble_text chunk = {.bytes = NULL, .len = 99};
-        assert_int_equal(burble_chunker_push(chunker, NULL, 0, 2, false, &chunk, NULL), BURBLE_OK);
+        assert_result(burble_chunker_push(chunker, NULL, 0, 2, false, &chunk, NULL), BURBLE_OK);
         assert_non_null(chunk.bytes);
         assert_int_equal(chunk.len, 0);
         finish(chunker, "", 2);
@@ -426,8 +431,8 @@ static void text_beyond_the_longest_record_is_refused_and_not_taken(void **state
     burble_text chunk = {.bytes = NULL, .len = 99};
     uint32_t tokens = 99;
     push(chunker, "ab", 2, 1, false, "", 0, 0);
-    assert_int_equal(burble_chunker_push(chunker, text, len, 1, false, &chunk, &tokens),
-                     BURBLE_ENOMEM);
+    assert_result(burble_chunker_push(chunker, text, len, 1, false, &chunk, &tokens),
+                  BURBLE_ENOMEM);
     assert_non_null(chunk.bytes);
     assert_int_equal(chunk.len, 0);
     assert_int_equal(tokens, 0);

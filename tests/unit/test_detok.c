@@ -127,7 +127,7 @@ static burble_vocab *new_vocab(const struct family *family)
                                    .len = (uint32_t)strlen(spelled[i]),
                                    .flags = family->entries[i].flags};
     }
-    assert_int_equal(burble_vocab_create(&options, tokens, family->n, &vocab, NULL), BURBLE_OK);
+    assert_result(burble_vocab_create(&options, tokens, family->n, &vocab, NULL), BURBLE_OK);
     return vocab;
 }
 
@@ -139,7 +139,7 @@ static burble_detok *new_detok(const struct family *family, bool skip_special)
     burble_detok_options_init(&options);
     assert_false(options.skip_special);
     options.skip_special = skip_special;
-    assert_int_equal(burble_detok_create(vocab, &options, &detok), BURBLE_OK);
+    assert_result(burble_detok_create(vocab, &options, &detok), BURBLE_OK);
     burble_vocab_unref(&vocab); /* the detokenizer has a reference of its own */
     return detok;
 }
@@ -268,7 +268,7 @@ static void push(burble_detok *detok, const int32_t *ids, size_t n, struct seque
     if (n > 0) {
         memcpy(copy + 1, ids, n * sizeof *copy);
     }
-    assert_int_equal(burble_detok_push(detok, copy + 1, n, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, copy + 1, n, &text), BURBLE_OK);
     free(copy);
     assert_non_null(text.bytes);
     assert_true(burble__utf8_valid(text.bytes, text.len));
@@ -498,7 +498,7 @@ static void a_negative_id_is_refused_before_anything_is_taken(void **state)
     for (size_t i = 0; i < COUNT(bad); i++) {
         for (size_t n = i == 1 ? 3 : 1; n <= 3; n++) {
             burble_text text = {.bytes = NULL, .len = 99};
-            assert_int_equal(burble_detok_push(detok, bad[i], n, &text), BURBLE_EINVAL);
+            assert_result(burble_detok_push(detok, bad[i], n, &text), BURBLE_EINVAL);
             assert_non_null(text.bytes);
             assert_int_equal(text.len, 0);
             assert_true(burble_detok_has_pending(detok));
@@ -522,7 +522,7 @@ static void where_memory_is_short_no_id_is_taken(void **state)
     for (size_t i = 4; i < COUNT(ids); i++) {
         ids[i] = 0;
     }
-    assert_int_equal(burble_detok_push(detok, ids, COUNT(ids), &text), BURBLE_ENOMEM);
+    assert_result(burble_detok_push(detok, ids, COUNT(ids), &text), BURBLE_ENOMEM);
     assert_non_null(text.bytes);
     assert_int_equal(text.len, 0);
     assert_true(burble_detok_has_pending(detok));
@@ -537,7 +537,7 @@ static void where_memory_is_short_no_id_is_taken(void **state)
     detok->out.bytes.max = detok->out.bytes.capacity;
     ids[0] = FALL_SPACE;
     ids[1] = 0;
-    assert_int_equal(burble_detok_push(detok, ids, COUNT(ids), &text), BURBLE_ENOMEM);
+    assert_result(burble_detok_push(detok, ids, COUNT(ids), &text), BURBLE_ENOMEM);
     got.len = 0;
     push(detok, (const int32_t[]){FALL_SPACE, 0}, 2, &got);
     assert_text(&got, "a", 1);
@@ -550,7 +550,7 @@ static void the_text_of_one_ordinary_token_is_not_copied(void **state)
     burble_detok *detok = new_detok(&byte_fallback, false);
     const burble_vocab *vocab = detok->vocab;
     burble_text text;
-    assert_int_equal(burble_detok_push(detok, (const int32_t[]){2}, 1, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, (const int32_t[]){2}, 1, &text), BURBLE_OK);
     assert_ptr_equal(text.bytes, burble__piece_bytes(vocab, vocab->pieces[2]) + 1);
     assert_int_equal(text.len, 3);
     assert_int_equal(detok->out.bytes.len, 0);
@@ -590,7 +590,7 @@ static void without_options_special_tokens_are_not_skipped(void **state)
     burble_vocab *vocab = new_vocab(&byte_level);
     burble_detok *detok;
     struct sequence got = {0};
-    assert_int_equal(burble_detok_create(vocab, NULL, &detok), BURBLE_OK);
+    assert_result(burble_detok_create(vocab, NULL, &detok), BURBLE_OK);
     push(detok, (const int32_t[]){LEVEL_S}, 1, &got);
     assert_text(&got, "<s>", 3);
     burble_detok_destroy(&detok);
@@ -611,12 +611,12 @@ static void a_long_push_is_the_same_as_many_short_ones(void **state)
     burble_text text;
     for (size_t i = 0; i < N; i++) {
         ids[i] = (int32_t)(next_random(&random) % COUNT(level));
-        assert_int_equal(burble_detok_push(detok, ids + i, 1, &text), BURBLE_OK);
+        assert_result(burble_detok_push(detok, ids + i, 1, &text), BURBLE_OK);
         memcpy(one_by_one + len, text.bytes, text.len);
         len += text.len;
     }
     burble_detok_reset(detok);
-    assert_int_equal(burble_detok_push(detok, ids, N, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, ids, N, &text), BURBLE_OK);
     assert_int_equal(text.len, len);
     assert_memory_equal(text.bytes, one_by_one, len);
     burble_detok_destroy(&detok);

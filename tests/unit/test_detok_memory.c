@@ -84,8 +84,8 @@ static burble_vocab *new_vocab(size_t i)
 {
     burble_vocab *vocab;
     allocations = SIZE_MAX;
-    assert_int_equal(burble_vocab_create(&decoders[i], tokens, COUNT(tokens), &vocab, NULL),
-                     BURBLE_OK);
+    assert_result(burble_vocab_create(&decoders[i], tokens, COUNT(tokens), &vocab, NULL),
+                  BURBLE_OK);
     return vocab;
 }
 
@@ -99,8 +99,8 @@ static void making_a_vocabulary_without_memory_says_so_and_leaks_nothing(void **
             allocations = n;
             const int result =
                 burble_vocab_create(&decoders[i], tokens, COUNT(tokens), &vocab, &error);
-            assert_int_equal(result, vocab == NULL ? BURBLE_ENOMEM : BURBLE_OK);
-            assert_int_equal(error.code, result);
+            assert_result(result, vocab == NULL ? BURBLE_ENOMEM : BURBLE_OK);
+            assert_result(error.code, result);
         }
         burble_vocab_unref(&vocab);
     }
@@ -131,14 +131,14 @@ static void check_create(burble_vocab *vocab, const burble_detok_options *option
     for (size_t n = 0; detok == NULL; n++) {
         allocations = n;
         const int result = burble_detok_create(vocab, options, &detok);
-        assert_int_equal(result, detok == NULL ? BURBLE_ENOMEM : BURBLE_OK);
+        assert_result(result, detok == NULL ? BURBLE_ENOMEM : BURBLE_OK);
     }
     allocations = SIZE_MAX;
-    assert_int_equal(burble_detok_push(detok, ids, 5, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, ids, 5, &text), BURBLE_OK);
     for (size_t n = 0; copy == NULL; n++) {
         allocations = n;
         const int result = burble_detok_copy(detok, &copy);
-        assert_int_equal(result, copy == NULL ? BURBLE_ENOMEM : BURBLE_OK);
+        assert_result(result, copy == NULL ? BURBLE_ENOMEM : BURBLE_OK);
     }
     burble_detok_destroy(&copy);
     burble_detok_destroy(&detok);
@@ -167,15 +167,15 @@ static void check_push_by(burble_vocab *vocab, const burble_detok_options *optio
     burble_detok *detok;
     burble_text text;
     allocations = SIZE_MAX;
-    assert_int_equal(burble_detok_create(vocab, options, &detok), BURBLE_OK);
-    assert_int_equal(burble_detok_push(detok, ids, COUNT(ids), &text), BURBLE_OK);
+    assert_result(burble_detok_create(vocab, options, &detok), BURBLE_OK);
+    assert_result(burble_detok_push(detok, ids, COUNT(ids), &text), BURBLE_OK);
     append(want, &want_len, &text);
     burble_detok_finish(detok, &text);
     append(want, &want_len, &text);
     burble_detok_destroy(&detok);
 
     allocations = SIZE_MAX;
-    assert_int_equal(burble_detok_create(vocab, options, &detok), BURBLE_OK);
+    assert_result(burble_detok_create(vocab, options, &detok), BURBLE_OK);
     for (size_t at = 0; at < COUNT(ids); at += by) {
         const size_t n = COUNT(ids) - at < by ? COUNT(ids) - at : by;
         int result = BURBLE_ENOMEM;
@@ -217,14 +217,14 @@ static void check_rewind(burble_vocab *vocab, const burble_detok_options *option
         return;
     }
     allocations = SIZE_MAX;
-    assert_int_equal(burble_detok_create(vocab, options, &detok), BURBLE_OK);
-    assert_int_equal(burble_detok_push(detok, ids, 8, &text), BURBLE_OK);
-    assert_int_equal(burble_detok_push(detok, ids + 8, 2, &text), BURBLE_OK);
+    assert_result(burble_detok_create(vocab, options, &detok), BURBLE_OK);
+    assert_result(burble_detok_push(detok, ids, 8, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, ids + 8, 2, &text), BURBLE_OK);
     const size_t len = text.len;
     memcpy(want, text.bytes, len);
     allocations = 0; /* going back never needs memory, and what it goes back to was there */
-    assert_int_equal(burble_detok_rewind(detok, 2, NULL), BURBLE_OK);
-    assert_int_equal(burble_detok_push(detok, ids + 8, 2, &text), BURBLE_OK);
+    assert_result(burble_detok_rewind(detok, 2, NULL), BURBLE_OK);
+    assert_result(burble_detok_push(detok, ids + 8, 2, &text), BURBLE_OK);
     assert_int_equal(text.len, len);
     assert_memory_equal(text.bytes, want, len);
     burble_detok_destroy(&detok);

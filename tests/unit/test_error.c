@@ -57,11 +57,11 @@ static void a_message_is_utf_8(void **state)
     burble_error error;
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_int_equal(burble__error_set(&error, BURBLE_EFORMAT, "%s: no", cases[i].quoted),
-                         BURBLE_EFORMAT);
+        assert_result(burble__error_set(&error, BURBLE_EFORMAT, "%s: no", cases[i].quoted),
+                      BURBLE_EFORMAT);
         assert_string_equal(error.message, cases[i].message);
     }
-    assert_int_equal(burble__error_set(NULL, BURBLE_EFORMAT, "%s", "\xFF"), BURBLE_EFORMAT);
+    assert_result(burble__error_set(NULL, BURBLE_EFORMAT, "%s", "\xFF"), BURBLE_EFORMAT);
 
     char name[600];
     for (size_t from = 0; from < 4; from++) {

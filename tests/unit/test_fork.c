@@ -5,7 +5,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include "support.h"
+#include "stream_support.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -34,9 +34,9 @@ static struct parent setting(uint64_t keep)
     burble_stream_options options;
     burble_stream_options_init(&options);
     options.keep = keep;
-    assert_int_equal(burble_stream_create(&options, &parent.stream), BURBLE_OK);
-    assert_int_equal(burble_reader_create(parent.stream, 0, &parent.reader, NULL), BURBLE_OK);
-    assert_int_equal(burble_hub_create(NULL, &parent.hub), BURBLE_OK);
+    assert_result(burble_stream_create(&options, &parent.stream), BURBLE_OK);
+    assert_result(burble_reader_create(parent.stream, 0, &parent.reader, NULL), BURBLE_OK);
+    assert_result(burble_hub_create(NULL, &parent.hub), BURBLE_OK);
     return parent;
 }
 
@@ -50,7 +50,7 @@ static void clear(struct parent *parent)
 
 static void add(burble_stream *stream, const char *text)
 {
-    assert_int_equal(burble_stream_append(stream, text, strlen(text), 1), BURBLE_OK);
+    assert_result(burble_stream_append(stream, text, strlen(text), 1), BURBLE_OK);
 }
 
 static void count(burble_reader *reader, void *arg)
@@ -109,7 +109,7 @@ static struct parent written_by_a_thread(uint64_t keep)
 static void start(struct parent *parent)
 {
     assert_int_equal(pthread_create(&parent->thread, NULL, write_one, parent), 0);
-    assert_int_equal(burble_reader_wait(parent->reader, 0), BURBLE_OK);
+    assert_result(burble_reader_wait(parent->reader, 0), BURBLE_OK);
 }
 
 static void leave(struct parent *parent)
@@ -194,8 +194,8 @@ static void locks_that_another_thread_holds_at_the_fork_are_not_taken_in_a_child
     (void)state;
     struct parent parent = written_by_a_thread(BURBLE_KEEP_ALL);
     /* So that it has a waiter, of a thread that blocks. */
-    assert_int_equal(burble_reader_wait(parent.reader, 1), BURBLE_ETIMEDOUT);
-    assert_int_equal(burble_reader_limit(parent.reader, 100, BURBLE_LAG_DROP), BURBLE_OK);
+    assert_result(burble_reader_wait(parent.reader, 1), BURBLE_ETIMEDOUT);
+    assert_result(burble_reader_limit(parent.reader, 100, BURBLE_LAG_DROP), BURBLE_OK);
     start(&parent);
     assert_int_equal(in_child(arrive_amid_everything, &parent), 0);
     leave(&parent);
@@ -226,7 +226,7 @@ static void reader_that_another_thread_moves_at_the_fork_is_whole_in_a_child(voi
     for (int i = 0; i < 100; i++)
         add(parent.stream, "12345678");
     do /* to the end of its block */
-        assert_int_equal(burble_reader_next(parent.reader, &record), BURBLE_OK);
+        assert_result(burble_reader_next(parent.reader, &record), BURBLE_OK);
     while (parent.reader->offset < burble__load_relaxed(&parent.reader->block->committed));
     assert_int_equal(in_child(arrive_amid_a_move, &parent), 0);
     clear(&parent);
@@ -264,12 +264,12 @@ static void stream_of_the_forking_thread_goes_on_in_a_child_and_in_its_parent(vo
 {
     (void)state;
     struct parent parent = setting(0);
-    assert_int_equal(burble_reader_limit(parent.reader, 3, BURBLE_LAG_BLOCK), BURBLE_OK);
+    assert_result(burble_reader_limit(parent.reader, 3, BURBLE_LAG_BLOCK), BURBLE_OK);
     add(parent.stream, "one");
     assert_int_equal(in_child(go_on_writing, &parent), 0);
     assert_true(reads(parent.reader, "one"));
     add(parent.stream, "two");
-    assert_int_equal(burble_stream_end(parent.stream, BURBLE_REASON_STOP), BURBLE_OK);
+    assert_result(burble_stream_end(parent.stream, BURBLE_REASON_STOP), BURBLE_OK);
     assert_true(reads(parent.reader, "two"));
     assert_true(ends(parent.reader, BURBLE_END));
     clear(&parent);
@@ -330,8 +330,8 @@ static void stream_whose_producer_may_exit_is_dead_in_a_child_all_the_same(void 
     clear(&parent);
     burble_stream_options_init(&options);
     options.producer_may_exit = true;
-    assert_int_equal(burble_stream_create(&options, &parent.stream), BURBLE_OK);
-    assert_int_equal(burble_reader_create(parent.stream, 0, &parent.reader, NULL), BURBLE_OK);
+    assert_result(burble_stream_create(&options, &parent.stream), BURBLE_OK);
+    assert_result(burble_reader_create(parent.stream, 0, &parent.reader, NULL), BURBLE_OK);
     assert_int_equal(pthread_create(&thread, NULL, append_and_exit, parent.stream), 0);
     pthread_join(thread, NULL);
     assert_true(reads(parent.reader, "one"));
@@ -353,7 +353,7 @@ static void reader_that_was_dropped_is_dropped_in_a_child(void **state)
 {
     (void)state;
     struct parent parent = setting(0);
-    assert_int_equal(burble_reader_limit(parent.reader, 3, BURBLE_LAG_DROP), BURBLE_OK);
+    assert_result(burble_reader_limit(parent.reader, 3, BURBLE_LAG_DROP), BURBLE_OK);
     add(parent.stream, "one");
     add(parent.stream, "two");
     assert_int_equal(in_child(expect_lagged, &parent), 0);
@@ -433,10 +433,9 @@ static void hub_of_a_parent_is_neither_signalled_nor_cleared_in_a_child(void **s
         burble_hub_options_init(&options);
         options.wake = kinds[i];
         burble_hub_destroy(&parent.hub);
-        assert_int_equal(burble_hub_create(&options, &parent.hub), BURBLE_OK);
-        assert_int_equal(burble_reader_attach(parent.reader, parent.hub, count, &parent),
-                         BURBLE_OK);
-        assert_int_equal(burble_reader_park(parent.reader), BURBLE_AGAIN);
+        assert_result(burble_hub_create(&options, &parent.hub), BURBLE_OK);
+        assert_result(burble_reader_attach(parent.reader, parent.hub, count, &parent), BURBLE_OK);
+        assert_result(burble_reader_park(parent.reader), BURBLE_AGAIN);
         assert_int_equal(in_child(use_the_parents_hub, &parent), 0);
         assert_false(readable(parent.hub));
         add(parent.stream, "one");
@@ -471,9 +470,9 @@ static void function_that_a_hub_calls_may_fork(void **state)
     struct parent parent = setting(0), next = setting(0);
     burble_hub_destroy(&next.hub);
     assert_int_equal(burble_reader_attach(parent.reader, parent.hub, fork_here, &parent), 0);
-    assert_int_equal(burble_reader_attach(next.reader, parent.hub, count, &next), BURBLE_OK);
-    assert_int_equal(burble_reader_park(parent.reader), BURBLE_AGAIN);
-    assert_int_equal(burble_reader_park(next.reader), BURBLE_AGAIN);
+    assert_result(burble_reader_attach(next.reader, parent.hub, count, &next), BURBLE_OK);
+    assert_result(burble_reader_park(parent.reader), BURBLE_AGAIN);
+    assert_result(burble_reader_park(next.reader), BURBLE_AGAIN);
     add(parent.stream, "one");
     add(next.stream, "one");
     burble_hub_dispatch(parent.hub, 0);
@@ -536,16 +535,16 @@ static void pool_has_no_jobs_in_a_child_whose_streams_are_dead(void **state)
     assert_int_equal(pipe(gate), 0);
     burble_pool_options_init(&options);
     options.workers = 1;
-    assert_int_equal(burble_pool_create(&options, &parent.pool), BURBLE_OK);
+    assert_result(burble_pool_create(&options, &parent.pool), BURBLE_OK);
     for (int i = 0; i < 2; i++)
-        assert_int_equal(burble_pool_run(parent.pool, wait_for_the_gate, NULL, NULL, &streams[i]),
-                         BURBLE_OK);
+        assert_result(burble_pool_run(parent.pool, wait_for_the_gate, NULL, NULL, &streams[i]),
+                      BURBLE_OK);
     for (int i = 0; i < 2; i++) {
         burble_reader_destroy(&parent.reader);
-        assert_int_equal(burble_reader_create(streams[i], 0, &parent.reader, NULL), BURBLE_OK);
+        assert_result(burble_reader_create(streams[i], 0, &parent.reader, NULL), BURBLE_OK);
         assert_int_equal(in_child(use_the_parents_pool, &parent), 0);
         assert_int_equal(write(gate[1], "e", 1), 1);
-        assert_int_equal(burble_reader_wait(parent.reader, 0), BURBLE_OK);
+        assert_result(burble_reader_wait(parent.reader, 0), BURBLE_OK);
         assert_true(reads(parent.reader, "one"));
         burble_stream_unref(&streams[i]);
     }
@@ -570,12 +569,11 @@ static void child_of_a_generator_that_forks_ends_with_it(void **state)
     int status;
     burble_stream *stream;
     struct parent parent = setting(0);
-    assert_int_equal(burble_pool_create(NULL, &parent.pool), BURBLE_OK);
-    assert_int_equal(burble_pool_run(parent.pool, fork_and_return, &child, NULL, &stream),
-                     BURBLE_OK);
+    assert_result(burble_pool_create(NULL, &parent.pool), BURBLE_OK);
+    assert_result(burble_pool_run(parent.pool, fork_and_return, &child, NULL, &stream), BURBLE_OK);
     burble_reader_destroy(&parent.reader);
-    assert_int_equal(burble_reader_create(stream, 0, &parent.reader, NULL), BURBLE_OK);
-    assert_int_equal(burble_reader_wait(parent.reader, 0), BURBLE_OK);
+    assert_result(burble_reader_create(stream, 0, &parent.reader, NULL), BURBLE_OK);
+    assert_result(burble_reader_wait(parent.reader, 0), BURBLE_OK);
     assert_true(reads(parent.reader, "one"));
     assert_true(child > 0);
     assert_int_equal(waitpid(child, &status, 0), child);

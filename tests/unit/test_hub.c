@@ -5,7 +5,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include "support.h"
+#include "stream_support.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -31,22 +31,8 @@ static burble_hub *new_hub(void **state)
     burble_hub *hub;
     burble_hub_options_init(&options);
     options.wake = *(const burble_wake *)*state;
-    assert_int_equal(burble_hub_create(&options, &hub), BURBLE_OK);
+    assert_result(burble_hub_create(&options, &hub), BURBLE_OK);
     return hub;
-}
-
-static burble_stream *new_stream(void)
-{
-    burble_stream *stream;
-    assert_int_equal(burble_stream_create(NULL, &stream), BURBLE_OK);
-    return stream;
-}
-
-static burble_reader *new_reader(burble_stream *stream)
-{
-    burble_reader *reader;
-    assert_int_equal(burble_reader_create(stream, BURBLE_FROM_OLDEST, &reader, NULL), BURBLE_OK);
-    return reader;
 }
 
 static bool readable(const burble_hub *hub, int timeout_ms)
@@ -71,17 +57,17 @@ static void note(burble_reader *reader, void *arg)
 static void a_parked_reader_is_called_once_per_parking(void **state)
 {
     burble_hub *hub = new_hub(state);
-    burble_stream *stream = new_stream();
-    burble_reader *reader = new_reader(stream);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
     struct calls calls = {.n = 0};
     burble_record record;
 
-    assert_int_equal(burble_reader_attach(reader, hub, note, &calls), BURBLE_OK);
-    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN);
-    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN); /* parking twice is parking */
+    assert_result(burble_reader_attach(reader, hub, note, &calls), BURBLE_OK);
+    assert_result(burble_reader_park(reader), BURBLE_AGAIN);
+    assert_result(burble_reader_park(reader), BURBLE_AGAIN); /* parking twice is parking */
     assert_false(readable(hub, 0));
-    assert_int_equal(burble_stream_append(stream, "a", 1, 1), BURBLE_OK);
-    assert_int_equal(burble_stream_append(stream, "b", 1, 1), BURBLE_OK);
+    assert_result(burble_stream_append(stream, "a", 1, 1), BURBLE_OK);
+    assert_result(burble_stream_append(stream, "b", 1, 1), BURBLE_OK);
     assert_true(readable(hub, 0));
     assert_int_equal(burble_hub_dispatch(hub, 0), 1);
     assert_int_equal(calls.n, 1);
@@ -89,10 +75,10 @@ static void a_parked_reader_is_called_once_per_parking(void **state)
     assert_false(readable(hub, 0));
     assert_int_equal(burble_hub_dispatch(hub, 0), 0);
 
-    assert_int_equal(burble_reader_park(reader), BURBLE_OK); /* there is something */
-    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
-    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
-    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN);
+    assert_result(burble_reader_park(reader), BURBLE_OK); /* there is something */
+    assert_result(burble_reader_next(reader, &record), BURBLE_OK);
+    assert_result(burble_reader_next(reader, &record), BURBLE_OK);
+    assert_result(burble_reader_park(reader), BURBLE_AGAIN);
     burble_stream_end(stream, BURBLE_REASON_STOP);
     assert_true(readable(hub, 0));
     assert_int_equal(burble_hub_dispatch(hub, 0), 1);
@@ -104,8 +90,8 @@ static void a_parked_reader_is_called_once_per_parking(void **state)
 static void nothing_is_signalled_where_nobody_waits(void **state)
 {
     burble_hub *hub = new_hub(state);
-    burble_stream *stream = new_stream();
-    burble_reader *reader = new_reader(stream);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
     struct calls calls = {.n = 0};
     burble_reader_attach(reader, hub, note, &calls);
     for (int i = 0; i < 1000; i++)
@@ -126,20 +112,20 @@ static void a_thousand_streams_that_move_together_cost_one_signal(void **state)
     burble_hub *hub = new_hub(state);
     burble_record record;
     for (int i = 0; i < STREAMS; i++) {
-        streams[i] = new_stream();
-        readers[i] = new_reader(streams[i]);
+        streams[i] = new_stream(NULL);
+        readers[i] = new_reader(streams[i], BURBLE_FROM_OLDEST);
         calls[i].n = 0;
         burble_reader_attach(readers[i], hub, note, &calls[i]);
     }
     for (int step = 0; step < STEPS; step++) {
         for (int i = 0; i < STREAMS; i++)
-            assert_int_equal(burble_reader_park(readers[i]), BURBLE_AGAIN);
+            assert_result(burble_reader_park(readers[i]), BURBLE_AGAIN);
         for (int i = 0; i < STREAMS; i++)
             burble_stream_append(streams[i], "x", 1, 1);
         assert_int_equal(burble_hub_signals(hub), step + 1);
         assert_int_equal(burble_hub_dispatch(hub, 0), STREAMS);
         for (int i = 0; i < STREAMS; i++)
-            assert_int_equal(burble_reader_next(readers[i], &record), BURBLE_OK);
+            assert_result(burble_reader_next(readers[i], &record), BURBLE_OK);
     }
     for (int i = 0; i < STREAMS; i++) {
         burble_reader_destroy(&readers[i]);
@@ -156,8 +142,8 @@ static void readers_are_called_in_the_order_in_which_they_became_ready(void **st
     burble_reader *readers[STREAMS];
     struct calls calls = {.n = 0};
     for (int i = 0; i < STREAMS; i++) {
-        streams[i] = new_stream();
-        readers[i] = new_reader(streams[i]);
+        streams[i] = new_stream(NULL);
+        readers[i] = new_reader(streams[i], BURBLE_FROM_OLDEST);
         burble_reader_attach(readers[i], hub, note, &calls);
         burble_reader_park(readers[i]);
     }
@@ -181,8 +167,8 @@ static void dispatching_in_slices_calls_everybody_and_stays_readable_meanwhile(v
     burble_reader *readers[STREAMS];
     struct calls calls = {.n = 0};
     for (int i = 0; i < STREAMS; i++) {
-        streams[i] = new_stream();
-        readers[i] = new_reader(streams[i]);
+        streams[i] = new_stream(NULL);
+        readers[i] = new_reader(streams[i], BURBLE_FROM_OLDEST);
         burble_reader_attach(readers[i], hub, note, &calls);
         burble_reader_park(readers[i]);
     }
@@ -221,9 +207,9 @@ static void kill_other(burble_reader *reader, void *arg)
 static void a_reader_destroyed_by_another_ones_function_is_not_called(void **state)
 {
     burble_hub *hub = new_hub(state);
-    burble_stream *stream = new_stream();
-    burble_reader *one = new_reader(stream);
-    burble_reader *two = new_reader(stream);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *one = new_reader(stream, BURBLE_FROM_OLDEST);
+    burble_reader *two = new_reader(stream, BURBLE_FROM_OLDEST);
     struct killer first = {&two, 0};
     struct killer second = {&one, 0};
     burble_reader_attach(one, hub, kill_other, &first);
@@ -242,19 +228,19 @@ static void a_reader_destroyed_by_another_ones_function_is_not_called(void **sta
 static void a_reader_may_go_while_parked_and_the_others_still_wake(void **state)
 {
     burble_hub *hub = new_hub(state);
-    burble_stream *stream = new_stream();
-    burble_reader *stays = new_reader(stream);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *stays = new_reader(stream, BURBLE_FROM_OLDEST);
     struct calls calls = {.n = 0};
     burble_reader_attach(stays, hub, note, &calls);
     burble_reader_park(stays);
     for (int i = 0; i < 100; i++) {
-        burble_reader *goes = new_reader(stream);
+        burble_reader *goes = new_reader(stream, BURBLE_FROM_OLDEST);
         burble_reader_attach(goes, hub, note, &calls);
         burble_reader_park(goes);
         burble_reader_destroy(&goes);
         burble_hub_dispatch(hub, 0); /* the one that stays is woken for nothing, and parks again */
         calls.n = 0;
-        assert_int_equal(burble_reader_park(stays), BURBLE_AGAIN);
+        assert_result(burble_reader_park(stays), BURBLE_AGAIN);
     }
     burble_stream_append(stream, "x", 1, 1);
     burble_hub_dispatch(hub, 0);
@@ -269,13 +255,13 @@ static void a_reader_moves_to_another_hub(void **state)
 {
     burble_hub *from = new_hub(state);
     burble_hub *to = new_hub(state);
-    burble_stream *stream = new_stream();
-    burble_reader *reader = new_reader(stream);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
     struct calls before = {.n = 0}, after = {.n = 0};
     burble_reader_attach(reader, from, note, &before);
     burble_reader_park(reader);
     burble_reader_attach(reader, to, note, &after);
-    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN);
+    assert_result(burble_reader_park(reader), BURBLE_AGAIN);
     burble_stream_append(stream, "x", 1, 1);
     burble_hub_dispatch(from, 0);
     burble_hub_dispatch(to, 0);
@@ -290,8 +276,9 @@ static void a_reader_moves_to_another_hub(void **state)
 static void a_hub_that_is_destroyed_leaves_its_readers_usable(void **state)
 {
     burble_hub *hub = new_hub(state);
-    burble_stream *parked_on = new_stream(), *fired_on = new_stream();
-    burble_reader *parked = new_reader(parked_on), *fired = new_reader(fired_on);
+    burble_stream *parked_on = new_stream(NULL), *fired_on = new_stream(NULL);
+    burble_reader *parked = new_reader(parked_on, BURBLE_FROM_OLDEST),
+                  *fired = new_reader(fired_on, 0);
     struct calls calls = {.n = 0};
     burble_record record;
     burble_reader_attach(parked, hub, note, &calls);
@@ -302,13 +289,13 @@ static void a_hub_that_is_destroyed_leaves_its_readers_usable(void **state)
     burble_hub_destroy(&hub);
     burble_stream_append(parked_on, "y", 1, 1); /* wakes into a hub that is gone */
     assert_int_equal(calls.n, 0);
-    assert_int_equal(burble_reader_park(parked), BURBLE_EDETACHED);
+    assert_result(burble_reader_park(parked), BURBLE_EDETACHED);
 
     hub = new_hub(state);
-    assert_int_equal(burble_reader_attach(parked, hub, note, &calls), BURBLE_OK);
-    assert_int_equal(burble_reader_park(parked), BURBLE_OK);
-    assert_int_equal(burble_reader_next(parked, &record), BURBLE_OK);
-    assert_int_equal(burble_reader_next(fired, &record), BURBLE_OK);
+    assert_result(burble_reader_attach(parked, hub, note, &calls), BURBLE_OK);
+    assert_result(burble_reader_park(parked), BURBLE_OK);
+    assert_result(burble_reader_next(parked, &record), BURBLE_OK);
+    assert_result(burble_reader_next(fired, &record), BURBLE_OK);
     burble_reader_destroy(&parked);
     burble_reader_destroy(&fired);
     burble_stream_unref(&parked_on);
@@ -319,8 +306,8 @@ static void a_hub_that_is_destroyed_leaves_its_readers_usable(void **state)
 static void a_held_hub_is_quiet_and_its_release_signals_what_came(void **state)
 {
     burble_hub *hub = new_hub(state);
-    burble_stream *stream = new_stream();
-    burble_reader *reader = new_reader(stream);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
     struct calls calls = {.n = 0};
     burble_record record;
     burble_reader_attach(reader, hub, note, &calls);
@@ -330,7 +317,7 @@ static void a_held_hub_is_quiet_and_its_release_signals_what_came(void **state)
     burble_stream_append(stream, "a", 1, 1);
     assert_false(readable(hub, 0));
     assert_int_equal(burble_hub_dispatch(hub, 0), 1); /* by itself, as it has promised */
-    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+    assert_result(burble_reader_next(reader, &record), BURBLE_OK);
 
     burble_reader_park(reader);
     burble_stream_append(stream, "b", 1, 1);
@@ -340,7 +327,7 @@ static void a_held_hub_is_quiet_and_its_release_signals_what_came(void **state)
     assert_int_equal(burble_hub_signals(hub), 1);
     assert_true(readable(hub, 0));
     assert_int_equal(burble_hub_dispatch(hub, 0), 1);
-    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+    assert_result(burble_reader_next(reader, &record), BURBLE_OK);
 
     burble_hub_hold(hub);
     burble_hub_release(hub); /* nothing came: nothing is signalled */
@@ -356,11 +343,11 @@ static void a_held_hub_is_quiet_and_its_release_signals_what_came(void **state)
 static void parking_without_a_hub_is_an_error(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream();
-    burble_reader *reader = new_reader(stream);
-    assert_int_equal(burble_reader_park(reader), BURBLE_EDETACHED);
-    assert_int_equal(burble_reader_wait(reader, 1), BURBLE_ETIMEDOUT);
-    assert_int_equal(burble_reader_park(reader), BURBLE_EDETACHED);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
+    assert_result(burble_reader_park(reader), BURBLE_EDETACHED);
+    assert_result(burble_reader_wait(reader, 1), BURBLE_ETIMEDOUT);
+    assert_result(burble_reader_park(reader), BURBLE_EDETACHED);
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
 }
@@ -368,16 +355,16 @@ static void parking_without_a_hub_is_an_error(void **state)
 static void waiting_detaches_also_where_there_is_something_to_read(void **state)
 {
     burble_hub *hub = new_hub(state);
-    burble_stream *stream = new_stream();
-    burble_reader *reader = new_reader(stream);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
     struct calls calls = {.n = 0};
     burble_reader_attach(reader, hub, note, &calls);
-    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN);
+    assert_result(burble_reader_park(reader), BURBLE_AGAIN);
     burble_stream_append(stream, "x", 1, 1);
-    assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
+    assert_result(burble_reader_wait(reader, 0), BURBLE_OK);
     burble_hub_dispatch(hub, 0);
     assert_int_equal(calls.n, 0);
-    assert_int_equal(burble_reader_park(reader), BURBLE_EDETACHED);
+    assert_result(burble_reader_park(reader), BURBLE_EDETACHED);
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
     burble_hub_destroy(&hub);
@@ -388,7 +375,7 @@ static void an_unknown_kind_of_descriptor_is_refused(void **state)
     (void)state;
     burble_hub *hub;
     const burble_hub_options options = {.wake = (burble_wake)99};
-    assert_int_equal(burble_hub_create(&options, &hub), BURBLE_EINVAL);
+    assert_result(burble_hub_create(&options, &hub), BURBLE_EINVAL);
     assert_null(hub);
 }
 
@@ -404,12 +391,12 @@ static void *append_one(void *arg)
 static void a_wake_up_crosses_threads(void **state)
 {
     burble_hub *hub = new_hub(state);
-    burble_stream *stream = new_stream();
-    burble_reader *reader = new_reader(stream);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
     struct calls calls = {.n = 0};
     pthread_t thread;
     burble_reader_attach(reader, hub, note, &calls);
-    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN);
+    assert_result(burble_reader_park(reader), BURBLE_AGAIN);
     assert_int_equal(pthread_create(&thread, NULL, append_one, stream), 0);
     assert_true(readable(hub, SOON_MS));
     burble_hub_dispatch(hub, 0);
@@ -423,18 +410,18 @@ static void a_wake_up_crosses_threads(void **state)
 static void a_blocked_thread_wakes_for_text_and_for_the_end(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream();
-    burble_reader *reader = new_reader(stream);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
     burble_record record;
     pthread_t thread;
     const uint64_t deadline = now() + (uint64_t)SOON_MS * 1000000u;
     assert_int_equal(pthread_create(&thread, NULL, append_one, stream), 0);
     while (burble_reader_next(reader, &record) == BURBLE_AGAIN)
-        assert_int_equal(burble_reader_wait(reader, deadline), BURBLE_OK);
+        assert_result(burble_reader_wait(reader, deadline), BURBLE_OK);
     int rc;
     while ((rc = burble_reader_next(reader, &record)) == BURBLE_AGAIN)
-        assert_int_equal(burble_reader_wait(reader, deadline), BURBLE_OK);
-    assert_int_equal(rc, BURBLE_END);
+        assert_result(burble_reader_wait(reader, deadline), BURBLE_OK);
+    assert_result(rc, BURBLE_END);
     pthread_join(thread, NULL);
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
@@ -443,15 +430,15 @@ static void a_blocked_thread_wakes_for_text_and_for_the_end(void **state)
 static void a_deadline_ends_a_wait_and_not_before(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream();
-    burble_reader *reader = new_reader(stream);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
     for (int i = 0; i < 3; i++) {
         const uint64_t deadline = now() + 5000000u;
-        assert_int_equal(burble_reader_wait(reader, deadline), BURBLE_ETIMEDOUT);
+        assert_result(burble_reader_wait(reader, deadline), BURBLE_ETIMEDOUT);
         assert_true(now() >= deadline);
     }
     burble_stream_append(stream, "x", 1, 1); /* fires the waiter that the last wait left armed */
-    assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
+    assert_result(burble_reader_wait(reader, 0), BURBLE_OK);
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
 }
@@ -465,13 +452,13 @@ static void *cancel(void *arg)
 static void cancelling_wakes_a_blocked_thread(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream();
-    burble_reader *reader = new_reader(stream);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
     burble_record record;
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, cancel, stream), 0);
-    assert_int_equal(burble_reader_wait(reader, now() + (uint64_t)SOON_MS * 1000000u), BURBLE_OK);
-    assert_int_equal(burble_reader_next(reader, &record), BURBLE_ECANCELED);
+    assert_result(burble_reader_wait(reader, now() + (uint64_t)SOON_MS * 1000000u), BURBLE_OK);
+    assert_result(burble_reader_next(reader, &record), BURBLE_ECANCELED);
     pthread_join(thread, NULL);
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
@@ -486,20 +473,20 @@ static void *interrupt(void *arg)
 static void an_interrupted_reader_does_not_wait_but_reads_on(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream();
-    burble_reader *reader = new_reader(stream), *other = new_reader(stream);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST), *other = new_reader(stream, 0);
     burble_record record;
     pthread_t thread;
     const uint64_t deadline = now() + (uint64_t)SOON_MS * 1000000u;
     assert_int_equal(pthread_create(&thread, NULL, interrupt, reader), 0);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(burble_reader_wait(reader, deadline), BURBLE_OK);
-        assert_int_equal(burble_reader_next(reader, &record), BURBLE_AGAIN);
+        assert_result(burble_reader_wait(reader, deadline), BURBLE_OK);
+        assert_result(burble_reader_next(reader, &record), BURBLE_AGAIN);
     }
     pthread_join(thread, NULL);
-    assert_int_equal(burble_reader_wait(other, now() + 1000000u), BURBLE_ETIMEDOUT);
+    assert_result(burble_reader_wait(other, now() + 1000000u), BURBLE_ETIMEDOUT);
     burble_stream_append(stream, "x", 1, 1);
-    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+    assert_result(burble_reader_next(reader, &record), BURBLE_OK);
     burble_reader_destroy(&reader);
     burble_reader_destroy(&other);
     burble_stream_unref(&stream);
@@ -508,18 +495,18 @@ static void an_interrupted_reader_does_not_wait_but_reads_on(void **state)
 static void interrupting_calls_a_parked_reader(void **state)
 {
     burble_hub *hub = new_hub(state);
-    burble_stream *stream = new_stream();
-    burble_reader *reader = new_reader(stream);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
     struct calls calls = {.n = 0};
     pthread_t thread;
-    assert_int_equal(burble_reader_attach(reader, hub, note, &calls), BURBLE_OK);
-    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN);
+    assert_result(burble_reader_attach(reader, hub, note, &calls), BURBLE_OK);
+    assert_result(burble_reader_park(reader), BURBLE_AGAIN);
     assert_int_equal(pthread_create(&thread, NULL, interrupt, reader), 0);
     assert_true(readable(hub, SOON_MS));
     assert_int_equal(burble_hub_dispatch(hub, 0), 1);
     assert_ptr_equal(calls.who[0], reader);
     pthread_join(thread, NULL);
-    assert_int_equal(burble_reader_park(reader), BURBLE_OK);
+    assert_result(burble_reader_park(reader), BURBLE_OK);
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
     burble_hub_destroy(&hub);

@@ -5,7 +5,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include "support.h"
+#include "stream_support.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -21,30 +21,24 @@
 #include "stream/reader.h"
 #include "stream/stream.h"
 
-static burble_stream *new_stream(burble_lag_unit unit)
+static burble_stream *stream_with_unit_at(struct place at, burble_lag_unit unit)
 {
-    burble_stream *stream;
     burble_stream_options options;
     burble_stream_options_init(&options);
     options.keep = 4096;
     options.lag_unit = unit;
-    assert_int_equal(burble_stream_create(&options, &stream), BURBLE_OK);
-    return stream;
+    return new_stream_at(at, &options);
 }
+#define stream_with_unit(...) stream_with_unit_at(HERE, __VA_ARGS__)
 
-static burble_reader *new_reader(burble_stream *stream)
+static burble_reader *limited_reader_at(struct place at, burble_stream *stream, uint64_t max,
+                                        burble_on_lag on_lag)
 {
-    burble_reader *reader;
-    assert_int_equal(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
+    burble_reader *reader = new_reader_at(at, stream, 0);
+    assert_result_at(at, burble_reader_limit(reader, max, on_lag), BURBLE_OK);
     return reader;
 }
-
-static burble_reader *limited_reader(burble_stream *stream, uint64_t max, burble_on_lag on_lag)
-{
-    burble_reader *reader = new_reader(stream);
-    assert_int_equal(burble_reader_limit(reader, max, on_lag), BURBLE_OK);
-    return reader;
-}
+#define limited_reader(...) limited_reader_at(HERE, __VA_ARGS__)
 
 static int offer(burble_stream *stream, const char *text, uint32_t tokens)
 {
@@ -52,28 +46,16 @@ static int offer(burble_stream *stream, const char *text, uint32_t tokens)
 }
 
 /* Appends records of one byte and one token until one does not pass; how many did. */
-static unsigned fill(burble_stream *stream)
+static unsigned fill_at(struct place at, burble_stream *stream)
 {
     unsigned n = 0;
     int rc;
     while ((rc = offer(stream, "x", 1)) == BURBLE_OK)
         n++;
-    assert_int_equal(rc, BURBLE_EFULL);
+    assert_result_at(at, rc, BURBLE_EFULL);
     return n;
 }
-
-static void read_some(burble_reader *reader, int n)
-{
-    burble_record record;
-    for (int i = 0; i < n; i++)
-        assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
-}
-
-static void expect_result(burble_reader *reader, int result)
-{
-    burble_record record;
-    assert_int_equal(burble_reader_next(reader, &record), result);
-}
+#define fill(...) fill_at(HERE, __VA_ARGS__)
 
 static void done(burble_stream *stream, burble_reader *reader)
 {
@@ -123,11 +105,11 @@ static int result_of(struct writer *writer)
 static void without_a_limit_there_is_always_room(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_BYTES);
-    burble_reader *reader = new_reader(stream);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_BYTES);
+    burble_reader *reader = new_reader(stream, 0);
     for (int i = 0; i < 10000; i++)
-        assert_int_equal(offer(stream, "12345678", 1), BURBLE_OK);
-    assert_int_equal(burble_stream_wait_for_room(stream, UINT64_MAX, BURBLE_NO_WAIT), BURBLE_OK);
+        assert_result(offer(stream, "12345678", 1), BURBLE_OK);
+    assert_result(burble_stream_wait_for_room(stream, UINT64_MAX, BURBLE_NO_WAIT), BURBLE_OK);
     read_some(reader, 10000);
     expect_result(reader, BURBLE_AGAIN);
     done(stream, reader);
@@ -148,15 +130,14 @@ static void the_weight_is_bytes_characters_or_tokens(void **state)
     for (int unit = BURBLE_LAG_BYTES; unit <= BURBLE_LAG_TOKENS; unit++) {
         for (size_t i = 0; i < sizeof records / sizeof records[0]; i++) {
             const uint64_t weight = records[i].weights[unit];
-            burble_stream *stream = new_stream((burble_lag_unit)unit);
+            burble_stream *stream = stream_with_unit((burble_lag_unit)unit);
             burble_reader *reader = limited_reader(stream, 100 + weight, BURBLE_LAG_BLOCK);
-            assert_int_equal(offer(stream, records[i].text, records[i].tokens), BURBLE_OK);
+            assert_result(offer(stream, records[i].text, records[i].tokens), BURBLE_OK);
             assert_int_equal(fill(stream), 100);
             read_some(reader, 1); /* as much comes back */
-            assert_int_equal(burble_stream_wait_for_room(stream, weight, BURBLE_NO_WAIT),
-                             BURBLE_OK);
-            assert_int_equal(burble_stream_wait_for_room(stream, weight + 1, BURBLE_NO_WAIT),
-                             BURBLE_EFULL);
+            assert_result(burble_stream_wait_for_room(stream, weight, BURBLE_NO_WAIT), BURBLE_OK);
+            assert_result(burble_stream_wait_for_room(stream, weight + 1, BURBLE_NO_WAIT),
+                          BURBLE_EFULL);
             done(stream, reader);
         }
     }
@@ -165,19 +146,19 @@ static void the_weight_is_bytes_characters_or_tokens(void **state)
 static void a_full_stream_appends_nothing_until_there_is_room(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
     burble_reader *reader = limited_reader(stream, 3, BURBLE_LAG_BLOCK);
     assert_int_equal(fill(stream), 3);
     assert_int_equal(burble_stream_position(stream), 3);
-    assert_int_equal(offer(stream, "", 7), BURBLE_OK); /* no record: no weight */
+    assert_result(offer(stream, "", 7), BURBLE_OK); /* no record: no weight */
     read_some(reader, 1);
-    assert_int_equal(offer(stream, "xx", 2), BURBLE_EFULL);
-    assert_int_equal(offer(stream, "x", 1), BURBLE_OK);
-    assert_int_equal(offer(stream, "x", 1), BURBLE_EFULL);
+    assert_result(offer(stream, "xx", 2), BURBLE_EFULL);
+    assert_result(offer(stream, "x", 1), BURBLE_OK);
+    assert_result(offer(stream, "x", 1), BURBLE_EFULL);
     assert_int_equal(burble_stream_position(stream), 4);
     burble_stream_end(stream, BURBLE_REASON_STOP);
-    assert_int_equal(offer(stream, "x", 1), BURBLE_ECLOSED);
-    assert_int_equal(burble_stream_wait_for_room(stream, 1, 0), BURBLE_ECLOSED);
+    assert_result(offer(stream, "x", 1), BURBLE_ECLOSED);
+    assert_result(burble_stream_wait_for_room(stream, 1, 0), BURBLE_ECLOSED);
     read_some(reader, 3);
     expect_result(reader, BURBLE_END);
     done(stream, reader);
@@ -186,23 +167,23 @@ static void a_full_stream_appends_nothing_until_there_is_room(void **state)
 static void a_record_above_the_limit_passes_when_all_was_read(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_BYTES);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_BYTES);
     burble_reader *reader = limited_reader(stream, 2, BURBLE_LAG_BLOCK);
-    assert_int_equal(offer(stream, "a", 1), BURBLE_OK);
-    assert_int_equal(offer(stream, "far too long", 1), BURBLE_EFULL);
+    assert_result(offer(stream, "a", 1), BURBLE_OK);
+    assert_result(offer(stream, "far too long", 1), BURBLE_EFULL);
     read_some(reader, 1);
-    assert_int_equal(offer(stream, "far too long", 1), BURBLE_OK);
-    assert_int_equal(offer(stream, "b", 1), BURBLE_EFULL);
+    assert_result(offer(stream, "far too long", 1), BURBLE_OK);
+    assert_result(offer(stream, "b", 1), BURBLE_EFULL);
     read_some(reader, 1);
-    assert_int_equal(offer(stream, "b", 1), BURBLE_OK);
+    assert_result(offer(stream, "b", 1), BURBLE_OK);
     done(stream, reader);
 }
 
 static void the_slowest_limited_reader_decides(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
-    burble_reader *unlimited = new_reader(stream);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
+    burble_reader *unlimited = new_reader(stream, 0);
     burble_reader *wide = limited_reader(stream, 100, BURBLE_LAG_BLOCK);
     burble_reader *narrow = limited_reader(stream, 10, BURBLE_LAG_BLOCK);
     assert_int_equal(fill(stream), 10);
@@ -213,21 +194,20 @@ static void the_slowest_limited_reader_decides(void **state)
     read_some(wide, 40);
     assert_int_equal(fill(stream), 40);
     burble_reader_destroy(&wide);
-    assert_int_equal(offer(stream, "x", 1000),
-                     BURBLE_OK); /* with no limited reader nobody is slow */
+    assert_result(offer(stream, "x", 1000), BURBLE_OK); /* with no limited reader nobody is slow */
     done(stream, unlimited);
 }
 
 static void the_greatest_limit_is_as_good_as_none(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
     burble_reader *reader = limited_reader(stream, UINT64_MAX, BURBLE_LAG_BLOCK);
     for (int i = 0; i < 100; i++)
-        assert_int_equal(offer(stream, "x", UINT32_MAX), BURBLE_OK);
-    assert_int_equal(burble_stream_wait_for_room(stream, UINT64_MAX, BURBLE_NO_WAIT), BURBLE_EFULL);
+        assert_result(offer(stream, "x", UINT32_MAX), BURBLE_OK);
+    assert_result(burble_stream_wait_for_room(stream, UINT64_MAX, BURBLE_NO_WAIT), BURBLE_EFULL);
     read_some(reader, 100);
-    assert_int_equal(burble_stream_wait_for_room(stream, UINT64_MAX, BURBLE_NO_WAIT), BURBLE_OK);
+    assert_result(burble_stream_wait_for_room(stream, UINT64_MAX, BURBLE_NO_WAIT), BURBLE_OK);
     done(stream, reader);
 }
 
@@ -237,17 +217,17 @@ static void a_limit_can_be_set_anywhere_and_counts_what_is_unread(void **state)
     (void)state;
     enum { RECORDS = 1500, STEP = 37 };
     for (int at = 0; at <= RECORDS; at += STEP) {
-        burble_stream *stream = new_stream(BURBLE_LAG_CHARACTERS);
-        burble_reader *reader = new_reader(stream);
+        burble_stream *stream = stream_with_unit(BURBLE_LAG_CHARACTERS);
+        burble_reader *reader = new_reader(stream, 0);
         for (int i = 0; i < RECORDS; i++)
-            assert_int_equal(offer(stream, i % 2 == 0 ? "日本" : "x", 1), BURBLE_OK);
+            assert_result(offer(stream, i % 2 == 0 ? "日本" : "x", 1), BURBLE_OK);
         read_some(reader, at);
         uint64_t unread = 0;
         for (int i = at; i < RECORDS; i++)
             unread += i % 2 == 0 ? 2 : 1;
-        assert_int_equal(burble_reader_limit(reader, unread + 1, BURBLE_LAG_BLOCK), BURBLE_OK);
+        assert_result(burble_reader_limit(reader, unread + 1, BURBLE_LAG_BLOCK), BURBLE_OK);
         assert_int_equal(fill(stream), 1);
-        assert_int_equal(burble_reader_limit(reader, unread + 4, BURBLE_LAG_BLOCK), BURBLE_OK);
+        assert_result(burble_reader_limit(reader, unread + 4, BURBLE_LAG_BLOCK), BURBLE_OK);
         assert_int_equal(fill(stream), 3);
         done(stream, reader);
     }
@@ -256,19 +236,19 @@ static void a_limit_can_be_set_anywhere_and_counts_what_is_unread(void **state)
 static void a_reader_beyond_its_new_limit_stops_the_next_append(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
     burble_reader *reader = limited_reader(stream, 100, BURBLE_LAG_BLOCK);
     for (int i = 0; i < 20; i++)
-        assert_int_equal(offer(stream, "x", 1), BURBLE_OK);
-    assert_int_equal(burble_reader_limit(reader, 5, BURBLE_LAG_BLOCK), BURBLE_OK);
-    assert_int_equal(offer(stream, "x", 1), BURBLE_EFULL);
+        assert_result(offer(stream, "x", 1), BURBLE_OK);
+    assert_result(burble_reader_limit(reader, 5, BURBLE_LAG_BLOCK), BURBLE_OK);
+    assert_result(offer(stream, "x", 1), BURBLE_EFULL);
     read_some(reader, 15);
-    assert_int_equal(offer(stream, "x", 1), BURBLE_EFULL);
+    assert_result(offer(stream, "x", 1), BURBLE_EFULL);
     read_some(reader, 1);
-    assert_int_equal(offer(stream, "x", 1), BURBLE_OK);
-    assert_int_equal(burble_reader_limit(reader, 0, BURBLE_LAG_BLOCK), BURBLE_OK);
+    assert_result(offer(stream, "x", 1), BURBLE_OK);
+    assert_result(burble_reader_limit(reader, 0, BURBLE_LAG_BLOCK), BURBLE_OK);
     for (int i = 0; i < 1000; i++)
-        assert_int_equal(offer(stream, "x", 1), BURBLE_OK);
+        assert_result(offer(stream, "x", 1), BURBLE_OK);
     read_some(reader, 1005);
     expect_result(reader, BURBLE_AGAIN);
     done(stream, reader);
@@ -281,13 +261,13 @@ static void what_is_out_of_range_is_refused(void **state)
     burble_stream *stream;
     burble_stream_options_init(&options);
     options.lag_unit = (burble_lag_unit)3;
-    assert_int_equal(burble_stream_create(&options, &stream), BURBLE_EINVAL);
+    assert_result(burble_stream_create(&options, &stream), BURBLE_EINVAL);
     assert_null(stream);
-    stream = new_stream(BURBLE_LAG_BYTES);
-    burble_reader *reader = new_reader(stream);
-    assert_int_equal(burble_reader_limit(reader, 1, (burble_on_lag)2), BURBLE_EINVAL);
-    assert_int_equal(burble_reader_limit(reader, 0, BURBLE_LAG_DROP), BURBLE_OK); /* none to lift */
-    assert_int_equal(offer(stream, "xxx", 1), BURBLE_OK);
+    stream = stream_with_unit(BURBLE_LAG_BYTES);
+    burble_reader *reader = new_reader(stream, 0);
+    assert_result(burble_reader_limit(reader, 1, (burble_on_lag)2), BURBLE_EINVAL);
+    assert_result(burble_reader_limit(reader, 0, BURBLE_LAG_DROP), BURBLE_OK); /* none to lift */
+    assert_result(offer(stream, "xxx", 1), BURBLE_OK);
     done(stream, reader);
 }
 
@@ -296,23 +276,23 @@ static void what_is_out_of_range_is_refused(void **state)
 static void a_deadline_that_passes_appends_nothing(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
     burble_reader *reader = limited_reader(stream, 2, BURBLE_LAG_BLOCK);
     fill(stream);
     const uint64_t deadline = burble__now() + 2000000;
-    assert_int_equal(burble_stream_append_until(stream, "x", 1, 1, deadline), BURBLE_ETIMEDOUT);
+    assert_result(burble_stream_append_until(stream, "x", 1, 1, deadline), BURBLE_ETIMEDOUT);
     assert_true(burble__now() >= deadline);
-    assert_int_equal(burble_stream_wait_for_room(stream, 1, deadline), BURBLE_ETIMEDOUT);
+    assert_result(burble_stream_wait_for_room(stream, 1, deadline), BURBLE_ETIMEDOUT);
     assert_int_equal(burble_stream_position(stream), 2);
     read_some(reader, 1); /* with room, no deadline is too early */
-    assert_int_equal(burble_stream_append_until(stream, "x", 1, 1, deadline), BURBLE_OK);
+    assert_result(burble_stream_append_until(stream, "x", 1, 1, deadline), BURBLE_OK);
     done(stream, reader);
 }
 
 static void a_writer_that_waits_goes_on_when_a_quarter_is_free(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
     burble_reader *reader = limited_reader(stream, 100, BURBLE_LAG_BLOCK);
     struct writer writer;
     assert_int_equal(fill(stream), 100);
@@ -321,7 +301,7 @@ static void a_writer_that_waits_goes_on_when_a_quarter_is_free(void **state)
     assert_true(burble__load_acquire(&stream->writer_waits));
     assert_int_equal(burble__load_relaxed(&reader->limit->wake_at), 25);
     read_some(reader, 1);
-    assert_int_equal(result_of(&writer), BURBLE_OK);
+    assert_result(result_of(&writer), BURBLE_OK);
     assert_int_equal(burble_stream_position(stream), 101);
     done(stream, reader);
 }
@@ -330,13 +310,13 @@ static void a_small_limit_needs_only_room_for_the_record(void **state)
 {
     (void)state;
     for (uint64_t max = 1; max < 8; max++) {
-        burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+        burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
         burble_reader *reader = limited_reader(stream, max, BURBLE_LAG_BLOCK);
         struct writer writer;
         assert_int_equal(fill(stream), max);
         start_and_wait_until_it_waits(&writer, stream);
         read_some(reader, 1);
-        assert_int_equal(result_of(&writer), BURBLE_OK);
+        assert_result(result_of(&writer), BURBLE_OK);
         done(stream, reader);
     }
 }
@@ -348,7 +328,7 @@ static void a_deadline_does_not_refuse_a_record_for_which_there_is_room(void **s
     uint64_t read_at;
     struct writer writer;
     do { /* until the reading came in time */
-        burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+        burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
         burble_reader *reader = limited_reader(stream, 100, BURBLE_LAG_BLOCK);
         fill(stream);
         start(&writer, stream, burble__now() + 20000000);
@@ -356,7 +336,7 @@ static void a_deadline_does_not_refuse_a_record_for_which_there_is_room(void **s
         read_at = burble__now();
         const int rc = result_of(&writer);
         if (read_at < writer.deadline)
-            assert_int_equal(rc, BURBLE_OK);
+            assert_result(rc, BURBLE_OK);
         done(stream, reader);
     } while (read_at >= writer.deadline);
 }
@@ -365,14 +345,14 @@ static void a_deadline_does_not_refuse_a_record_for_which_there_is_room(void **s
 static void only_a_reader_that_was_full_must_free_a_quarter(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
     burble_reader *full = limited_reader(stream, 99, BURBLE_LAG_BLOCK);
     burble_reader *nearly = limited_reader(stream, 100, BURBLE_LAG_BLOCK);
     struct writer writer;
     assert_int_equal(fill(stream), 99);
     start_and_wait_until_it_waits(&writer, stream);
     read_some(full, 99);
-    assert_int_equal(result_of(&writer), BURBLE_OK);
+    assert_result(result_of(&writer), BURBLE_OK);
     burble_reader_destroy(&nearly);
     done(stream, full);
 }
@@ -380,14 +360,14 @@ static void only_a_reader_that_was_full_must_free_a_quarter(void **state)
 static void waiting_for_room_appends_nothing(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
     burble_reader *reader = limited_reader(stream, 8, BURBLE_LAG_BLOCK);
-    assert_int_equal(burble_stream_wait_for_room(stream, 8, 0), BURBLE_OK);
+    assert_result(burble_stream_wait_for_room(stream, 8, 0), BURBLE_OK);
     assert_int_equal(burble_stream_position(stream), 0);
     assert_int_equal(fill(stream), 8);
-    assert_int_equal(burble_stream_wait_for_room(stream, 1, BURBLE_NO_WAIT), BURBLE_EFULL);
+    assert_result(burble_stream_wait_for_room(stream, 1, BURBLE_NO_WAIT), BURBLE_EFULL);
     burble_stream_cancel(stream);
-    assert_int_equal(burble_stream_wait_for_room(stream, 1, 0), BURBLE_ECANCELED);
+    assert_result(burble_stream_wait_for_room(stream, 1, 0), BURBLE_ECANCELED);
     done(stream, reader);
 }
 
@@ -400,13 +380,13 @@ static void cancel(burble_stream *stream, burble_reader **reader)
 static void end(burble_stream *stream, burble_reader **reader)
 {
     (void)reader;
-    assert_int_equal(burble_stream_end(stream, BURBLE_REASON_STOP), BURBLE_OK);
+    assert_result(burble_stream_end(stream, BURBLE_REASON_STOP), BURBLE_OK);
 }
 
 static void fail_it(burble_stream *stream, burble_reader **reader)
 {
     (void)reader;
-    assert_int_equal(burble_stream_fail(stream, BURBLE_EFAILED, "no"), BURBLE_OK);
+    assert_result(burble_stream_fail(stream, BURBLE_EFAILED, "no"), BURBLE_OK);
 }
 
 static void destroy(burble_stream *stream, burble_reader **reader)
@@ -418,19 +398,19 @@ static void destroy(burble_stream *stream, burble_reader **reader)
 static void lift(burble_stream *stream, burble_reader **reader)
 {
     (void)stream;
-    assert_int_equal(burble_reader_limit(*reader, 0, BURBLE_LAG_BLOCK), BURBLE_OK);
+    assert_result(burble_reader_limit(*reader, 0, BURBLE_LAG_BLOCK), BURBLE_OK);
 }
 
 static void widen(burble_stream *stream, burble_reader **reader)
 {
     (void)stream;
-    assert_int_equal(burble_reader_limit(*reader, 101, BURBLE_LAG_BLOCK), BURBLE_OK);
+    assert_result(burble_reader_limit(*reader, 101, BURBLE_LAG_BLOCK), BURBLE_OK);
 }
 
 static void let_it_be_dropped(burble_stream *stream, burble_reader **reader)
 {
     (void)stream;
-    assert_int_equal(burble_reader_limit(*reader, 100, BURBLE_LAG_DROP), BURBLE_OK);
+    assert_result(burble_reader_limit(*reader, 100, BURBLE_LAG_DROP), BURBLE_OK);
 }
 
 static void what_makes_waiting_pointless_ends_it(void **state)
@@ -452,7 +432,7 @@ static void what_makes_waiting_pointless_ends_it(void **state)
         struct writer writer;
         burble_stream_options_init(&options);
         options.cancel_when_unread = cases[i].unread;
-        assert_int_equal(burble_stream_create(&options, &stream), BURBLE_OK);
+        assert_result(burble_stream_create(&options, &stream), BURBLE_OK);
         burble_reader *reader = limited_reader(stream, 100, BURBLE_LAG_BLOCK);
         assert_int_equal(fill(stream), 100);
         start_and_wait_until_it_waits(&writer, stream);
@@ -466,7 +446,7 @@ static void what_makes_waiting_pointless_ends_it(void **state)
 static void readers_come_and_go_while_the_writer_waits(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
     burble_reader *slow = limited_reader(stream, 1000, BURBLE_LAG_BLOCK);
     struct writer writer;
     assert_int_equal(fill(stream), 1000);
@@ -474,12 +454,12 @@ static void readers_come_and_go_while_the_writer_waits(void **state)
     for (int i = 0; i < 50; i++) {
         burble_reader *other = limited_reader(stream, 1001, (burble_on_lag)(i % 2));
         read_some(other, 1000);
-        assert_int_equal(burble_reader_limit(other, 10, BURBLE_LAG_BLOCK), BURBLE_OK);
+        assert_result(burble_reader_limit(other, 10, BURBLE_LAG_BLOCK), BURBLE_OK);
         burble_reader_destroy(&other);
     }
     assert_true(burble__load_acquire(&stream->writer_waits));
     read_some(slow, 1000);
-    assert_int_equal(result_of(&writer), BURBLE_OK);
+    assert_result(result_of(&writer), BURBLE_OK);
     read_some(slow, 1);
     expect_result(slow, BURBLE_END);
     done(stream, slow);
@@ -487,14 +467,14 @@ static void readers_come_and_go_while_the_writer_waits(void **state)
 
 static void *only_be_refused(void *arg)
 {
-    assert_int_equal(offer(arg, "x", 1), BURBLE_EFULL);
+    assert_result(offer(arg, "x", 1), BURBLE_EFULL);
     return NULL;
 }
 
 static void a_writer_that_was_refused_and_dies_fails_the_stream(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
     burble_reader *reader = limited_reader(stream, 1, BURBLE_LAG_BLOCK);
     pthread_t thread;
     fill(stream);
@@ -510,24 +490,24 @@ static void a_writer_that_was_refused_and_dies_fails_the_stream(void **state)
 static void a_reader_beyond_its_limit_is_dropped_for_good(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
     burble_reader *reader = limited_reader(stream, 4, BURBLE_LAG_DROP);
     for (int i = 0; i < 4; i++)
-        assert_int_equal(offer(stream, "x", 1), BURBLE_OK);
+        assert_result(offer(stream, "x", 1), BURBLE_OK);
     read_some(reader, 3);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(offer(stream, "x", 1), BURBLE_OK);
+        assert_result(offer(stream, "x", 1), BURBLE_OK);
     read_some(reader, 1); /* at its limit, and not beyond */
-    assert_int_equal(offer(stream, "xx", 2), BURBLE_OK);
-    assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
-    assert_int_equal(burble_reader_limit(reader, 9, BURBLE_LAG_BLOCK), BURBLE_ELAGGED);
-    assert_int_equal(burble_reader_limit(reader, 0, BURBLE_LAG_BLOCK), BURBLE_ELAGGED);
+    assert_result(offer(stream, "xx", 2), BURBLE_OK);
+    assert_result(burble_reader_wait(reader, 0), BURBLE_OK);
+    assert_result(burble_reader_limit(reader, 9, BURBLE_LAG_BLOCK), BURBLE_ELAGGED);
+    assert_result(burble_reader_limit(reader, 0, BURBLE_LAG_BLOCK), BURBLE_ELAGGED);
     expect_result(reader, BURBLE_ELAGGED);
     assert_int_equal(burble_reader_position(reader), 4);
     burble_stream_end(stream, BURBLE_REASON_STOP);
     expect_result(reader, BURBLE_ELAGGED);
-    assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
-    assert_int_equal(burble_reader_limit(reader, 0, BURBLE_LAG_BLOCK), BURBLE_ELAGGED);
+    assert_result(burble_reader_wait(reader, 0), BURBLE_OK);
+    assert_result(burble_reader_limit(reader, 0, BURBLE_LAG_BLOCK), BURBLE_ELAGGED);
     assert_int_equal(burble_reader_position(reader), 4);
     done(stream, reader);
 }
@@ -535,13 +515,13 @@ static void a_reader_beyond_its_limit_is_dropped_for_good(void **state)
 static void a_reader_beyond_its_new_limit_is_dropped_by_the_next_append(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
-    burble_reader *reader = new_reader(stream);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
+    burble_reader *reader = new_reader(stream, 0);
     for (int i = 0; i < 10; i++)
-        assert_int_equal(offer(stream, "x", 1), BURBLE_OK);
-    assert_int_equal(burble_reader_limit(reader, 3, BURBLE_LAG_DROP), BURBLE_OK);
+        assert_result(offer(stream, "x", 1), BURBLE_OK);
+    assert_result(burble_reader_limit(reader, 3, BURBLE_LAG_DROP), BURBLE_OK);
     read_some(reader, 1); /* not yet */
-    assert_int_equal(offer(stream, "x", 1), BURBLE_OK);
+    assert_result(offer(stream, "x", 1), BURBLE_OK);
     expect_result(reader, BURBLE_ELAGGED);
     assert_int_equal(burble_reader_position(reader), 1);
     done(stream, reader);
@@ -550,23 +530,23 @@ static void a_reader_beyond_its_new_limit_is_dropped_by_the_next_append(void **s
 static void a_dropped_readers_last_record_stays_valid(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_BYTES);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_BYTES);
     burble_reader *reader = limited_reader(stream, 100, BURBLE_LAG_DROP);
     burble_record record;
-    assert_int_equal(offer(stream, "the last one", 1), BURBLE_OK);
-    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+    assert_result(offer(stream, "the last one", 1), BURBLE_OK);
+    assert_result(burble_reader_next(reader, &record), BURBLE_OK);
     for (int i = 0; i < 10000; i++)
-        assert_int_equal(offer(stream, "12345678", 1), BURBLE_OK);
+        assert_result(offer(stream, "12345678", 1), BURBLE_OK);
     assert_int_equal(record.len, 12);
     assert_memory_equal(record.text, "the last one", 12);
     expect_result(reader, BURBLE_ELAGGED);
     /* What is left, it may read anew. */
     uint64_t oldest = 0;
     burble_reader *again;
-    assert_int_equal(burble_reader_create(stream, burble_reader_position(reader), &again, &oldest),
-                     BURBLE_EGONE);
+    assert_result(burble_reader_create(stream, burble_reader_position(reader), &again, &oldest),
+                  BURBLE_EGONE);
     assert_int_equal(oldest, burble_stream_oldest(stream));
-    assert_int_equal(burble_reader_create(stream, oldest, &again, NULL), BURBLE_OK);
+    assert_result(burble_reader_create(stream, oldest, &again, NULL), BURBLE_OK);
     read_some(again, (int)(burble_stream_position(stream) - oldest));
     burble_reader_destroy(&again);
     done(stream, reader);
@@ -575,14 +555,14 @@ static void a_dropped_readers_last_record_stays_valid(void **state)
 static void a_record_that_is_refused_drops_nobody(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
     burble_reader *blocking = limited_reader(stream, 5, BURBLE_LAG_BLOCK);
     burble_reader *dropped = limited_reader(stream, 5, BURBLE_LAG_DROP);
     assert_int_equal(fill(stream), 5);
-    assert_int_equal(burble_stream_append_until(stream, "x", 1, 1, 2), BURBLE_ETIMEDOUT);
+    assert_result(burble_stream_append_until(stream, "x", 1, 1, 2), BURBLE_ETIMEDOUT);
     read_some(dropped, 1);
     read_some(blocking, 3);
-    assert_int_equal(burble_stream_wait_for_room(stream, 2, 0), BURBLE_OK); /* nor does waiting */
+    assert_result(burble_stream_wait_for_room(stream, 2, 0), BURBLE_OK); /* nor does waiting */
     read_some(dropped, 1);
     assert_int_equal(fill(stream), 3);
     expect_result(dropped, BURBLE_ELAGGED);
@@ -597,12 +577,12 @@ static void a_dropped_reader_counts_as_one_until_it_is_destroyed(void **state)
     burble_stream *stream;
     burble_stream_options_init(&options);
     options.cancel_when_unread = true;
-    assert_int_equal(burble_stream_create(&options, &stream), BURBLE_OK);
+    assert_result(burble_stream_create(&options, &stream), BURBLE_OK);
     burble_reader *reader = limited_reader(stream, 1, BURBLE_LAG_DROP);
     for (int i = 0; i < 5; i++)
-        assert_int_equal(offer(stream, "x", 1), BURBLE_OK);
+        assert_result(offer(stream, "x", 1), BURBLE_OK);
     burble_reader_destroy(&reader);
-    assert_int_equal(offer(stream, "x", 1), BURBLE_ECANCELED);
+    assert_result(offer(stream, "x", 1), BURBLE_ECANCELED);
     burble_stream_unref(&stream);
 }
 
@@ -615,20 +595,20 @@ static void note(burble_reader *reader, void *arg)
 static void a_parked_reader_learns_that_it_was_dropped(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_TOKENS);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
     burble_reader *reader = limited_reader(stream, 1, BURBLE_LAG_DROP);
     burble_hub *hub;
     int result = BURBLE_OK;
-    assert_int_equal(burble_hub_create(NULL, &hub), BURBLE_OK);
-    assert_int_equal(burble_reader_attach(reader, hub, note, &result), BURBLE_OK);
-    assert_int_equal(burble_reader_park(reader), BURBLE_AGAIN);
-    assert_int_equal(offer(stream, "x", 1), BURBLE_OK);
-    assert_int_equal(offer(stream, "x", 1), BURBLE_OK);
+    assert_result(burble_hub_create(NULL, &hub), BURBLE_OK);
+    assert_result(burble_reader_attach(reader, hub, note, &result), BURBLE_OK);
+    assert_result(burble_reader_park(reader), BURBLE_AGAIN);
+    assert_result(offer(stream, "x", 1), BURBLE_OK);
+    assert_result(offer(stream, "x", 1), BURBLE_OK);
     struct pollfd fd = {.fd = burble_hub_fd(hub), .events = POLLIN};
     assert_int_equal(poll(&fd, 1, -1), 1);
     assert_int_equal(burble_hub_dispatch(hub, 0), 1);
-    assert_int_equal(result, BURBLE_ELAGGED);
-    assert_int_equal(burble_reader_park(reader), BURBLE_OK);
+    assert_result(result, BURBLE_ELAGGED);
+    assert_result(burble_reader_park(reader), BURBLE_OK);
     burble_reader_destroy(&reader);
     burble_hub_destroy(&hub);
     burble_stream_unref(&stream);
@@ -639,17 +619,17 @@ static void a_parked_reader_learns_that_it_was_dropped(void **state)
 static void a_stream_says_what_it_has(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream(BURBLE_LAG_BYTES);
+    burble_stream *stream = stream_with_unit(BURBLE_LAG_BYTES);
     assert_int_equal(burble_stream_position(stream), 0);
     assert_int_equal(burble_stream_oldest(stream), 0);
     for (unsigned i = 1; i <= 10000; i++) {
-        assert_int_equal(offer(stream, "12345678", 1), BURBLE_OK);
+        assert_result(offer(stream, "12345678", 1), BURBLE_OK);
         assert_int_equal(burble_stream_position(stream), i);
     }
     const uint64_t oldest = burble_stream_oldest(stream);
     assert_true(oldest > 9000 && oldest <= 10000);
     burble_reader *reader;
-    assert_int_equal(burble_reader_create(stream, BURBLE_FROM_OLDEST, &reader, NULL), BURBLE_OK);
+    assert_result(burble_reader_create(stream, BURBLE_FROM_OLDEST, &reader, NULL), BURBLE_OK);
     assert_int_equal(burble_reader_position(reader), oldest);
     done(stream, reader);
 }

@@ -74,7 +74,7 @@ static void what_is_none_of_the_formats_is_shown(void **state)
     for (size_t i = 0; i < COUNT(none); i++) {
         burble_vocab *vocab;
         burble_error error;
-        assert_int_equal(
+        assert_result(
             burble_vocab_parse(none[i], strlen(none[i]), BURBLE_VOCAB_AUTO, "file", &vocab, &error),
             BURBLE_EFORMAT);
     }
@@ -89,8 +89,8 @@ static void an_unknown_format_is_refused(void **state)
     assert_refused("", 0, (burble_vocab_format)77, BURBLE_EINVAL,
                    "expected a format from 0 to 5, found 77");
     burble_vocab *vocab;
-    assert_int_equal(burble_vocab_load("/nowhere", (burble_vocab_format)77, &vocab, NULL),
-                     BURBLE_EINVAL);
+    assert_result(burble_vocab_load("/nowhere", (burble_vocab_format)77, &vocab, NULL),
+                  BURBLE_EINVAL);
 }
 
 static void a_file_that_cannot_be_read_is_a_system_error(void **state)
@@ -99,15 +99,15 @@ static void a_file_that_cannot_be_read_is_a_system_error(void **state)
     burble_vocab *vocab;
     burble_error error;
     errno = 0;
-    assert_int_equal(burble_vocab_load("/nowhere/at/all", BURBLE_VOCAB_AUTO, &vocab, &error),
-                     BURBLE_ESYSTEM);
+    assert_result(burble_vocab_load("/nowhere/at/all", BURBLE_VOCAB_AUTO, &vocab, &error),
+                  BURBLE_ESYSTEM);
     assert_int_equal(errno, ENOENT);
     assert_null(vocab);
     assert_string_equal(error.message, "/nowhere/at/all: No such file or directory");
     errno = 0;
-    assert_int_equal(burble_vocab_load("/", BURBLE_VOCAB_AUTO, &vocab, &error), BURBLE_ESYSTEM);
+    assert_result(burble_vocab_load("/", BURBLE_VOCAB_AUTO, &vocab, &error), BURBLE_ESYSTEM);
     assert_int_equal(errno, EISDIR);
-    assert_int_equal(burble_vocab_load("/", BURBLE_VOCAB_AUTO, &vocab, NULL), BURBLE_ESYSTEM);
+    assert_result(burble_vocab_load("/", BURBLE_VOCAB_AUTO, &vocab, NULL), BURBLE_ESYSTEM);
 }
 
 static void a_long_name_leaves_room_for_what_was_wrong(void **state)
@@ -119,9 +119,8 @@ static void a_long_name_leaves_room_for_what_was_wrong(void **state)
     }
     burble_vocab *vocab;
     burble_error error;
-    assert_int_equal(
-        burble_vocab_parse("YQ== 0\n?\n", 9, BURBLE_VOCAB_TIKTOKEN, name, &vocab, &error),
-        BURBLE_EFORMAT);
+    assert_result(burble_vocab_parse("YQ== 0\n?\n", 9, BURBLE_VOCAB_TIKTOKEN, name, &vocab, &error),
+                  BURBLE_EFORMAT);
     assert_non_null(strstr(error.message, "line 2: expected Base64"));
     assert_true(burble__utf8_valid(error.message, strlen(error.message)));
 }
@@ -131,8 +130,8 @@ static void a_name_that_is_not_utf_8_leaves_a_message_that_is(void **state)
     burble_vocab *vocab;
     burble_error error;
     (void)state;
-    assert_int_equal(burble_vocab_load("/nowhere/caf\xE9", BURBLE_VOCAB_AUTO, &vocab, &error),
-                     BURBLE_ESYSTEM);
+    assert_result(burble_vocab_load("/nowhere/caf\xE9", BURBLE_VOCAB_AUTO, &vocab, &error),
+                  BURBLE_ESYSTEM);
     assert_string_equal(error.message, "/nowhere/caf?: No such file or directory");
 }
 
@@ -144,8 +143,8 @@ static void a_source_without_end_is_refused(void **state)
     if (access("/dev/zero", R_OK) != 0) {
         skip();
     }
-    assert_int_equal(burble_vocab_load("/dev/zero", BURBLE_VOCAB_AUTO, &vocab, &error),
-                     BURBLE_EFORMAT);
+    assert_result(burble_vocab_load("/dev/zero", BURBLE_VOCAB_AUTO, &vocab, &error),
+                  BURBLE_EFORMAT);
     assert_null(vocab);
     assert_string_equal(error.message,
                         "/dev/zero: expected a vocabulary in the first 256 MiB, found more");
@@ -164,7 +163,7 @@ static void metadata_may_be_longer_than_the_first_read(void **state)
         const int result = burble_vocab_load(file.name, BURBLE_VOCAB_AUTO, &vocab, &error);
         unlink(file.name);
         assert_string_equal(error.message, "");
-        assert_int_equal(result, BURBLE_OK);
+        assert_result(result, BURBLE_OK);
         ASSERT_TEXT(vocab, false, "hi", 0);
         burble_vocab_unref(&vocab);
     }
@@ -187,9 +186,9 @@ static void the_tensors_of_a_large_gguf_file_are_not_read(void **state)
     burble_error error;
     const int refused = burble_vocab_load(file.name, BURBLE_VOCAB_TIKTOKEN, &other, &error);
     unlink(file.name);
-    assert_int_equal(result, BURBLE_OK);
+    assert_result(result, BURBLE_OK);
     burble_vocab_unref(&vocab);
-    assert_int_equal(refused, BURBLE_EFORMAT);
+    assert_result(refused, BURBLE_EFORMAT);
     assert_non_null(strstr(error.message, "expected a file of at most 256 MiB, found 10737418240"));
 }
 
@@ -210,7 +209,7 @@ static void a_large_file_of_json_is_refused_before_it_is_read(void **state)
     if (!large) {
         skip();
     }
-    assert_int_equal(result, BURBLE_EFORMAT);
+    assert_result(result, BURBLE_EFORMAT);
     assert_non_null(
         strstr(error.message, ": expected a file of at most 128 MiB, found 134217729 "));
 
@@ -238,7 +237,7 @@ static void a_file_of_several_reads_is_loaded_whole(void **state)
     const int result = burble_vocab_load(file.name, BURBLE_VOCAB_AUTO, &vocab, &error);
     unlink(file.name);
     assert_string_equal(error.message, "");
-    assert_int_equal(result, BURBLE_OK);
+    assert_result(result, BURBLE_OK);
     assert_int_equal(burble_vocab_size(vocab), TOKENS);
     ASSERT_TEXT(vocab, false, "abcabc", 0, TOKENS - 1);
     burble_vocab_unref(&vocab);

@@ -219,8 +219,8 @@ static void verbatim_token_is_not_changed_by_steps(void **state)
             strcat(expected, texts[j]);
         }
         burble_vocab *vocab;
-        assert_int_equal(burble_vocab_create(&options, tokens, COUNT(tokens), &vocab, NULL),
-                         BURBLE_OK);
+        assert_result(burble_vocab_create(&options, tokens, COUNT(tokens), &vocab, NULL),
+                      BURBLE_OK);
         ASSERT_TEXT(vocab, false, expected, 0, 1, 2, 3, 4, 5, 6);
         burble_vocab_unref(&vocab);
     }
@@ -288,8 +288,8 @@ static void a_token_that_is_not_utf8_is_refused(void **state)
     put_tokens(tokens, COUNT(tokens));
     burble_vocab *vocab;
     burble_error error;
-    assert_int_equal(burble_vocab_parse(file.at, file.n, FORMAT, "file", &vocab, &error),
-                     BURBLE_EFORMAT);
+    assert_result(burble_vocab_parse(file.at, file.n, FORMAT, "file", &vocab, &error),
+                  BURBLE_EFORMAT);
     assert_non_null(strstr(error.message, "token 1"));
 }
 

@@ -82,8 +82,8 @@ static void what_may_still_differ_is_held_back_by_characters(void **state)
     static const int32_t id = 0;
     burble_detok *detok;
     burble_text text;
-    assert_int_equal(burble_detok_create(vocab, NULL, &detok), BURBLE_OK);
-    assert_int_equal(burble_detok_push(detok, &id, 1, &text), BURBLE_OK);
+    assert_result(burble_detok_create(vocab, NULL, &detok), BURBLE_OK);
+    assert_result(burble_detok_push(detok, &id, 1, &text), BURBLE_OK);
     assert_int_equal(text.len, 1);
     assert_memory_equal(text.bytes, "a", 1);
     burble_detok_finish(detok, &text);
@@ -165,8 +165,8 @@ static void regex_without_operators_is_a_string(void **state)
         burble_vocab *vocab;
         burble_error error;
         WITH(others[i]);
-        assert_int_equal(burble_vocab_parse(file, strlen(file), FORMAT, "file", &vocab, &error),
-                         BURBLE_EUNSUPPORTED);
+        assert_result(burble_vocab_parse(file, strlen(file), FORMAT, "file", &vocab, &error),
+                      BURBLE_EUNSUPPORTED);
         assert_non_null(strstr(error.message, "is not supported in a decoder" INSTEAD));
     }
 }
@@ -277,8 +277,8 @@ static void a_message_that_is_cut_ends_with_a_character(void **state)
         burble_error error;
         memset(name, 'n', len);
         name[len] = '\0';
-        assert_int_equal(burble_vocab_parse(file.at, file.n, FORMAT, name, &vocab, &error),
-                         BURBLE_EUNSUPPORTED);
+        assert_result(burble_vocab_parse(file.at, file.n, FORMAT, name, &vocab, &error),
+                      BURBLE_EUNSUPPORTED);
         const size_t n = strlen(error.message);
         assert_true(burble__utf8_valid(error.message, n));
         cut += error.message[n - 1] != '"';
@@ -298,8 +298,8 @@ static void a_file_has_bounds(void **state)
         put_text(&file, i == 0 ? "{\"type\":\"Fuse\"}" : ",{\"type\":\"Fuse\"}");
     }
     put_text(&file, "]}}");
-    assert_int_equal(burble_vocab_parse(file.at, file.n, FORMAT, "file", &vocab, &error),
-                     BURBLE_EUNSUPPORTED);
+    assert_result(burble_vocab_parse(file.at, file.n, FORMAT, "file", &vocab, &error),
+                  BURBLE_EUNSUPPORTED);
     assert_string_equal(error.message,
                         "file: decoder.decoders[32]: a decoder of more than 32 steps");
 
@@ -311,7 +311,7 @@ static void a_file_has_bounds(void **state)
     n += sprintf(long_file + n, "\":0}}}");
     const int result = burble_vocab_parse(long_file, (size_t)n, FORMAT, "file", &vocab, &error);
     free(long_file);
-    assert_int_equal(result, BURBLE_EFORMAT);
+    assert_result(result, BURBLE_EFORMAT);
     assert_string_equal(error.message,
                         "file: model.vocab: expected at most 65536 bytes in token 0, "
                         "found 65537");
@@ -334,11 +334,11 @@ static void absurd_depth_is_refused(void **state)
     put(&file, "}", 1);
     burble_vocab *vocab;
     burble_error error;
-    assert_int_equal(burble_vocab_parse(file.at, file.n, FORMAT, NULL, &vocab, &error),
-                     BURBLE_EUNSUPPORTED);
+    assert_result(burble_vocab_parse(file.at, file.n, FORMAT, NULL, &vocab, &error),
+                  BURBLE_EUNSUPPORTED);
     memset(file.at, '[', sizeof file.at);
-    assert_int_equal(burble_vocab_parse(file.at, sizeof file.at, FORMAT, NULL, &vocab, &error),
-                     BURBLE_EFORMAT);
+    assert_result(burble_vocab_parse(file.at, sizeof file.at, FORMAT, NULL, &vocab, &error),
+                  BURBLE_EFORMAT);
 }
 
 static void a_damaged_file_is_refused_or_a_vocabulary(void **state)

@@ -170,8 +170,8 @@ static void a_precompiled_table_that_is_cut_is_refused(void **state)
     burble_error error;
     (void)state;
     precompiled_file(file, sizeof file, 4 * UNITS + 4, '~', "a");
-    assert_int_equal(burble_vocab_parse(file, strlen(file), FORMAT, NULL, &vocab, &error),
-                     BURBLE_EFORMAT);
+    assert_result(burble_vocab_parse(file, strlen(file), FORMAT, NULL, &vocab, &error),
+                  BURBLE_EFORMAT);
     assert_non_null(
         strstr(error.message, "normalizer.precompiled_charsmap: expected Base64 of a table"));
     /* Fewer units than a byte can ask for: what lies beyond them is not a string of it. */
@@ -232,8 +232,8 @@ static void what_has_no_end_is_refused(void **state)
         put_text(&file, "]}");
     }
     put_text(&file, "}");
-    assert_int_equal(burble_vocab_parse(file.at, file.n, FORMAT, NULL, &vocab, &error),
-                     BURBLE_EUNSUPPORTED);
+    assert_result(burble_vocab_parse(file.at, file.n, FORMAT, NULL, &vocab, &error),
+                  BURBLE_EUNSUPPORTED);
     assert_non_null(strstr(error.message, "a normalizer of more than 16 sequences in one another"));
 
     file.n = 0;
@@ -243,8 +243,8 @@ static void what_has_no_end_is_refused(void **state)
         put_text(&file, "," TYPE("NFC"));
     }
     put_text(&file, "]}}");
-    assert_int_equal(burble_vocab_parse(file.at, file.n, FORMAT, NULL, &vocab, &error),
-                     BURBLE_EUNSUPPORTED);
+    assert_result(burble_vocab_parse(file.at, file.n, FORMAT, NULL, &vocab, &error),
+                  BURBLE_EUNSUPPORTED);
     assert_string_equal(error.message,
                         "(bytes in memory): normalizer.normalizers[64]: a normalizer of "
                         "more than 64 steps");

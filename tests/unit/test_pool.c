@@ -4,7 +4,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include "support.h"
+#include "stream_support.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -51,11 +51,11 @@ static int read_all(burble_stream *stream, char *text, size_t size)
     burble_record record;
     size_t len = 0;
     int rc;
-    assert_int_equal(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
+    assert_result(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
     for (;;) {
         rc = burble_reader_next(reader, &record);
         if (rc == BURBLE_AGAIN) {
-            assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
+            assert_result(burble_reader_wait(reader, 0), BURBLE_OK);
             continue;
         }
         if (rc != BURBLE_OK)
@@ -83,9 +83,9 @@ static void test_a_generator_s_text_and_end(void **state)
     burble_stream *stream;
     burble_status status;
     char text[64];
-    assert_int_equal(burble_pool_create(NULL, &pool), BURBLE_OK);
-    assert_int_equal(burble_pool_run(pool, say_hello, NULL, NULL, &stream), BURBLE_OK);
-    assert_int_equal(read_all(stream, text, sizeof text), BURBLE_END);
+    assert_result(burble_pool_create(NULL, &pool), BURBLE_OK);
+    assert_result(burble_pool_run(pool, say_hello, NULL, NULL, &stream), BURBLE_OK);
+    assert_result(read_all(stream, text, sizeof text), BURBLE_END);
     assert_string_equal(text, "hello world");
     burble_stream_status(stream, &status);
     assert_int_equal(status.reason, BURBLE_REASON_NONE);
@@ -125,22 +125,22 @@ static void test_how_a_generator_ends_is_how_its_stream_ends(void **state)
     burble_stream *stream;
     burble_status status;
     char text[64];
-    assert_int_equal(burble_pool_create(NULL, &pool), BURBLE_OK);
+    assert_result(burble_pool_create(NULL, &pool), BURBLE_OK);
 
-    assert_int_equal(burble_pool_run(pool, end_with_reason, NULL, NULL, &stream), BURBLE_OK);
-    assert_int_equal(read_all(stream, text, sizeof text), BURBLE_END);
+    assert_result(burble_pool_run(pool, end_with_reason, NULL, NULL, &stream), BURBLE_OK);
+    assert_result(read_all(stream, text, sizeof text), BURBLE_END);
     burble_stream_status(stream, &status);
     assert_int_equal(status.reason, BURBLE_REASON_LENGTH);
     burble_stream_unref(&stream);
 
-    assert_int_equal(burble_pool_run(pool, return_own_code, NULL, NULL, &stream), BURBLE_OK);
+    assert_result(burble_pool_run(pool, return_own_code, NULL, NULL, &stream), BURBLE_OK);
     assert_int_equal(read_all(stream, text, sizeof text), -1234);
     assert_string_equal(text, "so far");
     burble_stream_status(stream, &status);
     assert_non_null(strstr(status.message, "-1234"));
     burble_stream_unref(&stream);
 
-    assert_int_equal(burble_pool_run(pool, fail_by_itself, NULL, NULL, &stream), BURBLE_OK);
+    assert_result(burble_pool_run(pool, fail_by_itself, NULL, NULL, &stream), BURBLE_OK);
     assert_int_equal(read_all(stream, text, sizeof text), -77);
     burble_stream_status(stream, &status);
     assert_string_equal(status.message, "the model is tired");
@@ -185,24 +185,23 @@ static void test_order_bound_and_a_full_queue(void **state)
     options.queue = 3;
     burble_pool_run_options_init(&run);
     run.release = release_part;
-    assert_int_equal(burble_pool_create(&options, &pool), BURBLE_OK);
+    assert_result(burble_pool_create(&options, &pool), BURBLE_OK);
     for (int i = 0; i < 5; i++) {
         parts[i] = (struct part){&scene, i};
-        assert_int_equal(burble_pool_run(pool, wait_for_go, &parts[i], &run, &streams[i]),
-                         BURBLE_OK);
+        assert_result(burble_pool_run(pool, wait_for_go, &parts[i], &run, &streams[i]), BURBLE_OK);
     }
     sem_wait(&scene.begun);
     sem_wait(&scene.begun);
     burble_pool_counts(pool, &running, &waiting);
     assert_int_equal(running, 2);
     assert_int_equal(waiting, 3);
-    assert_int_equal(burble_pool_run(pool, wait_for_go, &parts[0], &run, &refused), BURBLE_EFULL);
+    assert_result(burble_pool_run(pool, wait_for_go, &parts[0], &run, &refused), BURBLE_EFULL);
     assert_null(refused);
 
     /* One that is cancelled while it waits makes room, and never runs. */
     assert_true(burble_stream_cancel(streams[3]));
     parts[5] = (struct part){&scene, 5};
-    assert_int_equal(burble_pool_run(pool, wait_for_go, &parts[5], &run, &streams[5]), BURBLE_OK);
+    assert_result(burble_pool_run(pool, wait_for_go, &parts[5], &run, &streams[5]), BURBLE_OK);
     sem_wait(&scene.released);
 
     for (int i = 0; i < 5; i++)
@@ -233,10 +232,10 @@ static void test_one_worker_runs_in_the_order_of_the_calls(void **state)
     options.workers = 1;
     burble_pool_run_options_init(&run);
     run.release = release_part;
-    assert_int_equal(burble_pool_create(&options, &pool), BURBLE_OK);
+    assert_result(burble_pool_create(&options, &pool), BURBLE_OK);
     for (int i = 0; i < 32; i++) {
         parts[i] = (struct part){&scene, i};
-        assert_int_equal(burble_pool_run(pool, wait_for_go, &parts[i], &run, &stream), BURBLE_OK);
+        assert_result(burble_pool_run(pool, wait_for_go, &parts[i], &run, &stream), BURBLE_OK);
         burble_stream_unref(&stream); /* which does not stop it */
         sem_post(&scene.go);
     }
@@ -265,12 +264,11 @@ static void test_a_queue_may_have_no_bound(void **state)
     run.release = release_part;
     for (int q = 0; q < 3; q++) {
         options.queue = queues[q];
-        assert_int_equal(burble_pool_create(&options, &pool), BURBLE_OK);
+        assert_result(burble_pool_create(&options, &pool), BURBLE_OK);
         scene.n = 0;
         for (int i = 0; i < 8; i++) {
             parts[i] = (struct part){&scene, i};
-            assert_int_equal(burble_pool_run(pool, wait_for_go, &parts[i], &run, &stream),
-                             BURBLE_OK);
+            assert_result(burble_pool_run(pool, wait_for_go, &parts[i], &run, &stream), BURBLE_OK);
             burble_stream_unref(&stream);
         }
         for (int i = 0; i < 8; i++)
@@ -308,19 +306,18 @@ static void test_destroying_a_pool_cancels_what_runs_and_what_waits(void **state
     options.workers = 2;
     burble_pool_run_options_init(&run);
     run.release = release_part;
-    assert_int_equal(burble_pool_create(&options, &pool), BURBLE_OK);
+    assert_result(burble_pool_create(&options, &pool), BURBLE_OK);
     for (int i = 0; i < 6; i++) {
         parts[i] = (struct part){&scene, i};
-        assert_int_equal(
-            burble_pool_run(pool, generate_until_cancelled, &parts[i], &run, &streams[i]),
-            BURBLE_OK);
+        assert_result(burble_pool_run(pool, generate_until_cancelled, &parts[i], &run, &streams[i]),
+                      BURBLE_OK);
     }
     sem_wait(&scene.begun);
     sem_wait(&scene.begun);
     burble_pool_destroy(&pool);
     for (int i = 0; i < 6; i++) {
         assert_int_equal(sem_trywait(&scene.released), 0);
-        assert_int_equal(read_all(streams[i], text, sizeof text), BURBLE_ECANCELED);
+        assert_result(read_all(streams[i], text, sizeof text), BURBLE_ECANCELED);
         assert_string_equal(text, i < 2 ? "x" : "");
         burble_stream_unref(&streams[i]);
     }
@@ -342,10 +339,9 @@ static void test_the_last_reader_s_end_stops_it(void **state)
     burble_pool_run_options_init(&run);
     run.release = release_part;
     run.stream.cancel_when_unread = true;
-    assert_int_equal(burble_pool_create(NULL, &pool), BURBLE_OK);
-    assert_int_equal(burble_pool_run(pool, generate_until_cancelled, &part, &run, &stream),
-                     BURBLE_OK);
-    assert_int_equal(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
+    assert_result(burble_pool_create(NULL, &pool), BURBLE_OK);
+    assert_result(burble_pool_run(pool, generate_until_cancelled, &part, &run, &stream), BURBLE_OK);
+    assert_result(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
     burble_stream_unref(&stream);
     burble_reader_destroy(&reader);
     sem_wait(&scene.released);
@@ -360,10 +356,10 @@ static void test_options_out_of_their_range(void **state)
     burble_pool *pool;
     burble_pool_options_init(&options);
     options.workers = 0;
-    assert_int_equal(burble_pool_create(&options, &pool), BURBLE_EINVAL);
+    assert_result(burble_pool_create(&options, &pool), BURBLE_EINVAL);
     assert_null(pool);
     options.workers = 1025;
-    assert_int_equal(burble_pool_create(&options, &pool), BURBLE_EINVAL);
+    assert_result(burble_pool_create(&options, &pool), BURBLE_EINVAL);
 }
 
 /* ---- many at once ---------------------------------------------------------------------------- */
@@ -391,7 +387,7 @@ static void *call_at_random(void *arg)
         const int rc = burble_pool_run(caller->pool, say_hello, caller->part, &run, &stream);
         if (rc == BURBLE_EFULL)
             continue;
-        assert_int_equal(rc, BURBLE_OK);
+        assert_result(rc, BURBLE_OK);
         caller->accepted++;
         if (dice == 0)
             burble_stream_cancel(stream);
@@ -418,7 +414,7 @@ static void test_many_callers(void **state)
     burble_pool_options_init(&options);
     options.workers = 3;
     options.queue = 16;
-    assert_int_equal(burble_pool_create(&options, &pool), BURBLE_OK);
+    assert_result(burble_pool_create(&options, &pool), BURBLE_OK);
     for (int i = 0; i < CALLERS; i++) {
         callers[i] = (struct caller){pool, &part, next_random(&seed), 0};
         assert_int_equal(pthread_create(&threads[i], NULL, call_at_random, &callers[i]), 0);

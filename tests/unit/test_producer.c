@@ -4,7 +4,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include "support.h"
+#include "stream_support.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -16,25 +16,11 @@
 
 enum { MANY = 500 };
 
-static burble_stream *new_stream(void)
-{
-    burble_stream *stream;
-    assert_int_equal(burble_stream_create(NULL, &stream), BURBLE_OK);
-    return stream;
-}
-
 static void in_a_thread(void *(*run)(void *), void *arg)
 {
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, run, arg), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
-}
-
-static burble_state state_of(const burble_stream *stream)
-{
-    burble_status status;
-    burble_stream_status(stream, &status);
-    return status.state;
 }
 
 static void *write_one(void *arg)
@@ -59,16 +45,16 @@ static void *only_touch(void *arg)
 static void a_reader_gets_the_text_and_then_the_death(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream();
+    burble_stream *stream = new_stream(NULL);
     burble_reader *reader;
     burble_record record;
     burble_reader_create(stream, 0, &reader, NULL);
     in_a_thread(write_one, stream);
-    assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
-    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+    assert_result(burble_reader_wait(reader, 0), BURBLE_OK);
+    assert_result(burble_reader_next(reader, &record), BURBLE_OK);
     assert_memory_equal(record.text, "last words", 10);
-    assert_int_equal(burble_reader_wait(reader, 0), BURBLE_OK);
-    assert_int_equal(burble_reader_next(reader, &record), BURBLE_EDIED);
+    assert_result(burble_reader_wait(reader, 0), BURBLE_OK);
+    assert_result(burble_reader_next(reader, &record), BURBLE_EDIED);
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
 }
@@ -78,16 +64,14 @@ static void a_producer_may_exit_where_the_stream_says_so(void **state)
     (void)state;
     burble_stream_options options;
     burble_stream *stream;
-    burble_status status;
     burble_stream_options_init(&options);
     options.producer_may_exit = true;
-    assert_int_equal(burble_stream_create(&options, &stream), BURBLE_OK);
+    assert_result(burble_stream_create(&options, &stream), BURBLE_OK);
     in_a_thread(write_one, stream);
     in_a_thread(write_one, stream);
-    burble_stream_status(stream, &status);
-    assert_int_equal(status.state, BURBLE_OPEN);
-    assert_int_equal(burble_stream_append(stream, "x", 1, 1), BURBLE_OK);
-    assert_int_equal(burble_stream_end(stream, BURBLE_REASON_STOP), BURBLE_OK);
+    assert_state(stream, BURBLE_OPEN);
+    assert_result(burble_stream_append(stream, "x", 1, 1), BURBLE_OK);
+    assert_result(burble_stream_end(stream, BURBLE_REASON_STOP), BURBLE_OK);
     burble_stream_unref(&stream);
 }
 
@@ -107,7 +91,7 @@ static void *blocked_read(void *arg)
 static void a_thread_that_is_already_blocked_learns_of_the_death(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream();
+    burble_stream *stream = new_stream(NULL);
     burble_reader *reader;
     pthread_t thread;
     void *result;
@@ -115,7 +99,7 @@ static void a_thread_that_is_already_blocked_learns_of_the_death(void **state)
     assert_int_equal(pthread_create(&thread, NULL, blocked_read, reader), 0);
     in_a_thread(write_one, stream);
     pthread_join(thread, &result);
-    assert_int_equal(*(int *)result, BURBLE_EDIED);
+    assert_result(*(int *)result, BURBLE_EDIED);
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
 }
@@ -123,18 +107,18 @@ static void a_thread_that_is_already_blocked_learns_of_the_death(void **state)
 static void a_thread_that_ended_its_stream_may_go(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream();
+    burble_stream *stream = new_stream(NULL);
     in_a_thread(write_and_end, stream);
-    assert_int_equal(state_of(stream), BURBLE_ENDED);
+    assert_state(stream, BURBLE_ENDED);
     burble_stream_unref(&stream);
 }
 
 static void a_thread_that_only_showed_activity_counts_as_the_producer(void **state)
 {
     (void)state;
-    burble_stream *stream = new_stream();
+    burble_stream *stream = new_stream(NULL);
     in_a_thread(only_touch, stream);
-    assert_int_equal(state_of(stream), BURBLE_FAILED);
+    assert_state(stream, BURBLE_FAILED);
     burble_stream_unref(&stream);
 }
 
@@ -156,17 +140,17 @@ static void *write_then_wait(void *arg)
 static void a_stream_that_was_taken_over_survives_its_first_producer(void **state)
 {
     (void)state;
-    struct relay relay = {.stream = new_stream()};
+    struct relay relay = {.stream = new_stream(NULL)};
     pthread_t thread;
     pthread_barrier_init(&relay.written, NULL, 2);
     pthread_barrier_init(&relay.leave, NULL, 2);
     assert_int_equal(pthread_create(&thread, NULL, write_then_wait, &relay), 0);
     pthread_barrier_wait(&relay.written);
-    assert_int_equal(burble_stream_append(relay.stream, "y", 1, 1), BURBLE_OK);
+    assert_result(burble_stream_append(relay.stream, "y", 1, 1), BURBLE_OK);
     pthread_barrier_wait(&relay.leave);
     pthread_join(thread, NULL);
-    assert_int_equal(state_of(relay.stream), BURBLE_OPEN);
-    assert_int_equal(burble_stream_end(relay.stream, BURBLE_REASON_STOP), BURBLE_OK);
+    assert_state(relay.stream, BURBLE_OPEN);
+    assert_result(burble_stream_end(relay.stream, BURBLE_REASON_STOP), BURBLE_OK);
     pthread_barrier_destroy(&relay.written);
     pthread_barrier_destroy(&relay.leave);
     burble_stream_unref(&relay.stream);
@@ -187,10 +171,10 @@ static void all_streams_of_a_thread_that_it_did_not_end_fail(void **state)
     (void)state;
     burble_stream *streams[MANY];
     for (int i = 0; i < MANY; i++)
-        streams[i] = new_stream();
+        streams[i] = new_stream(NULL);
     in_a_thread(write_many, streams);
     for (int i = 0; i < MANY; i++) {
-        assert_int_equal(state_of(streams[i]), i % 2 == 0 ? BURBLE_ENDED : BURBLE_FAILED);
+        assert_state(streams[i], i % 2 == 0 ? BURBLE_ENDED : BURBLE_FAILED);
         burble_stream_unref(&streams[i]);
     }
 }
@@ -240,7 +224,7 @@ static void streams_may_be_dropped_by_another_thread_than_their_producer(void **
     static struct handover handover;
     pthread_t thread;
     for (int i = 0; i < MANY; i++)
-        handover.streams[i] = new_stream();
+        handover.streams[i] = new_stream(NULL);
     pthread_barrier_init(&handover.written, NULL, 2);
     pthread_barrier_init(&handover.leave, NULL, 2);
     assert_int_equal(pthread_create(&thread, NULL, write_all_then_wait, &handover), 0);
@@ -282,8 +266,8 @@ static void a_producer_may_cancel_while_another_takes_over(void **state)
     pthread_barrier_init(&meeting.end, NULL, 2);
     assert_int_equal(pthread_create(&thread, NULL, take_over, &meeting), 0);
     for (int i = 0; i < MEETINGS; i++) {
-        meeting.stream = new_stream();
-        assert_int_equal(burble_stream_append(meeting.stream, "x", 1, 1), BURBLE_OK);
+        meeting.stream = new_stream(NULL);
+        assert_result(burble_stream_append(meeting.stream, "x", 1, 1), BURBLE_OK);
         pthread_barrier_wait(&meeting.begin);
         for (volatile int distance = i % 200; distance > 0; distance--)
             continue;
@@ -311,8 +295,7 @@ static void append_to_heir(const burble_record *record, void *arg)
     struct heirs *heirs = arg;
     const unsigned i = atomic_fetch_add(&heirs->next, 1);
     assert_true(i < DYING);
-    assert_int_equal(burble_stream_append(heirs->streams[i], record->text, record->len, 1),
-                     BURBLE_OK);
+    assert_result(burble_stream_append(heirs->streams[i], record->text, record->len, 1), BURBLE_OK);
 }
 
 struct dying {
@@ -343,8 +326,8 @@ static void a_release_function_may_write_while_a_producer_dies(void **state)
         options.release = append_to_heir;
         options.release_arg = &heirs;
         for (int i = 0; i < DYING; i++) {
-            heirs.streams[i] = new_stream();
-            assert_int_equal(burble_stream_create(&options, &dying.streams[i]), BURBLE_OK);
+            heirs.streams[i] = new_stream(NULL);
+            assert_result(burble_stream_create(&options, &dying.streams[i]), BURBLE_OK);
         }
         assert_int_equal(pthread_create(&thread, NULL, write_to_all, &dying), 0);
         while (!atomic_load(&dying.written))

@@ -2,7 +2,7 @@
  *
  * Records that own something: whoever owns it is told, once for each record, when its memory goes.
  */
-#include "support.h"
+#include "stream_support.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -48,7 +48,7 @@ static void on_release(const burble_record *record, void *arg)
         log->locked += !is_free(&limit->place);
 }
 
-static void start(struct log *log, uint64_t keep)
+static void start_at(struct place at, struct log *log, uint64_t keep)
 {
     burble_stream_options options;
     burble_stream_options_init(&options);
@@ -57,8 +57,9 @@ static void start(struct log *log, uint64_t keep)
     options.release = on_release;
     options.release_arg = log;
     memset(log, 0, sizeof *log);
-    assert_int_equal(burble_stream_create(&options, &log->stream), BURBLE_OK);
+    assert_result_at(at, burble_stream_create(&options, &log->stream), BURBLE_OK);
 }
+#define start(...) start_at(HERE, __VA_ARGS__)
 
 static int offer(struct log *log)
 {
@@ -67,19 +68,12 @@ static int offer(struct log *log)
                                       (uint32_t)(number % 7), BURBLE_NO_WAIT);
 }
 
-static void put(struct log *log, int n)
+static void write_numbers_at(struct place at, struct log *log, int n)
 {
     for (int i = 0; i < n; i++)
-        assert_int_equal(offer(log), BURBLE_OK);
+        assert_result_at(at, offer(log), BURBLE_OK);
 }
-
-static burble_reader *new_reader(struct log *log)
-{
-    burble_reader *reader;
-    assert_int_equal(burble_reader_create(log->stream, BURBLE_FROM_OLDEST, &reader, NULL),
-                     BURBLE_OK);
-    return reader;
-}
+#define write_numbers(...) write_numbers_at(HERE, __VA_ARGS__)
 
 static unsigned released(const struct log *log)
 {
@@ -90,28 +84,29 @@ static unsigned released(const struct log *log)
 }
 
 /* The stream goes; by then, each of its `n` records must have been released, once. */
-static void finish(struct log *log, unsigned n)
+static void finish_at(struct place at, struct log *log, unsigned n)
 {
     /* on_release looks at the stream's locks, which go with the blocks that it still has. */
     burble_stream *stream = log->stream;
-    assert_int_equal(burble_stream_position(stream), n);
+    assert_int_equal_at(at, burble_stream_position(stream), n);
     burble_stream_unref(&stream);
     for (size_t i = 0; i < n; i++)
-        assert_int_equal(log->released[i], 1);
-    assert_int_equal(released(log), n);
-    assert_int_equal(log->wrong, 0);
-    assert_int_equal(log->locked, 0);
+        assert_int_equal_at(at, log->released[i], 1);
+    assert_int_equal_at(at, released(log), n);
+    assert_int_equal_at(at, log->wrong, 0);
+    assert_int_equal_at(at, log->locked, 0);
 }
+#define finish(...) finish_at(HERE, __VA_ARGS__)
 
 static void records_that_nobody_reads_are_released_too(void **state)
 {
     (void)state;
     static struct log log;
     start(&log, 0);
-    put(&log, 10);
-    burble_reader *reader = new_reader(&log);
+    write_numbers(&log, 10);
+    burble_reader *reader = new_reader(log.stream, BURBLE_FROM_OLDEST);
     burble_reader_destroy(&reader);
-    put(&log, RECORDS - 10);
+    write_numbers(&log, RECORDS - 10);
     assert_true(released(&log) > RECORDS - 600); /* all but those of the last block */
     finish(&log, RECORDS);
     assert_int_equal(log.out_of_order, 0);
@@ -122,11 +117,11 @@ static void what_is_retained_is_not_released(void **state)
     (void)state;
     static struct log log;
     start(&log, BURBLE_KEEP_ALL);
-    put(&log, RECORDS);
+    write_numbers(&log, RECORDS);
     assert_int_equal(released(&log), 0);
     finish(&log, RECORDS);
     start(&log, 1000 * sizeof(uint64_t));
-    put(&log, RECORDS);
+    write_numbers(&log, RECORDS);
     assert_int_equal(released(&log), burble_stream_oldest(log.stream));
     assert_true(released(&log) <= RECORDS - 1000);
     finish(&log, RECORDS);
@@ -138,14 +133,14 @@ static void a_reader_releases_what_it_leaves_behind(void **state)
     static struct log log;
     burble_record record;
     start(&log, 0);
-    burble_reader *reader = new_reader(&log);
-    burble_reader *behind = new_reader(&log);
-    put(&log, RECORDS);
+    burble_reader *reader = new_reader(log.stream, BURBLE_FROM_OLDEST);
+    burble_reader *behind = new_reader(log.stream, BURBLE_FROM_OLDEST);
+    write_numbers(&log, RECORDS);
     for (int i = 0; i < RECORDS; i++)
-        assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+        assert_result(burble_reader_next(reader, &record), BURBLE_OK);
     assert_int_equal(released(&log), 0);
     for (int i = 0; i < RECORDS / 2; i++) {
-        assert_int_equal(burble_reader_next(behind, &record), BURBLE_OK);
+        assert_result(burble_reader_next(behind, &record), BURBLE_OK);
         assert_int_equal(log.released[record.seq], 0); /* not what it was handed last */
     }
     const unsigned n = released(&log);
@@ -161,13 +156,12 @@ static void a_refused_record_is_not_released(void **state)
     (void)state;
     static struct log log;
     start(&log, 0);
-    burble_reader *reader = new_reader(&log);
-    assert_int_equal(burble_reader_limit(reader, 100 * sizeof(uint64_t), BURBLE_LAG_BLOCK),
-                     BURBLE_OK);
-    put(&log, 100);
-    assert_int_equal(offer(&log), BURBLE_EFULL);
+    burble_reader *reader = new_reader(log.stream, BURBLE_FROM_OLDEST);
+    assert_result(burble_reader_limit(reader, 100 * sizeof(uint64_t), BURBLE_LAG_BLOCK), BURBLE_OK);
+    write_numbers(&log, 100);
+    assert_result(offer(&log), BURBLE_EFULL);
     burble_stream_cancel(log.stream);
-    assert_int_equal(offer(&log), BURBLE_ECANCELED);
+    assert_result(offer(&log), BURBLE_ECANCELED);
     assert_int_equal(released(&log), 0);
     burble_reader_destroy(&reader);
     finish(&log, 100);
@@ -184,16 +178,16 @@ static void dropping_releases_all_but_the_block_of_the_last_record(void **state)
     burble_reader *readers[READERS];
     start(&log, 0);
     for (int i = 0; i < READERS; i++) {
-        readers[i] = new_reader(&log);
-        assert_int_equal(burble_reader_limit(readers[i], BOUND * sizeof(uint64_t), BURBLE_LAG_DROP),
-                         BURBLE_OK);
+        readers[i] = new_reader(log.stream, BURBLE_FROM_OLDEST);
+        assert_result(burble_reader_limit(readers[i], BOUND * sizeof(uint64_t), BURBLE_LAG_DROP),
+                      BURBLE_OK);
     }
-    put(&log, BOUND);
+    write_numbers(&log, BOUND);
     for (int i = 0; i < READERS; i++)
         for (int k = 0; k < 10 + i * APART; k++)
-            assert_int_equal(burble_reader_next(readers[i], &last[i]), BURBLE_OK);
-    put(&log, RECORDS - BOUND - 10);
-    put(&log, 10);
+            assert_result(burble_reader_next(readers[i], &last[i]), BURBLE_OK);
+    write_numbers(&log, RECORDS - BOUND - 10);
+    write_numbers(&log, 10);
     /* At most a block for each of them, and the last. */
     assert_true(released(&log) > RECORDS - (READERS + 1) * 300);
     for (int i = 0; i < READERS; i++) {
@@ -202,7 +196,7 @@ static void dropping_releases_all_but_the_block_of_the_last_record(void **state)
         memcpy(&number, last[i].text, sizeof number);
         assert_int_equal(number, last[i].seq);
         if (i % 2 == 0) {
-            assert_int_equal(burble_reader_next(readers[i], &record), BURBLE_ELAGGED);
+            assert_result(burble_reader_next(readers[i], &record), BURBLE_ELAGGED);
             assert_int_equal(log.released[last[i].seq], 1);
         }
         burble_reader_destroy(&readers[i]);

@@ -55,7 +55,7 @@ static int new_vocab(const burble_vocab_options *options, burble_vocab **vocab)
 static burble_detok *new_detok(burble_vocab *vocab, const burble_detok_options *options)
 {
     burble_detok *detok;
-    assert_int_equal(burble_detok_create(vocab, options, &detok), BURBLE_OK);
+    assert_result(burble_detok_create(vocab, options, &detok), BURBLE_OK);
     return detok;
 }
 
@@ -131,7 +131,7 @@ static size_t random_ids(int32_t *ids, size_t most)
 static void push(burble_detok *detok, const int32_t *ids, size_t n, struct text *got)
 {
     burble_text text;
-    assert_int_equal(burble_detok_push(detok, ids, n, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, ids, n, &text), BURBLE_OK);
     append(got, text.bytes, text.len);
 }
 
@@ -170,7 +170,7 @@ static void for_random_decoders(uint64_t seed, size_t rounds, check_fn *check)
         if (result == BURBLE_EUNSUPPORTED) {
             continue;
         }
-        assert_int_equal(result, BURBLE_OK);
+        assert_result(result, BURBLE_OK);
         compiled++;
         for (size_t i = 0; i < 8; i++) {
             int32_t ids[40];
@@ -225,7 +225,7 @@ static void check_prime(burble_vocab *vocab, const burble_vocab_options *options
     burble_detok *primed = new_detok(vocab, &with);
     struct text got = text_of("", 0);
     push(plain, ids, prompt, &got);
-    assert_int_equal(burble_detok_prime(primed, ids, prompt), BURBLE_OK);
+    assert_result(burble_detok_prime(primed, ids, prompt), BURBLE_OK);
     push(primed, ids + prompt, n - prompt, &got);
     finish(primed, &got);
     assert_text(&got, &want);
@@ -258,7 +258,7 @@ static void check_copy(burble_vocab *vocab, const burble_vocab_options *options,
     burble_detok *copy;
     struct text got = text_of("", 0);
     push(detok, ids, begun, &got);
-    assert_int_equal(burble_detok_copy(detok, &copy), BURBLE_OK);
+    assert_result(burble_detok_copy(detok, &copy), BURBLE_OK);
     struct text got_copy = text_of(got.bytes, got.len);
     const size_t half = (n - begun) / 2;
     push(detok, ids + begun, half, &got);
@@ -302,14 +302,14 @@ static void check_rewind(burble_vocab *vocab, const burble_vocab_options *option
         const size_t before = got.len;
         push(detok, wrong, n_wrong, &got);
         size_t known = there + n_wrong < with.rewind ? there + n_wrong : with.rewind;
-        assert_int_equal(burble_detok_rewind(detok, known + 1, &bytes), BURBLE_EINVAL);
+        assert_result(burble_detok_rewind(detok, known + 1, &bytes), BURBLE_EINVAL);
         assert_int_equal(bytes, 99);
         if (n_wrong > known) {
             break; /* that cannot be taken back */
         }
         const size_t part = below(n_wrong + 1);
-        assert_int_equal(burble_detok_rewind(detok, part, NULL), BURBLE_OK);
-        assert_int_equal(burble_detok_rewind(detok, n_wrong - part, &bytes), BURBLE_OK);
+        assert_result(burble_detok_rewind(detok, part, NULL), BURBLE_OK);
+        assert_result(burble_detok_rewind(detok, n_wrong - part, &bytes), BURBLE_OK);
         assert_true(bytes <= got.len - before);
         if (part == 0) {
             assert_int_equal(bytes, got.len - before);
@@ -319,7 +319,7 @@ static void check_rewind(burble_vocab *vocab, const burble_vocab_options *option
         if (at == n) {
             finish(detok, &got);
             assert_text(&got, &want);
-            assert_int_equal(burble_detok_rewind(detok, 1, NULL), BURBLE_EINVAL);
+            assert_result(burble_detok_rewind(detok, 1, NULL), BURBLE_EINVAL);
         }
     }
     burble_detok_destroy(&detok);
@@ -369,7 +369,7 @@ static void check_spans(burble_vocab *vocab, const burble_vocab_options *options
         struct text got = text_of("", 0);
         for (size_t at = 0; at < n;) {
             const size_t some = way == 0 ? 1 : 1 + below(n - at);
-            assert_int_equal(burble_detok_push(detok, ids + at, some, &text), BURBLE_OK);
+            assert_result(burble_detok_push(detok, ids + at, some, &text), BURBLE_OK);
             append(&got, text.bytes, text.len);
             at += some;
             note(detok, text.len, at, origins[way], &counts[way]);
@@ -418,11 +418,11 @@ static void check_vector(const struct vector *vector)
     for (; n < COUNT(tokens) && vector->tokens[n] != NULL; n++) {
         tokens[n] = (burble_token){vector->tokens[n], (uint32_t)strlen(vector->tokens[n]), 0};
     }
-    assert_int_equal(burble_vocab_create(&options, tokens, n, &vocab, NULL), BURBLE_OK);
+    assert_result(burble_vocab_create(&options, tokens, n, &vocab, NULL), BURBLE_OK);
     burble_detok *detok = new_detok(vocab, &with);
     for (int32_t i = 0; i <= (int32_t)n; i++) {
         if (i < (int32_t)n) {
-            assert_int_equal(burble_detok_push(detok, &i, 1, &text), BURBLE_OK);
+            assert_result(burble_detok_push(detok, &i, 1, &text), BURBLE_OK);
         } else {
             burble_detok_finish(detok, &text);
         }
@@ -558,7 +558,7 @@ static void without_steps_tokens_are_joined_as_they_are(void **state)
     for (size_t i = 0; i < COUNT(joins); i++) {
         const burble_vocab_options options = {.join = joins[i]};
         burble_vocab *vocab;
-        assert_int_equal(burble_vocab_create(&options, tokens, 4, &vocab, NULL), BURBLE_OK);
+        assert_result(burble_vocab_create(&options, tokens, 4, &vocab, NULL), BURBLE_OK);
         burble_detok *detok = new_detok(vocab, NULL);
         struct text got = text_of("", 0);
         push(detok, ids, COUNT(ids), &got);
@@ -572,19 +572,21 @@ static void without_steps_tokens_are_joined_as_they_are(void **state)
 
 /* ---- spans, exactly -------------------------------------------------------------------------- */
 
-static void assert_spans(const burble_detok *detok, const burble_span *want, size_t n)
+static void assert_spans_at(struct place at, const burble_detok *detok, const burble_span *want,
+                            size_t n)
 {
     const burble_span *spans;
     size_t count;
     burble_detok_spans(detok, &spans, &count);
-    assert_int_equal(count, n);
+    assert_int_equal_at(at, count, n);
     for (size_t i = 0; i < n; i++) {
-        assert_int_equal(spans[i].begin, want[i].begin);
-        assert_int_equal(spans[i].end, want[i].end);
-        assert_int_equal(spans[i].first, want[i].first);
-        assert_int_equal(spans[i].last, want[i].last);
+        assert_int_equal_at(at, spans[i].begin, want[i].begin);
+        assert_int_equal_at(at, spans[i].end, want[i].end);
+        assert_int_equal_at(at, spans[i].first, want[i].first);
+        assert_int_equal_at(at, spans[i].last, want[i].last);
     }
 }
+#define assert_spans(...) assert_spans_at(HERE, __VA_ARGS__)
 
 static void a_character_of_several_tokens_came_from_all_of_them(void **state)
 {
@@ -594,18 +596,18 @@ static void a_character_of_several_tokens_came_from_all_of_them(void **state)
     const burble_detok_options with = {.spans = true};
     burble_vocab *vocab;
     burble_text text;
-    assert_int_equal(burble_vocab_create(NULL, tokens, COUNT(tokens), &vocab, NULL), BURBLE_OK);
+    assert_result(burble_vocab_create(NULL, tokens, COUNT(tokens), &vocab, NULL), BURBLE_OK);
     burble_detok *detok = new_detok(vocab, &with);
-    assert_int_equal(burble_detok_prime(detok, (const int32_t[]){4, 4}, 2), BURBLE_OK);
+    assert_result(burble_detok_prime(detok, (const int32_t[]){4, 4}, 2), BURBLE_OK);
     assert_spans(detok, NULL, 0);
-    assert_int_equal(burble_detok_push(detok, (const int32_t[]){0, 1, 2}, 3, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, (const int32_t[]){0, 1, 2}, 3, &text), BURBLE_OK);
     assert_spans(detok, (const burble_span[]){{0, 1, 2, 2}}, 1);
-    assert_int_equal(burble_detok_push(detok, (const int32_t[]){3, 4, 5}, 3, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, (const int32_t[]){3, 4, 5}, 3, &text), BURBLE_OK);
     assert_spans(detok, (const burble_span[]){{0, 3, 3, 5}, {3, 4, 6, 6}}, 2);
-    assert_int_equal(burble_detok_push(detok, (const int32_t[]){4}, 1, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, (const int32_t[]){4}, 1, &text), BURBLE_OK);
     assert_int_equal(text.len, 4);
     assert_spans(detok, (const burble_span[]){{0, 3, 7, 7}, {3, 4, 8, 8}}, 2);
-    assert_int_equal(burble_detok_push(detok, (const int32_t[]){1}, 1, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, (const int32_t[]){1}, 1, &text), BURBLE_OK);
     assert_spans(detok, NULL, 0);
     burble_detok_finish(detok, &text);
     assert_spans(detok, (const burble_span[]){{0, 3, 9, 9}}, 1);
@@ -626,13 +628,13 @@ static void a_special_token_that_breaks_leaves_what_it_broke_to_its_tokens(void 
     burble_text text;
     burble_vocab_options_init(&options);
     options.special_breaks = true;
-    assert_int_equal(burble_vocab_create(&options, tokens, 3, &vocab, NULL), BURBLE_OK);
+    assert_result(burble_vocab_create(&options, tokens, 3, &vocab, NULL), BURBLE_OK);
     burble_detok *detok = new_detok(vocab, &with);
-    assert_int_equal(burble_detok_push(detok, (const int32_t[]){0, 2}, 2, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, (const int32_t[]){0, 2}, 2, &text), BURBLE_OK);
     assert_int_equal(text.len, 3);
     assert_spans(detok, (const burble_span[]){{0, 3, 0, 0}}, 1);
-    assert_int_equal(burble_detok_rewind(detok, 1, NULL), BURBLE_OK);
-    assert_int_equal(burble_detok_push(detok, (const int32_t[]){1}, 1, &text), BURBLE_OK);
+    assert_result(burble_detok_rewind(detok, 1, NULL), BURBLE_OK);
+    assert_result(burble_detok_push(detok, (const int32_t[]){1}, 1, &text), BURBLE_OK);
     assert_int_equal(text.len, 3);
     assert_memory_equal(text.bytes, "中", 3);
     assert_spans(detok, (const burble_span[]){{0, 3, 0, 1}}, 1);
@@ -648,14 +650,14 @@ static void held_bytes_keep_their_token(void **state)
     const burble_detok_options with = {.spans = true, .clean_up = true};
     burble_vocab *vocab;
     burble_text text;
-    assert_int_equal(burble_vocab_create(NULL, tokens, COUNT(tokens), &vocab, NULL), BURBLE_OK);
+    assert_result(burble_vocab_create(NULL, tokens, COUNT(tokens), &vocab, NULL), BURBLE_OK);
     burble_detok *detok = new_detok(vocab, &with);
-    assert_int_equal(burble_detok_push(detok, (const int32_t[]){0, 1, 2}, 3, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, (const int32_t[]){0, 1, 2}, 3, &text), BURBLE_OK);
     assert_spans(detok, (const burble_span[]){{0, 2, 0, 0}}, 1);
-    assert_int_equal(burble_detok_push(detok, (const int32_t[]){4, 1, 2}, 3, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, (const int32_t[]){4, 1, 2}, 3, &text), BURBLE_OK);
     assert_int_equal(text.len, 3);
     assert_spans(detok, (const burble_span[]){{0, 1, 1, 1}, {1, 2, 2, 2}, {2, 3, 3, 3}}, 3);
-    assert_int_equal(burble_detok_push(detok, (const int32_t[]){3}, 1, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, (const int32_t[]){3}, 1, &text), BURBLE_OK);
     assert_int_equal(text.len, 3);
     assert_spans(detok, (const burble_span[]){{0, 3, 4, 6}}, 1);
     burble_detok_destroy(&detok);
@@ -678,14 +680,14 @@ static void a_near_miss_of_a_long_pattern_costs_no_more_than_its_text(void **sta
     const burble_detok_options with = {.spans = false};
     burble_vocab *vocab;
     burble_text text;
-    assert_int_equal(burble_vocab_create(&options, tokens, 2, &vocab, NULL), BURBLE_OK);
+    assert_result(burble_vocab_create(&options, tokens, 2, &vocab, NULL), BURBLE_OK);
     burble_detok *detok = new_detok(vocab, &with);
     for (size_t i = 0; i < N; i++) {
-        assert_int_equal(burble_detok_push(detok, (const int32_t[]){0}, 1, &text), BURBLE_OK);
+        assert_result(burble_detok_push(detok, (const int32_t[]){0}, 1, &text), BURBLE_OK);
         assert_int_equal(text.len, i >= LONG ? 1 : 0);
     }
     assert_true(burble_detok_has_pending(detok));
-    assert_int_equal(burble_detok_push(detok, (const int32_t[]){1}, 1, &text), BURBLE_OK);
+    assert_result(burble_detok_push(detok, (const int32_t[]){1}, 1, &text), BURBLE_OK);
     assert_int_equal(text.len, 1);
     assert_memory_equal(text.bytes, "X", 1);
     burble_detok_destroy(&detok);

@@ -97,20 +97,21 @@ static int push(burble_stop *stop, const char *text, size_t len, char *got, size
     return result;
 }
 
-static void finish(burble_stop *stop, char *got, size_t *got_len)
+static void finish_at(struct place at, burble_stop *stop, char *got, size_t *got_len)
 {
     burble_text out = {.bytes = NULL, .len = 99};
     burble_stop_finish(stop, &out);
-    assert_non_null(out.bytes);
+    assert_non_null_at(at, out.bytes);
     memcpy(got + *got_len, out.bytes, out.len);
     *got_len += out.len;
-    assert_false(burble_stop_has_pending(stop));
+    assert_false_at(at, burble_stop_has_pending(stop));
 }
+#define finish(...) finish_at(HERE, __VA_ARGS__)
 
 /* Pushes `text` in pieces that end at the given places (the last is its end), and expects after each
  * of them exactly what the naive search says. Then finishes. */
-static void check_split(burble_stop *stop, const burble_text *strings, size_t n, bool include,
-                        const char *text, const size_t *ends, size_t n_ends)
+static void check_split_at(struct place at, burble_stop *stop, const burble_text *strings, size_t n,
+                           bool include, const char *text, const size_t *ends, size_t n_ends)
 {
     const size_t len = ends[n_ends - 1];
     const struct found found = naive_match(strings, n, text, len);
@@ -122,51 +123,55 @@ static void check_split(burble_stop *stop, const burble_text *strings, size_t n,
         const int result = push(stop, text + from, ends[i] - from, got, &got_len, &match);
         from = ends[i];
         if (found.met && found.end <= from) {
-            assert_int_equal(result, BURBLE_END);
-            assert_int_equal(match.which, found.which);
-            assert_int_equal(match.begin, found.begin);
-            assert_int_equal(match.end, found.end);
-            assert_int_equal(got_len, last);
-            assert_false(burble_stop_has_pending(stop));
+            assert_result_at(at, result, BURBLE_END);
+            assert_int_equal_at(at, match.which, found.which);
+            assert_int_equal_at(at, match.begin, found.begin);
+            assert_int_equal_at(at, match.end, found.end);
+            assert_int_equal_at(at, got_len, last);
+            assert_false_at(at, burble_stop_has_pending(stop));
         } else {
             const size_t held = naive_held(strings, n, text, from);
-            assert_int_equal(result, BURBLE_OK);
-            assert_int_equal(got_len, from - held);
-            assert_int_equal(burble_stop_has_pending(stop), held > 0);
-            assert_int_equal(match.which, 99);
+            assert_result_at(at, result, BURBLE_OK);
+            assert_int_equal_at(at, got_len, from - held);
+            assert_int_equal_at(at, burble_stop_has_pending(stop), held > 0);
+            assert_int_equal_at(at, match.which, 99);
         }
     }
-    finish(stop, got, &got_len);
-    assert_int_equal(got_len, last);
-    assert_memory_equal(got, text, last);
+    finish_at(at, stop, got, &got_len);
+    assert_int_equal_at(at, got_len, last);
+    assert_memory_equal_at(at, got, text, last);
 }
+#define check_split(...) check_split_at(HERE, __VA_ARGS__)
 
 /* In one piece, byte by byte, and split at every place. The filter is as new after each. */
-static void check(const burble_text *strings, size_t n, const char *text, size_t len)
+static void check_at(struct place at, const burble_text *strings, size_t n, const char *text,
+                     size_t len)
 {
     size_t ends[512];
-    assert_true(len < COUNT(ends));
+    assert_true_at(at, len < COUNT(ends));
     for (int include = 0; include < 2; include++) {
         burble_stop *stop = new_filter(strings, n, include != 0);
         for (size_t i = 0; i < len; i++) {
             ends[i] = i + 1;
         }
         if (len > 0) {
-            check_split(stop, strings, n, include != 0, text, ends, len);
+            check_split_at(at, stop, strings, n, include != 0, text, ends, len);
         }
-        for (size_t at = 0; at <= len; at++) {
-            const size_t two[] = {at, len};
-            check_split(stop, strings, n, include != 0, text, two, 2);
+        for (size_t split = 0; split <= len; split++) {
+            const size_t two[] = {split, len};
+            check_split_at(at, stop, strings, n, include != 0, text, two, 2);
         }
         burble_stop_destroy(&stop);
-        assert_null(stop);
+        assert_null_at(at, stop);
     }
 }
+#define check(...) check_at(HERE, __VA_ARGS__)
 
-static void check_text(const burble_text *strings, size_t n, const char *text)
+static void check_text_at(struct place at, const burble_text *strings, size_t n, const char *text)
 {
-    check(strings, n, text, strlen(text));
+    check_at(at, strings, n, text, strlen(text));
 }
+#define check_text(...) check_text_at(HERE, __VA_ARGS__)
 
 /* ---- what is met ----------------------------------------------------------------------------- */
 
@@ -211,7 +216,7 @@ static void what_can_no_longer_be_met_is_not_held_back(void **state)
     burble_stop *stop = new_filter(strings, 3, false);
     char got[16];
     size_t len = 0;
-    assert_int_equal(push(stop, "yx", 2, got, &len, NULL), BURBLE_OK);
+    assert_result(push(stop, "yx", 2, got, &len, NULL), BURBLE_OK);
     assert_int_equal(len, 2);
     assert_false(burble_stop_has_pending(stop));
     burble_stop_destroy(&stop);
@@ -333,11 +338,11 @@ static void after_a_match_nothing_is_handed_out_and_the_match_is_told_again(void
     burble_stop *stop = new_filter(strings, 2, false);
     char got[64];
     size_t len = 0;
-    assert_int_equal(push(stop, "go st", 5, got, &len, NULL), BURBLE_OK);
-    assert_int_equal(push(stop, "opzz more", 9, got, &len, NULL), BURBLE_END);
+    assert_result(push(stop, "go st", 5, got, &len, NULL), BURBLE_OK);
+    assert_result(push(stop, "opzz more", 9, got, &len, NULL), BURBLE_END);
     for (int i = 0; i < 3; i++) {
         burble_stop_match match;
-        assert_int_equal(push(stop, "zz", 2, got, &len, &match), BURBLE_END);
+        assert_result(push(stop, "zz", 2, got, &len, &match), BURBLE_END);
         assert_int_equal(match.which, 1);
         assert_int_equal(match.begin, 3);
         assert_int_equal(match.end, 7);
@@ -357,7 +362,7 @@ static void finish_and_reset_leave_it_as_new(void **state)
         char got[16];
         size_t len = 0;
         burble_stop_match match;
-        assert_int_equal(push(stop, "xab", 3, got, &len, NULL), BURBLE_OK);
+        assert_result(push(stop, "xab", 3, got, &len, NULL), BURBLE_OK);
         assert_true(burble_stop_has_pending(stop));
         if (round % 2 == 0) {
             finish(stop, got, &len);
@@ -367,7 +372,7 @@ static void finish_and_reset_leave_it_as_new(void **state)
             assert_false(burble_stop_has_pending(stop));
         }
         len = 0;
-        assert_int_equal(push(stop, "cabc", 4, got, &len, &match), BURBLE_END);
+        assert_result(push(stop, "cabc", 4, got, &len, &match), BURBLE_END);
         assert_int_equal(len, 1);
         assert_int_equal(match.begin, 1);
         if (round % 2 == 0) {
@@ -382,13 +387,15 @@ static void finish_and_reset_leave_it_as_new(void **state)
 
 /* ---- what it costs --------------------------------------------------------------------------- */
 
-static void assert_push(burble_stop *stop, const char *text, int result, const char *want)
+static void assert_push_at(struct place at, burble_stop *stop, const char *text, int result,
+                           const char *want)
 {
     burble_text out;
-    assert_int_equal(burble_stop_push(stop, text, strlen(text), &out, NULL), result);
-    assert_int_equal(out.len, strlen(want));
-    assert_memory_equal(out.bytes, want, out.len);
+    assert_result_at(at, burble_stop_push(stop, text, strlen(text), &out, NULL), result);
+    assert_int_equal_at(at, out.len, strlen(want));
+    assert_memory_equal_at(at, out.bytes, want, out.len);
 }
+#define assert_push(...) assert_push_at(HERE, __VA_ARGS__)
 
 static void a_copy_goes_on_by_itself_from_where_it_was_made(void **state)
 {
@@ -398,16 +405,16 @@ static void a_copy_goes_on_by_itself_from_where_it_was_made(void **state)
     burble_stop_match match;
     burble_text out;
     assert_push(stop, "do not st", BURBLE_OK, "do not ");
-    assert_int_equal(burble_stop_copy(stop, &copy), BURBLE_OK);
+    assert_result(burble_stop_copy(stop, &copy), BURBLE_OK);
     assert_true(burble_stop_has_pending(copy));
     assert_push(stop, "ay", BURBLE_OK, "stay");
-    assert_int_equal(burble_stop_copy(copy, &second), BURBLE_OK);
+    assert_result(burble_stop_copy(copy, &second), BURBLE_OK);
     burble_stop_destroy(&stop);
-    assert_int_equal(burble_stop_push(copy, "op", 2, &out, &match), BURBLE_END);
+    assert_result(burble_stop_push(copy, "op", 2, &out, &match), BURBLE_END);
     assert_int_equal(out.len, 0);
     assert_int_equal(match.begin, 7);
     assert_int_equal(match.end, 11);
-    assert_int_equal(burble_stop_copy(copy, &stop), BURBLE_OK);
+    assert_result(burble_stop_copy(copy, &stop), BURBLE_OK);
     assert_push(stop, "more", BURBLE_END, "");
     burble_stop_destroy(&copy);
     burble_stop_finish(second, &out);
@@ -439,7 +446,7 @@ static void copies_may_be_used_by_several_threads_at_once(void **state)
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++) {
         burble_stop *copy;
-        assert_int_equal(burble_stop_copy(stop, &copy), BURBLE_OK);
+        assert_result(burble_stop_copy(stop, &copy), BURBLE_OK);
         assert_int_equal(pthread_create(&threads[i], NULL, use_a_copy, copy), 0);
     }
     burble_stop_destroy(&stop);
@@ -465,7 +472,7 @@ static void text_without_the_beginning_of_a_stop_string_is_not_copied(void **sta
         burble_stop *stop = new_filter(strings, n, false);
         for (size_t len = 0; len < sizeof text; len++) {
             const bool hash = len == sizeof text - 1;
-            assert_int_equal(burble_stop_push(stop, text, len, &out, NULL), BURBLE_OK);
+            assert_result(burble_stop_push(stop, text, len, &out, NULL), BURBLE_OK);
             assert_int_equal(out.len, hash ? len - 1 : len);
             assert_true(len == 0 || out.bytes == text);
             assert_int_equal(burble_stop_has_pending(stop), hash);
@@ -480,10 +487,10 @@ static void no_stop_strings_at_all_let_everything_through(void **state)
     burble_stop *stop = new_filter(NULL, 0, true);
     burble_text out;
     const char text[] = "hello";
-    assert_int_equal(burble_stop_push(stop, text, 5, &out, NULL), BURBLE_OK);
+    assert_result(burble_stop_push(stop, text, 5, &out, NULL), BURBLE_OK);
     assert_ptr_equal(out.bytes, text);
     assert_int_equal(out.len, 5);
-    assert_int_equal(burble_stop_push(stop, NULL, 0, &out, NULL), BURBLE_OK);
+    assert_result(burble_stop_push(stop, NULL, 0, &out, NULL), BURBLE_OK);
     assert_non_null(out.bytes);
     assert_int_equal(out.len, 0);
     burble_stop_destroy(&stop);
@@ -502,16 +509,16 @@ static void near_misses_cost_no_more_per_byte(void **state)
     burble_stop *stop = new_filter(strings, 1, false);
     burble_text out;
     for (size_t i = 0; i < TEXT_LEN; i++) { /* one byte in, one out */
-        assert_int_equal(burble_stop_push(stop, "a", 1, &out, NULL), BURBLE_OK);
+        assert_result(burble_stop_push(stop, "a", 1, &out, NULL), BURBLE_OK);
         assert_int_equal(out.len, i >= LONG);
     }
     burble_stop_reset(stop);
     for (size_t i = 0; i < 20; i++) { /* all of it in, then all out */
         for (size_t j = 0; j < LONG; j++) {
-            assert_int_equal(burble_stop_push(stop, "a", 1, &out, NULL), BURBLE_OK);
+            assert_result(burble_stop_push(stop, "a", 1, &out, NULL), BURBLE_OK);
             assert_int_equal(out.len, 0);
         }
-        assert_int_equal(burble_stop_push(stop, "c", 1, &out, NULL), BURBLE_OK);
+        assert_result(burble_stop_push(stop, "c", 1, &out, NULL), BURBLE_OK);
         assert_int_equal(out.len, LONG + 1);
         assert_int_equal(out.bytes[LONG], 'c');
     }
@@ -542,8 +549,8 @@ static void the_most_strings_of_the_most_bytes_are_taken(void **state)
     for (size_t i = 0; i < BURBLE_STOP_MAX_STRINGS; i += 7) {
         burble_text out;
         burble_stop_match match;
-        assert_int_equal(burble_stop_push(stop, "aaaa", 4, &out, NULL), BURBLE_OK);
-        assert_int_equal(burble_stop_push(stop, strings[i].bytes, EACH, &out, &match), BURBLE_END);
+        assert_result(burble_stop_push(stop, "aaaa", 4, &out, NULL), BURBLE_OK);
+        assert_result(burble_stop_push(stop, strings[i].bytes, EACH, &out, &match), BURBLE_END);
         assert_int_equal(match.which, i);
         assert_int_equal(match.begin, 4);
         burble_stop_reset(stop);
@@ -555,20 +562,22 @@ static void the_most_strings_of_the_most_bytes_are_taken(void **state)
 
 /* ---- what is refused ------------------------------------------------------------------------- */
 
-static void expect_refused(const burble_text *strings, size_t n, const char *part)
+static void expect_refused_at(struct place at, const burble_text *strings, size_t n,
+                              const char *part)
 {
     burble_stop *stop = (burble_stop *)&stop;
     burble_error error = {.code = 0, .message = ""};
-    assert_int_equal(burble_stop_create(strings, n, false, &stop, &error), BURBLE_EINVAL);
-    assert_null(stop);
-    assert_int_equal(error.code, BURBLE_EINVAL);
+    assert_result_at(at, burble_stop_create(strings, n, false, &stop, &error), BURBLE_EINVAL);
+    assert_null_at(at, stop);
+    assert_result_at(at, error.code, BURBLE_EINVAL);
     if (strstr(error.message, part) == NULL) {
-        fail_msg("expected a message with \"%s\", found \"%s\"", part, error.message);
+        fail_at(at, "expected a message with \"%s\", found \"%s\"", part, error.message);
     }
     stop = (burble_stop *)&stop;
-    assert_int_equal(burble_stop_create(strings, n, false, &stop, NULL), BURBLE_EINVAL);
-    assert_null(stop);
+    assert_result_at(at, burble_stop_create(strings, n, false, &stop, NULL), BURBLE_EINVAL);
+    assert_null_at(at, stop);
 }
+#define expect_refused(...) expect_refused_at(HERE, __VA_ARGS__)
 
 static void an_empty_string_is_refused(void **state)
 {
@@ -631,7 +640,7 @@ static burble_vocab *new_vocab(const burble_step *step, const char *const *texts
     burble_vocab_options_init(&options);
     options.steps = step;
     options.n_steps = step == NULL ? 0 : 1;
-    assert_int_equal(burble_vocab_create(&options, tokens, n, &vocab, NULL), BURBLE_OK);
+    assert_result(burble_vocab_create(&options, tokens, n, &vocab, NULL), BURBLE_OK);
     return vocab;
 }
 

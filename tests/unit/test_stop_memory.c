@@ -61,11 +61,11 @@ static void making_one_without_memory_says_so_and_leaks_nothing(void **state)
         failed = 0;
         const int result = burble_stop_create(strings, 2, false, &stop, &error);
         if (failed == 0) {
-            assert_int_equal(result, BURBLE_OK);
+            assert_result(result, BURBLE_OK);
             assert_true(i > 3);
         } else {
-            assert_int_equal(result, BURBLE_ENOMEM);
-            assert_int_equal(error.code, BURBLE_ENOMEM);
+            assert_result(result, BURBLE_ENOMEM);
+            assert_result(error.code, BURBLE_ENOMEM);
             assert_null(stop);
         }
     }
@@ -77,12 +77,12 @@ static void a_copy_without_memory_says_so_and_leaks_nothing(void **state)
     (void)state;
     burble_stop *stop, *copy;
     allocations = 100;
-    assert_int_equal(burble_stop_create(strings, 2, false, &stop, NULL), BURBLE_OK);
+    assert_result(burble_stop_create(strings, 2, false, &stop, NULL), BURBLE_OK);
     allocations = 0;
-    assert_int_equal(burble_stop_copy(stop, &copy), BURBLE_ENOMEM);
+    assert_result(burble_stop_copy(stop, &copy), BURBLE_ENOMEM);
     assert_null(copy);
     allocations = 1; /* the strings are shared */
-    assert_int_equal(burble_stop_copy(stop, &copy), BURBLE_OK);
+    assert_result(burble_stop_copy(stop, &copy), BURBLE_OK);
     burble_stop_destroy(&stop);
     burble_stop_destroy(&copy);
 }
@@ -94,19 +94,19 @@ static void text_that_could_not_be_taken_can_be_pushed_again(void **state)
     burble_text out;
     burble_stop_match match = {.which = 99};
     allocations = 100;
-    assert_int_equal(burble_stop_create(strings, 2, false, &stop, NULL), BURBLE_OK);
-    assert_int_equal(burble_stop_push(stop, "a st", 4, &out, &match), BURBLE_OK);
+    assert_result(burble_stop_create(strings, 2, false, &stop, NULL), BURBLE_OK);
+    assert_result(burble_stop_push(stop, "a st", 4, &out, &match), BURBLE_OK);
     assert_int_equal(out.len, 2);
     for (int i = 0; i < 2; i++) {
         allocations = 0;
-        assert_int_equal(burble_stop_push(stop, "age stop", 8, &out, &match), BURBLE_ENOMEM);
+        assert_result(burble_stop_push(stop, "age stop", 8, &out, &match), BURBLE_ENOMEM);
         assert_non_null(out.bytes);
         assert_int_equal(out.len, 0);
         assert_true(burble_stop_has_pending(stop));
         assert_int_equal(match.which, 99);
     }
     allocations = 100;
-    assert_int_equal(burble_stop_push(stop, "age stop", 8, &out, &match), BURBLE_END);
+    assert_result(burble_stop_push(stop, "age stop", 8, &out, &match), BURBLE_END);
     assert_int_equal(out.len, 6);
     assert_memory_equal(out.bytes, "stage ", 6);
     assert_int_equal(match.which, 0);

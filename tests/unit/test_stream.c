@@ -3,47 +3,13 @@
  * The log: what is written is read, whole and in order, by every reader; how a stream ends; what it
  * retains.
  */
-#include "support.h"
+#include "stream_support.h"
 
 #include "stream/reader.h"
 
 #include <string.h>
 
 #include <burble/stream.h>
-
-static burble_stream *new_stream(const burble_stream_options *options)
-{
-    burble_stream *stream;
-    assert_int_equal(burble_stream_create(options, &stream), BURBLE_OK);
-    return stream;
-}
-
-static burble_reader *new_reader(burble_stream *stream, uint64_t from)
-{
-    burble_reader *reader;
-    assert_int_equal(burble_reader_create(stream, from, &reader, NULL), BURBLE_OK);
-    return reader;
-}
-
-static void put(burble_stream *stream, const char *text)
-{
-    assert_int_equal(burble_stream_append(stream, text, strlen(text), 1), BURBLE_OK);
-}
-
-static void expect(burble_reader *reader, const char *text, uint64_t seq)
-{
-    burble_record record;
-    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
-    assert_int_equal(record.len, strlen(text));
-    assert_memory_equal(record.text, text, record.len);
-    assert_int_equal(record.seq, seq);
-}
-
-static void expect_result(burble_reader *reader, int result)
-{
-    burble_record record;
-    assert_int_equal(burble_reader_next(reader, &record), result);
-}
 
 static void records_are_read_whole_and_in_order(void **state)
 {
@@ -73,8 +39,8 @@ static void a_record_says_how_many_tokens_it_is(void **state)
     burble_stream *stream = new_stream(NULL);
     burble_reader *reader = new_reader(stream, 0);
     burble_record record;
-    assert_int_equal(burble_stream_append(stream, "abc", 3, 7), BURBLE_OK);
-    assert_int_equal(burble_reader_next(reader, &record), BURBLE_OK);
+    assert_result(burble_stream_append(stream, "abc", 3, 7), BURBLE_OK);
+    assert_result(burble_reader_next(reader, &record), BURBLE_OK);
     assert_int_equal(record.tokens, 7);
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
@@ -93,14 +59,14 @@ static void records_of_every_length_survive_the_change_of_blocks(void **state)
     burble_reader *beside = new_reader(stream, 0);
     burble_record record;
     for (size_t len = 1; len < LONGEST; len += STEP) {
-        assert_int_equal(burble_stream_append(stream, text, len, 1), BURBLE_OK);
-        assert_int_equal(burble_reader_next(beside, &record), BURBLE_OK);
+        assert_result(burble_stream_append(stream, text, len, 1), BURBLE_OK);
+        assert_result(burble_reader_next(beside, &record), BURBLE_OK);
         assert_int_equal(record.len, len);
         assert_memory_equal(record.text, text, len);
     }
     burble_stream_end(stream, BURBLE_REASON_NONE);
     for (size_t len = 1; len < LONGEST; len += STEP) {
-        assert_int_equal(burble_reader_next(behind, &record), BURBLE_OK);
+        assert_result(burble_reader_next(behind, &record), BURBLE_OK);
         assert_int_equal(record.len, len);
         assert_memory_equal(record.text, text, len);
     }
@@ -147,14 +113,13 @@ static void an_end_comes_after_all_text_and_never_changes(void **state)
     burble_reader *reader = new_reader(stream, 0);
     burble_status status;
     put(stream, "a");
-    assert_int_equal(burble_stream_end(stream, BURBLE_REASON_LENGTH), BURBLE_OK);
-    assert_int_equal(burble_stream_end(stream, BURBLE_REASON_STOP), BURBLE_ECLOSED);
-    assert_int_equal(burble_stream_fail(stream, -50, "late"), BURBLE_ECLOSED);
+    assert_result(burble_stream_end(stream, BURBLE_REASON_LENGTH), BURBLE_OK);
+    assert_result(burble_stream_end(stream, BURBLE_REASON_STOP), BURBLE_ECLOSED);
+    assert_result(burble_stream_fail(stream, -50, "late"), BURBLE_ECLOSED);
     assert_false(burble_stream_cancel(stream));
-    assert_int_equal(burble_stream_append(stream, "b", 1, 1), BURBLE_ECLOSED);
-    burble_stream_status(stream, &status);
-    assert_int_equal(status.state, BURBLE_ENDED);
-    assert_int_equal(status.reason, BURBLE_REASON_LENGTH);
+    assert_result(burble_stream_append(stream, "b", 1, 1), BURBLE_ECLOSED);
+    assert_state(stream, BURBLE_ENDED);
+    assert_reason(stream, BURBLE_REASON_LENGTH);
     expect(reader, "a", 0);
     expect_result(reader, BURBLE_END);
     expect_result(reader, BURBLE_END);
@@ -169,8 +134,8 @@ static void a_failure_reaches_readers_after_the_text_with_its_code_and_words(voi
     burble_reader *reader = new_reader(stream, 0);
     burble_status status;
     put(stream, "so far");
-    assert_int_equal(burble_stream_fail(stream, 3, "not an error code"), BURBLE_EINVAL);
-    assert_int_equal(burble_stream_fail(stream, -77, "no memory on the device"), BURBLE_OK);
+    assert_result(burble_stream_fail(stream, 3, "not an error code"), BURBLE_EINVAL);
+    assert_result(burble_stream_fail(stream, -77, "no memory on the device"), BURBLE_OK);
     expect(reader, "so far", 0);
     expect_result(reader, -77);
     expect_result(reader, -77);
@@ -205,8 +170,8 @@ static void cancelling_stops_the_writer_and_keeps_what_was_written(void **state)
     put(stream, "a");
     assert_true(burble_stream_cancel(stream));
     assert_false(burble_stream_cancel(stream));
-    assert_int_equal(burble_stream_append(stream, "b", 1, 1), BURBLE_ECANCELED);
-    assert_int_equal(burble_stream_end(stream, BURBLE_REASON_STOP), BURBLE_ECANCELED);
+    assert_result(burble_stream_append(stream, "b", 1, 1), BURBLE_ECANCELED);
+    assert_result(burble_stream_end(stream, BURBLE_REASON_STOP), BURBLE_ECANCELED);
     expect(reader, "a", 0);
     expect_result(reader, BURBLE_ECANCELED);
     burble_reader_destroy(&reader);
@@ -225,7 +190,7 @@ static void the_last_reader_takes_the_stream_along_where_asked(void **state)
     burble_reader_destroy(&one);
     put(stream, "still read");
     burble_reader_destroy(&two);
-    assert_int_equal(burble_stream_append(stream, "x", 1, 1), BURBLE_ECANCELED);
+    assert_result(burble_stream_append(stream, "x", 1, 1), BURBLE_ECANCELED);
     burble_stream_unref(&stream);
 }
 
@@ -238,7 +203,7 @@ static void nothing_is_retained_unless_asked(void **state)
     burble_reader_destroy(&first);
     for (int i = 0; i < 10000; i++)
         put(stream, "12345678");
-    assert_int_equal(burble_reader_create(stream, 0, &late, &oldest), BURBLE_EGONE);
+    assert_result(burble_reader_create(stream, 0, &late, &oldest), BURBLE_EGONE);
     assert_null(late);
     assert_true(oldest > 9000 && oldest <= 10000);
     late = new_reader(stream, oldest);
@@ -255,18 +220,18 @@ static void a_reader_is_found_beside_one_that_is_behind(void **state)
     for (int i = 0; i < 10000; i++)
         put(stream, "12345678");
     expect(first, "12345678", 0);
-    assert_int_equal(burble__reader_create_beside(first, 0, &second), BURBLE_EGONE);
+    assert_result(burble__reader_create_beside(first, 0, &second), BURBLE_EGONE);
     assert_null(second);
-    assert_int_equal(burble__reader_create_beside(first, 10001, &second), BURBLE_EINVAL);
+    assert_result(burble__reader_create_beside(first, 10001, &second), BURBLE_EINVAL);
     assert_null(second);
     for (uint64_t from = 1; from < 10000; from += 1111) {
-        assert_int_equal(burble__reader_create_beside(first, from, &second), BURBLE_OK);
+        assert_result(burble__reader_create_beside(first, from, &second), BURBLE_OK);
         expect(second, "12345678", from);
         burble_reader_destroy(&second);
     }
-    assert_int_equal(burble_reader_limit(first, 100, BURBLE_LAG_DROP), BURBLE_OK);
+    assert_result(burble_reader_limit(first, 100, BURBLE_LAG_DROP), BURBLE_OK);
     put(stream, "12345678");
-    assert_int_equal(burble__reader_create_beside(first, 1, &second), BURBLE_EGONE);
+    assert_result(burble__reader_create_beside(first, 1, &second), BURBLE_EGONE);
     burble_reader_destroy(&first);
     burble_stream_unref(&stream);
 }
@@ -284,7 +249,7 @@ static void everything_waits_for_the_first_reader(void **state)
         expect(first, "12345678", (uint64_t)i);
     for (int i = 0; i < 1000; i++)
         put(stream, "12345678");
-    assert_int_equal(burble_reader_create(stream, 0, &second, NULL), BURBLE_EGONE);
+    assert_result(burble_reader_create(stream, 0, &second, NULL), BURBLE_EGONE);
     burble_reader_destroy(&first);
     burble_stream_unref(&stream);
 }
@@ -357,7 +322,7 @@ static void a_position_in_the_future_is_refused_but_the_next_one_is_not(void **s
     burble_reader *reader;
     uint64_t next = 99;
     put(stream, "a");
-    assert_int_equal(burble_reader_create(stream, 2, &reader, &next), BURBLE_EINVAL);
+    assert_result(burble_reader_create(stream, 2, &reader, &next), BURBLE_EINVAL);
     assert_int_equal(next, 1);
     reader = new_reader(stream, 1);
     expect_result(reader, BURBLE_AGAIN);
@@ -371,9 +336,9 @@ static void absurd_records_are_refused(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
-    assert_int_equal(burble_stream_append(stream, NULL, 1, 1), BURBLE_EINVAL);
-    assert_int_equal(burble_stream_append(stream, "x", BURBLE_RECORD_MAX + 1, 1), BURBLE_EINVAL);
-    assert_int_equal(burble_stream_append(stream, NULL, 0, 1), BURBLE_OK); /* no record */
+    assert_result(burble_stream_append(stream, NULL, 1, 1), BURBLE_EINVAL);
+    assert_result(burble_stream_append(stream, "x", BURBLE_RECORD_MAX + 1, 1), BURBLE_EINVAL);
+    assert_result(burble_stream_append(stream, NULL, 0, 1), BURBLE_OK); /* no record */
     burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
     expect_result(reader, BURBLE_AGAIN);
     burble_reader_destroy(&reader);

@@ -4,7 +4,7 @@
  * say, however far they stall; and what happens where memory is short.
  */
 #include "counting_alloc.h"
-#include "support.h"
+#include "stream_support.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -65,23 +65,18 @@ void burble__free(void *p)
 
 /* ---- the tests ------------------------------------------------------------------------------- */
 
-static void put(burble_stream *stream)
-{
-    assert_int_equal(burble_stream_append(stream, "12345678", 8, 1), BURBLE_OK);
-}
-
 static void an_idle_stream_with_a_reader_takes_less_than_a_kibibyte(void **state)
 {
     (void)state;
     burble_stream *stream;
     burble_reader *reader;
     const size_t before = live;
-    assert_int_equal(burble_stream_create(NULL, &stream), BURBLE_OK);
-    assert_int_equal(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
+    assert_result(burble_stream_create(NULL, &stream), BURBLE_OK);
+    assert_result(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
     const size_t idle = live - before;
-    assert_int_equal(burble_reader_limit(reader, 1, BURBLE_LAG_BLOCK), BURBLE_OK);
+    assert_result(burble_reader_limit(reader, 1, BURBLE_LAG_BLOCK), BURBLE_OK);
     const size_t limited = live - before;
-    assert_int_equal(burble_reader_limit(reader, 0, BURBLE_LAG_BLOCK), BURBLE_OK);
+    assert_result(burble_reader_limit(reader, 0, BURBLE_LAG_BLOCK), BURBLE_OK);
     printf("bytes: stream %zu, reader %zu, idle %zu, limited %zu, lifted %zu\n",
            sizeof(burble_stream), sizeof(burble_reader), idle, limited, live - before);
     assert_true(limited < 1024);
@@ -124,10 +119,10 @@ static void memory_is_bounded_while_readers_that_may_be_dropped_stall(void **sta
     burble_record record;
     pthread_t writer; /* a thread of its own, whose own list of streams goes with it */
     const size_t before = live;
-    assert_int_equal(burble_stream_create(NULL, &stall.stream), BURBLE_OK);
+    assert_result(burble_stream_create(NULL, &stall.stream), BURBLE_OK);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(burble_reader_create(stall.stream, 0, &readers[i], NULL), BURBLE_OK);
-        assert_int_equal(burble_reader_limit(readers[i], BOUND, BURBLE_LAG_DROP), BURBLE_OK);
+        assert_result(burble_reader_create(stall.stream, 0, &readers[i], NULL), BURBLE_OK);
+        assert_result(burble_reader_limit(readers[i], BOUND, BURBLE_LAG_DROP), BURBLE_OK);
     }
     stall.reader = readers[1];
     assert_int_equal(pthread_create(&writer, NULL, write_beside_stalled_readers, &stall), 0);
@@ -140,7 +135,7 @@ static void memory_is_bounded_while_readers_that_may_be_dropped_stall(void **sta
     assert_true(most < 2 * BOUND + BOUND / 4 + 4 * BLOCK);
     assert_true(live - before < 1024 + 3 * BLOCK); /* a pinned block for each, and the last one */
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(burble_reader_next(readers[i], &record), BURBLE_ELAGGED);
+        assert_result(burble_reader_next(readers[i], &record), BURBLE_ELAGGED);
         assert_int_equal(burble_reader_position(readers[i]), i == 0 ? 0 : READ);
     }
     assert_true(live - before < 1024 + BLOCK);
@@ -156,23 +151,23 @@ static void where_memory_is_short_a_limit_stays_what_it_was(void **state)
     for (size_t n = 0;; n++) {
         burble_stream *stream;
         burble_reader *reader;
-        assert_int_equal(burble_stream_create(NULL, &stream), BURBLE_OK);
-        assert_int_equal(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
-        put(stream);
+        assert_result(burble_stream_create(NULL, &stream), BURBLE_OK);
+        assert_result(burble_reader_create(stream, 0, &reader, NULL), BURBLE_OK);
+        put(stream, "12345678");
         allocations = n;
         const int rc = burble_reader_limit(reader, 8, BURBLE_LAG_BLOCK);
         allocations = SIZE_MAX;
         const int full = burble_stream_append_until(stream, "x", 1, 1, BURBLE_NO_WAIT);
-        assert_int_equal(full, rc == BURBLE_OK ? BURBLE_EFULL : BURBLE_OK);
-        assert_int_equal(burble_reader_limit(reader, 64, BURBLE_LAG_BLOCK), BURBLE_OK);
-        put(stream);
+        assert_result(full, rc == BURBLE_OK ? BURBLE_EFULL : BURBLE_OK);
+        assert_result(burble_reader_limit(reader, 64, BURBLE_LAG_BLOCK), BURBLE_OK);
+        put(stream, "12345678");
         burble_reader_destroy(&reader);
         burble_stream_unref(&stream);
         if (rc == BURBLE_OK) {
             assert_int_equal(n, 2);
             break;
         }
-        assert_int_equal(rc, BURBLE_ENOMEM);
+        assert_result(rc, BURBLE_ENOMEM);
     }
 }
 

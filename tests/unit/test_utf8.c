@@ -97,21 +97,24 @@ static void feed(struct burble__utf8 *utf8, const unsigned char *bytes, size_t n
     free(out);
 }
 
-static void flush(struct burble__utf8 *utf8, struct text *text)
+static void flush_at(struct place at, struct burble__utf8 *utf8, struct text *text)
 {
     char out[BURBLE__UTF8_GROWTH * BURBLE__UTF8_HELD_MAX];
     put(text, out, burble__utf8_flush(utf8, out));
-    assert_int_equal(utf8->held, 0);
+    assert_int_equal_at(at, utf8->held, 0);
 }
+#define flush(...) flush_at(HERE, __VA_ARGS__)
 
-static void assert_same(const struct text *got, const struct text *want)
+static void assert_same_at(struct place at, const struct text *got, const struct text *want)
 {
-    assert_int_equal(got->len, want->len);
-    assert_memory_equal(got->bytes, want->bytes, want->len);
+    assert_int_equal_at(at, got->len, want->len);
+    assert_memory_equal_at(at, got->bytes, want->bytes, want->len);
 }
+#define assert_same(...) assert_same_at(HERE, __VA_ARGS__)
 
 /* Whole, and in two parts cut at each byte. */
-static void check_splits(const unsigned char *bytes, size_t n, enum burble__utf8_rule rule)
+static void check_splits_at(struct place at, const unsigned char *bytes, size_t n,
+                            enum burble__utf8_rule rule)
 {
     const struct text want = decode(bytes, n, rule);
     for (size_t cut = 0; cut <= n; cut++) {
@@ -120,15 +123,17 @@ static void check_splits(const unsigned char *bytes, size_t n, enum burble__utf8
         burble__utf8_init(&utf8, rule);
         feed(&utf8, bytes, cut, &got);
         feed(&utf8, bytes + cut, n - cut, &got);
-        assert_int_equal(utf8.held, want.held);
-        flush(&utf8, &got);
-        assert_same(&got, &want);
+        assert_int_equal_at(at, utf8.held, want.held);
+        flush_at(at, &utf8, &got);
+        assert_same_at(at, &got, &want);
     }
-    assert_int_equal(burble__utf8_valid((const char *)bytes, n), want.valid);
+    assert_int_equal_at(at, burble__utf8_valid((const char *)bytes, n), want.valid);
 }
+#define check_splits(...) check_splits_at(HERE, __VA_ARGS__)
 
 /* Byte by byte; after each, what came out and what is held are together the text so far. */
-static void check_bytewise(const unsigned char *bytes, size_t n, enum burble__utf8_rule rule)
+static void check_bytewise_at(struct place at, const unsigned char *bytes, size_t n,
+                              enum burble__utf8_rule rule)
 {
     struct burble__utf8 utf8;
     struct text got = {0};
@@ -138,19 +143,21 @@ static void check_bytewise(const unsigned char *bytes, size_t n, enum burble__ut
         const struct text want = decode(bytes, i + 1, rule);
         struct burble__utf8 end = utf8;
         struct text so_far = got;
-        flush(&end, &so_far);
-        assert_same(&so_far, &want);
-        assert_int_equal(utf8.held, want.held);
+        flush_at(at, &end, &so_far);
+        assert_same_at(at, &so_far, &want);
+        assert_int_equal_at(at, utf8.held, want.held);
     }
 }
+#define check_bytewise(...) check_bytewise_at(HERE, __VA_ARGS__)
 
-static void check(const unsigned char *bytes, size_t n)
+static void check_at(struct place at, const unsigned char *bytes, size_t n)
 {
-    check_splits(bytes, n, BURBLE__UTF8_PER_PART);
-    check_splits(bytes, n, BURBLE__UTF8_PER_BYTE);
-    check_bytewise(bytes, n, BURBLE__UTF8_PER_PART);
-    check_bytewise(bytes, n, BURBLE__UTF8_PER_BYTE);
+    check_splits_at(at, bytes, n, BURBLE__UTF8_PER_PART);
+    check_splits_at(at, bytes, n, BURBLE__UTF8_PER_BYTE);
+    check_bytewise_at(at, bytes, n, BURBLE__UTF8_PER_PART);
+    check_bytewise_at(at, bytes, n, BURBLE__UTF8_PER_BYTE);
 }
+#define check(...) check_at(HERE, __VA_ARGS__)
 
 static size_t encode(uint32_t character, unsigned char *out)
 {

@@ -36,35 +36,39 @@ static burble_vocab_options options_of(enum decoder decoder)
     return options;
 }
 
-static burble_vocab *create(enum decoder decoder, const burble_token *tokens, size_t n)
+static burble_vocab *create_at(struct place at, enum decoder decoder, const burble_token *tokens,
+                               size_t n)
 {
     const burble_vocab_options options = options_of(decoder);
     burble_vocab *vocab;
-    assert_int_equal(burble_vocab_create(&options, tokens, n, &vocab, NULL), BURBLE_OK);
-    assert_int_equal(burble_vocab_size(vocab), n);
+    assert_result_at(at, burble_vocab_create(&options, tokens, n, &vocab, NULL), BURBLE_OK);
+    assert_int_equal_at(at, burble_vocab_size(vocab), n);
     return vocab;
 }
+#define create(...) create_at(HERE, __VA_ARGS__)
 
-static void assert_piece(const burble_vocab *vocab, uint32_t id, const char *bytes, size_t len,
-                         unsigned flags)
+static void assert_piece_at(struct place at, const burble_vocab *vocab, uint32_t id,
+                            const char *bytes, size_t len, unsigned flags)
 {
     const burble__piece piece = burble__vocab_piece(vocab, id);
-    assert_int_equal(piece & ((1u << BURBLE__PIECE_LEN_SHIFT) - 1), flags);
-    assert_int_equal(burble__piece_len(piece), len);
+    assert_int_equal_at(at, piece & ((1u << BURBLE__PIECE_LEN_SHIFT) - 1), flags);
+    assert_int_equal_at(at, burble__piece_len(piece), len);
     if (len > 0) {
-        assert_memory_equal(burble__piece_bytes(vocab, piece), bytes, len);
+        assert_memory_equal_at(at, burble__piece_bytes(vocab, piece), bytes, len);
     }
 }
+#define assert_piece(...) assert_piece_at(HERE, __VA_ARGS__)
 
 /* A vocabulary of this one token compiles it to these bytes. */
-static void assert_compiles(enum decoder decoder, const char *text, const char *bytes, size_t len,
-                            unsigned flags)
+static void assert_compiles_at(struct place at, enum decoder decoder, const char *text,
+                               const char *bytes, size_t len, unsigned flags)
 {
     const burble_token one = token(text);
-    burble_vocab *vocab = create(decoder, &one, 1);
-    assert_piece(vocab, 0, bytes, len, flags);
+    burble_vocab *vocab = create_at(at, decoder, &one, 1);
+    assert_piece_at(at, vocab, 0, bytes, len, flags);
     burble_vocab_unref(&vocab);
 }
+#define assert_compiles(...) assert_compiles_at(HERE, __VA_ARGS__)
 
 static void the_defaults_are_no_steps_and_nothing_between_tokens(void **state)
 {
@@ -252,20 +256,21 @@ static void the_longest_token_is_accepted_and_kept_whole(void **state)
 }
 
 /* Creating it fails like this, and the message says so. */
-static void assert_refused(const burble_vocab_options *options, const burble_token *tokens,
-                           size_t n, int result, const char *message)
+static void assert_refused_at(struct place at, const burble_vocab_options *options,
+                              const burble_token *tokens, size_t n, int result, const char *message)
 {
     burble_vocab *vocab = (burble_vocab *)options;
     burble_error error = {.code = 99};
-    assert_int_equal(burble_vocab_create(options, tokens, n, &vocab, &error), result);
-    assert_null(vocab);
-    assert_int_equal(error.code, result);
+    assert_result_at(at, burble_vocab_create(options, tokens, n, &vocab, &error), result);
+    assert_null_at(at, vocab);
+    assert_result_at(at, error.code, result);
     if (strstr(error.message, message) == NULL) {
-        fail_msg("expected \"... %s ...\", found \"%s\"", message, error.message);
+        fail_at(at, "expected \"... %s ...\", found \"%s\"", message, error.message);
     }
-    assert_int_equal(burble_vocab_create(options, tokens, n, &vocab, NULL), result);
-    assert_null(vocab);
+    assert_result_at(at, burble_vocab_create(options, tokens, n, &vocab, NULL), result);
+    assert_null_at(at, vocab);
 }
+#define assert_refused(...) assert_refused_at(HERE, __VA_ARGS__)
 
 static void a_token_out_of_bounds_is_refused_and_named(void **state)
 {
@@ -300,10 +305,10 @@ static void without_steps_a_token_need_not_be_utf8(void **state)
     const burble_token one = {.text = "\xFF", .len = 1};
     const burble_vocab_options joined = {.join = " "};
     burble_vocab *vocab;
-    assert_int_equal(burble_vocab_create(NULL, &one, 1, &vocab, NULL), BURBLE_OK);
+    assert_result(burble_vocab_create(NULL, &one, 1, &vocab, NULL), BURBLE_OK);
     assert_piece(vocab, 0, "\xFF", 1, 0);
     burble_vocab_unref(&vocab);
-    assert_int_equal(burble_vocab_create(&joined, &one, 1, &vocab, NULL), BURBLE_OK);
+    assert_result(burble_vocab_create(&joined, &one, 1, &vocab, NULL), BURBLE_OK);
     assert_piece(vocab, 0, " \xFF", 2, BURBLE__PIECE_FIRST_CUT);
     burble_vocab_unref(&vocab);
 }
@@ -331,7 +336,7 @@ static void texts_that_are_too_long_together_are_refused(void **state)
     for (size_t i = 0; i < COUNT(tokens); i++) {
         tokens[i] = (burble_token){.text = text, .len = sizeof text};
     }
-    assert_int_equal(burble_vocab_create(NULL, tokens, MOST, &vocab, NULL), BURBLE_OK);
+    assert_result(burble_vocab_create(NULL, tokens, MOST, &vocab, NULL), BURBLE_OK);
     assert_true(burble_vocab_memory(vocab) < BURBLE_VOCAB_MAX_TEXT + 100000);
     burble_vocab_unref(&vocab);
     assert_refused(NULL, tokens, MOST + 1, BURBLE_EINVAL,
@@ -363,7 +368,7 @@ static void texts_that_become_too_long_together_are_refused(void **state)
     for (size_t n = 1; n <= COUNT(steps); n++) {
         const burble_vocab_options options = {.steps = steps, .n_steps = n};
         burble_vocab *vocab;
-        assert_int_equal(burble_vocab_create(&options, tokens, MOST, &vocab, NULL), BURBLE_OK);
+        assert_result(burble_vocab_create(&options, tokens, MOST, &vocab, NULL), BURBLE_OK);
         burble_vocab_unref(&vocab);
         assert_refused(&options, tokens, MOST + 1, BURBLE_EINVAL,
                        "expected at most 67108864 bytes of text in all tokens together, found "
@@ -483,7 +488,7 @@ static void a_word_and_its_continuation_are_stored_once(void **state)
         tokens[i] = token(texts[i]);
         bytes += (size_t)len;
     }
-    assert_int_equal(burble_vocab_create(&options, tokens, N, &vocab, NULL), BURBLE_OK);
+    assert_result(burble_vocab_create(&options, tokens, N, &vocab, NULL), BURBLE_OK);
     assert_true(burble_vocab_memory(vocab) <= 2 * bytes + (size_t)8 * N);
     assert_piece(vocab, 1, " x1", 3, BURBLE__PIECE_TEXT | BURBLE__PIECE_FIRST_CUT);
     assert_piece(vocab, 5, "x5", 2, BURBLE__PIECE_TEXT | BURBLE__PIECE_OTHER);
