@@ -125,8 +125,8 @@ PyObject *core_raise_failure(struct core *core, const burble_stream *stream)
     X(vocabulary)                                                                                  \
     X(detokenizer)                                                                                 \
     X(hub)                                                                                         \
-    X(parked)                                                                                      \
-    X(next)                                                                                        \
+    X(future)                                                                                      \
+    X(anext)                                                                                       \
     X(streamer)                                                                                    \
     X(iterator)                                                                                    \
     X(async_iterator)                                                                              \
@@ -189,7 +189,7 @@ static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, Py
     if (*slot == NULL)
         return -1;
 #ifndef Py_TPFLAGS_DISALLOW_INSTANTIATION
-    if (spec == &parked_spec || spec == &next_spec || spec == &reader_spec)
+    if (spec == &future_spec || spec == &anext_spec || spec == &reader_spec)
         (*slot)->tp_new = NULL; /* only made by what is waited for */
 #endif
     return PyModule_AddType(module, *slot);
@@ -296,8 +296,8 @@ static int exec(PyObject *module)
     if (add_type(module, &core->vocabulary_type, &vocabulary_spec, NULL) < 0
         || add_type(module, &core->detokenizer_type, &detokenizer_spec, NULL) < 0
         || add_type(module, &core->hub_type, &hub_spec, NULL) < 0
-        || add_type(module, &core->parked_type, &parked_spec, NULL) < 0
-        || add_type(module, &core->next_type, &next_spec, NULL) < 0
+        || add_type(module, &core->future_type, &future_spec, NULL) < 0
+        || add_type(module, &core->anext_type, &anext_spec, NULL) < 0
         || add_type(module, &core->streamer_type, &streamer_spec, NULL) < 0
         || add_type(module, &core->iterator_type, &iterator_spec, core->streamer_type) < 0
         || add_type(module, &core->async_iterator_type, &async_iterator_spec, core->streamer_type)

@@ -133,10 +133,10 @@ ARGUMENTS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "fileno": NONE,
         "drain": NONE,
         "close": NONE,
-        "_look": NONE,
+        "_check_alive": NONE,
         "_poll": NONE,
     },
-    "Parked": {
+    "WaitFuture": {
         "__repr__": NONE,
         "add_done_callback": [(noop,), (noop,)],
         "remove_done_callback": [(noop,)],
@@ -147,7 +147,7 @@ ARGUMENTS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "exception": NONE,
         "get_loop": NONE,
     },
-    "Next": {
+    "AnextAwaitable": {
         "__await__": NONE,
         "__iter__": NONE,
         "__next__": NONE,

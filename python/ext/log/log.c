@@ -96,32 +96,28 @@ static struct account_state standing(const LogObject *self)
         .blocked = self->blocked + (self->full_since == 0 ? 0 : burble__now() - self->full_since)};
 }
 
-/* How much the consumer's clock, where it is not the system's, has gained since the deadlines were set:
- * elsewhere than in its loop, since its wait began. */
+/* How much the consumer's clock has gained since the deadlines were set. */
 static int64_t ahead_since_set(const LogObject *self, const struct consumer *consumer)
 {
-    if (consumer == NULL)
-        return 0;
-    const bool known = consumer->hub != NULL && consumer->hub->loop == self->loop;
-    return consumer_ahead(consumer, known ? &self->lead : NULL);
+    return consumer == NULL ? 0 : clock_ahead(&consumer->clock, &self->clock);
 }
 
 uint64_t log_due(const LogObject *self, const struct consumer *consumer)
 {
     const int64_t ahead = ahead_since_set(self, consumer);
-    uint64_t due = consumer_earlier_by(self->total_at, ahead);
+    uint64_t due = clock_earlier_by(self->total_at, ahead);
     if (self->first_at == 0 && self->token_for == 0)
         return due;
     const struct account_state state = standing(self);
-    const uint64_t first_at = consumer_earlier_by(self->first_at, ahead);
+    const uint64_t first_at = clock_earlier_by(self->first_at, ahead);
     if (!state.begun && first_at != 0 && (due == 0 || first_at < due))
         due = first_at;
     if (self->token_for != 0) {
         /* Before the first token, and while the writer waits for a reader, this time does not run: it
          * begins at some later moment, which whoever waits now is to notice. */
         const bool runs = state.begun && !state.full;
-        const uint64_t at = runs ? consumer_earlier_by(state.active_at + self->token_for,
-                                                       consumer_ahead(consumer, NULL))
+        const uint64_t at = runs ? clock_earlier_by(state.active_at + self->token_for,
+                                                    clock_ahead(&consumer->clock, NULL))
                                  : burble__now() + self->token_for;
         if (due == 0 || at < due)
             due = at;
@@ -137,20 +133,20 @@ static PyObject *passed(const LogObject *self, const struct consumer *consumer, 
 {
     const uint64_t now = burble__now();
     const int64_t ahead = ahead_since_set(self, consumer);
-    if (self->total_at != 0 && now >= consumer_earlier_by(self->total_at, ahead)) {
+    if (self->total_at != 0 && now >= clock_earlier_by(self->total_at, ahead)) {
         *what = total_timeout_message;
         *length = self->total_at - self->began;
         return self->core->total_timeout;
     }
     const struct account_state state = standing(self);
-    if (!state.begun && self->first_at != 0 && now >= consumer_earlier_by(self->first_at, ahead)) {
+    if (!state.begun && self->first_at != 0 && now >= clock_earlier_by(self->first_at, ahead)) {
         *what = "no token came within the first-token timeout of %S s";
         *length = self->first_at - self->began;
         return self->core->first_token_timeout;
     }
     if (state.begun && self->token_for != 0 && !state.full
-        && now >= consumer_earlier_by(state.active_at + self->token_for,
-                                      consumer == NULL ? 0 : consumer_ahead(consumer, NULL))) {
+        && now >= clock_earlier_by(state.active_at + self->token_for,
+                                   consumer == NULL ? 0 : clock_ahead(&consumer->clock, NULL))) {
         *what = "no further token came within the token timeout of %S s";
         *length = self->token_for;
         return self->core->token_timeout;
@@ -207,10 +203,7 @@ static int note_clock(LogObject *self)
 {
     bool trio;
     PyObject *loop = hub_running_loop(self->core, &trio);
-    int rc = loop == NULL ? -1 : 0;
-    if (rc == 0 && loop != Py_None)
-        rc = hub_lead(loop, &self->lead);
-    self->loop = loop == Py_None ? NULL : loop;
+    const int rc = loop == NULL ? -1 : clock_set_mark(&self->clock, loop);
     Py_XDECREF(loop);
     return rc;
 }
@@ -276,7 +269,7 @@ static void note_activity(LogObject *self)
 static void hurry_readers(LogObject *self)
 {
     for (ReaderObject *reader = self->readers; reader != NULL; reader = reader->after)
-        if (reader->waits->parked != NULL && reader->waits->hub != NULL)
+        if (reader->waits->future != NULL && reader->waits->hub != NULL)
             hub_hurry(reader->waits->hub);
 }
 

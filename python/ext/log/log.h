@@ -11,6 +11,7 @@
 
 #include "common/core.h"
 #include "log/account.h"
+#include "waiting/clock.h"
 
 struct ReaderObject;
 struct consumer;
@@ -31,12 +32,11 @@ typedef struct LogObject {
     PyObject *id; /* see log_id; NULL: nobody has asked for it */
 
     /* Deadlines, in nanoseconds of CLOCK_MONOTONIC; 0: none. */
-    uint64_t began;     /* what they count from */
-    uint64_t first_at;  /* for the first token */
-    uint64_t token_for; /* how long from one token to the next */
-    uint64_t total_at;  /* for the end */
-    int64_t lead;       /* that the clock of the loop had where they were set; see consumer_ahead */
-    const PyObject *loop; /* that loop: compared, never used; or NULL */
+    uint64_t began;          /* what they count from */
+    uint64_t first_at;       /* for the first token */
+    uint64_t token_for;      /* how long from one token to the next */
+    uint64_t total_at;       /* for the end */
+    struct clock_mark clock; /* of the loop in which they were set */
     uint64_t
         active_at; /* when the last token came; only where token_for is set, or it had to wait */
 

@@ -216,7 +216,7 @@ static uint64_t deadline(PyObject *object, uint64_t began)
     (void)began;
     const ReaderObject *self = (ReaderObject *)object;
     const uint64_t due = log_due(self->log, &self->consumer);
-    const uint64_t until = consumer_earlier_by(self->until, consumer_ahead(&self->consumer, NULL));
+    const uint64_t until = clock_earlier_by(self->until, clock_ahead(&self->consumer.clock, NULL));
     return due == 0 || (until != 0 && until < due) ? until : due;
 }
 
@@ -227,7 +227,7 @@ static enum reading timed_out(PyObject *object, bool in_thread)
     if (log_expire(self->log, &self->consumer) < 0)
         return READ_ERROR;
     if (self->until == 0 || !log_is_open(self->log)
-        || burble__now() < consumer_earlier_by(self->until, consumer_ahead(&self->consumer, NULL)))
+        || burble__now() < clock_earlier_by(self->until, clock_ahead(&self->consumer.clock, NULL)))
         return READ_NOTHING;
     PyErr_SetString(self->log->core->timeout, "nothing came for this reader in its time");
     return READ_ERROR;
@@ -237,7 +237,7 @@ static enum reading timed_out(PyObject *object, bool in_thread)
 static void after_reading(PyObject *object)
 {
     ReaderObject *self = (ReaderObject *)object;
-    if (self->closed && self->consumer.parked == NULL)
+    if (self->closed && self->consumer.future == NULL)
         let_go(self);
 }
 
@@ -373,7 +373,7 @@ static PyObject *reader_close(ReaderObject *self, PyObject *unused)
     self->closed = true;
     const bool is_merged = self->waits != &self->consumer;
     if (!is_merged && !self->waits->reading && !self->waits->parking
-        && self->waits->parked == NULL) {
+        && self->waits->future == NULL) {
         let_go(self);
         Py_RETURN_NONE;
     }

@@ -36,8 +36,7 @@ void round_unref(struct round *round)
         burble_reader_destroy(&round->reader);
         burble_stream_unref(&round->stream);
         Py_CLEAR(round->hub);
-        Py_CLEAR(round->frame);
-        thread_clear(&round->writer);
+        producer_clear(&round->producer);
         Py_CLEAR(round->error);
         if (round->left != NULL)
             pipeline_finish(round->left);
@@ -61,12 +60,12 @@ int round_advance(struct core *core, struct round **side)
 int round_traverse(struct round *round, visitproc visit, void *arg)
 {
     for (; round != NULL; round = round->next) {
-        const int visited = round->left == NULL ? 0 : pipeline_traverse(round->left, visit, arg);
+        int visited = round->left == NULL ? 0 : pipeline_traverse(round->left, visit, arg);
+        if (visited == 0)
+            visited = producer_traverse(&round->producer, visit, arg);
         if (visited != 0)
             return visited;
         Py_VISIT(round->error);
-        Py_VISIT(round->frame);
-        Py_VISIT(round->writer.object);
         Py_VISIT(round->hub);
         Py_VISIT(round->match);
     }

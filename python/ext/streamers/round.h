@@ -15,9 +15,9 @@
 #define BURBLE_PYTHON_ROUND_H
 
 #include "common/core.h"
-#include "common/thread.h"
 #include "detokenize/pipeline.h"
 #include "waiting/hub.h"
+#include "waiting/liveness.h"
 
 struct round {
     burble_stream *stream;
@@ -27,10 +27,9 @@ struct round {
     /* Of a producer that died: its pipeline, with the text that it still holds, until the reading side
      * takes it; or NULL. */
     struct pipeline *left;
-    struct thread writer; /* the thread that writes it */
-    PyObject *frame;      /* the call of generate that writes it, where there is one; or NULL */
-    PyObject *match;      /* of a stop string that ended it, as detokenizer_match has it; or NULL */
-    bool written;         /* the writing side is done with it */
+    struct producer producer;
+    PyObject *match; /* of a stop string that ended it, as detokenizer_match has it; or NULL */
+    bool written;    /* the writing side is done with it */
     int refs;
     struct round *next; /* a reference */
 };

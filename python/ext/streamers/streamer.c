@@ -6,7 +6,6 @@
 
 #include "common/failure.h"
 #include "common/str.h"
-#include "streamers/producer.h"
 #include "streamers/writing.h"
 
 #include <structmember.h>
@@ -59,7 +58,7 @@ static PyObject *rest_of(struct round *round, struct pipeline *left)
 static PyObject *take_last_text(StreamerObject *self, struct round *round)
 {
     /* A producer that is still inside put() is not dead, whatever it looked like. */
-    const bool inside = is_under_way(&self->busy) && self->busy_in == round->writer.number;
+    const bool inside = is_under_way(&self->busy) && self->busy_in == round->producer.thread.number;
     if (!round->written && !inside && writing_bury(self, round) < 0)
         return NULL;
     struct pipeline *left = round->left;
@@ -177,7 +176,7 @@ static uint64_t deadline(PyObject *object, uint64_t began)
     if (self->timeout == 0)
         return 0;
     const uint64_t since = self->active_at > began ? self->active_at : began;
-    return consumer_earlier_by(since + self->timeout, consumer_ahead(&self->consumer, NULL));
+    return clock_earlier_by(since + self->timeout, clock_ahead(&self->consumer.clock, NULL));
 }
 
 static enum reading timed_out(PyObject *object, bool in_thread)
@@ -194,13 +193,13 @@ static enum reading timed_out(PyObject *object, bool in_thread)
     return READ_ERROR;
 }
 
-static int look(PyObject *object, PyObject **frames)
+static int check_alive(PyObject *object, PyObject **frames)
 {
     StreamerObject *self = (StreamerObject *)object;
     if (self->reading == NULL)
         return 0;
     struct round *round = round_ref(self->reading);
-    const int rc = producer_look(round, frames);
+    const int rc = producer_check_alive(&round->producer, round->stream, frames);
     round_unref(round);
     return rc;
 }
@@ -211,7 +210,7 @@ static const struct consumer_kind streamer_consumer = {
     .wait = wait_for_text,
     .deadline = deadline,
     .timed_out = timed_out,
-    .look = look,
+    .check_alive = check_alive,
 };
 
 /* ---- the type -------------------------------------------------------------------------------- */

@@ -7,7 +7,6 @@
 
 #include "common/failure.h"
 #include "common/str.h"
-#include "streamers/producer.h"
 
 static void raise_two_writers(StreamerObject *self)
 {
@@ -61,8 +60,7 @@ static void finish_writing(struct round *round)
 {
     struct round *kept = round_ref(round);
     round->written = true;
-    Py_CLEAR(round->frame);
-    thread_clear(&round->writer);
+    producer_clear(&round->producer);
     round_unref(kept);
 }
 
@@ -96,7 +94,7 @@ static int go_on(StreamerObject *self, struct round *round)
 {
     if (round->written)
         return 0;
-    if (producer_note(self->core, round) < 0)
+    if (producer_note(&round->producer, self->core, round->stream) < 0)
         return -1;
     const int rc = burble_stream_append(round->stream, NULL, 0, 0);
     if (rc == BURBLE_OK)
@@ -133,7 +131,7 @@ static int begin_writing(StreamerObject *self)
     if (rc != 0)
         return rc < 0 ? -1 : 0;
     round = round_ref(self->writing);
-    rc = producer_note(self->core, round);
+    rc = producer_note(&round->producer, self->core, round->stream);
     round_unref(round);
     return rc < 0 ? -1 : append(self, NULL, 0, 0);
 }
@@ -420,7 +418,7 @@ static bool is_over(struct round *round)
     burble_status status;
     if (round->written)
         return true;
-    producer_check_thread(round);
+    producer_check_thread(&round->producer, round->stream);
     burble_stream_status(round->stream, &status);
     return status.state == BURBLE_FAILED;
 }
@@ -443,7 +441,7 @@ PyObject *writing_cancel(StreamerObject *self, PyObject *unused)
         return NULL;
     round = round_ref(self->writing);
     burble_stream_cancel(round->stream);
-    Py_CLEAR(round->frame);
+    Py_CLEAR(round->producer.frame);
     round_unref(round);
     Py_RETURN_NONE;
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "waiting/consumer.h"
 
-#include "streamers/producer.h"
-#include "waiting/parked.h"
+#include "waiting/future.h"
 
 void consumer_init(struct consumer *self, PyObject *owner, const struct consumer_kind *kind,
                    struct core *core)
@@ -11,6 +10,43 @@ void consumer_init(struct consumer *self, PyObject *owner, const struct consumer
     self->kind = kind;
     self->core = core;
     self->forks = burble__forks();
+    self->watched.owner = owner;
+    self->watched.check_alive = kind->check_alive;
+}
+
+/* ---- being counted among those who are parked at a hub ---------------------------------------- */
+
+static void enlist(struct consumer *self)
+{
+    self->listed = true;
+    self->hub->waiting++;
+    watch_add(&self->hub->watched, &self->watched);
+}
+
+/* Fine for one that is not. */
+static void delist(struct consumer *self)
+{
+    if (!self->listed)
+        return;
+    self->listed = false;
+    self->hub->waiting--;
+    watch_remove(&self->watched);
+}
+
+/* For struct waiting. */
+static void left(struct consumer *self, PyObject *future)
+{
+    delist(self);
+    if (future == NULL)
+        return;
+    PyObject *mine = NULL;
+    if (self->future == future) {
+        mine = self->future;
+        self->future = NULL;
+    }
+    if (self->spare == NULL)
+        self->spare = Py_NewRef(future);
+    Py_XDECREF(mine);
 }
 
 /* What the parent's threads and loops have is let be, not freed: a task of the parent's that went now would
@@ -20,10 +56,10 @@ static void renew(struct consumer *self)
 {
     self->forks = burble__forks();
     self->reading = self->blocked = self->parking = self->timed_out = false;
-    hub_delist(self);
-    if (self->parked != NULL)
-        parked_let_be(self->parked);
-    self->parked = self->spare = self->spare_next = self->timer = NULL;
+    delist(self);
+    if (self->future != NULL)
+        future_leak(self->future);
+    self->future = self->spare = self->spare_anext = self->timer = NULL;
     self->hub = NULL;
     if (self->kind->renew != NULL)
         self->kind->renew(self->owner);
@@ -38,20 +74,20 @@ void consumer_here(struct consumer *self)
 int consumer_traverse(struct consumer *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->hub);
-    Py_VISIT(self->parked);
+    Py_VISIT(self->future);
     Py_VISIT(self->spare);
-    Py_VISIT(self->spare_next);
+    Py_VISIT(self->spare_anext);
     Py_VISIT(self->timer);
     return 0;
 }
 
 void consumer_clear(struct consumer *self)
 {
-    hub_delist(self);
+    delist(self);
     Py_CLEAR(self->hub);
-    Py_CLEAR(self->parked);
+    Py_CLEAR(self->future);
     Py_CLEAR(self->spare);
-    Py_CLEAR(self->spare_next);
+    Py_CLEAR(self->spare_anext);
     consumer_stop_timer(self);
 }
 
@@ -59,23 +95,23 @@ bool consumer_wakes(const struct consumer *self)
 {
     if (self->forks != burble__forks())
         return false;
-    return self->blocked || hub_wakes_for(self);
+    return self->blocked || (self->listed && hub_wakes_for_one(self->hub));
 }
 
 int consumer_forget_closed_loop(struct consumer *self)
 {
-    if (self->parked == NULL)
+    if (self->future == NULL)
         return 0;
     /* Loops are asked in Python: meanwhile the wait may end, and another one begin in another loop. */
-    PyObject *owner = Py_NewRef(self->owner), *parked = Py_NewRef(self->parked);
-    PyObject *loop = PyObject_CallMethod(parked, "get_loop", NULL);
+    PyObject *owner = Py_NewRef(self->owner), *future = Py_NewRef(self->future);
+    PyObject *loop = PyObject_CallMethod(future, "get_loop", NULL);
     PyObject *closed = loop == NULL ? NULL : PyObject_CallMethod(loop, "is_closed", NULL);
     const int truth = closed == NULL ? -1 : PyObject_IsTrue(closed);
     Py_XDECREF(loop);
     Py_XDECREF(closed);
-    if (truth > 0 && self->parked == parked)
-        parked_abandon(parked);
-    Py_DECREF(parked);
+    if (truth > 0 && self->future == future)
+        future_abandon(future);
+    Py_DECREF(future);
     Py_DECREF(owner);
     return truth < 0 ? -1 : 0;
 }
@@ -86,7 +122,7 @@ static bool nobody_is_parked(struct consumer *self)
     consumer_here(self);
     if (consumer_forget_closed_loop(self) < 0)
         return false;
-    if (self->parked == NULL && !self->parking)
+    if (self->future == NULL && !self->parking)
         return true;
     PyErr_Format(PyExc_RuntimeError,
                  "another task is already waiting for the next text of this %.100s: one consumer "
@@ -145,14 +181,14 @@ static int block(struct consumer *self)
     if (handles_signals < 0)
         return -1;
     const uint64_t began = burble__now();
-    self->own_clock = false;
+    self->clock.own = false;
     for (;;) {
         /* The deadline moves while tokens come that make no text yet. */
         uint64_t until = kind->deadline(self->owner, began);
         if (handles_signals)
             until = earlier(until, burble__now() + SIGNAL_CHECK_NS);
-        else if (kind->look != NULL)
-            until = earlier(until, burble__now() + PRODUCER_LOOK_NS);
+        else if (kind->check_alive != NULL)
+            until = earlier(until, burble__now() + LIVENESS_INTERVAL_NS);
         int rc = kind->wait(self->owner, until);
         if (rc == BURBLE_OK)
             return 1;
@@ -162,9 +198,9 @@ static int block(struct consumer *self)
         }
         if (handles_signals && PyErr_CheckSignals() < 0)
             return -1;
-        if (kind->look != NULL && burble__now() - began >= PRODUCER_LOOK_NS) {
+        if (kind->check_alive != NULL && burble__now() - began >= LIVENESS_INTERVAL_NS) {
             PyObject *frames = NULL;
-            rc = kind->look(self->owner, &frames);
+            rc = kind->check_alive(self->owner, &frames);
             Py_XDECREF(frames);
             if (rc < 0)
                 return -1;
@@ -203,30 +239,6 @@ PyObject *consumer_next(struct consumer *self)
     const enum reading reading = read_blocking(self, &value);
     consumer_end_reading(self);
     return reading == READ_VALUE ? value : NULL;
-}
-
-/* ---- a loop's own clock ---------------------------------------------------------------------- */
-
-int64_t consumer_ahead(const struct consumer *self, const int64_t *lead)
-{
-    return self->own_clock ? self->lead - (lead == NULL ? self->lead_at_park : *lead) : 0;
-}
-
-uint64_t consumer_earlier_by(uint64_t deadline, int64_t ahead)
-{
-    if (deadline == 0 || ahead == 0)
-        return deadline;
-    if (ahead < 0)
-        return deadline + (uint64_t)-ahead;
-    return deadline > (uint64_t)ahead ? deadline - (uint64_t)ahead : 1;
-}
-
-/* Looks at the clock of the loop, which runs here, where it is one of its own. 0, or -1 with an
- * exception. */
-static int look_at_clock(struct consumer *self, PyObject *loop)
-{
-    self->own_clock = self->hub->own_clock;
-    return self->own_clock ? hub_lead(loop, &self->lead) : 0;
 }
 
 /* ---- the timer of a task that waits ---------------------------------------------------------- */
@@ -286,18 +298,18 @@ static int on_timer(struct consumer *self, PyObject *loop)
     if (self->timer == NULL || self->timer_loop != loop)
         return 0; /* a timer that was left behind in another loop */
     Py_CLEAR(self->timer);
-    if (self->parked == NULL)
+    if (self->future == NULL)
         return 0;
-    if (look_at_clock(self, loop) < 0)
+    if (clock_read(&self->clock, loop, self->hub->own_clock) < 0)
         return -1;
-    const uint64_t deadline = self->kind->deadline(self->owner, self->wait_began);
+    const uint64_t deadline = self->kind->deadline(self->owner, self->watched.since);
     const uint64_t now = burble__now();
     if (deadline == 0)
         return 0;
     if (now < deadline)
         return start_timer(self, loop, deadline - now);
     self->timed_out = true;
-    parked_wake(self);
+    future_wake(self->future);
     return PyErr_Occurred() ? -1 : 0;
 }
 
@@ -317,19 +329,21 @@ PyObject *consumer_on_timer(struct consumer *self)
 void consumer_ready(burble_reader *reader, void *consumer)
 {
     (void)reader;
-    parked_wake(consumer);
+    struct consumer *self = consumer;
+    if (self->future != NULL)
+        future_wake(self->future);
 }
 
 /* Sees to it that the loop looks when the wait is over, if it ever is. */
 static int watch_deadline(struct consumer *self, PyObject *loop)
 {
-    const uint64_t deadline = self->kind->deadline(self->owner, self->wait_began);
+    const uint64_t deadline = self->kind->deadline(self->owner, self->watched.since);
     if (deadline == 0)
         return 0;
     /* A timer that fires too early looks again; one that would fire too late is replaced. (When one of
      * a clock of the loop's own fires, nobody knows.) */
     if (self->timer != NULL && self->timer_loop == loop && self->timer_at <= deadline
-        && !self->own_clock)
+        && !self->clock.own)
         return 0;
     consumer_stop_timer(self);
     const uint64_t now = burble__now();
@@ -338,12 +352,12 @@ static int watch_deadline(struct consumer *self, PyObject *loop)
 
 /* Sees to it that whoever waits there is resumed, in time. 1 where something has come meanwhile, 0
  * parked, or -1 with an exception. Parking at the hub is the last step, which runs no Python code: a
- * wake-up before it resumes `parked`, and one after it finds all in place. */
-static int set_up(struct consumer *self, PyObject *parked, PyObject *loop)
+ * wake-up before it resumes `future`, and one after it finds all in place. */
+static int set_up(struct consumer *self, PyObject *future, PyObject *loop)
 {
-    if (watch_deadline(self, loop) < 0 || hub_look_later(self->hub, loop) < 0)
+    if (watch_deadline(self, loop) < 0 || hub_schedule_check(self->hub, loop) < 0)
         return -1;
-    if (!parked_is_pending(parked))
+    if (!future_is_pending(future))
         return 1;
     const int rc = self->kind->park(self->owner, self->hub);
     if (rc == BURBLE_OK)
@@ -354,7 +368,18 @@ static int set_up(struct consumer *self, PyObject *parked, PyObject *loop)
     return -1;
 }
 
-static int park(struct consumer *self, PyObject **parked)
+/* A pending one, also noted as self->future: a new reference, or NULL with an exception. */
+static PyObject *create_future(struct consumer *self, PyObject *loop)
+{
+    const struct waiting waiting = {self, self->owner, left};
+    PyObject *spare = self->spare;
+    self->spare = NULL;
+    PyObject *future = future_create(self->core, spare, loop, &waiting);
+    self->future = Py_XNewRef(future);
+    return future;
+}
+
+static int park(struct consumer *self, PyObject **future)
 {
     PyObject *loop;
     PyObject *last = Py_XNewRef((PyObject *)self->hub);
@@ -363,34 +388,34 @@ static int park(struct consumer *self, PyObject **parked)
     if (hub == NULL)
         return -1;
     Py_XSETREF(self->hub, hub);
-    if (self->kind->look != NULL)
-        self->wait_began = burble__now();
+    if (self->kind->check_alive != NULL)
+        self->watched.since = burble__now();
     self->timed_out = false;
-    if (look_at_clock(self, loop) < 0) {
+    if (clock_read(&self->clock, loop, self->hub->own_clock) < 0) {
         Py_DECREF(loop);
         return -1;
     }
-    self->lead_at_park = self->lead;
-    *parked = parked_create(self, loop);
-    if (*parked != NULL && parked_is_pending(*parked))
-        hub_enlist(self);
-    const int rc = *parked == NULL ? -1 : set_up(self, *parked, loop);
-    if (rc != 0 && *parked != NULL) {
-        parked_abandon(*parked);
-        Py_CLEAR(*parked);
+    self->clock.lead_at_park = self->clock.lead;
+    *future = create_future(self, loop);
+    if (*future != NULL && future_is_pending(*future))
+        enlist(self);
+    const int rc = *future == NULL ? -1 : set_up(self, *future, loop);
+    if (rc != 0 && *future != NULL) {
+        future_abandon(*future);
+        Py_CLEAR(*future);
     }
     Py_DECREF(loop);
     return rc;
 }
 
-int consumer_park(struct consumer *self, PyObject **parked)
+int consumer_park(struct consumer *self, PyObject **future)
 {
-    *parked = NULL;
+    *future = NULL;
     if (!nobody_is_parked(self))
         return -1;
     /* Loops are asked in Python, so that meanwhile another thread may want to read or close it. */
     self->parking = true;
-    const int rc = park(self, parked);
+    const int rc = park(self, future);
     self->parking = false;
     return rc;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * A consumer: the part of a streamer, a reader or a merged reader that waits for what comes next. One
- * thread at a time blocks there (`for`), or one task is suspended (`async for`, see next.c).
+ * thread at a time blocks there (`for`), or one task is suspended (`async for`, see anext.c).
  *
  * What it waits for is its kind's business; how it waits is the same for all. All under the GIL.
  *
@@ -12,7 +12,9 @@
 #define BURBLE_PYTHON_CONSUMER_H
 
 #include "common/core.h"
+#include "waiting/clock.h"
 #include "waiting/hub.h"
+#include "waiting/liveness.h"
 
 /* What reading without waiting comes to. */
 enum reading {
@@ -35,14 +37,15 @@ struct consumer_kind {
     int (*wait)(PyObject *self, uint64_t until);
 
     /* When a wait that began at `began` is over, in nanoseconds of CLOCK_MONOTONIC; 0: never. It may
-     * move while the wait lasts. For tasks, `began` is set only if `look` is non-NULL. */
+     * move while the wait lasts. For tasks, `began` is set only if `check_alive` is non-NULL. */
     uint64_t (*deadline)(PyObject *self, uint64_t began);
 
     /* That time has come: READ_NOTHING to read once more. */
     enum reading (*timed_out)(PyObject *self, bool in_thread);
 
-    /* Looks whether the producer has died without a word, as producer_look does; NULL: needs none. */
-    int (*look)(PyObject *self, PyObject **frames);
+    /* Checks whether the producer has died without a word, as producer_check_alive does; NULL: needs no
+     * check. */
+    int (*check_alive)(PyObject *self, PyObject **frames);
 
     /* Forgets the parent's hubs, in a forked child; NULL: knows none. */
     void (*renew)(PyObject *self);
@@ -55,25 +58,23 @@ struct consumer {
     struct core *core;
     PyObject *owner; /* the object that it is a part of: not a reference */
     const struct consumer_kind *kind;
-    uint64_t forks;                  /* of the process where it was used last: base/fork.h */
-    HubObject *hub;                  /* of the loop where it waited last; or NULL */
-    PyObject *parked;                /* what its task waits for; or NULL */
-    struct consumer *before, *after; /* others that are parked at the same hub */
-    PyObject *spare;                 /* a Parked to use again; or NULL */
-    PyObject *spare_next;            /* the same for the awaitables of __anext__ */
-    PyObject *timer;                 /* a handle of the loop's, where one runs; or NULL */
-    const PyObject *timer_loop;      /* that loop: compared, never used */
-    uint64_t timer_at;               /* when it fires */
-    uint64_t wait_began;             /* when the present wait began */
-    int64_t lead, lead_at_park;      /* see consumer_ahead; the latter: when the wait began */
-    uint64_t streak_began;           /* when the present streak did */
-    unsigned int streak;             /* values handed out without giving way to the loop */
-    bool listed;                     /* whether its hub counts it among those */
-    bool reading;                    /* somebody is in the midst of reading, or waits in it */
-    bool blocked;                    /* a thread waits, without the GIL */
-    bool parking;                    /* a task is about to wait, and other threads may run */
-    bool timed_out;                  /* the present wait of a task has */
-    bool own_clock;                  /* a task waits, in a loop that does not go by the system's */
+    uint64_t forks;             /* of the process where it was used last: base/fork.h */
+    HubObject *hub;             /* of the loop where it waited last; or NULL */
+    PyObject *future;           /* what its task waits for; or NULL */
+    PyObject *spare;            /* a future to use again; or NULL */
+    PyObject *spare_anext;      /* the same for the awaitables of __anext__ */
+    PyObject *timer;            /* a handle of the loop's, where one runs; or NULL */
+    const PyObject *timer_loop; /* that loop: compared, never used */
+    uint64_t timer_at;          /* when it fires */
+    struct watched watched;     /* watched.since: when the present wait began */
+    struct loop_clock clock;    /* of the loop where a task waits */
+    uint64_t streak_began;      /* when the present streak did */
+    unsigned int streak;        /* values handed out without giving way to the loop */
+    bool listed;                /* whether its hub counts it among those that are parked there */
+    bool reading;               /* somebody is in the midst of reading, or waits in it */
+    bool blocked;               /* a thread waits, without the GIL */
+    bool parking;               /* a task is about to wait, and other threads may run */
+    bool timed_out;             /* the present wait of a task has */
 };
 
 void consumer_init(struct consumer *self, PyObject *owner, const struct consumer_kind *kind,
@@ -111,19 +112,11 @@ PyObject *consumer_next(struct consumer *self);
 PyObject *consumer_anext(struct consumer *self);
 
 /* Nothing is there, as the caller, who has begun reading, has found: suspends. 1 where something has come
- * meanwhile; 0 parked, with a new reference in *parked; -1 with an exception. */
-int consumer_park(struct consumer *self, PyObject **parked);
+ * meanwhile; 0 parked, with a new reference in *future; -1 with an exception. */
+int consumer_park(struct consumer *self, PyObject **future);
 
 /* For `park` to give to burble_reader_attach, with the consumer as its argument. */
 void consumer_ready(burble_reader *reader, void *consumer);
-
-/* A loop may have a clock of its own, such as trio's MockClock. Its lead is its time minus the system's, in
- * nanoseconds; only the growth of the lead matters. Returns the growth since *lead or, if `lead` is NULL, since
- * the present wait began; 0 if the consumer does not wait in such a loop. Deadlines come that much earlier. */
-int64_t consumer_ahead(const struct consumer *self, const int64_t *lead);
-
-/* The deadline, so much earlier; 0 is never. */
-uint64_t consumer_earlier_by(uint64_t deadline, int64_t ahead);
 
 /* No timer is needed any more. */
 void consumer_stop_timer(struct consumer *self);

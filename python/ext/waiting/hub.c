@@ -5,8 +5,7 @@
 #include "waiting/hub.h"
 
 #include "stream/hub.h"
-#include "streamers/producer.h"
-#include "waiting/consumer.h"
+#include "waiting/clock.h"
 
 /* How many tasks one drain resumes before the loop gets to look after others. */
 #define SLICE 1024
@@ -152,38 +151,16 @@ static PyObject *hub_fileno(HubObject *self, PyObject *unused)
     return PyLong_FromLong(burble_hub_fd(self->hub));
 }
 
-int hub_lead(PyObject *loop, int64_t *lead)
-{
-    PyObject *time = PyObject_CallMethod(loop, "time", NULL);
-    const double seconds = time == NULL ? -1 : PyFloat_AsDouble(time);
-    Py_XDECREF(time);
-    if (seconds == -1 && PyErr_Occurred())
-        return -1;
-    if (!(seconds > -9e9 && seconds < 9e9)) { /* some 290 years are what fits */
-        PyErr_SetString(PyExc_OverflowError, "the time of the loop's clock is out of range");
-        return -1;
-    }
-    *lead = (int64_t)(seconds * 1e9) - (int64_t)burble__now();
-    return 0;
-}
-
 /* Asks the running loop to call a method of ours after some time, by the system's clock. 0, or -1 with
  * an exception. */
 static int call_later(HubObject *self, PyObject *loop, uint64_t nanoseconds, const char *name)
 {
     PyObject *method = PyObject_GetAttrString((PyObject *)self, name);
-    PyObject *seconds = PyFloat_FromDouble((double)nanoseconds / 1e9);
-    PyObject *handle = NULL;
-    if (method != NULL && seconds != NULL && !self->own_clock)
-        handle =
-            PyObject_CallMethodObjArgs(loop, self->core->str_call_later, seconds, method, NULL);
-    else if (method != NULL && seconds != NULL
-             && core_import(&self->core->call_later, "burble._loops", "call_later") == 0)
-        handle = PyObject_CallFunctionObjArgs(self->core->call_later, loop, seconds, method, NULL);
-    Py_XDECREF(method);
-    Py_XDECREF(seconds);
-    Py_XDECREF(handle);
-    return handle == NULL ? -1 : 0;
+    if (method == NULL)
+        return -1;
+    const int rc = clock_call_later(self->core, loop, self->own_clock, nanoseconds, method);
+    Py_DECREF(method);
+    return rc;
 }
 
 /* Holds the hub for that long, or, where the loop cannot be asked to come back, not at all. */
@@ -231,7 +208,7 @@ static void note_loop(HubObject *self)
     PyErr_Clear();
 }
 
-/* nest_asyncio's mark, which may come at any time, and what parked.c wants of asyncio's tasks. */
+/* nest_asyncio's mark, which may come at any time, and what future.c wants of asyncio's tasks. */
 static void look_at_asyncio(struct core *core)
 {
     if (core_import(&core->task_type, "burble._loops", "CTask") == 0)
@@ -250,7 +227,7 @@ static void look_at_asyncio(struct core *core)
 }
 
 /* Resumes whoever is ready. What a resumed task raises goes to the loop's exception handler, but for
- * the two that end a program (see parked.c): those are raised here. How many were. */
+ * the two that end a program (see future.c): those are raised here. How many were. */
 static size_t dispatch(HubObject *self)
 {
     if (self->dispatching)
@@ -306,102 +283,40 @@ static PyObject *hub_poll(HubObject *self, PyObject *unused)
 
 /* ---- generations that have died without a word ------------------------------------------------ */
 
-int hub_look_later(HubObject *self, PyObject *loop)
+int hub_schedule_check(HubObject *self, PyObject *loop)
 {
-    if (self->looking || self->first == NULL)
+    if (self->watched.scheduled || self->watched.first == NULL)
         return 0;
-    self->looking = true;
-    const int rc = call_later(self, loop, PRODUCER_LOOK_NS, "_look");
+    self->watched.scheduled = true;
+    const int rc = call_later(self, loop, LIVENESS_INTERVAL_NS, "_check_alive");
     if (rc < 0)
-        self->looking = false;
-    return rc;
-}
-
-void hub_enlist(struct consumer *consumer)
-{
-    HubObject *self = consumer->hub;
-    consumer->listed = true;
-    self->waiting++;
-    if (consumer->kind->look == NULL)
-        return;
-    consumer->before = NULL;
-    consumer->after = self->first;
-    if (self->first != NULL)
-        self->first->before = consumer;
-    self->first = consumer;
-}
-
-void hub_delist(struct consumer *consumer)
-{
-    if (!consumer->listed)
-        return;
-    consumer->listed = false;
-    consumer->hub->waiting--;
-    if (consumer->kind->look == NULL)
-        return;
-    if (consumer->before != NULL)
-        consumer->before->after = consumer->after;
-    else
-        consumer->hub->first = consumer->after;
-    if (consumer->after != NULL)
-        consumer->after->before = consumer->before;
-    consumer->before = consumer->after = NULL;
-}
-
-bool hub_wakes_for(const struct consumer *consumer)
-{
-    const HubObject *hub = consumer->hub;
-    return consumer->listed && hub->waiting == 1 && hub->hub != NULL && burble__hub_quiet(hub->hub);
-}
-
-static struct consumer *keep(struct consumer *consumer)
-{
-    if (consumer != NULL)
-        Py_INCREF(consumer->owner);
-    return consumer;
-}
-
-/* Looks after each that is parked here. 0, or -1 with an exception. */
-static int look_at_each(HubObject *self)
-{
-    PyObject *frames = NULL;
-    const uint64_t now = burble__now();
-    /* (One that parks again comes first in the list, so that there could always be more.) */
-    size_t left = self->waiting;
-    int rc = 0;
-    struct consumer *consumer = keep(self->first);
-    while (consumer != NULL) {
-        if (rc == 0 && now - consumer->wait_began >= PRODUCER_LOOK_NS)
-            rc = consumer->kind->look(consumer->owner, &frames);
-        /* Looking may have run Python code: who comes after is known only now, and only where this one
-         * is still in the list. */
-        const bool goes_on = rc == 0 && --left > 0 && consumer->listed && consumer->hub == self;
-        struct consumer *after = goes_on ? keep(consumer->after) : NULL;
-        Py_DECREF(consumer->owner);
-        consumer = after;
-    }
-    Py_XDECREF(frames);
+        self->watched.scheduled = false;
     return rc;
 }
 
 /* One timer for all that are parked here, and none where nobody is. */
-static PyObject *hub_look(HubObject *self, PyObject *unused)
+static PyObject *hub_check_alive(HubObject *self, PyObject *unused)
 {
     (void)unused;
-    self->looking = false;
-    int rc = look_at_each(self);
-    if (rc == 0 && self->first != NULL) {
+    self->watched.scheduled = false;
+    int rc = watch_check(&self->watched);
+    if (rc == 0 && self->watched.first != NULL) {
         bool trio;
         PyObject *loop = hub_running_loop(self->core, &trio);
         if (loop == NULL)
             return NULL;
         if (loop != Py_None)
-            rc = hub_look_later(self, loop);
+            rc = hub_schedule_check(self, loop);
         Py_DECREF(loop);
     }
     if (rc < 0)
         return NULL;
     Py_RETURN_NONE;
+}
+
+bool hub_wakes_for_one(const HubObject *self)
+{
+    return self->waiting == 1 && self->hub != NULL && burble__hub_quiet(self->hub);
 }
 
 static PyObject *hub_close(HubObject *self, PyObject *unused)
@@ -427,7 +342,7 @@ static PyMethodDef hub_methods[] = {
      "drain($self, /)\n--\n\nResume the tasks whose streams have moved."},
     {"close", (PyCFunction)hub_close, METH_NOARGS,
      "close($self, /)\n--\n\nClose the descriptor. Idempotent."},
-    {"_look", (PyCFunction)hub_look, METH_NOARGS, NULL},
+    {"_check_alive", (PyCFunction)hub_check_alive, METH_NOARGS, NULL},
     {"_poll", (PyCFunction)hub_poll, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

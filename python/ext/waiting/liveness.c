@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "streamers/producer.h"
+#include "waiting/liveness.h"
 
 #include <frameobject.h> /* before 3.11, PyFrame_GetBack is declared only there */
 
@@ -58,42 +58,42 @@ static bool is_on_stack(const PyObject *wanted, PyObject *top)
     return found;
 }
 
-int producer_note(struct core *core, struct round *round)
+int producer_note(struct producer *producer, struct core *core, burble_stream *stream)
 {
     PyObject *top = (PyObject *)PyEval_GetFrame(); /* borrowed */
-    if (thread_is_me(&round->writer)) {
-        /* A second call of generate, after the first one raised, writes to the same round. */
-        PyObject *noted = Py_XNewRef(round->frame);
+    if (thread_is_me(&producer->thread)) {
+        /* A second call of generate, after the first one raised, writes to the same stream. */
+        PyObject *noted = Py_XNewRef(producer->frame);
         const bool goes_on = noted == NULL || is_on_stack(noted, top);
         Py_XDECREF(noted);
         if (goes_on)
             return 0;
     } else {
         burble_status status;
-        producer_check_thread(round);
-        burble_stream_status(round->stream, &status);
+        producer_check_thread(producer, stream);
+        burble_stream_status(stream, &status);
         if (status.state != BURBLE_OPEN)
-            return 0; /* it stays the round of the one that died */
-        if (thread_set(core, &round->writer) < 0)
+            return 0; /* it stays the stream of the one that died */
+        if (thread_set(core, &producer->thread) < 0)
             return -1;
     }
-    /* The frame refers to the streamer, which refers to this round: a cycle that the end of the
-     * round, or the garbage collector, undoes. */
+    /* The frame refers to the streamer, which refers to this producer: a cycle that the end of the
+     * generation, or the garbage collector, undoes. */
     PyObject *frame =
         frame_of_generate(); /* (which may run Python code that changes the old one) */
-    Py_XSETREF(round->frame, frame);
+    Py_XSETREF(producer->frame, frame);
     return 0;
 }
 
-static void fail(struct round *round)
+static void fail(burble_stream *stream)
 {
-    burble_stream_fail(round->stream, BURBLE_EDIED, burble_result_text(BURBLE_EDIED));
+    burble_stream_fail(stream, BURBLE_EDIED, burble_result_text(BURBLE_EDIED));
 }
 
-void producer_check_thread(struct round *round)
+void producer_check_thread(struct producer *producer, burble_stream *stream)
 {
-    if (thread_has_exited(&round->writer))
-        fail(round);
+    if (thread_has_exited(&producer->thread))
+        fail(stream);
 }
 
 /* What runs in each thread, by its number: a new reference. NULL with an exception. */
@@ -127,10 +127,11 @@ static int is_running(const PyObject *call, unsigned long ident, PyObject *frame
     return is_on_stack(call, top);
 }
 
-/* `call` is the one that writes the round, and `ident` its thread. */
-static int look_at(struct round *round, const PyObject *call, unsigned long ident,
-                   PyObject **frames)
+/* `call` is the one that writes the stream. */
+static int check_call(struct producer *producer, burble_stream *stream, const PyObject *call,
+                      PyObject **frames)
 {
+    const unsigned long ident = producer->thread.ident;
     const bool had = *frames != NULL;
     if (!had && (*frames = current_frames()) == NULL)
         return -1;
@@ -143,22 +144,96 @@ static int look_at(struct round *round, const PyObject *call, unsigned long iden
         running = is_running(call, ident, now);
     }
     /* Meanwhile Python code may have run, and another call have begun. */
-    if (running == 0 && round->frame == call)
-        fail(round);
+    if (running == 0 && producer->frame == call)
+        fail(stream);
     return running < 0 ? -1 : 0;
 }
 
-int producer_look(struct round *round, PyObject **frames)
+int producer_check_alive(struct producer *producer, burble_stream *stream, PyObject **frames)
 {
     burble_status status;
-    burble_stream_status(round->stream, &status);
+    burble_stream_status(stream, &status);
     if (status.state != BURBLE_OPEN)
         return 0;
-    producer_check_thread(round); /* in a child process, the threads of its parent are gone */
-    if (round->frame == NULL)
+    /* In a child process, the threads of its parent are gone. */
+    producer_check_thread(producer, stream);
+    if (producer->frame == NULL)
         return 0;
-    PyObject *call = Py_NewRef(round->frame);
-    const int rc = look_at(round, call, round->writer.ident, frames);
+    PyObject *call = Py_NewRef(producer->frame);
+    const int rc = check_call(producer, stream, call, frames);
     Py_DECREF(call);
+    return rc;
+}
+
+int producer_traverse(struct producer *producer, visitproc visit, void *arg)
+{
+    Py_VISIT(producer->frame);
+    Py_VISIT(producer->thread.object);
+    return 0;
+}
+
+void producer_clear(struct producer *producer)
+{
+    Py_CLEAR(producer->frame);
+    thread_clear(&producer->thread);
+}
+
+/* ---- the tasks that wait at one hub ----------------------------------------------------------- */
+
+void watch_add(struct watch_list *list, struct watched *watched)
+{
+    if (watched->check_alive == NULL)
+        return;
+    watched->list = list;
+    watched->before = NULL;
+    watched->after = list->first;
+    if (list->first != NULL)
+        list->first->before = watched;
+    list->first = watched;
+    list->n++;
+}
+
+void watch_remove(struct watched *watched)
+{
+    struct watch_list *list = watched->list;
+    if (list == NULL)
+        return;
+    if (watched->before != NULL)
+        watched->before->after = watched->after;
+    else
+        list->first = watched->after;
+    if (watched->after != NULL)
+        watched->after->before = watched->before;
+    watched->before = watched->after = NULL;
+    watched->list = NULL;
+    list->n--;
+}
+
+static struct watched *keep(struct watched *watched)
+{
+    if (watched != NULL)
+        Py_INCREF(watched->owner);
+    return watched;
+}
+
+int watch_check(struct watch_list *list)
+{
+    PyObject *frames = NULL;
+    const uint64_t now = burble__now();
+    /* (One that waits again comes first in the list, so that there could always be more.) */
+    size_t left = list->n;
+    int rc = 0;
+    struct watched *watched = keep(list->first);
+    while (watched != NULL) {
+        if (rc == 0 && now - watched->since >= LIVENESS_INTERVAL_NS)
+            rc = watched->check_alive(watched->owner, &frames);
+        /* The check may have run Python code: who comes after is known only now, and only where this one
+         * is still in the list. */
+        const bool goes_on = rc == 0 && --left > 0 && watched->list == list;
+        struct watched *after = goes_on ? keep(watched->after) : NULL;
+        Py_DECREF(watched->owner);
+        watched = after;
+    }
+    Py_XDECREF(frames);
     return rc;
 }

@@ -1,70 +1,75 @@
 /* SPDX-License-Identifier: MIT */
-#include "waiting/parked.h"
+#include "waiting/future.h"
 
-enum parked_state { PENDING, DONE, CANCELLED };
+enum future_state { PENDING, DONE, CANCELLED };
 
 typedef struct {
     PyObject_HEAD
     struct core *core;
-    struct consumer *consumer; /* a reference to its owner while pending, else NULL */
+    struct waiting waiting; /* while pending; else all NULL */
     PyObject *loop;
     PyObject *callback; /* the first one with its context, which is nearly always the only one */
     PyObject *context;
     PyObject *more;    /* a list of pairs of further ones; or NULL */
     PyObject *message; /* of a cancellation; or NULL */
-    enum parked_state state;
+    enum future_state state;
     char blocking;
     bool
-        waking; /* inside parked_wake, which has one reference, and calls nobody after this callback */
-} ParkedObject;
+        waking; /* inside future_wake, which has one reference, and calls nobody after this callback */
+} FutureObject;
 
-static ParkedObject *as_parked(const PyObject *object)
+static FutureObject *as_future(const PyObject *object)
 {
-    return (ParkedObject *)object;
+    return (FutureObject *)object;
 }
 
-PyObject *parked_create(struct consumer *consumer, PyObject *loop)
+/* `spare`, at its beginning again; NULL if others remember it, and so need it as it is. */
+static FutureObject *reuse(PyObject *spare)
 {
-    PyTypeObject *type = consumer->core->parked_type;
-    ParkedObject *self = as_parked(consumer->spare);
-    consumer->spare = NULL;
-    /* Use it again only if nobody else remembers it. The wake-up that has brought the task here does,
-     * but is done with it: so a task that reads on and waits again needs no new one. */
-    if (self != NULL && Py_REFCNT(self) != 1 + self->waking)
-        Py_CLEAR(self);
-    if (self == NULL) {
-        self = (ParkedObject *)type->tp_alloc(type, 0);
-        if (self == NULL)
-            return NULL;
-        self->core = consumer->core;
+    FutureObject *self = as_future(spare);
+    if (self == NULL)
+        return NULL;
+    /* The wake-up that has brought the task here remembers it, too, but is done with it: so a task that
+     * reads on and waits again needs no new one. */
+    if (Py_REFCNT(self) != 1 + self->waking) {
+        Py_DECREF(self);
+        return NULL;
     }
-    PyObject *message = self->message, *last_loop = self->loop;
+    /* (These may run Python code, which does not come to `self`.) */
+    Py_CLEAR(self->message);
+    Py_CLEAR(self->loop);
+    return self;
+}
+
+PyObject *future_create(struct core *core, PyObject *spare, PyObject *loop,
+                        const struct waiting *waiting)
+{
+    PyTypeObject *type = core->future_type;
+    FutureObject *self = reuse(spare);
+    if (self == NULL && (self = (FutureObject *)type->tp_alloc(type, 0)) == NULL)
+        return NULL;
+    self->core = core;
     self->state = PENDING;
     self->blocking = 0;
-    self->message = NULL;
     self->loop = Py_NewRef(loop);
-    self->consumer = consumer;
-    Py_INCREF(consumer->owner);
-    consumer->parked = Py_NewRef((PyObject *)self);
-    /* Last: letting go of them may run Python code. */
-    Py_XDECREF(message);
-    Py_XDECREF(last_loop);
+    self->waiting = *waiting;
+    Py_INCREF(waiting->owner);
     return (PyObject *)self;
 }
 
-bool parked_is_pending(const PyObject *parked)
+bool future_is_pending(const PyObject *future)
 {
-    return as_parked(parked)->state == PENDING;
+    return as_future(future)->state == PENDING;
 }
 
-void parked_block(PyObject *parked)
+void future_block(PyObject *future)
 {
-    as_parked(parked)->blocking = 1;
+    as_future(future)->blocking = 1;
 }
 
-int parked_check(const PyObject *parked)
+int future_check(const PyObject *future)
 {
-    ParkedObject *self = as_parked(parked);
+    FutureObject *self = as_future(future);
     if (self->state != CANCELLED)
         return 0;
     PyObject *message = Py_XNewRef(self->message);
@@ -78,29 +83,28 @@ int parked_check(const PyObject *parked)
     return -1;
 }
 
+/* Takes the consumer, and the reference to its owner, off a future. */
+static struct waiting take_waiting(FutureObject *self)
+{
+    const struct waiting waiting = self->waiting;
+    self->waiting = (struct waiting){NULL, NULL, NULL};
+    return waiting;
+}
+
 /* No longer what its consumer waits for. The caller has a reference to `self`: what goes here may run
  * Python code, which finds all in place. */
-static void leave(ParkedObject *self, enum parked_state state)
+static void leave(FutureObject *self, enum future_state state)
 {
-    struct consumer *consumer = self->consumer;
-    PyObject *parked = NULL;
     self->state = state;
-    self->consumer = NULL;
-    if (consumer == NULL)
+    const struct waiting waiting = take_waiting(self);
+    if (waiting.owner == NULL)
         return;
-    hub_delist(consumer);
-    if (consumer->parked == (PyObject *)self) {
-        parked = consumer->parked;
-        consumer->parked = NULL;
-    }
-    if (consumer->spare == NULL)
-        consumer->spare = Py_NewRef((PyObject *)self);
-    Py_XDECREF(parked);
-    Py_DECREF(consumer->owner);
+    waiting.left(waiting.consumer, (PyObject *)self);
+    Py_DECREF(waiting.owner);
 }
 
 /* Lets go of all that is to be called. */
-static void drop_callbacks(ParkedObject *self)
+static void drop_callbacks(FutureObject *self)
 {
     PyObject *callback = self->callback, *context = self->context, *more = self->more;
     PyObject *loop = self->loop;
@@ -111,9 +115,9 @@ static void drop_callbacks(ParkedObject *self)
     Py_XDECREF(loop);
 }
 
-void parked_abandon(PyObject *parked)
+void future_abandon(PyObject *future)
 {
-    ParkedObject *self = as_parked(parked);
+    FutureObject *self = as_future(future);
     if (self->state != PENDING)
         return;
     Py_INCREF(self);
@@ -123,11 +127,11 @@ void parked_abandon(PyObject *parked)
 }
 
 /* Whoever waits there is left in its suspension, as the parent's loop is. */
-void parked_let_be(PyObject *parked)
+void future_leak(PyObject *future)
 {
-    ParkedObject *self = as_parked(parked);
+    FutureObject *self = as_future(future);
     self->state = CANCELLED;
-    self->consumer = NULL;
+    take_waiting(self);
 }
 
 /* ---- waking ---------------------------------------------------------------------------------- */
@@ -157,7 +161,7 @@ static void report(PyObject *loop)
 /* What a callback is told has come to its end: `self`. A task, which asks that for its result, gets one
  * that it can look into without a look-up by name; where it is written in C, its callback is a method of
  * its type's. Borrowed. */
-static PyObject *what_is_done(ParkedObject *self, PyObject *callback)
+static PyObject *what_is_done(FutureObject *self, PyObject *callback)
 {
     struct core *core = self->core;
     PyObject *task = PyCFunction_Check(callback) ? PyCFunction_GET_SELF(callback) : NULL;
@@ -166,7 +170,7 @@ static PyObject *what_is_done(ParkedObject *self, PyObject *callback)
     return core->finished;
 }
 
-static void call_now(ParkedObject *self, PyObject *loop, PyObject *callback, PyObject *context)
+static void call_now(FutureObject *self, PyObject *loop, PyObject *callback, PyObject *context)
 {
     if (PyContext_Enter(context) == 0) {
         PyObject *args[] = {NULL, what_is_done(self, callback)};
@@ -190,7 +194,7 @@ static void call_now(ParkedObject *self, PyObject *loop, PyObject *callback, PyO
 
 /* Through the loop, in its next round: for what is not called from the hub. Where `loop` is NULL,
  * through the one that runs here. */
-static int call_soon(ParkedObject *self, PyObject *loop, PyObject *callback, PyObject *context)
+static int call_soon(FutureObject *self, PyObject *loop, PyObject *callback, PyObject *context)
 {
     if (core_import(&self->core->get_running_loop, "asyncio", "_get_running_loop") < 0)
         return -1;
@@ -210,8 +214,8 @@ static int call_soon(ParkedObject *self, PyObject *loop, PyObject *callback, PyO
 
 /* Takes all callbacks off, and the loop, which what is kept for use again must not keep, and hands
  * each to `how`. */
-static int for_each_callback(ParkedObject *self,
-                             int (*how)(ParkedObject *, PyObject *, PyObject *, PyObject *))
+static int for_each_callback(FutureObject *self,
+                             int (*how)(FutureObject *, PyObject *, PyObject *, PyObject *))
 {
     PyObject *callback = self->callback, *context = self->context, *more = self->more;
     PyObject *loop = self->loop;
@@ -231,7 +235,7 @@ static int for_each_callback(ParkedObject *self,
     return rc;
 }
 
-static int call_now_and_go_on(ParkedObject *self, PyObject *loop, PyObject *callback,
+static int call_now_and_go_on(FutureObject *self, PyObject *loop, PyObject *callback,
                               PyObject *context)
 {
     PyObject *type, *value, *traceback;
@@ -244,7 +248,7 @@ static int call_now_and_go_on(ParkedObject *self, PyObject *loop, PyObject *call
     return 0;
 }
 
-static int call_soon_and_go_on(ParkedObject *self, PyObject *loop, PyObject *callback,
+static int call_soon_and_go_on(FutureObject *self, PyObject *loop, PyObject *callback,
                                PyObject *context)
 {
     if (call_soon(self, loop, callback, context) < 0)
@@ -252,11 +256,9 @@ static int call_soon_and_go_on(ParkedObject *self, PyObject *loop, PyObject *cal
     return 0;
 }
 
-void parked_wake(struct consumer *consumer)
+void future_wake(PyObject *future)
 {
-    ParkedObject *self = as_parked(consumer->parked);
-    if (self == NULL)
-        return;
+    FutureObject *self = as_future(future);
     Py_INCREF(self);
     leave(self, DONE);
     self->waking = self->more == NULL;
@@ -269,7 +271,7 @@ void parked_wake(struct consumer *consumer)
 
 /* 0, or -1 with an exception. It calls itself at most once: `callback` is never NULL again. */
 /* NOLINTNEXTLINE(misc-no-recursion) */
-static int add_callback(ParkedObject *self, PyObject *callback, PyObject *context)
+static int add_callback(FutureObject *self, PyObject *callback, PyObject *context)
 {
     PyObject *pair = NULL;
     int rc = 0;
@@ -297,7 +299,7 @@ static int add_callback(ParkedObject *self, PyObject *callback, PyObject *contex
 }
 
 /* add_done_callback(callback, /, *, context=None): once for each wait of a task. */
-static PyObject *parked_add_done_callback(ParkedObject *self, PyObject *const *args, Py_ssize_t n,
+static PyObject *future_add_done_callback(FutureObject *self, PyObject *const *args, Py_ssize_t n,
                                           PyObject *names)
 {
     const Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
@@ -319,7 +321,7 @@ static PyObject *parked_add_done_callback(ParkedObject *self, PyObject *const *a
 }
 
 /* Takes the further callbacks off that are equal to this one. How many, or -1 with an exception. */
-static Py_ssize_t remove_more(ParkedObject *self, PyObject *callback)
+static Py_ssize_t remove_more(FutureObject *self, PyObject *callback)
 {
     PyObject *more = Py_XNewRef(self->more);
     Py_ssize_t removed = 0;
@@ -341,7 +343,7 @@ static Py_ssize_t remove_more(ParkedObject *self, PyObject *callback)
 }
 
 /* The same for the first one. */
-static int remove_first(ParkedObject *self, PyObject *callback)
+static int remove_first(FutureObject *self, PyObject *callback)
 {
     PyObject *first = Py_XNewRef(self->callback);
     int same = first == NULL ? 0 : PyObject_RichCompareBool(first, callback, Py_EQ);
@@ -357,14 +359,14 @@ static int remove_first(ParkedObject *self, PyObject *callback)
     return same;
 }
 
-static PyObject *parked_remove_done_callback(ParkedObject *self, PyObject *callback)
+static PyObject *future_remove_done_callback(FutureObject *self, PyObject *callback)
 {
     const Py_ssize_t more = remove_more(self, callback);
     const int first = more < 0 ? -1 : remove_first(self, callback);
     return first < 0 ? NULL : PyLong_FromSsize_t(more + first);
 }
 
-static PyObject *parked_cancel(ParkedObject *self, PyObject *args, PyObject *kwargs)
+static PyObject *future_cancel(FutureObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"msg", NULL};
     PyObject *message = Py_None;
@@ -383,44 +385,44 @@ static PyObject *parked_cancel(ParkedObject *self, PyObject *args, PyObject *kwa
     Py_RETURN_TRUE;
 }
 
-static PyObject *parked_done(ParkedObject *self, PyObject *unused)
+static PyObject *future_done(FutureObject *self, PyObject *unused)
 {
     (void)unused;
     return PyBool_FromLong(self->state != PENDING);
 }
 
-static PyObject *parked_cancelled(ParkedObject *self, PyObject *unused)
+static PyObject *future_cancelled(FutureObject *self, PyObject *unused)
 {
     (void)unused;
     return PyBool_FromLong(self->state == CANCELLED);
 }
 
 /* None: that there is something to read is all that it has to say. */
-static PyObject *parked_result(ParkedObject *self, PyObject *unused)
+static PyObject *future_result(FutureObject *self, PyObject *unused)
 {
     (void)unused;
     if (self->state == PENDING) {
         PyErr_SetString(PyExc_RuntimeError, "still waiting");
         return NULL;
     }
-    if (parked_check((PyObject *)self) < 0)
+    if (future_check((PyObject *)self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
-static PyObject *parked_get_loop(ParkedObject *self, PyObject *unused)
+static PyObject *future_get_loop(FutureObject *self, PyObject *unused)
 {
     (void)unused;
     return Py_NewRef(self->loop == NULL ? Py_None : self->loop);
 }
 
-static PyObject *parked_get_blocking(ParkedObject *self, void *unused)
+static PyObject *future_get_blocking(FutureObject *self, void *unused)
 {
     (void)unused;
     return PyBool_FromLong(self->blocking);
 }
 
-static int parked_set_blocking(ParkedObject *self, PyObject *value, void *unused)
+static int future_set_blocking(FutureObject *self, PyObject *value, void *unused)
 {
     (void)unused;
     const int truth = value == NULL ? -1 : PyObject_IsTrue(value);
@@ -432,17 +434,16 @@ static int parked_set_blocking(ParkedObject *self, PyObject *value, void *unused
     return 0;
 }
 
-static PyObject *parked_repr(ParkedObject *self)
+static PyObject *future_repr(FutureObject *self)
 {
     static const char *states[] = {"pending", "done", "cancelled"};
     return PyUnicode_FromFormat("<burble: waiting for text, %s>", states[self->state]);
 }
 
-static int parked_traverse(ParkedObject *self, visitproc visit, void *arg)
+static int future_traverse(FutureObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    if (self->consumer != NULL)
-        Py_VISIT(self->consumer->owner);
+    Py_VISIT(self->waiting.owner);
     Py_VISIT(self->loop);
     Py_VISIT(self->callback);
     Py_VISIT(self->context);
@@ -451,13 +452,12 @@ static int parked_traverse(ParkedObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-static int parked_clear(ParkedObject *self)
+static int future_clear(FutureObject *self)
 {
-    struct consumer *consumer = self->consumer;
-    self->consumer = NULL;
-    if (consumer != NULL) {
-        hub_delist(consumer);
-        Py_DECREF(consumer->owner);
+    const struct waiting waiting = take_waiting(self);
+    if (waiting.owner != NULL) {
+        waiting.left(waiting.consumer, NULL);
+        Py_DECREF(waiting.owner);
     }
     self->state = CANCELLED;
     drop_callbacks(self);
@@ -465,52 +465,52 @@ static int parked_clear(ParkedObject *self)
     return 0;
 }
 
-static void parked_dealloc(ParkedObject *self)
+static void future_dealloc(FutureObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    parked_clear(self);
+    future_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
-static PyMethodDef parked_methods[] = {
-    {"add_done_callback", (PyCFunction)(void (*)(void))parked_add_done_callback,
+static PyMethodDef future_methods[] = {
+    {"add_done_callback", (PyCFunction)(void (*)(void))future_add_done_callback,
      METH_FASTCALL | METH_KEYWORDS, NULL},
-    {"remove_done_callback", (PyCFunction)parked_remove_done_callback, METH_O, NULL},
-    {"cancel", (PyCFunction)(void (*)(void))parked_cancel, METH_VARARGS | METH_KEYWORDS, NULL},
-    {"done", (PyCFunction)parked_done, METH_NOARGS, NULL},
-    {"cancelled", (PyCFunction)parked_cancelled, METH_NOARGS, NULL},
-    {"result", (PyCFunction)parked_result, METH_NOARGS, NULL},
-    {"exception", (PyCFunction)parked_result, METH_NOARGS, NULL},
-    {"get_loop", (PyCFunction)parked_get_loop, METH_NOARGS, NULL},
+    {"remove_done_callback", (PyCFunction)future_remove_done_callback, METH_O, NULL},
+    {"cancel", (PyCFunction)(void (*)(void))future_cancel, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"done", (PyCFunction)future_done, METH_NOARGS, NULL},
+    {"cancelled", (PyCFunction)future_cancelled, METH_NOARGS, NULL},
+    {"result", (PyCFunction)future_result, METH_NOARGS, NULL},
+    {"exception", (PyCFunction)future_result, METH_NOARGS, NULL},
+    {"get_loop", (PyCFunction)future_get_loop, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
-static PyGetSetDef parked_getset[] = {
-    {"_asyncio_future_blocking", (getter)parked_get_blocking, (setter)parked_set_blocking, NULL,
+static PyGetSetDef future_getset[] = {
+    {"_asyncio_future_blocking", (getter)future_get_blocking, (setter)future_set_blocking, NULL,
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-static PyType_Slot parked_slots[] = {
-    {Py_tp_doc, "What a task waits for that waits for a stream's next text."},
-    {Py_tp_repr, parked_repr},
-    {Py_tp_traverse, parked_traverse},
-    {Py_tp_clear, parked_clear},
-    {Py_tp_dealloc, parked_dealloc},
-    {Py_tp_methods, parked_methods},
-    {Py_tp_getset, parked_getset},
+static PyType_Slot future_slots[] = {
+    {Py_tp_doc, "What a task awaits while it waits for a stream's next text."},
+    {Py_tp_repr, future_repr},
+    {Py_tp_traverse, future_traverse},
+    {Py_tp_clear, future_clear},
+    {Py_tp_dealloc, future_dealloc},
+    {Py_tp_methods, future_methods},
+    {Py_tp_getset, future_getset},
     {0, NULL},
 };
 
-PyType_Spec parked_spec = {
-    .name = "burble._core.Parked",
-    .basicsize = sizeof(ParkedObject),
+PyType_Spec future_spec = {
+    .name = "burble._core.WaitFuture",
+    .basicsize = sizeof(FutureObject),
 #ifdef Py_TPFLAGS_DISALLOW_INSTANTIATION
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
 #else
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
 #endif
-    .slots = parked_slots,
+    .slots = future_slots,
 };

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * _core.Next: the awaitable that a consumer's __anext__ returns.
+ * _core.AnextAwaitable: what a consumer's __anext__ returns.
  *
- * Where something is there, awaiting a Next gives it at once, without suspending. Where there is
- * nothing, it suspends on a Parked, and looks again when the hub has resumed the task. trio's tasks
- * cannot wait for a Parked: there, a coroutine of burble._trio does (its `delegate`).
+ * Where there is something to read, awaiting it gives that at once, without suspending. Where there is
+ * nothing, it suspends on a WaitFuture, and reads again when the hub has resumed the task. trio's tasks
+ * cannot wait for a WaitFuture: there, a coroutine of burble._trio does (its `delegate`).
  */
 #include "waiting/consumer.h"
 
-#include "waiting/parked.h"
+#include "waiting/future.h"
 
 /* A consumer that always finds something gives way to its loop after this time; it looks at the clock
  * only every so many values. */
@@ -18,18 +18,18 @@
 enum stage {
     FRESH,     /* not awaited yet */
     YIELDED,   /* gave way to the loop */
-    SUSPENDED, /* waits on `parked` */
+    SUSPENDED, /* waits on `future` */
     SPENT      /* has given its result */
 };
 
 typedef struct {
     PyObject_HEAD
     struct consumer *consumer; /* a reference to its owner; NULL once SPENT */
-    PyObject *parked;          /* while SUSPENDED */
+    PyObject *future;          /* while SUSPENDED */
     PyObject *delegate;        /* a coroutine that does what is to be done now; or NULL */
     enum stage stage;
     bool running; /* in the midst of a step, which may run Python code: others are refused */
-} NextObject;
+} AnextObject;
 
 /* ---- one step -------------------------------------------------------------------------------- */
 
@@ -46,11 +46,11 @@ static bool should_give_way(struct consumer *self)
     return now - self->streak_began >= SLICE_NS;
 }
 
-static void drop_parked(NextObject *self)
+static void drop_future(AnextObject *self)
 {
-    if (self->parked != NULL)
-        parked_abandon(self->parked);
-    Py_CLEAR(self->parked);
+    if (self->future != NULL)
+        future_abandon(self->future);
+    Py_CLEAR(self->future);
     Py_CLEAR(self->delegate);
 }
 
@@ -58,7 +58,7 @@ static void drop_parked(NextObject *self)
 enum step { STEP_RETURN, STEP_YIELD, STEP_ERROR };
 
 /* Sends `sent` into the delegate. STEP_RETURN without a value: it is done. */
-static enum step send_on(NextObject *self, PyObject *sent, PyObject **value)
+static enum step send_on(AnextObject *self, PyObject *sent, PyObject **value)
 {
     *value = PyObject_CallMethod(self->delegate, "send", "O", sent);
     if (*value != NULL)
@@ -70,7 +70,7 @@ static enum step send_on(NextObject *self, PyObject *sent, PyObject **value)
     return STEP_RETURN;
 }
 
-static enum step delegate(NextObject *self, PyObject *coroutine, PyObject **value)
+static enum step delegate(AnextObject *self, PyObject *coroutine, PyObject **value)
 {
     if (coroutine == NULL)
         return STEP_ERROR;
@@ -79,7 +79,7 @@ static enum step delegate(NextObject *self, PyObject *coroutine, PyObject **valu
 }
 
 /* Lets the loop have a turn. */
-static enum step give_way(NextObject *self, PyObject **value)
+static enum step give_way(AnextObject *self, PyObject **value)
 {
     struct core *core = self->consumer->core;
     bool trio;
@@ -97,36 +97,36 @@ static enum step give_way(NextObject *self, PyObject **value)
     return delegate(self, PyObject_CallObject(core->trio_checkpoint, NULL), value);
 }
 
-/* Suspends on self->parked, which is new. */
-static enum step suspend(NextObject *self, PyObject **value)
+/* Suspends on self->future, which is new. */
+static enum step suspend(AnextObject *self, PyObject **value)
 {
     struct core *core = self->consumer->core;
     self->stage = SUSPENDED;
     if (!self->consumer->hub->trio) {
-        parked_block(self->parked);
-        *value = Py_NewRef(self->parked);
+        future_block(self->future);
+        *value = Py_NewRef(self->future);
         return STEP_YIELD;
     }
     if (core_import(&core->trio_wait, "burble._trio", "wait") < 0)
         return STEP_ERROR;
-    return delegate(self, PyObject_CallFunctionObjArgs(core->trio_wait, self->parked, NULL), value);
+    return delegate(self, PyObject_CallFunctionObjArgs(core->trio_wait, self->future, NULL), value);
 }
 
 /* After a suspension. STEP_RETURN: look again. */
-static enum step resume(NextObject *self, PyObject **value)
+static enum step resume(AnextObject *self, PyObject **value)
 {
-    if (parked_is_pending(self->parked)) { /* resumed by something else: still nothing */
-        parked_block(self->parked);
-        *value = Py_NewRef(self->parked);
+    if (future_is_pending(self->future)) { /* resumed by something else: still nothing */
+        future_block(self->future);
+        *value = Py_NewRef(self->future);
         return STEP_YIELD;
     }
-    const int rc = parked_check(self->parked);
-    drop_parked(self);
+    const int rc = future_check(self->future);
+    drop_future(self);
     return rc < 0 ? STEP_ERROR : STEP_RETURN;
 }
 
 /* Reads; where there is nothing, suspends, or reads once more where something has come meanwhile. */
-static enum step read_or_suspend(NextObject *self, struct consumer *consumer, PyObject **value)
+static enum step read_or_suspend(AnextObject *self, struct consumer *consumer, PyObject **value)
 {
     for (;;) {
         enum reading reading = consumer->kind->read(consumer->owner, value);
@@ -150,19 +150,19 @@ static enum step read_or_suspend(NextObject *self, struct consumer *consumer, Py
         case READ_NOTHING:
             break;
         }
-        const int rc = consumer_park(consumer, &self->parked);
+        const int rc = consumer_park(consumer, &self->future);
         if (rc < 0)
             return STEP_ERROR;
         if (rc == 0) {
             const enum step result = suspend(self, value);
             if (result != STEP_RETURN)
                 return result;
-            drop_parked(self);
+            drop_future(self);
         }
     }
 }
 
-static enum step step(NextObject *self, PyObject *sent, PyObject **value)
+static enum step step(AnextObject *self, PyObject *sent, PyObject **value)
 {
     struct consumer *consumer = self->consumer;
     if (consumer == NULL) { /* SPENT, or torn down */
@@ -195,22 +195,22 @@ static enum step step(NextObject *self, PyObject *sent, PyObject **value)
 }
 
 /* Not to be awaited again; its consumer keeps it for the next __anext__. */
-static void spend(NextObject *self)
+static void spend(AnextObject *self)
 {
     struct consumer *consumer = self->consumer;
-    drop_parked(self);
+    drop_future(self);
     self->stage = SPENT;
     self->consumer = NULL;
     if (consumer == NULL)
         return;
-    if (consumer->spare_next == NULL)
-        consumer->spare_next = Py_NewRef((PyObject *)self);
+    if (consumer->spare_anext == NULL)
+        consumer->spare_anext = Py_NewRef((PyObject *)self);
     Py_DECREF(consumer->owner);
 }
 
 /* Whether it is the caller's to use, until end_call. (As a coroutine that is already executing; it is not
  * spent by that.) */
-static bool begin_call(NextObject *self)
+static bool begin_call(AnextObject *self)
 {
     if (!self->running)
         return self->running = true;
@@ -218,12 +218,12 @@ static bool begin_call(NextObject *self)
     return false;
 }
 
-static void end_call(NextObject *self)
+static void end_call(AnextObject *self)
 {
     self->running = false;
 }
 
-static enum step step_once(NextObject *self, PyObject *sent, PyObject **value)
+static enum step step_once(AnextObject *self, PyObject *sent, PyObject **value)
 {
     const enum step result = step(self, sent, value);
     if (result != STEP_YIELD)
@@ -234,9 +234,9 @@ static enum step step_once(NextObject *self, PyObject *sent, PyObject **value)
 /* ---- the awaitable --------------------------------------------------------------------------- */
 
 #if PY_VERSION_HEX >= 0x030A0000
-static PySendResult next_am_send(PyObject *self, PyObject *sent, PyObject **result)
+static PySendResult anext_am_send(PyObject *self, PyObject *sent, PyObject **result)
 {
-    NextObject *next = (NextObject *)self;
+    AnextObject *next = (AnextObject *)self;
     *result = NULL;
     if (!begin_call(next))
         return PYGEN_ERROR;
@@ -256,7 +256,7 @@ static void return_value(PyObject *value)
 }
 
 /* One step, as generators have it. */
-static PyObject *send_once(NextObject *self, PyObject *sent)
+static PyObject *send_once(AnextObject *self, PyObject *sent)
 {
     PyObject *value = NULL;
     switch (step_once(self, sent, &value)) {
@@ -271,7 +271,7 @@ static PyObject *send_once(NextObject *self, PyObject *sent)
     }
 }
 
-static PyObject *next_send(NextObject *self, PyObject *sent)
+static PyObject *anext_send(AnextObject *self, PyObject *sent)
 {
     if (!begin_call(self))
         return NULL;
@@ -280,12 +280,12 @@ static PyObject *next_send(NextObject *self, PyObject *sent)
     return value;
 }
 
-static PyObject *next_iternext(NextObject *self)
+static PyObject *anext_iternext(AnextObject *self)
 {
-    return next_send(self, Py_None);
+    return anext_send(self, Py_None);
 }
 
-static PyObject *next_close(NextObject *self, PyObject *unused)
+static PyObject *anext_close(AnextObject *self, PyObject *unused)
 {
     (void)unused;
     if (!begin_call(self))
@@ -301,7 +301,7 @@ static PyObject *next_close(NextObject *self, PyObject *unused)
 }
 
 /* An exception for the delegate, which may take it for a reason to go on. */
-static PyObject *throw_on(NextObject *self, PyObject *args)
+static PyObject *throw_on(AnextObject *self, PyObject *args)
 {
     PyObject *method = PyObject_GetAttrString(self->delegate, "throw");
     PyObject *value = method == NULL ? NULL : PyObject_CallObject(method, args);
@@ -342,7 +342,7 @@ static void raise_given(PyObject *type, PyObject *value, PyObject *traceback)
 }
 
 /* throw(type[, value[, traceback]]), as generators have it. */
-static PyObject *next_throw(NextObject *self, PyObject *args)
+static PyObject *anext_throw(AnextObject *self, PyObject *args)
 {
     PyObject *type, *value = NULL, *traceback = NULL, *result = NULL;
     if (!PyArg_ParseTuple(args, "O|OO", &type, &value, &traceback) || !begin_call(self))
@@ -357,68 +357,68 @@ static PyObject *next_throw(NextObject *self, PyObject *args)
     return result;
 }
 
-static int next_traverse(NextObject *self, visitproc visit, void *arg)
+static int anext_traverse(AnextObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     if (self->consumer != NULL)
         Py_VISIT(self->consumer->owner);
-    Py_VISIT(self->parked);
+    Py_VISIT(self->future);
     Py_VISIT(self->delegate);
     return 0;
 }
 
-static int next_clear(NextObject *self)
+static int anext_clear(AnextObject *self)
 {
     struct consumer *consumer = self->consumer;
     self->consumer = NULL;
-    Py_CLEAR(self->parked);
+    Py_CLEAR(self->future);
     Py_CLEAR(self->delegate);
     if (consumer != NULL)
         Py_DECREF(consumer->owner);
     return 0;
 }
 
-static void next_dealloc(NextObject *self)
+static void anext_dealloc(AnextObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    drop_parked(self);
-    next_clear(self);
+    drop_future(self);
+    anext_clear(self);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
-static PyMethodDef next_methods[] = {
-    {"send", (PyCFunction)next_send, METH_O, NULL},
-    {"throw", (PyCFunction)next_throw, METH_VARARGS, NULL},
-    {"close", (PyCFunction)next_close, METH_NOARGS, NULL},
+static PyMethodDef anext_methods[] = {
+    {"send", (PyCFunction)anext_send, METH_O, NULL},
+    {"throw", (PyCFunction)anext_throw, METH_VARARGS, NULL},
+    {"close", (PyCFunction)anext_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
-static PyType_Slot next_slots[] = {
+static PyType_Slot anext_slots[] = {
     {Py_tp_doc, "What __anext__ returns, to be awaited once."},
     {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, next_iternext},
+    {Py_tp_iternext, anext_iternext},
     {Py_am_await, PyObject_SelfIter},
 #if PY_VERSION_HEX >= 0x030A0000
-    {Py_am_send, next_am_send},
+    {Py_am_send, anext_am_send},
 #endif
-    {Py_tp_traverse, next_traverse},
-    {Py_tp_clear, next_clear},
-    {Py_tp_dealloc, next_dealloc},
-    {Py_tp_methods, next_methods},
+    {Py_tp_traverse, anext_traverse},
+    {Py_tp_clear, anext_clear},
+    {Py_tp_dealloc, anext_dealloc},
+    {Py_tp_methods, anext_methods},
     {0, NULL},
 };
 
-PyType_Spec next_spec = {
-    .name = "burble._core.Next",
-    .basicsize = sizeof(NextObject),
+PyType_Spec anext_spec = {
+    .name = "burble._core.AnextAwaitable",
+    .basicsize = sizeof(AnextObject),
 #ifdef Py_TPFLAGS_DISALLOW_INSTANTIATION
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
 #else
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
 #endif
-    .slots = next_slots,
+    .slots = anext_slots,
 };
 
 /* ---- __anext__ ------------------------------------------------------------------------------- */
@@ -426,13 +426,13 @@ PyType_Spec next_spec = {
 PyObject *consumer_anext(struct consumer *self)
 {
     /* One awaitable serves all steps, unless somebody holds on to it. */
-    NextObject *next = (NextObject *)self->spare_next;
+    AnextObject *next = (AnextObject *)self->spare_anext;
     if (next != NULL && Py_REFCNT(next) == 1 && next->consumer == NULL) {
         /* Its reference goes with it: kept, one that nobody awaits would keep its owner. */
-        self->spare_next = NULL;
+        self->spare_anext = NULL;
     } else {
-        PyTypeObject *type = self->core->next_type;
-        next = (NextObject *)type->tp_alloc(type, 0);
+        PyTypeObject *type = self->core->anext_type;
+        next = (AnextObject *)type->tp_alloc(type, 0);
         if (next == NULL)
             return NULL;
     }
