@@ -72,73 +72,63 @@ static int stretches_move(struct stretches *from, struct stretches *to, uint64_t
     return 0;
 }
 
-/* Where what a compiled detokenizer has handed out came from. */
-static int trace_compiled(DetokenizerObject *self, burble_text text)
+void offsets_finish(struct offsets *offsets)
+{
+    PyMem_Free(offsets->spans.at);
+    PyMem_Free(offsets->state.pending.at);
+    *offsets = (struct offsets){.on = false};
+}
+
+int offsets_trace_compiled(struct offsets *offsets, const burble_detok *detok, burble_text text)
 {
     const burble_span *spans;
     size_t n;
-    burble_detok_spans(self->detok, &spans, &n);
+    burble_detok_spans(detok, &spans, &n);
     for (size_t i = 0; i < n; i++) {
         const burble_text part = {text.bytes + spans[i].begin, spans[i].end - spans[i].begin};
         const struct stretch stretch = {burble__utf8_count(part.bytes, part.len), spans[i].first,
                                         spans[i].last};
-        if (stretches_add(&self->pending, stretch) < 0)
+        if (stretches_add(&offsets->state.pending, stretch) < 0)
             return -1;
     }
     return 0;
 }
 
-/* The same for a window, which says no more than whether it holds text back: what it hands out is of
- * the tokens since that was not so. */
-static int trace_windowed(DetokenizerObject *self, burble_text text, bool end)
+/* What a window hands out comes from the tokens since it held nothing back. */
+int offsets_trace_windowed(struct offsets *offsets, burble_text text, bool end, bool holds)
 {
-    const uint64_t last = end && self->taken > 0 ? self->taken - 1 : self->taken;
+    struct offsets_state *state = &offsets->state;
+    const uint64_t last = end && state->taken > 0 ? state->taken - 1 : state->taken;
     const struct stretch stretch = {burble__utf8_count(text.bytes, text.len),
-                                    self->waits ? self->since : last, last};
-    const int holds = detokenizer_window_holds(self);
-    if (holds < 0 || stretches_add(&self->pending, stretch) < 0)
+                                    state->held ? state->held_since : last, last};
+    if (stretches_add(&state->pending, stretch) < 0)
         return -1;
-    if (holds && !self->waits)
-        self->since = last;
-    self->waits = holds > 0;
-    self->taken += !end;
+    if (holds && !state->held)
+        state->held_since = last;
+    state->held = holds;
+    state->taken += !end;
     return 0;
 }
 
-int offsets_trace(DetokenizerObject *self, burble_text text, bool end)
+int offsets_trace_token(struct offsets *offsets, uint64_t chars)
 {
-    if (!self->offsets)
+    const uint64_t last = offsets->state.taken - 1;
+    if (!offsets->on)
         return 0;
-    return self->window == NULL ? trace_compiled(self, text) : trace_windowed(self, text, end);
+    return stretches_add(&offsets->state.pending, (struct stretch){chars, last, last});
 }
 
-int offsets_trace_token(DetokenizerObject *self, uint64_t chars)
+int offsets_hand_out(struct offsets *offsets, uint64_t chars)
 {
-    const uint64_t last = self->taken - 1;
-    return self->offsets ? stretches_add(&self->pending, (struct stretch){chars, last, last}) : 0;
+    return offsets->on ? stretches_move(&offsets->state.pending, &offsets->spans, chars) : 0;
 }
 
-int offsets_hand_out(DetokenizerObject *self, burble_text text)
+PyObject *offsets_list(const struct offsets *offsets)
 {
-    if (self->rewind == 0 && !self->offsets)
-        return 0;
-    const uint64_t chars = burble__utf8_count(text.bytes, text.len);
-    self->handed += chars;
-    return self->offsets ? stretches_move(&self->pending, &self->spans, chars) : 0;
-}
-
-PyObject *offsets_get(DetokenizerObject *self, void *unused)
-{
-    (void)unused;
-    if (!self->offsets) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "offsets: expected a Detokenizer made with offsets=True");
-        return NULL;
-    }
     /* Each object that is made may run the collector, and that whatever pushes to this detokenizer:
      * so the list is made of a copy. */
     struct stretches spans;
-    if (stretches_copy(&self->spans, &spans) < 0)
+    if (stretches_copy(&offsets->spans, &spans) < 0)
         return NULL;
     PyObject *list = PyList_New(0);
     unsigned long long begin = 0;

@@ -61,7 +61,7 @@ int pipeline_another(const struct pipeline *pipeline, struct core *core, struct 
     const char skip_prompt = pipeline->skip_prompt, has_prompt = pipeline->has_prompt;
     DetokenizerObject *from = pipeline->detokenizer; /* the other one's may change meanwhile */
     Py_INCREF(from);
-    DetokenizerObject *detokenizer = detokenizer_another(from);
+    DetokenizerObject *detokenizer = detokenizer_new_like(from);
     Py_DECREF(from);
     int rc = detokenizer == NULL ? -1 : detokenizer_own(detokenizer);
     if (rc == 0)
@@ -165,7 +165,7 @@ static enum passed pass(struct pipeline *pipeline, struct kept_text *kept, uint3
     enum passed passed = PASSED_ERROR;
     DetokenizerObject *detokenizer = pipeline->detokenizer;
     const int holds = detokenizer == NULL ? 0 : detokenizer_holds(detokenizer);
-    if (holds >= 0 && detokenizer != NULL && detokenizer->stopped) {
+    if (holds >= 0 && detokenizer != NULL && detokenizer->progress.stopped) {
         if (drain(pipeline, kept->text, tokens, piece) == 0)
             passed = PASSED_END;
     } else if (holds >= 0) {

@@ -128,7 +128,7 @@ static void begin_sequence(WriterObject *self)
  * exception. */
 static int note_end(WriterObject *self)
 {
-    const bool met = self->pipeline.detokenizer->has_met;
+    const bool met = self->pipeline.detokenizer->progress.has_met;
     PyObject *match = met ? detokenizer_match(self->pipeline.detokenizer) : NULL;
     if (met && match == NULL)
         return -1;
@@ -299,7 +299,7 @@ static int flush(WriterObject *self)
     piece_clear(&rest);
     self->begun = false;
     if (rc == 0 && self->reason == NULL && self->pipeline.detokenizer != NULL
-        && self->pipeline.detokenizer->has_met)
+        && self->pipeline.detokenizer->progress.has_met)
         return note_end(self);
     return rc;
 }

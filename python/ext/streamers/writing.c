@@ -170,7 +170,7 @@ static int emit_end(StreamerObject *self, PyObject *method, PyObject *text)
 {
     PyObject *match = NULL;
     self->reason = BURBLE_REASON_NONE;
-    if (self->pipeline.detokenizer->has_met) {
+    if (self->pipeline.detokenizer->progress.has_met) {
         match = detokenizer_match(self->pipeline.detokenizer);
         if (match == NULL)
             return -1;
