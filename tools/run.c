@@ -219,9 +219,10 @@ static int make_chat(struct run *run, const struct prompt *prompt, struct bytes 
     bytes_put(&content, prompt->text, prompt->len);
     bytes_put(&content, "", 1);
     if (run->options->system != NULL) {
-        messages[conversation.n++] = (burble_llama_message){"system", run->options->system};
+        messages[conversation.n++] =
+            (burble_llama_message){.role = "system", .content = run->options->system};
     }
-    messages[conversation.n++] = (burble_llama_message){"user", content.data};
+    messages[conversation.n++] = (burble_llama_message){.role = "user", .content = content.data};
     conversation.messages = messages;
     conversation.template_name = run->options->template_name;
     int result = content.failed ? BURBLE_ENOMEM : BURBLE_EFULL;

@@ -32,6 +32,14 @@
  * returned; several values, or a struct, are stored through pointers. A returned handle is borrowed: it is
  * valid as long as the object.
  *
+ * Compatibility: a struct that the caller allocates has a member `reserved`, from which later versions take
+ * room for new members; its size never changes. `reserved` must be 0 in a struct that is passed to a
+ * function, else the result is BURBLE_EINVAL: the program then asks for a member that this version does not
+ * have. The functions that fill in defaults set it to 0; structs without such a function are to be
+ * initialized with {0}. The library sets it to 0 in the structs that it fills in. The exceptions are small
+ * structs that make up arrays and never change: burble_text, burble_token, burble_span and
+ * burble_stop_token.
+ *
  * Strings are UTF-8, lengths are in bytes, times are nanoseconds of CLOCK_MONOTONIC. Only one thread at a
  * time may use an object, unless its comment says otherwise.
  */

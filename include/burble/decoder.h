@@ -44,6 +44,7 @@ typedef struct burble_step {
     const char *with; /* UTF-8, terminated by NUL; NULL if the kind does not use it */
     uint32_t start, stop;
     bool flag;
+    uint64_t reserved[2]; /* 0: see burble.h */
 } burble_step;
 
 #ifdef __cplusplus

@@ -34,6 +34,7 @@ typedef struct burble_detok_options {
     uint32_t rewind;
     /* Record which tokens each piece of text came from (burble_detok_spans). */
     bool spans;
+    uint64_t reserved[3]; /* 0: see burble.h */
 } burble_detok_options;
 
 /* A borrowed piece of text: valid, complete UTF-8, not terminated by NUL. */
@@ -49,6 +50,7 @@ BURBLE_API void burble_detok_options_init(burble_detok_options *options);
  * is NULL, the defaults apply.
  *
  * BURBLE_OK      *out is the detokenizer, which the caller owns
+ * BURBLE_EINVAL  `reserved` is not 0; *out is NULL
  * BURBLE_ENOMEM  *out is NULL */
 BURBLE_API int burble_detok_create(burble_vocab *vocab, const burble_detok_options *options,
                                    burble_detok **out);

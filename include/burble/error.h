@@ -9,6 +9,8 @@
 #ifndef BURBLE_ERROR_H
 #define BURBLE_ERROR_H
 
+#include <stdint.h>
+
 #include <burble/version.h>
 
 /* X(name, value, text) */
@@ -43,6 +45,7 @@ typedef enum burble_result {
 typedef struct burble_error {
     int code; /* the result of the function */
     char message[256];
+    uint32_t reserved[7]; /* 0: see burble.h */
 } burble_error;
 
 #ifdef __cplusplus

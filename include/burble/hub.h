@@ -42,6 +42,7 @@ typedef enum burble_wake {
 
 typedef struct burble_hub_options {
     burble_wake wake;
+    uint64_t reserved[3]; /* 0: see burble.h */
 } burble_hub_options;
 
 /* Fills in the defaults. */
@@ -50,7 +51,7 @@ BURBLE_API void burble_hub_options_init(burble_hub_options *options);
 /* Creates a hub. If `options` is NULL, the defaults apply.
  *
  * BURBLE_OK       *out is the hub, which the caller owns
- * BURBLE_EINVAL   this system does not have that kind of descriptor; *out is NULL
+ * BURBLE_EINVAL   this system does not have that kind of descriptor, or `reserved` is not 0; *out is NULL
  * BURBLE_ENOMEM   *out is NULL
  * BURBLE_ESYSTEM  the descriptor could not be created (errno says why); *out is NULL */
 BURBLE_API int burble_hub_create(const burble_hub_options *options, burble_hub **out);

@@ -61,6 +61,7 @@ typedef struct burble_llama_model_options {
     int32_t gpu_layers;
     /* Check all weights for invalid values. Default: false, because the check takes long. */
     bool check_tensors;
+    uint64_t reserved[4]; /* 0: see burble.h */
 } burble_llama_model_options;
 
 /* Fills in the defaults. */
@@ -76,6 +77,7 @@ BURBLE_API void burble_llama_model_options_init(burble_llama_model_options *opti
  * BURBLE_EUNSUPPORTED  the model cannot continue a text: it is an encoder, a diffusion model, or has no
  *                      vocabulary
  * BURBLE_ECANCELED     `progress` returned false
+ * BURBLE_EINVAL        `reserved` is not 0
  * BURBLE_ENOMEM        out of memory
  * Unless the result is BURBLE_OK, *out is NULL, and *error (may be NULL) names the file and says what was
  * wrong. */
@@ -114,6 +116,7 @@ BURBLE_API int burble_llama_model_tokenize(const burble_llama_model *model, cons
 typedef struct burble_llama_message {
     const char *role; /* "system", "user", "assistant" … */
     const char *content;
+    uint64_t reserved[2]; /* 0: see burble.h */
 } burble_llama_message;
 
 typedef struct burble_llama_conversation {
@@ -124,6 +127,7 @@ typedef struct burble_llama_conversation {
     /* The name of a template that is built into llama.cpp ("chatml", "llama3", …). NULL, the default: the
      * model's own template. */
     const char *template_name;
+    uint64_t reserved[4]; /* 0: see burble.h */
 } burble_llama_conversation;
 
 /* Fills in the defaults; there are no messages. */
@@ -143,7 +147,8 @@ BURBLE_API void burble_llama_conversation_init(burble_llama_conversation *conver
  * BURBLE_OK            *len bytes were written
  * BURBLE_EFULL         `capacity` is too small: *len is the length of the prompt, in bytes
  * BURBLE_EUNSUPPORTED  the model has no template, or llama.cpp does not know it; *len is 0
- * BURBLE_EINVAL        a role or a content is NULL or not UTF-8, or the total is above 1 GiB; *len is 0
+ * BURBLE_EINVAL        a role or a content is NULL or not UTF-8, the total is above 1 GiB, or `reserved`
+ *                      is not 0; *len is 0
  * BURBLE_ENOMEM        out of memory; *len is 0
  * Unless the result is BURBLE_OK, *error (may be NULL) says what was wrong. */
 BURBLE_API int burble_llama_model_apply_template(const burble_llama_model *model,
@@ -170,6 +175,7 @@ typedef struct burble_llama_engine_options {
     uint32_t threads;
     /* Keep llama.cpp's KV cache in 32 bits instead of 16. Default: false. */
     bool cache_f32;
+    uint64_t reserved[4]; /* 0: see burble.h */
 } burble_llama_engine_options;
 
 /* Fills in the defaults. */
@@ -179,8 +185,8 @@ BURBLE_API void burble_llama_engine_options_init(burble_llama_engine_options *op
  * the defaults apply. Any thread may call it.
  *
  * BURBLE_OK       *out is the engine, which the caller owns
- * BURBLE_EINVAL   an option is out of its range, or `context` is above the one that the model was trained
- *                 with
+ * BURBLE_EINVAL   an option is out of its range, `context` is above the one that the model was trained
+ *                 with, or `reserved` is not 0
  * BURBLE_ENOMEM   no memory for that many slots of that context
  * BURBLE_ESYSTEM  the engine's threads could not be started (errno says why)
  * Unless the result is BURBLE_OK, *out is NULL, and *error (may be NULL) says what was wrong. */
@@ -196,7 +202,7 @@ BURBLE_API int burble_llama_engine_create(burble_llama_model *model,
  * memory is not freed. */
 BURBLE_API void burble_llama_engine_destroy(burble_llama_engine **engine);
 
-/* The progress of a request. */
+/* The progress of a request. The library allocates it, so later versions may add members at its end. */
 typedef struct burble_llama_progress {
     uint32_t prompt_tokens; /* in the prompt */
     uint32_t tokens;        /* generated so far */
@@ -254,6 +260,7 @@ typedef struct burble_llama_request {
      * request from the queue. Default: NULL. */
     burble_llama_watch_fn *watch;
     void *watch_arg;
+    uint64_t reserved[8]; /* 0: see burble.h */
 } burble_llama_request;
 
 /* Fills in the defaults; the prompt is empty. */
@@ -276,7 +283,7 @@ BURBLE_API void burble_llama_request_init(burble_llama_request *request);
  * BURBLE_EFULL    all slots are busy and the queue is full; the caller may try again later
  * BURBLE_ECLOSED  the engine belongs to the parent of this process
  * BURBLE_EINVAL   the prompt is empty, is not UTF-8, has an id that the model does not have, or leaves no
- *                 room in the context; or an option is out of its range
+ *                 room in the context; an option is out of its range; or `reserved` is not 0
  * BURBLE_ENOMEM   out of memory
  * Unless the result is BURBLE_OK, the stream is unchanged, and *error (may be NULL) says what was
  * wrong. */
@@ -292,6 +299,7 @@ typedef struct burble_llama_stats {
     uint64_t steps;         /* completed so far, without the aborted ones */
     uint64_t prompt_tokens; /* prompt tokens computed so far */
     uint64_t tokens;        /* generated so far */
+    uint64_t reserved[6];   /* 0: see burble.h */
 } burble_llama_stats;
 
 /* The most tokens of one request, prompt and text together. Any thread may call it. */

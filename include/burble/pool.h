@@ -21,6 +21,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <burble/stream.h>
 
@@ -41,6 +42,7 @@ typedef struct burble_pool_options {
     unsigned workers;
     /* The most generators that may wait. Default: 1,024. */
     size_t queue;
+    uint64_t reserved[4]; /* 0: see burble.h */
 } burble_pool_options;
 
 /* A generator: generates text and writes it to `stream`, on a thread of the pool.
@@ -63,6 +65,7 @@ typedef struct burble_pool_run_options {
      * thread of the pool, in burble_pool_destroy, or in a later burble_pool_run that removes cancelled
      * generators from a full queue. NULL (the default): nothing is called. */
     void (*release)(void *arg);
+    uint64_t reserved[4]; /* 0: see burble.h */
 } burble_pool_run_options;
 
 /* Fills in the defaults. */
@@ -72,7 +75,7 @@ BURBLE_API void burble_pool_run_options_init(burble_pool_run_options *options);
 /* Creates a pool. If `options` is NULL, the defaults apply.
  *
  * BURBLE_OK      *out is the pool, which the caller owns
- * BURBLE_EINVAL  `workers` is out of its range; *out is NULL
+ * BURBLE_EINVAL  `workers` is out of its range, or `reserved` is not 0; *out is NULL
  * BURBLE_ENOMEM  *out is NULL */
 BURBLE_API int burble_pool_create(const burble_pool_options *options, burble_pool **out);
 
@@ -90,6 +93,7 @@ BURBLE_API void burble_pool_destroy(burble_pool **pool);
  *                 does not stop the generator; burble_stream_cancel does. If
  *                 options->stream.cancel_when_unread is true, so does destroying the last reader.
  * BURBLE_EFULL    the queue is full
+ * BURBLE_EINVAL   the options of the stream are not valid, or `reserved` is not 0
  * BURBLE_ESYSTEM  the pool has no thread, and none could be started (errno says why)
  * BURBLE_ENOMEM   out of memory
  * Unless the result is BURBLE_OK, *out is NULL, and neither `generate` nor `release` will be called. */

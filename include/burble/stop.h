@@ -30,9 +30,10 @@ typedef struct burble_stop burble_stop;
 
 /* A match. */
 typedef struct burble_stop_match {
-    size_t which;   /* the index of the stop string that matched */
-    uint64_t begin; /* the position of its first byte in the text */
-    uint64_t end;   /* begin + its length */
+    size_t which;         /* the index of the stop string that matched */
+    uint64_t begin;       /* the position of its first byte in the text */
+    uint64_t end;         /* begin + its length */
+    uint64_t reserved[2]; /* 0: see burble.h */
 } burble_stop_match;
 
 /* A special token whose text is a stop string. If special tokens are left out, this text never appears

@@ -60,10 +60,11 @@ typedef struct burble_reader burble_reader;
 
 /* One chunk of text. */
 typedef struct burble_record {
-    const char *text; /* the bytes as they were appended; not terminated by NUL; never NULL */
-    size_t len;       /* bytes; never 0 */
-    uint32_t tokens;  /* the number of tokens that the record represents */
-    uint64_t seq;     /* its sequence number in the stream: 0, 1, 2 … */
+    const char *text;     /* the bytes as they were appended; not terminated by NUL; never NULL */
+    size_t len;           /* bytes; never 0 */
+    uint64_t seq;         /* its sequence number in the stream: 0, 1, 2 … */
+    uint32_t tokens;      /* the number of tokens that the record represents */
+    uint32_t reserved[3]; /* 0: see burble.h */
 } burble_record;
 
 /* The weight of a record: the unit in which a limit counts the records that a reader has not read. */
@@ -95,6 +96,7 @@ typedef struct burble_stream_options {
      * It must not use this stream or its readers, and must not fork. Default: NULL. */
     burble_release_fn *release;
     void *release_arg;
+    uint64_t reserved[6]; /* 0: see burble.h */
 } burble_stream_options;
 
 typedef enum burble_state {
@@ -117,6 +119,7 @@ typedef struct burble_status {
     burble_reason reason; /* if ENDED; else BURBLE_REASON_NONE */
     int code;             /* if FAILED, its negative code; else 0 */
     const char *message;  /* if FAILED; else "". Valid while you hold a reference to the stream */
+    uint64_t reserved[3]; /* 0: see burble.h */
 } burble_status;
 
 /* ---- creating -------------------------------------------------------------------------------- */
@@ -127,7 +130,7 @@ BURBLE_API void burble_stream_options_init(burble_stream_options *options);
 /* Creates an open, empty stream. If `options` is NULL, the defaults apply.
  *
  * BURBLE_OK      *out is the stream, with one reference, which the caller owns
- * BURBLE_EINVAL  `lag_unit` is not valid
+ * BURBLE_EINVAL  `lag_unit` is not valid, or `reserved` is not 0
  * BURBLE_ENOMEM  out of memory
  * Unless the result is BURBLE_OK, *out is NULL. */
 BURBLE_API int burble_stream_create(const burble_stream_options *options, burble_stream **out);

@@ -49,6 +49,7 @@ typedef struct burble_vocab_options {
     /* Whether a special token that is left out ends an incomplete character before it, if there are no
      * steps. True for a tokenizer that decodes the tokens between special tokens separately. */
     bool special_breaks;
+    uint64_t reserved[3]; /* 0: see burble.h */
 } burble_vocab_options;
 
 typedef struct burble_vocab burble_vocab;
@@ -65,10 +66,10 @@ BURBLE_API void burble_vocab_options_init(burble_vocab_options *options);
  * BURBLE_OK            *out is the vocabulary, with one reference, which the caller owns
  * BURBLE_EUNSUPPORTED  the steps are well-formed, but this library cannot stream them
  * BURBLE_EINVAL        `n` is above BURBLE_VOCAB_MAX_IDS; `tokens` is NULL and `n` is above 0; a step is
- *                      unknown or lacks a member that it needs; a token is too long, has NULL text and a
- *                      length, has an unknown flag, or (with steps) is not UTF-8; the texts are too long
- *                      in total: as given, after the steps, or between two steps (there, more than 64
- *                      MiB beyond 32 times the length of the tokens)
+ *                      unknown or lacks a member that it needs; `reserved` is not 0; a token is too long,
+ *                      has NULL text and a length, has an unknown flag, or (with steps) is not UTF-8; the
+ *                      texts are too long in total: as given, after the steps, or between two steps
+ *                      (there, more than 64 MiB beyond 32 times the length of the tokens)
  * BURBLE_ENOMEM        out of memory
  * Unless the result is BURBLE_OK, *out is NULL, and *error (may be NULL) says what was wrong, with the id
  * of the token or the number of the step. */

@@ -12,7 +12,7 @@ int burble__error_set(burble_error *error, int code, const char *format, ...)
     if (error != NULL) {
         va_list arguments;
         va_start(arguments, format);
-        error->code = code;
+        *error = (burble_error){.code = code};
         vsnprintf(error->message, sizeof error->message, format, arguments);
         va_end(arguments);
         burble__error_mend(error);

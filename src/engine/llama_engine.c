@@ -31,6 +31,7 @@
 #include "base/clock.h"
 #include "base/error_message.h"
 #include "base/fork.h"
+#include "base/reserved.h"
 #include "engine/llama_log.h"
 #include "engine/llama_request.h"
 
@@ -386,6 +387,9 @@ static uint32_t processors(void)
 /* Fills in what depends on the model, and looks at the rest. */
 static int check(burble_llama_engine_options *options, uint32_t trained, burble_error *error)
 {
+    if (!BURBLE__UNUSED(options)) {
+        return burble__error_set(error, BURBLE_EINVAL, "options: " BURBLE__RESERVED);
+    }
     if (options->context == 0) {
         options->context = trained < DEFAULT_CONTEXT ? trained : DEFAULT_CONTEXT;
     }

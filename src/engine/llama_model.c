@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/error_message.h"
+#include "base/reserved.h"
 #include "base/utf8.h"
 #include "engine/llama_log.h"
 
@@ -197,6 +198,9 @@ int burble_llama_model_load(const char *path, const burble_llama_model_options *
         burble_llama_model_options_init(&defaults);
         options = &defaults;
     }
+    if (!BURBLE__UNUSED(options)) {
+        return burble__error_set(error, BURBLE_EINVAL, "options: " BURBLE__RESERVED);
+    }
     int result = look_at(path, error);
     if (result != BURBLE_OK) {
         return result;
@@ -306,6 +310,9 @@ static int convert(const burble_llama_conversation *conversation, struct llama_c
     }
     for (size_t i = 0; i < n; i++) {
         const burble_llama_message *message = &conversation->messages[i];
+        if (!BURBLE__UNUSED(message)) {
+            return burble__error_set(error, BURBLE_EINVAL, "message %zu: " BURBLE__RESERVED, i);
+        }
         if (message->role == NULL || message->content == NULL) {
             return burble__error_set(error, BURBLE_EINVAL, "message %zu: expected a %s, found NULL",
                                      i, message->role == NULL ? "role" : "content");
@@ -337,6 +344,9 @@ int burble_llama_model_apply_template(const burble_llama_model *model,
                                       size_t capacity, size_t *len, burble_error *error)
 {
     *len = 0;
+    if (!BURBLE__UNUSED(conversation)) {
+        return burble__error_set(error, BURBLE_EINVAL, "conversation: " BURBLE__RESERVED);
+    }
     const char *form = conversation->template_name;
     if (form == NULL) {
         form = llama_model_chat_template(model->llama, NULL);

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error_message.h"
+#include "base/reserved.h"
 #include "base/utf8.h"
 
 /* The lowest temperature that llama.cpp is given. It divides the logits by it, which goes to infinity
@@ -26,6 +27,9 @@ void burble_llama_request_init(burble_llama_request *request)
 
 static int check(const burble_llama_request *wanted, burble_error *error)
 {
+    if (!BURBLE__UNUSED(wanted)) {
+        return burble__error_set(error, BURBLE_EINVAL, "request: " BURBLE__RESERVED);
+    }
     if (!(wanted->temperature >= 0.0f && wanted->temperature <= 100.0f)) {
         return burble__error_set(error, BURBLE_EINVAL, "temperature: expected 0 to 100, found %g",
                                  (double)wanted->temperature);

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/atomic.h"
 #include "base/fork.h"
+#include "base/reserved.h"
 #include "stream/wake.h"
 
 struct burble_hub {
@@ -31,7 +32,7 @@ struct burble_hub {
 
 void burble_hub_options_init(burble_hub_options *options)
 {
-    options->wake = BURBLE_WAKE_BEST;
+    *options = (burble_hub_options){.wake = BURBLE_WAKE_BEST};
 }
 
 static const struct burble__wake_kind *wake_kind(burble_wake wake)
@@ -62,7 +63,7 @@ int burble_hub_create(const burble_hub_options *options, burble_hub **out)
         options = &defaults;
     }
     const struct burble__wake_kind *kind = wake_kind(options->wake);
-    if (kind == NULL)
+    if (kind == NULL || !BURBLE__UNUSED(options))
         return BURBLE_EINVAL;
 
     if (burble__fork_watch() != BURBLE_OK)

@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/fork.h"
+#include "base/reserved.h"
 
 #define MOST_WORKERS 1024
 
@@ -65,7 +66,7 @@ int burble_pool_create(const burble_pool_options *given, burble_pool **out)
     burble_pool_options_init(&options);
     if (given != NULL)
         options = *given;
-    if (options.workers == 0 || options.workers > MOST_WORKERS)
+    if (options.workers == 0 || options.workers > MOST_WORKERS || !BURBLE__UNUSED(&options))
         return BURBLE_EINVAL;
     if (burble__fork_watch() != BURBLE_OK)
         return BURBLE_ENOMEM;
@@ -245,6 +246,8 @@ int burble_pool_run(burble_pool *pool, burble_generate_fn *generate, void *arg,
     burble_pool_run_options_init(&options);
     if (given != NULL)
         options = *given;
+    if (!BURBLE__UNUSED(&options))
+        return BURBLE_EINVAL;
     struct job *job = burble__calloc(1, sizeof *job);
     if (job == NULL)
         return BURBLE_ENOMEM;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/reserved.h"
 
 /* Blocks start small, so that a thousand idle streams take little, and double up to a few KiB, so
  * that a long text takes few blocks. Sizes include the block's own head. */
@@ -34,6 +35,8 @@ int burble_stream_create(const burble_stream_options *options, burble_stream **o
         burble_stream_options_init(&defaults);
         options = &defaults;
     }
+    if (!BURBLE__UNUSED(options))
+        return BURBLE_EINVAL;
     if (options->lag_unit != BURBLE_LAG_BYTES && options->lag_unit != BURBLE_LAG_CHARACTERS
         && options->lag_unit != BURBLE_LAG_TOKENS)
         return BURBLE_EINVAL;

@@ -23,6 +23,7 @@
 
 #include "base/alloc.h"
 #include "base/buffer.h"
+#include "base/reserved.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
@@ -474,11 +475,14 @@ int burble_detok_create(burble_vocab *vocab, const burble_detok_options *options
 {
     const burble_detok_options defaults = {0};
     options = options == NULL ? &defaults : options;
+    *out = NULL;
+    if (!BURBLE__UNUSED(options)) {
+        return BURBLE_EINVAL;
+    }
     const size_t n_rewrites = vocab->rewrites.n + (options->clean_up ? COUNT(clean_up) : 0);
     const size_t state_size = sizeof(struct burble__detok_state)
                               + (vocab->n_filters + n_rewrites) * sizeof(union burble__slot);
     burble_detok *detok = burble__malloc(sizeof *detok + 2 * state_size);
-    *out = NULL;
     if (detok == NULL) {
         return BURBLE_ENOMEM;
     }

@@ -30,7 +30,7 @@ int burble__load_fail(const struct burble__source *source, int code, const char 
     if (error == NULL) {
         return code;
     }
-    error->code = code;
+    *error = (burble_error){.code = code};
     char *const message = error->message;
     const size_t room = sizeof error->message;
     const char *name = source->name == NULL ? "(bytes in memory)" : source->name;

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/error_message.h"
+#include "base/reserved.h"
 #include "base/utf8.h"
 
 /* More steps than this are refused; no tokenizer has even ten. */
@@ -173,6 +174,9 @@ static int check_step(const burble_step *step, size_t i, burble_error *error)
             "step %zu (%s): expected `with` of UTF-8, at most %u bytes, found %s", i, name,
             BURBLE_VOCAB_MAX_TOKEN, step->with == NULL ? "NULL" : "something else");
     }
+    if (!BURBLE__UNUSED(step)) {
+        return burble__error_set(error, BURBLE_EINVAL, "step %zu (%s): " BURBLE__RESERVED, i, name);
+    }
     if ((kind == BURBLE_STEP_STRIP || kind == BURBLE_STEP_METASPACE)
         && characters_of(step->text) != 1) {
         return burble__error_set(error, BURBLE_EINVAL,
@@ -208,6 +212,9 @@ int burble__plan_init(struct burble__plan *plan, const burble_vocab_options *opt
 {
     *plan = (struct burble__plan){0};
     const size_t n = options->n_steps;
+    if (!BURBLE__UNUSED(options)) {
+        return burble__error_set(error, BURBLE_EINVAL, "options: " BURBLE__RESERVED);
+    }
     if (n > STEPS_MAX) {
         return burble__error_set(error, BURBLE_EUNSUPPORTED, "expected at most %d steps, found %zu",
                                  STEPS_MAX, n);

@@ -83,7 +83,7 @@ static void chat(burble_llama_model *model, char *const *prompts, uint32_t n, co
     static char text[SIZE];
     burble_error error;
     for (uint32_t i = 0; i < n; i++) {
-        const burble_llama_message message = {"user", prompts[i]};
+        const burble_llama_message message = {.role = "user", .content = prompts[i]};
         burble_llama_conversation conversation;
         burble_llama_conversation_init(&conversation);
         conversation.messages = &message;

@@ -54,6 +54,10 @@ static void a_request_out_of_its_range_is_refused(void **state)
     assert_non_null(strstr(error.message, "prompt: expected at most 511 tokens"));
 
     request = request_for("a", 1);
+    request.reserved[7] = 1;
+    refuses(engine, &request,
+            "request: expected 0 in `reserved`, found a member of a later version");
+    request = request_for("a", 1);
     request.temperature = -1;
     refuses(engine, &request, "temperature: expected 0 to 100, found -1");
     request = request_for("a", 1);
@@ -143,6 +147,10 @@ static void an_engine_out_of_its_range_is_refused(void **state)
     burble_llama_engine_options_init(&options);
     options.threads = 513;
     engine_refuses(&options, "threads: expected 1 to 512, found 513");
+    burble_llama_engine_options_init(&options);
+    options.reserved[3] = 1;
+    engine_refuses(&options,
+                   "options: expected 0 in `reserved`, found a member of a later version");
 }
 
 /* ---- more than there is -------------------------------------------------------------------------- */

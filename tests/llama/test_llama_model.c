@@ -304,7 +304,8 @@ static void text_that_is_not_utf8_has_no_ids(void **state)
 
 static void a_built_in_template_makes_a_prompt(void **state)
 {
-    const burble_llama_message messages[] = {{"system", "Be brief."}, {"user", "Hello"}};
+    const burble_llama_message messages[] = {{.role = "system", .content = "Be brief."},
+                                             {.role = "user", .content = "Hello"}};
     burble_llama_conversation conversation;
     char text[256];
     size_t len;
@@ -335,8 +336,8 @@ static void a_built_in_template_makes_a_prompt(void **state)
 
 static void a_conversation_without_a_template_is_refused(void **state)
 {
-    const burble_llama_message message = {"user", "Hello"};
-    const burble_llama_message nobody = {NULL, "Hello"};
+    const burble_llama_message message = {.role = "user", .content = "Hello"};
+    const burble_llama_message nobody = {.role = NULL, .content = "Hello"};
     burble_llama_conversation conversation;
     burble_error error;
     size_t len;
@@ -357,6 +358,9 @@ static void a_conversation_without_a_template_is_refused(void **state)
     assert_result(burble_llama_model_apply_template(model, &conversation, NULL, 0, &len, &error),
                   BURBLE_EINVAL);
     assert_string_equal(error.message, "message 0: expected a role, found NULL");
+    conversation.reserved[3] = 1;
+    assert_int_equal(burble_llama_model_apply_template(model, &conversation, NULL, 0, &len, &error),
+                     BURBLE_EINVAL);
 }
 
 static void a_conversation_that_is_not_utf8_is_refused(void **state)
@@ -370,7 +374,8 @@ static void a_conversation_that_is_not_utf8_is_refused(void **state)
     conversation.template_name = "chatml";
     for (size_t i = 0; i < BROKEN; i++) {
         char expected[100];
-        const burble_llama_message by[] = {{"user", "Hello"}, {broken[i].text, "Hello"}};
+        const burble_llama_message by[] = {{.role = "user", .content = "Hello"},
+                                           {.role = broken[i].text, .content = "Hello"}};
         conversation.messages = by;
         snprintf(expected, sizeof expected, "message 1: role: %s", broken[i].found);
         assert_result(
@@ -378,7 +383,8 @@ static void a_conversation_that_is_not_utf8_is_refused(void **state)
             BURBLE_EINVAL);
         assert_int_equal(len, 0);
         assert_string_equal(error.message, expected);
-        const burble_llama_message of[] = {{"user", "Hello"}, {"user", broken[i].text}};
+        const burble_llama_message of[] = {{.role = "user", .content = "Hello"},
+                                           {.role = "user", .content = broken[i].text}};
         conversation.messages = of;
         snprintf(expected, sizeof expected, "message 1: content: %s", broken[i].found);
         assert_result(

@@ -520,7 +520,8 @@ static void run_blocking(struct loop *loop)
 static void *run_loop(void *arg)
 {
     struct loop *loop = arg;
-    CHECK(burble_hub_create(&(burble_hub_options){(burble_wake)below(&loop->random, 3)}, &loop->hub)
+    CHECK(burble_hub_create(&(burble_hub_options){.wake = (burble_wake)below(&loop->random, 3)},
+                            &loop->hub)
           == BURBLE_OK);
     do {
         run_batch(loop);

@@ -186,8 +186,8 @@ static void *run_loop(void *arg)
 {
     struct worker *worker = arg;
     struct loop loop = {.world = worker->world, .open = STREAMS, .seed = worker->seed};
-    const burble_hub_options options = {worker->seed % 2 == 0 ? BURBLE_WAKE_BEST
-                                                              : BURBLE_WAKE_PIPE};
+    const burble_hub_options options = {.wake = worker->seed % 2 == 0 ? BURBLE_WAKE_BEST
+                                                                      : BURBLE_WAKE_PIPE};
     check(loop.world, burble_hub_create(&options, &loop.hub) == BURBLE_OK);
     for (int i = 0; i < STREAMS; i++) {
         struct looped *self = &loop.readers[i];

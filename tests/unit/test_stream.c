@@ -111,7 +111,6 @@ static void an_end_comes_after_all_text_and_never_changes(void **state)
     (void)state;
     burble_stream *stream = new_stream(NULL);
     burble_reader *reader = new_reader(stream, 0);
-    burble_status status;
     put(stream, "a");
     assert_result(burble_stream_end(stream, BURBLE_REASON_LENGTH), BURBLE_OK);
     assert_result(burble_stream_end(stream, BURBLE_REASON_STOP), BURBLE_ECLOSED);

@@ -295,7 +295,7 @@ static PyObject *engine_chat(EngineObject *self, PyObject *args)
     if (!is_here(self) || self->model == NULL)
         return raise_closed(self->core);
     const Py_ssize_t n = PyTuple_GET_SIZE(pairs);
-    burble_llama_message *messages = PyMem_New(burble_llama_message, (size_t)n);
+    burble_llama_message *messages = PyMem_Calloc((size_t)n, sizeof *messages);
     if (messages == NULL)
         return PyErr_NoMemory();
     PyObject *prompt = NULL;
