@@ -402,7 +402,7 @@ static int hand_in(EngineObject *self, burble_llama_request *request, LogObject 
         PyErr_NoMemory();
         return -1;
     }
-    account->total_at = log->total_at;
+    account->total_at = log->deadlines.total_at;
     account->stream = log->stream;
     request->watch = watch;
     request->watch_arg = account;

@@ -11,7 +11,7 @@
 
 #include "common/core.h"
 #include "log/account.h"
-#include "waiting/clock.h"
+#include "log/deadlines.h"
 
 struct ReaderObject;
 struct consumer;
@@ -31,14 +31,9 @@ typedef struct LogObject {
 
     PyObject *id; /* see log_id; NULL: nobody has asked for it */
 
-    /* Deadlines, in nanoseconds of CLOCK_MONOTONIC; 0: none. */
-    uint64_t began;          /* what they count from */
-    uint64_t first_at;       /* for the first token */
-    uint64_t token_for;      /* how long from one token to the next */
-    uint64_t total_at;       /* for the end */
-    struct clock_mark clock; /* of the loop in which they were set */
-    uint64_t
-        active_at; /* when the last token came; only where token_for is set, or it had to wait */
+    struct deadlines deadlines;
+    /* When the last token came; only where deadlines.token_for is set, or it had to wait. */
+    uint64_t active_at;
 
     struct account *account; /* where a thread writes it without Python, what that tells; or NULL */
 
@@ -47,7 +42,7 @@ typedef struct LogObject {
     bool begun;                 /* a token has come */
     unsigned long generated_in; /* the thread in which a job generates it; 0: no job does */
     struct under_way appending; /* the stream's append, perhaps without the GIL */
-    bool objects;               /* a record is a reference to an object (see log.c), not text */
+    bool objects;               /* a record is a reference to an object (objects.h), not text */
 } LogObject;
 
 /* Appends text, or, with `len` 0, only notes `tokens` tokens as signs of life and tells how the log
@@ -74,6 +69,9 @@ bool log_wakes(const LogObject *self);
 
 bool log_is_open(const LogObject *self);
 
+/* The state of the writing, by Python or by a thread that knows nothing of it. */
+struct account_state log_writing_state(const LogObject *self);
+
 /* When this consumer, which finds nothing, should look whether the log is overdue. 0: never. */
 uint64_t log_due(const LogObject *self, const struct consumer *consumer);
 
@@ -97,12 +95,5 @@ PyObject *log_id(LogObject *self);
 
 /* The exception with which it failed, as a new reference; else None. NULL with an exception. */
 PyObject *log_get_error(LogObject *self);
-
-/* What a record of a log of objects stands for: a new reference. */
-PyObject *log_object_of(const burble_record *record);
-
-/* Lets go of the objects whose records are gone. After any call of burble's that can let go of a
- * record: what is finalized here may use the log again. */
-void log_drop_released(void);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "base/buffer.h"
 #include "common/str.h"
+#include "log/objects.h"
 #include "stream/reader.h"
 
 /* How much text coalesce hands out at once, in bytes: a reader that is far behind must not copy all of
@@ -46,7 +47,7 @@ static void let_go(ReaderObject *self)
     /* Last: letting go of them may run Python code. */
     Py_XDECREF((PyObject *)attached);
     Py_XDECREF(kept);
-    log_drop_released();
+    objects_drop_released();
 }
 
 /* The next record: that which could not be handed out, or a new one. */
@@ -96,7 +97,7 @@ static PyObject *value_of(ReaderObject *self, burble_record *record)
     if (self->coalesce)
         return gather(self, record);
     PyObject *value =
-        self->log->objects ? log_object_of(record) : str_from_utf8(record->text, record->len);
+        self->log->objects ? object_of_record(record) : str_from_utf8(record->text, record->len);
     if (value == NULL)
         self->unread = *record;
     else
@@ -151,7 +152,7 @@ enum reading reader_read(ReaderObject *self, PyObject **value)
     enum reading reading = READ_END;
     if (!self->closed) {
         reading = read_open(self, value);
-        log_drop_released(); /* what is finalized may close this reader */
+        objects_drop_released(); /* what is finalized may close this reader */
     }
     if (self->closed) {
         let_go(self);
@@ -207,7 +208,7 @@ static int wait_here(PyObject *object, uint64_t until)
     Py_BEGIN_ALLOW_THREADS
         rc = burble_reader_wait(self->reader, until);
     Py_END_ALLOW_THREADS
-    log_drop_released();
+    objects_drop_released();
     return rc;
 }
 
