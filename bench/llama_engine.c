@@ -45,16 +45,11 @@ static void read_on(burble_reader *reader, void *arg)
 {
     struct figures *figures = arg;
     burble_record record;
-    do {
-        int result;
-        while ((result = burble_reader_next(reader, &record)) == BURBLE_OK) {
-            figures->tokens += record.tokens;
-        }
-        if (result != BURBLE_AGAIN) {
-            figures->open--;
-            return;
-        }
-    } while (burble_reader_park(reader) == BURBLE_OK);
+    int result;
+    while ((result = burble_reader_next_or_park(reader, &record)) == BURBLE_OK) {
+        figures->tokens += record.tokens;
+    }
+    figures->open -= result != BURBLE_AGAIN;
 }
 
 static void one_round(burble_llama_engine *engine, burble_hub *hub, int requests, uint32_t tokens)

@@ -176,20 +176,16 @@ static void on_ready(burble_reader *reader, void *arg)
 {
     struct job *job = arg;
     burble_record record;
-    for (;;) {
-        const int result = burble_reader_next(reader, &record);
-        if (result == BURBLE_OK) {
-            if (!take_text(job, &record)) {
-                burble_stream_cancel(job->stream);
-                end_job(job, "error", strerror(ENOMEM));
-                return;
-            }
-        } else if (result != BURBLE_AGAIN) {
-            end_as_stream(job);
-            return;
-        } else if (burble_reader_park(reader) == BURBLE_AGAIN) {
+    int result;
+    while ((result = burble_reader_next_or_park(reader, &record)) == BURBLE_OK) {
+        if (!take_text(job, &record)) {
+            burble_stream_cancel(job->stream);
+            end_job(job, "error", strerror(ENOMEM));
             return;
         }
+    }
+    if (result != BURBLE_AGAIN) {
+        end_as_stream(job);
     }
 }
 

@@ -6,93 +6,28 @@
  *
  * cc loop_glib.c $(pkg-config --cflags --libs burble-llama glib-2.0) -o loop_glib
  */
-#include <err.h>
-#include <stdio.h>
-#include <string.h>
+#include <burble/loop_glib.h>
 
-#include <glib-unix.h>
+#include "text.h"
 
-#include <burble/llama.h>
-
-static void check(int result, const char *what)
+static void set_done(void *done)
 {
-    if (result != BURBLE_OK) {
-        errx(1, "%s: %s", what, burble_result_text(result));
-    }
-}
-
-/* Makes an engine, whose thread generates, and the stream that it writes. */
-static burble_llama_engine *begin(const char *path, const char *prompt, burble_stream **stream)
-{
-    burble_error error = {.message = ""};
-    burble_llama_model *model;
-    burble_llama_engine_options options;
-    burble_llama_engine *engine;
-    burble_llama_engine_options_init(&options);
-    options.slots = 1;
-    options.threads = 1;
-    check(burble_llama_model_load(path, NULL, &model, &error), error.message);
-    check(burble_llama_engine_create(model, &options, &engine, &error), error.message);
-    burble_llama_model_unref(&model); /* the engine has its own reference */
-    burble_llama_request request;
-    burble_llama_request_init(&request);
-    request.prompt = prompt;
-    request.prompt_len = strlen(prompt);
-    request.max_tokens = 64;
-    check(burble_stream_create(NULL, stream), "a stream");
-    check(burble_llama_engine_submit(engine, &request, *stream, &error), error.message);
-    return engine;
-}
-
-/* Prints what is there, and asks to be called again. */
-static void on_ready(burble_reader *reader, void *arg)
-{
-    burble_record record;
-    int result;
-    while ((result = burble_reader_next(reader, &record)) == BURBLE_OK
-           || (result == BURBLE_AGAIN && burble_reader_park(reader) == BURBLE_OK)) {
-        if (result == BURBLE_OK) {
-            fwrite(record.text, 1, record.len, stdout);
-            fflush(stdout);
-        }
-    }
-    if (result != BURBLE_AGAIN) {
-        check(result == BURBLE_END ? BURBLE_OK : result, "the text");
-        burble_reader_destroy(&reader); /* it is not called again */
-        *(gboolean *)arg = TRUE;
-    }
-}
-
-static gboolean on_readable(gint fd, GIOCondition condition, gpointer hub)
-{
-    (void)fd, (void)condition;
-    burble_hub_dispatch(hub, 0);
-    return G_SOURCE_CONTINUE;
+    *(gboolean *)done = TRUE;
 }
 
 int main(int argc, char **argv)
 {
-    burble_stream *stream;
-    burble_reader *reader;
-    burble_hub *hub;
-    if (argc != 3) {
-        errx(2, "expected MODEL PROMPT");
-    }
-    burble_llama_engine *engine = begin(argv[1], argv[2], &stream);
-    check(burble_hub_create(NULL, &hub), "a hub");
-    check(burble_reader_create(stream, 0, &reader, NULL), "a reader");
-
+    struct text text;
     gboolean done = FALSE;
-    const guint source = g_unix_fd_add(burble_hub_fd(hub), G_IO_IN, on_readable, hub);
-    check(burble_reader_attach(reader, hub, on_ready, &done), "a place in the loop");
-    on_ready(reader, &done); /* what is there already; the rest comes through the hub */
+    text_begin(&text, argc, argv);
+    GSource *source = burble_glib_source_new(text.hub);
+    g_source_attach(source, NULL);
+    text_read(&text, set_done, &done);
     while (!done) {
         g_main_context_iteration(NULL, TRUE);
     }
-    g_source_remove(source);
-
-    burble_hub_destroy(&hub);
-    burble_stream_unref(&stream);
-    burble_llama_engine_destroy(&engine);
+    g_source_destroy(source);
+    g_source_unref(source);
+    text_end(&text);
     return 0;
 }

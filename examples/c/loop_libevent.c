@@ -6,93 +6,25 @@
  *
  * cc loop_libevent.c $(pkg-config --cflags --libs burble-llama libevent) -o loop_libevent
  */
-#include <err.h>
-#include <stdio.h>
-#include <string.h>
+#include <burble/loop_libevent.h>
 
-#include <event2/event.h>
+#include "text.h"
 
-#include <burble/llama.h>
-
-static void check(int result, const char *what)
+static void delete_event(void *event)
 {
-    if (result != BURBLE_OK) {
-        errx(1, "%s: %s", what, burble_result_text(result));
-    }
-}
-
-/* Makes an engine, whose thread generates, and the stream that it writes. */
-static burble_llama_engine *begin(const char *path, const char *prompt, burble_stream **stream)
-{
-    burble_error error = {.message = ""};
-    burble_llama_model *model;
-    burble_llama_engine_options options;
-    burble_llama_engine *engine;
-    burble_llama_engine_options_init(&options);
-    options.slots = 1;
-    options.threads = 1;
-    check(burble_llama_model_load(path, NULL, &model, &error), error.message);
-    check(burble_llama_engine_create(model, &options, &engine, &error), error.message);
-    burble_llama_model_unref(&model); /* the engine has its own reference */
-    burble_llama_request request;
-    burble_llama_request_init(&request);
-    request.prompt = prompt;
-    request.prompt_len = strlen(prompt);
-    request.max_tokens = 64;
-    check(burble_stream_create(NULL, stream), "a stream");
-    check(burble_llama_engine_submit(engine, &request, *stream, &error), error.message);
-    return engine;
-}
-
-/* Prints what is there, and asks to be called again. */
-static void on_ready(burble_reader *reader, void *arg)
-{
-    burble_record record;
-    int result;
-    while ((result = burble_reader_next(reader, &record)) == BURBLE_OK
-           || (result == BURBLE_AGAIN && burble_reader_park(reader) == BURBLE_OK)) {
-        if (result == BURBLE_OK) {
-            fwrite(record.text, 1, record.len, stdout);
-            fflush(stdout);
-        }
-    }
-    if (result != BURBLE_AGAIN) {
-        check(result == BURBLE_END ? BURBLE_OK : result, "the text");
-        burble_reader_destroy(&reader); /* it is not called again */
-        event_del(arg);                 /* the loop has nothing left, and ends */
-    }
-}
-
-static void on_readable(evutil_socket_t fd, short events, void *hub)
-{
-    (void)fd, (void)events;
-    burble_hub_dispatch(hub, 0);
+    event_del(event); /* the loop has nothing left, and returns */
 }
 
 int main(int argc, char **argv)
 {
-    burble_stream *stream;
-    burble_reader *reader;
-    burble_hub *hub;
-    if (argc != 3) {
-        errx(2, "expected MODEL PROMPT");
-    }
-    burble_llama_engine *engine = begin(argv[1], argv[2], &stream);
-    check(burble_hub_create(NULL, &hub), "a hub");
-    check(burble_reader_create(stream, 0, &reader, NULL), "a reader");
-
+    struct text text;
+    text_begin(&text, argc, argv);
     struct event_base *base = event_base_new();
-    struct event *event =
-        event_new(base, burble_hub_fd(hub), EV_READ | EV_PERSIST, on_readable, hub);
-    event_add(event, NULL);
-    check(burble_reader_attach(reader, hub, on_ready, event), "a place in the loop");
-    on_ready(reader, event); /* what is there already; the rest comes through the hub */
+    struct event *event = burble_libevent_new(base, text.hub);
+    text_read(&text, delete_event, event);
     event_base_dispatch(base);
     event_free(event);
     event_base_free(base);
-
-    burble_hub_destroy(&hub);
-    burble_stream_unref(&stream);
-    burble_llama_engine_destroy(&engine);
+    text_end(&text);
     return 0;
 }

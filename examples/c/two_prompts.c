@@ -36,9 +36,8 @@ static void on_ready(burble_reader *reader, void *arg)
     struct text *text = arg;
     burble_record record;
     int result;
-    while ((result = burble_reader_next(reader, &record)) == BURBLE_OK
-           || (result == BURBLE_AGAIN && burble_reader_park(reader) == BURBLE_OK)) {
-        for (size_t i = 0; result == BURBLE_OK && i < record.len; i++) {
+    while ((result = burble_reader_next_or_park(reader, &record)) == BURBLE_OK) {
+        for (size_t i = 0; i < record.len; i++) {
             if (record.text[i] == '\n' || text->len == sizeof text->line) {
                 print_line(text);
             }

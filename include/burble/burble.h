@@ -13,6 +13,9 @@
  *     pool.h     runs a blocking generator on a thread of a pool
  *     version.h  the version of the library
  *
+ * Three headers, to include or to copy, watch a hub in an event loop: loop_uv.h, loop_glib.h and
+ * loop_libevent.h. They need the headers of that loop.
+ *
  * The engine for llama.cpp is a separate library with a separate header: llama.h.
  *
  * Conventions, without exception:

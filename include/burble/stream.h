@@ -13,7 +13,7 @@
  * has not read, and, before its first reader exists, all text.
  *
  * A reader that has read everything either blocks (burble_reader_wait) or parks: then its event loop
- * calls its function when there is more (burble_reader_attach, burble_reader_park).
+ * calls its function when there is more (burble_reader_attach, burble_reader_next_or_park).
  *
  * A stream is open until it ends, fails or is cancelled, and then stays so. A reader reports this only
  * after it has returned every record.
@@ -301,6 +301,24 @@ BURBLE_API int burble_reader_attach(burble_reader *reader, burble_hub *hub, burb
  *                   reader's function may be called, too.
  * BURBLE_EDETACHED  the reader is attached to no hub, or its hub was destroyed or created before a fork */
 BURBLE_API int burble_reader_park(burble_reader *reader);
+
+/* Returns the next record or, if there is none, parks an attached reader. This is all that a reader's
+ * function needs, and it has to be called once when the reader is attached:
+ *
+ *     static void on_ready(burble_reader *reader, void *arg)
+ *     {
+ *         while ((rc = burble_reader_next_or_park(reader, &record)) == BURBLE_OK)
+ *             fwrite(record.text, 1, record.len, stdout);
+ *         if (rc != BURBLE_AGAIN)
+ *             ...                        // the end, or an error: on_ready is not called again
+ *     }
+ *
+ * BURBLE_OK         *record is the record; its text is valid until the next call on this reader
+ * BURBLE_AGAIN      nothing available yet; the reader is parked
+ * BURBLE_EDETACHED  nothing available yet, and the reader cannot wait: it is attached to no hub, its hub
+ *                   was destroyed or created before a fork, or it was interrupted
+ * another result    as burble_reader_next */
+BURBLE_API int burble_reader_next_or_park(burble_reader *reader, burble_record *record);
 
 /* Ends the waiting of a reader permanently. A thread that is in burble_reader_wait returns BURBLE_OK, and
  * so does every later call; the function of a parked reader is called; burble_reader_park returns

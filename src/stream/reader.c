@@ -339,3 +339,16 @@ void burble_reader_interrupt(burble_reader *reader)
      * sees that it was interrupted when it looks once more. The others there wake for nothing. */
     burble__waiter_wake(&reader->stream->parked);
 }
+
+int burble_reader_next_or_park(burble_reader *reader, burble_record *record)
+{
+    int result = burble_reader_next(reader, record);
+    if (result != BURBLE_AGAIN)
+        return result;
+    result = burble_reader_park(reader);
+    if (result != BURBLE_OK)
+        return result;
+    /* Parking has found a record or the end, unless the reader was interrupted. */
+    result = burble_reader_next(reader, record);
+    return result == BURBLE_AGAIN ? BURBLE_EDETACHED : result;
+}

@@ -27,10 +27,8 @@ static void on_ready(burble_reader *reader, void *arg)
 {
     int *result = (int *)arg;
     burble_record record;
-    do {
-        while ((*result = burble_reader_next(reader, &record)) == BURBLE_OK)
-            fwrite(record.text, 1, record.len, stdout);
-    } while (*result == BURBLE_AGAIN && burble_reader_park(reader) == BURBLE_OK);
+    while ((*result = burble_reader_next_or_park(reader, &record)) == BURBLE_OK)
+        fwrite(record.text, 1, record.len, stdout);
 }
 
 int main(void)

@@ -133,17 +133,24 @@ static int append(size_t len)
     return rc;
 }
 
+typedef int next_fn(burble_reader *reader, burble_record *record);
+
 /* Reads what there is. BURBLE_AGAIN, or the end. */
-static int read_all(burble_reader *reader)
+static int read_by(burble_reader *reader, next_fn *next)
 {
     burble_record record;
     int rc;
     uint64_t seq = burble_reader_position(reader);
-    while ((rc = burble_reader_next(reader, &record)) == BURBLE_OK)
+    while ((rc = next(reader, &record)) == BURBLE_OK)
         check_record(&record, seq++);
     if (rc == BURBLE_END || rc == WHY)
         model_check(seq == appended);
     return rc;
+}
+
+static int read_all(burble_reader *reader)
+{
+    return read_by(reader, burble_reader_next);
 }
 
 /* An event loop: its readers from..to - 1 until each has reached the end. */
@@ -291,9 +298,7 @@ static void loop_both(void)
 static void on_ready_read(burble_reader *reader, void *arg)
 {
     int *end_of_it = arg;
-    do
-        *end_of_it = read_all(reader);
-    while (*end_of_it == BURBLE_AGAIN && burble_reader_park(reader) == BURBLE_OK);
+    *end_of_it = read_by(reader, burble_reader_next_or_park);
 }
 
 static void loop_of_calls(void)

@@ -292,12 +292,10 @@ static void on_ready(burble_reader *reader, void *arg)
 {
     struct parked *parked = arg;
     burble_record record;
-    do {
-        int rc;
-        while ((rc = burble_reader_next(reader, &record)) == BURBLE_OK)
-            check_record(&record, parked->seq++);
-        parked->over = rc != BURBLE_AGAIN;
-    } while (!parked->over && burble_reader_park(reader) == BURBLE_OK);
+    int rc;
+    while ((rc = burble_reader_next_or_park(reader, &record)) == BURBLE_OK)
+        check_record(&record, parked->seq++);
+    parked->over = rc != BURBLE_AGAIN;
 }
 
 static bool readable(const burble_hub *hub)

@@ -512,6 +512,59 @@ static void interrupting_calls_a_parked_reader(void **state)
     burble_hub_destroy(&hub);
 }
 
+static void next_or_park_parks_when_all_is_read(void **state)
+{
+    burble_hub *hub = new_hub(state);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
+    struct calls calls = {.n = 0};
+    burble_record record;
+
+    assert_result(burble_reader_attach(reader, hub, note, &calls), BURBLE_OK);
+    assert_result(burble_reader_next_or_park(reader, &record), BURBLE_AGAIN);
+    assert_result(burble_stream_append(stream, "a", 1, 1), BURBLE_OK);
+    assert_result(burble_stream_append(stream, "b", 1, 1), BURBLE_OK);
+    assert_int_equal(burble_hub_dispatch(hub, 0), 1);
+    assert_result(burble_reader_next_or_park(reader, &record), BURBLE_OK);
+    assert_memory_equal(record.text, "a", 1);
+    assert_int_equal(burble_hub_dispatch(hub, 0), 0); /* it has not parked */
+    assert_result(burble_reader_next_or_park(reader, &record), BURBLE_OK);
+    assert_memory_equal(record.text, "b", 1);
+    assert_result(burble_reader_next_or_park(reader, &record), BURBLE_AGAIN);
+    assert_result(burble_stream_end(stream, BURBLE_REASON_STOP), BURBLE_OK);
+    assert_int_equal(burble_hub_dispatch(hub, 0), 1);
+    assert_result(burble_reader_next_or_park(reader, &record), BURBLE_END);
+    assert_result(burble_reader_next_or_park(reader, &record), BURBLE_END);
+    assert_int_equal(calls.n, 2);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+    burble_hub_destroy(&hub);
+}
+
+static void next_or_park_without_waiting_is_refused_after_all_text(void **state)
+{
+    burble_hub *hub = new_hub(state);
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, BURBLE_FROM_OLDEST);
+    struct calls calls = {.n = 0};
+    burble_record record;
+
+    assert_result(burble_reader_next_or_park(reader, &record), BURBLE_EDETACHED);
+    assert_result(burble_stream_append(stream, "a", 1, 1), BURBLE_OK);
+    assert_result(burble_reader_next_or_park(reader, &record), BURBLE_OK);
+    assert_result(burble_reader_attach(reader, hub, note, &calls), BURBLE_OK);
+    burble_reader_interrupt(reader);
+    assert_result(burble_reader_next_or_park(reader, &record), BURBLE_EDETACHED);
+    assert_result(burble_stream_append(stream, "b", 1, 1), BURBLE_OK);
+    assert_result(burble_reader_next_or_park(reader, &record), BURBLE_OK);
+    assert_result(burble_reader_next_or_park(reader, &record), BURBLE_EDETACHED);
+    burble_stream_cancel(stream);
+    assert_result(burble_reader_next_or_park(reader, &record), BURBLE_ECANCELED);
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+    burble_hub_destroy(&hub);
+}
+
 #define ON(test, kind) {#test " (" #kind ")", test, NULL, NULL, &kind}
 #define ON_BOTH(test) ON(test, eventfd), ON(test, pipe)
 
@@ -543,6 +596,8 @@ int main(void)
         cmocka_unit_test(cancelling_wakes_a_blocked_thread),
         cmocka_unit_test(an_interrupted_reader_does_not_wait_but_reads_on),
         ON_BOTH(interrupting_calls_a_parked_reader),
+        ON_BOTH(next_or_park_parks_when_all_is_read),
+        ON_BOTH(next_or_park_without_waiting_is_refused_after_all_text),
     };
     return cmocka_run_group_tests_name("hub", tests, NULL, NULL);
 }
