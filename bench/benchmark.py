@@ -62,7 +62,7 @@ def collect(
 
     A progress bar on standard error counts them; in a file, it is a line every ten seconds.
     """
-    from tqdm import tqdm  # here: `make bench-c` goes without packages
+    from tqdm import tqdm  # here: the wake-ups alone go without packages
 
     samples: dict[str, list[float]] = {}
     interval = 0.2 if sys.stderr.isatty() else 10.0

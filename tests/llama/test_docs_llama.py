@@ -87,7 +87,7 @@ def test_samples_of_the_command_print_text() -> None:
     ]
     assert lines
     for line in lines:
-        found = re.sub(r"build/llama-plain/tools/burble", command(), line)
+        found = re.sub(r"build/llama-release/tools/burble", command(), line)
         done = subprocess.run(
             found, shell=True, cwd=ROOT, env=environment(), capture_output=True, timeout=60
         )

@@ -60,7 +60,12 @@ def shared() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """BURBLE_TEST_TIMEOUT=<seconds>: for each test, where something makes all of them slow."""
+    """With the tokenizers of ../shared, an instrumented extension takes too long. And
+    BURBLE_TEST_TIMEOUT=<seconds>: for each test, where something makes all of them slow."""
+    for item in items:
+        params = getattr(item, "callspec", None)
+        if params is not None and params.params.get("family") in SHARED_FAMILIES:
+            item.add_marker(pytest.mark.no_asan)
     if seconds := os.environ.get("BURBLE_TEST_TIMEOUT"):
         for item in items:
             item.add_marker(pytest.mark.timeout(float(seconds)), append=False)

@@ -28,7 +28,7 @@ from burble._loops import hub_of
 
 T = TypeVar("T")
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.extension, pytest.mark.timeout(60)]
 
 UNDER_ASAN = "libasan" in os.environ.get("LD_PRELOAD", "")
 
@@ -1076,6 +1076,7 @@ async def park_and_abandon(count: int) -> None:
     assert not any(reference() for reference in references)
 
 
+@pytest.mark.no_asan
 def test_ten_thousand_abandoned_streamers_leave_nothing_behind(run: Run) -> None:
     async def main() -> None:
         await park_and_abandon(100)  # what is made once and for all

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.no_asan, pytest.mark.timeout(60)]
 
 ROOT = Path(__file__).parents[2]
 VOCAB = str(ROOT / "models" / "shakespeare" / "tokenizer.json")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.no_asan, pytest.mark.timeout(60)]
 
 ROOT = Path(__file__).parents[2]
 BASH = ROOT / "tools" / "completions" / "burble.bash"

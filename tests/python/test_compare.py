@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("trio")
 
 # Two processes that import torch, one after the other: slow on a busy machine.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.no_asan, pytest.mark.timeout(300)]
 
 MARKS = "# A page\n<!-- compare: begin -->\nold\n<!-- compare: end -->\nthe rest\n"
 

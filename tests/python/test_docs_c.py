@@ -25,7 +25,10 @@ PAGES = [
 PROGRAM = re.compile(r"^```c\n(.*?)^```\n\s*^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = [(page.stem, *found) for page in PAGES for found in PROGRAM.findall(page.read_text())]
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+pytestmark = [
+    pytest.mark.no_asan,
+    pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),
+]
 
 
 @pytest.fixture(scope="module")

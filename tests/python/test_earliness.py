@@ -20,6 +20,8 @@ import burble
 
 tokenizers = pytest.importorskip("tokenizers")
 
+pytestmark = pytest.mark.no_asan
+
 PAGE = ROOT / "docs" / "performance.md"
 
 

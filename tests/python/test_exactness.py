@@ -41,7 +41,7 @@ from hypothesis import strategies as st  # noqa: E402
 EXAMPLES = 10_000 if LONG else 75
 TEXT_LENGTH = 100_000 if LONG else 2000
 
-pytestmark = pytest.mark.timeout(3600 if LONG else 120)
+pytestmark = [pytest.mark.no_asan, pytest.mark.timeout(3600 if LONG else 120)]
 
 # ---- families ------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
 pytestmark = [
+    pytest.mark.no_asan,
     pytest.mark.timeout(60),
     pytest.mark.slow,
     pytest.mark.skipif(

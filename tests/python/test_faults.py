@@ -1009,6 +1009,7 @@ def test_the_interpreter_exits_although_a_thread_waits_for_text() -> None:
     check_that_it_leaves(program)
 
 
+@pytest.mark.no_asan
 @pytest.mark.slow
 def test_a_real_model_stops_with_its_program() -> None:
     pytest.importorskip("torch")

@@ -14,6 +14,8 @@ import burble
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+pytestmark = pytest.mark.no_asan
+
 PROMPTS = ["ROMEO:", "First Citizen:\nWe are", " ", "Café 中文 👍"]
 TOKENS = 40
 

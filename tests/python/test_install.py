@@ -15,10 +15,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CONSUMER = ROOT / "tests" / "install" / "consumer.c"
 
-pytestmark = pytest.mark.skipif(
-    any(shutil.which(tool) is None for tool in ("cc", "nm", "pkg-config", "readelf")),
-    reason="needs a C compiler, binutils and pkg-config",
-)
+pytestmark = [
+    pytest.mark.no_asan,
+    pytest.mark.skipif(
+        any(shutil.which(tool) is None for tool in ("cc", "nm", "pkg-config", "readelf")),
+        reason="needs a C compiler, binutils and pkg-config",
+    ),
+]
 
 
 def run(*command: object, **environment: str) -> str:

@@ -21,7 +21,7 @@ from shipped import MODEL, ids, tokenizer
 
 import burble
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.extension, pytest.mark.timeout(60)]
 
 
 def make(**options: Any) -> burble.TextIteratorStreamer:

@@ -22,7 +22,7 @@ import burble
 from burble import _core
 from burble._core import Gone, Lagged, Log, Merged, Reader
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.extension, pytest.mark.timeout(60)]
 
 
 async def listen(reader: Any) -> list[Any]:
@@ -1045,6 +1045,7 @@ def test_a_task_that_waits_and_is_dropped_with_its_loop_is_collected() -> None:
     assert gone[0]() is None
 
 
+@pytest.mark.no_asan
 def test_ten_thousand_that_are_abandoned_leave_nothing() -> None:
     async def main() -> tuple[int, int]:
         async def abandon(n: int) -> None:
@@ -1071,6 +1072,7 @@ def test_ten_thousand_that_are_abandoned_leave_nothing() -> None:
     assert after - before < 2000
 
 
+@pytest.mark.no_asan
 def test_an_idle_stream_is_small() -> None:
     size = sys.getsizeof(Log()) + sys.getsizeof(Log().reader())
     assert size < 700

@@ -29,6 +29,8 @@ import burble
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+pytestmark = pytest.mark.no_asan
+
 Tally = dict[str, Counter[str]]
 Chunk = tuple[int, str, bool]  # at which put, the text, whether it is the last one
 

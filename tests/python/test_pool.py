@@ -197,6 +197,7 @@ def test_threads_may_idle_for_ever() -> None:
     assert len(threads) == 1
 
 
+@pytest.mark.no_asan
 def test_ten_thousand_jobs_from_many_threads_all_run_once() -> None:
     ran: list[int] = []
     futures: list[Future[None]] = []

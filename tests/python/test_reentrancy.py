@@ -17,6 +17,8 @@ import every_method
 import pytest
 import reentrancy
 
+pytestmark = pytest.mark.extension
+
 SCRIPT = Path(reentrancy.__file__)
 EVERY_METHOD = Path(every_method.__file__)
 TIMEOUT = float(os.environ.get("BURBLE_TEST_TIMEOUT", "120"))

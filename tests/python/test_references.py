@@ -23,6 +23,8 @@ from burble import _core
 
 tokenizers = pytest.importorskip("tokenizers")
 
+pytestmark = [pytest.mark.extension, pytest.mark.no_asan]
+
 MODEL = Path(__file__).parents[2] / "models" / "shakespeare" / "tokenizer.json"
 TEXT = "To be, or not to be: that is the question"
 

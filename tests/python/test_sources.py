@@ -36,7 +36,7 @@ SMALL = 400 if LONG else 40
 LARGE = 8 if LONG else 3
 MANY = 25 if LONG else 2
 
-pytestmark = pytest.mark.timeout(3600 if LONG else 120)
+pytestmark = [pytest.mark.no_asan, pytest.mark.timeout(3600 if LONG else 120)]
 
 Decode = Callable[[list[int], bool], str]  # ids, and whether special tokens are left out
 

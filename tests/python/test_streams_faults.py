@@ -715,6 +715,7 @@ def until_cancelled(*, streamer: Any) -> None:
         time.sleep(0)
 
 
+@pytest.mark.no_asan
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # Python 3.9 needs five times as long as later ones
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no /proc")

@@ -31,6 +31,8 @@ from burble._window import Window
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
+pytestmark = pytest.mark.no_asan
+
 SEQUENCES = 1000 if LONG else 150
 
 

@@ -859,6 +859,7 @@ print(each(both), each(lambda: both(detokenizer)))
 """
 
 
+@pytest.mark.no_asan
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_an_idle_log_with_its_writer_and_reader_is_small() -> None:
     from conftest import SHAKESPEARE
