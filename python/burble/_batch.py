@@ -10,14 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from typing import Any
 
 from . import _core
+from ._collect import collect_after_cancellation
 from ._generate import Criterion, Ending, Prompts, check_ids, ids_of
 from ._job import Elsewhere, Job
-from ._loops import collect_after_cancellation
-from ._options import Keep, LagUnit, Options, count, options
+from ._options import Options, OptionSet, TextOptions, count
 from ._stats import Stats
 from ._stream import Handle, Stream
 from ._text import Chunk, Text, closed, fail, stats_of, warn_unused
 from ._tokenizers import MAX_ID
+from ._typing import Unpack
 from .detokenizer import Stop
 
 
@@ -353,6 +354,9 @@ class BatchStream(Handle):
         return f"<burble.BatchStream of {self._job.name}: {states}>"
 
 
+_BATCH_STREAMER = OptionSet(TextOptions.__annotations__, join_timeout=0.0)
+
+
 class BatchStreamer(BatchStream):
     """A :class:`BatchStream` for a ``generate`` in a thread of your own.
 
@@ -374,6 +378,7 @@ class BatchStreamer(BatchStream):
     The other parameters are those of :func:`burble.stream`.
     """
 
+    @_BATCH_STREAMER.shown_in
     def __init__(
         self,
         tokenizer: Any,
@@ -387,31 +392,16 @@ class BatchStreamer(BatchStream):
         include_stop: bool = False,
         eos_token_id: int | Sequence[int] | None = None,
         pad_token_id: int | None = None,
-        keep: Keep = None,
-        max_lag: int | None = 1_048_576,
-        lag_unit: LagUnit = "characters",
-        coalesce: bool = False,
-        first_token_timeout: float | None = None,
-        token_timeout: float | None = None,
-        total_timeout: float | None = None,
+        **given: Unpack[TextOptions],
     ) -> None:
         count("batch", batch, 1)
         text = Text(
             tokenizer, skip_prompt, skip_special_tokens, decode_kwargs, chunk, stop, include_stop
         )
-        flow = options(
-            keep,
-            max_lag,
-            lag_unit,
-            coalesce,
-            first_token_timeout,
-            token_timeout,
-            total_timeout,
-            0.0,
-        )
-        for name, given in (("eos_token_id", eos_token_id), ("pad_token_id", pad_token_id)):
-            if given is not None:
-                check_ids(name, given)
+        flow = _BATCH_STREAMER.check(given)
+        for name, ids in (("eos_token_id", eos_token_id), ("pad_token_id", pad_token_id)):
+            if ids is not None:
+                check_ids(name, ids)
         if eos_token_id is None:
             eos_token_id = getattr(tokenizer, "eos_token_id", None)
         if pad_token_id is None:

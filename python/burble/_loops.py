@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import sys
 import threading
 import weakref
 from asyncio import AbstractEventLoop, Future
@@ -100,81 +98,3 @@ def _close_hubs_of_closed_loops(
             hub = hubs.pop(loop, None)
             if hub is not None:
                 hub.close()
-
-
-def _current_task() -> asyncio.Task[Any] | None:
-    return None if asyncio._get_running_loop() is None else asyncio.current_task()
-
-
-def when_task_ends(method: Callable[[], None]) -> None:
-    """Call a method of an object that is still there when the current task of asyncio ends. Nothing
-    is called where there is none."""
-    task = _current_task()
-    if task is None:
-        return
-    reference = weakref.WeakMethod(method)
-
-    def call(task: asyncio.Task[Any]) -> None:
-        method = reference()
-        if method is not None:
-            method()
-
-    task.add_done_callback(call)
-
-
-# Tasks that are watched, and loops that are about to collect.
-_watched: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
-_collecting: weakref.WeakSet[AbstractEventLoop] = weakref.WeakSet()
-
-# After how many seconds: whoever waits for a task that has ended lets go of it first.
-_COLLECT_AFTER = 0.05
-
-
-def collect_soon(loop: AbstractEventLoop) -> None:
-    """Collect the young garbage. The traceback of an exception may be part of a cycle (one of
-    anyio's is), and then keeps what the frames had: a stream that has been let go would generate
-    until Python happens to collect."""
-    if loop not in _collecting and not loop.is_closed():
-        _collecting.add(loop)
-        loop.call_later(_COLLECT_AFTER, _collect, loop)
-
-
-def _collect(loop: AbstractEventLoop) -> None:
-    _collecting.discard(loop)
-    gc.collect(1)
-
-
-def collect_after_cancellation() -> None:
-    """Called where a task begins to read: collect if it ends cancelled, as a web server's does when
-    its client has gone."""
-    task = _current_task()
-    if task is not None and task not in _watched:
-        _watched.add(task)
-        task.add_done_callback(_collect_if_cancelled)
-
-
-def _collect_if_cancelled(task: asyncio.Task[Any]) -> None:
-    if task.cancelled():
-        collect_soon(task.get_loop())
-
-
-def in_trio() -> bool:
-    """Whether the caller awaits in a run of trio. sniffio is asked, whose convention trio follows:
-    where trio runs inside another loop, only that says who it is that awaits."""
-    sniffio = sys.modules.get("sniffio")
-    if sniffio is None:
-        return False
-    try:
-        return bool(sniffio.current_async_library() == "trio")
-    except sniffio.AsyncLibraryNotFoundError:
-        return False
-
-
-async def give_way() -> None:
-    """Let the other tasks of the loop run."""
-    if in_trio():
-        from ._trio import checkpoint
-
-        await checkpoint()
-    else:
-        await asyncio.sleep(0)

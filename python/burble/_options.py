@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""The options that all streams share, checked when they are given."""
+"""The options that all streams share: spelled, with their defaults, and checked here.
+
+A function takes them as ``**given: Unpack[TextOptions]``, by which type checkers know them; its
+:class:`OptionSet` shows them one by one in its signature, and so in help(). (The overloads of
+:func:`burble.stream` have to spell them again: there, any other keyword is for ``generate``.)
+"""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import math
-from typing import Any, Literal, NamedTuple, Union
+from collections.abc import Iterable, Mapping
+from typing import Any, Callable, Literal, NamedTuple, TypedDict, TypeVar, Union
 
 from . import _core
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 Keep = Union[int, Literal["all"], None]
 LagUnit = Literal["characters", "tokens", "bytes"]
@@ -55,26 +64,104 @@ class Options(NamedTuple):
 _shared = functools.lru_cache(maxsize=64)(Options)
 
 
-def options(
+class _GivenOptions(TypedDict, total=False):
+    keep: Keep
+    max_lag: int | None
+    coalesce: bool
+    first_token_timeout: float | None
+    token_timeout: float | None
+    total_timeout: float | None
+
+
+class TextOptions(_GivenOptions, total=False):
+    """What a stream of text takes, that somebody else writes."""
+
+    lag_unit: LagUnit
+
+
+class ItemOptions(_GivenOptions, total=False):
+    """What a stream of items takes, which a thread of a pool iterates."""
+
+    join_timeout: float
+
+
+# What each is if it is not given, unless a function says otherwise; its signature shows that.
+_DEFAULTS: dict[str, Any] = {
+    "keep": None,
+    "max_lag": 1_048_576,
+    "lag_unit": "characters",
+    "coalesce": False,
+    "first_token_timeout": None,
+    "token_timeout": None,
+    "total_timeout": None,
+    "join_timeout": 10.0,
+}
+NAMES = frozenset(_DEFAULTS)
+_KINDS = {**TextOptions.__annotations__, **ItemOptions.__annotations__}
+
+
+class OptionSet:
+    """Which options a function takes, and with which defaults.
+
+    :param names: these; the others are as ``defaults`` says.
+    """
+
+    def __init__(self, names: Iterable[str] = NAMES, **defaults: Any) -> None:
+        self._defaults = {**_DEFAULTS, **defaults}
+        self._names = frozenset(names)
+        self._function = ""
+
+    def shown_in(self, function: F) -> F:
+        """The function takes them as its last parameter, ``**given``, or among other keywords: as
+        ``**kwargs``."""
+        signature = inspect.signature(function)
+        *others, last = signature.parameters.values()
+        shown = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_annotation(name)
+            )
+            for name, default in self._defaults.items()
+            if name in self._names
+        ]
+        kept = [last] if last.name == "kwargs" else []
+        self._function = function.__qualname__
+        function.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*others, *shown, *kept]
+        )
+        return function
+
+    def take(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Those that are among other keywords, which are left."""
+        return {name: kwargs.pop(name) for name in self._names if name in kwargs}
+
+    def check(self, given: Mapping[str, Any]) -> Options:
+        """Raises TypeError or ValueError for what makes no sense."""
+        for name in given:
+            if name not in self._names:
+                raise TypeError(f"{self._function}() got an unexpected keyword argument {name!r}")
+        return _checked(**{**self._defaults, **given})
+
+
+def _annotation(name: str) -> Any:
+    annotation = _KINDS[name]
+    return getattr(annotation, "__forward_arg__", annotation)
+
+
+def _checked(
     keep: Keep,
     max_lag: int | None,
     lag_unit: LagUnit,
     coalesce: bool,
-    first_token_timeout: float | None,
-    token_timeout: float | None,
-    total_timeout: float | None,
     join_timeout: float,
+    **timeouts: float | None,
 ) -> Options:
-    """Raises TypeError or ValueError for what makes no sense."""
     one_of("lag_unit", lag_unit, ("characters", "tokens", "bytes"))
     return _shared(
         _keep(keep),
         limit(max_lag),
         lag_unit,
         bool(coalesce),
-        _timeout("first_token_timeout", first_token_timeout),
-        _timeout("token_timeout", token_timeout),
-        _timeout("total_timeout", total_timeout),
+        *(None if value is None else seconds(name, value) for name, value in timeouts.items()),
         seconds("join_timeout", join_timeout, 0.0),
     )
 
@@ -118,10 +205,6 @@ def _keep(keep: Keep) -> int:
             raise ValueError(f"keep: expected None, a number or 'all', found {keep!r}")
         return -1
     return count("keep", keep, 0, ", 'all' or None")
-
-
-def _timeout(name: str, value: float | None) -> float | None:
-    return None if value is None else seconds(name, value)
 
 
 def seconds(name: str, value: Any, least: float | None = None) -> float:

@@ -20,10 +20,12 @@ from typing import Any, Callable, NamedTuple, Union
 
 from . import _core
 from ._batch import BatchStream
+from ._collect import collect_after_cancellation, collect_soon
 from ._generate import name_of
-from ._loops import collect_after_cancellation, collect_soon, give_way, in_trio
 from ._options import seconds
+from ._running import in_trio
 from ._stream import Reader, Stream
+from ._tasks import give_way
 
 Source = Union[Stream[Any], BatchStream, Reader[Any]]
 

@@ -14,11 +14,21 @@ from ._batch import BatchStream, Rows
 from ._failure import clear_frames
 from ._generate import Call, Prompts, name_of
 from ._job import Elsewhere, Job
-from ._options import Keep, LagUnit, Options, count, one_of, options
-from ._pool import Pool, pool_of
+from ._options import (
+    ItemOptions,
+    Keep,
+    LagUnit,
+    Options,
+    OptionSet,
+    TextOptions,
+    count,
+    one_of,
+)
 from ._stats import Stats, rate
 from ._stream import Stream
 from ._text import Chunk, Text, TextSink, fail, stats_of, text_writer
+from ._threads import Threads, pool_of
+from ._typing import Unpack
 from .detokenizer import Stop, StopMatch, stop_strings
 
 T = TypeVar("T")
@@ -26,6 +36,9 @@ W = TypeVar("W", bound="ChannelWriter")
 
 
 # ---- generate ----------------------------------------------------------------------------------
+
+
+_STREAM = OptionSet()
 
 
 @overload
@@ -50,7 +63,7 @@ def stream(
     token_timeout: float | None = ...,
     total_timeout: float | None = ...,
     join_timeout: float = ...,
-    pool: Pool | None = ...,
+    pool: Threads | None = ...,
     **kwargs: Any,
 ) -> Stream[str]: ...
 
@@ -77,11 +90,12 @@ def stream(
     token_timeout: float | None = ...,
     total_timeout: float | None = ...,
     join_timeout: float = ...,
-    pool: Pool | None = ...,
+    pool: Threads | None = ...,
     **kwargs: Any,
 ) -> BatchStream: ...
 
 
+@_STREAM.shown_in
 def stream(
     generate: Callable[..., Any],
     /,
@@ -95,15 +109,7 @@ def stream(
     include_stop: bool = False,
     batch: int | None = None,
     eos_token_id: int | Sequence[int] | None = None,
-    keep: Keep = None,
-    max_lag: int | None = 1_048_576,
-    lag_unit: LagUnit = "characters",
-    coalesce: bool = False,
-    first_token_timeout: float | None = None,
-    token_timeout: float | None = None,
-    total_timeout: float | None = None,
-    join_timeout: float = 10.0,
-    pool: Pool | None = None,
+    pool: Threads | None = None,
     **kwargs: Any,
 ) -> Stream[str] | BatchStream:
     """Call ``generate(*args, streamer=..., **kwargs)`` in a thread, and stream its text.
@@ -162,16 +168,7 @@ def stream(
     :raises TypeError, ValueError: for arguments that make no sense, those of ``generate`` included.
         May be called from any thread.
     """
-    flow = options(
-        keep,
-        max_lag,
-        lag_unit,
-        coalesce,
-        first_token_timeout,
-        token_timeout,
-        total_timeout,
-        join_timeout,
-    )
+    flow = _STREAM.check(_STREAM.take(kwargs))
     text = Text(
         tokenizer, skip_prompt, skip_special_tokens, decode_kwargs, chunk, stop, include_stop
     )
@@ -186,7 +183,7 @@ def stream(
 
 
 def _single(
-    call: Call, tokenizer: Any, text: Text, flow: Options, pool: Pool, prompts: Prompts
+    call: Call, tokenizer: Any, text: Text, flow: Options, pool: Threads, prompts: Prompts
 ) -> Stream[str]:
     log = flow.new_log()
     ending = call.ending()
@@ -206,7 +203,7 @@ def _batch(
     tokenizer: Any,
     text: Text,
     flow: Options,
-    pool: Pool,
+    pool: Threads,
     prompts: Prompts,
     rows: int,
 ) -> BatchStream:
@@ -324,20 +321,18 @@ class _ItemSink:
         self._log = self._writer = None
 
 
+_ITERATE = OptionSet(ItemOptions.__annotations__, max_lag=1024, lag_unit="tokens")
+
+
+@_ITERATE.shown_in
 def iterate(
     source: Iterable[T] | Callable[[], Iterable[T]],
     /,
     *,
     stop: Stop = (),
     include_stop: bool = False,
-    keep: Keep = None,
-    max_lag: int | None = 1024,
-    coalesce: bool = False,
-    first_token_timeout: float | None = None,
-    token_timeout: float | None = None,
-    total_timeout: float | None = None,
-    join_timeout: float = 10.0,
-    pool: Pool | None = None,
+    pool: Threads | None = None,
+    **given: Unpack[ItemOptions],
 ) -> Stream[T]:
     """Iterate ``source`` in a thread, and stream its items.
 
@@ -366,19 +361,10 @@ def iterate(
 
     :raises TypeError: for what cannot be iterated, or only asynchronously.
     """
-    flow = options(
-        keep,
-        max_lag,
-        "tokens",
-        coalesce,
-        first_token_timeout,
-        token_timeout,
-        total_timeout,
-        join_timeout,
-    )
+    flow = _ITERATE.check(given)
     _check_source(source, "source", "or a function that returns one")
     threads = pool_of(pool)
-    is_text = bool(coalesce or stop_strings(stop))
+    is_text = bool(flow.coalesce or stop_strings(stop))
     log = flow.new_log(objects=not is_text)
     writer = text_writer(log, "token", stop, include_stop) if is_text else None
     if writer is not None:
@@ -516,6 +502,10 @@ class ChannelWriter:
             log.cancel()  # which needs none: nobody waits for ever
 
 
+_CHANNEL = OptionSet(TextOptions.__annotations__, join_timeout=0.0)
+
+
+@_CHANNEL.shown_in
 def channel(
     tokenizer: Any = None,
     *,
@@ -525,13 +515,7 @@ def channel(
     chunk: Chunk = "token",
     stop: Stop = (),
     include_stop: bool = False,
-    keep: Keep = None,
-    max_lag: int | None = 1_048_576,
-    lag_unit: LagUnit = "characters",
-    coalesce: bool = False,
-    first_token_timeout: float | None = None,
-    token_timeout: float | None = None,
-    total_timeout: float | None = None,
+    **given: Unpack[TextOptions],
 ) -> tuple[ChannelWriter, Stream[str]]:
     """A stream that is written by hand: for an engine of your own, in a thread of your own.
 
@@ -549,16 +533,7 @@ def channel(
     The parameters are those of :func:`burble.stream`. Leaving the stream's block cancels it and
     does not wait: the thread is yours.
     """
-    flow = options(
-        keep,
-        max_lag,
-        lag_unit,
-        coalesce,
-        first_token_timeout,
-        token_timeout,
-        total_timeout,
-        0.0,
-    )
+    flow = _CHANNEL.check(given)
     log = flow.new_log(of_job=False)
     if tokenizer is None:
         needs = {
@@ -566,8 +541,8 @@ def channel(
             "skip_special_tokens": not skip_special_tokens,
             "decode_kwargs": bool(decode_kwargs),
         }
-        for name, given in needs.items():
-            if given:
+        for name, needed in needs.items():
+            if needed:
                 raise ValueError(f"{name} needs tokenizer=: a channel without one takes text alone")
         one_of("chunk", chunk, ("word", "token"))
         writer = text_writer(log, chunk, stop, include_stop)

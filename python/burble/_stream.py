@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any, Callable, Generic, Literal, TypeVar, cast
 
 from . import _core
+from ._collect import collect_after_cancellation
 from ._job import Job
-from ._loops import collect_after_cancellation
 from ._options import MOST, OnLag, Options, Start, limit, one_of, place
 from ._stats import Stats
 from .detokenizer import StopMatch

@@ -152,7 +152,7 @@ class TextSink:
     def close(self) -> None:
         self._log = None
         self.put = self.put_text = closed  # type: ignore[method-assign]
-        self.end = _nothing  # type: ignore[method-assign]
+        self.end = _already_ended  # type: ignore[method-assign]
         self.criterion.close()
         self._writer = None
 
@@ -191,5 +191,5 @@ def closed(value: Any, /) -> None:
     raise _core.Error("the generation to which this streamer belongs is over")
 
 
-def _nothing() -> None:
+def _already_ended() -> None:
     """end() after the end."""

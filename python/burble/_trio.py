@@ -12,7 +12,7 @@ from typing import Any, Callable
 import trio
 
 from . import _core
-from ._loops import in_trio
+from ._running import in_trio
 
 
 class _Timer:

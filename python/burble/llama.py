@@ -21,10 +21,11 @@ from typing import Any, Callable, NamedTuple, TypeVar
 
 from . import _core
 from ._job import Elsewhere, Job
-from ._options import Keep, LagUnit, count, one_of, options
+from ._options import OptionSet, TextOptions, count, one_of
 from ._stats import Stats, rate
 from ._stream import Stream
 from ._text import Chunk
+from ._typing import Unpack
 from .detokenizer import Stop, stop_strings
 
 if not hasattr(_core, "LlamaEngine"):
@@ -40,6 +41,8 @@ __all__ = ["Engine", "EngineStats"]
 E = TypeVar("E", bound="Engine")
 
 _UINT32_MAX = 0xFFFFFFFF
+
+_GENERATE = OptionSet(TextOptions.__annotations__, join_timeout=0.0)
 
 
 class EngineStats(NamedTuple):
@@ -138,6 +141,7 @@ class Engine:
 
     # ---- generating --------------------------------------------------------------------------
 
+    @_GENERATE.shown_in
     def generate(
         self,
         prompt: str | Iterable[int] | None = None,
@@ -156,13 +160,7 @@ class Engine:
         chunk: Chunk = "token",
         stop: Stop = (),
         include_stop: bool = False,
-        keep: Keep = None,
-        max_lag: int | None = 1_048_576,
-        lag_unit: LagUnit = "characters",
-        coalesce: bool = False,
-        first_token_timeout: float | None = None,
-        token_timeout: float | None = None,
-        total_timeout: float | None = None,
+        **given: Unpack[TextOptions],
     ) -> Stream[str]:
         """Generate a text, and stream it. Returns at once; the text begins when there is a slot.
 
@@ -193,16 +191,7 @@ class Engine:
         :raises burble.Error: where the engine is closed, or the queue full.
         """
         one_of("chunk", chunk, ("word", "token"))
-        flow = options(
-            keep,
-            max_lag,
-            lag_unit,
-            coalesce,
-            first_token_timeout,
-            token_timeout,
-            total_timeout,
-            0.0,
-        )
+        flow = _GENERATE.check(given)
         if messages is not None:
             if prompt is not None:
                 raise TypeError("expected a prompt or messages, found both")

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ._loops import when_task_ends
 from ._sse import SSE_HEADERS, EventStream, Source, respond
+from ._tasks import when_task_ends
 
 
 class EventResponse(StreamingResponse):
@@ -79,12 +79,12 @@ def sse_response(
         when_task_ends(answer._made)
         return EventResponse(answer, background)
     if answer.status == 200:
-        return StreamingResponse(_nothing(), headers=SSE_HEADERS, background=background)
+        return StreamingResponse(_empty_body(), headers=SSE_HEADERS, background=background)
     if answer.status == 204:
         return Response(status_code=204, background=background)
     return PlainTextResponse(answer.message, answer.status, background=background)
 
 
-async def _nothing() -> Any:
+async def _empty_body() -> Any:
     return
     yield

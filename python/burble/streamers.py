@@ -25,8 +25,9 @@ from typing import Any, Callable, Literal, TypeVar
 from . import _core
 from ._failure import clear_frames
 from ._generate import Call, name_of, with_criteria
-from ._pool import Pool, default_pool
+from ._options import NAMES as OPTION_NAMES
 from ._text import warn_unused
+from ._threads import Threads, default_pool
 from ._tokenizers import decoding_of, enders_of
 from .detokenizer import Stop, StopMatch, stop_strings
 
@@ -36,22 +37,7 @@ OnTimeout = Literal["raise", "stop"]
 
 
 # What a streamer would otherwise pass on to the tokenizer's decode, which may take anything.
-_OF_STREAMS = frozenset(
-    {
-        "batch",
-        "coalesce",
-        "decode_kwargs",
-        "eos_token_id",
-        "first_token_timeout",
-        "join_timeout",
-        "keep",
-        "lag_unit",
-        "max_lag",
-        "pool",
-        "token_timeout",
-        "total_timeout",
-    }
-)
+_OF_STREAMS = OPTION_NAMES | {"batch", "decode_kwargs", "eos_token_id", "pool"}
 
 
 def _look_at_exception(task: asyncio.Task[Any]) -> None:
@@ -227,7 +213,7 @@ class TextStreamer(_core.Streamer):
             Call(generate, args, kwargs).refuse_beams()
             pool = default_pool() if executor is None else executor
             call = functools.partial(self._generate, generate, args, kwargs)
-            if isinstance(pool, Pool):
+            if isinstance(pool, Threads):
                 future = pool.call(call, self.cancel)
             else:
                 future = pool.submit(contextvars.copy_context().run, call)
