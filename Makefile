@@ -149,9 +149,9 @@ litmus: $(BUILD)/.has-test $(BUILD)/plain/build.ninja $(BUILD)/tsan/build.ninja 
 	@$(NINJA) -C $(BUILD)/tsan tests/soak/litmus
 	@tests/soak/litmus.sh $(BUILD)/plain $(BUILD)/tsan $(T) $(SEED)
 model: $(BUILD)/.has-model ## check the concurrency of streams under all interleavings (Relacy, spin)
-	@$(PYTHON) tests/model/run.py $(BUILD)/model scenario
+	@$(PYTHON) tests/model/run.py $(BUILD)/model
 model-mutations: $(BUILD)/.has-model ## check that the model notices each ordering that is taken away
-	@$(PYTHON) tests/model/run.py $(BUILD)/model mutation
+	@$(PYTHON) tests/model/run.py $(BUILD)/model mutations
 
 bench: $(BUILD)/.has-bench $(MEASURED) ## measure, and write bench/results.json, the plots and the pages (12 minutes)
 	@$(NINJA) -C $(BUILD)/bench

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Checks the concurrency of the stream: `make model`. docs/testing.md says what this proves.
 
-    run.py [BUILD]                 everything
+    run.py BUILD                   all scenarios and models
     run.py BUILD scenario NAME...  only these scenarios, and what happened where one fails
-    run.py BUILD mutation NAME...  only these mutations
+    run.py BUILD mutations         all mutations: does a check notice each of them?
+    run.py BUILD mutation NAME...  only these
 
 BUILD is where things are built (build/model).
 """
@@ -265,6 +266,17 @@ def check_mutations(out: Path, chosen: list[mutations.Mutation], names: list[str
     return passed
 
 
+def check_models(out: Path) -> bool:
+    passed = True
+    with ThreadPoolExecutor(JOBS) as pool:
+        results = pool.map(lambda m: check_model(out, m[0], m[1]), mutations.MODELS)
+        for (model, define), (outcome, text) in zip(mutations.MODELS, results):
+            failure = "" if outcome == "passed" else f"{outcome.upper()} "
+            print(f"   {model}.pml {define}: {failure}{text}")
+            passed = passed and outcome == "passed"
+    return passed
+
+
 def check_model_mutations(out: Path) -> bool:
     passed = True
     with ThreadPoolExecutor(JOBS) as pool:
@@ -290,11 +302,11 @@ def check_names(what: str, chosen: list[str], known: list[str]) -> None:
 def main(argv: list[str]) -> int:
     out = Path(argv[1] if len(argv) > 1 else ROOT / "build" / "model")
     what, chosen = (argv[2], argv[3:]) if len(argv) > 2 else ("", [])
-    if what not in ("", "scenario", "mutation"):
+    mutants = [m.name for m in mutations.SOURCES]
+    if what not in ("", "scenario", "mutation", "mutations") or (chosen and what == "mutations"):
         raise SystemExit(__doc__)
     if what == "mutation":
-        check_names(what, chosen, [m.name for m in mutations.SOURCES])
-    passed = True
+        check_names(what, chosen, mutants)
     start = time.monotonic()
 
     def say(text: str) -> None:
@@ -305,22 +317,18 @@ def main(argv: list[str]) -> int:
     names = scenarios_of(program)
     if what == "scenario":
         check_names(what, chosen, names)
-    if what != "mutation":
+    passed = True
+    if what in ("", "scenario"):
         say("scenarios (Relacy)")
-        passed = check_scenarios(program, chosen if what else names) and passed
+        passed = check_scenarios(program, chosen or names)
     if not what:
         say("models (spin)")
-        with ThreadPoolExecutor(JOBS) as pool:
-            results = pool.map(lambda m: check_model(out, m[0], m[1]), mutations.MODELS)
-            for (model, define), (outcome, text) in zip(mutations.MODELS, results):
-                failure = "" if outcome == "passed" else f"{outcome.upper()} "
-                print(f"   {model}.pml {define}: {failure}{text}")
-                passed = passed and outcome == "passed"
-    if what != "scenario":
+        passed = check_models(out) and passed
+    if what in ("mutation", "mutations"):
         say("mutations: caught by")
-        mutants = [m for m in mutations.SOURCES if not what or m.name in chosen]
-        passed = check_mutations(out, mutants, names) and passed
-    if not what:
+        wanted = chosen or mutants
+        passed = check_mutations(out, [m for m in mutations.SOURCES if m.name in wanted], names)
+    if what == "mutations":
         passed = check_model_mutations(out) and passed
         say("mutations that no check can catch, and why")
         for name, why in mutations.HARMLESS:
