@@ -76,7 +76,7 @@ def empty_environment(path: Path, *install: object) -> Path:
 # ---- what is in them -------------------------------------------------------------------------
 
 
-def test_wheel_has_the_package_and_nothing_else(
+def test_wheel_has_package_and_nothing_else(
     wheel: Path, version: str, tracked: set[str]
 ) -> None:
     package = {
@@ -94,7 +94,7 @@ def test_wheel_has_the_package_and_nothing_else(
     assert {"burble/py.typed", "burble/_core.pyi"} <= found
 
 
-def test_sdist_has_what_is_committed_and_nothing_else(
+def test_sdist_has_committed_files_and_nothing_else(
     sdist: Path, version: str, tracked: set[str]
 ) -> None:
     with tarfile.open(sdist) as file:
@@ -112,11 +112,11 @@ def test_changelog_begins_with_this_version(version: str) -> None:
     assert headings[0].split(" ")[0] == version
 
 
-def test_metadata_is_what_an_index_accepts(wheel: Path, sdist: Path) -> None:
+def test_metadata_is_accepted_by_index(wheel: Path, sdist: Path) -> None:
     run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist)
 
 
-def test_wheel_needs_nothing_but_the_c_library(wheel: Path) -> None:
+def test_wheel_needs_only_c_library(wheel: Path) -> None:
     shown = json.loads(run(sys.executable, "-m", "auditwheel", "show", "--json", wheel))
     assert shown["external_libs"] == {}
     assert shown["overall_tag"].startswith("manylinux_2_")
@@ -128,7 +128,7 @@ def test_wheel_needs_nothing_but_the_c_library(wheel: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
-def test_streams_in_an_empty_environment(
+def test_wheel_in_empty_environment_streams(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     offline = ["--no-index"] if kind == "wheel" else []  # building fetches meson-python
@@ -143,7 +143,7 @@ def test_streams_in_an_empty_environment(
         )
 
 
-def test_sdist_has_what_builds_and_tests_the_c_library(
+def test_sdist_builds_and_tests_c_library(
     sdist: Path, version: str, tmp_path: Path
 ) -> None:
     with tarfile.open(sdist) as file:

@@ -21,7 +21,7 @@ from samples import run_samples, samples_of  # noqa: E402
 pytestmark = pytest.mark.timeout(120)
 
 
-def test_program_in_c(tmp_path: Path) -> None:
+def test_program_in_c_prints_what_page_shows(tmp_path: Path) -> None:
     (sample,) = samples_of(ROOT / "docs" / "c" / "llama-cpp.md", "c")
     (tmp_path / "page.c").write_text(sample.code)
     build = ROOT / "build" / "llama-plain"  # without a sanitizer
@@ -50,14 +50,14 @@ def test_program_in_c(tmp_path: Path) -> None:
     assert done.stdout == sample.printed
 
 
-def test_llama_cpp_python(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_llama_cpp_python_sample_prints_text(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("diskcache")
     monkeypatch.syspath_prepend(str(LLAMA))
     with run_samples(ROOT / "docs" / "python" / "llama-cpp.md"):
         pass
 
 
-def test_engine_in_python() -> None:
+def test_engine_sample_prints_what_page_shows() -> None:
     """In a process of its own, where the package that was built with llama.cpp comes first."""
     package = ROOT / "build" / "llama-package"
     if not package.is_dir():
@@ -77,7 +77,7 @@ def test_engine_in_python() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_samples_of_the_command_print_text() -> None:
+def test_samples_of_command_print_text() -> None:
     """Those with the shipped model; MODEL.gguf stands for one of the reader's own."""
     lines = [
         line

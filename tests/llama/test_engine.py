@@ -67,9 +67,7 @@ def until_given_up(engine: llama.Engine) -> None:
 # ---- texts -------------------------------------------------------------------------------------
 
 
-def test_greedy_text_is_that_of_transformers(
-    engine: llama.Engine, model: Any, tokenizer: Any
-) -> None:
+def test_greedy_text_equals_transformers(engine: llama.Engine, model: Any, tokenizer: Any) -> None:
     streams = [engine.generate(prompt, max_new_tokens=TOKENS) for prompt in PROMPTS]
     equal = 0
     for prompt, stream in zip(PROMPTS, streams):
@@ -83,14 +81,14 @@ def test_greedy_text_is_that_of_transformers(
     assert equal >= 20
 
 
-def test_text_is_that_of_the_command(engine: llama.Engine) -> None:
+def test_text_equals_that_of_command(engine: llama.Engine) -> None:
     text = text_of(engine.generate("ROMEO:", max_new_tokens=40))
     assert succeed("-p", "ROMEO:", "-n", "40", "--greedy") == text
     text = text_of(engine.generate("ROMEO:", max_new_tokens=40, temperature=0.9, seed=7))
     assert succeed("-p", "ROMEO:", "-n", "40", "--temperature", "0.9", "--seed", "7") == text
 
 
-def test_ids_are_a_prompt_too(engine: llama.Engine) -> None:
+def test_prompt_of_ids_is_taken(engine: llama.Engine) -> None:
     ids = engine.tokenize("ROMEO:")
     assert ids == burble_ids("ROMEO:")
     expected = text_of(engine.generate("ROMEO:", max_new_tokens=20))
@@ -105,7 +103,7 @@ def burble_ids(text: str) -> list[int]:
     return ids
 
 
-def test_a_conversation_becomes_a_prompt(engine: llama.Engine) -> None:
+def test_conversation_becomes_prompt(engine: llama.Engine) -> None:
     messages = [{"role": "user", "content": "Who is there?"}]
     prompt = engine.chat(messages, "chatml")
     assert prompt == "<|im_start|>user\nWho is there?<|im_end|>\n<|im_start|>assistant\n"
@@ -114,7 +112,7 @@ def test_a_conversation_becomes_a_prompt(engine: llama.Engine) -> None:
 
 
 @pytest.mark.parametrize("include", [False, True])
-def test_a_stop_string_ends_the_text(engine: llama.Engine, include: bool) -> None:
+def test_stop_string_ends_text(engine: llama.Engine, include: bool) -> None:
     whole = text_of(engine.generate("ROMEO:", max_new_tokens=60))
     stop = whole[10:14]
     begin = whole.index(stop)
@@ -126,7 +124,7 @@ def test_a_stop_string_ends_the_text(engine: llama.Engine, include: bool) -> Non
     assert stream.stopped == burble.StopMatch(1, stop, begin, begin + len(stop))
 
 
-def test_statistics_are_the_generations(engine: llama.Engine) -> None:
+def test_stats_are_those_of_generation(engine: llama.Engine) -> None:
     stream = engine.generate("ROMEO:", max_new_tokens=30)
     text_of(stream)
     stats = stream.stats
@@ -143,7 +141,7 @@ def test_statistics_are_the_generations(engine: llama.Engine) -> None:
 # ---- who reads ---------------------------------------------------------------------------------
 
 
-def test_sixty_four_tasks_read_at_once() -> None:
+def test_sixty_four_tasks_at_once_read_their_text() -> None:
     async def read(engine: llama.Engine, i: int) -> tuple[str, int]:
         async with engine.generate(f"ROMEO:\n{i} ", max_new_tokens=16, seed=i) as stream:
             return "".join([text async for text in stream]), stream.stats.tokens
@@ -159,7 +157,7 @@ def test_sixty_four_tasks_read_at_once() -> None:
         assert tokens == 16
 
 
-def test_trio_reads() -> None:
+def test_trio_task_reads_text() -> None:
     trio = pytest.importorskip("trio")
 
     async def main() -> str:
@@ -171,20 +169,20 @@ def test_trio_reads() -> None:
         assert trio.run(main) == text_of(engine.generate("ROMEO:", max_new_tokens=16))
 
 
-def test_readers_replay_what_is_kept(engine: llama.Engine) -> None:
+def test_readers_replay_kept_text(engine: llama.Engine) -> None:
     stream = engine.generate("ROMEO:", max_new_tokens=16, keep="all")
     text = text_of(stream)
     assert "".join(stream.reader(0)) == text
 
 
-def test_a_reader_alone_keeps_the_engine() -> None:
+def test_reader_alone_keeps_engine_alive() -> None:
     reader = new_engine().generate("ROMEO:", max_new_tokens=16).reader(0)
     gc.collect()
     with new_engine() as engine:
         assert "".join(reader) == text_of(engine.generate("ROMEO:", max_new_tokens=16))
 
 
-def test_text_comes_while_another_thread_has_the_gil(engine: llama.Engine) -> None:
+def test_text_is_made_while_another_thread_holds_gil(engine: llama.Engine) -> None:
     def some_came() -> bool:
         stream = engine.generate("ROMEO:", ignore_eos=True)
         iterator = iter(stream)
@@ -203,14 +201,14 @@ def test_text_comes_while_another_thread_has_the_gil(engine: llama.Engine) -> No
 # ---- ends --------------------------------------------------------------------------------------
 
 
-def test_leaving_the_block_frees_the_slot(engine: llama.Engine) -> None:
+def test_block_left_early_frees_slot(engine: llama.Engine) -> None:
     with endless(engine) as stream:
         next(iter(stream))
     until_given_up(engine)
     assert stream.state == "cancelled"
 
 
-def test_a_cancelled_task_frees_the_slot(engine: llama.Engine) -> None:
+def test_cancelled_task_frees_slot(engine: llama.Engine) -> None:
     async def main() -> None:
         async def read() -> None:
             async with endless(engine) as stream:
@@ -228,7 +226,7 @@ def test_a_cancelled_task_frees_the_slot(engine: llama.Engine) -> None:
     until_given_up(engine)
 
 
-def test_a_stream_that_is_let_go_frees_the_slot(engine: llama.Engine) -> None:
+def test_stream_without_references_frees_slot(engine: llama.Engine) -> None:
     stream = endless(engine)
     next(iter(stream))
     del stream
@@ -236,7 +234,7 @@ def test_a_stream_that_is_let_go_frees_the_slot(engine: llama.Engine) -> None:
     until_given_up(engine)
 
 
-def test_closing_ends_what_runs_and_what_waits() -> None:
+def test_close_ends_running_and_queued_requests() -> None:
     engine = new_engine(slots=1)
     streams = [endless(engine) for _ in range(3)]
     next(iter(streams[0]))
@@ -251,7 +249,7 @@ def test_closing_ends_what_runs_and_what_waits() -> None:
             use()
 
 
-def test_closing_does_not_wait_for_those_who_keep_coming() -> None:
+def test_close_does_not_wait_for_new_requests() -> None:
     engine = new_engine(slots=1)
     long = "\n" * 16_000  # is tokenized before it is refused, so that one of them is always in
     given_up = threading.Event()
@@ -282,7 +280,7 @@ def test_closing_does_not_wait_for_those_who_keep_coming() -> None:
         given_up.set()
 
 
-def test_a_slow_reader_is_waited_for(engine: llama.Engine) -> None:
+def test_slow_reader_is_waited_for(engine: llama.Engine) -> None:
     whole = text_of(engine.generate("ROMEO:", max_new_tokens=60))
     stream = engine.generate("ROMEO:", max_new_tokens=60, max_lag=5, lag_unit="tokens")
     until(lambda: stream.stats.blocked > 0)
@@ -291,7 +289,7 @@ def test_a_slow_reader_is_waited_for(engine: llama.Engine) -> None:
     assert stream.stats.blocked > 0
 
 
-def test_timeouts_end_the_generation(engine: llama.Engine) -> None:
+def test_timeout_ends_generation(engine: llama.Engine) -> None:
     with pytest.raises(burble.TotalTimeout):
         text_of(engine.generate("ROMEO:", ignore_eos=True, total_timeout=0.005))
     stream = endless(engine, total_timeout=0.02)
@@ -301,7 +299,7 @@ def test_timeouts_end_the_generation(engine: llama.Engine) -> None:
     until(lambda: engine.stats.active == 0)
 
 
-def test_the_first_token_may_be_waited_for_too_long() -> None:
+def test_first_token_timeout_ends_generation() -> None:
     with new_engine(slots=1) as engine:
         busy = endless(engine)
         until(lambda: busy.stats.tokens > 0)  # and keeps its slot
@@ -310,7 +308,7 @@ def test_the_first_token_may_be_waited_for_too_long() -> None:
             text_of(waiting)
 
 
-def test_a_full_queue_is_said() -> None:
+def test_full_queue_raises() -> None:
     with new_engine(slots=1, queue=0) as engine:
         busy = endless(engine)
         with pytest.raises(burble.Error, match="slots"):
@@ -361,7 +359,7 @@ def descriptors() -> int:
 # ---- what is wrong -----------------------------------------------------------------------------
 
 
-def test_a_file_that_is_none(tmp_path: Path) -> None:
+def test_invalid_model_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         llama.Engine(tmp_path / "no.gguf")
     assert caught.value.filename == tmp_path / "no.gguf"
@@ -383,7 +381,7 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         ({"threads": 100_000}, "threads"),
     ],
 )
-def test_an_option_that_makes_no_sense(options: dict[str, int], message: str) -> None:
+def test_invalid_engine_option_is_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         new_engine(**options)
 
@@ -406,7 +404,7 @@ def test_an_option_that_makes_no_sense(options: dict[str, int], message: str) ->
         ("a", {"chunk": "line"}, "chunk"),
     ],
 )
-def test_a_request_that_makes_no_sense(
+def test_invalid_request_is_refused(
     engine: llama.Engine, prompt: Any, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -426,7 +424,7 @@ def test_a_request_that_makes_no_sense(
         ({"prompt": bytearray(b"a")}, "prompt: expected text or token ids, found bytearray"),
     ],
 )
-def test_a_prompt_that_is_none(
+def test_invalid_prompt_is_refused(
     engine: llama.Engine, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(TypeError, match=message):
@@ -435,7 +433,7 @@ def test_a_prompt_that_is_none(
         engine.chat([{"content": "a"}])
 
 
-def test_loading_tells_how_far_it_is_and_can_be_given_up() -> None:
+def test_loading_reports_progress_and_can_be_cancelled() -> None:
     heard: list[float] = []
     with new_engine(progress=heard.append):
         assert heard == sorted(heard)
@@ -467,7 +465,7 @@ def test_engine_found_while_it_is_loaded_is_closed() -> None:
         assert text_of(engine.generate("ROMEO:", max_new_tokens=3))
 
 
-def test_prompt_that_shrinks_while_it_is_read_is_read_as_it_was(engine: llama.Engine) -> None:
+def test_prompt_that_shrinks_while_it_is_read_is_read_unchanged(engine: llama.Engine) -> None:
     ids = engine.tokenize("ROMEO:")
     prompt: list[Any] = []
 
@@ -526,7 +524,7 @@ def test_neither_transformers_nor_torch_is_needed(engine: llama.Engine) -> None:
     assert out == text_of(engine.generate("ROMEO:", max_new_tokens=20)) + "\n"
 
 
-def test_a_process_that_exits_in_mid_stream_exits() -> None:
+def test_process_with_running_engine_exits() -> None:
     assert run("stream = engine.generate('a', ignore_eos=True); print(len(next(stream)) > 0)")
     run(
         "import threading\n"
@@ -539,7 +537,7 @@ def test_a_process_that_exits_in_mid_stream_exits() -> None:
     )
 
 
-def test_an_engine_that_is_collected_in_a_cycle_is_closed() -> None:
+def test_engine_in_cycle_is_closed_by_collector() -> None:
     run(
         "import gc\n"
         "cycle = [engine, engine.generate('a', ignore_eos=True)]\n"
@@ -550,7 +548,7 @@ def test_an_engine_that_is_collected_in_a_cycle_is_closed() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_is_told_that_its_engine_is_not_there() -> None:
+def test_forked_child_using_engine_raises() -> None:
     out = run(
         "import os, burble\n"
         "lag = {'max_lag': 9, 'lag_unit': 'tokens'}\n"  # at which it stands still

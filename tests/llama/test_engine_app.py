@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
-def test_the_app_streams_the_engines_text(server: Server) -> None:
+def test_app_streams_text_of_engine(server: Server) -> None:
     with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         query = {"prompt": "ROMEO:", "max_new_tokens": 20}
         with httpx_sse.connect_sse(client, "GET", "/generate", params=query) as source:
@@ -43,7 +43,7 @@ def test_the_app_streams_the_engines_text(server: Server) -> None:
     assert (end.event, json.loads(end.data)["finish_reason"]) == ("end", "length")
 
 
-def test_a_client_that_goes_away_frees_its_slot(server: Server) -> None:
+def test_client_that_leaves_frees_slot(server: Server) -> None:
     def stats() -> dict[str, int]:
         found: dict[str, int] = server.get("/stats").json()
         return found
@@ -66,6 +66,6 @@ def test_a_client_that_goes_away_frees_its_slot(server: Server) -> None:
     assert stats()["requests"] >= 3
 
 
-def test_what_does_not_fit_is_refused(server: Server) -> None:
+def test_prompt_that_does_not_fit_is_refused(server: Server) -> None:
     assert server.get("/generate", prompt="").status_code == 422
     assert "context" in server.get("/generate", prompt="ROMEO: " * 1000).text

@@ -32,11 +32,11 @@ def output(name: str, *args: str) -> str:
 
 @pytest.mark.parametrize("prompt", ["ROMEO:", "The king"])
 @pytest.mark.parametrize("loop", ["epoll", "glib", "libevent", "libuv"])
-def test_a_loop_prints_the_text(loop: str, prompt: str) -> None:
+def test_loop_example_prints_text(loop: str, prompt: str) -> None:
     assert output(f"loop_{loop}", MODEL, prompt) == succeed("-p", prompt, "-n", TOKENS)
 
 
-def test_two_prompts_print_their_lines_as_they_come() -> None:
+def test_loop_example_with_two_prompts_prints_lines_as_they_come() -> None:
     prompts = ("ROMEO:", "The king")
     lines = output("two_prompts", MODEL, *prompts).splitlines()
     for i, prompt in enumerate(prompts, 1):
@@ -46,7 +46,7 @@ def test_two_prompts_print_their_lines_as_they_come() -> None:
     assert owners != sorted(owners)
 
 
-def test_what_is_wrong_is_said() -> None:
+def test_loop_example_with_error_prints_it() -> None:
     for source in SOURCES.glob("*.c"):
         assert run(source.stem).returncode == 2
         prompts = ["a"] * (2 if source.stem == "two_prompts" else 1)
@@ -55,7 +55,7 @@ def test_what_is_wrong_is_said() -> None:
         assert "/nowhere.gguf: No such file or directory" in done.stderr
 
 
-def test_an_example_fits_a_page() -> None:
+def test_loop_example_fits_a_page() -> None:
     sources = list(SOURCES.glob("*.c"))
     assert len(sources) == 5
     for source in sources:

@@ -120,7 +120,7 @@ def lead(model: Any, tokenizer: Any, prompt: str, expected: str, found: str) -> 
     return float(logits[first] - logits[second])
 
 
-def test_greedy_text_is_that_of_transformers(model: Any, tokenizer: Any) -> None:
+def test_greedy_text_equals_transformers(model: Any, tokenizer: Any) -> None:
     found = complete(SHIPPED, PROMPTS)
     assert set(found[1::2]) <= {"length", "stop"}
     equal = 0
@@ -134,7 +134,7 @@ def test_greedy_text_is_that_of_transformers(model: Any, tokenizer: Any) -> None
     assert equal >= 20
 
 
-def test_the_shipped_file_is_what_the_converter_makes(tmp_path: Path) -> None:
+def test_shipped_file_equals_output_of_converter(tmp_path: Path) -> None:
     output = tmp_path / "again.gguf"
     convert = [sys.executable, MODELS / "convert.py", MODELS / "shakespeare", output, "--half"]
     subprocess.run(convert, check=True, timeout=100)
@@ -153,7 +153,7 @@ def changed(tmp_path: Path, file: str, **values: object) -> Path:
     return output
 
 
-def test_the_models_own_end_ends_the_text(tmp_path: Path, model: Any, tokenizer: Any) -> None:
+def test_end_of_sequence_of_model_ends_text(tmp_path: Path, model: Any, tokenizer: Any) -> None:
     (newline,) = tokenizer("\n").input_ids
     ends_at_newlines = changed(tmp_path, "config.json", eos_token_id=newline)
     prompts = ["ROMEO:\n", "What's in a name? That which we call a rose"]
@@ -165,7 +165,7 @@ def test_the_models_own_end_ends_the_text(tmp_path: Path, model: Any, tokenizer:
         assert text == longer.partition("\n")[0]
 
 
-def test_the_models_own_chat_template_is_used(tmp_path: Path, tokenizer: Any) -> None:
+def test_chat_template_of_model_is_used(tmp_path: Path, tokenizer: Any) -> None:
     template = (
         "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n'"
         " + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"

@@ -57,7 +57,7 @@ def seed(engine: llama.Engine) -> int:
 @pytest.mark.parametrize("include", [False, True])
 @pytest.mark.parametrize("skips", [False, True])
 @pytest.mark.parametrize("chunk", ["token", "word"])
-def test_stop_string_of_a_special_token_ends_the_text_at_that_token(
+def test_stop_string_of_special_token_ends_text_at_that_token(
     engine: llama.Engine, seed: int, include: bool, skips: bool, chunk: Any
 ) -> None:
     """The token is the model's own end, which no prompt is needed for: it is met as a stop string

@@ -82,13 +82,13 @@ VOCABULARIES = sorted(FOLDER.rglob("*.gguf"))
 
 
 @pytest.mark.parametrize("path", VOCABULARIES, ids=[path.stem for path in VOCABULARIES])
-def test_every_id_of_a_vocabulary_is_llama_cpp_s_piece(
+def test_ids_of_vocabulary_equal_pieces_of_llama_cpp(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check(path, capsys)
 
 
-def test_every_id_of_the_shipped_model_is_llama_cpp_s_piece(
+def test_ids_of_shipped_model_equal_pieces_of_llama_cpp(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     check(ROOT / "models" / "shakespeare.gguf", capsys)
@@ -164,7 +164,7 @@ def write(path: Path, model: str, pre: str | None) -> int:
         ("bert", None),
     ],
 )
-def test_every_type_of_token_is_llama_cpp_s_piece(
+def test_tokens_of_every_type_equal_pieces_of_llama_cpp(
     model: str, pre: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / f"{model}.gguf"

@@ -94,7 +94,7 @@ def romeo(tokens: int) -> str:
 # ---- text ----------------------------------------------------------------------------------------
 
 
-def test_the_text_is_the_models() -> None:
+def test_text_equals_that_of_model() -> None:
     want = romeo(40)
     assert len(want) > 50
     assert succeed("-p", "ROMEO:", "-n", "40") == want
@@ -104,17 +104,17 @@ def test_the_text_is_the_models() -> None:
 
 @pytest.mark.parametrize("args", [(), ("-p", "-")])
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
-def test_the_prompt_comes_from_standard_input(args: tuple[str, ...], end: bytes) -> None:
+def test_prompt_is_read_from_standard_input(args: tuple[str, ...], end: bytes) -> None:
     text = succeed("-p", "ROMEO:", "-n", "8")
     assert succeed(*args, "-n", "8", data=b"ROMEO:" + end) == text
 
 
-def test_one_newline_at_the_end_is_not_the_prompts() -> None:
+def test_prompt_loses_one_final_newline() -> None:
     prompt = "ROMEO:\n"
     assert succeed("-n", "8", data=b"ROMEO:\n\n") == succeed("-p", prompt, "-n", "8")
 
 
-def test_a_stop_string_ends_the_text_before_it() -> None:
+def test_stop_string_ends_text_before_it() -> None:
     text = succeed("-p", "ROMEO:", "-n", "40")
     middle = len(text) // 2
     stop = text[middle : middle + 4]
@@ -125,14 +125,14 @@ def test_a_stop_string_ends_the_text_before_it() -> None:
     assert end["reason"] == "stop"
 
 
-def test_chance_is_repeatable() -> None:
+def test_sampling_with_seed_is_repeatable() -> None:
     args = ("-p", "ROMEO:", "-n", "40", "--temperature", "1.2", "--top-k", "50", "--top-p", "0.95")
     texts = {seed: succeed(*args, "--min-p=0.01", f"--seed={seed}") for seed in (1, 2, 3)}
     assert len(set(texts.values())) > 1
     assert succeed(*args, "--min-p=0.01", "--seed=1") == texts[1]
 
 
-def test_one_option_of_chance_is_enough() -> None:
+def test_sampling_with_one_option_is_enough() -> None:
     args = ("-p", "ROMEO:", "-n", "40")
     texts = {succeed(*args, f"--seed={seed}") for seed in range(4)}
     assert len(texts) > 1
@@ -140,7 +140,7 @@ def test_one_option_of_chance_is_enough() -> None:
     assert succeed(*args, "--top-k=1") == succeed(*args)
 
 
-def test_a_chat_is_a_prompt_of_the_template() -> None:
+def test_chat_becomes_prompt_of_template() -> None:
     prompt = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWho?<|im_end|>\n"
     prompt += "<|im_start|>assistant\n"
     text = succeed("-p", prompt, "-n", "20")
@@ -150,7 +150,7 @@ def test_a_chat_is_a_prompt_of_the_template() -> None:
     assert fail(*RUN, "-p", "Who?", "--chat") == "burble run: the model has no chat template\n"
 
 
-def test_the_context_is_as_long_as_asked() -> None:
+def test_context_has_length_asked_for() -> None:
     end = records(succeed("-p", "ROMEO:", "--context", "20", "--json"))[-1]
     assert end["reason"] == "length"
     assert end["prompt_tokens"] + end["tokens"] in (20, 21)
@@ -160,7 +160,7 @@ def test_the_context_is_as_long_as_asked() -> None:
 # ---- JSON and figures ----------------------------------------------------------------------------
 
 
-def test_json_has_the_text_in_pieces_and_the_end() -> None:
+def test_json_has_pieces_of_text_and_end() -> None:
     *pieces, end = records(succeed("-p", "ROMEO:", "-n", "40", "--json"))
     assert "".join(piece["text"] for piece in pieces) == succeed("-p", "ROMEO:", "-n", "40")
     assert len(pieces) > 20
@@ -172,7 +172,7 @@ def test_json_has_the_text_in_pieces_and_the_end() -> None:
     assert all(set(piece) == {"text", "tokens"} for piece in pieces)
 
 
-def test_rate_is_of_the_tokens_as_they_are_made_and_null_for_one(tmp_path: Path) -> None:
+def test_rate_counts_generated_tokens_and_is_null_for_one(tmp_path: Path) -> None:
     path = tmp_path / "prompts"
     path.write_text("\n".join(["ROMEO:", "JULIET:", "The king"] * 5))
     for n in (1, 2, 3):
@@ -190,7 +190,7 @@ def test_rate_is_of_the_tokens_as_they_are_made_and_null_for_one(tmp_path: Path)
         assert all(rate < 100_000 for rate in rates)
 
 
-def test_figures_of_several_prompts_are_of_all_the_time(tmp_path: Path) -> None:
+def test_figures_of_several_prompts_cover_all_the_time(tmp_path: Path) -> None:
     path = tmp_path / "prompts"
     path.write_text("ROMEO:\nJULIET:\n")
     result = burble(*RUN, "--prompts", str(path), "-n", "1", "--stats", "--quiet")
@@ -200,7 +200,7 @@ def test_figures_of_several_prompts_are_of_all_the_time(tmp_path: Path) -> None:
     assert 0 < float(found[2]) <= 2.1 / float(found[1])
 
 
-def test_a_message_in_json_is_utf_8_wherever_it_is_cut() -> None:
+def test_json_message_cut_anywhere_is_utf_8() -> None:
     for template in ("é" * 100, "a" + "é" * 100):
         result = burble(*RUN, "-p", "a", "--json", "--template", template)
         assert result.returncode == 1
@@ -254,7 +254,7 @@ def test_pieces_of_many_prompts_come_as_they_are_made() -> None:
     assert sum("reason" in line for line in lines) == 2
 
 
-def test_a_prompt_that_fails_leaves_the_others_alone() -> None:
+def test_prompt_that_fails_does_not_disturb_others() -> None:
     data = b"ROMEO:\n\n" + b"too long " * 2000 + b"\nJULIET:\n"
     result = burble(*RUN, "--prompts=-", "-n", "10", "--json", data=data)
     assert result.returncode == 1
@@ -271,7 +271,7 @@ def test_a_prompt_that_fails_leaves_the_others_alone() -> None:
 # ---- what is wrong -------------------------------------------------------------------------------
 
 
-def test_a_model_that_is_none(tmp_path: Path) -> None:
+def test_invalid_model_is_error(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing.gguf")
     assert fail("run", "-m", missing, "-p", "a") == (
         f"burble run: {missing}: No such file or directory\n"
@@ -284,18 +284,18 @@ def test_a_model_that_is_none(tmp_path: Path) -> None:
         assert said.count("\n") == 1
 
 
-def test_a_prompt_that_is_none() -> None:
+def test_missing_prompt_is_error() -> None:
     for args, data in ((("-p", ""), b""), ((), b""), ((), b"\n")):
         assert "found an empty one" in fail(*RUN, *args, data=data)
     assert "expected a prompt, found only blank lines" in fail(*RUN, "--prompts=-", data=b"\n \n")
     assert fail(*RUN, "--prompts=/nowhere") == ("burble run: /nowhere: No such file or directory\n")
 
 
-def test_a_prompt_that_is_too_long() -> None:
+def test_prompt_that_is_too_long_is_error() -> None:
     assert "context" in fail(*RUN, "-p", "word " * 5000)
 
 
-def test_a_prompt_that_is_not_utf_8() -> None:
+def test_prompt_that_is_not_utf_8_is_error() -> None:
     assert fail(*RUN, data=b"caf\xe9 au lait") == (
         "burble run: standard input: expected UTF-8, found the byte 0xe9 at byte 4\n"
     )
@@ -307,7 +307,7 @@ def test_a_prompt_that_is_not_utf_8() -> None:
     assert b"--prompt: expected UTF-8" in result.stderr
 
 
-def test_a_message_of_a_chat_with_a_nul_is_refused() -> None:
+def test_chat_message_with_nul_is_refused() -> None:
     """A template takes text that ends there: the rest would be lost."""
     said = "expected no NUL in a message of a chat, found one at byte 6"
     assert fail(*RUN, "--template", "chatml", data=b"hello\0 secret") == f"burble run: {said}\n"
@@ -318,7 +318,7 @@ def test_a_message_of_a_chat_with_a_nul_is_refused() -> None:
     assert succeed("-n", "4", data=b"hello\0 secret") != succeed("-n", "4", data=b"hello")
 
 
-def test_a_prompt_that_is_refused_counts_no_tokens() -> None:
+def test_refused_prompt_counts_no_tokens() -> None:
     result = burble(*RUN, "--prompts=-", "-n", "5", "--json", "--stats", data=b"too long " * 2000)
     assert result.returncode == 1
     (end,) = records(result.stdout.decode())
@@ -349,7 +349,7 @@ def test_a_prompt_that_is_refused_counts_no_tokens() -> None:
         (("-m", MODEL, "--nonsense"), "unrecognized option"),
     ],
 )
-def test_a_command_line_that_is_wrong(args: tuple[str, ...], message: str) -> None:
+def test_wrong_command_line_is_error(args: tuple[str, ...], message: str) -> None:
     said = fail("run", *args, code=2)
     assert said.startswith("burble run: ")
     assert message in said
@@ -395,7 +395,7 @@ def generating() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_says_what_was_done(
+def test_signal_ends_run_and_prints_figures(
     generating: subprocess.Popen[bytes], signum: signal.Signals
 ) -> None:
     assert generating.stdout is not None
@@ -412,7 +412,7 @@ def test_a_signal_ends_it_and_says_what_was_done(
     assert "cancelled" in {end["reason"] for end in ends}
 
 
-def test_a_signal_ends_it_while_nobody_reads(generating: subprocess.Popen[bytes]) -> None:
+def test_signal_while_nobody_reads_ends_run(generating: subprocess.Popen[bytes]) -> None:
     """Its pipe is full, and stays so."""
     with open(f"/proc/{generating.pid}/fd/1", "wb", buffering=0) as pipe:
         while select.select([], [pipe], [], 0)[1]:
@@ -421,7 +421,7 @@ def test_a_signal_ends_it_while_nobody_reads(generating: subprocess.Popen[bytes]
     assert generating.wait() == 128 + signal.SIGTERM
 
 
-def test_a_signal_ends_it_while_it_reads_its_prompt() -> None:
+def test_signal_while_prompt_is_read_ends_run() -> None:
     with start() as process:
         assert process.stdin is not None
         assert process.stderr is not None
@@ -451,9 +451,7 @@ def wait_for_sleep(pid: int) -> None:
 
 
 @pytest.mark.parametrize("option", ["--prompts", "-m"])
-def test_a_signal_ends_it_while_it_opens_a_pipe_that_nobody_writes(
-    tmp_path: Path, option: str
-) -> None:
+def test_signal_while_pipe_without_writer_is_opened_ends_run(tmp_path: Path, option: str) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with start(option, str(fifo), *(("-p", "a") if option == "-m" else ())) as process:
@@ -465,7 +463,7 @@ def test_a_signal_ends_it_while_it_opens_a_pipe_that_nobody_writes(
         assert process.stderr.read() == b"burble run: cancelled by SIGINT before the text began\n"
 
 
-def test_prompts_come_from_a_pipe_with_a_name(tmp_path: Path) -> None:
+def test_prompts_are_read_from_named_pipe(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with start("--prompts", str(fifo), "-n", "4", "--json") as process:
@@ -479,7 +477,7 @@ def test_prompts_come_from_a_pipe_with_a_name(tmp_path: Path) -> None:
         assert process.wait() == 0
 
 
-def test_the_second_signal_kills() -> None:
+def test_second_signal_kills_run() -> None:
     """Here it hangs in saying what the first one did, to a pipe that is full."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -500,7 +498,7 @@ def test_the_second_signal_kills() -> None:
     os.close(writing)
 
 
-def test_an_ignored_signal_stays_ignored() -> None:
+def test_ignored_signal_stays_ignored() -> None:
     process = start(
         "--prompts=-", "--json", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
     )
@@ -514,7 +512,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
         assert process.wait() == 143
 
 
-def test_quiet_says_nothing_of_a_signal() -> None:
+def test_signal_with_quiet_prints_nothing() -> None:
     with start("--quiet") as process:
         assert process.stderr is not None
         wait_for_handler(process.pid)
@@ -524,7 +522,7 @@ def test_quiet_says_nothing_of_a_signal() -> None:
 
 
 @pytest.mark.parametrize("ignored", [False, True])
-def test_a_reader_that_goes_ends_it_quietly(ignored: bool) -> None:
+def test_broken_pipe_ends_run_quietly(ignored: bool) -> None:
     # subprocess gives its children the default action for SIGPIPE unless it is told not to.
     handler = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
@@ -549,7 +547,7 @@ def two_ends(kind: str) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_a_reader_that_goes_is_noticed_without_text(kind: str) -> None:
+def test_broken_pipe_without_text_is_noticed(kind: str) -> None:
     """All text is held back, by a stop string that could still come."""
     held = succeed("-p", "ROMEO:", "-n", "400")
     ours, theirs = two_ends(kind)
@@ -570,7 +568,7 @@ def test_a_reader_that_goes_is_noticed_without_text(kind: str) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-def test_a_full_disk_ends_it() -> None:
+def test_full_disk_ends_run() -> None:
     with open("/dev/full", "wb") as full:
         result = burble(*RUN, "--prompts=-", data=LONG.encode(), stdout=full)
     assert result.returncode == 1
@@ -584,7 +582,7 @@ def test_a_full_disk_ends_it() -> None:
         ("<&-", b"burble run: standard input: Bad file descriptor\n"),
     ],
 )
-def test_a_closed_descriptor_is_said(closed: str, message: bytes) -> None:
+def test_closed_descriptor_is_error(closed: str, message: bytes) -> None:
     result = subprocess.run(
         ["sh", "-c", f'exec "$@" {closed}', "-", command(), *RUN],
         stdin=subprocess.DEVNULL,
@@ -596,7 +594,7 @@ def test_a_closed_descriptor_is_said(closed: str, message: bytes) -> None:
     assert (result.returncode, result.stderr) == (1, message)
 
 
-def test_a_closed_standard_error_does_no_harm() -> None:
+def test_closed_standard_error_does_no_harm() -> None:
     result = subprocess.run(
         ["sh", "-c", 'exec "$@" 2>&-', "-", command(), *RUN, "-p", "ROMEO:", "-n", "8", "--stats"],
         stdout=subprocess.PIPE,
@@ -651,7 +649,7 @@ def _control() -> None:
     fcntl.ioctl(1, termios.TIOCSCTTY, 0)
 
 
-def test_a_terminal_has_progress_and_colours_and_whole_lines(tmp_path: Path) -> None:
+def test_terminal_shows_progress_colours_and_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "prompts"
     path.write_text("ROMEO:")
     args = ("--prompts", str(path), "-n", "5", "--stats")
@@ -674,7 +672,7 @@ ASKED = (
 )
 
 
-def test_a_prompt_read_from_a_terminal_is_asked_for(tmp_path: Path) -> None:
+def test_prompt_on_terminal_is_prompted_for(tmp_path: Path) -> None:
     asked = ASKED % (b"prompt", b"it")
     text = succeed("-p", "ROMEO:", "-n", "5").encode()
     for args in ((), ("-p", "-")):
@@ -690,7 +688,7 @@ def test_a_prompt_read_from_a_terminal_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_ctrl_c_in_the_midst_of_a_line_ends_it(quiet: bool, tmp_path: Path) -> None:
+def test_ctrl_c_within_line_ends_run(quiet: bool, tmp_path: Path) -> None:
     path = tmp_path / "prompts"
     path.write_text(LONG)
     options = ("--quiet",) if quiet else ()

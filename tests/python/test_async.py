@@ -122,7 +122,7 @@ def descriptors() -> int:
 # ---- text --------------------------------------------------------------------------------------
 
 
-def test_text_arrives_in_order_from_a_thread(run: Run) -> None:
+def test_text_put_by_thread_arrives_in_order(run: Run) -> None:
     texts = [f"line {n}\n" for n in range(3000)]
     streamer = make()
 
@@ -137,7 +137,7 @@ def test_text_arrives_in_order_from_a_thread(run: Run) -> None:
     assert run(main()) == texts
 
 
-def test_each_of_many_streamers_gets_its_own_text(run: Run) -> None:
+def test_many_streamers_in_one_loop_get_their_own_text(run: Run) -> None:
     streamers = [make() for _ in range(40)]
 
     def generate() -> None:
@@ -154,14 +154,14 @@ def test_each_of_many_streamers_gets_its_own_text(run: Run) -> None:
     assert run(main()) == [[f"{n}:{step} " for step in range(30)] for n in range(40)]
 
 
-def test_text_written_before_the_first_look_needs_no_wait(run: Run) -> None:
+def test_text_put_before_first_read_needs_no_wait(run: Run) -> None:
     streamer = make()
     say(streamer, "To be, ", "or not")
     streamer.end()
     assert run(listen(streamer)) == ["To be, ", "or not"]
 
 
-def test_an_iteration_goes_on_where_the_last_one_broke_off(run: Run) -> None:
+def test_iteration_after_break_resumes_where_it_stopped(run: Run) -> None:
     streamer = make()
     say(streamer, "a ", "b ", "c ")
     streamer.end()
@@ -176,7 +176,7 @@ def test_an_iteration_goes_on_where_the_last_one_broke_off(run: Run) -> None:
     assert run(main()) == ("a ", ["b ", "c "])
 
 
-def test_a_second_iteration_waits_for_the_next_generation(run: Run) -> None:
+def test_iteration_after_end_waits_for_next_generation(run: Run) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -196,7 +196,7 @@ def test_a_second_iteration_waits_for_the_next_generation(run: Run) -> None:
 # ---- loops and descriptors ---------------------------------------------------------------------
 
 
-def test_a_loop_has_one_descriptor_however_many_streamers(run: Run) -> None:
+def test_loop_with_many_streamers_has_one_descriptor(run: Run) -> None:
     async def main() -> None:
         before = descriptors()
         streamers = [make() for _ in range(100)]
@@ -214,7 +214,7 @@ def test_a_loop_has_one_descriptor_however_many_streamers(run: Run) -> None:
     run(main())
 
 
-def test_the_descriptor_goes_with_its_loop(run: Run) -> None:
+def test_descriptor_of_closed_loop_is_closed(run: Run) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -230,7 +230,7 @@ def test_the_descriptor_goes_with_its_loop(run: Run) -> None:
     assert descriptors() == before
 
 
-def test_a_streamer_made_outside_any_loop_is_read_in_one(run: Run) -> None:
+def test_streamer_made_outside_loop_is_read_in_loop(run: Run) -> None:
     streamer = make()
 
     async def main() -> list[str]:
@@ -243,7 +243,7 @@ def test_a_streamer_made_outside_any_loop_is_read_in_one(run: Run) -> None:
     assert run(main()) == ["Who's ", "there?"]
 
 
-def test_a_streamer_is_read_in_one_loop_after_another(run: Run) -> None:
+def test_streamer_read_in_successive_loops_gives_all_text(run: Run) -> None:
     streamer = make(timeout=SOON)
 
     async def next_one(text: str) -> str:
@@ -256,7 +256,7 @@ def test_a_streamer_is_read_in_one_loop_after_another(run: Run) -> None:
         assert run(next_one(f"{n} ")) == f"{n} "
 
 
-def test_a_streamer_is_read_in_two_loops_that_are_alive_by_turns(kind: str) -> None:
+def test_streamer_read_in_two_alternating_loops_gives_all_text(kind: str) -> None:
     streamer = make()
     loops = [new_loop(kind), new_loop(kind)]
 
@@ -274,7 +274,7 @@ def test_a_streamer_is_read_in_two_loops_that_are_alive_by_turns(kind: str) -> N
             loop.close()
 
 
-def test_a_wait_cancelled_with_its_loop_leaves_the_streamer_to_the_next_loop(run: Run) -> None:
+def test_wait_cancelled_with_its_loop_leaves_streamer_to_next_loop(run: Run) -> None:
     streamer = make()
 
     async def leave_a_task_waiting() -> None:
@@ -290,7 +290,7 @@ def test_a_wait_cancelled_with_its_loop_leaves_the_streamer_to_the_next_loop(run
     assert run(read()) == ["Stay, "]
 
 
-def test_a_task_dropped_with_a_closed_loop_leaves_the_streamer_to_the_next_loop(kind: str) -> None:
+def test_task_dropped_with_closed_loop_leaves_streamer_to_next_loop(kind: str) -> None:
     streamer = make()
 
     async def leave_a_task_waiting() -> None:
@@ -314,7 +314,7 @@ def test_a_task_dropped_with_a_closed_loop_leaves_the_streamer_to_the_next_loop(
     assert run_in(kind, read()) == ["Stay, "]
 
 
-def test_many_loops_in_many_threads_each_get_their_streamers_text(kind: str) -> None:
+def test_many_loops_in_threads_get_their_streamers_text(kind: str) -> None:
     loops, each, steps = 8, 6, 50
     streamers = [[make() for _ in range(each)] for _ in range(loops)]
     found: dict[int, list[list[str]]] = {}
@@ -344,7 +344,7 @@ def test_many_loops_in_many_threads_each_get_their_streamers_text(kind: str) -> 
 # ---- fairness and wake-ups ---------------------------------------------------------------------
 
 
-def test_a_consumer_that_always_finds_text_lets_other_tasks_run(run: Run) -> None:
+def test_consumer_that_never_waits_lets_other_tasks_run(run: Run) -> None:
     streamer = make()
     word = ids("word ")
 
@@ -373,9 +373,7 @@ def test_a_consumer_that_always_finds_text_lets_other_tasks_run(run: Run) -> Non
     run(main())
 
 
-def test_a_consumer_that_is_awake_costs_no_wake_up_of_the_loop(
-    run: Run, writer: ThreadPoolExecutor
-) -> None:
+def test_put_for_awake_consumer_does_not_wake_loop(run: Run, writer: ThreadPoolExecutor) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -395,9 +393,7 @@ def test_a_consumer_that_is_awake_costs_no_wake_up_of_the_loop(
     run(main())
 
 
-def test_streams_that_move_together_cost_at_most_one_signal_a_step(
-    run: Run, writer: ThreadPoolExecutor
-) -> None:
+def test_streams_put_in_one_step_cost_one_signal(run: Run, writer: ThreadPoolExecutor) -> None:
     streamers = [make() for _ in range(200)]
     found: list[list[str]] = [[] for _ in streamers]
 
@@ -440,7 +436,7 @@ def test_streams_that_move_together_cost_at_most_one_signal_a_step(
 # ---- time and cancellation ---------------------------------------------------------------------
 
 
-def test_a_wait_for_that_times_out_loses_nothing(run: Run) -> None:
+def test_wait_for_timeout_loses_no_text(run: Run) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -453,7 +449,7 @@ def test_a_wait_for_that_times_out_loses_nothing(run: Run) -> None:
     run(main())
 
 
-def test_waits_that_time_out_while_text_arrives_lose_nothing(run: Run) -> None:
+def test_wait_for_timeout_while_text_arrives_loses_no_text(run: Run) -> None:
     streamer = make()
     texts = [f"{n} " for n in range(400)]
     pace = threading.Event()
@@ -478,7 +474,7 @@ def test_waits_that_time_out_while_text_arrives_lose_nothing(run: Run) -> None:
         assert run(main()) == texts
 
 
-def test_a_cancelled_wait_loses_nothing(run: Run) -> None:
+def test_cancelled_wait_loses_no_text(run: Run) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -493,7 +489,7 @@ def test_a_cancelled_wait_loses_nothing(run: Run) -> None:
     run(main())
 
 
-def test_a_wait_cancelled_when_its_text_has_come_leaves_the_text_to_the_next_one(run: Run) -> None:
+def test_wait_cancelled_after_text_arrived_leaves_it_to_next_wait(run: Run) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -514,7 +510,7 @@ def test_a_wait_cancelled_when_its_text_has_come_leaves_the_text_to_the_next_one
     run(main())
 
 
-def test_a_task_that_survives_its_cancellation_goes_on_reading(run: Run) -> None:
+def test_task_that_catches_its_cancellation_reads_on(run: Run) -> None:
     streamer = make()
     seen: list[object] = []
 
@@ -541,7 +537,7 @@ def test_a_task_that_survives_its_cancellation_goes_on_reading(run: Run) -> None
     assert seen == [("because",), "and yet ", ()]
 
 
-def test_a_task_cancelled_before_it_waits_does_not_wait(run: Run) -> None:
+def test_task_cancelled_before_it_waits_does_not_wait(run: Run) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -560,7 +556,7 @@ def test_a_task_cancelled_before_it_waits_does_not_wait(run: Run) -> None:
     run(main())
 
 
-def test_a_timeout_raises_and_the_next_wait_goes_on(run: Run) -> None:
+def test_timeout_raises_and_next_wait_reads_on(run: Run) -> None:
     streamer = make(timeout=0.05)
 
     async def main() -> None:
@@ -581,7 +577,7 @@ def test_a_timeout_raises_and_the_next_wait_goes_on(run: Run) -> None:
     run(main())
 
 
-def test_a_timeout_may_end_the_iteration_quietly(run: Run) -> None:
+def test_timeout_with_stop_iteration_ends_iteration(run: Run) -> None:
     streamer = make(timeout=0.02, on_timeout="stop")
     say(streamer, "all ", "there is ")
 
@@ -593,7 +589,7 @@ def test_a_timeout_may_end_the_iteration_quietly(run: Run) -> None:
     run(main())
 
 
-def test_a_timeout_counts_from_the_last_token_even_one_without_text(run: Run) -> None:
+def test_timeout_counts_from_last_token_without_text(run: Run) -> None:
     def attempt(timeout: float) -> None:
         streamer = make(timeout=timeout)
         pace = threading.Event()
@@ -611,7 +607,7 @@ def test_a_timeout_counts_from_the_last_token_even_one_without_text(run: Run) ->
     at_some_pace(attempt)
 
 
-def test_a_timeout_made_shorter_holds_from_the_next_wait_on(run: Run) -> None:
+def test_timeout_shortened_applies_to_next_wait(run: Run) -> None:
     streamer = make(timeout=SOON)
 
     async def main() -> None:
@@ -626,7 +622,7 @@ def test_a_timeout_made_shorter_holds_from_the_next_wait_on(run: Run) -> None:
     run(main())
 
 
-def test_a_timeout_in_a_loop_left_behind_does_not_reach_into_the_present_one(kind: str) -> None:
+def test_timeout_of_abandoned_loop_does_not_affect_current_loop(kind: str) -> None:
     def attempt(timeout: float) -> None:
         streamer = make(timeout=timeout)
         parked, done = threading.Event(), threading.Event()
@@ -671,7 +667,7 @@ def test_a_timeout_in_a_loop_left_behind_does_not_reach_into_the_present_one(kin
 # ---- the ways of asyncio -----------------------------------------------------------------------
 
 
-def test_an_anext_may_be_waited_for_in_every_way_of_asyncio(run: Run) -> None:
+def test_anext_works_in_every_asyncio_wait(run: Run) -> None:
     a, b = make(), make()
 
     async def main() -> None:
@@ -708,7 +704,7 @@ def test_an_anext_may_be_waited_for_in_every_way_of_asyncio(run: Run) -> None:
     run(main())
 
 
-def test_an_anext_is_a_coroutine_as_transformers_has_it() -> None:
+def test_anext_is_coroutine_as_in_transformers() -> None:
     step = make().__anext__()
     assert inspect.isawaitable(step)
     assert asyncio.iscoroutine(step)
@@ -716,7 +712,7 @@ def test_an_anext_is_a_coroutine_as_transformers_has_it() -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="anext() came with Python 3.10")
-def test_the_builtin_anext_works_with_and_without_a_default(run: Run) -> None:
+def test_builtin_anext_works_with_and_without_default(run: Run) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -737,7 +733,7 @@ def test_the_builtin_anext_works_with_and_without_a_default(run: Run) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout came with Python 3.11")
-def test_asyncio_timeout_ends_a_wait(run: Run) -> None:
+def test_asyncio_timeout_ends_wait(run: Run) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -750,7 +746,7 @@ def test_asyncio_timeout_ends_a_wait(run: Run) -> None:
     run(main())
 
 
-def test_a_task_resumes_in_its_own_context_as_the_current_task(run: Run) -> None:
+def test_resumed_task_has_its_context_and_is_current(run: Run) -> None:
     name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
     streamers = [make() for _ in range(5)]
     seen: list[tuple[str, bool]] = []
@@ -779,7 +775,7 @@ def test_a_task_resumes_in_its_own_context_as_the_current_task(run: Run) -> None
     assert sorted(seen) == [(f"task {n}", True) for n in range(5) for _ in range(2)]
 
 
-def test_a_second_consumer_is_told_that_there_is_one_already(run: Run) -> None:
+def test_second_consumer_at_once_raises(run: Run) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -793,7 +789,7 @@ def test_a_second_consumer_is_told_that_there_is_one_already(run: Run) -> None:
     run(main())
 
 
-def test_an_anext_awaited_twice_says_so(run: Run) -> None:
+def test_anext_awaited_twice_raises(run: Run) -> None:
     streamer = make()
     say(streamer, "one ", "two ", "three ")
 
@@ -811,7 +807,7 @@ def test_an_anext_awaited_twice_says_so(run: Run) -> None:
     run(main())
 
 
-def test_an_anext_awaited_by_two_tasks_at_once_serves_one_and_fails_the_other(run: Run) -> None:
+def test_anext_awaited_by_two_tasks_serves_one_and_fails_other(run: Run) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -831,7 +827,7 @@ def test_an_anext_awaited_by_two_tasks_at_once_serves_one_and_fails_the_other(ru
     run(main())
 
 
-def test_waiting_without_a_loop_says_so() -> None:
+def test_anext_without_loop_raises() -> None:
     streamer = make()
     step = streamer.__anext__()
     with pytest.raises(RuntimeError, match="no asyncio event loop is running"):
@@ -881,7 +877,7 @@ class Driver:
             waits_for.add_done_callback(self.step)
 
 
-def test_a_driver_that_is_no_task_works(run: Run) -> None:
+def test_anext_driven_without_task_works(run: Run) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -897,7 +893,7 @@ def test_a_driver_that_is_no_task_works(run: Run) -> None:
     run(main())
 
 
-def test_a_coroutine_closed_while_it_waits_leaves_the_streamer_to_others(run: Run) -> None:
+def test_coroutine_closed_while_it_waits_leaves_streamer_to_others(run: Run) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -912,7 +908,7 @@ def test_a_coroutine_closed_while_it_waits_leaves_the_streamer_to_others(run: Ru
     run(main())
 
 
-def test_a_wait_resumed_without_cause_waits_on(run: Run) -> None:
+def test_wait_resumed_spuriously_waits_on(run: Run) -> None:
     streamer = make()
 
     async def main() -> None:
@@ -930,7 +926,7 @@ def test_a_wait_resumed_without_cause_waits_on(run: Run) -> None:
     run(main())
 
 
-def test_a_consumers_exception_stays_its_own(run: Run) -> None:
+def test_exception_of_consumer_is_not_changed(run: Run) -> None:
     streamers = [make() for _ in range(5)]
     handled: list[dict[str, Any]] = []
 
@@ -959,7 +955,7 @@ def test_a_consumers_exception_stays_its_own(run: Run) -> None:
 
 
 @pytest.mark.parametrize("deadly", [KeyboardInterrupt, SystemExit])
-def test_a_consumer_that_ends_the_program_ends_it(kind: str, deadly: type[BaseException]) -> None:
+def test_exit_raised_by_consumer_ends_program(kind: str, deadly: type[BaseException]) -> None:
     streamers = [make() for _ in range(3)]
 
     async def read(n: int) -> list[str]:
@@ -1005,7 +1001,7 @@ TASK_FACTORIES: dict[str, Any] = {
 
 @pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
 @pytest.mark.parametrize("factory", TASK_FACTORIES)
-def test_every_kind_of_task_works(run: Run, factory: str, debug: bool) -> None:
+def test_task_of_every_factory_reads_all_text(run: Run, factory: str, debug: bool) -> None:
     if factory == "eager" and sys.version_info < (3, 12):
         pytest.skip("eager tasks came with Python 3.12")
     streamers = [make(timeout=SOON) for _ in range(3)]
@@ -1077,7 +1073,7 @@ async def park_and_abandon(count: int) -> None:
 
 
 @pytest.mark.no_asan
-def test_ten_thousand_abandoned_streamers_leave_nothing_behind(run: Run) -> None:
+def test_ten_thousand_abandoned_streamers_are_freed(run: Run) -> None:
     async def main() -> None:
         await park_and_abandon(100)  # what is made once and for all
         gc.collect()
@@ -1169,7 +1165,7 @@ def has_a_coroutine_of_its_own(streamer: burble.AsyncTextIteratorStreamer) -> ob
         has_a_coroutine_of_its_own,
     ],
 )
-def test_the_collector_finds_a_streamer_in_a_cycle(tie: Finalized) -> None:
+def test_streamer_in_cycle_is_collected(tie: Finalized) -> None:
     streamer = make()
     reference = weakref.ref(streamer)
     tie(streamer)
@@ -1178,7 +1174,7 @@ def test_the_collector_finds_a_streamer_in_a_cycle(tie: Finalized) -> None:
     assert reference() is None
 
 
-def test_a_streamer_that_is_let_go_is_freed_at_once(run: Run) -> None:
+def test_streamer_without_references_is_freed_at_once(run: Run) -> None:
     async def main() -> None:
         streamer = make()
         reference = weakref.ref(streamer)
@@ -1198,7 +1194,7 @@ def test_a_streamer_that_is_let_go_is_freed_at_once(run: Run) -> None:
     run(main())
 
 
-def test_a_timeout_does_not_keep_a_streamer_that_has_ended(run: Run) -> None:
+def test_timeout_does_not_keep_ended_streamer_alive(run: Run) -> None:
     async def main() -> None:
         streamer = make(timeout=3600)
         reference = weakref.ref(streamer)
@@ -1215,7 +1211,7 @@ def test_a_timeout_does_not_keep_a_streamer_that_has_ended(run: Run) -> None:
     run(main())
 
 
-def test_a_loop_is_freed_although_a_streamer_remembers_it(kind: str) -> None:
+def test_loop_known_to_streamer_is_freed(kind: str) -> None:
     streamer = make()
 
     async def main() -> weakref.ref[asyncio.AbstractEventLoop]:

@@ -63,7 +63,7 @@ def stream(model: Any, tokenizer: Any, **options: Any) -> burble.BatchStream:
 # ---- with the model ------------------------------------------------------------------------------
 
 
-def test_each_row_is_what_decode_makes_of_its_ids(
+def test_batch_rows_equal_decode_of_their_ids(
     kind: str, shakespeare: Any, shakespeare_model: Any
 ) -> None:
     inputs = settings(shakespeare)
@@ -93,7 +93,7 @@ def another_end(shakespeare: Any, shakespeare_model: Any) -> int:
     return int(found[0])
 
 
-def test_rows_end_at_their_own_ends(
+def test_batch_rows_end_at_their_own_end_of_sequence(
     kind: str, another_end: int, shakespeare: Any, shakespeare_model: Any
 ) -> None:
     inputs = settings(shakespeare)
@@ -109,7 +109,7 @@ def test_rows_end_at_their_own_ends(
     assert len({len(text) for text in texts}) > 1
 
 
-def test_a_pad_that_is_no_end_never_shows(
+def test_batch_pad_that_is_no_end_is_not_shown(
     another_end: int, shakespeare: Any, shakespeare_model: Any
 ) -> None:
     pad = ids("Z")[0]
@@ -128,7 +128,9 @@ def test_a_pad_that_is_no_end_never_shows(
     assert texts == rows_of(shakespeare, batch.result, start, another_end)
 
 
-def test_sampled_rows_with_several_sequences_each(shakespeare: Any, shakespeare_model: Any) -> None:
+def test_batch_with_several_sequences_per_row_equals_decode(
+    shakespeare: Any, shakespeare_model: Any
+) -> None:
     import torch
 
     inputs = settings(shakespeare, PROMPTS[:2], do_sample=True, num_return_sequences=3)
@@ -143,9 +145,7 @@ def test_sampled_rows_with_several_sequences_each(shakespeare: Any, shakespeare_
     assert texts == rows_of(shakespeare, alone, start, 0)
 
 
-def test_several_sequences_of_one_prompt_are_a_batch(
-    shakespeare: Any, shakespeare_model: Any
-) -> None:
+def test_prompt_with_several_sequences_is_a_batch(shakespeare: Any, shakespeare_model: Any) -> None:
     import transformers
 
     inputs = settings(shakespeare, PROMPTS[:1], do_sample=True, max_new_tokens=10)
@@ -167,7 +167,7 @@ def test_several_sequences_of_one_prompt_are_a_batch(
         assert texts == rows_of(shakespeare, batch.result, start, 0)
 
 
-def test_prompts_are_shown_without_their_pads(shakespeare: Any, shakespeare_model: Any) -> None:
+def test_batch_prompts_are_shown_without_pads(shakespeare: Any, shakespeare_model: Any) -> None:
     inputs = settings(shakespeare, max_new_tokens=4)
     for options in (
         {"skip_special_tokens": True},
@@ -179,9 +179,7 @@ def test_prompts_are_shown_without_their_pads(shakespeare: Any, shakespeare_mode
             assert text.startswith(prompt)
 
 
-def test_the_positional_argument_of_generate_is_looked_at_too(
-    shakespeare: Any, shakespeare_model: Any
-) -> None:
+def test_batch_given_positionally_is_recognized(shakespeare: Any, shakespeare_model: Any) -> None:
     inputs = settings(shakespeare, max_new_tokens=3)
     batch: Any = burble.stream(
         shakespeare_model.generate,
@@ -193,7 +191,7 @@ def test_the_positional_argument_of_generate_is_looked_at_too(
     batch.close()
 
 
-def test_rows_stop_at_their_stop_strings_and_the_batch_when_all_have(
+def test_batch_rows_stop_at_stop_strings_and_batch_after_last(
     kind: str, shakespeare: Any, shakespeare_model: Any
 ) -> None:
     inputs = settings(shakespeare, max_new_tokens=120)
@@ -211,7 +209,7 @@ def test_rows_stop_at_their_stop_strings_and_the_batch_when_all_have(
     assert batch.result.shape[1] < start + 120  # told to end, it has returned
 
 
-def test_a_row_can_be_read_alone(kind: str, shakespeare: Any, shakespeare_model: Any) -> None:
+def test_batch_row_can_be_read_alone(kind: str, shakespeare: Any, shakespeare_model: Any) -> None:
     inputs = settings(shakespeare)
     start = inputs["input_ids"].shape[1]
     batch = stream(shakespeare_model, shakespeare, **inputs)
@@ -225,7 +223,7 @@ def test_a_row_can_be_read_alone(kind: str, shakespeare: Any, shakespeare_model:
     assert batch[0].result is batch.result
 
 
-def test_a_row_that_is_cancelled_leaves_the_others_alone(
+def test_batch_row_cancelled_leaves_others_running(
     kind: str, shakespeare: Any, shakespeare_model: Any
 ) -> None:
     inputs = settings(shakespeare)
@@ -251,7 +249,7 @@ def test_a_row_that_is_cancelled_leaves_the_others_alone(
 
 
 @pytest.mark.parametrize("loop", KINDS)
-def test_leaving_the_block_ends_the_whole_batch(
+def test_batch_block_left_early_cancels_all_rows(
     loop: str, shakespeare: Any, shakespeare_model: Any
 ) -> None:
     async def main() -> burble.BatchStream:
@@ -267,7 +265,7 @@ def test_leaving_the_block_ends_the_whole_batch(
     assert batch[0]._log.position < 200
 
 
-def test_the_result_of_a_batch_can_be_waited_for(shakespeare: Any, shakespeare_model: Any) -> None:
+def test_batch_result_can_be_awaited(shakespeare: Any, shakespeare_model: Any) -> None:
     inputs = settings(shakespeare, max_new_tokens=20)
 
     async def main(batch: burble.BatchStream) -> Any:
@@ -300,7 +298,7 @@ class WithEnd:
         return str(raw().decode(tokens, **options))
 
 
-def test_a_function_of_ones_own_may_put_a_batch(kind: str) -> None:
+def test_batch_put_by_own_function_is_read_by_rows(kind: str) -> None:
     texts = ("To be, or not to be", "that", "is the question")
     batch = burble.stream(speak, *texts, tokenizer=WithEnd(), batch=3)
     assert gather(kind, batch) == list(texts)
@@ -308,7 +306,7 @@ def test_a_function_of_ones_own_may_put_a_batch(kind: str) -> None:
     assert batch.result == "spoken"
 
 
-def test_a_batch_of_one_gives_pairs_too() -> None:
+def test_batch_of_one_row_gives_pairs() -> None:
     batch = burble.stream(speak, "alone", tokenizer=WithEnd(), batch=1)
     assert gather("threads", batch) == ["alone"]
 
@@ -320,7 +318,7 @@ def test_a_batch_of_one_gives_pairs_too() -> None:
     assert gather("threads", batch) == ["several ids."]
 
 
-def test_a_rows_end_comes_at_its_end_of_sequence_and_the_last_one_with_the_result() -> None:
+def test_batch_row_ends_at_end_of_sequence_and_last_with_result() -> None:
     gate, put = threading.Event(), threading.Event()
 
     def generate(*, streamer: Any) -> str:
@@ -340,7 +338,7 @@ def test_a_rows_end_comes_at_its_end_of_sequence_and_the_last_one_with_the_resul
     assert batch.result == "returned"
 
 
-def test_the_end_of_sequence_that_was_asked_for_ends_rows_of_any_function() -> None:
+def test_batch_eos_token_id_ends_rows_of_any_function() -> None:
     a, end = ids("a")[0], ids("b")[0]
 
     def generate(*, streamer: Any) -> None:
@@ -354,7 +352,7 @@ def test_the_end_of_sequence_that_was_asked_for_ends_rows_of_any_function() -> N
     assert [row.finish_reason for row in batch.rows] == ["eos"] * 2
 
 
-def test_a_function_that_goes_on_after_all_rows_have_stopped_is_ended() -> None:
+def test_batch_function_putting_after_all_rows_stopped_is_ended() -> None:
     put = []
 
     def generate(*, streamer: Any) -> None:
@@ -368,7 +366,7 @@ def test_a_function_that_goes_on_after_all_rows_have_stopped_is_ended() -> None:
     assert len(put) == 5
 
 
-def test_a_function_that_raises_fails_every_row(kind: str) -> None:
+def test_batch_function_that_raises_fails_every_row(kind: str) -> None:
     def generate(*, streamer: Any) -> None:
         streamer.put([ids("a")[0], ids("b")[0]])
         raise OSError("no memory")
@@ -389,13 +387,13 @@ def test_a_function_that_raises_fails_every_row(kind: str) -> None:
     ("value", "found"),
     [([1, 2], "found 2 row"), ([[1], [2]], "found 2 row"), (5, "found 1 row"), ([], "found 0 row")],
 )
-def test_another_number_of_rows_than_announced_is_refused(value: Any, found: str) -> None:
+def test_batch_put_with_wrong_number_of_rows_is_refused(value: Any, found: str) -> None:
     batch = burble.stream(lambda streamer: streamer.put(value), tokenizer=raw(), batch=3)
     with pytest.raises(ValueError, match=f"a batch of 3: .*{found}"):
         list(batch)
 
 
-def test_steps_of_several_tokens_end_a_row_in_the_midst() -> None:
+def test_batch_step_of_several_tokens_ends_row_at_its_end() -> None:
     end = WithEnd.eos_token_id
 
     def generate(*, streamer: Any) -> None:
@@ -406,7 +404,7 @@ def test_steps_of_several_tokens_end_a_row_in_the_midst() -> None:
     assert gather("threads", batch) == [" one", " two"]
 
 
-def test_one_slow_reader_of_a_row_holds_up_all_within_its_bound() -> None:
+def test_batch_slow_row_reader_blocks_all_at_max_lag() -> None:
     batch = burble.stream(speak, "a b " * 100, "c d " * 100, tokenizer=raw(), batch=2, max_lag=40)
     until(lambda: max(stats.blocked for stats in batch.stats) > 0)
     assert max(row._log.position for row in batch.rows) <= 41
@@ -414,7 +412,7 @@ def test_one_slow_reader_of_a_row_holds_up_all_within_its_bound() -> None:
     assert [text.replace("<|endoftext|>", "") for text in texts] == ["a b " * 100, "c d " * 100]
 
 
-def test_a_timeout_ends_a_batch() -> None:
+def test_batch_timeout_ends_all_rows() -> None:
     gate = threading.Event()
 
     def generate(*, streamer: Any) -> None:
@@ -432,7 +430,7 @@ def test_a_timeout_ends_a_batch() -> None:
 # ---- a generate in a thread of one's own ---------------------------------------------------------
 
 
-def test_a_batch_streamer_serves_a_generate_in_any_thread(
+def test_batch_streamer_serves_generate_in_any_thread(
     kind: str, shakespeare: Any, shakespeare_model: Any
 ) -> None:
     inputs = settings(shakespeare, max_new_tokens=60)
@@ -451,7 +449,7 @@ def test_a_batch_streamer_serves_a_generate_in_any_thread(
     assert streamer.join(SOON) is None
 
 
-def test_a_batch_streamer_can_be_cancelled_and_read_by_rows() -> None:
+def test_batch_streamer_cancelled_is_read_by_rows() -> None:
     streamer = burble.BatchStreamer(WithEnd(), 2)
     speak("one", "two", streamer=streamer)
     streamer.end()
@@ -466,7 +464,7 @@ def test_a_batch_streamer_can_be_cancelled_and_read_by_rows() -> None:
 
 
 @pytest.mark.parametrize("wrong", [[1, 2], [[1], [2]], "no ids", [1, 2, "x"]], ids=repr)
-def test_a_thread_that_dies_of_its_first_put_is_noticed(wrong: Any) -> None:
+def test_batch_thread_dead_after_first_put_fails_rows(wrong: Any) -> None:
     batch = burble.BatchStreamer(raw(), 3, pad_token_id=0)
 
     def generate() -> None:

@@ -34,7 +34,7 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("value", "error", "message"), REFUSED, ids=repr)
-def test_token_ids_that_are_refused_leave_every_row_as_it_was(
+def test_batch_put_refused_leaves_every_row_unchanged(
     value: Any, error: type[Exception], message: str
 ) -> None:
     streamer = burble.BatchStreamer(BYTES, 2, eos_token_id=1, pad_token_id=0, skip_prompt=True)
@@ -49,7 +49,7 @@ def test_token_ids_that_are_refused_leave_every_row_as_it_was(
 
 
 @pytest.mark.parametrize(("value", "error", "message"), REFUSED, ids=repr)
-def test_token_ids_that_are_refused_fail_a_stream_with_the_text_before_them(
+def test_batch_put_refused_fails_stream_after_earlier_text(
     value: Any, error: type[Exception], message: str
 ) -> None:
     def generate(streamer: Any) -> None:

@@ -61,7 +61,7 @@ def check(tmp_path: Path, name: str, samples: dict[str, Any], status: int = 0) -
     return run("--read", path, "--only", name, "--check", status=status)
 
 
-def test_goals_that_are_met_pass(tmp_path: Path) -> None:
+def test_goal_met_passes(tmp_path: Path) -> None:
     text = check(tmp_path, "wakeup", WAKEUP)
     assert "4 of 4 goals met" in text
     assert "no goal is missed" in text
@@ -75,19 +75,19 @@ def test_goals_that_are_met_pass(tmp_path: Path) -> None:
         ([3, 1, 2], "2 ns (range: 1 ns to 3 ns)"),
     ],
 )
-def test_interval_is_that_of_the_median(tmp_path: Path, values: list[int], interval: str) -> None:
+def test_interval_of_median_is_computed(tmp_path: Path, values: list[int], interval: str) -> None:
     text = check(tmp_path, "wakeup", {**WAKEUP, "record_burble": values})
     assert f"goal met:    a record of five bytes: {interval}; goal: at most 100 ns" in text
 
 
-def test_goal_missed_by_more_than_the_noise_fails(tmp_path: Path) -> None:
+def test_goal_missed_beyond_noise_fails(tmp_path: Path) -> None:
     text = check(tmp_path, "wakeup", {**WAKEUP, "record_burble": [200.0] * 9}, status=1)
     assert "FAILED: wakeup, goal missed: a record of five bytes: 200 ns" in text
     text = check(tmp_path, "wakeup", {**WAKEUP, "wake_hub": [14.0] * 9}, status=1)
     assert "FAILED: wakeup, goal missed: a wake-up, hub over eventfd: 1.40 times" in text
 
 
-def test_goal_missed_within_the_noise_passes(tmp_path: Path) -> None:
+def test_goal_missed_within_noise_passes(tmp_path: Path) -> None:
     values = [80.0, 90.0, 95.0, 99.0, 101.0, 102.0, 103.0, 104.0, 105.0]
     text = check(tmp_path, "wakeup", {**WAKEUP, "record_burble": values})
     assert "goal missed: a record of five bytes: 101 ns" in text
@@ -100,7 +100,7 @@ def test_single_count_has_no_noise(tmp_path: Path) -> None:
     assert "FAILED: wakeup, goal missed: an idle stream with its reader: 1,025 bytes;" in text
 
 
-def test_faster_peer_is_named_unless_it_is_noise(tmp_path: Path) -> None:
+def test_peer_faster_beyond_noise_is_named(tmp_path: Path) -> None:
     text = check(tmp_path, "wakeup", {**WAKEUP, "record_ring": [15.0] * 9})
     line = "not the fastest: a record of five bytes: Concurrency Kit's ring takes 2.00 times less"
     assert line in text
@@ -142,7 +142,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_page_is_that_of_the_results(pages: Path) -> None:
+def test_page_equals_results(pages: Path) -> None:
     written = (pages / "performance.md").read_text(encoding="utf-8")
     assert written == (DOCS / "performance.md").read_text(encoding="utf-8")
 
@@ -169,7 +169,7 @@ def test_names_of_lines_do_not_overlap(pages: Path, plot: str) -> None:
     assert all(below - above > 9 for above, below in itertools.pairwise(heights))
 
 
-def test_figures_of_the_readme_agree_with_the_results() -> None:
+def test_figures_of_readme_equal_results() -> None:
     """They are typed by hand, so that README.md does not change with each run."""
     parts = json.loads(RESULTS.read_text(encoding="utf-8"))["parts"]
     samples = {name: part["samples"] for name, part in parts.items()}
@@ -200,7 +200,7 @@ def programs() -> Path:
 
 
 @pytest.mark.slow
-def test_every_benchmark_runs_and_is_written_to_the_page(tmp_path: Path) -> None:
+def test_benchmark_of_every_kind_runs_and_is_on_page(tmp_path: Path) -> None:
     require("transformers", "tiktoken", "gguf", "janus", "culsans", "aiologic", "matplotlib")
     path = tmp_path / "results.json"
     shutil.copy(DOCS / "performance.md", tmp_path)
@@ -216,11 +216,11 @@ def test_every_benchmark_runs_and_is_written_to_the_page(tmp_path: Path) -> None
     assert again[again.index("wakeup: ") : again.index("goals met") - 9].strip() in text
 
 
-def test_pages_of_some_benchmarks_are_refused(tmp_path: Path) -> None:
+def test_page_of_some_benchmarks_is_refused(tmp_path: Path) -> None:
     run("--only", "put", "--pages", tmp_path, status=2)
 
 
-def test_bench_imports_nothing_of_the_tests() -> None:
+def test_bench_imports_nothing_of_tests() -> None:
     for path in (ROOT / "bench").glob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert "sys.path" not in text, path

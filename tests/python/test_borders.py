@@ -302,7 +302,7 @@ async def caught(border: Callable[[BaseException], Any], error: BaseException) -
 
 @pytest.mark.parametrize("name", MISLEADING)
 @pytest.mark.parametrize(("kind", "border"), BORDERS, ids=lambda p: getattr(p, "__name__", p))
-def test_an_end_or_cancellation_raised_by_generate_arrives_as_a_failure(
+def test_generate_raising_end_or_cancellation_fails_stream(
     kind: str, border: Callable[[BaseException], Any], name: str
 ) -> None:
     error = MISLEADING[name]()
@@ -314,7 +314,7 @@ def test_an_end_or_cancellation_raised_by_generate_arrives_as_a_failure(
 
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize(("kind", "border"), BORDERS, ids=lambda p: getattr(p, "__name__", p))
-def test_any_other_exception_raised_by_generate_arrives_as_it_is(
+def test_generate_raising_any_other_exception_keeps_it(
     kind: str, border: Callable[[BaseException], Any], name: str
 ) -> None:
     if name in ("KeyboardInterrupt", "SystemExit") and border in ASYNCIO:
@@ -324,7 +324,7 @@ def test_any_other_exception_raised_by_generate_arrives_as_it_is(
 
 
 @pytest.mark.parametrize("name", [*MISLEADING, "ValueError"])
-def test_sse_sends_an_exception_of_any_kind_as_a_failure(name: str) -> None:
+def test_sse_of_any_exception_sends_failed_event(name: str) -> None:
     async def main() -> bytes:
         stream = burble.stream(raising({**MISLEADING, **PLAIN}[name]()), tokenizer=PIECES)
         return b"".join([data async for data in burble.sse(stream)])
@@ -336,9 +336,7 @@ def test_sse_sends_an_exception_of_any_kind_as_a_failure(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*MISLEADING, "ValueError"])
 @pytest.mark.parametrize("kind", ["thread", "asyncio", "trio"])
-def test_a_tokenizer_that_raises_where_the_rest_is_read_ends_no_iteration(
-    kind: str, name: str
-) -> None:
+def test_tokenizer_raising_stop_iteration_at_end_fails_iteration(kind: str, name: str) -> None:
     """The producer has died, and the reader's thread decodes what it left."""
     error = {**MISLEADING, **PLAIN}[name]()
 
@@ -374,7 +372,7 @@ def test_a_tokenizer_that_raises_where_the_rest_is_read_ends_no_iteration(
 
 
 @pytest.mark.parametrize("name", ["KeyboardInterrupt", "SystemExit"])
-def test_run_ends_where_generate_raises_what_stops_a_loop(name: str) -> None:
+def test_run_with_generate_raising_control_exception_returns(name: str) -> None:
     async def main() -> None:
         await burble.AsyncTextIteratorStreamer(TokenIds()).run(raising(PLAIN[name]()))
 
@@ -387,7 +385,7 @@ def test_run_ends_where_generate_raises_what_stops_a_loop(name: str) -> None:
 TRACE: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="none")
 
 
-def test_generations_see_the_context_in_which_they_were_started() -> None:
+def test_generation_sees_context_of_its_call() -> None:
     seen: list[str] = []
 
     def generate(streamer: Any) -> None:
@@ -418,7 +416,7 @@ def test_generations_see_the_context_in_which_they_were_started() -> None:
             seen.clear()
 
 
-def test_a_generation_that_waits_for_its_turn_sees_the_context_of_its_call() -> None:
+def test_generation_queued_in_pool_sees_context_of_its_call() -> None:
     gate = threading.Event()
     with burble.Pool(1) as pool:
         pool.submit(gate.wait, SOON)
@@ -431,7 +429,7 @@ def test_a_generation_that_waits_for_its_turn_sees_the_context_of_its_call() -> 
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_run_sees_the_context_of_its_task(own: bool) -> None:
+def test_run_sees_context_of_its_task(own: bool) -> None:
     seen: list[str] = []
 
     def generate(streamer: Any) -> None:
@@ -468,7 +466,7 @@ def test_run_sees_the_context_of_its_task(own: bool) -> None:
     ids=["join", "join_timeout", "close", "exit", "wait", "aclose", "for", "next"],
 )
 @pytest.mark.parametrize("batch", [None, 1])
-def test_waiting_for_a_stream_in_its_own_generate_is_an_error(
+def test_wait_for_stream_in_its_own_generate_raises(
     wait: Callable[[Any], Any], batch: int | None
 ) -> None:
     streams: list[Any] = []
@@ -542,7 +540,7 @@ def read_stream(tensors: weakref.WeakSet[Tensor]) -> burble.Stream[str]:
 
 
 @pytest.mark.usefixtures("no_collection")
-def test_the_tensors_of_a_stream_that_failed_are_freed_without_the_collector() -> None:
+def test_failed_stream_frees_tensors_without_collector() -> None:
     tensors: weakref.WeakSet[Tensor] = weakref.WeakSet()
     stream = read_stream(tensors)
     assert len(tensors) == 0
@@ -551,7 +549,7 @@ def test_the_tensors_of_a_stream_that_failed_are_freed_without_the_collector() -
 
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("own", [True, False])
-def test_the_tensors_of_a_run_that_failed_are_freed_without_the_collector(own: bool) -> None:
+def test_failed_run_frees_tensors_without_collector(own: bool) -> None:
     tensors: weakref.WeakSet[Tensor] = weakref.WeakSet()
 
     async def read(executor: ThreadPoolExecutor) -> None:
@@ -572,7 +570,7 @@ def test_the_tensors_of_a_run_that_failed_are_freed_without_the_collector(own: b
 
 
 @pytest.mark.usefixtures("no_collection")
-def test_the_items_of_a_generator_that_failed_are_freed_without_the_collector() -> None:
+def test_failed_generator_frees_items_without_collector() -> None:
     tensors: weakref.WeakSet[Tensor] = weakref.WeakSet()
 
     def source() -> Iterator[int]:
@@ -591,7 +589,7 @@ def test_the_items_of_a_generator_that_failed_are_freed_without_the_collector() 
     assert len(tensors) == 0
 
 
-def test_a_call_that_is_not_over_keeps_its_variables() -> None:
+def test_failed_call_still_running_keeps_variables() -> None:
     """An exception that one thread raises again for another has frames of both."""
     stored: list[BaseException] = []
 

@@ -72,19 +72,19 @@ class Items:
 # ---- nobody reads --------------------------------------------------------------------------------
 
 
-def test_stream_that_nobody_reads_stops_at_its_limit() -> None:
+def test_unread_stream_stops_at_its_limit() -> None:
     with stream() as handle:
         until_blocked(handle)
         assert written(handle) == LIMIT / len(TEN)
 
 
-def test_batch_that_nobody_reads_stops_at_its_limit() -> None:
+def test_unread_batch_stops_at_its_limit() -> None:
     with burble.stream(endless_rows, tokenizer=BYTES, batch=2, max_lag=LIMIT) as batch:
         until(lambda: sum(stats.blocked for stats in batch.stats) > 0)
         assert [written(row) for row in batch.rows] in ([LIMIT, LIMIT], [LIMIT + 1, LIMIT])
 
 
-def test_channel_that_nobody_reads_stops_at_its_limit() -> None:
+def test_unread_channel_stops_at_its_limit() -> None:
     writer, handle = burble.channel(max_lag=LIMIT)
 
     def write() -> None:
@@ -98,7 +98,7 @@ def test_channel_that_nobody_reads_stops_at_its_limit() -> None:
         handle.cancel()
 
 
-def test_items_that_nobody_reads_stop_at_their_limit() -> None:
+def test_unread_items_stop_at_their_limit() -> None:
     items = Items()
     with burble.iterate(items, max_lag=LIMIT) as handle:
         until_blocked(handle)
@@ -110,7 +110,7 @@ def test_items_that_nobody_reads_stop_at_their_limit() -> None:
 
 @pytest.mark.parametrize("start", [0, "oldest", "tail"])
 @pytest.mark.parametrize("unit", ["characters", "bytes", "tokens"])
-def test_reader_that_is_never_read_has_the_limit_of_its_stream(start: Any, unit: str) -> None:
+def test_unread_reader_has_limit_of_its_stream(start: Any, unit: str) -> None:
     writer, handle = burble.channel(max_lag=LIMIT, lag_unit=unit)
     reader = handle.reader(start)
 
@@ -133,7 +133,7 @@ def list_of_cancelled(reader: Any) -> list[str]:
     return found
 
 
-def test_reader_that_is_never_read_does_not_lift_the_limit_of_an_iterated_stream() -> None:
+def test_unread_reader_does_not_lift_limit_of_iterated_stream() -> None:
     with stream() as handle:
         first = next(handle)
         reader = handle.reader("oldest")
@@ -145,7 +145,7 @@ def test_reader_that_is_never_read_does_not_lift_the_limit_of_an_iterated_stream
         assert first == next(reader) == TEN
 
 
-def test_of_several_readers_the_slowest_one_decides() -> None:
+def test_slowest_of_several_readers_decides() -> None:
     with stream() as handle:
         readers = [handle.reader() for _ in range(3)]
         for reader in readers[1:]:
@@ -154,21 +154,21 @@ def test_of_several_readers_the_slowest_one_decides() -> None:
         assert written(handle) == LIMIT / len(TEN)
 
 
-def test_reader_with_max_lag_none_lets_the_stream_go_on() -> None:
+def test_reader_with_max_lag_none_does_not_block_stream() -> None:
     with stream() as handle:
         reader = handle.reader(max_lag=None)
         until_far_beyond(handle)
         assert next(reader) == TEN
 
 
-def test_reader_of_a_stream_without_limit_has_none() -> None:
+def test_reader_of_unlimited_stream_has_no_limit() -> None:
     with burble.stream(endless, tokenizer=BYTES, max_lag=None) as handle:
         reader = handle.reader()
         until_far_beyond(handle)
         assert next(reader) == TEN
 
 
-def test_reader_with_a_limit_of_its_own_keeps_that() -> None:
+def test_reader_with_own_limit_keeps_it() -> None:
     with stream() as handle:
         reader = handle.reader(max_lag=2 * LIMIT)
         until_blocked(handle)
@@ -176,7 +176,7 @@ def test_reader_with_a_limit_of_its_own_keeps_that() -> None:
         assert next(reader) == TEN
 
 
-def test_reader_beside_kept_text_may_be_anywhere_in_it_and_by_the_limit_beyond() -> None:
+def test_reader_of_kept_text_may_lag_by_keep_plus_limit() -> None:
     with stream(keep=10 * LIMIT) as handle:
         reader = handle.reader()
         until_blocked(handle)
@@ -184,19 +184,19 @@ def test_reader_beside_kept_text_may_be_anywhere_in_it_and_by_the_limit_beyond()
         assert next(reader) == TEN
 
 
-def test_reader_where_all_is_kept_holds_up_nothing() -> None:
+def test_reader_of_stream_that_keeps_all_does_not_block() -> None:
     with stream(keep="all") as handle:
         reader = handle.reader()
         until_far_beyond(handle)
         assert next(reader) == TEN
 
 
-def test_reader_of_a_stream_that_keeps_as_much_as_there_can_be() -> None:
+def test_reader_of_stream_with_largest_keep_does_not_block() -> None:
     with stream(keep=2**63 - 1) as handle:
         assert next(handle.reader()) == TEN
 
 
-def test_items_of_a_reader_that_is_never_read_are_bounded() -> None:
+def test_items_of_unread_reader_are_bounded() -> None:
     items = Items()
     with burble.iterate(items, max_lag=LIMIT) as handle:
         reader = handle.reader()
@@ -205,7 +205,7 @@ def test_items_of_a_reader_that_is_never_read_are_bounded() -> None:
         next(reader)
 
 
-def test_items_are_let_go_where_readers_have_read_them_and_the_stream_is_not_iterated() -> None:
+def test_items_read_by_all_readers_of_uniterated_stream_are_freed() -> None:
     items = Items()
     with burble.iterate(items, max_lag=LIMIT) as handle:
         for _ in itertools.islice(handle.reader(), 50 * LIMIT):
@@ -213,7 +213,7 @@ def test_items_are_let_go_where_readers_have_read_them_and_the_stream_is_not_ite
             assert len(items.alive) <= 2 * LIMIT + 400
 
 
-def test_max_lag_of_a_reader_says_what_it_takes() -> None:
+def test_max_lag_of_reader_of_wrong_type_is_refused() -> None:
     _, handle = burble.channel()
     with pytest.raises(TypeError, match="max_lag: expected an int, 'stream' or None, found 'all'"):
         handle.reader(max_lag="all")  # type: ignore[arg-type]
@@ -225,7 +225,7 @@ def test_max_lag_of_a_reader_says_what_it_takes() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_wait_in_a_loop_that_is_blocked_keeps_no_items_and_holds_up_nothing(kind: str) -> None:
+def test_wait_in_blocked_loop_keeps_no_items_and_does_not_block(kind: str) -> None:
     items = Items()
     go = threading.Event()
 
@@ -257,7 +257,7 @@ def test_wait_in_a_loop_that_is_blocked_keeps_no_items_and_holds_up_nothing(kind
     run(kind, main)
 
 
-def test_join_raises_lagged_only_where_the_generation_did() -> None:
+def test_join_raises_lagged_only_if_generation_did() -> None:
     def generate(streamer: Any) -> None:
         raise burble.Lagged("a stream of its own")
 
@@ -269,7 +269,7 @@ def test_join_raises_lagged_only_where_the_generation_did() -> None:
 
 
 @pytest.mark.parametrize("wait", [lambda b: b.join(SOON), lambda b: asyncio.run(b.wait())])
-def test_batch_that_nobody_reads_can_be_waited_for_beyond_its_limit(
+def test_unread_batch_can_be_awaited_beyond_its_limit(
     wait: Callable[[burble.BatchStream], Any],
 ) -> None:
     def generate(streamer: Any) -> str:
@@ -284,7 +284,7 @@ def test_batch_that_nobody_reads_can_be_waited_for_beyond_its_limit(
 # ---- server-sent events --------------------------------------------------------------------------
 
 
-def test_clients_that_read_nothing_keep_no_items() -> None:
+def test_sse_clients_that_read_nothing_keep_no_items() -> None:
     items = Items()
 
     async def main() -> None:
@@ -299,7 +299,7 @@ def test_clients_that_read_nothing_keep_no_items() -> None:
     asyncio.run(main())
 
 
-def test_client_that_reads_nothing_of_a_stream_that_keeps_nothing_holds_it_up() -> None:
+def test_sse_client_that_reads_nothing_blocks_stream_that_keeps_nothing() -> None:
     async def main() -> None:
         handle = stream()
         events = burble.sse(handle)
@@ -313,7 +313,7 @@ def test_client_that_reads_nothing_of_a_stream_that_keeps_nothing_holds_it_up() 
 # ---- what is held before it is written -----------------------------------------------------------
 
 
-def test_word_without_end_is_handed_out_and_reaches_the_limit() -> None:
+def test_endless_word_is_delivered_and_reaches_limit() -> None:
     def generate(streamer: Any) -> None:
         while True:
             streamer.put([65] * 1000)
@@ -327,7 +327,7 @@ def test_word_without_end_is_handed_out_and_reaches_the_limit() -> None:
         assert 16_384 < len(text) <= 17_384
 
 
-def test_word_without_end_is_handed_out_by_drop_in_streamers_and_is_whole() -> None:
+def test_endless_word_in_drop_in_streamers_is_delivered_whole() -> None:
     streamer = burble.TextIteratorStreamer(_Decoder())
     for _ in range(20_000):
         streamer.put([0])  # two bytes each
@@ -345,7 +345,7 @@ class _Decoder:
         return "é" * len(ids)
 
 
-def test_stop_string_that_is_never_met_holds_back_no_more_than_itself() -> None:
+def test_unmatched_stop_string_holds_back_at_most_its_length() -> None:
     def generate(streamer: Any) -> None:
         while True:
             streamer.put([97] * 100)
@@ -357,7 +357,7 @@ def test_stop_string_that_is_never_met_holds_back_no_more_than_itself() -> None:
 
 
 @pytest.mark.parametrize("unit", ["characters", "bytes", "tokens"])
-def test_tokens_without_text_take_no_room(unit: str) -> None:
+def test_tokens_without_text_do_not_count_as_lag(unit: str) -> None:
     writer, handle = burble.channel(BYTES, max_lag=LIMIT, lag_unit=unit)
     for _ in range(100 * LIMIT):
         writer.put([500])  # an id that has no text

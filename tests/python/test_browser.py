@@ -136,7 +136,7 @@ def failing(streamer: Any) -> None:
 
 
 @pytest.mark.parametrize("page", ["of the manual", "careless"])
-def test_page_shows_the_text_once_and_its_browser_stops(page: str, tmp_path: Path) -> None:
+def test_page_shows_text_once_and_browser_stops(page: str, tmp_path: Path) -> None:
     site = Site(page_of_the_manual() if page == "of the manual" else CARELESS)
     streams: list[Any] = []
 
@@ -160,7 +160,7 @@ def test_page_shows_the_text_once_and_its_browser_stops(page: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("page", ["of the manual", "careless"])
-def test_generation_that_fails_is_not_begun_again(page: str, tmp_path: Path) -> None:
+def test_failed_generation_is_not_restarted_by_browser(page: str, tmp_path: Path) -> None:
     """Before its first token: there is no other event than that of the failure."""
     site = Site(page_of_the_manual() if page == "of the manual" else CARELESS)
     begun: list[int] = []
@@ -188,7 +188,7 @@ def test_generation_that_fails_is_not_begun_again(page: str, tmp_path: Path) -> 
         assert str(site.asked[1]).endswith(":end")
 
 
-def test_answer_that_was_cut_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_cut_answer_is_resumed_by_browser(tmp_path: Path) -> None:
     """What the connection broke off after comes once, and all that follows."""
     site = Site(CARELESS)
     kept = text_of(*(f"<{i}>" for i in range(50)), keep="all")
@@ -220,7 +220,7 @@ def test_answer_that_was_cut_goes_on_where_it_was(tmp_path: Path) -> None:
     assert site.asked == [None, f"{kept.id}:0000000006", f"{kept.id}:end"]
 
 
-def test_cut_answer_of_a_stream_that_is_gone_is_not_begun_again(tmp_path: Path) -> None:
+def test_cut_answer_of_evicted_stream_is_not_restarted_by_browser(tmp_path: Path) -> None:
     """Each request has a stream of its own, as on the page of the manual."""
     site = Site(CARELESS)
     streams: list[Any] = []
@@ -252,7 +252,7 @@ def test_cut_answer_of_a_stream_that_is_gone_is_not_begun_again(tmp_path: Path) 
     assert streams[1][1].state == "cancelled"
 
 
-def test_page_of_the_example_shows_its_answer(tmp_path: Path) -> None:
+def test_example_page_shows_its_answer(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     name = "examples.sse_app"
@@ -275,7 +275,7 @@ def test_page_of_the_example_shows_its_answer(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_keep_alive_is_no_event(tmp_path: Path) -> None:
+def test_keep_alive_comment_is_no_browser_event(tmp_path: Path) -> None:
     """In the midst of an answer, where there has been an id."""
     site = Site(CARELESS)
     writer, stream = burble.channel()

@@ -98,42 +98,42 @@ def succeed(*args: str, data: bytes | str = b"", **kwargs: Any) -> str:
 
 
 @pytest.mark.parametrize("space", [" ", "\n", "\t\r\n\v\f  "])
-def test_ids_in_decimal_become_text(space: str) -> None:
+def test_decimal_ids_are_decoded(space: str) -> None:
     numbers = space.join(map(str, ids()))
     for data in (numbers, space + numbers + space, numbers + "\n"):
         assert succeed("tokens", VOCAB, data=data) == TEXT
 
 
-def test_ids_in_binary_become_text() -> None:
+def test_binary_ids_are_decoded() -> None:
     for option in ("--binary", "-b"):
         assert succeed("tokens", option, VOCAB, data=in_binary(ids())) == TEXT
     assert succeed("tokens", VOCAB, "--binary", data=in_binary(ids())) == TEXT
 
 
-def test_much_input_becomes_all_of_its_text() -> None:
+def test_large_input_is_decoded_whole() -> None:
     many = ids() * 8000
     want = tokenizer().decode(many)
     assert succeed("tokens", VOCAB, data=in_text(many)) == want
     assert succeed("tokens", "-b", VOCAB, data=in_binary(many)) == want
 
 
-def test_no_ids_are_no_text() -> None:
+def test_empty_input_gives_no_text() -> None:
     for data in ("", " \n "):
         assert succeed("tokens", VOCAB, data=data) == ""
     assert succeed("tokens", "-b", VOCAB) == ""
 
 
-def test_half_a_character_at_the_end_becomes_a_replacement() -> None:
+def test_incomplete_character_at_end_becomes_replacement() -> None:
     half = tokenizer().encode("中").ids[:1]
     assert succeed("tokens", VOCAB, data=in_text(half)) == "\N{REPLACEMENT CHARACTER}"
 
 
-def test_an_id_that_the_vocabulary_lacks_stands_for_nothing() -> None:
+def test_id_beyond_vocabulary_gives_no_text() -> None:
     numbers = [2147483647, *ids(), 999999]
     assert succeed("tokens", VOCAB, data=in_text(numbers)) == TEXT
 
 
-def test_special_tokens_are_left_out_on_demand() -> None:
+def test_skip_special_leaves_out_special_tokens() -> None:
     added = tokenizer().get_added_tokens_decoder()
     special = [i for i, token in added.items() if token.special]
     if not special:
@@ -145,7 +145,7 @@ def test_special_tokens_are_left_out_on_demand() -> None:
         assert succeed("tokens", option, VOCAB, data=data) == TEXT
 
 
-def test_spaces_are_cleaned_up_on_demand() -> None:
+def test_clean_up_removes_spaces() -> None:
     transformers = pytest.importorskip("transformers")
     text = "It 's true , is n't it ? Yes ! We 've seen ' it ' ."
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer())
@@ -157,12 +157,12 @@ def test_spaces_are_cleaned_up_on_demand() -> None:
     assert succeed("tokens", VOCAB, data=in_text(numbers)) == text
 
 
-def test_the_format_can_be_said() -> None:
+def test_format_option_selects_loader() -> None:
     for args in (("--format", "hf"), ("--format=auto",), ("-fhf",)):
         assert succeed("tokens", *args, VOCAB, data=in_text(ids())) == TEXT
 
 
-def test_a_format_that_it_is_not_is_an_error() -> None:
+def test_format_option_that_does_not_match_file_is_error() -> None:
     for name in ("gguf", "tiktoken", "sentencepiece", "tekken"):
         result = burble("tokens", f"--format={name}", VOCAB, data=in_text(ids()))
         assert (result.returncode, result.stdout) == (1, b"")
@@ -173,7 +173,7 @@ def test_a_format_that_it_is_not_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("binary", [False, True])
-def test_text_is_out_before_the_input_ends(binary: bool) -> None:
+def test_text_is_written_before_input_ends(binary: bool) -> None:
     with start("tokens", *(["-b"] if binary else []), VOCAB) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -190,7 +190,7 @@ def test_text_is_out_before_the_input_ends(binary: bool) -> None:
         assert process.wait() == 0
 
 
-def test_ids_may_come_a_byte_at_a_time() -> None:
+def test_ids_read_one_byte_at_a_time_are_decoded() -> None:
     for option, data in (([], in_text(ids()[:12])), (["-b"], in_binary(ids()[:12]))):
         with start("tokens", *option, VOCAB) as process:
             assert process.stdin is not None
@@ -201,7 +201,7 @@ def test_ids_may_come_a_byte_at_a_time() -> None:
             assert process.stdout.read().decode() == tokenizer().decode(ids()[:12])
 
 
-def test_signals_and_a_non_blocking_input_disturb_nothing() -> None:
+def test_signals_and_non_blocking_input_lose_nothing() -> None:
     read_end, write_end = os.pipe()
     fcntl.fcntl(read_end, fcntl.F_SETFL, os.O_NONBLOCK)
     process = subprocess.Popen(
@@ -237,7 +237,7 @@ def test_signals_and_a_non_blocking_input_disturb_nothing() -> None:
         (["--include-stop"], TEXT),
     ],
 )
-def test_a_stop_string_ends_the_text(options: list[str], text: str) -> None:
+def test_stop_string_ends_text(options: list[str], text: str) -> None:
     for data, binary in ((in_text(ids()), []), (in_binary(ids()), ["-b"])):
         assert succeed("tokens", *options, *binary, VOCAB, data=data) == text
 
@@ -253,7 +253,7 @@ def test_a_stop_string_ends_the_text(options: list[str], text: str) -> None:
     ],
 )
 @pytest.mark.parametrize("binary", [[], ["-b"]])
-def test_stop_string_of_a_special_token_ends_text_at_that_token(
+def test_stop_string_of_special_token_ends_text_at_that_token(
     options: list[str], text: str, binary: list[str]
 ) -> None:
     end = tokenizer().token_to_id("<|endoftext|>")
@@ -263,7 +263,7 @@ def test_stop_string_of_a_special_token_ends_text_at_that_token(
     assert found == text
 
 
-def test_after_a_stop_string_the_rest_is_not_read() -> None:
+def test_input_after_stop_string_is_not_read() -> None:
     with start("tokens", "--stop", "not", VOCAB) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -272,7 +272,7 @@ def test_after_a_stop_string_the_rest_is_not_read() -> None:
         assert process.wait() == 0  # although its input is still open
 
 
-def test_a_stop_string_in_front_of_a_bad_id_ends_it_well() -> None:
+def test_stop_string_before_bad_id_exits_with_success() -> None:
     assert succeed("tokens", "--stop", "not", VOCAB, data=in_text(ids()) + b" x") == "To be, or "
 
 
@@ -291,7 +291,7 @@ def test_a_stop_string_in_front_of_a_bad_id_ends_it_well() -> None:
         (b'398 12 "\xff\x00" ', r'found "\x22\xFF\x00\x22" in line 1, column 8 (binary'),
     ],
 )
-def test_what_is_no_id_is_an_error_that_says_where(data: bytes, where: str) -> None:
+def test_invalid_id_is_error_with_position(data: bytes, where: str) -> None:
     result = burble("tokens", VOCAB, data=data)
     assert result.returncode == 1
     assert result.stdout.decode() == tokenizer().decode([398, 12])  # all that came before
@@ -301,7 +301,7 @@ def test_what_is_no_id_is_an_error_that_says_where(data: bytes, where: str) -> N
     assert message.count("\n") == 1
 
 
-def test_the_text_in_front_of_an_error_is_written_with_what_was_held_back() -> None:
+def test_text_before_error_is_written_with_held_back_rest() -> None:
     half = Tokenizer.from_file(VOCAB).encode("中").ids[:1]
     data = in_text(ids() + half) + b" oops"
     result = burble("tokens", "--stop", TEXT[-3:] + "x", "--stop", "\ufffdx", VOCAB, data=data)
@@ -309,7 +309,7 @@ def test_the_text_in_front_of_an_error_is_written_with_what_was_held_back() -> N
     assert b'found "oops"' in result.stderr
 
 
-def test_binary_ids_out_of_range_are_an_error_that_says_where() -> None:
+def test_binary_id_out_of_range_is_error_with_position() -> None:
     result = burble("tokens", "-b", VOCAB, data=in_binary([398, 12, -5, 4]))
     assert (result.returncode, result.stdout.decode()) == (1, tokenizer().decode([398, 12]))
     assert b"standard input: expected a token id" in result.stderr
@@ -318,7 +318,7 @@ def test_binary_ids_out_of_range_are_an_error_that_says_where() -> None:
     assert result.stderr.endswith(b", found 2147483648 (-2147483648, if it is signed) at byte 0\n")
 
 
-def test_truncated_binary_input_is_an_error() -> None:
+def test_truncated_binary_input_is_error() -> None:
     for cut in (1, 2, 3):
         result = burble("tokens", "-b", VOCAB, data=in_binary([398, 12])[:-cut])
         assert (result.returncode, result.stdout.decode()) == (1, tokenizer().decode([398]))
@@ -326,7 +326,7 @@ def test_truncated_binary_input_is_an_error() -> None:
         assert result.stderr.endswith(found)
 
 
-def test_a_vocabulary_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+def test_unreadable_vocabulary_is_error(tmp_path: Path) -> None:
     missing = tmp_path / "missing.json"
     result = burble("tokens", str(missing))
     assert result.returncode == 1
@@ -343,7 +343,7 @@ def test_a_vocabulary_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     assert result.stderr.startswith(f"burble tokens: {VOCAB}: ".encode())
 
 
-def test_an_input_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+def test_unreadable_input_is_error(tmp_path: Path) -> None:
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
         result = burble("tokens", VOCAB, stdin=folder)
@@ -357,7 +357,7 @@ def test_an_input_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "args", [("tokens", VOCAB), ("tokens", "--help"), ("--help",), ("--version",)]
 )
-def test_a_full_disk_is_an_error(args: tuple[str, ...]) -> None:
+def test_full_disk_is_error(args: tuple[str, ...]) -> None:
     with open("/dev/full", "wb") as full:
         result = burble(*args, data=in_text(ids()), stdout=full)
     assert result.returncode == 1
@@ -366,14 +366,14 @@ def test_a_full_disk_is_an_error(args: tuple[str, ...]) -> None:
     )
 
 
-def test_a_closed_output_is_an_error_once() -> None:
+def test_closed_output_is_reported_once() -> None:
     result = burble("tokens", VOCAB, data=in_text(ids()), preexec_fn=lambda: os.close(1))
     assert result.returncode == 1
     assert result.stderr == b"burble tokens: standard output: Bad file descriptor\n"
 
 
 @pytest.mark.parametrize("ignored", [False, True])
-def test_a_reader_that_goes_ends_it_quietly(ignored: bool) -> None:
+def test_broken_pipe_ends_command_quietly(ignored: bool) -> None:
     # subprocess gives its children the default action for SIGPIPE unless it is told not to.
     handler = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
@@ -410,7 +410,7 @@ def test_a_reader_that_goes_ends_it_quietly(ignored: bool) -> None:
         (["tokens", "--format=x", "a"], "burble tokens: --format: expected auto, hf, gguf, "),
     ],
 )
-def test_a_wrong_command_line_is_told_so(args: list[str], message: str) -> None:
+def test_wrong_command_line_is_error(args: list[str], message: str) -> None:
     result = burble(*args)
     assert (result.returncode, result.stdout) == (2, b"")
     first, second = result.stderr.decode().splitlines()
@@ -419,7 +419,7 @@ def test_a_wrong_command_line_is_told_so(args: list[str], message: str) -> None:
     assert second == f"Try 'burble{verb} --help'."
 
 
-def test_a_stop_string_that_is_not_utf8_is_refused() -> None:
+def test_stop_string_that_is_not_utf8_is_refused() -> None:
     result = subprocess.run(
         [command().encode(), b"tokens", b"--stop", b"\xe4\xb8", VOCAB.encode()],
         capture_output=True,
@@ -431,12 +431,12 @@ def test_a_stop_string_that_is_not_utf8_is_refused() -> None:
     assert b"--stop: stop string 1 of 1: expected UTF-8" in result.stderr
 
 
-def test_a_vocabulary_may_begin_with_a_dash(tmp_path: Path) -> None:
+def test_vocabulary_named_with_leading_dash_is_read(tmp_path: Path) -> None:
     (tmp_path / "-v").write_bytes(Path(VOCAB).read_bytes())
     assert succeed("tokens", "--", "-v", data=in_text(ids()), cwd=tmp_path) == TEXT
 
 
-def test_the_help_names_every_option() -> None:
+def test_help_names_every_option() -> None:
     text = succeed("tokens", "--help")
     for option in ("binary", "format", "skip-special", "clean-up", "stop", "include-stop", "help"):
         assert f"--{option}" in text
@@ -446,14 +446,14 @@ def test_the_help_names_every_option() -> None:
     assert succeed("help") == succeed("-h") == succeed("--help")
 
 
-def test_the_version_is_that_of_the_library() -> None:
+def test_version_equals_that_of_library() -> None:
     header = (ROOT / "include" / "burble" / "version.h").read_text()
     version = ".".join(re.findall(r"#define BURBLE_VERSION_[A-Z]+ (\d+)\n", header))
     for args in (("--version",), ("-V",), ("tokens", "--version"), ("tokens", "-V")):
         assert succeed(*args) == f"burble {version}\n"
 
 
-def test_the_manual_page_names_every_option() -> None:
+def test_manual_page_names_every_option() -> None:
     page = (ROOT / "tools" / "burble.1").read_text().replace("\\-", "-")
     for option in re.findall(r"--[a-z][a-z-]*", succeed("tokens", "--help")):
         assert option in page
@@ -501,19 +501,19 @@ READING = (
 )
 
 
-def test_ids_read_from_a_terminal_are_asked_for() -> None:
+def test_ids_on_terminal_are_prompted_for() -> None:
     ids_of_romeo = " ".join(map(str, tokenizer().encode("ROMEO:").ids)).encode()
     code, seen = at_a_terminal("tokens", VOCAB, typed=ids_of_romeo + b"\n\x04", until=READING)
     assert code == 0
     assert seen == READING + ids_of_romeo + b"\nROMEO:\n"
 
 
-def test_ids_read_from_a_pipe_are_not_asked_for() -> None:
+def test_ids_on_pipe_are_not_prompted_for() -> None:
     assert burble("tokens", VOCAB, data="26").stderr == b""
 
 
 @pytest.mark.parametrize("stop", [(), ("--stop", ":"), ("--stop", ":", "--include-stop")])
-def test_text_on_a_terminal_ends_its_line(stop: tuple[str, ...]) -> None:
+def test_text_on_terminal_ends_with_newline(stop: tuple[str, ...]) -> None:
     for text in ("ROMEO: Sleep", "ROMEO", "ROMEO\n"):
         data = " ".join(map(str, tokenizer().encode(text).ids)).encode()
         code, seen = at_a_terminal("tokens", VOCAB, *stop, stdin=piped(data))
@@ -522,11 +522,11 @@ def test_text_on_a_terminal_ends_its_line(stop: tuple[str, ...]) -> None:
         assert seen == alone + (b"" if alone.endswith(b"\n") else b"\n")
 
 
-def test_no_text_on_a_terminal_takes_no_line() -> None:
+def test_empty_text_on_terminal_adds_no_newline() -> None:
     assert at_a_terminal("tokens", VOCAB, stdin=piped(b"")) == (0, b"")
 
 
-def test_an_error_on_a_terminal_begins_a_line() -> None:
+def test_error_on_terminal_begins_new_line() -> None:
     data = " ".join(map(str, tokenizer().encode("ROMEO").ids)).encode() + b" x"
     code, seen = at_a_terminal("tokens", VOCAB, stdin=piped(data))
     assert code == 1

@@ -35,7 +35,7 @@ def burble(*args: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_without_llama_cpp_it_says_so_and_how_to_get_it() -> None:
+def test_run_without_llama_cpp_says_how_to_get_it() -> None:
     if "llama.cpp" in burble("--version")[1]:
         pytest.skip("this burble has llama.cpp")
     code, out, err = burble("run", "-m", "model.gguf", "-p", "Once")

@@ -53,7 +53,7 @@ async def text_of(stream: Any) -> tuple[str, type[BaseException] | None]:
         ("total_timeout", burble.TotalTimeout, "a"),
     ],
 )
-def test_timeout_of_a_waiting_task_follows_the_clock_of_trio(
+def test_timeout_of_waiting_task_follows_trio_clock(
     name: str, error: type[Exception], text: str
 ) -> None:
     async def main() -> None:
@@ -68,7 +68,7 @@ def test_timeout_of_a_waiting_task_follows_the_clock_of_trio(
     run(main)
 
 
-def test_timeout_of_a_reader_follows_the_clock_of_trio() -> None:
+def test_timeout_of_reader_follows_trio_clock() -> None:
     async def main() -> None:
         _, stream = burble.channel(total_timeout=LONG)
         assert await text_of(stream.reader()) == ("", burble.TotalTimeout)
@@ -77,7 +77,7 @@ def test_timeout_of_a_reader_follows_the_clock_of_trio() -> None:
     run(main)
 
 
-def test_timeout_of_a_batch_follows_the_clock_of_trio() -> None:
+def test_timeout_of_batch_follows_trio_clock() -> None:
     async def main() -> None:
         batch = burble.BatchStreamer(BYTES, 2, total_timeout=LONG)
         with pytest.raises(burble.TotalTimeout):
@@ -87,7 +87,7 @@ def test_timeout_of_a_batch_follows_the_clock_of_trio() -> None:
     run(main)
 
 
-def test_wait_follows_the_clock_of_trio() -> None:
+def test_wait_timeout_follows_trio_clock() -> None:
     async def main() -> None:
         _, stream = burble.channel(total_timeout=LONG)
         with pytest.raises(burble.TotalTimeout):
@@ -97,7 +97,7 @@ def test_wait_follows_the_clock_of_trio() -> None:
     run(main)
 
 
-def test_timeout_of_a_drop_in_streamer_follows_the_clock_of_trio() -> None:
+def test_timeout_of_drop_in_streamer_follows_trio_clock() -> None:
     async def main() -> None:
         streamer = burble.AsyncTextIteratorStreamer(_Decoder(), timeout=LONG, chunk="token")
         with pytest.raises(TimeoutError):
@@ -115,7 +115,7 @@ class _Decoder:
 # ---- what counts ---------------------------------------------------------------------------------
 
 
-def test_total_timeout_counts_the_time_between_waits() -> None:
+def test_total_timeout_counts_time_between_waits() -> None:
     async def main() -> None:
         await trio.sleep(3 * LONG)  # the clock is ahead before the stream is made
         writer, stream = burble.channel(total_timeout=LONG)
@@ -130,7 +130,7 @@ def test_total_timeout_counts_the_time_between_waits() -> None:
     run(main)
 
 
-def test_token_timeout_begins_anew_with_each_token() -> None:
+def test_token_timeout_restarts_with_each_token() -> None:
     async def main() -> None:
         writer, stream = burble.channel(token_timeout=LONG)
 
@@ -147,7 +147,7 @@ def test_token_timeout_begins_anew_with_each_token() -> None:
     run(main)
 
 
-def test_tokens_in_time_by_the_clock_of_trio_are_no_timeout() -> None:
+def test_tokens_in_time_by_trio_clock_do_not_time_out() -> None:
     async def main() -> None:
         writer, stream = burble.channel(token_timeout=LONG, total_timeout=10 * LONG)
 
@@ -164,7 +164,7 @@ def test_tokens_in_time_by_the_clock_of_trio_are_no_timeout() -> None:
     run(main)
 
 
-def test_clock_that_is_moved_by_hand_ends_a_wait() -> None:
+def test_clock_moved_by_hand_ends_wait() -> None:
     async def main() -> None:
         clock = trio.lowlevel.current_clock()
         writer, stream = burble.channel(token_timeout=LONG)
@@ -186,7 +186,7 @@ def test_clock_that_is_moved_by_hand_ends_a_wait() -> None:
     trio.run(main, clock=trio_testing.MockClock())
 
 
-def test_clock_that_stands_still_holds_up_no_text() -> None:
+def test_clock_that_stands_still_delays_no_text() -> None:
     """The hub's own timers, which collect what comes fast, go by the system's clock."""
 
     async def main() -> None:
@@ -204,7 +204,7 @@ def test_clock_that_stands_still_holds_up_no_text() -> None:
     trio.run(main, clock=trio_testing.MockClock())
 
 
-def test_clock_that_stands_still_does_not_hide_a_death() -> None:
+def test_clock_that_stands_still_does_not_hide_dead_thread() -> None:
     """A generation that dies in a thread that lives on is looked for by the system's clock."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
@@ -232,7 +232,7 @@ def test_clock_that_stands_still_does_not_hide_a_death() -> None:
     trio.run(main, clock=trio_testing.MockClock())
 
 
-def test_thread_that_reads_a_stream_made_in_trio_goes_by_the_system_clock() -> None:
+def test_thread_reading_trio_stream_follows_system_clock() -> None:
     async def main() -> None:
         await trio.sleep(LONG)
         _, stream = burble.channel(total_timeout=0.1)
@@ -242,7 +242,7 @@ def test_thread_that_reads_a_stream_made_in_trio_goes_by_the_system_clock() -> N
     trio.run(main, clock=trio_testing.MockClock(rate=1e6))
 
 
-def test_writer_in_a_thread_goes_by_the_system_clock() -> None:
+def test_writer_in_thread_follows_system_clock() -> None:
     async def main() -> None:
         writer, stream = burble.channel(total_timeout=LONG, max_lag=None)
         await trio.sleep(3 * LONG)
@@ -273,7 +273,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         super()._run_once()  # type: ignore[misc]
 
 
-def test_timeout_of_a_waiting_task_follows_the_clock_of_its_asyncio_loop() -> None:
+def test_timeout_of_waiting_task_follows_clock_of_asyncio_loop() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         _, stream = burble.channel(total_timeout=LONG)

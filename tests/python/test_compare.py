@@ -35,18 +35,18 @@ def outcome(path: Path, situation: str, peer: str) -> str:
 
 
 @pytest.mark.slow
-def test_cell_of_a_peer_is_what_it_did(tmp_path: Path) -> None:
+def test_cell_of_peer_equals_measured_outcome(tmp_path: Path) -> None:
     seen = outcome(tmp_path / "cells", "batch", "DirectStreamer")
     assert seen == "one text, in which the tokens of the sequences alternate"
 
 
 @pytest.mark.slow
-def test_cell_of_burble_is_what_it_did(tmp_path: Path) -> None:
+def test_cell_of_burble_equals_measured_outcome(tmp_path: Path) -> None:
     seen = outcome(tmp_path / "cells", "error", "burble.stream")
     assert seen == "the text so far, then gets the exception itself"
 
 
-def test_update_with_part_of_the_table_is_refused(tmp_path: Path) -> None:
+def test_update_of_part_of_table_is_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(MARKS)
     done = compare("--only", "error", "--update", page)

@@ -53,7 +53,7 @@ def expected(family: Family, ids: list[int], skip: bool) -> str:
 
 
 @pytest.mark.parametrize("skip", [False, True], ids=["specials", "no-specials"])
-def test_text_is_what_decode_makes_of_all_ids(
+def test_text_of_random_ids_equals_decode(
     family: Family, skip: bool, tally: dict[str, Counter[str]]
 ) -> None:
     """Handed over whole, one by one, and in chunks of random lengths."""
@@ -70,7 +70,7 @@ def test_text_is_what_decode_makes_of_all_ids(
         assert got == [text] * 3, ids
 
 
-def test_texts_survive_the_way_there_and_back(family: Family, texts: dict[str, str]) -> None:
+def test_texts_encoded_and_streamed_are_unchanged(family: Family, texts: dict[str, str]) -> None:
     detokenizer = burble.Detokenizer(family.tokenizer)
     for text in texts.values():
         some = text if LONG else text[:200_000]
@@ -81,7 +81,7 @@ def test_texts_survive_the_way_there_and_back(family: Family, texts: dict[str, s
 
 
 @pytest.mark.parametrize("skip", [None, False, True])
-def test_a_raw_tokenizer_streams_as_one_of_transformers(family: Family, skip: bool | None) -> None:
+def test_raw_tokenizer_streams_as_that_of_transformers(family: Family, skip: bool | None) -> None:
     kwargs = {} if skip is None else {"skip_special_tokens": skip}
     detokenizer = burble.Detokenizer(family.backend, **kwargs)
     assert detokenizer.path == "compiled"
@@ -92,18 +92,18 @@ def test_a_raw_tokenizer_streams_as_one_of_transformers(family: Family, skip: bo
         assert streamed(detokenizer, ids, lambda: 1) == text
 
 
-def test_known_families_are_compiled(family: Family) -> None:
+def test_tokenizer_of_known_family_is_compiled(family: Family) -> None:
     assert burble.Detokenizer(family.tokenizer).path == "compiled"
     assert burble.TextStreamer(family.tokenizer).path == "compiled"
 
 
-def test_every_single_id_is_what_decode_makes_of_it(own_family: Family) -> None:
+def test_every_single_id_equals_decode(own_family: Family) -> None:
     detokenizer = burble.Detokenizer(own_family.tokenizer)
     for i in range(own_family.size + 10):
         assert detokenizer.push(i) + detokenizer.finish() == own_family.tokenizer.decode([i]), i
 
 
-def test_an_incomplete_character_is_held_until_its_end_or_the_sequence_s(
+def test_incomplete_character_is_held_until_its_end_or_finish(
     own_family: Family,
 ) -> None:
     detokenizer = burble.Detokenizer(own_family.tokenizer)
@@ -116,7 +116,7 @@ def test_an_incomplete_character_is_held_until_its_end_or_the_sequence_s(
     assert detokenizer.finish() == ""
 
 
-def test_an_id_beyond_the_vocabulary_stands_for_nothing(own_family: Family) -> None:
+def test_id_beyond_vocabulary_gives_no_text(own_family: Family) -> None:
     tokenizer = own_family.tokenizer
     detokenizer = burble.Detokenizer(tokenizer)
     a, *euro = own_family.spell("A€")
@@ -125,7 +125,7 @@ def test_an_id_beyond_the_vocabulary_stands_for_nothing(own_family: Family) -> N
         assert streamed(detokenizer, ids, lambda: 1) == tokenizer.decode(ids) == "A€A"
 
 
-def test_finish_begins_a_new_sequence(own_family: Family) -> None:
+def test_push_after_finish_begins_new_sequence(own_family: Family) -> None:
     detokenizer = burble.Detokenizer(own_family.tokenizer)
     ids = own_family.tokenizer.encode(" Hello  there", add_special_tokens=False)
     first = streamed(detokenizer, ids, lambda: 1)
@@ -136,7 +136,7 @@ def test_finish_begins_a_new_sequence(own_family: Family) -> None:
 
 
 @pytest.mark.parametrize("train", [train_byte_level, train_byte_fallback])
-def test_added_tokens_are_spelled_as_decode_spells_them(train: Callable[[], Any]) -> None:
+def test_added_tokens_equal_decode(train: Callable[[], Any]) -> None:
     """Special or not, normalized or not, with characters in and outside the byte alphabet."""
     from tokenizers import AddedToken
 
@@ -160,7 +160,7 @@ def test_added_tokens_are_spelled_as_decode_spells_them(train: Callable[[], Any]
             assert streamed(detokenizer, sequence, lambda: 1) == text, sequence
 
 
-def test_tokens_added_after_the_first_use_are_known() -> None:
+def test_token_added_after_first_use_is_known() -> None:
     tokenizer = fast(train_byte_level())
     first = burble.Detokenizer(tokenizer)
     new = len(tokenizer)
@@ -171,7 +171,7 @@ def test_tokens_added_after_the_first_use_are_known() -> None:
     assert first.push(new) == ""  # it keeps the vocabulary that it was made with
 
 
-def test_a_token_made_special_after_the_first_use_is_skipped() -> None:
+def test_token_made_special_after_first_use_is_skipped() -> None:
     tokenizer = fast(train_byte_level())
     tool = tokenizer.convert_tokens_to_ids("<tool>")
     assert burble.Detokenizer(tokenizer, skip_special_tokens=True).push(tool) == "<tool>"
@@ -183,7 +183,7 @@ def test_a_token_made_special_after_the_first_use_is_skipped() -> None:
 # ---- the cache -----------------------------------------------------------------------------------
 
 
-def test_the_vocabulary_is_made_once_per_tokenizer() -> None:
+def test_vocabulary_is_made_once_per_tokenizer() -> None:
     tokenizer = fast(train_byte_level())
     first, _ = _tokenizers.decoding_of(tokenizer, {})
     second, skip = _tokenizers.decoding_of(tokenizer, {"skip_special_tokens": True})
@@ -193,7 +193,7 @@ def test_the_vocabulary_is_made_once_per_tokenizer() -> None:
     assert other is not first
 
 
-def test_the_cache_does_not_keep_a_tokenizer_alive() -> None:
+def test_cache_does_not_keep_tokenizer_alive() -> None:
     tokenizer = fast(train_byte_level())
     detokenizer = burble.Detokenizer(tokenizer)
     gone = weakref.ref(tokenizer)
@@ -246,7 +246,7 @@ def both_paths(tokenizer: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("kind", TAKEN)
-def test_one_id_is_taken_in_any_of_its_forms(shakespeare: Any, kind: str) -> None:
+def test_single_id_of_any_type_is_taken(shakespeare: Any, kind: str) -> None:
     ids = shakespeare.encode("Romeo")
     for detokenizer in both_paths(shakespeare):
         assert detokenizer.push(TAKEN[kind](ids)) == shakespeare.decode(ids[:1])
@@ -254,14 +254,14 @@ def test_one_id_is_taken_in_any_of_its_forms(shakespeare: Any, kind: str) -> Non
 
 @pytest.mark.parametrize("n", [1, 2, 100])
 @pytest.mark.parametrize("kind", TAKEN_MANY)
-def test_ids_are_taken_in_any_of_their_forms(shakespeare: Any, kind: str, n: int) -> None:
+def test_ids_of_any_type_are_taken(shakespeare: Any, kind: str, n: int) -> None:
     ids = (shakespeare.encode("Wherefore art thou Romeo?") * n)[:n]
     for detokenizer in both_paths(shakespeare):
         assert detokenizer.push(TAKEN_MANY[kind](ids)) == shakespeare.decode(ids)
 
 
 @pytest.mark.parametrize("kind", NOTHING)
-def test_no_ids_are_no_text(shakespeare: Any, kind: str) -> None:
+def test_empty_ids_give_no_text(shakespeare: Any, kind: str) -> None:
     for detokenizer in both_paths(shakespeare):
         assert detokenizer.push(NOTHING[kind]) == ""
 
@@ -291,7 +291,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_refused_is_named_and_changes_nothing(own_family: Family, kind: str) -> None:
+def test_refused_ids_are_named_and_change_nothing(own_family: Family, kind: str) -> None:
     value, error, message = REFUSED[kind]
     euro = own_family.spell("€")
     for detokenizer in both_paths(own_family.tokenizer):
@@ -303,7 +303,7 @@ def test_what_is_refused_is_named_and_changes_nothing(own_family: Family, kind: 
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_streamer_refuses_what_a_detokenizer_refuses(own_family: Family, kind: str) -> None:
+def test_ids_refused_by_detokenizer_are_refused_by_streamer(own_family: Family, kind: str) -> None:
     value, error, message = REFUSED[kind]
     streamer = burble.TextIteratorStreamer(own_family.tokenizer)
     euro = own_family.spell("€")
@@ -315,7 +315,7 @@ def test_a_streamer_refuses_what_a_detokenizer_refuses(own_family: Family, kind:
     assert list(streamer) == ["€"]
 
 
-def test_two_rows_are_refused_even_as_a_prompt_to_skip(shakespeare: Any) -> None:
+def test_two_rows_as_skipped_prompt_are_refused(shakespeare: Any) -> None:
     """As upstream does: before anything else."""
     streamer = burble.TextStreamer(shakespeare, skip_prompt=True)
     with pytest.raises(ValueError, match="found 2 rows"):
@@ -324,6 +324,6 @@ def test_two_rows_are_refused_even_as_a_prompt_to_skip(shakespeare: Any) -> None
 
 
 @pytest.mark.parametrize("what", [None, 5, object()])
-def test_what_is_no_tokenizer_is_refused(what: Any) -> None:
+def test_object_that_is_no_tokenizer_is_refused(what: Any) -> None:
     with pytest.raises(TypeError, match=f"expected a tokenizer .* found {type(what).__name__}$"):
         burble.Detokenizer(what)

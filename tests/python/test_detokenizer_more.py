@@ -80,7 +80,7 @@ def some_ids(kind: str, rng: random.Random, n: int) -> list[int]:
 # ---- prompts -------------------------------------------------------------------------------------
 
 
-def test_a_prompt_is_not_handed_out_and_its_character_is_completed(path: str, kind: str) -> None:
+def test_prompt_is_not_returned_and_its_character_is_completed(path: str, kind: str) -> None:
     ids = backend(kind).encode(TEXT).ids
     for at in range(1, len(ids)):
         detokenizer = make(path, kind)
@@ -89,7 +89,7 @@ def test_a_prompt_is_not_handed_out_and_its_character_is_completed(path: str, ki
         assert make(path, kind).push(ids[:at]) + text == backend(kind).decode(ids)
 
 
-def test_a_prompt_may_come_in_parts_and_leaves_an_incomplete_end_as_u_fffd(path: str) -> None:
+def test_prompt_in_parts_leaves_incomplete_end_as_replacement(path: str) -> None:
     ids = backend("bytes").encode("x中").ids
     detokenizer = make(path)
     for i in ids[:-1]:
@@ -99,7 +99,7 @@ def test_a_prompt_may_come_in_parts_and_leaves_an_incomplete_end_as_u_fffd(path:
     assert detokenizer.push(ids[:1]) == "x"
 
 
-def test_no_stop_string_is_looked_for_in_a_prompt(path: str) -> None:
+def test_stop_string_in_prompt_is_not_matched(path: str) -> None:
     detokenizer = make(path, stop="be")
     detokenizer.prime(backend("bytes").encode("to be, b").ids)
     assert detokenizer.stopped is None
@@ -107,7 +107,7 @@ def test_no_stop_string_is_looked_for_in_a_prompt(path: str) -> None:
     assert detokenizer.stopped == burble.StopMatch(0, "be", 5, 7)
 
 
-def test_a_negative_id_in_a_prompt_is_refused(path: str) -> None:
+def test_negative_id_in_prompt_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="-1"):
         make(path).prime([1, -1])
 
@@ -116,7 +116,7 @@ def test_a_negative_id_in_a_prompt_is_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize("stop", [(), ("that", "ö", "中文")])
-def test_a_copy_goes_on_by_itself_from_the_same_state(path: str, kind: str, stop: Any) -> None:
+def test_copy_continues_independently_from_same_state(path: str, kind: str, stop: Any) -> None:
     rng = random.Random(f"{path} {kind}")
     for _ in range(SEQUENCES):
         ids, one, two = (some_ids(kind, rng, rng.randint(0, 12)) for _ in range(3))
@@ -130,7 +130,7 @@ def test_a_copy_goes_on_by_itself_from_the_same_state(path: str, kind: str, stop
             assert head + detokenizer.push(more) + detokenizer.finish() == want
 
 
-def test_a_copy_has_the_class_and_the_attributes(path: str) -> None:
+def test_copy_has_same_class_and_attributes(path: str) -> None:
     class Mine(burble.Detokenizer):
         def __init__(self, tokenizer: Any, label: str) -> None:
             super().__init__(tokenizer, rewind=2)
@@ -150,9 +150,7 @@ def test_a_copy_has_the_class_and_the_attributes(path: str) -> None:
 
 @pytest.mark.parametrize("stop", [(), ("that", "o", "\n")])
 @pytest.mark.parametrize("include", [False, True])
-def test_going_back_is_as_if_the_tokens_never_had_been(
-    path: str, kind: str, stop: Any, include: bool
-) -> None:
+def test_rewind_equals_never_having_pushed(path: str, kind: str, stop: Any, include: bool) -> None:
     rng = random.Random(f"{path} {kind} {stop}")
     for _ in range(SEQUENCES):
         detokenizer = make(path, kind, stop=stop, include_stop=include, rewind=6, offsets=True)
@@ -172,7 +170,7 @@ def test_going_back_is_as_if_the_tokens_never_had_been(
         assert detokenizer.finish() == fresh.finish()
 
 
-def test_going_back_further_than_there_is_says_so_and_does_nothing(path: str) -> None:
+def test_rewind_too_far_raises_and_changes_nothing(path: str) -> None:
     detokenizer = make(path, rewind=3)
     ids = backend("bytes").encode("abcdef").ids
     with pytest.raises(ValueError, match=r"asked for 1 tokens, there are 0 .*rewind=3"):
@@ -189,7 +187,7 @@ def test_going_back_further_than_there_is_says_so_and_does_nothing(path: str) ->
         make(path, rewind=65537)
 
 
-def test_rewinds_without_a_push_in_between_add_up_to_the_limit(path: str) -> None:
+def test_rewinds_without_push_between_add_up_to_limit(path: str) -> None:
     detokenizer = make(path, rewind=4)
     ids = backend("bytes").encode("abcdefghijkl").ids
     text = detokenizer.push(ids)
@@ -207,7 +205,7 @@ def test_rewinds_without_a_push_in_between_add_up_to_the_limit(path: str) -> Non
 
 
 @pytest.mark.parametrize("call", ["push", "finish", "prime", "rewind", "copy"])
-def test_a_decode_that_calls_its_own_detokenizer_is_told_so(call: str) -> None:
+def test_decode_that_calls_its_own_detokenizer_raises(call: str) -> None:
     """By two threads it could be called so as well, as a decode may let go of the GIL."""
 
     class Calling(Slow):
@@ -233,7 +231,7 @@ def test_a_decode_that_calls_its_own_detokenizer_is_told_so(call: str) -> None:
 
 
 @pytest.mark.parametrize("rewind", [0, 3, 100])
-def test_a_decode_that_raises_takes_none_of_the_ids(rewind: int) -> None:
+def test_decode_that_raises_takes_no_ids(rewind: int) -> None:
     ids = backend("bytes").encode(TEXT).ids
     tokenizer = Slow(backend("bytes"))
     detokenizer = burble.Detokenizer(tokenizer, rewind=rewind, offsets=True)
@@ -251,7 +249,7 @@ def test_a_decode_that_raises_takes_none_of_the_ids(rewind: int) -> None:
 @pytest.mark.parametrize("stop", [(), ("zebra", "question", "tothe")])
 @pytest.mark.parametrize("rewind", [0, 5])
 @pytest.mark.parametrize("step", [1, 3, 100])
-def test_offsets_cover_the_text_and_name_its_tokens(
+def test_offsets_cover_text_and_name_its_tokens(
     path: str, kind: str, stop: Any, rewind: int, step: int
 ) -> None:
     ids = backend(kind).encode(TEXT).ids
@@ -272,7 +270,7 @@ def test_offsets_cover_the_text_and_name_its_tokens(
             assert part in backend(kind).decode(ids[span.first : span.last + 1])
 
 
-def test_offsets_are_refused_unless_asked_for(path: str) -> None:
+def test_offsets_without_option_are_refused(path: str) -> None:
     with pytest.raises(RuntimeError, match="offsets=True"):
         _ = make(path).offsets
 
@@ -280,7 +278,7 @@ def test_offsets_are_refused_unless_asked_for(path: str) -> None:
 # ---- what is refused when it is made -------------------------------------------------------------
 
 
-def test_an_option_that_decode_does_not_have_is_refused_at_once() -> None:
+def test_option_unknown_to_decode_is_refused_at_once() -> None:
     class Plain:
         def decode(self, ids: list[int]) -> str:
             return "".join(map(chr, ids))
@@ -301,7 +299,7 @@ def test_an_option_that_decode_does_not_have_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("stop", [5, 0.5, object()])
-def test_what_is_no_stop_string_is_refused_by_name(stop: Any) -> None:
+def test_invalid_stop_string_is_refused_by_name(stop: Any) -> None:
     message = f"stop: expected a str, or any number of them, found {type(stop).__name__}"
     with pytest.raises(TypeError, match=message):
         burble.Detokenizer([b"a"], stop=stop)
@@ -309,7 +307,7 @@ def test_what_is_no_stop_string_is_refused_by_name(stop: Any) -> None:
         burble.TextIteratorStreamer([b"a"], stop=stop)
 
 
-def test_special_ids_that_change_the_vocabulary_come_before_it_is_read() -> None:
+def test_special_ids_that_change_vocabulary_are_read_first() -> None:
     tokens = {i: f"token {i}" for i in range(1000)}
 
     def clearing() -> Iterator[int]:
@@ -326,14 +324,14 @@ def streamed(detokenizer: burble.Detokenizer, ids: list[int]) -> str:
     return "".join([detokenizer.push(i) for i in ids]) + detokenizer.finish()
 
 
-def test_pieces_are_bytes() -> None:
+def test_pieces_of_bytes_are_decoded_and_others_refused() -> None:
     detokenizer = burble.Detokenizer([b"a", b"\xe4\xb8", None, b"\xad"])
     assert streamed(detokenizer, [0, 1, 2, 3, 1, 9]) == "a中\N{REPLACEMENT CHARACTER}"
     with pytest.raises(TypeError, match="piece 1: expected bytes or None, found str"):
         burble.Detokenizer([b"a", "b"])
 
 
-def test_tiktoken_decodes_the_same(tmp_path: Path) -> None:
+def test_tiktoken_equals_its_decode(tmp_path: Path) -> None:
     tiktoken = pytest.importorskip("tiktoken")
     pieces = [bytes([byte]) for byte in range(256)]
     pieces += [word.encode() for word in sorted({f" {w}" for w in SAMPLE_TEXT.split()})]
@@ -359,7 +357,7 @@ def test_tiktoken_decodes_the_same(tmp_path: Path) -> None:
         burble.TextIteratorStreamer(encoding, errors="ignore")
 
 
-def test_sentencepiece_decodes_the_same(tmp_path: Path) -> None:
+def test_sentencepiece_equals_its_decode(tmp_path: Path) -> None:
     sentencepiece = pytest.importorskip("sentencepiece")
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -382,7 +380,7 @@ def test_sentencepiece_decodes_the_same(tmp_path: Path) -> None:
             assert streamed(burble.Detokenizer(source), ids) == processor.decode(ids)
 
 
-def test_mistral_common_decodes_the_same() -> None:
+def test_mistral_common_equals_its_decode() -> None:
     mistral_common = pytest.importorskip("mistral_common")
     mistral = pytest.importorskip("mistral_common.tokens.tokenizers.mistral")
     base = pytest.importorskip("mistral_common.tokens.tokenizers.base")
@@ -407,9 +405,7 @@ def test_mistral_common_decodes_the_same() -> None:
 
 @NORMALIZED
 @pytest.mark.parametrize("skip", [False, True])
-def test_tokenizer_json_decodes_as_the_tokenizer_made_of_it(
-    kind: str, skip: bool, tmp_path: Path
-) -> None:
+def test_tokenizer_json_equals_tokenizer_made_of_it(kind: str, skip: bool, tmp_path: Path) -> None:
     file = tmp_path / "tokenizer.json"
     backend(kind).save(str(file))
     rng = random.Random(4)
@@ -449,9 +445,7 @@ def test_tokenizer_json_decodes_as_the_tokenizer_made_of_it(
         (b"", ""),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said_with_its_name(
-    content: bytes, message: str, tmp_path: Path
-) -> None:
+def test_invalid_file_raises_with_its_name(content: bytes, message: str, tmp_path: Path) -> None:
     file = tmp_path / "broken.json"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=rf"broken\.json: .*{message}"):
@@ -467,7 +461,7 @@ def test_what_is_wrong_with_a_file_is_said_with_its_name(
         ({"type": "BPEDecoder", "suffix": "a\0"}, r"t\.json: "),
     ],
 )
-def test_what_is_wrong_with_a_decoder_is_said_with_its_place(
+def test_invalid_decoder_raises_with_its_place(
     decoder: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "t.json"
@@ -489,7 +483,7 @@ GROWS = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}
         ),
     ],
 )
-def test_what_is_wrong_with_a_normalizer_is_said_with_its_place(
+def test_invalid_normalizer_raises_with_its_place(
     normalizer: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "t.json"
@@ -504,7 +498,7 @@ def test_what_is_wrong_with_a_normalizer_is_said_with_its_place(
     ("content", "text"),
     [(b'{"model": {"vocab": {"a": 0, "b": 1}}}', "a b"), (b"YQ== 0\nYg== 1\n", "ab")],
 )
-def test_pipe_read_as_file(content: bytes, text: str) -> None:
+def test_pipe_is_read_as_file(content: bytes, text: str) -> None:
     read, write = os.pipe()
     os.write(write, content)
     os.close(write)
@@ -515,7 +509,7 @@ def test_pipe_read_as_file(content: bytes, text: str) -> None:
     assert detokenizer.push([0, 1]) + detokenizer.finish() == text
 
 
-def test_a_file_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:
+def test_unreadable_file_raises_os_error(tmp_path: Path) -> None:
     message = "expected the path of a vocabulary's file, such as tokenizer.json"
     with pytest.raises(FileNotFoundError, match=f"No such file.*{message}.*nowhere"):
         burble.Detokenizer(str(tmp_path / "nowhere"))

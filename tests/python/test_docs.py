@@ -58,12 +58,12 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("page", PLAIN, ids=lambda page: str(page.relative_to(ROOT)))
-def test_python_samples_run_and_print_what_stands_under_them(page: Path) -> None:
+def test_python_samples_run_and_print_what_page_shows(page: Path) -> None:
     with run_samples(page):
         pass
 
 
-def test_no_sample_is_left_out() -> None:
+def test_samples_of_all_pages_are_tested() -> None:
     """Neither by its language's name nor by what looks for them."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -82,7 +82,7 @@ ALL = sorted({*ROOT.glob("*.md"), *PAGES, ROOT / "bench" / "README.md"})
 
 
 @pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
-def test_targets_of_make_are_there(page: Path) -> None:
+def test_make_targets_on_page_exist(page: Path) -> None:
     rules = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
     targets = set(re.findall(r"^\.PHONY: (.*)$", rules, re.MULTILINE)[0].split())
     for command in re.findall(r"(?:`|^ *)make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE):
@@ -90,7 +90,7 @@ def test_targets_of_make_are_there(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_on_page_exist(page: Path) -> None:
     """In the tree; `make docs` looks at those within the site, headings included."""
     for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
         assert "://" in link or (page.parent / link).exists(), link
@@ -99,7 +99,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 # ---- README.md -------------------------------------------------------------------------------
 
 
-def test_channel_sample_of_the_readme_runs_as_a_file_anywhere(tmp_path: Path) -> None:
+def test_readme_channel_sample_runs_as_file_anywhere(tmp_path: Path) -> None:
     program = tmp_path / "example.py"
     (sample,) = (s for s in samples_of(ROOT / "README.md") if "burble.channel" in s.code)
     program.write_text(sample.code)
@@ -109,7 +109,7 @@ def test_channel_sample_of_the_readme_runs_as_a_file_anywhere(tmp_path: Path) ->
     assert (done.stdout.rstrip(), done.stderr) == ((sample.printed or "").rstrip(), "")
 
 
-def test_shell_samples_of_the_command_print_text() -> None:
+def test_shell_samples_of_command_print_text() -> None:
     """Those that need no model of one's own and no llama.cpp (tests/llama has those)."""
     tokens = [
         line
@@ -156,7 +156,7 @@ def never_end(model: Any) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_fastapi_answers_what_the_page_shows() -> None:
+def test_fastapi_answers_what_page_shows() -> None:
     with run_samples(FASTAPI) as names, served(names["app"]) as url:
         asked = [sample for sample in samples_of(FASTAPI, "sh") if "curl" in sample.code]
         assert len(asked) == 3
@@ -170,7 +170,7 @@ def test_fastapi_answers_what_the_page_shows() -> None:
 
 
 @pytest.mark.parametrize("path", ["/events", "/text"])
-def test_fastapi_stops_generating_for_a_client_that_leaves(path: str) -> None:
+def test_fastapi_client_that_leaves_cancels_generation(path: str) -> None:
     with run_samples(FASTAPI) as names, served(names["app"]) as url, client_of(url) as client:
         never_end(names["model"])
         with client.stream("GET", path, params={"prompt": "ROMEO:"}) as answer:
@@ -179,7 +179,7 @@ def test_fastapi_stops_generating_for_a_client_that_leaves(path: str) -> None:
         until(lambda: names["pool"].running == 0)
 
 
-def test_server_of_the_readme_sends_events() -> None:
+def test_readme_server_sends_events() -> None:
     with run_samples(ROOT / "README.md") as names, served(names["app"]) as url:
         with client_of(url) as client:
             query = {"prompt": "ROMEO:"}
@@ -190,7 +190,7 @@ def test_server_of_the_readme_sends_events() -> None:
     assert events[-1] == "end"
 
 
-def test_client_that_comes_back_goes_on_where_it_was() -> None:
+def test_client_that_reconnects_resumes_where_it_was() -> None:
     with run_samples(SSE) as names, served(names["app"]) as url, client_of(url) as client:
         name = client.post("/answers", params={"prompt": "ROMEO:"}).json()
 
@@ -207,7 +207,7 @@ def test_client_that_comes_back_goes_on_where_it_was() -> None:
         assert nonsense.status_code == 400
 
 
-def test_aiohttp_sends_the_same_events() -> None:
+def test_aiohttp_sends_same_events() -> None:
     aiohttp = pytest.importorskip("aiohttp")
     test_utils = pytest.importorskip("aiohttp.test_utils")
 
@@ -233,7 +233,7 @@ for text in Client(sys.argv[1], verbose=False).submit("ROMEO:"):
 """
 
 
-def test_gradio_shows_the_text_as_it_grows_and_stops_when_told(
+def test_gradio_shows_growing_text_and_stops_on_button(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")

@@ -52,14 +52,16 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build / "src" / "libburble.a"
 
 
-def test_every_page_of_a_task_has_a_program() -> None:
+def test_task_page_has_a_program() -> None:
     assert {name for name, _, _ in PROGRAMS} == {page.stem for page in PAGES}
 
 
 @pytest.mark.parametrize(
     ("code", "printed"), [program[1:] for program in PROGRAMS], ids=[p[0] for p in PROGRAMS]
 )
-def test_program(library: Path, tmp_path: Path, code: str, printed: str) -> None:
+def test_program_of_page_prints_what_page_shows(
+    library: Path, tmp_path: Path, code: str, printed: str
+) -> None:
     (tmp_path / "page.c").write_text(code)
     subprocess.run(
         [

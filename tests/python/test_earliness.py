@@ -107,19 +107,19 @@ NAMES = [*(name for name in FAMILIES if name != PANICS), *SHARED_FAMILIES]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ACROSS])
-def test_detokenizer_holds_back_no_more_than_others(name: str) -> None:
+def test_detokenizer_holds_back_no_more_than_peers(name: str) -> None:
     found = held_back(name)
     for theirs in (found.decode_stream, found.offsets):
         assert theirs is None or found.burble <= theirs
 
 
 @pytest.mark.parametrize("name", SHARED_FAMILIES)
-def test_decode_stream_is_right_for_real_tokenizers(name: str) -> None:
+def test_decode_stream_is_correct_for_real_tokenizers(name: str) -> None:
     assert held_back(name).decode_stream is not None
 
 
 @pytest.mark.parametrize("name", ACROSS)
-def test_others_are_wrong_where_tokens_are_replaced_together(name: str) -> None:
+def test_peers_are_wrong_where_tokens_are_replaced_together(name: str) -> None:
     """They hold nothing back, and are the earlier for it."""
     backend = subject(name).backend
     ids = [backend.token_to_id(token) for token in "aba"]
@@ -132,7 +132,7 @@ def test_others_are_wrong_where_tokens_are_replaced_together(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_table_of_the_page_has_these_counts(name: str) -> None:
+def test_page_table_equals_counts(name: str) -> None:
     found = ["wrong" if held is None else f"{held:.3f}" for held in held_back(name)]
     row = f"| {name} | {' | '.join(found)} |"
     assert row in PAGE.read_text(encoding="utf-8").splitlines()

@@ -57,7 +57,7 @@ PUT = [
 @pytest.mark.parametrize(("texts", "stop", "left"), PUT)
 @pytest.mark.parametrize("chunk", ["token", "word"])
 @pytest.mark.parametrize("path", ["channel", "channel with tokenizer", "stream"])
-def test_stop_string_is_met_in_put_text(
+def test_stop_string_in_put_text_ends_text(
     texts: list[str], stop: str, left: str, chunk: Any, path: str
 ) -> None:
     whole = "".join(texts)
@@ -85,7 +85,7 @@ def test_stop_string_is_met_in_put_text(
         assert stream.stopped == expected
 
 
-def test_stop_string_is_met_across_ids_and_text() -> None:
+def test_stop_string_across_ids_and_text_ends_text() -> None:
     writer, stream = burble.channel(tokenizer(), stop="be or not")
     writer.put(ids("To be"))
     writer.put_text(" or ")
@@ -97,7 +97,7 @@ def test_stop_string_is_met_across_ids_and_text() -> None:
     assert "".join(stream) == "To "
 
 
-def test_text_after_ids_keeps_its_order_behind_a_stop_string_that_does_not_come() -> None:
+def test_text_after_partial_stop_string_keeps_its_order() -> None:
     writer, stream = burble.channel(tokenizer(), stop=["be that", "orx"], max_lag=None)
     for part in ("To be", " or ", "be tha", "n"):
         writer.put(ids(part))
@@ -106,7 +106,7 @@ def test_text_after_ids_keeps_its_order_behind_a_stop_string_that_does_not_come(
     assert "".join(stream) == "To beTo be or  or be thabe thann"
 
 
-def test_writer_after_a_stop_string_in_text_ignores_what_is_put() -> None:
+def test_writer_after_stop_string_in_text_ignores_put() -> None:
     writer, stream = burble.channel(stop="x", max_lag=None)
     writer.put_text("axb")
     assert writer.stopped == burble.StopMatch(0, "x", 1, 2)
@@ -119,7 +119,7 @@ def test_writer_after_a_stop_string_in_text_ignores_what_is_put() -> None:
     assert stream.stats.tokens == 2
 
 
-def test_stop_string_in_text_ends_a_function_that_goes_on() -> None:
+def test_stop_string_in_text_ends_function_that_goes_on() -> None:
     put = []
 
     def generate(*, streamer: Any) -> None:
@@ -133,7 +133,7 @@ def test_stop_string_in_text_ends_a_function_that_goes_on() -> None:
     assert (stream.finish_reason, put) == ("stop", ["hello E", "ND more"])
 
 
-def test_first_ids_are_the_prompt_behind_text_too() -> None:
+def test_first_ids_after_text_are_the_prompt() -> None:
     prompt = [ids("To be")]
 
     def generate(*, input_ids: Any, streamer: Any) -> None:
@@ -150,7 +150,7 @@ def test_first_ids_are_the_prompt_behind_text_too() -> None:
 
 @pytest.mark.parametrize(("texts", "stop", "left"), PUT)
 @pytest.mark.parametrize("coalesce", [False, True])
-def test_iterate_ends_at_a_stop_string_and_closes_its_source(
+def test_iterate_at_stop_string_ends_and_closes_source(
     texts: list[str], stop: str, left: str, coalesce: bool
 ) -> None:
     for include in (False, True):
@@ -175,12 +175,12 @@ def test_iterate_ends_at_a_stop_string_and_closes_its_source(
         assert stream.result is None
 
 
-def test_iterate_with_stop_does_not_read_on_behind_it() -> None:
+def test_iterate_with_stop_does_not_read_on_after_match() -> None:
     stream = burble.iterate(itertools.cycle(["a", "b", "c"]), stop="ca", max_lag=None)
     assert list(stream) == ["a", "b"]
 
 
-def test_iterate_with_stop_refuses_items_that_are_no_str() -> None:
+def test_iterate_with_stop_refuses_items_other_than_str() -> None:
     stream: Any = burble.iterate(iter(["a", 1]), stop="x")
     assert next(stream) == "a"
     with pytest.raises(TypeError, match="expected items that are str, found int"):
@@ -189,7 +189,7 @@ def test_iterate_with_stop_refuses_items_that_are_no_str() -> None:
         burble.iterate(["a"], stop=3)  # type: ignore[arg-type]
 
 
-def test_iterate_hands_out_items_behind_what_no_longer_can_be_a_stop_string() -> None:
+def test_iterate_releases_items_once_no_stop_string_can_match() -> None:
     stream = burble.iterate(["a", "bE", "Nd", "", "E"], stop="END")
     assert list(stream) == ["a", "b", "ENd", "E"]
 
@@ -208,7 +208,7 @@ def put_each(tokens: list[int]) -> Callable[..., None]:
 @SOURCES
 @pytest.mark.parametrize("skips", [True, False])
 @pytest.mark.parametrize("include", [False, True])
-def test_stop_string_of_a_special_token_ends_the_text_at_that_token(
+def test_stop_string_of_special_token_ends_text_at_that_token(
     source: Any, skips: bool, include: bool
 ) -> None:
     tokens = [*ids("To be"), END, *ids(", or not")]
@@ -253,7 +253,7 @@ def test_stop_string_of_a_special_token_ends_the_text_at_that_token(
 
 
 @SOURCES
-def test_rows_of_a_batch_end_at_a_special_token_that_is_a_stop_string(source: Any) -> None:
+def test_batch_rows_end_at_special_token_that_is_stop_string(source: Any) -> None:
     a, b = ids("a")[0], ids("b")[0]
 
     def generate(*, streamer: Any) -> None:
@@ -274,7 +274,7 @@ def test_rows_of_a_batch_end_at_a_special_token_that_is_a_stop_string(source: An
     ]
 
 
-def test_what_is_held_back_comes_before_a_special_token_that_ends_the_text() -> None:
+def test_held_back_text_comes_before_special_token_that_ends_text() -> None:
     for held, stop in (("now", "nowhere"), ("中", "x")):
         part = ids(held)[:-1] if held == "中" else ids(held)
         shown = "\ufffd" if held == "中" else held
@@ -286,7 +286,7 @@ def test_what_is_held_back_comes_before_a_special_token_that_ends_the_text() -> 
         assert detokenizer.stopped == (1, SPECIAL, len(shown), len(shown) + len(SPECIAL))
 
 
-def test_stop_string_that_the_end_brings_is_met_before_the_special_token() -> None:
+def test_stop_string_completed_by_flush_matches_before_special_token() -> None:
     detokenizer = burble.Detokenizer(
         tokenizer(), skip_special_tokens=True, stop=["\ufffd", SPECIAL]
     )
@@ -294,7 +294,7 @@ def test_stop_string_that_the_end_brings_is_met_before_the_special_token() -> No
     assert detokenizer.stopped == (0, "\ufffd", 1, 2)
 
 
-def test_special_token_is_no_stop_token_where_it_is_shown_or_another_text() -> None:
+def test_special_token_shown_or_spelled_otherwise_is_no_stop_token() -> None:
     for options in ({"skip_special_tokens": False}, {"skip_special_tokens": True}):
         for stop in ("endoftext", SPECIAL + "x"):
             detokenizer = burble.Detokenizer(tokenizer(), stop=stop, **options)
@@ -303,7 +303,7 @@ def test_special_token_is_no_stop_token_where_it_is_shown_or_another_text() -> N
             assert (detokenizer.stopped is not None) == shown
 
 
-def test_special_tokens_of_every_real_tokenizer_end_the_text(family: Any) -> None:
+def test_special_tokens_of_real_tokenizers_end_text(family: Any) -> None:
     tokenizer = family.tokenizer
     some = tokenizer.encode("Hello there", add_special_tokens=False)
     for i, text in zip(tokenizer.all_special_ids, tokenizer.all_special_tokens):
@@ -331,7 +331,7 @@ class WithEnd(Named):
 @pytest.mark.parametrize("skips", [True, False])
 @pytest.mark.parametrize("batch", [None, 1, 2])
 @pytest.mark.parametrize("given", [True, False])
-def test_end_of_sequence_ends_streams_and_batches_alike(
+def test_end_of_sequence_ends_stream_and_batch_alike(
     together: bool, skips: bool, batch: int | None, given: bool
 ) -> None:
     tokens = [*ids("To be"), END, *ids(", or not")]
@@ -365,7 +365,7 @@ def test_end_of_sequence_ends_streams_and_batches_alike(
     assert len(put) == (1 if together else len(ids("To be")) + 2)
 
 
-def test_should_stop_is_true_after_the_end_of_sequence() -> None:
+def test_should_stop_after_end_of_sequence_is_true() -> None:
     seen = []
 
     def generate(*, streamer: Any) -> str:
@@ -381,7 +381,7 @@ def test_should_stop_is_true_after_the_end_of_sequence() -> None:
     assert seen == [ids("a")[0], END]
 
 
-def test_another_sequence_follows_an_end_of_sequence_after_end() -> None:
+def test_end_after_end_of_sequence_begins_new_sequence() -> None:
     def generate(*, streamer: Any) -> None:
         for text in ("a", "b"):
             streamer.put([*ids(text), END])
@@ -392,7 +392,7 @@ def test_another_sequence_follows_an_end_of_sequence_after_end() -> None:
     assert stream.finish_reason == "eos"
 
 
-def test_an_empty_list_of_ends_turns_them_off() -> None:
+def test_eos_token_id_empty_turns_ends_off() -> None:
     stream = burble.stream(
         put_each([*ids("a"), END, *ids("b")]), tokenizer=WithEnd(), eos_token_id=[]
     )
@@ -400,7 +400,7 @@ def test_an_empty_list_of_ends_turns_them_off() -> None:
     assert stream.finish_reason == "end"
 
 
-def test_stop_string_in_the_text_of_an_end_of_sequence_is_met() -> None:
+def test_stop_string_in_text_of_end_of_sequence_is_met() -> None:
     stream = burble.stream(
         put_each([*ids("a"), END, *ids("b")]),
         tokenizer=tokenizer(),
@@ -428,7 +428,7 @@ def begin(shakespeare: Any, model: Any, **options: Any) -> Any:
     return stream
 
 
-def test_limits_of_generate_are_told(shakespeare: Any, shakespeare_model: Any) -> None:
+def test_limits_of_generate_give_reason_length(shakespeare: Any, shakespeare_model: Any) -> None:
     import torch
 
     inputs = settings(shakespeare)
@@ -452,7 +452,7 @@ def test_limits_of_generate_are_told(shakespeare: Any, shakespeare_model: Any) -
     assert (stream.finish_reason, stream.stats.tokens) == ("length", 5)
 
 
-def test_max_time_is_told(shakespeare: Any, shakespeare_model: Any) -> None:
+def test_max_time_of_generate_gives_reason_time(shakespeare: Any, shakespeare_model: Any) -> None:
     inputs = settings(shakespeare, max_new_tokens=400)
     assert begin(shakespeare, shakespeare_model, **inputs, max_time=0.001).finish_reason == "time"
     assert begin(
@@ -462,7 +462,9 @@ def test_max_time_is_told(shakespeare: Any, shakespeare_model: Any) -> None:
     assert begin(shakespeare, shakespeare_model, **short).finish_reason == "length"
 
 
-def test_users_own_criterion_is_no_limit(shakespeare: Any, shakespeare_model: Any) -> None:
+def test_own_stopping_criterion_does_not_give_reason_length(
+    shakespeare: Any, shakespeare_model: Any
+) -> None:
     import torch
 
     def enough(input_ids: Any, scores: Any, **kwargs: Any) -> Any:
@@ -475,7 +477,7 @@ def test_users_own_criterion_is_no_limit(shakespeare: Any, shakespeare_model: An
 @pytest.mark.parametrize("where", ["argument", "config", "model"])
 @pytest.mark.parametrize("sequences", [1, 2])
 @pytest.mark.parametrize("batch", [None, 2])
-def test_beam_search_is_refused_at_the_call(
+def test_beam_search_is_refused_at_call(
     shakespeare: Any, shakespeare_model: Any, where: str, sequences: int, batch: Any
 ) -> None:
     import transformers
@@ -504,7 +506,7 @@ def test_beam_search_is_refused_at_the_call(
 
 
 @pytest.mark.parametrize("prompt", ["O", "ROMEO:"])
-def test_prompt_of_generate_within_any_function_is_left_out(
+def test_prompt_of_generate_within_own_function_is_left_out(
     shakespeare: Any, shakespeare_model: Any, prompt: str
 ) -> None:
     inputs = {**settings(shakespeare), **shakespeare(prompt, return_tensors="pt")}
@@ -520,7 +522,7 @@ def test_prompt_of_generate_within_any_function_is_left_out(
     assert stream.stats.tokens == 6
 
 
-def test_first_tokens_of_a_loop_that_keeps_the_batch_dimension_are_text(
+def test_first_tokens_of_loop_with_batch_dimension_are_text(
     shakespeare: Any, shakespeare_model: Any
 ) -> None:
     import torch
@@ -553,7 +555,7 @@ def without(*, streamer: Any) -> str:
 
 
 @pytest.mark.parametrize("batch", [None, 2])
-def test_a_function_that_does_not_use_its_streamer_is_warned_of(batch: Any) -> None:
+def test_function_that_does_not_use_its_streamer_warns(batch: Any) -> None:
     stream: Any = None
 
     def read() -> list[Any]:
@@ -576,7 +578,7 @@ def test_a_function_that_does_not_use_its_streamer_is_warned_of(batch: Any) -> N
         lambda streamer: streamer.put([[1, 2]]),
     ],
 )
-def test_a_function_that_uses_its_streamer_may_have_no_text(use: Any, batch: Any) -> None:
+def test_function_that_puts_no_text_does_not_warn(use: Any, batch: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         stream: Any = burble.stream(
@@ -589,7 +591,7 @@ def test_a_function_that_uses_its_streamer_may_have_no_text(use: Any, batch: Any
         assert list(stream) == []
 
 
-def test_run_warns_of_a_function_that_does_not_use_its_streamer() -> None:
+def test_run_of_function_that_does_not_use_its_streamer_warns() -> None:
     async def main() -> list[str]:
         streamer = burble.AsyncTextIteratorStreamer(tokenizer())
         task = asyncio.create_task(streamer.run(without))
@@ -601,7 +603,7 @@ def test_run_warns_of_a_function_that_does_not_use_its_streamer() -> None:
         assert asyncio.run(main()) == []
 
 
-def test_core_detokenizer_of_text_alone_takes_no_ids(tmp_path: Path) -> None:
+def test_core_detokenizer_of_text_alone_refuses_ids(tmp_path: Path) -> None:
     detokenizer = _core.Detokenizer(None, False, ("x",))
     with pytest.raises(TypeError, match="expected text, found token ids"):
         detokenizer.push(1)

@@ -403,13 +403,11 @@ def compare(name: str, ids: list[int], counts: Counter[str]) -> None:
         assert got == [whole] * 3, (ids, [subject(name).backend.id_to_token(i) for i in ids])
 
 
-def test_every_kind_of_decoder_is_compiled(name: str) -> None:
+def test_decoder_of_every_kind_is_compiled(name: str) -> None:
     assert [way.detokenizer.path for way in ways(name)] == ["compiled"] * 4
 
 
-def test_random_ids_are_what_decode_makes_of_them(
-    name: str, tally: dict[str, Counter[str]]
-) -> None:
+def test_random_ids_equal_decode(name: str, tally: dict[str, Counter[str]]) -> None:
     counts = tally.setdefault(f"exactness, {name}", Counter())
     found = subject(name)
 
@@ -421,7 +419,7 @@ def test_random_ids_are_what_decode_makes_of_them(
     check()
 
 
-def test_texts_are_what_decode_makes_of_them(
+def test_texts_equal_decode(
     name: str, texts: dict[str, str], tally: dict[str, Counter[str]]
 ) -> None:
     counts = tally.setdefault(f"exactness, {name}", Counter())
@@ -429,9 +427,7 @@ def test_texts_are_what_decode_makes_of_them(
         compare(name, subject(name).backend.encode(text[:TEXT_LENGTH]).ids, counts)
 
 
-def test_every_single_id_is_what_decode_makes_of_it(
-    name: str, tally: dict[str, Counter[str]]
-) -> None:
+def test_every_single_id_equals_decode(name: str, tally: dict[str, Counter[str]]) -> None:
     counts = tally.setdefault(f"exactness, {name}", Counter())
     ids = subject(name).ids
     for i in ids if LONG else ids[-200:]:
@@ -439,7 +435,7 @@ def test_every_single_id_is_what_decode_makes_of_it(
 
 
 @pytest.mark.parametrize("spaces", [None, False, True])
-def test_spaces_between_special_tokens_are_as_decode_has_them(
+def test_spaces_between_special_tokens_equal_decode(
     name: str, spaces: bool | None, tally: dict[str, Counter[str]]
 ) -> None:
     counts = tally.setdefault("exactness, spaces between special tokens", Counter())
@@ -485,7 +481,7 @@ def nasty_only() -> str:
     return str(tokenizers.Tokenizer(model).to_str())
 
 
-def test_steps_in_any_order_are_exact_where_they_are_compiled(
+def test_compiled_steps_in_any_order_equal_decode(
     tally: dict[str, Counter[str]],
 ) -> None:
     counts = tally.setdefault("exactness, steps in any order", Counter())
@@ -511,7 +507,7 @@ def test_steps_in_any_order_are_exact_where_they_are_compiled(
             assert got == [whole] * 3, (steps, [NASTY[i] for i in chosen])
 
 
-def test_a_tokenizer_that_panics_at_some_ids_can_be_streamed() -> None:
+def test_tokenizer_that_panics_at_some_ids_is_streamed() -> None:
     """Strip's at a token that is shorter than what it strips from both sides."""
     model = tokenizers.models.WordLevel({"x": 0, "a": 1, "ab": 2}, unk_token="x")
     described = json.loads(tokenizers.Tokenizer(model).to_str())
@@ -521,7 +517,7 @@ def test_a_tokenizer_that_panics_at_some_ids_can_be_streamed() -> None:
     assert streamed(detokenizer, [0, 2, 0], lambda: 1) == backend.decode([0, 2, 0]) == "xbx"
 
 
-def test_a_piece_that_a_model_has_twice_is_text_both_times() -> None:
+def test_piece_listed_twice_is_text_both_times() -> None:
     pieces = [("<unk>", 0.0), ("\u2581a", -1.0), ("b", -2.0), ("\u2581a", -3.0), ("<unk>", -4.0)]
     backend = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, 0, False))
     backend.add_special_tokens(["b"])

@@ -70,7 +70,7 @@ def demo(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_demo_on_a_pipe_prints_each_conversations_lines_then_the_figures() -> None:
+def test_demo_on_pipe_prints_lines_of_each_conversation_then_figures() -> None:
     done = demo("--max-new-tokens", "60")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -114,7 +114,7 @@ def here(program: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     return Here(program, capsys)
 
 
-def test_demo_prints_exactly_what_the_model_generates(
+def test_demo_prints_exactly_what_model_generates(
     here: Here, shakespeare: Any, shakespeare_model: Any
 ) -> None:
     code, out, _ = here(
@@ -128,14 +128,14 @@ def test_demo_prints_exactly_what_the_model_generates(
         assert said == [line.rstrip() for line in expected.split("\n")]
 
 
-def test_demo_with_one_conversation_and_a_seed_says_the_same_again(here: Here) -> None:
+def test_demo_with_seed_repeats_its_text(here: Here) -> None:
     args = ("--conversations", "1", "--seed", "3", "--max-new-tokens", "40")
     first, second = (re.findall(r"^1\|.*", here(*args)[1], re.MULTILINE) for _ in "ab")
     assert first == second
     assert len(first) > 1
 
 
-def test_demo_says_as_much_as_the_context_holds(here: Here) -> None:
+def test_demo_without_limit_fills_context(here: Here) -> None:
     code, out, _ = here("--prompt", "and so on " * 160, "--conversations", "2", "--temperature=0")
     assert code == 0
     assert re.search(r"2 conversations at once: [1-9]\d* tokens", out)
@@ -150,7 +150,7 @@ def test_demo_says_as_much_as_the_context_holds(here: Here) -> None:
         (("--prompt", "and so on " * 600), "the model's context only 512"),
     ],
 )
-def test_demo_tells_an_error_in_one_line(here: Here, args: tuple[str, ...], message: str) -> None:
+def test_demo_error_is_one_line(here: Here, args: tuple[str, ...], message: str) -> None:
     code, _, err = here(*args)
     assert code == 1
     assert err.startswith("demo: ")
@@ -158,7 +158,7 @@ def test_demo_tells_an_error_in_one_line(here: Here, args: tuple[str, ...], mess
     assert err.count("\n") == 1
 
 
-def test_demo_tells_in_one_line_that_there_is_no_such_model() -> None:
+def test_demo_with_missing_model_prints_one_line() -> None:
     done = demo("--model", "no-such-model")
     assert done.returncode == 1
     assert done.stderr.startswith("demo: no-such-model: ")
@@ -168,14 +168,14 @@ def test_demo_tells_in_one_line_that_there_is_no_such_model() -> None:
 @pytest.mark.parametrize(
     "args", [("--conversations", "0"), ("--max-new-tokens", "x"), ("--temperature", "-1")]
 )
-def test_demo_refuses_what_makes_no_sense(args: tuple[str, ...]) -> None:
+def test_demo_with_invalid_option_is_refused(args: tuple[str, ...]) -> None:
     done = demo(*args)
     assert done.returncode == 2
     assert args[0] in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("width", [2, 3, 7, 40])
-def test_demo_cuts_any_text_into_lines_that_fit(program: Any, width: int) -> None:
+def test_demo_wraps_any_text_into_lines_that_fit(program: Any, width: int) -> None:
     text = "The fox  jumps.\n\n日本語のテキスト、中文 and cafe\u0301, 👍🏽!\n" + "x" * 50 + " end"
     lines = program.wrap(text, width)
     assert max(program.cells(line.rstrip()) for line in lines) <= width
@@ -239,7 +239,7 @@ def on_terminal(*args: str, **env: str) -> Iterator[OnTerminal]:
         program.close()
 
 
-def test_demo_on_a_terminal_goes_on_ticking_while_the_text_grows() -> None:
+def test_demo_on_terminal_keeps_ticking_while_text_grows() -> None:
     with on_terminal("--max-new-tokens", "200") as program:
         program.read_until("")
         assert program.process.wait(SOON) == 0
@@ -254,7 +254,7 @@ def test_demo_on_a_terminal_goes_on_ticking_while_the_text_grows() -> None:
         assert figure in program.output[program.output.rindex("\x1b[?25h") :]
 
 
-def test_demo_on_a_terminal_respects_no_color() -> None:
+def test_demo_on_terminal_respects_no_color() -> None:
     with on_terminal("--max-new-tokens", "20", NO_COLOR="1") as program:
         program.read_until("")
         assert program.process.wait(SOON) == 0
@@ -262,7 +262,7 @@ def test_demo_on_a_terminal_respects_no_color() -> None:
     assert not re.search(r"\x1b\[[\d;]*m", program.output)
 
 
-def test_demo_on_a_dumb_terminal_prints_lines() -> None:
+def test_demo_on_dumb_terminal_prints_lines() -> None:
     with on_terminal("--max-new-tokens", "20", TERM="dumb") as program:
         program.read_until("")
         assert program.process.wait(SOON) == 0
@@ -270,7 +270,7 @@ def test_demo_on_a_dumb_terminal_prints_lines() -> None:
     assert "\x1b" not in program.output
 
 
-def test_ctrl_c_ends_the_demo_in_mid_stream_with_a_word() -> None:
+def test_demo_interrupted_in_mid_stream_ends_with_a_word() -> None:
     with on_terminal("--max-new-tokens", "500", "--conversations", "8") as program:
         program.read_until(r"└ .{0,8}?[1-9]\d tokens")
         program.process.send_signal(signal.SIGINT)
@@ -282,7 +282,7 @@ def test_ctrl_c_ends_the_demo_in_mid_stream_with_a_word() -> None:
     assert "tokens/s" not in program.output
 
 
-def test_ctrl_c_ends_the_demo_while_it_loads() -> None:
+def test_demo_interrupted_while_it_loads_ends() -> None:
     with on_terminal("--max-new-tokens", "500", "--conversations", "8") as program:
         program.read_until("loading")
         program.process.send_signal(signal.SIGINT)
@@ -409,7 +409,7 @@ def greedy(tokenizer: Any, model: Any, prompt: str, n: int) -> str:
 
 
 @pytest.mark.parametrize("way", ["python examples/fastapi_app.py", "uvicorn"])
-def test_server_starts_in_the_ways_that_it_names(way: str, tmp_path: Path) -> None:
+def test_server_starts_in_each_documented_way(way: str, tmp_path: Path) -> None:
     script = ("examples/fastapi_app.py",)
     command = ("-m", "uvicorn", "examples.fastapi_app:app", "--port", "0")
     server = Server(tmp_path / "log", *(command if way == "uvicorn" else script), PORT="0")
@@ -422,7 +422,7 @@ def test_server_starts_in_the_ways_that_it_names(way: str, tmp_path: Path) -> No
     assert len(answer.text) > 20
 
 
-def test_server_sends_the_text_piece_by_piece_and_exactly(
+def test_server_sends_text_piece_by_piece_and_exactly(
     server: Server, shakespeare: Any, shakespeare_model: Any
 ) -> None:
     expected = greedy(shakespeare, shakespeare_model, "JULIET:", 60)
@@ -466,7 +466,7 @@ def test_server_streams_to_several_clients_at_once(
     assert asyncio.run(read_all()) == expected
 
 
-def test_server_stops_generating_when_the_client_leaves(server: Server) -> None:
+def test_server_client_that_leaves_cancels_generation(server: Server) -> None:
     wait_for_nothing_running(server)
     server.get("/pace/0.02")
     before = server.running()[1]
@@ -480,7 +480,7 @@ def test_server_stops_generating_when_the_client_leaves(server: Server) -> None:
     assert steps < 250
 
 
-def test_server_lets_the_other_clients_have_their_text_when_one_leaves(
+def test_server_client_that_leaves_does_not_disturb_others(
     server: Server, shakespeare: Any, shakespeare_model: Any
 ) -> None:
     expected = greedy(shakespeare, shakespeare_model, "JULIET:", 60)
@@ -495,7 +495,7 @@ def test_server_lets_the_other_clients_have_their_text_when_one_leaves(
         assert "".join(staying.iter_text()) == expected
 
 
-def test_server_refuses_what_does_not_fit_the_model(server: Server) -> None:
+def test_server_refuses_prompt_that_does_not_fit_model(server: Server) -> None:
     for query in (
         {"prompt": ""},
         {"prompt": "ROMEO:", "max_new_tokens": 0},
@@ -507,7 +507,7 @@ def test_server_refuses_what_does_not_fit_the_model(server: Server) -> None:
 # ---- the web page --------------------------------------------------------------------------------
 
 
-def test_page_is_served_and_an_answer_goes_on_where_its_reader_left(tmp_path: Path) -> None:
+def test_server_page_resumes_answer_where_its_reader_left(tmp_path: Path) -> None:
     httpx_sse = pytest.importorskip("httpx_sse")
     server = Server(tmp_path / "log", "examples/sse_app.py", PORT="0")
 

@@ -94,7 +94,7 @@ class OutOfMemory(Exception):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_raises_leaves_its_text_then_producer_died(streamer: Streamer) -> None:
+def test_thread_that_raises_leaves_text_then_producer_died(streamer: Streamer) -> None:
     def generate() -> None:
         speak(streamer, "The rest is sil")
         raise OutOfMemory
@@ -107,21 +107,21 @@ def test_a_thread_that_raises_leaves_its_text_then_producer_died(streamer: Strea
     assert "without ending" in str(error)
 
 
-def test_a_thread_that_just_returns_has_died_too(streamer: Streamer) -> None:
+def test_thread_that_returns_without_end_raises_producer_died(streamer: Streamer) -> None:
     with in_thread(speak, streamer, "The rest is sil"):
         text, error = read(streamer)
     assert text == "The rest is sil"
     assert isinstance(error, burble.ProducerDied)
 
 
-def test_half_a_character_of_a_dead_thread_comes_as_a_replacement(streamer: Streamer) -> None:
+def test_incomplete_character_of_dead_thread_becomes_replacement(streamer: Streamer) -> None:
     with in_thread(streamer.put, ids("€")[:1]):
         text, error = read(streamer)
     assert text == "\N{REPLACEMENT CHARACTER}"
     assert isinstance(error, burble.ProducerDied)
 
 
-def test_a_reader_that_comes_after_the_death_learns_of_it(streamer: Streamer) -> None:
+def test_reader_after_death_of_thread_raises_producer_died(streamer: Streamer) -> None:
     with in_thread(speak, streamer, "Too late"):
         pass
     text, error = read(streamer)
@@ -129,14 +129,14 @@ def test_a_reader_that_comes_after_the_death_learns_of_it(streamer: Streamer) ->
     assert isinstance(error, burble.ProducerDied)
 
 
-def test_a_thread_that_dies_before_its_first_text_is_missed(streamer: Streamer) -> None:
+def test_thread_dead_before_first_text_raises_producer_died(streamer: Streamer) -> None:
     with in_thread(streamer.put, [0]):  # the prompt
         text, error = read(streamer)
     assert text == ""
     assert isinstance(error, burble.ProducerDied)
 
 
-def test_a_new_generation_follows_one_that_died(streamer: Streamer) -> None:
+def test_generation_after_dead_one_is_read(streamer: Streamer) -> None:
     with in_thread(speak, streamer, "one two thr"):
         text, error = read(streamer)
     assert text == "one two thr"
@@ -150,7 +150,7 @@ def test_a_new_generation_follows_one_that_died(streamer: Streamer) -> None:
         assert read(streamer) == ("four five", None)
 
 
-def test_a_new_generation_does_not_cost_the_text_of_one_that_died(streamer: Streamer) -> None:
+def test_generation_after_dead_one_does_not_lose_its_text(streamer: Streamer) -> None:
     for n in range(3):
         with in_thread(speak, streamer, f"round {n} is unfin"):
             pass
@@ -163,7 +163,7 @@ def test_a_new_generation_does_not_cost_the_text_of_one_that_died(streamer: Stre
     assert read(streamer) == ("the last one", None)
 
 
-def test_a_death_is_no_death_when_another_thread_goes_on(streamer: Streamer) -> None:
+def test_dead_thread_replaced_by_another_is_no_death(streamer: Streamer) -> None:
     written, gone = threading.Event(), threading.Event()
 
     def begin() -> None:
@@ -197,7 +197,7 @@ class SlowTokenizer:
 
 
 @pytest.mark.parametrize("first", ["reader", "writer"])
-def test_a_new_generation_and_a_reader_may_come_to_a_dead_one_at_once(first: str) -> None:
+def test_generation_and_reader_at_dead_one_at_once_lose_nothing(first: str) -> None:
     slow = SlowTokenizer()
     streamer = burble.TextIteratorStreamer(slow)
     with in_thread(speak, streamer, "one two thr"):
@@ -229,7 +229,7 @@ def test_a_new_generation_and_a_reader_may_come_to_a_dead_one_at_once(first: str
         assert results.get(timeout=SOON) == ("four five", None)
 
 
-def test_a_generation_after_a_death_has_a_prompt_again() -> None:
+def test_generation_after_dead_one_skips_its_prompt() -> None:
     streamer = burble.TextIteratorStreamer(tokenizer(), skip_prompt=True)
 
     def generate() -> None:
@@ -245,7 +245,7 @@ def test_a_generation_after_a_death_has_a_prompt_again() -> None:
         assert isinstance(error, burble.ProducerDied)
 
 
-def test_many_threads_that_die_at_once_are_all_missed() -> None:
+def test_many_threads_dying_at_once_all_raise_producer_died() -> None:
     streamers: list[Streamer] = [BOTH[n % 2](tokenizer()) for n in range(50)]
     with contextlib.ExitStack() as stack:
         for streamer in streamers:
@@ -266,7 +266,7 @@ def talk(text: str, *, streamer: Any) -> str:
     return text.upper()
 
 
-def test_run_returns_what_generate_returns(own: burble.AsyncTextIteratorStreamer) -> None:
+def test_run_returns_result_of_generate(own: burble.AsyncTextIteratorStreamer) -> None:
     async def main() -> None:
         task = asyncio.ensure_future(own.run(talk, "to be or not"))
         assert await soon(listen(own)) == ("to be or not", None)
@@ -275,7 +275,7 @@ def test_run_returns_what_generate_returns(own: burble.AsyncTextIteratorStreamer
     asyncio.run(main())
 
 
-def test_what_generate_raises_reaches_the_consumer_after_the_text(
+def test_exception_of_generate_reaches_consumer_after_text(
     own: burble.AsyncTextIteratorStreamer,
 ) -> None:
     def deep_in_the_model() -> None:
@@ -300,7 +300,7 @@ def test_what_generate_raises_reaches_the_consumer_after_the_text(
     asyncio.run(main())
 
 
-def test_what_generate_raises_before_the_first_put_reaches_the_consumer(
+def test_exception_of_generate_before_first_put_reaches_consumer(
     own: burble.AsyncTextIteratorStreamer,
 ) -> None:
     def generate(*, streamer: Any) -> None:
@@ -317,7 +317,7 @@ def test_what_generate_raises_before_the_first_put_reaches_the_consumer(
     asyncio.run(main())
 
 
-def test_what_an_override_raises_reaches_the_consumer() -> None:
+def test_exception_of_override_reaches_consumer() -> None:
     class Picky(burble.AsyncTextIteratorStreamer):
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             if "not" in text:
@@ -349,7 +349,7 @@ class FaultyTokenizer:
         return text
 
 
-def test_what_a_tokenizer_raises_reaches_the_consumer() -> None:
+def test_exception_of_tokenizer_reaches_consumer() -> None:
     faulty = FaultyTokenizer()
     streamer = burble.AsyncTextIteratorStreamer(faulty)
 
@@ -369,7 +369,7 @@ def test_what_a_tokenizer_raises_reaches_the_consumer() -> None:
     asyncio.run(main())
 
 
-def test_a_consumer_that_got_the_exception_is_not_bothered_with_the_tasks(
+def test_exception_delivered_to_consumer_is_not_reported_by_task(
     own: burble.AsyncTextIteratorStreamer,
 ) -> None:
     noise: list[dict[str, Any]] = []
@@ -396,7 +396,7 @@ def test_a_consumer_that_got_the_exception_is_not_bothered_with_the_tasks(
     assert noise == []
 
 
-def test_an_exception_that_nobody_got_is_not_hushed_up() -> None:
+def test_exception_delivered_to_nobody_is_reported() -> None:
     noise: list[dict[str, Any]] = []
 
     def generate(*, streamer: Any) -> None:
@@ -419,7 +419,7 @@ def test_an_exception_that_nobody_got_is_not_hushed_up() -> None:
     assert [type(context["exception"]) for context in noise] == [OutOfMemory]
 
 
-def test_run_ends_a_stream_that_generate_left_open(own: burble.AsyncTextIteratorStreamer) -> None:
+def test_run_ends_stream_that_generate_left_open(own: burble.AsyncTextIteratorStreamer) -> None:
     async def main() -> None:
         task = asyncio.ensure_future(own.run(lambda streamer: speak(streamer, "no end in sig")))
         assert await soon(listen(own)) == ("no end in sig", None)
@@ -428,7 +428,7 @@ def test_run_ends_a_stream_that_generate_left_open(own: burble.AsyncTextIterator
     asyncio.run(main())
 
 
-def test_run_ends_a_stream_to_which_generate_wrote_nothing(
+def test_run_ends_stream_without_text(
     own: burble.AsyncTextIteratorStreamer,
 ) -> None:
     async def main() -> None:
@@ -440,7 +440,7 @@ def test_run_ends_a_stream_to_which_generate_wrote_nothing(
     asyncio.run(main())
 
 
-def test_what_generate_raises_after_its_end_is_not_the_next_generations(
+def test_exception_of_generate_after_end_does_not_fail_next_generation(
     own: burble.AsyncTextIteratorStreamer,
 ) -> None:
     def generate(*, streamer: Any) -> None:
@@ -459,7 +459,7 @@ def test_what_generate_raises_after_its_end_is_not_the_next_generations(
     asyncio.run(main())
 
 
-def test_a_run_that_failed_may_be_followed_by_another(
+def test_run_after_failed_run_works(
     own: burble.AsyncTextIteratorStreamer,
 ) -> None:
     def fail(*, streamer: Any) -> None:
@@ -481,7 +481,7 @@ def test_a_run_that_failed_may_be_followed_by_another(
     asyncio.run(main())
 
 
-def test_run_feeds_a_thread_too() -> None:
+def test_run_feeds_reader_in_thread() -> None:
     streamer = burble.TextIteratorStreamer(tokenizer())
 
     def fail(*, streamer: Any) -> None:
@@ -506,7 +506,7 @@ def test_run_feeds_a_thread_too() -> None:
     asyncio.run(main())
 
 
-def test_run_serves_a_streamer_that_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_serves_text_streamer(capsys: pytest.CaptureFixture[str]) -> None:
     def fail(*, streamer: Any) -> None:
         raise OutOfMemory
 
@@ -517,7 +517,7 @@ def test_run_serves_a_streamer_that_prints(capsys: pytest.CaptureFixture[str]) -
         asyncio.run(soon(streamer.run(fail)))
 
 
-def test_run_uses_the_executor_that_it_is_given(own: burble.AsyncTextIteratorStreamer) -> None:
+def test_run_uses_given_executor(own: burble.AsyncTextIteratorStreamer) -> None:
     names: list[str] = []
 
     def generate(*, streamer: Any) -> None:
@@ -534,7 +534,7 @@ def test_run_uses_the_executor_that_it_is_given(own: burble.AsyncTextIteratorStr
     assert names[1].startswith("burble")
 
 
-def test_a_run_that_cannot_begin_tells_the_consumer(own: burble.AsyncTextIteratorStreamer) -> None:
+def test_run_that_cannot_begin_fails_consumer(own: burble.AsyncTextIteratorStreamer) -> None:
     mine = ThreadPoolExecutor(1)
     mine.shutdown()
 
@@ -549,7 +549,7 @@ def test_a_run_that_cannot_begin_tells_the_consumer(own: burble.AsyncTextIterato
     asyncio.run(main())
 
 
-def test_seventy_runs_at_once_all_finish() -> None:
+def test_seventy_runs_at_once_finish() -> None:
     streamers = [burble.AsyncTextIteratorStreamer(tokenizer()) for _ in range(70)]
     begun, gate = threading.Semaphore(0), threading.Event()
 
@@ -579,7 +579,7 @@ def test_seventy_runs_at_once_all_finish() -> None:
 # ---- the consumer walks away -------------------------------------------------------------------
 
 
-def test_a_consumer_that_walks_away_blocks_nobody(streamer: Streamer) -> None:
+def test_consumer_that_leaves_blocks_nobody(streamer: Streamer) -> None:
     def generate() -> None:
         for _ in range(200):
             speak(streamer, "on and on and on\n")
@@ -626,7 +626,7 @@ class Endless:
             self.stopped.set()
 
 
-def test_cancelling_the_run_stops_the_generation(own: burble.AsyncTextIteratorStreamer) -> None:
+def test_run_cancelled_stops_generation(own: burble.AsyncTextIteratorStreamer) -> None:
     endless = Endless()
 
     async def main() -> None:
@@ -645,7 +645,7 @@ def test_cancelling_the_run_stops_the_generation(own: burble.AsyncTextIteratorSt
     assert isinstance(endless.stopped_by, burble.Cancelled)
 
 
-def test_cancelling_a_run_that_waits_for_its_turn_ends_its_stream(
+def test_run_cancelled_in_queue_ends_stream(
     own: burble.AsyncTextIteratorStreamer,
 ) -> None:
     gate = threading.Event()
@@ -666,7 +666,7 @@ def test_cancelling_a_run_that_waits_for_its_turn_ends_its_stream(
     asyncio.run(main())
 
 
-def test_cancelling_a_run_before_its_first_step_ends_its_stream(
+def test_run_cancelled_before_first_step_ends_stream(
     own: burble.AsyncTextIteratorStreamer,
 ) -> None:
     async def main() -> None:
@@ -684,7 +684,7 @@ def test_cancelling_a_run_before_its_first_step_ends_its_stream(
 # ---- cancel() ----------------------------------------------------------------------------------
 
 
-def test_cancel_stops_the_writer_and_ends_the_reading_after_the_text(streamer: Streamer) -> None:
+def test_cancel_stops_writer_and_ends_reading_after_text(streamer: Streamer) -> None:
     speak(streamer, "so far so ")
     streamer.cancel()
     with pytest.raises(burble.Cancelled):
@@ -697,7 +697,7 @@ def test_cancel_stops_the_writer_and_ends_the_reading_after_the_text(streamer: S
         assert isinstance(error, burble.Cancelled)
 
 
-def test_cancel_wakes_a_reader_that_waits(streamer: Streamer) -> None:
+def test_cancel_wakes_waiting_reader(streamer: Streamer) -> None:
     results: queue.Queue[tuple[str, BaseException | None]] = queue.Queue()
     speak(streamer, "so far ")
     with in_thread(lambda: results.put(read(streamer))):
@@ -708,7 +708,7 @@ def test_cancel_wakes_a_reader_that_waits(streamer: Streamer) -> None:
     assert isinstance(error, burble.Cancelled)
 
 
-def test_cancel_before_the_first_put_and_again_is_fine(streamer: Streamer) -> None:
+def test_cancel_before_first_put_and_again_works(streamer: Streamer) -> None:
     for _ in range(3):
         streamer.cancel()
     with in_thread(streamer.cancel):
@@ -720,7 +720,7 @@ def test_cancel_before_the_first_put_and_again_is_fine(streamer: Streamer) -> No
     assert isinstance(error, burble.Cancelled)
 
 
-def test_cancel_after_the_end_leaves_what_is_there_and_stops_the_next_one(
+def test_cancel_after_end_keeps_text_and_stops_next_generation(
     streamer: Streamer,
 ) -> None:
     speak(streamer, "the whole text")
@@ -732,7 +732,7 @@ def test_cancel_after_the_end_leaves_what_is_there_and_stops_the_next_one(
     assert isinstance(read(streamer)[1], burble.Cancelled)
 
 
-def test_cancel_after_a_death_leaves_nobody_waiting(streamer: Streamer) -> None:
+def test_cancel_after_death_of_thread_ends_wait(streamer: Streamer) -> None:
     streamer.timeout = SOON  # what it must not come to
     with in_thread(speak, streamer, "last wor"):
         pass
@@ -745,7 +745,7 @@ def test_cancel_after_a_death_leaves_nobody_waiting(streamer: Streamer) -> None:
     assert isinstance(error, burble.Cancelled)
 
 
-def test_cancel_from_many_threads_while_it_is_written_and_read(streamer: Streamer) -> None:
+def test_cancel_from_many_threads_while_written_and_read_ends_stream(streamer: Streamer) -> None:
     endless = Endless()
 
     def generate() -> None:
@@ -763,7 +763,7 @@ def test_cancel_from_many_threads_while_it_is_written_and_read(streamer: Streame
     assert isinstance(error, burble.Cancelled)
 
 
-def test_a_run_stopped_by_cancel_makes_no_noise() -> None:
+def test_run_cancelled_reports_no_error() -> None:
     noise: list[dict[str, Any]] = []
 
     async def main() -> None:
@@ -799,7 +799,7 @@ def generate(streamer, cache):
 """
 
 
-def test_a_generation_stopped_by_cancel_gives_its_memory_back(streamer: Streamer) -> None:
+def test_generation_cancelled_frees_its_memory(streamer: Streamer) -> None:
     # By this name a streamer knows transformers' own generate, and remembers the call.
     module: dict[str, Any] = {}
     exec(compile(GENERATE, "transformers/generation/utils.py", "exec"), module)
@@ -819,7 +819,7 @@ def test_a_generation_stopped_by_cancel_gives_its_memory_back(streamer: Streamer
         gc.enable()
 
 
-def test_a_streamer_that_prints_can_be_cancelled_too() -> None:
+def test_cancel_of_text_streamer_stops_generation() -> None:
     streamer = burble.TextStreamer(tokenizer())
     streamer.cancel()
     with pytest.raises(burble.Cancelled):
@@ -830,7 +830,7 @@ def test_a_streamer_that_prints_can_be_cancelled_too() -> None:
 
 
 @pytest.mark.parametrize("method", ["put", "end"])
-def test_a_second_writer_at_the_same_time_is_told_so(method: str) -> None:
+def test_second_writer_at_once_raises(method: str) -> None:
     inside, leave = threading.Event(), threading.Event()
 
     class Slow(burble.TextIteratorStreamer):
@@ -856,7 +856,7 @@ def test_a_second_writer_at_the_same_time_is_told_so(method: str) -> None:
     assert read(streamer) == ("mine ", None)
 
 
-def test_an_override_that_writes_to_its_own_streamer_is_told_so() -> None:
+def test_override_that_writes_to_its_own_streamer_raises() -> None:
     class Recursive(burble.TextIteratorStreamer):
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             self.put([1])
@@ -865,7 +865,7 @@ def test_an_override_that_writes_to_its_own_streamer_is_told_so() -> None:
         Recursive(tokenizer()).put([1])
 
 
-def test_a_put_that_fails_leaves_the_streamer_as_it_was(streamer: Streamer) -> None:
+def test_put_that_fails_leaves_streamer_unchanged(streamer: Streamer) -> None:
     speak(streamer, "to be or ")
     for wrong in (1.5, "text", None, [1, "x"], -1, 2**40, [[1], [2]]):
         with pytest.raises((TypeError, ValueError)):
@@ -875,7 +875,7 @@ def test_a_put_that_fails_leaves_the_streamer_as_it_was(streamer: Streamer) -> N
     assert read(streamer) == ("to be or not to be", None)
 
 
-def test_a_streamer_serves_many_generations(streamer: Streamer) -> None:
+def test_streamer_serves_many_generations(streamer: Streamer) -> None:
     for n in range(200):
         speak(streamer, f"generation {n}")
         streamer.end()
@@ -938,7 +938,7 @@ def check_that_it_leaves(program: str) -> None:
         process.wait()
 
 
-def test_asyncio_run_ends_although_a_generation_is_running() -> None:
+def test_asyncio_run_with_running_generation_returns() -> None:
     program = """
     async def main():
         task = asyncio.create_task(streamer.run(generate))
@@ -950,7 +950,7 @@ def test_asyncio_run_ends_although_a_generation_is_running() -> None:
     check_that_it_leaves(program)
 
 
-def test_asyncio_run_ends_although_a_generation_and_its_consumer_are_running() -> None:
+def test_asyncio_run_with_running_generation_and_consumer_returns() -> None:
     program = """
     async def forever(begun):
         async for text in streamer:
@@ -967,7 +967,7 @@ def test_asyncio_run_ends_although_a_generation_and_its_consumer_are_running() -
     check_that_it_leaves(program)
 
 
-def test_the_interpreter_exits_although_a_generation_is_running() -> None:
+def test_interpreter_with_running_generation_exits() -> None:
     # The loop is left without a word: nobody cancels the task.
     program = """
     loop = asyncio.new_event_loop()
@@ -979,7 +979,7 @@ def test_the_interpreter_exits_although_a_generation_is_running() -> None:
     check_that_it_leaves(program)
 
 
-def test_the_interpreter_exits_although_many_generations_are_running() -> None:
+def test_interpreter_with_many_running_generations_exits() -> None:
     program = """
     async def main():
         streamers = [burble.AsyncTextIteratorStreamer(tokenizer) for _ in range(40)]
@@ -993,7 +993,7 @@ def test_the_interpreter_exits_although_many_generations_are_running() -> None:
     check_that_it_leaves(program)
 
 
-def test_the_interpreter_exits_although_a_thread_waits_for_text() -> None:
+def test_interpreter_with_thread_waiting_for_text_exits() -> None:
     program = """
     reader = burble.TextIteratorStreamer(tokenizer)
     begun = threading.Event()
@@ -1011,7 +1011,7 @@ def test_the_interpreter_exits_although_a_thread_waits_for_text() -> None:
 
 @pytest.mark.no_asan
 @pytest.mark.slow
-def test_a_real_model_stops_with_its_program() -> None:
+def test_real_model_stops_with_its_program() -> None:
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     program = """
@@ -1054,7 +1054,7 @@ class Forgetful(burble.TextIteratorStreamer):
 
 
 @pytest.mark.parametrize("chunk", ["word", "token"])
-def test_a_put_that_does_not_find_its_method_can_be_made_again(chunk: str) -> None:
+def test_put_that_cannot_find_its_method_can_be_repeated(chunk: str) -> None:
     streamer = Forgetful(tokenizer(), chunk=chunk)
     for token in ids("To be, or not"):
         streamer.forgets = True
@@ -1073,7 +1073,7 @@ WRONG = [[[1, 2], [3, 4]], "no ids", [-1], 1.5]
 
 @pytest.mark.parametrize("kind", ["TextIteratorStreamer", "AsyncTextIteratorStreamer"])
 @pytest.mark.parametrize("wrong", WRONG, ids=repr)
-def test_a_thread_that_dies_of_its_first_put_is_noticed(kind: str, wrong: Any) -> None:
+def test_thread_dead_after_first_put_raises_producer_died(kind: str, wrong: Any) -> None:
     streamer = getattr(burble, kind)(tokenizer())
 
     def generate() -> None:
@@ -1094,7 +1094,7 @@ def test_a_thread_that_dies_of_its_first_put_is_noticed(kind: str, wrong: Any) -
         wait()
 
 
-def test_a_put_that_was_refused_keeps_nobody_from_putting() -> None:
+def test_put_refused_does_not_block_other_writers() -> None:
     streamer = burble.TextIteratorStreamer(tokenizer(), chunk="token")
     with pytest.raises(TypeError):
         streamer.put("no ids")

@@ -125,7 +125,7 @@ print("both")
     [RUN_IN_BOTH, PRODUCER_LEFT_BEHIND, CHANNEL_LEFT_BEHIND],
     ids=["run", "producer", "channel"],
 )
-def test_a_forked_child_neither_hangs_nor_disturbs_its_parent(script: str) -> None:
+def test_forked_child_neither_hangs_nor_disturbs_parent(script: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROLOGUE + script, str(MODEL / "tokenizer.json")],
         capture_output=True,
@@ -240,12 +240,12 @@ def run_program(*args: str | Path, timeout: float) -> tuple[str, str]:
 @pytest.mark.parametrize(
     "program", [WAITED_AT_IN_THE_PARENT, NOT_BEGUN_IN_THE_PARENT], ids=["waited", "not begun"]
 )
-def test_reader_of_a_generation_in_the_parent_gets_producer_died_in_a_child(program: str) -> None:
+def test_reader_in_forked_child_of_parents_generation_raises_producer_died(program: str) -> None:
     out = run_program("-c", PROLOGUE + program, MODEL / "tokenizer.json", timeout=60)
     assert out == ("both\n", "")
 
 
-def test_generation_that_forks_ends_in_the_child_with_its_process() -> None:
+def test_generation_that_forks_ends_in_child_with_its_process() -> None:
     program = PROLOGUE + FORKED_BY_A_GENERATION
     out = run_program("-c", program, MODEL / "tokenizer.json", timeout=60)
     assert out == ("both\n", "")
@@ -257,11 +257,11 @@ def check_load(forks: int, *verbs: str) -> None:
     assert out.startswith(f"forks {forks}, hung 0, wrong 0,"), out
 
 
-def test_forks_while_loops_read_return_in_every_child() -> None:
+def test_fork_while_loops_read_returns_in_every_child() -> None:
     check_load(20_000 if LONG else 200, "nothing")
 
 
-def test_forks_while_loops_read_let_a_child_use_each_verb() -> None:
+def test_fork_while_loops_read_lets_child_use_each_verb() -> None:
     check_load(8 * len(VERBS))
     if LONG:
         check_load(5_000, "each")

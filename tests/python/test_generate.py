@@ -48,7 +48,7 @@ def decoded(
 @SKIP_PROMPT
 @CHUNK
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_a_thread_s_text_is_what_decode_makes_of_the_output(
+def test_text_of_generate_in_thread_equals_decode(
     shakespeare: Any,
     shakespeare_model: Any,
     prompt: str,
@@ -79,7 +79,7 @@ def test_a_thread_s_text_is_what_decode_makes_of_the_output(
 @MODES
 @SKIP_PROMPT
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_text_streamer_prints_what_that_of_transformers_prints(
+def test_text_streamer_prints_as_that_of_transformers(
     shakespeare: Any,
     shakespeare_model: Any,
     capsys: pytest.CaptureFixture[str],
@@ -102,7 +102,7 @@ def test_text_streamer_prints_what_that_of_transformers_prints(
 @MODES
 @SKIP_PROMPT
 @CHUNK
-def test_run_returns_what_generate_returned(
+def test_run_returns_output_of_generate(
     shakespeare: Any,
     shakespeare_model: Any,
     mode: dict[str, Any],
@@ -128,7 +128,7 @@ def test_run_returns_what_generate_returned(
         assert len(chunks) > TOKENS // 2
 
 
-def test_many_generations_at_once_do_not_mix(shakespeare: Any, shakespeare_model: Any) -> None:
+def test_generations_at_once_do_not_mix(shakespeare: Any, shakespeare_model: Any) -> None:
     prompts = [f"{name}:" for name in ("ROMEO", "JULIET", "HAMLET", "KING", "First Citizen")]
 
     async def one(prompt: str) -> tuple[str, Any]:
@@ -145,9 +145,7 @@ def test_many_generations_at_once_do_not_mix(shakespeare: Any, shakespeare_model
         assert text.startswith(prompt)
 
 
-def test_one_streamer_serves_one_generation_after_another(
-    shakespeare: Any, shakespeare_model: Any
-) -> None:
+def test_streamer_serves_successive_generations(shakespeare: Any, shakespeare_model: Any) -> None:
     streamer = burble.TextIteratorStreamer(shakespeare, skip_prompt=True, timeout=60)
     for prompt in PROMPTS:
         inputs = settings(shakespeare, prompt, GREEDY)
@@ -155,7 +153,7 @@ def test_one_streamer_serves_one_generation_after_another(
         assert "".join(streamer) == decoded(shakespeare, prompt, output, True)
 
 
-def test_assisted_decoding_streams_several_ids_at_a_time(
+def test_assisted_decoding_with_several_ids_per_put_is_streamed(
     shakespeare: Any, shakespeare_model: Any
 ) -> None:
     """Prompt lookup puts [1, n] at every step."""

@@ -61,7 +61,7 @@ def flags(prefix: Path, *options: str) -> list[str]:
 
 @pytest.mark.parametrize("language", [("cc", "c", "c11"), ("c++", "c++", "c++17")])
 @pytest.mark.parametrize("kind", ["shared", "static"])
-def test_a_program_of_its_own(
+def test_program_linked_with_installed_library_runs(
     prefix: Path, tmp_path: Path, language: tuple[str, str, str], kind: str
 ) -> None:
     compiler, name, standard = language
@@ -79,7 +79,7 @@ def test_a_program_of_its_own(
     assert run(program, LD_LIBRARY_PATH=str(prefix / "lib")) == "once upon a time.\n"
 
 
-def test_what_is_exported_is_what_the_headers_declare(prefix: Path) -> None:
+def test_exported_symbols_equal_headers(prefix: Path) -> None:
     exported = set()
     for line in run("nm", "-D", "--defined-only", prefix / "lib" / "libburble.so").splitlines():
         symbol = line.split()[-1]
@@ -101,7 +101,7 @@ def test_what_is_exported_is_what_the_headers_declare(prefix: Path) -> None:
     assert len(declared) > 50
 
 
-def test_the_soname_is_that_of_the_minor_version(prefix: Path) -> None:
+def test_soname_is_that_of_minor_version(prefix: Path) -> None:
     version = flags(prefix, "--modversion")[0]
     minor = ".".join(version.split(".")[:2])
     dynamic = run("readelf", "-d", prefix / "lib" / "libburble.so")

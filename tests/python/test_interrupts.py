@@ -198,7 +198,7 @@ def another_pool(pool: burble.Pool) -> None:
     ],
     ids=lambda use: use.__name__,
 )
-def test_pool_is_usable_after_an_exception_at_any_line_of_the_caller(
+def test_pool_after_exception_at_any_line_of_caller_is_usable(
     use: Callable[[burble.Pool], None],
 ) -> None:
     # In a thread of its own: what is raised at the end of an `except` block leaves a thread of
@@ -230,7 +230,7 @@ def interrupt_everywhere(use: Callable[[burble.Pool], None]) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("kind", ["stream", "iterate", "batch", "submit", "wait"])
-def test_no_reader_waits_after_an_exception_at_any_line_of_a_pool_thread(
+def test_reader_after_exception_at_any_line_of_pool_thread_does_not_wait(
     kind: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda arguments: None)

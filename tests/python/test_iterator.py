@@ -38,7 +38,7 @@ def say(streamer: burble.TextIteratorStreamer, *texts: str) -> None:
 # ---- text and rounds ---------------------------------------------------------------------------
 
 
-def test_text_arrives_in_order_and_the_iteration_ends() -> None:
+def test_text_arrives_in_order_and_iteration_ends() -> None:
     streamer = make()
     texts = [f"line {n}\n" for n in range(5000)]
 
@@ -50,14 +50,14 @@ def test_text_arrives_in_order_and_the_iteration_ends() -> None:
         assert list(streamer) == texts
 
 
-def test_text_written_before_the_first_look_is_there() -> None:
+def test_text_put_before_first_read_is_read() -> None:
     streamer = make()
     say(streamer, "To be, ", "or not")
     streamer.end()
     assert list(streamer) == ["To be, ", "or not"]
 
 
-def test_the_last_word_comes_with_the_end() -> None:
+def test_last_word_comes_with_end() -> None:
     streamer = burble.TextIteratorStreamer(tokenizer())
     for token in ids("Alas, poor Yorick"):
         streamer.put([token])
@@ -65,14 +65,14 @@ def test_the_last_word_comes_with_the_end() -> None:
     assert list(streamer) == ["Alas, ", "poor ", "Yorick"]
 
 
-def test_an_incomplete_character_comes_with_the_end_as_a_replacement() -> None:
+def test_incomplete_character_at_end_becomes_replacement() -> None:
     streamer = make()
     streamer.put(ids("€")[:1])
     streamer.end()
     assert list(streamer) == ["\N{REPLACEMENT CHARACTER}"]
 
 
-def test_a_generation_without_text_just_ends() -> None:
+def test_generation_without_text_ends_iteration() -> None:
     streamer = make()
     streamer.put([0])
     streamer.end()
@@ -80,7 +80,7 @@ def test_a_generation_without_text_just_ends() -> None:
     assert [list(streamer), list(streamer)] == [[], []]
 
 
-def test_an_iteration_goes_on_where_the_last_one_broke_off() -> None:
+def test_iteration_after_break_resumes_where_it_stopped() -> None:
     streamer = make()
     say(streamer, "a ", "b ", "c ")
     streamer.end()
@@ -91,7 +91,7 @@ def test_an_iteration_goes_on_where_the_last_one_broke_off() -> None:
     assert list(streamer) == ["c "]
 
 
-def test_a_second_loop_waits_for_the_second_generation() -> None:
+def test_second_iteration_waits_for_second_generation() -> None:
     streamer = make()
     first_is_read = threading.Event()
 
@@ -108,7 +108,7 @@ def test_a_second_loop_waits_for_the_second_generation() -> None:
         assert list(streamer) == ["second "]
 
 
-def test_generations_may_be_ahead_of_their_reader() -> None:
+def test_generations_ahead_of_reader_are_read_in_order() -> None:
     streamer = make()
     for n in range(100):
         say(streamer, *[f"{n}.{m} " for m in range(n % 4)])
@@ -117,7 +117,7 @@ def test_generations_may_be_ahead_of_their_reader() -> None:
         assert list(streamer) == [f"{n}.{m} " for m in range(n % 4)]
 
 
-def test_each_generation_has_a_prompt_of_its_own() -> None:
+def test_each_generation_skips_its_own_prompt() -> None:
     streamer = make(skip_prompt=True)
     for _ in range(3):
         say(streamer, "the prompt", "the text")
@@ -125,7 +125,7 @@ def test_each_generation_has_a_prompt_of_its_own() -> None:
         assert list(streamer) == ["the text"]
 
 
-def test_many_threads_read_their_streamers_at_once() -> None:
+def test_many_threads_read_own_streamers_at_once() -> None:
     streamers = [make() for _ in range(32)]
     found: dict[int, list[str]] = {}
 
@@ -143,7 +143,7 @@ def test_many_threads_read_their_streamers_at_once() -> None:
     assert found == {n: [f"{step} " for step in range(100)] for n in range(len(streamers))}
 
 
-def test_a_streamer_may_be_read_by_one_thread_after_another() -> None:
+def test_streamer_read_by_successive_threads_gives_all_text() -> None:
     streamer = make()
     found: list[str] = []
     for n in range(10):
@@ -152,7 +152,7 @@ def test_a_streamer_may_be_read_by_one_thread_after_another() -> None:
     assert found == [f"{n} " for n in range(10)]
 
 
-def test_a_second_reader_at_the_same_time_is_told_so() -> None:
+def test_second_reader_at_once_raises() -> None:
     streamer = make()
     refused, served = queue.Queue[str](), queue.Queue[str]()
 
@@ -172,7 +172,7 @@ def test_a_second_reader_at_the_same_time_is_told_so() -> None:
     assert served.empty()
 
 
-def test_a_streamer_that_is_let_go_is_freed_at_once() -> None:
+def test_streamer_without_references_is_freed_at_once() -> None:
     streamer = make(timeout=3600)
     reference = weakref.ref(streamer)
     say(streamer, "text ")
@@ -211,7 +211,7 @@ def call(request: pytest.FixtureRequest) -> Callable[[Callable[[], Any]], Any]:
     return elsewhere if request.param == "other thread" else lambda function: function()
 
 
-def test_a_timeout_raises_empty_and_the_next_look_goes_on(
+def test_timeout_raises_empty_and_next_read_continues(
     call: Callable[[Callable[[], Any]], Any],
 ) -> None:
     streamer = make(timeout=0.08)
@@ -225,7 +225,7 @@ def test_a_timeout_raises_empty_and_the_next_look_goes_on(
     assert call(lambda: next(streamer)) == "second "
 
 
-def test_a_timeout_may_end_the_iteration_quietly(
+def test_timeout_with_stop_iteration_ends_iteration(
     call: Callable[[Callable[[], Any]], Any],
 ) -> None:
     streamer = make(timeout=0.02, on_timeout="stop")
@@ -235,7 +235,7 @@ def test_a_timeout_may_end_the_iteration_quietly(
     assert call(lambda: list(streamer)) == ["more "]
 
 
-def test_a_timeout_of_nothing_looks_once() -> None:
+def test_timeout_of_zero_reads_without_waiting() -> None:
     streamer = make(timeout=0)
     with pytest.raises(queue.Empty):
         next(streamer)
@@ -243,13 +243,13 @@ def test_a_timeout_of_nothing_looks_once() -> None:
     assert next(streamer) == "here "
 
 
-def test_a_timeout_holds_for_the_first_token_too() -> None:
+def test_timeout_applies_to_first_token() -> None:
     with pytest.raises(queue.Empty):
         next(make(timeout=0.02))
 
 
 @pytest.mark.parametrize("what", ["special", "the middle of a word", "half a character"])
-def test_a_timeout_counts_from_the_last_token_even_one_without_text(what: str) -> None:
+def test_timeout_counts_from_last_token_without_text(what: str) -> None:
     quiet = {"special": [0], "the middle of a word": ids("a")}
 
     def attempt(timeout: float) -> None:
@@ -276,7 +276,7 @@ def test_a_timeout_counts_from_the_last_token_even_one_without_text(what: str) -
     at_some_pace(attempt)
 
 
-def test_a_timeout_may_be_changed_between_looks() -> None:
+def test_timeout_changed_between_reads_applies() -> None:
     streamer = make(timeout=SOON)
     streamer.timeout = 0.02
     with pytest.raises(queue.Empty, match=r"0\.02 s"):
@@ -286,7 +286,7 @@ def test_a_timeout_may_be_changed_between_looks() -> None:
         assert next(streamer) == "text "
 
 
-def test_a_timeout_taken_away_during_a_wait_no_longer_ends_it() -> None:
+def test_timeout_removed_during_wait_no_longer_ends_it() -> None:
     def attempt(timeout: float) -> None:
         streamer = make(timeout=timeout)
         found: queue.Queue[Any] = queue.Queue()
@@ -336,7 +336,7 @@ def is_asleep(pid: int) -> bool:
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
 @pytest.mark.parametrize("timeout", [None, 3600])
-def test_ctrl_c_interrupts_a_main_thread_that_waits(timeout: float | None) -> None:
+def test_ctrl_c_interrupts_waiting_main_thread(timeout: float | None) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", CTRL_C.format(timeout=timeout), str(MODEL / "tokenizer.json")],
         stdout=subprocess.PIPE,
@@ -355,7 +355,7 @@ def test_ctrl_c_interrupts_a_main_thread_that_waits(timeout: float | None) -> No
         process.stdout.close()
 
 
-def test_a_signal_handler_that_returns_lets_the_wait_go_on() -> None:
+def test_signal_handler_that_returns_does_not_end_wait() -> None:
     streamer = make()
     handled = threading.Event()
 

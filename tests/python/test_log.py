@@ -64,7 +64,7 @@ class Waiting:
 
 
 @pytest.mark.parametrize("kind", ["thread", *KINDS])
-def test_every_value_comes_in_its_order(kind: str) -> None:
+def test_records_are_read_in_order(kind: str) -> None:
     log = Log()
     reader = log.reader()
     texts = [f"{i} é中👍" for i in range(3000)]
@@ -81,7 +81,7 @@ def test_every_value_comes_in_its_order(kind: str) -> None:
     assert reader.last == len(texts) - 1
 
 
-def test_an_empty_text_is_no_record() -> None:
+def test_empty_text_makes_no_record() -> None:
     log = Log()
     reader = log.reader()
     log.append("", 1)
@@ -91,7 +91,7 @@ def test_an_empty_text_is_no_record() -> None:
     assert log.position == 1
 
 
-def test_readers_begin_where_they_are_told() -> None:
+def test_reader_begins_at_given_position() -> None:
     log = Log(keep=-1)
     first = log.reader()
     for text in "abc":
@@ -109,7 +109,7 @@ def test_readers_begin_where_they_are_told() -> None:
         log.reader(-3)
 
 
-def test_what_is_no_longer_there_is_gone_and_the_oldest_is_told() -> None:
+def test_reader_before_oldest_record_raises_gone() -> None:
     log = Log()
     reader = log.reader()
     for _ in range(1000):
@@ -122,7 +122,7 @@ def test_what_is_no_longer_there_is_gone_and_the_oldest_is_told() -> None:
     assert log.reader(log.oldest).position == log.oldest
 
 
-def test_a_reader_that_cannot_be_made_leaves_the_log_alone() -> None:
+def test_reader_that_cannot_be_made_leaves_log_unchanged() -> None:
     log = Log()
     with pytest.raises(ValueError):
         log.reader(0, max_lag=1, on_lag="wait")
@@ -133,7 +133,7 @@ def test_a_reader_that_cannot_be_made_leaves_the_log_alone() -> None:
     assert log.state == "open"
 
 
-def test_take_says_what_is_there_and_never_waits() -> None:
+def test_take_returns_available_text_without_waiting() -> None:
     log = Log()
     reader = log.reader()
     assert reader.take() is None
@@ -148,7 +148,7 @@ def test_take_says_what_is_there_and_never_waits() -> None:
         reader.take()
 
 
-def test_coalesce_hands_out_all_that_is_there() -> None:
+def test_coalesce_returns_all_available_text() -> None:
     log = Log()
     reader = log.reader()
     reader.coalesce = True
@@ -175,7 +175,7 @@ def test_coalesce_is_bounded() -> None:
     assert sizes[0] == 1 << 20
 
 
-def test_what_is_no_text_is_refused() -> None:
+def test_append_of_wrong_type_is_refused() -> None:
     log = Log()
     with pytest.raises(TypeError, match="expected a str, found int"):
         log.append(1)
@@ -188,7 +188,7 @@ def test_what_is_no_text_is_refused() -> None:
 # ---- the end -------------------------------------------------------------------------------------
 
 
-def test_the_first_end_decides() -> None:
+def test_first_end_of_log_decides() -> None:
     log = Log()
     log.append("a")
     assert (log.state, log.reason, log.match, log.error) == ("open", None, None, None)
@@ -203,7 +203,7 @@ def test_the_first_end_decides() -> None:
 
 
 @pytest.mark.parametrize("kind", ["thread", *KINDS])
-def test_a_cancelled_log_is_read_to_its_end_first(kind: str) -> None:
+def test_cancelled_log_is_read_to_its_end_first(kind: str) -> None:
     log = Log()
     reader = log.reader()
     log.append("a")
@@ -235,7 +235,7 @@ def failed_log(readers: int = 1) -> tuple[Log, list[Reader]]:
     return log, found
 
 
-def test_an_error_keeps_its_type_and_the_traceback_that_it_came_with() -> None:
+def test_error_of_log_keeps_its_type_and_traceback() -> None:
     log, readers = failed_log(20)
     depths = set()
     for reader in readers:
@@ -254,7 +254,7 @@ def test_an_error_keeps_its_type_and_the_traceback_that_it_came_with() -> None:
     assert len(depths) == 1
 
 
-def test_stop_iteration_is_not_taken_for_the_end() -> None:
+def test_stop_iteration_as_error_is_not_taken_for_end() -> None:
     for error in (StopIteration(1), StopAsyncIteration()):
         log = Log()
         reader = log.reader()
@@ -264,7 +264,7 @@ def test_stop_iteration_is_not_taken_for_the_end() -> None:
         assert caught.value.__cause__ is error
 
 
-def test_a_thread_that_exits_without_a_word_fails_the_log() -> None:
+def test_thread_that_exits_without_end_fails_log() -> None:
     log = Log()
     reader = log.reader()
     with in_thread(log.append, "a"):
@@ -275,7 +275,7 @@ def test_a_thread_that_exits_without_a_word_fails_the_log() -> None:
         next(reader)
 
 
-def test_what_is_no_exception_is_refused() -> None:
+def test_fail_without_exception_is_refused() -> None:
     log = Log()
     with pytest.raises(TypeError, match="found str"):
         log.fail("no")  # type: ignore[arg-type]
@@ -287,7 +287,7 @@ def test_what_is_no_exception_is_refused() -> None:
 # ---- limits --------------------------------------------------------------------------------------
 
 
-def test_a_writer_waits_for_a_reader_at_its_limit() -> None:
+def test_writer_waits_for_reader_at_its_limit() -> None:
     log = Log()
     reader = log.reader(0, max_lag=10)
     written = []
@@ -307,7 +307,7 @@ def test_a_writer_waits_for_a_reader_at_its_limit() -> None:
 
 
 @pytest.mark.parametrize("how", ["cancel", "end", "close", "gone", "limit"])
-def test_what_makes_waiting_pointless_ends_it(how: str) -> None:
+def test_wait_for_reader_ends_when_log_or_reader_ends(how: str) -> None:
     log = Log()
     reader = [log.reader(0, max_lag=1)]
     raised = []
@@ -358,7 +358,7 @@ def alarm() -> Iterator[Callable[..., None]]:
     signal.signal(signal.SIGALRM, before)
 
 
-def test_a_signal_reaches_a_writer_that_waits(alarm: Callable[..., None]) -> None:
+def test_signal_reaches_waiting_writer(alarm: Callable[..., None]) -> None:
     log = Log()
     reader = log.reader(0, max_lag=1)
     log.append("a")
@@ -370,7 +370,7 @@ def test_a_signal_reaches_a_writer_that_waits(alarm: Callable[..., None]) -> Non
 
 
 @pytest.mark.parametrize("merged", [False, True])
-def test_a_signal_reaches_a_thread_that_reads(merged: bool, alarm: Callable[..., None]) -> None:
+def test_signal_reaches_waiting_reader(merged: bool, alarm: Callable[..., None]) -> None:
     log = Log()
     reader: Any = Merged([log.reader()]) if merged else log.reader()
     with pytest.raises(Alarm):
@@ -380,7 +380,7 @@ def test_a_signal_reaches_a_thread_that_reads(merged: bool, alarm: Callable[...,
 
 
 @pytest.mark.parametrize("kind", ["thread", *KINDS])
-def test_a_reader_that_is_dropped_learns_of_it(kind: str) -> None:
+def test_dropped_reader_raises_lagged(kind: str) -> None:
     log = Log(lag_unit="tokens")
     slow, fast = log.reader(0, max_lag=8, on_lag="drop_reader"), log.reader()
     assert (slow.position, log.append("a"), next(slow)) == (0, None, "a")
@@ -402,7 +402,7 @@ class Thing:
 
 
 @pytest.mark.parametrize("kind", ["thread", *KINDS])
-def test_objects_come_as_they_are(kind: str) -> None:
+def test_objects_are_read_as_same_objects(kind: str) -> None:
     values = [None, 1, (1, 2), "text", StopIteration(3), ValueError(), Thing(), [], ""]
     log = Log(objects=True)
     reader = log.reader()
@@ -416,7 +416,7 @@ def test_objects_come_as_they_are(kind: str) -> None:
         reader.coalesce = True
 
 
-def test_objects_go_when_nobody_can_read_them_any_more() -> None:
+def test_objects_no_reader_can_read_are_freed() -> None:
     log = Log(objects=True)
     reader = log.reader()
     things = [weakref.ref(thing) for thing in self_made(log, 1000)]
@@ -434,7 +434,7 @@ def self_made(log: Log, n: int) -> list[Thing]:
     return things
 
 
-def test_objects_that_were_never_read_go_with_the_log() -> None:
+def test_objects_never_read_are_freed_with_log() -> None:
     log = Log(objects=True, keep=-1)
     things = [weakref.ref(thing) for thing in self_made(log, 500)]
     assert all(thing() is not None for thing in things)
@@ -442,7 +442,7 @@ def test_objects_that_were_never_read_go_with_the_log() -> None:
     assert all(thing() is None for thing in things)
 
 
-def test_a_finalizer_may_use_the_log_that_it_comes_from() -> None:
+def test_finalizer_of_object_may_use_its_log() -> None:
     seen = []
 
     class Last:
@@ -462,7 +462,7 @@ def test_a_finalizer_may_use_the_log_that_it_comes_from() -> None:
     assert len(seen) > 100
 
 
-def test_a_writer_of_objects_waits_in_items() -> None:
+def test_writer_of_objects_waits_at_limit_in_items() -> None:
     log = Log(objects=True)
     reader = log.reader(0, max_lag=4)
     written = []
@@ -484,7 +484,7 @@ def test_a_writer_of_objects_waits_in_items() -> None:
 
 @pytest.mark.parametrize("kind", ["thread", *KINDS])
 @pytest.mark.parametrize("which", ["first", "token", "total"])
-def test_a_timeout_fails_the_log_for_all_readers(kind: str, which: str) -> None:
+def test_timeout_fails_log_for_all_readers(kind: str, which: str) -> None:
     log = Log()
     reader, other = log.reader(), log.reader()
     seconds = [0.05 if which == name else None for name in ("first", "token", "total")]
@@ -503,7 +503,7 @@ def test_a_timeout_fails_the_log_for_all_readers(kind: str, which: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["thread", *KINDS])
-def test_a_token_without_text_begins_the_token_timeout(kind: str) -> None:
+def test_token_without_text_starts_token_timeout(kind: str) -> None:
     """For a reader that waits already."""
     log = Log()
     reader = log.reader()
@@ -520,7 +520,7 @@ def test_a_token_without_text_begins_the_token_timeout(kind: str) -> None:
             list(reader) if kind == "thread" else run(kind, listen, reader)
 
 
-def test_signs_of_life_move_the_token_timeout() -> None:
+def test_tokens_without_text_move_token_timeout() -> None:
     def attempt(timeout: float) -> None:
         log = Log()
         reader = log.reader()
@@ -541,7 +541,7 @@ def test_signs_of_life_move_the_token_timeout() -> None:
     at_some_pace(attempt)
 
 
-def test_time_that_a_writer_waits_for_a_reader_is_not_the_models() -> None:
+def test_writer_waiting_for_reader_does_not_count_for_timeout() -> None:
     def attempt(timeout: float) -> None:
         log = Log()
         slow, fast = log.reader(0, max_lag=1), log.reader()
@@ -562,7 +562,7 @@ def test_time_that_a_writer_waits_for_a_reader_is_not_the_models() -> None:
     at_some_pace(attempt)
 
 
-def test_the_total_timeout_ends_a_writers_wait() -> None:
+def test_total_timeout_ends_wait_of_writer() -> None:
     log = Log()
     reader = log.reader(0, max_lag=1)
     log.append("a")
@@ -574,7 +574,7 @@ def test_the_total_timeout_ends_a_writers_wait() -> None:
     assert isinstance(error, _core.TotalTimeout)
 
 
-def test_timeouts_are_numbers_from_zero_on() -> None:
+def test_timeout_that_is_no_number_from_zero_on_is_refused() -> None:
     log = Log()
     with pytest.raises(ValueError, match="token_timeout"):
         log.deadlines(None, -1, None)
@@ -588,7 +588,7 @@ def test_timeouts_are_numbers_from_zero_on() -> None:
 # ---- who waits -----------------------------------------------------------------------------------
 
 
-def test_one_thread_reads_at_a_time() -> None:
+def test_second_reading_thread_raises() -> None:
     log = Log()
     reader = log.reader()
     waiting = Waiting(reader)
@@ -606,7 +606,7 @@ def test_one_thread_reads_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_task_waits_at_a_time(kind: str) -> None:
+def test_second_waiting_task_raises(kind: str) -> None:
     log = Log()
     reader = log.reader()
     got = []
@@ -627,7 +627,7 @@ def test_one_task_waits_at_a_time(kind: str) -> None:
     assert got == ["a"]
 
 
-def test_a_reader_moves_between_threads_and_loops() -> None:
+def test_reader_moved_between_threads_and_loops_gives_all_text() -> None:
     log = Log(keep=0)
     reader = log.reader()
 
@@ -653,7 +653,7 @@ def test_a_reader_moves_between_threads_and_loops() -> None:
     assert list(reader) == []
 
 
-def test_a_task_left_behind_in_a_closed_loop_does_not_count() -> None:
+def test_task_left_in_closed_loop_does_not_block_reader() -> None:
     log = Log()
     reader = log.reader()
     loop = asyncio.new_event_loop()
@@ -674,7 +674,7 @@ def test_a_task_left_behind_in_a_closed_loop_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("kind", ["thread", *KINDS])
-def test_close_ends_the_wait_of_whoever_waits(kind: str) -> None:
+def test_close_of_reader_ends_its_wait(kind: str) -> None:
     log = Log()
     reader = log.reader()
     other = log.reader()
@@ -729,7 +729,7 @@ class Meanwhile(asyncio.SelectorEventLoop):
 
 @pytest.mark.parametrize("where", ["add_reader", "call_later"])
 @pytest.mark.parametrize("what", ["close", "read"])
-def test_what_another_thread_does_as_a_task_begins_to_wait(where: str, what: str) -> None:
+def test_change_by_thread_as_task_begins_to_wait_is_seen(where: str, what: str) -> None:
     log = Log()
     log.deadlines(SOON, None, None)
     reader, other = log.reader(), log.reader()
@@ -762,7 +762,7 @@ def test_what_another_thread_does_as_a_task_begins_to_wait(where: str, what: str
 
 @pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("how", ["busy", "closed"])
-def test_what_is_closed_while_its_loop_cannot_look_holds_up_nothing(how: str, merged: bool) -> None:
+def test_close_reader_on_blocked_loop_does_not_stall_writer(how: str, merged: bool) -> None:
     log = Log()
     other = log.reader()
     reader = log.reader(0, 2, "block")
@@ -797,7 +797,7 @@ def test_what_is_closed_while_its_loop_cannot_look_holds_up_nothing(how: str, me
     log.cancel()
 
 
-def test_the_last_reader_that_goes_cancels_the_log() -> None:
+def test_last_reader_closed_cancels_log() -> None:
     log = Log()
     readers = [log.reader() for _ in range(3)]
     while readers:
@@ -808,7 +808,7 @@ def test_the_last_reader_that_goes_cancels_the_log() -> None:
         log.append("a")
 
 
-def test_a_task_that_is_cancelled_can_read_on() -> None:
+def test_cancelled_task_can_read_on() -> None:
     log = Log()
     reader = log.reader()
 
@@ -824,7 +824,7 @@ def test_a_task_that_is_cancelled_can_read_on() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_reader_that_always_finds_text_gives_way(kind: str) -> None:
+def test_reader_that_never_waits_yields_to_loop(kind: str) -> None:
     log = Log(keep=-1)
     for _ in range(200_000):
         log.append("a")
@@ -852,7 +852,7 @@ def test_a_reader_that_always_finds_text_gives_way(kind: str) -> None:
     run(kind, together, kind, count, read)
 
 
-def test_many_readers_in_threads_and_loops_get_all() -> None:
+def test_many_readers_in_threads_and_loops_get_all_text() -> None:
     log = Log(keep=-1)
     texts = [str(i) for i in range(500)]
     got: list[list[str]] = []
@@ -887,7 +887,7 @@ def test_many_readers_in_threads_and_loops_get_all() -> None:
 # ---- trio ----------------------------------------------------------------------------------------
 
 
-def test_cancellation_and_deadlines_of_trio() -> None:
+def test_trio_cancellation_and_deadline_end_wait() -> None:
     trio = pytest.importorskip("trio")
     log = Log()
     reader = log.reader()
@@ -910,7 +910,7 @@ def test_cancellation_and_deadlines_of_trio() -> None:
     trio.run(main)
 
 
-def test_text_that_comes_with_a_cancellation_is_not_lost_in_trio() -> None:
+def test_trio_cancellation_as_text_arrives_loses_no_text() -> None:
     trio = pytest.importorskip("trio")
     log = Log()
     reader = log.reader()
@@ -936,7 +936,7 @@ def test_text_that_comes_with_a_cancellation_is_not_lost_in_trio() -> None:
     assert got == [str(i) for i in range(200)]
 
 
-def test_trio_inside_an_asyncio_loop() -> None:
+def test_trio_guest_in_asyncio_loop_reads() -> None:
     """Who awaits is then said by sniffio's convention alone."""
     trio = pytest.importorskip("trio")
 
@@ -971,7 +971,7 @@ def test_trio_inside_an_asyncio_loop() -> None:
     assert asyncio.run(main()) == [["a", "b", "c"]] * 2
 
 
-def test_a_streamer_of_transformers_kind_is_read_in_trio() -> None:
+def test_trio_reads_drop_in_streamer() -> None:
     trio = pytest.importorskip("trio")
     tokenizers = pytest.importorskip("tokenizers")
     from conftest import SHAKESPEARE
@@ -996,7 +996,7 @@ def test_a_streamer_of_transformers_kind_is_read_in_trio() -> None:
     assert trio.run(main) == words
 
 
-def test_without_a_loop_it_is_said_what_to_do() -> None:
+def test_anext_without_loop_says_what_to_do() -> None:
     step = Log().reader().__anext__()
     with pytest.raises(RuntimeError, match="no asyncio event loop is running here"):
         step.__await__().send(None)  # type: ignore[attr-defined]
@@ -1005,7 +1005,7 @@ def test_without_a_loop_it_is_said_what_to_do() -> None:
 # ---- what is left behind -------------------------------------------------------------------------
 
 
-def test_an_error_that_knows_its_reader_is_collected() -> None:
+def test_error_that_refers_to_its_reader_is_collected() -> None:
     gone = []
 
     class Local:
@@ -1027,7 +1027,7 @@ def test_an_error_that_knows_its_reader_is_collected() -> None:
     assert [reference() for reference in gone] == [None, None]
 
 
-def test_a_task_that_waits_and_is_dropped_with_its_loop_is_collected() -> None:
+def test_waiting_task_dropped_with_its_loop_is_collected() -> None:
     gone = []
 
     def leave() -> None:
@@ -1046,7 +1046,7 @@ def test_a_task_that_waits_and_is_dropped_with_its_loop_is_collected() -> None:
 
 
 @pytest.mark.no_asan
-def test_ten_thousand_that_are_abandoned_leave_nothing() -> None:
+def test_ten_thousand_abandoned_logs_are_freed() -> None:
     async def main() -> tuple[int, int]:
         async def abandon(n: int) -> None:
             for i in range(n):
@@ -1073,7 +1073,7 @@ def test_ten_thousand_that_are_abandoned_leave_nothing() -> None:
 
 
 @pytest.mark.no_asan
-def test_an_idle_stream_is_small() -> None:
+def test_idle_stream_is_small() -> None:
     size = sys.getsizeof(Log()) + sys.getsizeof(Log().reader())
     assert size < 700
 
@@ -1087,7 +1087,7 @@ def make_rows(n: int, **options: Any) -> tuple[list[Log], Merged]:
 
 
 @pytest.mark.parametrize("kind", ["thread", *KINDS])
-def test_merged_hands_out_every_rows_values_in_their_order(kind: str) -> None:
+def test_merged_gives_values_of_each_row_in_order(kind: str) -> None:
     logs, merged = make_rows(17)
 
     def write() -> None:
@@ -1106,7 +1106,7 @@ def test_merged_hands_out_every_rows_values_in_their_order(kind: str) -> None:
     assert list(merged) == []
 
 
-def test_merged_takes_turns() -> None:
+def test_merged_takes_turns_between_rows() -> None:
     logs, merged = make_rows(3)
     for log in logs:
         log.append("a")
@@ -1116,7 +1116,7 @@ def test_merged_takes_turns() -> None:
 
 
 @pytest.mark.parametrize("kind", ["thread", *KINDS])
-def test_an_error_of_a_row_comes_after_the_text_of_all(kind: str) -> None:
+def test_merged_error_of_row_comes_after_text_of_all(kind: str) -> None:
     logs, merged = make_rows(3)
     logs[0].fail(Broken())
     logs[1].append("b")
@@ -1145,7 +1145,7 @@ def test_an_error_of_a_row_comes_after_the_text_of_all(kind: str) -> None:
         list(merged)
 
 
-def test_merged_goes_from_threads_to_loops() -> None:
+def test_merged_moved_from_thread_to_loop_gives_all_text() -> None:
     logs, merged = make_rows(4)
     turn = threading.Semaphore(0)
 
@@ -1169,7 +1169,7 @@ def test_merged_goes_from_threads_to_loops() -> None:
 
 
 @pytest.mark.parametrize("kind", ["thread", *KINDS])
-def test_a_timeout_of_a_row_reaches_who_waits_for_all(kind: str) -> None:
+def test_merged_timeout_of_row_reaches_reader_of_all(kind: str) -> None:
     logs, merged = make_rows(3)
     others = [log.reader() for log in logs]
     for log in logs:
@@ -1182,7 +1182,7 @@ def test_a_timeout_of_a_row_reaches_who_waits_for_all(kind: str) -> None:
         assert log.state == "failed"
 
 
-def test_a_row_that_is_closed_ends() -> None:
+def test_merged_row_closed_ends() -> None:
     logs = [Log() for _ in range(3)]
     readers = [log.reader() for log in logs]
     merged = Merged(readers)
@@ -1196,7 +1196,7 @@ def test_a_row_that_is_closed_ends() -> None:
     assert [log.state for log in logs] == ["cancelled"] * 3
 
 
-def test_a_reader_is_merged_or_read_by_itself() -> None:
+def test_merged_reader_cannot_be_read_by_itself() -> None:
     log = Log()
     reader = log.reader()
     merged = Merged([reader])
@@ -1216,7 +1216,7 @@ def test_a_reader_is_merged_or_read_by_itself() -> None:
     assert list(Merged([])) == []
 
 
-def test_merged_readers_of_objects_and_of_coalesced_text() -> None:
+def test_merged_readers_of_objects_and_coalesced_text_give_all() -> None:
     objects, text = Log(objects=True), Log()
     readers = [objects.reader(), text.reader()]
     readers[1].coalesce = True
@@ -1228,7 +1228,7 @@ def test_merged_readers_of_objects_and_of_coalesced_text() -> None:
     assert sorted(Merged(readers), key=str) == [(0, (0,)), (0, (1,)), (0, (2,)), (1, "012")]
 
 
-def test_a_merged_that_is_dropped_lets_its_logs_go() -> None:
+def test_merged_without_references_frees_its_logs() -> None:
     logs, merged = make_rows(5)
     del merged
     assert [log.state for log in logs] == ["cancelled"] * 5

@@ -67,7 +67,7 @@ def check(program: str) -> None:
     assert (done.stderr, done.stdout, done.returncode) == ("", "done\n", 0)
 
 
-def test_a_stream_is_made_in_one_loop_and_read_in_another() -> None:
+def test_stream_made_in_one_loop_is_read_in_another() -> None:
     check("""
         async def begin():
             handle = stream(0.001)
@@ -86,7 +86,7 @@ def test_a_stream_is_made_in_one_loop_and_read_in_another() -> None:
     """)
 
 
-def test_many_loops_in_many_threads_read_streams_of_their_own_and_one_of_all() -> None:
+def test_many_loops_in_threads_read_own_streams_and_shared_one() -> None:
     check("""
         shared = stream(0.005, keep="all")
         found = []
@@ -114,7 +114,7 @@ def test_many_loops_in_many_threads_read_streams_of_their_own_and_one_of_all() -
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
-def test_a_loop_is_closed_under_a_stream_whose_text_another_gets(kind: str) -> None:
+def test_loop_closed_under_stream_leaves_text_to_another(kind: str) -> None:
     check(f"""
         if {kind!r} == "uvloop":
             import uvloop
@@ -147,7 +147,7 @@ def test_a_loop_is_closed_under_a_stream_whose_text_another_gets(kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop", "trio"])
-def test_a_child_that_is_forked_after_the_import_has_loops_of_its_own(kind: str) -> None:
+def test_forked_child_has_its_own_loops(kind: str) -> None:
     check(f"""
         child = os.fork()
         assert run({kind!r}, read, stream()) == TEXT
@@ -159,7 +159,7 @@ def test_a_child_that_is_forked_after_the_import_has_loops_of_its_own(kind: str)
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop", "trio"])
-def test_the_interpreter_leaves_in_the_midst_of_what_loops_in_threads_read(kind: str) -> None:
+def test_interpreter_with_loops_reading_in_threads_exits(kind: str) -> None:
     check(f"""
         begun = threading.Semaphore(0)
 

@@ -15,12 +15,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_the_engine_says_how_to_get_it() -> None:
+def test_engine_without_llama_cpp_says_how_to_get_it() -> None:
     with pytest.raises(ImportError, match=r"pip install .*-Dllama=enabled") as caught:
         importlib.import_module("burble.llama")
     assert caught.value.name == "burble.llama"
 
 
-def test_the_extension_needs_no_llama_cpp() -> None:
+def test_extension_needs_no_llama_cpp() -> None:
     assert _core.__file__ is not None
     assert b"libllama" not in Path(_core.__file__).read_bytes()

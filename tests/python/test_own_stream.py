@@ -77,7 +77,7 @@ def test_generation_reading_its_own_batch_is_refused() -> None:
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
 @pytest.mark.parametrize("way", ["stream", "kept", "reader", "batch"])
 @pytest.mark.parametrize("waits", [True, False])
-def test_generation_that_exits_is_a_failed_event(
+def test_generation_that_exits_sends_failed_event(
     kind: type[BaseException], way: str, waits: bool
 ) -> None:
     async def main() -> bytes:
@@ -107,7 +107,7 @@ def test_generation_that_exits_is_a_failed_event(
 
 
 @pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit, StopIteration])
-def test_encode_that_raises_a_control_exception_is_a_failed_event(
+def test_encode_that_raises_control_exception_sends_failed_event(
     kind: type[BaseException],
 ) -> None:
     def encode(item: Any) -> Any:
@@ -121,7 +121,7 @@ def test_encode_that_raises_a_control_exception_is_a_failed_event(
 
 
 @pytest.mark.parametrize("wrong", ["66", 66.0, [[66]], True, -66, [66, None]])
-def test_eos_token_id_that_is_no_id_is_refused(wrong: Any) -> None:
+def test_eos_token_id_of_wrong_type_is_refused(wrong: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="eos_token_id: expected token ids"):
         burble.stream(lambda streamer: None, tokenizer=PIECES, eos_token_id=wrong)
     with pytest.raises((TypeError, ValueError), match="eos_token_id: expected token ids"):

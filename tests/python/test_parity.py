@@ -154,7 +154,7 @@ class Comparison:
 
 
 @pytest.mark.parametrize(("skip_prompt", "skip_special"), OPTIONS)
-def test_random_ids_give_the_chunks_of_transformers(
+def test_random_ids_give_chunks_of_transformers(
     family: Family, skip_prompt: bool, skip_special: bool, tally: Tally
 ) -> None:
     counts = tally.setdefault("parity, random ids", Counter())
@@ -179,7 +179,7 @@ def pieces_of_text(family: Family, text: str, seed: str) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize(("skip_prompt", "skip_special"), OPTIONS)
-def test_texts_give_the_chunks_of_transformers(
+def test_texts_give_chunks_of_transformers(
     family: Family, texts: dict[str, str], skip_prompt: bool, skip_special: bool, tally: Tally
 ) -> None:
     counts = tally.setdefault("parity, texts", Counter())
@@ -193,9 +193,7 @@ def test_texts_give_the_chunks_of_transformers(
     comparison.check()
 
 
-def test_several_ids_in_one_put_give_the_chunks_of_transformers(
-    family: Family, tally: Tally
-) -> None:
+def test_several_ids_per_put_give_chunks_of_transformers(family: Family, tally: Tally) -> None:
     """As assisted decoding does: [1, n] at every step."""
     counts = tally.setdefault("parity, several ids in a put", Counter())
     rng = random.Random(family.name)
@@ -218,7 +216,7 @@ def test_several_ids_in_one_put_give_the_chunks_of_transformers(
         assert ours.chunks == theirs
 
 
-def test_the_iterator_hands_out_the_chunks_of_transformers(family: Family) -> None:
+def test_iterator_gives_chunks_of_transformers(family: Family) -> None:
     """Through TextIteratorStreamer: what upstream queues, without the empty strings."""
     rng = random.Random(family.name)
     for _ in range(50):
@@ -236,7 +234,7 @@ def test_the_iterator_hands_out_the_chunks_of_transformers(family: Family) -> No
         assert ours == theirs
 
 
-def test_a_streamer_begins_afresh_after_end(own_family: Family) -> None:
+def test_streamer_after_end_begins_afresh(own_family: Family) -> None:
     rng = random.Random(1)
     streamer = Ours(own_family.tokenizer, skip_prompt=True)
     for _ in range(20):
@@ -262,7 +260,7 @@ def common_beginning(texts: list[str]) -> str:
     )
 
 
-def test_token_chunks_are_the_text_as_early_as_it_is_sure(family: Family, tally: Tally) -> None:
+def test_token_chunks_come_as_early_as_text_is_certain(family: Family, tally: Tally) -> None:
     """After each id, what has come out is all that no continuation can change."""
     counts = tally.setdefault("as early as possible", Counter())
     rng = random.Random(family.name)

@@ -69,7 +69,7 @@ def until(what: Any) -> None:
 # ---- turns ---------------------------------------------------------------------------------------
 
 
-def test_first_come_first_served(pool: burble.Pool) -> None:
+def test_jobs_run_in_order_of_submission(pool: burble.Pool) -> None:
     order: list[int] = []
     with busy(pool):
         futures = [pool.submit(order.append, n) for n in range(100)]
@@ -78,7 +78,7 @@ def test_first_come_first_served(pool: burble.Pool) -> None:
     assert order == list(range(100))
 
 
-def test_no_more_run_at_once_than_there_are_workers() -> None:
+def test_jobs_at_once_are_at_most_the_workers() -> None:
     with burble.Pool(workers=3) as pool:
         with busy(pool):
             more = pool.submit(lambda: threading.active_count())
@@ -88,7 +88,7 @@ def test_no_more_run_at_once_than_there_are_workers() -> None:
         assert more.result(SOON)
 
 
-def test_threads_begin_when_there_is_work_for_them() -> None:
+def test_threads_begin_on_demand() -> None:
     with burble.Pool(workers=50) as pool:
         assert not pool._threads
         for _ in range(20):
@@ -100,7 +100,7 @@ def test_threads_begin_when_there_is_work_for_them() -> None:
             assert all(thread.is_alive() for thread in pool._threads)
 
 
-def test_idle_threads_end() -> None:
+def test_idle_threads_end_after_timeout() -> None:
     with burble.Pool(workers=4, idle_timeout=0.01) as pool:
         with busy(pool):
             threads = list(pool._threads)
@@ -110,7 +110,7 @@ def test_idle_threads_end() -> None:
         assert pool.submit(str, 5).result(SOON) == "5"  # and begin again
 
 
-def test_threads_of_a_pool_that_nobody_refers_to_end() -> None:
+def test_threads_of_unreferenced_pool_end() -> None:
     pool = burble.Pool(workers=3, idle_timeout=1e6)
     with busy(pool):
         threads, free = pool._threads, pool._free
@@ -124,7 +124,7 @@ def test_threads_of_a_pool_that_nobody_refers_to_end() -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_jobs_of_a_pool_that_nobody_refers_to_run_all_the_same() -> None:
+def test_jobs_of_unreferenced_pool_still_run() -> None:
     pool = burble.Pool(workers=1, idle_timeout=1e6)
     with busy(pool):
         (thread,) = pool._threads
@@ -135,7 +135,7 @@ def test_jobs_of_a_pool_that_nobody_refers_to_run_all_the_same() -> None:
     assert not thread.is_alive()
 
 
-def test_those_who_wait_hear_of_a_job_that_was_cancelled_before_its_turn(
+def test_job_cancelled_in_queue_notifies_waiters(
     pool: burble.Pool,
 ) -> None:
     with busy(pool):
@@ -144,13 +144,13 @@ def test_those_who_wait_hear_of_a_job_that_was_cancelled_before_its_turn(
     assert wait([future], SOON).done == {future}
 
 
-def test_a_job_that_comes_as_the_last_thread_leaves_is_not_forgotten() -> None:
+def test_job_submitted_as_last_thread_ends_runs() -> None:
     with burble.Pool(workers=1, idle_timeout=0.0) as pool:
         for n in range(2000):
             assert pool.submit(int, n).result(SOON) == n
 
 
-def test_what_is_cancelled_while_it_waits_never_runs(pool: burble.Pool) -> None:
+def test_job_cancelled_in_queue_never_runs(pool: burble.Pool) -> None:
     ran: list[str] = []
     with busy(pool):
         first, second = pool.submit(ran.append, "first"), pool.submit(ran.append, "second")
@@ -162,7 +162,7 @@ def test_what_is_cancelled_while_it_waits_never_runs(pool: burble.Pool) -> None:
         first.result(SOON)
 
 
-def test_what_nobody_waits_for_any_more_is_not_kept(pool: burble.Pool) -> None:
+def test_job_cancelled_in_queue_is_freed(pool: burble.Pool) -> None:
     class Input:
         pass
 
@@ -179,7 +179,7 @@ def test_what_nobody_waits_for_any_more_is_not_kept(pool: burble.Pool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_is_told_to_end_is_replaced(pool: burble.Pool) -> None:
+def test_thread_ended_by_system_exit_is_replaced(pool: burble.Pool) -> None:
     thread = pool.submit(threading.current_thread).result(SOON)
     told = ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
@@ -191,14 +191,14 @@ def test_a_thread_that_is_told_to_end_is_replaced(pool: burble.Pool) -> None:
     assert pool.submit(threading.current_thread).result(SOON) is not thread
 
 
-def test_threads_may_idle_for_ever() -> None:
+def test_idle_timeout_none_keeps_threads() -> None:
     with burble.Pool(workers=1, idle_timeout=1e300) as pool:
         threads = {pool.submit(threading.current_thread).result(SOON) for _ in range(3)}
     assert len(threads) == 1
 
 
 @pytest.mark.no_asan
-def test_ten_thousand_jobs_from_many_threads_all_run_once() -> None:
+def test_ten_thousand_jobs_from_many_threads_run_once_each() -> None:
     ran: list[int] = []
     futures: list[Future[None]] = []
 
@@ -216,7 +216,7 @@ def test_ten_thousand_jobs_from_many_threads_all_run_once() -> None:
     assert sorted(ran) == list(range(10_000))
 
 
-def test_a_function_that_raises_costs_no_thread(pool: burble.Pool) -> None:
+def test_job_that_raises_costs_no_thread(pool: burble.Pool) -> None:
     for exception in (ValueError, KeyboardInterrupt, SystemExit):
         with pytest.raises(exception):
             pool.submit(lambda exception=exception: (_ for _ in ()).throw(exception())).result(SOON)
@@ -224,7 +224,7 @@ def test_a_function_that_raises_costs_no_thread(pool: burble.Pool) -> None:
     assert len(pool._threads) == 1
 
 
-def test_what_has_run_is_let_go(pool: burble.Pool) -> None:
+def test_finished_job_is_freed(pool: burble.Pool) -> None:
     class Memory:
         pass
 
@@ -235,7 +235,7 @@ def test_what_has_run_is_let_go(pool: burble.Pool) -> None:
     until(lambda: seen() is None)
 
 
-def test_a_finalizer_that_runs_in_the_pool_may_use_it(pool: burble.Pool) -> None:
+def test_finalizer_in_pool_thread_may_use_pool(pool: burble.Pool) -> None:
     """The collector may run anywhere."""
     futures: list[Future[str]] = []
 
@@ -256,7 +256,7 @@ def test_a_finalizer_that_runs_in_the_pool_may_use_it(pool: burble.Pool) -> None
 # ---- as an executor ------------------------------------------------------------------------------
 
 
-def test_it_is_an_executor() -> None:
+def test_pool_is_an_executor() -> None:
     pool = burble.Pool(workers=4)
     assert isinstance(pool, Executor)
     assert list(pool.map(pow, range(10), [2] * 10)) == [n * n for n in range(10)]
@@ -266,7 +266,7 @@ def test_it_is_an_executor() -> None:
         pool.submit(int)
 
 
-def test_shutdown_lets_what_waits_run_unless_told_otherwise() -> None:
+def test_shutdown_runs_queued_jobs_unless_cancel_futures() -> None:
     for cancels in (False, True):
         pool = burble.Pool(workers=1)
         with busy(pool) as running:
@@ -279,7 +279,7 @@ def test_shutdown_lets_what_waits_run_unless_told_otherwise() -> None:
         pool.shutdown()
 
 
-def test_closing_cancels_what_waits_and_says_what_does_not_end() -> None:
+def test_close_cancels_queued_jobs_and_warns_of_running_ones() -> None:
     pool = burble.Pool(workers=1)
     with busy(pool):
         waiting = pool.submit(int)
@@ -300,7 +300,7 @@ def test_closing_cancels_what_waits_and_says_what_does_not_end() -> None:
         ({"idle_timeout": -1}, ValueError, "idle_timeout: expected seconds, 0 or more, found -1"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_invalid_pool_options_are_refused(
     options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -326,7 +326,7 @@ def leave(program: str, timeout: float = 40.0) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_the_interpreter_exits_although_a_call_never_returns() -> None:
+def test_interpreter_with_job_that_never_returns_exits() -> None:
     program = """
     pool = burble.Pool()
     begun = threading.Event()
@@ -344,7 +344,7 @@ def test_the_interpreter_exits_although_a_call_never_returns() -> None:
     assert leave(program) == (0, "leaving\n", "")
 
 
-def test_the_interpreter_cancels_what_runs_and_waits_for_it() -> None:
+def test_interpreter_at_exit_cancels_running_jobs_and_waits() -> None:
     program = """
     pool = burble.Pool()
     begun, stop = threading.Event(), threading.Event()
@@ -361,7 +361,7 @@ def test_the_interpreter_cancels_what_runs_and_waits_for_it() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_has_the_pool_without_its_threads() -> None:
+def test_forked_child_has_pool_without_threads() -> None:
     program = """
     import warnings
     warnings.simplefilter("ignore")  # of forking with threads, which is the point

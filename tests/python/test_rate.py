@@ -17,7 +17,7 @@ def test_tokens_put_together_have_no_rate() -> None:
     assert stream.stats.tokens_per_second is None
 
 
-def test_tokens_put_together_with_the_first_one_do_not_count() -> None:
+def test_tokens_put_with_first_one_do_not_count() -> None:
     writer, stream = burble.channel(BYTES)
     assert stream.stats.tokens_per_second is None
     writer.put([65] * 1_000_000)
@@ -29,7 +29,7 @@ def test_tokens_put_together_with_the_first_one_do_not_count() -> None:
     assert rate == 1 / (last - first)
 
 
-def test_rows_of_a_batch_that_had_one_token_have_no_rate() -> None:
+def test_batch_rows_of_one_token_have_no_rate() -> None:
     def generate(streamer: Any) -> None:
         streamer.put([65, 66])
 

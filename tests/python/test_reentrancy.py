@@ -37,7 +37,7 @@ def run(script: Path, *args: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["cancel", "next", "put", "signal", "gc", "thread", "fail"])
-def test_streamer_called_from_its_burial_answers(how: str) -> None:
+def test_call_within_burial_of_streamer_returns(how: str) -> None:
     assert run(SCRIPT, "bury", how) == "done"
 
 
@@ -47,12 +47,12 @@ def test_burial_that_raises_loses_no_text(kind: str) -> None:
 
 
 @pytest.mark.parametrize("first", ["reader", "writer"])
-def test_burial_by_two_threads_makes_neither_wait(first: str) -> None:
+def test_burial_by_two_threads_blocks_neither(first: str) -> None:
     assert run(SCRIPT, "two_bury", first) == "done"
 
 
 @pytest.mark.parametrize("how", ["grow", "shrink", "finish", "init"])
-def test_offsets_changed_by_a_finalizer_are_those_of_before(how: str) -> None:
+def test_offsets_changed_by_finalizer_are_those_of_before(how: str) -> None:
     assert run(SCRIPT, "offsets", how) == "done"
 
 
@@ -64,25 +64,25 @@ def test_offsets_changed_by_a_finalizer_are_those_of_before(how: str) -> None:
         if s not in ("bury", "bury_with_an_error", "two_bury", "offsets")
     ],
 )
-def test_call_in_the_midst_of_a_call(scenario: str) -> None:
+def test_call_within_call_does_no_harm(scenario: str) -> None:
     assert run(SCRIPT, scenario) == "done"
 
 
-def test_table_of_methods_has_each_of_the_extension() -> None:
+def test_table_of_methods_has_each_of_extension() -> None:
     every_method.check_table()
 
 
 @pytest.mark.parametrize("family", every_method.FAMILIES)
-def test_every_method_with_all_others_called_from_within(family: str) -> None:
+def test_every_method_with_all_others_called_within_does_no_harm(family: str) -> None:
     by_collector = "gc:pairs" if family in every_method.IN_PAIRS else "gc"
     assert run(EVERY_METHOD, family, by_collector, "drop", "trace").endswith(" calls")
 
 
 @pytest.mark.parametrize("family", every_method.BLOCKING)
-def test_every_method_that_waits_with_all_others_called_by_signals(family: str) -> None:
+def test_every_waiting_method_with_all_others_called_by_signal_does_no_harm(family: str) -> None:
     assert run(EVERY_METHOD, family, "signal").endswith(" calls")
 
 
 @pytest.mark.parametrize("family", every_method.SHARED)
-def test_every_method_with_all_others_called_by_other_threads(family: str) -> None:
+def test_every_method_with_all_others_called_by_threads_does_no_harm(family: str) -> None:
     assert run(EVERY_METHOD, family, "threads").endswith(" calls")

@@ -440,10 +440,10 @@ def growth(call: Operation) -> list[int]:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_it_leaves_nothing(name: str) -> None:
+def test_operation_leaves_no_references(name: str) -> None:
     assert max(growth(OPERATIONS[name])) < NOISE
 
 
-def test_what_leaves_something_is_noticed() -> None:
+def test_operation_that_leaks_is_noticed() -> None:
     kept: list[object] = []
     assert min(growth(lambda: kept.append(object()))) >= CALLS

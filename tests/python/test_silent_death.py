@@ -57,7 +57,7 @@ def generate(model: Any, tokenizer: Any, streamer: Any, dies_at: int) -> Any:
 
 @pytest.mark.parametrize("dies_at", [0, 10])
 @pytest.mark.parametrize("skip_prompt", [False, True])
-def test_an_async_consumer_learns_of_a_death_in_a_pool(
+def test_async_reader_of_dead_pool_generation_raises_producer_died(
     model: Any, tokenizer: Any, dies_at: int, skip_prompt: bool
 ) -> None:
     async def main(future: Future[Any]) -> str:
@@ -81,7 +81,9 @@ def test_an_async_consumer_learns_of_a_death_in_a_pool(
     assert bool(text) == (dies_at > 0 or not skip_prompt)
 
 
-def test_a_blocked_consumer_learns_of_a_death_in_a_pool(model: Any, tokenizer: Any) -> None:
+def test_blocked_reader_of_dead_pool_generation_raises_producer_died(
+    model: Any, tokenizer: Any
+) -> None:
     streamer = burble.TextIteratorStreamer(tokenizer, chunk="token")
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(generate, model, tokenizer, streamer, 5)
@@ -92,9 +94,7 @@ def test_a_blocked_consumer_learns_of_a_death_in_a_pool(model: Any, tokenizer: A
         assert isinstance(future.exception(), RuntimeError)
 
 
-def test_the_streamer_serves_the_next_generation_after_a_silent_death(
-    model: Any, tokenizer: Any
-) -> None:
+def test_generation_after_silent_death_is_read(model: Any, tokenizer: Any) -> None:
     streamer = burble.TextIteratorStreamer(tokenizer, skip_prompt=True)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(generate, model, tokenizer, streamer, 5)
@@ -106,7 +106,7 @@ def test_the_streamer_serves_the_next_generation_after_a_silent_death(
         assert text == tokenizer.decode(future.result()[0][prompt:])
 
 
-def test_what_generate_held_is_let_go_when_it_ends(model: Any, tokenizer: Any) -> None:
+def test_objects_of_dead_generate_are_freed(model: Any, tokenizer: Any) -> None:
     streamer = burble.TextIteratorStreamer(tokenizer)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(generate, model, tokenizer, streamer, 1000).result()

@@ -126,7 +126,7 @@ def choose_of(backend: Any) -> Callable[[random.Random, int], list[int]]:
 
 
 @pytest.mark.parametrize("name", SHARED_FAMILIES)
-def test_a_tokenizer_json_decodes_as_with_tokenizers(
+def test_tokenizer_json_decodes_as_tokenizers(
     name: str, shared: Path, tally: dict[str, Counter[str]]
 ) -> None:
     path = shared / "tokenizers" / name / "tokenizer.json"
@@ -139,7 +139,7 @@ def test_a_tokenizer_json_decodes_as_with_tokenizers(
 
 @NORMALIZED
 @pytest.mark.parametrize("train", [train_byte_level, train_byte_fallback])
-def test_a_trained_tokenizer_json_decodes_as_with_tokenizers(
+def test_trained_tokenizer_json_decodes_as_tokenizers(
     train: Callable[[], Any], tmp_path: Path, tally: dict[str, Counter[str]]
 ) -> None:
     backend = train()
@@ -238,7 +238,7 @@ ADDED_TEXTS = [
 
 @NORMALIZED
 @pytest.mark.parametrize("name", NORMALIZERS)
-def test_an_added_token_that_is_normalized_is_spelled_as_tokenizers_spells_it(
+def test_normalized_added_token_decodes_as_tokenizers(
     name: str, tmp_path: Path, tally: dict[str, Counter[str]]
 ) -> None:
     """Or it is refused by name, where that takes tables that are not there."""
@@ -298,9 +298,7 @@ def by_package(path: Path, ids: list[int], skip: bool) -> str | None:
 # ---- tiktoken ------------------------------------------------------------------------------------
 
 
-def test_a_rank_file_decodes_as_with_tiktoken(
-    tmp_path: Path, tally: dict[str, Counter[str]]
-) -> None:
+def test_rank_file_decodes_as_tiktoken(tmp_path: Path, tally: dict[str, Counter[str]]) -> None:
     tiktoken = pytest.importorskip("tiktoken")
     ranks = {bytes([byte]): byte for byte in range(256)}
     data = SAMPLE_TEXT.encode()
@@ -361,7 +359,7 @@ def train_sentencepiece(folder: Path, kind: str) -> tuple[Path, Any]:
 
 
 @pytest.mark.parametrize("kind", SENTENCEPIECE)
-def test_a_sentencepiece_model_decodes_as_with_sentencepiece(
+def test_sentencepiece_model_decodes_as_sentencepiece(
     kind: str, tmp_path: Path, tally: dict[str, Counter[str]]
 ) -> None:
     path, model = train_sentencepiece(tmp_path, kind)
@@ -379,7 +377,7 @@ def test_a_sentencepiece_model_decodes_as_with_sentencepiece(
     assert tokens(path, ids, False) == model.decode(ids)
 
 
-def test_a_control_piece_breaks_a_character_even_where_it_is_left_out(tmp_path: Path) -> None:
+def test_skipped_control_piece_breaks_character(tmp_path: Path) -> None:
     path, model = train_sentencepiece(tmp_path, "byte fallback")
     first, second = (model.piece_to_id(f"<0x{byte:02X}>") for byte in "é".encode())
     ids = [first, model.bos_id(), second]
@@ -425,7 +423,7 @@ def without_strip(backend: Any) -> Any:
 @pytest.mark.parametrize(
     ("model", "space_prefix"), [("gpt2", None), ("llama", None), ("llama", True), ("llama", False)]
 )
-def test_a_gguf_file_decodes_as_the_tokenizer_that_it_is_from(
+def test_gguf_file_decodes_as_its_tokenizer(
     model: str, space_prefix: bool | None, tmp_path: Path, tally: dict[str, Counter[str]]
 ) -> None:
     backend = train_byte_level() if model == "gpt2" else train_byte_fallback()
@@ -480,7 +478,7 @@ def small_tekken(folder: Path) -> Path:
     return path
 
 
-def test_a_tekken_file_decodes_as_with_mistral_common(
+def test_tekken_file_decodes_as_mistral_common(
     tmp_path: Path, tally: dict[str, Counter[str]]
 ) -> None:
     counts = tally.setdefault("sources, Tekken", Counter())
@@ -494,7 +492,7 @@ def test_a_tekken_file_decodes_as_with_mistral_common(
     assert tokens(path, ids, True) == SAMPLE_TEXT
 
 
-def test_a_special_token_breaks_a_character_even_where_it_is_left_out(tmp_path: Path) -> None:
+def test_skipped_special_token_breaks_character(tmp_path: Path) -> None:
     """As mistral-common decodes each run between special tokens by itself."""
     path = small_tekken(tmp_path)
     special, (first, second) = 3, (100 + byte for byte in "é".encode())
@@ -503,7 +501,7 @@ def test_a_special_token_breaks_a_character_even_where_it_is_left_out(tmp_path: 
     assert tokens(path, ids, True) == decode_tekken(path, ids, True)
 
 
-def test_mistral_common_s_own_files_decode_as_with_it(tally: dict[str, Counter[str]]) -> None:
+def test_files_of_mistral_common_decode_as_mistral_common(tally: dict[str, Counter[str]]) -> None:
     counts = tally.setdefault("sources, Tekken", Counter())
     for path in tekken_files()[: None if LONG else 1]:
         tekken, _ = tekkenizer(path)

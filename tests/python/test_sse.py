@@ -65,7 +65,7 @@ async def body_of(events: Any) -> bytes:
 # ---- the format ----------------------------------------------------------------------------------
 
 
-def test_any_text_arrives_as_it_is() -> None:
+def test_text_of_any_kind_arrives_unchanged() -> None:
     stream = ended_channel(PIECES)
     events = parse(asyncio.run(body_of(burble.sse(stream))))
     assert texts(events) == PIECES
@@ -75,7 +75,7 @@ def test_any_text_arrives_as_it_is() -> None:
     assert json.loads(events[-1].data) == {"finish_reason": "stop"}
 
 
-def test_an_error_is_an_event_that_keeps_secrets() -> None:
+def test_error_event_hides_its_message() -> None:
     async def main(fail: Callable[[Any], None]) -> Any:
         writer, stream = burble.channel()
         writer.put_text("so far")
@@ -93,7 +93,7 @@ def test_an_error_is_an_event_that_keeps_secrets() -> None:
     assert json.loads(events[-1].data) == {"type": "TotalTimeout", "message": "after 3 s"}
 
 
-def test_what_the_client_is_not_told_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_error_hidden_from_client_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     def items() -> Any:
         yield 1
         raise OSError("no space left")
@@ -112,7 +112,7 @@ def test_what_the_client_is_not_told_is_logged(caplog: pytest.LogCaptureFixture)
     assert not caplog.records
 
 
-def test_items_and_encode() -> None:
+def test_items_are_encoded_as_json_or_by_encode() -> None:
     stream = burble.iterate([1, {"a": "\n"}, "b"])
     events = parse(asyncio.run(body_of(burble.sse(stream))))
     assert [json.loads(event.data) for event in events[:-1]] == [
@@ -125,7 +125,7 @@ def test_items_and_encode() -> None:
     assert events[0].data == "a\nb\nc"
 
 
-def test_what_makes_no_sense_is_refused() -> None:
+def test_invalid_sse_options_are_refused() -> None:
     stream = ended_channel(["a"], keep="all")
     with pytest.raises(TypeError, match=r"source: expected a stream, .*, found str"):
         burble.sse("text")  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ def test_what_makes_no_sense_is_refused() -> None:
         burble.sse(stream, keep_alive=0)
 
 
-def test_a_comment_where_nothing_comes() -> None:
+def test_keep_alive_comment_is_sent_while_no_text_arrives() -> None:
     async def main() -> None:
         writer, stream = burble.channel()
         events = burble.sse(stream, keep_alive=0.01)
@@ -156,7 +156,7 @@ def test_a_comment_where_nothing_comes() -> None:
     asyncio.run(main())
 
 
-def test_a_cancelled_wait_loses_nothing() -> None:
+def test_cancelled_wait_loses_no_event() -> None:
     async def main() -> None:
         writer, stream = burble.channel()
         events = burble.sse(stream)
@@ -170,7 +170,7 @@ def test_a_cancelled_wait_loses_nothing() -> None:
     asyncio.run(main())
 
 
-def test_a_wait_that_is_cancelled_as_its_text_comes_loses_nothing() -> None:
+def test_wait_cancelled_as_text_arrives_loses_no_event() -> None:
     async def main() -> None:
         writer, stream = burble.channel()
         events = burble.sse(stream)
@@ -189,7 +189,7 @@ def test_a_wait_that_is_cancelled_as_its_text_comes_loses_nothing() -> None:
     asyncio.run(main())
 
 
-def test_text_that_is_there_leaves_others_their_turn() -> None:
+def test_available_text_yields_to_other_tasks() -> None:
     async def main() -> None:
         turns = 0
         while turns <= 20:  # however fast this machine is
@@ -207,7 +207,7 @@ def test_text_that_is_there_leaves_others_their_turn() -> None:
 @pytest.mark.parametrize(
     "error", [ValueError("no"), KeyboardInterrupt(), SystemExit(), GeneratorExit()]
 )
-def test_text_that_came_with_an_error_comes_before_it(error: BaseException) -> None:
+def test_text_before_error_is_sent_before_it(error: BaseException) -> None:
     writer, stream = burble.channel()
     writer.put_text("one ")
     writer.put_text("two")
@@ -217,14 +217,14 @@ def test_text_that_came_with_an_error_comes_before_it(error: BaseException) -> N
     assert [event.event for event in events[2:]] == ["failed"]
 
 
-def test_what_some_clients_take_for_line_ends_is_escaped() -> None:
+def test_unicode_line_ends_are_escaped() -> None:
     body = asyncio.run(body_of(burble.sse(ended_channel(["a\x85b\u2028c\u2029d\u2603"]))))
     assert "\u2603" in body.decode()
     assert len(body.decode().splitlines()) == len(body.decode().split("\n")[:-1])
     assert texts(parse(body)) == ["a\x85b\u2028c\u2029d\u2603"]
 
 
-def test_one_that_is_let_go_while_it_waits_takes_nothing_more() -> None:
+def test_unreferenced_events_that_wait_take_no_more_text() -> None:
     async def main() -> None:
         writer, stream = burble.channel()
         events = burble.sse(stream, keep_alive=0.001, close=False)
@@ -238,7 +238,7 @@ def test_one_that_is_let_go_while_it_waits_takes_nothing_more() -> None:
     asyncio.run(main())
 
 
-def test_a_client_that_does_not_read_keeps_no_more_than_is_kept_anyway() -> None:
+def test_client_that_does_not_read_retains_no_more_than_keep() -> None:
     async def main() -> None:
         writer, stream = burble.channel(keep=1000, max_lag=1000)
         rude, good = burble.sse(stream), burble.sse(stream)
@@ -253,13 +253,13 @@ def test_a_client_that_does_not_read_keeps_no_more_than_is_kept_anyway() -> None
     asyncio.run(main())
 
 
-def test_the_first_client_of_a_fast_generation_gets_it_from_the_beginning() -> None:
+def test_first_client_of_fast_generation_gets_all_text() -> None:
     """Although that is more than is kept: nobody has read it yet."""
     stream = ended_channel(["0123456789"] * 2000, keep=10)
     assert texts(parse(asyncio.run(body_of(burble.sse(stream))))) == ["0123456789"] * 2000
 
 
-def test_a_batch() -> None:
+def test_batch_events_name_their_rows() -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     from conftest import SHAKESPEARE
@@ -289,7 +289,7 @@ def test_a_batch() -> None:
     assert rows == expected
 
 
-def test_trio() -> None:
+def test_trio_gets_events_and_keep_alive() -> None:
     trio = pytest.importorskip("trio")
 
     async def main() -> None:
@@ -400,7 +400,7 @@ async def cancelled(stream: burble.Stream[str]) -> None:
 
 
 @servers
-def test_a_client_gets_everything(server: Any) -> None:
+def test_client_gets_all_events(server: Any) -> None:
     async def main() -> None:
         async with server() as served, new_client() as client:
             writer = served.open("a")
@@ -426,7 +426,7 @@ def test_a_client_gets_everything(server: Any) -> None:
 
 
 @servers
-def test_a_client_that_goes_stops_the_generation(server: Any) -> None:
+def test_client_that_leaves_cancels_generation(server: Any) -> None:
     """While nothing is sent, so that no write can fail."""
 
     async def main() -> None:
@@ -445,7 +445,7 @@ def test_a_client_that_goes_stops_the_generation(server: Any) -> None:
 
 
 @servers
-def test_a_client_comes_back(server: Any) -> None:
+def test_client_that_reconnects_gets_the_rest(server: Any) -> None:
     async def main() -> None:
         async with server() as served, new_client() as client:
             writer = served.open("a", keep="all")
@@ -476,7 +476,7 @@ def test_a_client_comes_back(server: Any) -> None:
 
 
 @servers
-def test_a_bad_id_and_one_that_is_gone(server: Any) -> None:
+def test_last_event_id_malformed_or_gone_is_refused(server: Any) -> None:
     async def main() -> None:
         async with server() as served, new_client() as client:
             writer = served.open("a", keep=10)
@@ -495,7 +495,7 @@ def test_a_bad_id_and_one_that_is_gone(server: Any) -> None:
 
 
 @servers
-def test_a_request_that_is_refused_ends_its_generation(server: Any) -> None:
+def test_refused_request_cancels_generation(server: Any) -> None:
     async def main() -> None:
         gc.collect()
         gc.disable()
@@ -512,7 +512,7 @@ def test_a_request_that_is_refused_ends_its_generation(server: Any) -> None:
     asyncio.run(main())
 
 
-def test_a_client_of_aiohttp_that_reads_nothing_and_goes_is_no_error(
+def test_aiohttp_client_that_reads_nothing_and_leaves_is_no_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:
@@ -537,7 +537,7 @@ def test_a_client_of_aiohttp_that_reads_nothing_and_goes_is_no_error(
 
 
 @servers
-def test_many_clients_of_one_stream(server: Any) -> None:
+def test_many_clients_of_one_stream_get_all_events(server: Any) -> None:
     async def main() -> None:
         async with server() as served, new_client() as client:
             writer = served.open("a", keep="all")
@@ -561,7 +561,7 @@ def openai_chunk(text: str) -> dict[str, Any]:
     return {"id": "1", "object": kind, "created": 0, "model": "m", "choices": [choice]}
 
 
-def test_openai_client_takes_no_keep_alive_for_an_event() -> None:
+def test_openai_client_ignores_keep_alive() -> None:
     """Although there has been an id."""
     fastapi = pytest.importorskip("fastapi")
     openai = pytest.importorskip("openai")
@@ -599,7 +599,7 @@ def test_openai_client_takes_no_keep_alive_for_an_event() -> None:
 
 
 @pytest.mark.parametrize("made", [True, False])
-def test_a_blocking_openai_client_is_iterated_and_its_server_learns_of_the_end(made: bool) -> None:
+def test_blocking_openai_client_closed_early_ends_its_server(made: bool) -> None:
     fastapi = pytest.importorskip("fastapi")
     openai = pytest.importorskip("openai")
     from burble.starlette import sse_response

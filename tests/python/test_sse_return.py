@@ -54,7 +54,7 @@ def test_ids_of_streams_differ_and_have_128_bits() -> None:
     assert streams[0].reader().id == streams[0].id
 
 
-def test_id_asked_for_by_many_threads_is_one() -> None:
+def test_id_of_stream_asked_by_many_threads_is_one() -> None:
     for _ in range(50):
         stream = ended_channel([])
         gate = threading.Barrier(4)
@@ -74,14 +74,14 @@ def test_id_asked_for_by_many_threads_is_one() -> None:
         assert found == [stream.id] * 4
 
 
-def test_ids_of_a_stream_sort_as_its_events() -> None:
+def test_event_ids_of_stream_sort_as_its_events() -> None:
     stream = ended_channel(["x"] * 120)
     ids = [event.id for event in parse(asyncio.run(body_of(burble.sse(stream))))]
     assert ids == sorted(ids)
     assert len(set(ids)) == 121
 
 
-def test_batch_numbers_its_events_and_has_an_id_of_its_own() -> None:
+def test_batch_numbers_its_events_and_has_its_own_id() -> None:
     def generate(streamer: Any) -> None:
         for i in range(3):
             streamer.put([65 + i, 65 + i])
@@ -93,7 +93,7 @@ def test_batch_numbers_its_events_and_has_an_id_of_its_own() -> None:
     assert len({batch.id, batch[0].id, batch[1].id}) == 3
 
 
-def test_reader_names_its_stream_and_its_place() -> None:
+def test_reader_names_its_stream_and_position() -> None:
     stream = ended_channel(list("abcd"), keep="all")
     events = parse(asyncio.run(body_of(burble.sse(stream.reader(2)))))
     assert [event.id for event in events] == [last_of(stream, n) for n in (2, 3, "end")]
@@ -104,7 +104,7 @@ def test_reader_names_its_stream_and_its_place() -> None:
 # ---- going on ----------------------------------------------------------------------------------
 
 
-def test_client_that_returns_gets_what_follows_its_event() -> None:
+def test_client_that_reconnects_gets_events_after_its_last() -> None:
     stream = ended_channel(list("abcdef"), keep="all")
 
     def after(last: str | None) -> list[str]:
@@ -135,7 +135,7 @@ def malformed() -> list[str]:
 
 
 @pytest.mark.parametrize("keep", [None, "all", 100])
-def test_malformed_event_id_is_refused(keep: Any) -> None:
+def test_event_id_malformed_is_refused(keep: Any) -> None:
     stream = ended_channel(list("abc"), keep=keep)
     for last in malformed():
         with pytest.raises(ValueError, match=r"^Last-Event-ID: expected the id of an event"):
@@ -150,14 +150,14 @@ def test_event_id_of_another_stream_is_refused(keep: Any) -> None:
             burble.sse(stream, last_event_id=last_of(other, number))
 
 
-def test_event_id_that_has_not_come_is_refused() -> None:
+def test_event_id_not_yet_sent_is_refused() -> None:
     stream = ended_channel(list("abc"), keep="all")
     for number in (3, 4, 10**10, 2**32, 10**18 - 1):
         with pytest.raises(ValueError, match="one of the 3 events so far"):
             burble.sse(stream, last_event_id=last_of(stream, number))
 
 
-def test_stream_that_keeps_nothing_is_gone_though_its_reader_has_all() -> None:
+def test_stream_that_keeps_nothing_is_gone_for_reconnecting_client() -> None:
     stream = ended_channel(list("abc"))
     for number in range(3):
         with pytest.raises(burble.Gone, match="keeps nothing") as raised:
@@ -166,7 +166,7 @@ def test_stream_that_keeps_nothing_is_gone_though_its_reader_has_all() -> None:
     assert list(stream) == list("abc")
 
 
-def test_stream_whose_rest_is_not_kept_is_gone() -> None:
+def test_stream_that_no_longer_keeps_the_rest_is_gone() -> None:
     stream = ended_channel(["0123456789"] * 2000, keep=10)
     for _ in stream:
         pass
@@ -178,7 +178,7 @@ def test_stream_whose_rest_is_not_kept_is_gone() -> None:
 
 
 @pytest.mark.parametrize("number", [0, "end"])
-def test_last_event_id_for_batch_or_reader_is_400_except_end(number: int | str) -> None:
+def test_event_id_for_batch_or_reader_is_400_except_end(number: int | str) -> None:
     def generate(streamer: Any) -> None:
         streamer.put([65, 65])
 
@@ -193,7 +193,7 @@ def test_last_event_id_for_batch_or_reader_is_400_except_end(number: int | str) 
                 burble.sse(source, last_event_id=last)
 
 
-def test_client_that_has_had_the_last_event_gets_no_more() -> None:
+def test_client_with_last_event_gets_204() -> None:
     stream = ended_channel(["a"], keep="all")
     first = burble.sse(stream)
     assert not first.over
@@ -204,7 +204,7 @@ def test_client_that_has_had_the_last_event_gets_no_more() -> None:
     assert asyncio.run(body_of(again)) == b""
 
 
-def test_client_that_has_had_the_last_event_does_not_hold_up_the_generation() -> None:
+def test_client_with_last_event_does_not_block_generation() -> None:
     """Others read the stream, and nobody iterates it itself."""
 
     async def main() -> None:
@@ -245,9 +245,7 @@ def requests_of(stream: Any) -> list[tuple[str, int]]:
 
 @servers
 @pytest.mark.parametrize("which", range(7))
-def test_refused_request_ends_the_generation_of_a_stream_that_keeps_nothing(
-    server: Any, which: int
-) -> None:
+def test_refused_request_cancels_stream_that_keeps_nothing(server: Any, which: int) -> None:
     async def main() -> None:
         async with server() as served:
             writer = served.open("a")
@@ -264,7 +262,7 @@ def test_refused_request_ends_the_generation_of_a_stream_that_keeps_nothing(
 
 
 @servers
-def test_refused_request_leaves_a_stream_alone_that_keeps_its_text(server: Any) -> None:
+def test_refused_request_does_not_cancel_stream_that_keeps_text(server: Any) -> None:
     async def main() -> None:
         async with server() as served:
             writer = served.open("a", keep="all")
@@ -281,7 +279,7 @@ def test_refused_request_leaves_a_stream_alone_that_keeps_its_text(server: Any) 
 
 
 @servers
-def test_head_generates_nothing(server: Any) -> None:
+def test_head_request_generates_nothing(server: Any) -> None:
     async def main() -> None:
         async with server() as served:
             served.open("a")
@@ -299,7 +297,7 @@ def failing(streamer: Any) -> None:
 
 
 @servers
-def test_client_that_returns_after_a_failure_is_told_that_there_is_no_more(server: Any) -> None:
+def test_client_that_reconnects_after_failure_gets_204(server: Any) -> None:
     """Although each request gets a generation of its own, and no text came before the failure."""
 
     async def main() -> None:
@@ -374,7 +372,7 @@ def test_background_task_runs_after_every_answer() -> None:
     asyncio.run(main())
 
 
-def test_background_task_runs_after_the_client_has_gone() -> None:
+def test_background_task_runs_after_client_has_left() -> None:
     from starlette.background import BackgroundTask
 
     ran: list[str] = []
@@ -397,7 +395,7 @@ def test_background_task_runs_after_the_client_has_gone() -> None:
 
 @pytest.mark.parametrize("options", [{"keep_alive": 0}, {"nonsense": 1}, {"keep_alive": "x"}])
 @pytest.mark.parametrize("last", [None, "x"])
-def test_wrong_option_ends_the_generation_and_is_no_fault_of_the_client(
+def test_wrong_option_cancels_generation_and_is_a_server_error(
     options: dict[str, Any], last: str | None
 ) -> None:
     from starlette.requests import Request
@@ -410,7 +408,7 @@ def test_wrong_option_ends_the_generation_and_is_no_fault_of_the_client(
     assert stream.state == "cancelled"
 
 
-def test_exception_before_the_response_begins_ends_the_generation() -> None:
+def test_exception_before_response_begins_cancels_generation() -> None:
     """As where a middleware raises, with what the handler has returned in its frames."""
     _, stream = burble.channel()
     kept: list[BaseException] = []
@@ -439,7 +437,7 @@ def test_exception_before_the_response_begins_ends_the_generation() -> None:
     assert isinstance(kept[0], ValueError)
 
 
-def test_response_that_an_exception_keeps_from_being_sent_ends_its_generation() -> None:
+def test_response_never_sent_because_of_exception_cancels_generation() -> None:
     writers: list[Any] = []
 
     async def handler(request: Any) -> Any:
@@ -466,7 +464,7 @@ def test_response_that_an_exception_keeps_from_being_sent_ends_its_generation() 
         gc.enable()
 
 
-def test_response_that_another_task_sends_is_sent() -> None:
+def test_response_sent_by_another_task_is_sent() -> None:
     stream = ended_channel(list("abc"))
 
     async def handler(request: Any) -> Any:
@@ -485,7 +483,7 @@ def test_response_that_another_task_sends_is_sent() -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_starlette_answers_alike_in_asyncio_and_trio(backend: Any) -> None:
+def test_starlette_in_asyncio_and_trio_answers_alike(backend: Any) -> None:
     pytest.importorskip("trio")
     from starlette.testclient import TestClient
 
@@ -524,7 +522,7 @@ async def by_a_generator(stream: Any) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("way", [direct, by_a_reader, as_events, by_a_generator])
 @pytest.mark.parametrize("waiting", [True, False])
-def test_stream_in_a_streaming_response_ends_when_the_client_leaves(
+def test_stream_in_streaming_response_is_cancelled_when_client_leaves(
     way: Callable[[Any], Any], waiting: bool
 ) -> None:
     """While it waits for text, and while it waits for a client that does not read."""
@@ -570,7 +568,7 @@ def write_until_cancelled(writer: Any) -> None:
             writer.put_text("x" * 500)
 
 
-def test_stream_outlives_a_cancelled_task_that_has_read_it() -> None:
+def test_stream_read_by_cancelled_task_lives_on() -> None:
     """It has not been let go: another task goes on."""
 
     async def main() -> None:

@@ -59,7 +59,7 @@ def first_match(text: str, strings: list[str]) -> tuple[int, int, int] | None:
 
 @pytest.mark.parametrize("source", [tokenizer, Slow], ids=["compiled", "windowed"])
 @pytest.mark.parametrize("include", [False, True])
-def test_a_detokenizer_ends_its_text_at_the_first_stop_string(source: Any, include: bool) -> None:
+def test_detokenizer_ends_text_at_first_stop_string(source: Any, include: bool) -> None:
     rng = random.Random(7)
     sequence = ids(TEXT)
     for _ in range(150):
@@ -83,7 +83,7 @@ def test_a_detokenizer_ends_its_text_at_the_first_stop_string(source: Any, inclu
                 assert stopped.text == strings[which]
 
 
-def test_nothing_is_held_back_that_cannot_begin_a_stop_string() -> None:
+def test_text_that_cannot_begin_stop_string_is_not_held_back() -> None:
     detokenizer = burble.Detokenizer(tokenizer(), stop=["\n\nUser:", "###"])
     assert detokenizer.push(ids("Hello #")) == "Hello "
     assert detokenizer.push(ids("x")) == "#x"
@@ -93,7 +93,7 @@ def test_nothing_is_held_back_that_cannot_begin_a_stop_string() -> None:
     assert detokenizer.finish() == "##"
 
 
-def test_after_a_match_push_gives_nothing_and_finish_begins_anew() -> None:
+def test_push_after_match_gives_nothing_until_finish() -> None:
     detokenizer = burble.Detokenizer(tokenizer(), stop="stop")
     assert detokenizer.stopped is None
     assert detokenizer.push(ids("a stop b")) == "a "
@@ -105,7 +105,7 @@ def test_after_a_match_push_gives_nothing_and_finish_begins_anew() -> None:
     assert detokenizer.stopped is None
 
 
-def test_a_match_in_what_finish_brings_counts() -> None:
+def test_stop_string_in_text_of_finish_matches() -> None:
     detokenizer = burble.Detokenizer(tokenizer(), stop="\N{REPLACEMENT CHARACTER}")
     half = ids("中")[:1]
     if tokenizer().decode(half) != "\N{REPLACEMENT CHARACTER}":
@@ -116,14 +116,14 @@ def test_a_match_in_what_finish_brings_counts() -> None:
     assert detokenizer.push(ids("c")) == "c"
 
 
-def test_positions_are_characters() -> None:
+def test_position_of_match_is_in_characters() -> None:
     detokenizer = burble.Detokenizer(tokenizer(), stop=["文 😀", "x"], include_stop=True)
     assert detokenizer.push(ids("naïve 中文 😀.")) == "naïve 中文 😀"
     assert detokenizer.stopped == (0, "文 😀", 7, 10)
 
 
 @pytest.mark.parametrize("stop", [None, (), []])
-def test_no_stop_strings_stop_nothing(stop: Any) -> None:
+def test_empty_stop_strings_stop_nothing(stop: Any) -> None:
     detokenizer = burble.Detokenizer(tokenizer(), stop=stop)
     assert detokenizer.push(ids(TEXT)) + detokenizer.finish() == TEXT
     assert detokenizer.stopped is None
@@ -141,7 +141,7 @@ def test_no_stop_strings_stop_nothing(stop: Any) -> None:
         (3, TypeError, "stop: expected a str, or any number of them, found int"),
     ],
 )
-def test_what_is_no_stop_string_is_refused(stop: Any, error: Any, message: str) -> None:
+def test_invalid_stop_string_is_refused(stop: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         burble.Detokenizer(tokenizer(), stop=stop)
     with pytest.raises(error, match=message):
@@ -153,7 +153,7 @@ def test_what_is_no_stop_string_is_refused(stop: Any, error: Any, message: str) 
 
 @pytest.mark.parametrize("chunk", ["word", "token"])
 @pytest.mark.parametrize("include", [False, True])
-def test_a_stop_string_ends_the_text(chunk: Any, include: bool) -> None:
+def test_stop_string_ends_text(chunk: Any, include: bool) -> None:
     streamer = burble.TextIteratorStreamer(
         tokenizer(), chunk=chunk, stop=["\n\n", ": that"], include_stop=include
     )
@@ -168,7 +168,7 @@ def test_a_stop_string_ends_the_text(chunk: Any, include: bool) -> None:
     assert not streamer.should_stop
 
 
-def test_the_next_generation_begins_after_end() -> None:
+def test_generation_after_stop_begins_after_end() -> None:
     streamer = burble.TextIteratorStreamer(tokenizer(), stop="stop")
     for text in ("one stop two", "three", "four stop"):
         for i in ids(text):
@@ -185,7 +185,7 @@ def test_the_next_generation_begins_after_end() -> None:
     assert (streamer.finish_reason, streamer.stopped) == ("stop", (0, "stop", 5, 9))
 
 
-def test_the_prompt_is_not_searched() -> None:
+def test_stop_string_in_prompt_is_not_matched() -> None:
     streamer = burble.TextIteratorStreamer(tokenizer(), stop="User:")
     streamer.put([ids("User: hi\nBot: Us")])
     for i in ids("er: hello User: x"):
@@ -195,7 +195,7 @@ def test_the_prompt_is_not_searched() -> None:
     assert streamer.stopped == (0, "User:", 10, 15)
 
 
-def test_what_the_end_brings_is_searched_too() -> None:
+def test_stop_string_in_text_of_end_matches() -> None:
     half = ids("中")[:1]
     streamer = burble.TextIteratorStreamer(tokenizer(), stop="\N{REPLACEMENT CHARACTER}")
     streamer.put(ids("ab") + half)
@@ -204,7 +204,7 @@ def test_what_the_end_brings_is_searched_too() -> None:
     assert streamer.finish_reason == "stop"
 
 
-def test_text_streamer_prints_up_to_the_stop(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_streamer_prints_up_to_stop_string(capsys: pytest.CaptureFixture[str]) -> None:
     streamer = burble.TextStreamer(tokenizer(), stop=["\n\n"])
     for text in (TEXT, "again"):
         for i in ids(text):
@@ -215,7 +215,7 @@ def test_text_streamer_prints_up_to_the_stop(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == TEXT.split("\n\n")[0] + "\nagain\n"
 
 
-def test_an_overridden_on_finalized_text_gets_the_end_once() -> None:
+def test_override_after_stop_string_gets_end_once() -> None:
     calls = []
 
     class Mine(burble.TextStreamer):
@@ -230,7 +230,7 @@ def test_an_overridden_on_finalized_text_gets_the_end_once() -> None:
     assert [end for _, end in calls] == [False] * (len(calls) - 1) + [True]
 
 
-def test_a_generation_that_dies_after_the_stop_leaves_the_next_one_alone() -> None:
+def test_generation_dead_after_stop_does_not_disturb_next() -> None:
     streamer = burble.TextIteratorStreamer(tokenizer(), stop="stop", timeout=20)
 
     def generate(*texts: str) -> None:
@@ -248,7 +248,7 @@ def test_a_generation_that_dies_after_the_stop_leaves_the_next_one_alone() -> No
     assert "".join(streamer) == "three"
 
 
-def test_cancelling_after_the_stop_ends_the_generation() -> None:
+def test_cancel_after_stop_ends_generation() -> None:
     streamer = burble.TextIteratorStreamer(tokenizer(), stop="stop")
     streamer.put(ids("go stop"))
     streamer.cancel()
@@ -258,7 +258,7 @@ def test_cancelling_after_the_stop_ends_the_generation() -> None:
     assert streamer.finish_reason == "stop"
 
 
-def test_a_streamer_that_was_stopped_is_collected() -> None:
+def test_stopped_streamer_is_collected() -> None:
     class Marked(str):
         pass
 
@@ -285,7 +285,7 @@ async def listen(streamer: burble.AsyncTextIteratorStreamer) -> str:
     return "".join([text async for text in streamer])
 
 
-def test_run_ends_a_function_of_ones_own_and_returns_none() -> None:
+def test_run_at_stop_string_ends_own_function_and_returns_none() -> None:
     put = []
 
     def generate(streamer: Any) -> str:
@@ -313,7 +313,7 @@ def test_run_ends_a_function_of_ones_own_and_returns_none() -> None:
     asyncio.run(main())
 
 
-def test_an_exception_after_the_stop_reaches_the_task_alone() -> None:
+def test_exception_after_stop_reaches_task_only() -> None:
     def generate(streamer: Any, stopping_criteria: Any) -> None:
         streamer.put(ids("one stop"))
         raise KeyError("later")
@@ -329,7 +329,7 @@ def test_an_exception_after_the_stop_reaches_the_task_alone() -> None:
     asyncio.run(main())
 
 
-def test_stopping_criteria_join_those_that_are_given() -> None:
+def test_stop_adds_its_criterion_to_given_ones() -> None:
     seen: list[Any] = []
 
     def generate(inputs: Any, stopping_criteria: Any = None, *, streamer: Any) -> int:
@@ -377,7 +377,7 @@ def some_stop() -> tuple[str, str]:
     return piece, text[: text.index(piece)]
 
 
-def test_run_ends_transformers_generate_which_returns_its_tokens() -> None:
+def test_run_at_stop_string_ends_transformers_generate_with_tokens() -> None:
     stop, before = some_stop()
     inputs = fast_tokenizer()(PROMPT, return_tensors="pt")
 
@@ -403,7 +403,7 @@ def test_run_ends_transformers_generate_which_returns_its_tokens() -> None:
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_a_thread_of_ones_own_ends_without_an_exception(told: bool) -> None:
+def test_own_thread_after_stop_ends_without_exception(told: bool) -> None:
     stop, before = some_stop()
     inputs = fast_tokenizer()(PROMPT, return_tensors="pt")
     streamer = burble.TextIteratorStreamer(

@@ -22,7 +22,7 @@ def through_a_stream(text: str) -> list[str]:
 
 @pytest.mark.parametrize("before", ["", "a", "é", "中", "😀"], ids=ascii)
 @pytest.mark.parametrize("character", ENDS, ids=ascii)
-def test_a_text_of_any_length_in_any_script(character: str, before: str) -> None:
+def test_text_of_any_length_in_any_script_is_str(character: str, before: str) -> None:
     for n in range(1, 70):  # short ones and long ones
         text = before + n * character
         fresh = text.encode().decode()
@@ -31,14 +31,14 @@ def test_a_text_of_any_length_in_any_script(character: str, before: str) -> None
         assert sys.getsizeof(found) == sys.getsizeof(fresh)
 
 
-def test_characters_of_every_width_side_by_side() -> None:
+def test_characters_of_mixed_widths_are_str() -> None:
     for i, first in enumerate(ENDS):
         for second in ENDS[i:]:
             for text in (first + second, second + first, "ab" + second + first + "cd"):
                 assert through_a_stream(text) == [text]
 
 
-def test_every_character() -> None:
+def test_every_character_is_str() -> None:
     """Alone and between others."""
     every = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
     writer, stream = burble.channel(max_lag=None)

@@ -89,7 +89,7 @@ async def soon(awaitable: Awaitable[T]) -> T:
 # ---- text ----------------------------------------------------------------------------------------
 
 
-def test_the_text_of_a_function_is_streamed_and_its_result_is_there_at_the_end(kind: str) -> None:
+def test_text_of_function_is_streamed_with_result_at_end(kind: str) -> None:
     handle = stream(say, TEXT)
     assert "".join(read(kind, handle)) == TEXT
     assert handle.result == f"said {TEXT}"
@@ -97,7 +97,7 @@ def test_the_text_of_a_function_is_streamed_and_its_result_is_there_at_the_end(k
     assert read(kind, handle) == []
 
 
-def test_its_block_may_be_left_by_either_door(kind: str) -> None:
+def test_block_of_either_kind_waits_for_result(kind: str) -> None:
     async def main() -> tuple[str, Any]:
         async with stream(say, TEXT) as handle:
             text = "".join([text async for text in handle])
@@ -111,14 +111,14 @@ def test_its_block_may_be_left_by_either_door(kind: str) -> None:
     assert found == (TEXT, f"said {TEXT}")
 
 
-def test_it_begins_at_the_call() -> None:
+def test_stream_begins_at_call() -> None:
     begun = threading.Event()
     handle = stream(lambda streamer: begun.set())
     assert begun.wait(SOON)
     assert list(handle) == []
 
 
-def test_an_iteration_goes_on_where_the_last_one_broke_off(kind: str) -> None:
+def test_iteration_after_break_resumes_where_it_stopped(kind: str) -> None:
     async def main() -> list[str]:
         handle = stream(say, TEXT)
         found = []
@@ -138,7 +138,7 @@ def test_an_iteration_goes_on_where_the_last_one_broke_off(kind: str) -> None:
     assert len(found) == len(ids(TEXT))
 
 
-def test_the_end_comes_when_generate_has_returned() -> None:
+def test_end_of_stream_comes_after_generate_returned() -> None:
     """transformers' generate calls end() before it does."""
     gate = threading.Event()
 
@@ -157,7 +157,7 @@ def test_the_end_comes_when_generate_has_returned() -> None:
     assert handle.result == "returned"
 
 
-def test_a_function_may_put_text_and_look_whether_to_go_on() -> None:
+def test_function_may_put_text_and_check_should_stop() -> None:
     looked = []
     gate = threading.Event()
 
@@ -179,7 +179,7 @@ def test_a_function_may_put_text_and_look_whether_to_go_on() -> None:
     assert looked == [False, False, False, True]
 
 
-def test_words_come_whole_where_that_is_asked_for() -> None:
+def test_chunks_word_gives_whole_words() -> None:
     assert list(stream(say, "the unquestionable end", chunk="word")) == [
         "the ",
         "unquestionable ",
@@ -187,13 +187,13 @@ def test_words_come_whole_where_that_is_asked_for() -> None:
     ]
 
 
-def test_all_that_is_there_comes_in_one_piece_with_coalesce(kind: str) -> None:
+def test_coalesce_gives_all_available_text_at_once(kind: str) -> None:
     handle = stream(say, TEXT, coalesce=True)
     handle._job.wait(SOON)
     assert read(kind, handle) == [TEXT]
 
 
-def test_a_prompt_is_left_out_or_shown() -> None:
+def test_prompt_is_left_out_or_shown() -> None:
     def generate(prompt: str, more: str, *, streamer: Any) -> None:
         streamer.put([ids(prompt)])
         streamer.put(ids(more))
@@ -204,7 +204,7 @@ def test_a_prompt_is_left_out_or_shown() -> None:
 
 
 @pytest.mark.parametrize("name", ["input_ids", "inputs", "positional"])
-def test_first_ids_are_the_prompt_where_the_function_was_given_them(name: str) -> None:
+def test_first_ids_given_to_function_are_the_prompt(name: str) -> None:
     prompt = [ids("To be")]
 
     def generate(inputs: Any = None, *, input_ids: Any = None, streamer: Any) -> None:
@@ -218,7 +218,7 @@ def test_first_ids_are_the_prompt_where_the_function_was_given_them(name: str) -
     assert handle.stats.tokens == len(ids(", or not"))
 
 
-def test_first_ids_of_batch_shape_are_tokens_of_any_other_function() -> None:
+def test_first_ids_of_batch_shape_from_other_function_are_text() -> None:
     def generate(prompt: Any, *, streamer: Any) -> None:
         for token in ids("To be, or not"):
             streamer.put([[token]])
@@ -255,7 +255,7 @@ def generated(tokenizer: Any, inputs: Any, output: Any) -> str:
 
 
 @pytest.mark.parametrize("prompt", ["ROMEO:", "First Citizen:\nWe are", "Café 中文 👍"])
-def test_a_models_text_is_what_decode_makes_of_its_result(
+def test_text_of_model_equals_decode_of_its_result(
     kind: str, prompt: str, shakespeare: Any, shakespeare_model: Any
 ) -> None:
     inputs = settings(shakespeare, prompt)
@@ -268,7 +268,7 @@ def test_a_models_text_is_what_decode_makes_of_its_result(
     assert repr(handle) == "<burble.Stream of GPT2LMHeadModel.generate: ended, 40 chunks>"
 
 
-def test_the_models_own_end_is_told_from_the_limit(
+def test_end_of_sequence_and_limit_have_different_reasons(
     shakespeare: Any, shakespeare_model: Any
 ) -> None:
     inputs = settings(shakespeare)
@@ -289,7 +289,7 @@ def test_the_models_own_end_is_told_from_the_limit(
         assert text == shakespeare.decode(output[length : first + 1])
 
 
-def test_what_generate_returns_may_be_more_than_ids(
+def test_generate_returning_dict_has_finish_reason(
     shakespeare: Any, shakespeare_model: Any
 ) -> None:
     inputs = settings(shakespeare, return_dict_in_generate=True, max_new_tokens=5)
@@ -299,7 +299,7 @@ def test_what_generate_returns_may_be_more_than_ids(
     assert text == generated(shakespeare, inputs, handle.result.sequences)
 
 
-def test_a_stop_string_ends_a_models_text_and_its_generation(
+def test_stop_string_ends_text_and_generation_of_model(
     shakespeare: Any, shakespeare_model: Any
 ) -> None:
     inputs = settings(shakespeare)
@@ -314,9 +314,7 @@ def test_a_stop_string_ends_a_models_text_and_its_generation(
     assert handle.result.shape[1] < inputs["input_ids"].shape[1] + 40
 
 
-def test_a_users_own_stopping_criteria_go_on_to_hold(
-    shakespeare: Any, shakespeare_model: Any
-) -> None:
+def test_own_stopping_criteria_still_apply(shakespeare: Any, shakespeare_model: Any) -> None:
     calls = []
 
     def third(input_ids: Any, scores: Any, **kwargs: Any) -> bool:
@@ -332,7 +330,7 @@ def test_a_users_own_stopping_criteria_go_on_to_hold(
     assert handle.finish_reason == "end"
 
 
-def test_generate_gets_the_tokenizer_where_it_looks_for_stop_strings(
+def test_generate_with_stop_strings_gets_tokenizer(
     shakespeare: Any, shakespeare_model: Any
 ) -> None:
     import transformers
@@ -349,7 +347,7 @@ def test_generate_gets_the_tokenizer_where_it_looks_for_stop_strings(
         assert len(text) < len(whole)
 
 
-def test_a_function_gets_what_it_has_parameters_for() -> None:
+def test_function_gets_only_arguments_it_accepts() -> None:
     def named(streamer: Any, tokenizer: Any, eos_token_id: Any) -> Any:
         return tokenizer, eos_token_id
 
@@ -369,7 +367,7 @@ def test_a_function_gets_what_it_has_parameters_for() -> None:
     assert stream(nothing, eos_token_id=3).join() is None
 
 
-def test_a_partial_is_looked_through(shakespeare: Any, shakespeare_model: Any) -> None:
+def test_partial_of_generate_is_recognized(shakespeare: Any, shakespeare_model: Any) -> None:
     inputs = settings(shakespeare, max_new_tokens=30)
     whole = generated(shakespeare, inputs, shakespeare_model.generate(**inputs))
     generate = functools.partial(shakespeare_model.generate, **inputs)
@@ -384,7 +382,7 @@ def test_a_partial_is_looked_through(shakespeare: Any, shakespeare_model: Any) -
     batch.close()
 
 
-def test_a_model_in_anothers_clothes_is_told_too(shakespeare: Any, shakespeare_model: Any) -> None:
+def test_wrapped_model_is_recognized(shakespeare: Any, shakespeare_model: Any) -> None:
     """As the wrappers of adapters have it: any arguments, and the model's configuration."""
 
     class Wrapper:
@@ -404,7 +402,7 @@ def test_a_model_in_anothers_clothes_is_told_too(shakespeare: Any, shakespeare_m
 # ---- stop strings of other functions -------------------------------------------------------------
 
 
-def test_a_stop_string_ends_a_function_that_cannot_be_told() -> None:
+def test_stop_string_ends_function_without_criteria() -> None:
     put = []
 
     def generate(*, streamer: Any) -> str:
@@ -424,7 +422,7 @@ def test_a_stop_string_ends_a_function_that_cannot_be_told() -> None:
 
 
 @pytest.mark.parametrize("loop", KINDS)
-def test_the_result_can_be_waited_for_without_reading(loop: str) -> None:
+def test_result_can_be_awaited_without_reading(loop: str) -> None:
     """max_lag is for who reads: nobody does."""
 
     async def main() -> Any:
@@ -434,7 +432,7 @@ def test_the_result_can_be_waited_for_without_reading(loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", KINDS)
-def test_the_result_of_a_source_can_be_waited_for(loop: str) -> None:
+def test_result_of_source_can_be_awaited(loop: str) -> None:
     def source() -> Generator[int, None, str]:
         yield from range(3)
         return "counted"
@@ -446,7 +444,7 @@ def test_the_result_of_a_source_can_be_waited_for(loop: str) -> None:
     assert burble.iterate(source).join(SOON) == "counted"
 
 
-def test_a_thread_waits_for_the_result_as_long_as_it_likes() -> None:
+def test_join_waits_for_result_up_to_its_timeout() -> None:
     steps = Steps()
     handle = stream(steps)
     with pytest.raises(burble.Timeout, match=r"Steps has not returned within 0.01 s"):
@@ -457,7 +455,7 @@ def test_a_thread_waits_for_the_result_as_long_as_it_likes() -> None:
     assert "".join(handle) == TEXT  # within its limit, nothing of it was lost
 
 
-def test_stats_say_how_fast_it_was() -> None:
+def test_stats_have_times_and_rate() -> None:
     handle = stream(say, TEXT)
     assert "".join(handle) == TEXT
     stats = handle.stats
@@ -477,7 +475,7 @@ def test_stats_say_how_fast_it_was() -> None:
 # ---- several readers -----------------------------------------------------------------------------
 
 
-def test_each_reader_gets_all_of_it(kind: str) -> None:
+def test_each_reader_gets_all_text(kind: str) -> None:
     steps = Steps()
     handle = stream(steps)
     readers = [handle.reader() for _ in range(5)]
@@ -487,7 +485,7 @@ def test_each_reader_gets_all_of_it(kind: str) -> None:
     assert "".join(read(kind, handle)) == TEXT
 
 
-def test_a_reader_begins_where_it_is_told() -> None:
+def test_reader_begins_at_given_position() -> None:
     steps = Steps()
     handle = stream(steps, keep="all")
     steps.go(4)
@@ -503,7 +501,7 @@ def test_a_reader_begins_where_it_is_told() -> None:
     assert list(handle.reader(handle.position - 1)) == chunks[-1:]
 
 
-def test_what_is_kept_can_be_read_again_after_the_end() -> None:
+def test_kept_text_can_be_read_again_after_end() -> None:
     handle = stream(say, TEXT, keep="all")
     assert "".join(handle) == TEXT
     with handle.reader() as reader:
@@ -514,7 +512,7 @@ def test_what_is_kept_can_be_read_again_after_the_end() -> None:
             reader.take()
 
 
-def test_what_is_not_kept_is_gone() -> None:
+def test_text_not_kept_is_gone() -> None:
     text = TEXT * 200
     handle = stream(say, text, keep=100)
     assert "".join(handle) == text
@@ -525,7 +523,7 @@ def test_what_is_not_kept_is_gone() -> None:
 
 
 @pytest.mark.parametrize("loop", KINDS)
-def test_a_reader_has_a_block_of_its_own(loop: str) -> None:
+def test_reader_block_closes_reader_only(loop: str) -> None:
     async def main() -> list[str]:
         async with stream(say, TEXT) as handle, handle.reader() as reader:
             return [await reader.__anext__(), *[text async for text in reader]]
@@ -533,7 +531,7 @@ def test_a_reader_has_a_block_of_its_own(loop: str) -> None:
     assert "".join(run(loop, main)) == TEXT
 
 
-def test_a_closed_reader_holds_up_nothing() -> None:
+def test_closed_reader_does_not_block_generation() -> None:
     steps = Steps()
     handle = stream(steps)
     reader = handle.reader(max_lag=4)
@@ -548,7 +546,7 @@ def test_a_closed_reader_holds_up_nothing() -> None:
 # ---- readers that are behind ---------------------------------------------------------------------
 
 
-def test_the_generation_waits_for_a_reader_that_is_behind(kind: str) -> None:
+def test_generation_waits_for_lagging_reader(kind: str) -> None:
     text = TEXT * 20
     handle = stream(say, text, max_lag=100)
     until(lambda: handle.stats.blocked > 0)
@@ -557,14 +555,14 @@ def test_the_generation_waits_for_a_reader_that_is_behind(kind: str) -> None:
     assert handle.stats.blocked > 0
 
 
-def test_lag_is_counted_as_one_likes() -> None:
+def test_max_lag_in_tokens_counts_tokens() -> None:
     handle = stream(say, TEXT * 20, max_lag=7, lag_unit="tokens")
     until(lambda: handle.stats.blocked > 0)
     assert handle._log.position == 7
     assert "".join(handle) == TEXT * 20
 
 
-def test_a_stream_that_others_read_holds_up_nothing_and_loses_its_place() -> None:
+def test_uniterated_stream_beside_reader_does_not_block_and_lags() -> None:
     text = TEXT * 20
     steps = Steps(text)
     handle = stream(steps, max_lag=100)
@@ -577,7 +575,7 @@ def test_a_stream_that_others_read_holds_up_nothing_and_loses_its_place() -> Non
     assert handle.result == "all"
 
 
-def test_without_a_limit_it_keeps_no_more_than_a_million_characters() -> None:
+def test_uniterated_unlimited_stream_keeps_at_most_a_million_characters() -> None:
     writer, handle = burble.channel(max_lag=None)
     reader = handle.reader()
     for _ in range(1200):
@@ -589,7 +587,7 @@ def test_without_a_limit_it_keeps_no_more_than_a_million_characters() -> None:
         next(handle)
 
 
-def test_a_position_that_a_reader_still_has_before_it_can_be_read() -> None:
+def test_position_still_held_by_a_reader_can_be_read() -> None:
     writer, handle = burble.channel(keep=100)
     for n in range(3000):
         writer.put_text(f"{n:05} ")
@@ -607,7 +605,7 @@ def test_a_position_that_a_reader_still_has_before_it_can_be_read() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_an_awaitable_that_nobody_awaits_keeps_nothing(n: int) -> None:
+def test_anext_never_awaited_keeps_nothing_alive(n: int) -> None:
     async def main() -> None:
         writer, handle = burble.channel()
         writer.put_text("one")
@@ -626,7 +624,7 @@ def test_an_awaitable_that_nobody_awaits_keeps_nothing(n: int) -> None:
     asyncio.run(main())
 
 
-def test_it_begins_anew_where_the_text_is_kept() -> None:
+def test_uniterated_stream_that_keeps_text_is_read_from_beginning() -> None:
     text = TEXT * 20
     steps = Steps(text)
     handle = stream(steps, max_lag=100, keep="all")
@@ -636,7 +634,7 @@ def test_it_begins_anew_where_the_text_is_kept() -> None:
     assert "".join(handle) == text
 
 
-def test_a_stream_that_is_iterated_holds_its_place_beside_readers() -> None:
+def test_iterated_stream_beside_reader_keeps_its_position() -> None:
     text = TEXT * 20
     steps = Steps(text)
     handle = stream(steps, max_lag=100)
@@ -648,7 +646,7 @@ def test_a_stream_that_is_iterated_holds_its_place_beside_readers() -> None:
     assert "".join(reader) in text
 
 
-def test_a_reader_that_may_be_dropped_is() -> None:
+def test_reader_with_drop_policy_is_dropped_at_limit() -> None:
     text = TEXT * 20
     handle = stream(say, text, max_lag=None)
     reader = handle.reader("tail", max_lag=10, on_lag="drop_reader")
@@ -668,7 +666,7 @@ def test_a_reader_that_may_be_dropped_is() -> None:
         ("total_timeout", 3, burble.TotalTimeout),
     ],
 )
-def test_a_timeout_comes_after_the_text_and_ends_the_generation(
+def test_timeout_comes_after_text_and_ends_generation(
     kind: str, name: str, n: int, error: type[burble.Timeout]
 ) -> None:
     def attempt(timeout: float) -> None:
@@ -690,7 +688,7 @@ def test_a_timeout_comes_after_the_text_and_ends_the_generation(
     at_some_pace(attempt)
 
 
-def test_a_timeout_counts_the_time_in_which_a_thread_is_waited_for() -> None:
+def test_timeout_counts_time_in_queue_of_pool() -> None:
     gate = threading.Event()
     with burble.Pool(1) as pool:
         pool.submit(gate.wait)
@@ -702,7 +700,7 @@ def test_a_timeout_counts_the_time_in_which_a_thread_is_waited_for() -> None:
     assert handle._log.position == 0
 
 
-def test_the_time_in_which_readers_are_waited_for_is_not_the_models() -> None:
+def test_timeout_does_not_count_wait_for_readers() -> None:
     def attempt(timeout: float) -> None:
         handle = stream(say, TEXT * 20, max_lag=100, token_timeout=timeout)
         until(lambda: handle.stats.blocked > 1.5 * timeout or handle.state != "open")
@@ -712,7 +710,7 @@ def test_the_time_in_which_readers_are_waited_for_is_not_the_models() -> None:
 
 
 @pytest.mark.parametrize("loop", KINDS)
-def test_a_timeout_reaches_who_only_waits(loop: str) -> None:
+def test_timeout_reaches_wait_and_join(loop: str) -> None:
     steps = Steps()
     handle = stream(steps, total_timeout=0.05)
 
@@ -739,7 +737,7 @@ def test_items_of_any_type_are_streamed(kind: str) -> None:
     assert (handle.finish_reason, handle.result, handle.stats.tokens) == ("end", None, 6)
 
 
-def test_a_source_may_be_made_in_the_thread_and_may_return_something(kind: str) -> None:
+def test_source_made_in_thread_has_result(kind: str) -> None:
     def count(n: int) -> Iterator[str]:
         for _ in range(n):
             yield threading.current_thread().name
@@ -752,7 +750,7 @@ def test_a_source_may_be_made_in_the_thread_and_may_return_something(kind: str) 
     assert handle.result == "counted"
 
 
-def test_timers_of_waits_that_are_over_do_not_pile_up_in_trio() -> None:
+def test_timers_of_finished_waits_in_trio_do_not_accumulate() -> None:
     trio = pytest.importorskip("trio")
 
     from burble import _trio
@@ -776,7 +774,7 @@ def test_timers_of_waits_that_are_over_do_not_pile_up_in_trio() -> None:
     trio.run(main)
 
 
-def test_a_source_waits_for_its_reader() -> None:
+def test_source_waits_for_its_reader() -> None:
     taken = []
 
     def source() -> Iterator[int]:
@@ -790,7 +788,7 @@ def test_a_source_waits_for_its_reader() -> None:
     assert list(handle) == list(range(100))
 
 
-def test_a_generator_is_closed_in_its_thread_when_it_is_not_wanted() -> None:
+def test_generator_of_cancelled_stream_is_closed_in_its_thread() -> None:
     closed = []
 
     def source() -> Iterator[int]:
@@ -822,14 +820,14 @@ class Response:
 
 
 @pytest.mark.parametrize("made", [True, False])
-def test_a_response_is_closed_in_its_thread_when_it_is_not_wanted(made: bool) -> None:
+def test_response_of_cancelled_stream_is_closed_in_its_thread(made: bool) -> None:
     response = Response()
     with burble.iterate((lambda: response) if made else response) as handle:
         assert next(handle) == 0
     assert [name.startswith("burble-") for name in response.closed_in] == [True]
 
 
-def test_a_response_is_closed_after_an_error() -> None:
+def test_response_is_closed_after_error() -> None:
     response = Response()
     response.items = (1 // n for n in (1, 0))
     with pytest.raises(ZeroDivisionError):
@@ -837,7 +835,7 @@ def test_a_response_is_closed_after_an_error() -> None:
     assert len(response.closed_in) == 1
 
 
-def test_a_file_that_is_given_is_left_open_and_one_that_is_made_is_not(tmp_path: Path) -> None:
+def test_file_given_stays_open_and_file_made_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     path.write_text("line\n" * 10_000)
     files = []
@@ -857,7 +855,7 @@ def test_a_file_that_is_given_is_left_open_and_one_that_is_made_is_not(tmp_path:
     until(lambda: files[-1].closed)
 
 
-def test_strings_are_put_together_where_that_is_asked_for() -> None:
+def test_items_of_str_with_coalesce_are_joined() -> None:
     handle = burble.iterate(iter(TEXT), coalesce=True)
     handle._job.wait(SOON)
     assert list(handle) == [TEXT]
@@ -865,7 +863,7 @@ def test_strings_are_put_together_where_that_is_asked_for() -> None:
         list(burble.iterate([1], coalesce=True))
 
 
-def test_items_that_are_kept_can_be_read_again() -> None:
+def test_kept_items_can_be_read_again() -> None:
     handle = burble.iterate(range(100), keep=10)
     assert list(handle) == list(range(100))
     last = list(handle.reader("oldest"))
@@ -873,7 +871,7 @@ def test_items_that_are_kept_can_be_read_again() -> None:
     assert last == list(range(100))[-len(last) :]
 
 
-def test_what_a_source_raises_reaches_its_reader(kind: str) -> None:
+def test_exception_of_source_reaches_reader(kind: str) -> None:
     def source() -> Iterator[int]:
         yield 1
         raise OSError("the connection is gone")
@@ -887,7 +885,7 @@ def test_what_a_source_raises_reaches_its_reader(kind: str) -> None:
 # ---- channel -------------------------------------------------------------------------------------
 
 
-def test_a_channel_carries_ids_and_text(kind: str) -> None:
+def test_channel_carries_ids_and_text(kind: str) -> None:
     writer, handle = burble.channel(tokenizer())
 
     def write() -> None:
@@ -902,7 +900,7 @@ def test_a_channel_carries_ids_and_text(kind: str) -> None:
     assert (handle.finish_reason, handle.result) == ("end", None)
 
 
-def test_a_channels_writer_says_how_it_ends() -> None:
+def test_channel_writer_sets_finish_reason() -> None:
     writer, handle = burble.channel()
     writer.put_text("text")
     writer.end("length", result=7)
@@ -915,7 +913,7 @@ def test_a_channels_writer_says_how_it_ends() -> None:
         burble.channel()[0].put(3)
 
 
-def test_a_channel_stops_at_a_stop_string() -> None:
+def test_channel_stops_at_stop_string() -> None:
     writer, handle = burble.channel(tokenizer(), stop="not")
     for token in ids(TEXT):
         writer.put(token)
@@ -928,7 +926,7 @@ def test_a_channel_stops_at_a_stop_string() -> None:
     assert handle.stopped == writer.stopped
 
 
-def test_a_channels_writer_learns_that_nobody_reads() -> None:
+def test_channel_writer_without_readers_is_cancelled() -> None:
     writer, handle = burble.channel()
     assert not writer.cancelled
     handle.close()
@@ -942,7 +940,7 @@ def test_a_channels_writer_learns_that_nobody_reads() -> None:
         writer.put_text("nobody")
 
 
-def test_a_channel_fails_with_its_writer() -> None:
+def test_channel_fails_with_its_writer() -> None:
     writer, handle = burble.channel()
 
     def write() -> None:
@@ -958,7 +956,7 @@ def test_a_channel_fails_with_its_writer() -> None:
             read_on()
 
 
-def test_a_writer_that_is_let_go_leaves_nobody_waiting(kind: str) -> None:
+def test_channel_writer_without_references_ends_wait(kind: str) -> None:
     writer, handle = burble.channel()
     writer.put_text("so far")
     del writer
@@ -969,7 +967,7 @@ def test_a_writer_that_is_let_go_leaves_nobody_waiting(kind: str) -> None:
 # ---- pools ---------------------------------------------------------------------------------------
 
 
-def test_a_stream_may_run_in_a_pool_of_its_own() -> None:
+def test_stream_runs_in_given_pool() -> None:
     with burble.Pool(2) as pool:
         assert "".join(pool.stream(say, TEXT, tokenizer=tokenizer())) == TEXT
         assert list(pool.iterate(range(3))) == [0, 1, 2]
@@ -977,7 +975,7 @@ def test_a_stream_may_run_in_a_pool_of_its_own() -> None:
         assert handle.join() is True
 
 
-def test_closing_a_pool_ends_its_streams() -> None:
+def test_pool_closed_ends_its_streams() -> None:
     steps = Steps()
     pool = burble.Pool(1)
     running, waiting = stream(steps, pool=pool), stream(say, TEXT, pool=pool)
@@ -1045,7 +1043,7 @@ async def coroutine(streamer: Any) -> None: ...
         ({"text": 3}, TypeError, "say: multiple values for argument 'text'"),
     ],
 )
-def test_what_makes_no_sense_is_refused_at_the_call(
+def test_invalid_stream_options_are_refused_at_call(
     options: dict[str, Any], error: type[Exception], message: str | None
 ) -> None:
     threads = threading.active_count()
@@ -1068,7 +1066,7 @@ def test_what_makes_no_sense_is_refused_at_the_call(
         (say, "say: missing a required argument: 'text'"),
     ],
 )
-def test_what_cannot_generate_is_refused(generate: Any, message: str) -> None:
+def test_object_that_cannot_generate_is_refused(generate: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         stream(generate)
 
@@ -1082,12 +1080,12 @@ def test_what_cannot_generate_is_refused(generate: Any, message: str) -> None:
         (coroutine, "found coroutine, which is asynchronous"),
     ],
 )
-def test_what_cannot_be_iterated_in_a_thread_is_refused(source: Any, message: str) -> None:
+def test_source_that_cannot_be_iterated_in_thread_is_refused(source: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         burble.iterate(source)
 
 
-def test_a_model_is_not_its_generate(shakespeare: Any, shakespeare_model: Any) -> None:
+def test_model_instead_of_its_generate_is_refused(shakespeare: Any, shakespeare_model: Any) -> None:
     # It can be called with any argument, and would end without a word.
     inputs = shakespeare("ROMEO:", return_tensors="pt")
     message = "found GPT2LMHeadModel: pass its method generate"
@@ -1098,7 +1096,7 @@ def test_a_model_is_not_its_generate(shakespeare: Any, shakespeare_model: Any) -
         asyncio.run(streamer.run(shakespeare_model, **inputs))
 
 
-def test_a_function_that_returns_no_iterable_fails_its_stream() -> None:
+def test_function_that_returns_no_iterable_fails_stream() -> None:
     with pytest.raises(TypeError, match="what it returned: expected an iterable, found int"):
         list(burble.iterate(lambda: 3))  # type: ignore[arg-type,return-value]
 
@@ -1122,7 +1120,7 @@ def test_a_function_that_returns_no_iterable_fails_its_stream() -> None:
         ({"on_lag": "wait"}, ValueError, "on_lag: expected 'block' or 'drop_reader', found 'wait'"),
     ],
 )
-def test_a_reader_that_makes_no_sense_is_refused(
+def test_invalid_reader_options_are_refused(
     options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     handle = stream(say, TEXT, max_lag=8)
@@ -1131,7 +1129,7 @@ def test_a_reader_that_makes_no_sense_is_refused(
     assert "".join(handle) == TEXT
 
 
-def test_a_batch_that_was_not_announced_is_refused_with_a_hint() -> None:
+def test_batch_not_announced_is_refused_with_hint() -> None:
     def generate(*, streamer: Any) -> None:
         streamer.put(np.zeros((2, 5), int))
 
@@ -1143,6 +1141,6 @@ def test_a_batch_that_was_not_announced_is_refused_with_a_hint() -> None:
 @pytest.mark.parametrize(
     "option", [{"skip_prompt": True}, {"skip_special_tokens": False}, {"decode_kwargs": {"x": 1}}]
 )
-def test_decoding_options_of_a_channel_without_a_tokenizer_are_refused(option: Any) -> None:
+def test_channel_decoding_options_without_tokenizer_are_refused(option: Any) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(option))} needs tokenizer="):
         burble.channel(**option)

@@ -137,7 +137,7 @@ def raises(before: str, error: BaseException, in_end: bool = False, *, streamer:
 @pytest.mark.parametrize(
     "error", [OutOfMemory("gone"), KeyboardInterrupt(), SystemExit(3), MemoryError()], ids=repr
 )
-def test_what_generate_raises_comes_after_its_text(
+def test_exception_of_generate_comes_after_its_text(
     kind: str, before: str, in_end: bool, error: BaseException
 ) -> None:
     handle = stream(raises, before, error, in_end)
@@ -156,7 +156,7 @@ def test_what_generate_raises_comes_after_its_text(
 @pytest.mark.parametrize(
     "error", [StopIteration, StopAsyncIteration, GeneratorExit, asyncio.CancelledError]
 )
-def test_an_exception_that_would_look_like_the_end_or_a_cancellation_is_none(
+def test_exception_that_looks_like_end_or_cancellation_is_a_failure(
     kind: str, error: type[BaseException]
 ) -> None:
     text, found = read(kind, stream(raises, TEXT, error("pretended")))
@@ -189,9 +189,7 @@ class Opaque(Exception):
 
 @pytest.mark.parametrize("before", ["", TEXT])
 @pytest.mark.parametrize("error", [Frozen(), Opaque()], ids=lambda error: type(error).__name__)
-def test_an_exception_that_cannot_be_changed_costs_no_thread(
-    kind: str, before: str, error: Exception
-) -> None:
+def test_immutable_exception_costs_no_thread(kind: str, before: str, error: Exception) -> None:
     with burble.Pool(1) as pool:
         handle = stream(raises, before, error, pool=pool, total_timeout=SOON)
         text, found = read(kind, handle)
@@ -202,7 +200,7 @@ def test_an_exception_that_cannot_be_changed_costs_no_thread(
         assert pool.submit(lambda: 3).result(SOON) == 3
 
 
-def test_many_readers_get_it_each_and_the_traceback_does_not_grow(kind: str) -> None:
+def test_exception_read_by_many_readers_has_traceback_of_same_length(kind: str) -> None:
     gate = threading.Event()
 
     def generate(*, streamer: Any) -> None:
@@ -227,7 +225,7 @@ def test_many_readers_get_it_each_and_the_traceback_does_not_grow(kind: str) -> 
     assert len(lengths) <= 3
 
 
-def test_an_exception_that_nobody_looks_at_makes_no_noise(
+def test_exception_that_nobody_reads_is_not_reported(
     kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def main() -> None:
@@ -245,7 +243,7 @@ def test_an_exception_that_nobody_looks_at_makes_no_noise(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_generation_that_raised_is_freed_without_the_collector() -> None:
+def test_failed_generation_is_freed_without_collector() -> None:
     class Memory:
         pass
 
@@ -270,7 +268,7 @@ def test_a_generation_that_raised_is_freed_without_the_collector() -> None:
         gc.enable()
 
 
-def test_what_a_tokenizer_raises_fails_the_stream() -> None:
+def test_exception_of_tokenizer_fails_stream() -> None:
     class Faulty:
         def decode(self, tokens: list[int], **options: Any) -> str:
             if len(tokens) > 2:
@@ -282,7 +280,7 @@ def test_what_a_tokenizer_raises_fails_the_stream() -> None:
         list(handle)
 
 
-def test_two_writers_at_once_are_told_so() -> None:
+def test_second_writer_at_once_raises() -> None:
     found: list[BaseException] = []
 
     def generate(*, streamer: Any) -> None:
@@ -309,7 +307,7 @@ def test_two_writers_at_once_are_told_so() -> None:
     assert "another thread" in str(found[0])
 
 
-def test_a_streamer_that_is_kept_beyond_its_generation_says_so() -> None:
+def test_streamer_used_after_its_generation_raises() -> None:
     kept: list[Any] = []
 
     def keep(streamer: Any) -> None:
@@ -329,9 +327,7 @@ def test_a_streamer_that_is_kept_beyond_its_generation_says_so() -> None:
 
 
 @LOOPS
-def test_what_is_cancelled_while_it_waits_for_a_thread_never_runs(
-    loop: str, busy: burble.Pool
-) -> None:
+def test_stream_cancelled_in_queue_never_runs(loop: str, busy: burble.Pool) -> None:
     ran: list[int] = []
 
     async def main() -> None:
@@ -347,7 +343,7 @@ def test_what_is_cancelled_while_it_waits_for_a_thread_never_runs(
     assert ran == []
 
 
-def test_what_is_let_go_while_it_waits_for_a_thread_never_runs(busy: burble.Pool) -> None:
+def test_stream_unreferenced_in_queue_never_runs(busy: burble.Pool) -> None:
     ran: list[int] = []
     stream(lambda streamer: ran.append(1), pool=busy)
     assert busy.waiting == 0
@@ -355,9 +351,7 @@ def test_what_is_let_go_while_it_waits_for_a_thread_never_runs(busy: burble.Pool
 
 
 @LOOPS
-def test_who_waits_for_one_that_waits_learns_of_its_cancellation(
-    loop: str, busy: burble.Pool
-) -> None:
+def test_wait_for_queued_stream_ends_on_cancel(loop: str, busy: burble.Pool) -> None:
     handle = stream(lambda streamer: None, pool=busy)
     with in_thread(handle.cancel):
         assert isinstance(read(loop, handle)[1], burble.Cancelled)
@@ -367,7 +361,7 @@ def test_who_waits_for_one_that_waits_learns_of_its_cancellation(
 
 
 @LOOPS
-def test_a_function_that_does_not_return_is_left_with_a_warning(loop: str) -> None:
+def test_function_that_does_not_return_is_left_with_warning(loop: str) -> None:
     stuck = Stuck()
 
     async def main() -> None:
@@ -381,7 +375,7 @@ def test_a_function_that_does_not_return_is_left_with_a_warning(loop: str) -> No
     stuck.go.set()
 
 
-def test_the_warning_names_the_line_that_left_the_block() -> None:
+def test_warning_names_line_that_left_block() -> None:
     stuck = Stuck()
     with pytest.warns(RuntimeWarning) as caught, stream(stuck, join_timeout=0.01) as handle:
         next(handle)
@@ -394,7 +388,7 @@ def test_the_warning_names_the_line_that_left_the_block() -> None:
     stuck.go.set()
 
 
-def test_leaving_without_a_join_does_not_wait() -> None:
+def test_block_with_join_timeout_zero_does_not_wait() -> None:
     stuck = Stuck()
     with stream(stuck, join_timeout=0):
         pass
@@ -405,7 +399,7 @@ def test_leaving_without_a_join_does_not_wait() -> None:
 
 
 @LOOPS
-def test_leaving_the_block_stops_the_generation_and_joins_it(loop: str) -> None:
+def test_block_left_early_stops_and_joins_generation(loop: str) -> None:
     endless = Endless()
 
     async def main() -> None:
@@ -419,7 +413,7 @@ def test_leaving_the_block_stops_the_generation_and_joins_it(loop: str) -> None:
 
 
 @LOOPS
-def test_an_exception_in_the_block_is_the_consumers_own(loop: str) -> None:
+def test_exception_in_block_is_not_changed(loop: str) -> None:
     endless = Endless()
 
     async def main() -> None:
@@ -432,7 +426,7 @@ def test_an_exception_in_the_block_is_the_consumers_own(loop: str) -> None:
     assert endless.stopped.is_set()
 
 
-def test_letting_go_of_a_stream_stops_its_generation() -> None:
+def test_stream_without_references_stops_generation() -> None:
     endless = Endless()
     handle = stream(endless)
     next(handle)
@@ -441,7 +435,7 @@ def test_letting_go_of_a_stream_stops_its_generation() -> None:
 
 
 @LOOPS
-def test_an_iteration_keeps_a_stream_that_has_no_other_name(loop: str) -> None:
+def test_iteration_keeps_its_stream_alive(loop: str) -> None:
     async def main() -> str:
         return "".join([text async for text in stream(raises, TEXT, ValueError())])
 
@@ -458,7 +452,7 @@ def test_an_iteration_keeps_a_stream_that_has_no_other_name(loop: str) -> None:
     assert endless.stopped.wait(SOON)
 
 
-def test_a_stream_in_a_cycle_is_found_by_the_collector() -> None:
+def test_stream_in_cycle_is_collected() -> None:
     class Tied:
         pass
 
@@ -473,9 +467,7 @@ def test_a_stream_in_a_cycle_is_found_by_the_collector() -> None:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("waiting", [True, False])
-def test_a_task_that_is_cancelled_joins_and_goes_on_being_cancelled(
-    loop: str, waiting: bool
-) -> None:
+def test_cancelled_task_joins_and_stays_cancelled(loop: str, waiting: bool) -> None:
     generate: Any = Stuck() if waiting else Endless()
 
     async def consume(read: asyncio.Event) -> None:
@@ -504,7 +496,7 @@ def test_a_task_that_is_cancelled_joins_and_goes_on_being_cancelled(
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_task_that_is_cancelled_twice_stops_joining(loop: str) -> None:
+def test_task_cancelled_twice_stops_joining(loop: str) -> None:
     stuck = Stuck()
 
     async def consume(read: asyncio.Event) -> None:
@@ -527,7 +519,7 @@ def test_a_task_that_is_cancelled_twice_stops_joining(loop: str) -> None:
     stuck.go.set()
 
 
-def test_a_cancelled_scope_of_trio_joins_too() -> None:
+def test_cancelled_trio_scope_joins() -> None:
     trio = pytest.importorskip("trio")
     endless = Endless()
 
@@ -543,7 +535,7 @@ def test_a_cancelled_scope_of_trio_joins_too() -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_cancelled_scope_of_anyio_joins_too(backend: str) -> None:
+def test_cancelled_anyio_scope_joins(backend: str) -> None:
     """As when a client of starlette goes away."""
     anyio = pytest.importorskip("anyio")
     endless = Endless()
@@ -560,7 +552,7 @@ def test_a_cancelled_scope_of_anyio_joins_too(backend: str) -> None:
 
 
 @LOOPS
-def test_an_asynchronous_generator_that_is_closed_stops_its_generation(loop: str) -> None:
+def test_async_generator_closed_stops_generation(loop: str) -> None:
     """As frameworks do it: the generator is closed where it yields."""
     endless = Endless()
 
@@ -579,7 +571,7 @@ def test_an_asynchronous_generator_that_is_closed_stops_its_generation(loop: str
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_loop_that_closes_under_its_consumer_leaves_the_stream_to_another(loop: str) -> None:
+def test_loop_closed_under_consumer_leaves_stream_to_another(loop: str) -> None:
     stuck = Stuck()
     handle = stream(stuck)
 
@@ -605,7 +597,7 @@ def test_a_loop_that_closes_under_its_consumer_leaves_the_stream_to_another(loop
     assert found == ["one"]
 
 
-def test_cancel_from_many_threads_while_it_is_read() -> None:
+def test_cancel_from_many_threads_while_read_ends_stream() -> None:
     endless = Endless()
     handle = stream(endless)
     threads = [threading.Thread(target=handle.cancel) for _ in range(20)]
@@ -620,7 +612,7 @@ def test_cancel_from_many_threads_while_it_is_read() -> None:
     assert endless.stopped.is_set()
 
 
-def test_cancel_after_the_end_changes_nothing() -> None:
+def test_cancel_after_end_changes_nothing() -> None:
     handle = stream(lambda streamer: streamer.end() or "all")
     assert list(handle) == []
     handle.cancel()
@@ -628,14 +620,14 @@ def test_cancel_after_the_end_changes_nothing() -> None:
     assert (handle.state, handle.result) == ("ended", "all")
 
 
-def test_a_reader_that_blocks_a_generation_does_not_keep_it_from_being_cancelled() -> None:
+def test_cancel_of_generation_blocked_by_reader_ends_it() -> None:
     endless = Endless()
     with stream(endless, max_lag=8) as handle:
         until(lambda: handle.stats.blocked > 0)
     assert endless.stopped.is_set()
 
 
-def test_who_joins_with_a_timeout_learns_of_a_deadline_and_a_death_when_they_come() -> None:
+def test_join_with_timeout_ends_at_deadline_and_at_death() -> None:
     stuck = Stuck()
     handle = stream(stuck, token_timeout=0.05, join_timeout=0)
     assert stuck.begun.wait(SOON)
@@ -656,7 +648,7 @@ def test_who_joins_with_a_timeout_learns_of_a_deadline_and_a_death_when_they_com
         batch.join(late)
 
 
-def test_what_is_left_of_a_consumer_thread_ends_with_the_stream() -> None:
+def test_resources_of_reading_thread_are_freed_with_stream() -> None:
     endless = Endless()
     handle = stream(endless)
     found: list[BaseException | None] = []
@@ -677,7 +669,7 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_a_generate_may_put_from_threads_that_exit() -> None:
+def test_put_by_threads_that_exit_does_not_fail_stream() -> None:
     def generate(*, streamer: Any) -> None:
         for word in ("one ", "two ", "three"):
             thread = threading.Thread(target=streamer.put, args=(ids(word),))
@@ -719,7 +711,7 @@ def until_cancelled(*, streamer: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # Python 3.9 needs five times as long as later ones
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no /proc")
-def test_ten_thousand_abandoned_streams_leave_nothing_behind(measured: list[str]) -> None:
+def test_ten_thousand_abandoned_streams_are_freed(measured: list[str]) -> None:
     async def main() -> tuple[int, ...]:
         before = await after(2000)  # what is kept for good is there now, or most of it
         for _ in range(3):  # threads that come late have memory, too, but not each time
@@ -786,7 +778,7 @@ def program(text: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_the_interpreter_exits_in_the_midst_of_generations() -> None:
+def test_interpreter_with_running_streams_exits() -> None:
     text = """
     streams = [burble.stream(endless, tokenizer=tokenizer) for _ in range(20)]
     for stream in streams:
@@ -812,7 +804,7 @@ def test_the_interpreter_exits_in_the_midst_of_generations() -> None:
     assert program(text) == (0, "leaving\n", "")
 
 
-def test_a_generation_that_never_returns_does_not_keep_the_interpreter() -> None:
+def test_interpreter_with_generation_that_never_returns_exits() -> None:
     text = """
     import burble._pool
     burble._pool._EXIT_TIMEOUT = 0.2
@@ -823,7 +815,7 @@ def test_a_generation_that_never_returns_does_not_keep_the_interpreter() -> None
     assert program(text) == (0, "leaving\n", "")
 
 
-def test_a_program_that_is_interrupted_in_its_block_stops_its_generation() -> None:
+def test_program_interrupted_in_block_stops_generation() -> None:
     text = """
     import signal
     with burble.stream(endless, tokenizer=tokenizer) as stream:
@@ -837,7 +829,7 @@ def test_a_program_that_is_interrupted_in_its_block_stops_its_generation() -> No
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_learns_that_its_parents_streams_are_not_its_own() -> None:
+def test_forked_child_reading_parents_stream_raises() -> None:
     text = """
     import warnings
     warnings.simplefilter("ignore")  # of forking with threads, which is the point
@@ -860,7 +852,7 @@ def test_a_forked_child_learns_that_its_parents_streams_are_not_its_own() -> Non
     assert program(text) == (0, "both\n", "")
 
 
-def test_a_channel_whose_writer_dies_of_its_first_put_is_noticed() -> None:
+def test_channel_writer_dead_after_first_put_fails_channel() -> None:
     writer, stream = burble.channel(tokenizer=tokenizer())
 
     def write() -> None:

@@ -62,7 +62,7 @@ def recording(cls: Any) -> tuple[type[Any], list[tuple[str, bool]]]:
     return Recording, calls
 
 
-def test_an_override_is_called_with_every_chunk_and_once_with_the_end(
+def test_override_gets_every_chunk_and_end_once(
     cls: type[Streamer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     subclass, calls = recording(cls)
@@ -81,7 +81,7 @@ def test_an_override_is_called_with_every_chunk_and_once_with_the_end(
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("skip_prompt", [False, True])
-def test_an_override_is_called_as_transformers_calls_it(
+def test_override_is_called_as_by_transformers(
     name: str, skip_prompt: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs = pytest.importorskip("transformers.generation.streamers")
@@ -105,7 +105,7 @@ def test_an_override_is_called_as_transformers_calls_it(
     assert output == capsys.readouterr().out
 
 
-def test_an_override_that_keeps_the_text_leaves_the_consumer_with_the_end(
+def test_override_that_keeps_text_leaves_consumer_only_end(
     reading_cls: type[Streamer],
 ) -> None:
     class Upper(reading_cls):  # type: ignore[misc, valid-type]
@@ -118,7 +118,7 @@ def test_an_override_that_keeps_the_text_leaves_the_consumer_with_the_end(
     assert "".join(read(streamer)) == "NOW IS THE OF\n"
 
 
-def test_an_instance_may_have_an_override_of_its_own(
+def test_override_on_instance_is_called(
     cls: type[Streamer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     streamer = cls(tokenizer())
@@ -132,7 +132,7 @@ def test_an_instance_may_have_an_override_of_its_own(
     assert capsys.readouterr().out == ""
 
 
-def test_an_override_may_be_taken_off_again(reading_cls: type[Streamer]) -> None:
+def test_override_on_instance_may_be_removed(reading_cls: type[Streamer]) -> None:
     streamer = reading_cls(tokenizer(), chunk="token")
     calls: list[str] = []
     streamer.put(ids("one "))
@@ -147,7 +147,7 @@ def test_an_override_may_be_taken_off_again(reading_cls: type[Streamer]) -> None
     assert read(streamer) == ["one ", "three "]
 
 
-def test_text_may_be_handed_in_directly(reading_cls: type[Streamer]) -> None:
+def test_on_finalized_text_called_directly_is_read(reading_cls: type[Streamer]) -> None:
     streamer = reading_cls(tokenizer())
     streamer.on_finalized_text("from elsewhere ")
     streamer.on_finalized_text(text="and ", stream_end=False)
@@ -161,7 +161,7 @@ def test_text_may_be_handed_in_directly(reading_cls: type[Streamer]) -> None:
         streamer.on_finalized_text("a", wrong=True)  # type: ignore[call-arg]
 
 
-def test_overrides_of_put_and_end_are_ordinary_ones(reading_cls: type[Streamer]) -> None:
+def test_override_of_put_and_end_is_called(reading_cls: type[Streamer]) -> None:
     class Counting(reading_cls):  # type: ignore[misc, valid-type]
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
@@ -182,7 +182,7 @@ def test_overrides_of_put_and_end_are_ordinary_ones(reading_cls: type[Streamer])
     assert "".join(read(streamer)) == "to be!"
 
 
-def test_a_subclass_that_forgets_init_is_told_so(cls: type[Streamer]) -> None:
+def test_subclass_without_init_raises(cls: type[Streamer]) -> None:
     class Forgetful(cls):  # type: ignore[misc, valid-type]
         def __init__(self) -> None:
             pass
@@ -205,7 +205,7 @@ def test_a_subclass_that_forgets_init_is_told_so(cls: type[Streamer]) -> None:
             streamer.on_finalized_text("text")
 
 
-def test_a_streamer_is_initialised_once(cls: type[Streamer]) -> None:
+def test_init_called_twice_raises(cls: type[Streamer]) -> None:
     streamer = cls(tokenizer())
     with pytest.raises(RuntimeError, match="initialised once"):
         streamer.__init__(tokenizer())  # type: ignore[misc]
@@ -214,11 +214,11 @@ def test_a_streamer_is_initialised_once(cls: type[Streamer]) -> None:
 # ---- attributes and types ----------------------------------------------------------------------
 
 
-def test_every_streamer_is_a_text_streamer(cls: type[Streamer]) -> None:
+def test_streamer_of_every_kind_is_text_streamer(cls: type[Streamer]) -> None:
     assert isinstance(cls(tokenizer()), burble.TextStreamer)
 
 
-def test_the_attributes_of_transformers_are_there_and_can_be_set(cls: type[Streamer]) -> None:
+def test_attributes_of_transformers_exist_and_can_be_set(cls: type[Streamer]) -> None:
     streamer: Any = cls(tokenizer(), skip_prompt=True, skip_special_tokens=False)
     assert streamer.tokenizer is tokenizer()
     assert streamer.skip_prompt is True
@@ -233,7 +233,7 @@ def test_the_attributes_of_transformers_are_there_and_can_be_set(cls: type[Strea
     assert (streamer.tokenizer, streamer.decode_kwargs, streamer.anything_else) == (None, {}, 1)
 
 
-def test_skip_prompt_and_next_tokens_are_prompt_are_heeded_when_they_are_set(
+def test_skip_prompt_and_next_tokens_are_prompt_set_later_apply(
     reading_cls: type[Streamer],
 ) -> None:
     streamer = reading_cls(tokenizer(), chunk="token")
@@ -249,7 +249,7 @@ def test_skip_prompt_and_next_tokens_are_prompt_are_heeded_when_they_are_set(
     assert read(streamer) == ["text ", "more"]
 
 
-def test_the_timeout_can_be_read_and_set(reading_cls: type[Streamer]) -> None:
+def test_timeout_can_be_read_and_set(reading_cls: type[Streamer]) -> None:
     streamer: Any = reading_cls(tokenizer(), timeout=2)
     assert streamer.timeout == 2
     for timeout in (0.25, 0, None, 1e12):
@@ -262,7 +262,7 @@ def test_the_timeout_can_be_read_and_set(reading_cls: type[Streamer]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_signatures_are_those_of_transformers_with_keywords_added(name: str) -> None:
+def test_signatures_equal_transformers_with_keywords_added(name: str) -> None:
     theirs = pytest.importorskip("transformers.generation.streamers")
     for method in ("__init__", "put", "end", "on_finalized_text"):
         wanted = inspect.signature(getattr(getattr(theirs, name), method)).parameters
@@ -280,7 +280,7 @@ def test_signatures_are_those_of_transformers_with_keywords_added(name: str) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_transformers_takes_by_name_is_taken_by_name(
+def test_arguments_of_transformers_are_taken_by_name(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     streamer = getattr(burble, name)(tokenizer=tokenizer(), skip_prompt=False)
@@ -313,7 +313,7 @@ def values_of(token: list[int]) -> dict[str, Callable[[], Any]]:
 
 
 @pytest.mark.parametrize("kind", values_of([]))
-def test_put_takes_ids_in_every_usual_form(kind: str) -> None:
+def test_put_of_ids_of_any_type_works(kind: str) -> None:
     streamer = burble.TextIteratorStreamer(tokenizer(), chunk="token")
     streamer.put(values_of(ids("to be or not"))[kind]())
     streamer.end()
@@ -321,7 +321,7 @@ def test_put_takes_ids_in_every_usual_form(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["int", "NumPy", "torch", "True"])
-def test_put_takes_a_single_id(kind: str) -> None:
+def test_put_of_single_id_works(kind: str) -> None:
     (token,) = ids("a")
     streamer = burble.TextIteratorStreamer(tokenizer())
     if kind == "NumPy":
@@ -336,7 +336,7 @@ def test_put_takes_a_single_id(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["list", "NumPy", "torch"])
 @pytest.mark.parametrize("skip_prompt", [False, True])
-def test_two_sequences_are_refused_even_as_a_prompt_to_be_skipped(
+def test_put_of_two_sequences_is_refused_even_as_prompt(
     cls: type[Streamer], kind: str, skip_prompt: bool
 ) -> None:
     two: Any = [[1, 2], [3, 4]]
@@ -364,13 +364,15 @@ def test_two_sequences_are_refused_even_as_a_prompt_to_be_skipped(
         (2**70, ValueError, str(2**70)),
     ],
 )
-def test_what_is_no_token_ids_is_named(wrong: Any, error: type[Exception], message: str) -> None:
+def test_put_of_invalid_ids_is_refused_by_name(
+    wrong: Any, error: type[Exception], message: str
+) -> None:
     streamer = burble.TextIteratorStreamer(tokenizer())
     with pytest.raises(error, match=message):
         streamer.put(wrong)
 
 
-def test_an_id_beyond_the_vocabulary_makes_no_text() -> None:
+def test_put_of_id_beyond_vocabulary_gives_no_text() -> None:
     streamer = burble.TextIteratorStreamer(tokenizer())
     streamer.put([2**31 - 1, 5_000])
     streamer.put(ids("text"))
@@ -378,7 +380,7 @@ def test_an_id_beyond_the_vocabulary_makes_no_text() -> None:
     assert list(streamer) == ["text"]
 
 
-def test_an_empty_put_is_fine() -> None:
+def test_put_of_no_ids_gives_no_text() -> None:
     streamer = burble.TextIteratorStreamer(tokenizer())
     empty: list[Any] = [[], [[]], ()]
     for nothing in empty:
@@ -403,7 +405,7 @@ def test_an_empty_put_is_fine() -> None:
         ({"chunk": None}, ValueError, "chunk: expected .* found .*None"),
     ],
 )
-def test_a_wrong_option_is_named_with_what_was_expected(
+def test_wrong_option_is_refused_with_expected_values(
     reading_cls: Any, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -411,17 +413,17 @@ def test_a_wrong_option_is_named_with_what_was_expected(
 
 
 @pytest.mark.parametrize("wrong", [None, 5, {}])
-def test_what_is_no_tokenizer_is_named(cls: type[Streamer], wrong: Any) -> None:
+def test_object_that_is_no_tokenizer_is_refused(cls: type[Streamer], wrong: Any) -> None:
     with pytest.raises(TypeError, match=f"tokenizer: expected .* found {type(wrong).__name__}"):
         cls(wrong)
 
 
-def test_options_of_burbles_own_go_by_keyword_only(reading_cls: Any) -> None:
+def test_options_beyond_transformers_are_keyword_only(reading_cls: Any) -> None:
     with pytest.raises(TypeError):
         reading_cls(tokenizer(), False, None, "token")
 
 
-def test_the_text_streamer_has_no_timeout_option() -> None:
+def test_text_streamer_has_no_timeout_option() -> None:
     # It has no consumer who could wait; what it does not know is for decode, as in transformers.
     streamer: Any = burble.TextStreamer(tokenizer(), skip_special_tokens=False)
     assert streamer.decode_kwargs == {"skip_special_tokens": False}
@@ -432,13 +434,13 @@ def test_the_text_streamer_has_no_timeout_option() -> None:
 # ---- the package -------------------------------------------------------------------------------
 
 
-def test_a_tokenizer_is_compiled_once_however_many_streamers_it_serves() -> None:
+def test_tokenizer_of_many_streamers_is_compiled_once() -> None:
     first, _ = decoding_of(tokenizer(), {})
     second, _ = decoding_of(tokenizer(), {"skip_special_tokens": False})
     assert first is second
 
 
-def test_importing_burble_imports_no_other_library() -> None:
+def test_import_of_burble_imports_no_other_library() -> None:
     program = """
 import sys
 import burble
@@ -451,7 +453,7 @@ print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
     assert done.stdout == "[]\n"
 
 
-def test_everything_public_is_there_and_documented() -> None:
+def test_public_names_exist_and_are_documented() -> None:
     for name in burble.__all__:
         thing = getattr(burble, name)
         if name != "__version__":

@@ -126,25 +126,25 @@ ways = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 
 
 @ways
-def test_text_with_lone_surrogates_is_carried_as_it_is(way: Callable[[], Any]) -> None:
+def test_lone_surrogates_in_text_are_unchanged(way: Callable[[], Any]) -> None:
     assert "".join(way()) == WHOLE
 
 
 @ways
-def test_events_escape_lone_surrogates(way: Callable[[], Any]) -> None:
+def test_lone_surrogates_in_events_are_escaped(way: Callable[[], Any]) -> None:
     events = events_of(way())
     assert events[-1][0] == "end"
     assert joined(texts(events)) == joined(WHOLE)
 
 
 @ways
-def test_reader_has_lone_surrogates_as_events(way: Callable[[], Any]) -> None:
+def test_lone_surrogates_in_reader_events_are_escaped(way: Callable[[], Any]) -> None:
     events = events_of(way().reader())
     assert events[-1][0] == "end"
     assert joined(texts(events)) == joined(WHOLE)
 
 
-def test_batch_has_lone_surrogates_as_events() -> None:
+def test_lone_surrogates_in_batch_events_are_escaped() -> None:
     def generate(streamer: Any) -> None:
         for i in range(len(HALVES)):
             streamer.put([i, 0])
@@ -158,20 +158,20 @@ def test_batch_has_lone_surrogates_as_events() -> None:
     assert events[-1][0] == "end"
 
 
-def test_encode_that_returns_text_with_a_lone_surrogate_sends_a_replacement_character() -> None:
+def test_lone_surrogate_returned_by_encode_becomes_replacement() -> None:
     events = events_of(by_put_text(), encode=lambda text: f"> {text}")
     assert [data for _, data in events[:3]] == ["> Oh ", "> \ufffd", "> \ufffd"]
     assert events[-1][0] == "end"
 
 
-def test_finish_reason_with_a_lone_surrogate_is_escaped() -> None:
+def test_lone_surrogate_in_finish_reason_is_escaped() -> None:
     writer, stream = burble.channel()
     writer.end("\ud83d")
     assert json.loads(events_of(stream)[0][1]) == {"finish_reason": "\ud83d"}
 
 
 @pytest.mark.parametrize("chunk", ["word", "token"])
-def test_streamer_with_lone_surrogates_reads_what_was_decoded(chunk: Any) -> None:
+def test_lone_surrogates_in_streamer_equal_decode(chunk: Any) -> None:
     streamer = burble.TextIteratorStreamer(Tokenizer(), chunk=chunk)
 
     def generate() -> None:
@@ -184,13 +184,13 @@ def test_streamer_with_lone_surrogates_reads_what_was_decoded(chunk: Any) -> Non
 
 
 @pytest.mark.parametrize("stop", [(), "né 😀"])
-def test_detokenizer_with_lone_surrogates_gives_what_decode_gives(stop: Any) -> None:
+def test_lone_surrogates_in_detokenizer_equal_decode(stop: Any) -> None:
     detokenizer = burble.Detokenizer(Tokenizer(), stop=stop, rewind=3, offsets=True)
     text = "".join([detokenizer.push(i) for i in range(len(HALVES))]) + detokenizer.finish()
     assert text == (WHOLE.removesuffix("né 😀") if stop else WHOLE)
 
 
-def test_thread_that_dies_leaves_its_text_with_lone_surrogates() -> None:
+def test_lone_surrogates_of_dead_thread_are_unchanged() -> None:
     """What the chunker held, too."""
     streamer = burble.TextIteratorStreamer(Tokenizer(["a ", "\ud83d"]), chunk="word")
 
@@ -223,7 +223,7 @@ class FailingAtTheEnd(Tokenizer):
         return super().decode(ids)
 
 
-def test_tokenizer_that_fails_at_the_end_loses_no_word_that_waited() -> None:
+def test_tokenizer_that_fails_at_end_loses_no_held_word() -> None:
     tokenizer = FailingAtTheEnd()
     writer, stream = burble.channel(tokenizer, chunk="word")
     writer.put(0)
@@ -263,7 +263,7 @@ bad = pytest.mark.parametrize("item", BAD.values(), ids=BAD.keys())
 
 
 @bad
-def test_item_that_cannot_be_json_is_a_failed_event_after_those_before_it(
+def test_item_that_cannot_be_json_sends_failed_event_after_earlier_ones(
     item: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     stream = burble.iterate(["one", "two", item, "three"])
@@ -281,7 +281,7 @@ def test_item_that_cannot_be_json_is_a_failed_event_after_those_before_it(
 
 
 @bad
-def test_reader_whose_item_cannot_be_json_has_a_failed_event(item: Any) -> None:
+def test_reader_item_that_cannot_be_json_sends_failed_event(item: Any) -> None:
     stream = burble.iterate([item], keep="all")
     assert [name for name, _ in events_of(stream.reader())] == ["failed"]
     assert [name for name, _ in events_of(stream)] == ["failed"]
@@ -293,7 +293,7 @@ def test_reader_whose_item_cannot_be_json_has_a_failed_event(item: Any) -> None:
     ids=lambda error: type(error).__name__,
 )
 @pytest.mark.parametrize("kind", ["stream", "kept", "reader", "batch"])
-def test_encode_that_raises_is_a_failed_event(
+def test_encode_that_raises_sends_failed_event(
     kind: str, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     def encode(item: Any) -> Any:
@@ -315,6 +315,6 @@ def test_encode_that_raises_is_a_failed_event(
 
 
 @pytest.mark.parametrize("result", [float("nan"), NotJson(), b"x"])
-def test_encode_whose_result_is_no_json_is_a_failed_event(result: Any) -> None:
+def test_encode_with_result_that_is_no_json_sends_failed_event(result: Any) -> None:
     ((name, _),) = events_of(burble.iterate(["a"]), encode=lambda text: result)
     assert name == "failed"

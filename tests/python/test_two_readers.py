@@ -69,7 +69,7 @@ def corpus() -> list[Path]:
     return [path for name in FORMATS for path in sorted((CORPUS / name).iterdir())]
 
 
-def test_corpus_file_same_verdict_and_text(tally: dict[str, Counter[str]]) -> None:
+def test_corpus_file_has_same_verdict_and_text_in_both(tally: dict[str, Counter[str]]) -> None:
     counts = tally.setdefault("two readers, corpus", Counter())
     for path in corpus():
         compare(path, counts)
@@ -77,12 +77,12 @@ def test_corpus_file_same_verdict_and_text(tally: dict[str, Counter[str]]) -> No
     assert counts["refused"] > 20
 
 
-def test_shipped_tokenizer_same_text(tally: dict[str, Counter[str]]) -> None:
+def test_shipped_tokenizer_has_same_text_in_both(tally: dict[str, Counter[str]]) -> None:
     compare(SHAKESPEARE / "tokenizer.json", tally.setdefault("two readers, files", Counter()))
 
 
 @pytest.mark.parametrize("name", SHARED_FAMILIES)
-def test_shared_tokenizer_same_text(
+def test_shared_tokenizer_has_same_text_in_both(
     name: str, shared: Path, tally: dict[str, Counter[str]]
 ) -> None:
     counts = tally.setdefault("two readers, files", Counter())
@@ -218,7 +218,9 @@ def near_json() -> Iterator[bytes]:
         yield more + whole
 
 
-def test_text_near_json_same_verdict(tmp_path: Path, tally: dict[str, Counter[str]]) -> None:
+def test_text_near_json_has_same_verdict_in_both(
+    tmp_path: Path, tally: dict[str, Counter[str]]
+) -> None:
     counts = tally.setdefault("two readers, near JSON", Counter())
     for n, content in enumerate(near_json()):
         path = tmp_path / f"{n}.json"
@@ -337,7 +339,9 @@ def mutants(rng: random.Random) -> Iterator[bytes]:
         yield bytes(content)
 
 
-def test_mutated_file_same_verdict_and_text(tmp_path: Path, tally: dict[str, Counter[str]]) -> None:
+def test_mutated_file_has_same_verdict_and_text_in_both(
+    tmp_path: Path, tally: dict[str, Counter[str]]
+) -> None:
     counts = tally.setdefault("two readers, mutants", Counter())
     path = tmp_path / "file"
     for content in mutants(random.Random(20261128)):
@@ -401,7 +405,7 @@ def file_of_work(kind: str) -> dict[str, Any]:
         ("many steps", "a decoder of more than 32 steps"),
     ],
 )
-def test_work_out_of_proportion_is_refused_by_both(kind: str, message: str, tmp_path: Path) -> None:
+def test_disproportionate_work_is_refused_by_both(kind: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "work.json"
     path.write_text(json.dumps(file_of_work(kind)))
     compare(path, Counter())
@@ -451,7 +455,7 @@ def memory(code: str, *args: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="as Linux counts memory")
 @pytest.mark.parametrize("shape", SHAPES)
-def test_memory_of_json_below_80_times_its_size_in_both(
+def test_memory_of_json_is_below_80_times_its_size_in_both(
     shape: str, tmp_path: Path, measured: list[str]
 ) -> None:
     path = tmp_path / "shape.json"

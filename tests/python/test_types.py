@@ -52,7 +52,7 @@ async def main(model: Any, tokenizer: Any, ids: list[int], inputs: dict[str, Any
 """
 
 
-def test_a_strict_checker_knows_what_is_read(tmp_path: Path) -> None:
+def test_types_of_read_values_pass_strict_checker(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     done = subprocess.run(

@@ -231,9 +231,7 @@ def sequences(subject: Subject, rng: random.Random) -> list[list[int]]:
 # ---- the law -------------------------------------------------------------------------------------
 
 
-def test_random_ids_are_what_decode_makes_of_all(
-    subject: Subject, tally: dict[str, Counter[str]]
-) -> None:
+def test_random_ids_equal_decode(subject: Subject, tally: dict[str, Counter[str]]) -> None:
     counts = tally.setdefault("window", Counter())
     rng = random.Random(11)
     made = window(subject)
@@ -246,7 +244,7 @@ def test_random_ids_are_what_decode_makes_of_all(
         assert got == [whole] * 3, ids
 
 
-def test_texts_are_what_decode_makes_of_all(subject: Subject, texts: dict[str, str]) -> None:
+def test_texts_equal_decode(subject: Subject, texts: dict[str, str]) -> None:
     rng = random.Random(12)
     made = window(subject)
     for text in texts.values():
@@ -257,7 +255,7 @@ def test_texts_are_what_decode_makes_of_all(subject: Subject, texts: dict[str, s
         assert streamed(made, ids, lambda: rng.randint(1, 50)) == whole
 
 
-def test_the_streamer_says_the_same(subject: Subject) -> None:
+def test_streamer_with_window_equals_decode(subject: Subject) -> None:
     rng = random.Random(13)
     for ids in sequences(subject, rng)[:20]:
         for chunk in ("word", "token"):
@@ -269,7 +267,7 @@ def test_the_streamer_says_the_same(subject: Subject) -> None:
             assert "".join(streamer) == decode(subject, ids)
 
 
-def test_byte_fallback_obeys_it_through_the_window(family: Family) -> None:
+def test_byte_fallback_in_window_equals_decode(family: Family) -> None:
     """As the compiled path does, where byte tokens are UTF-8; byte level everywhere."""
     rng = random.Random(14)
     made = Window(family.tokenizer.decode)
@@ -288,7 +286,7 @@ def test_byte_fallback_obeys_it_through_the_window(family: Family) -> None:
         compared += 1
 
 
-def test_long_runs_of_byte_tokens_are_characters(own_family: Family) -> None:
+def test_long_run_of_byte_tokens_becomes_characters(own_family: Family) -> None:
     """Longer than the window, and out of step with it."""
     text = "x" + "中文👍é" * 200
     made = Window(own_family.tokenizer.decode)
@@ -296,7 +294,7 @@ def test_long_runs_of_byte_tokens_are_characters(own_family: Family) -> None:
     assert streamed(made, own_family.spell(text), lambda: 7) == text
 
 
-def test_text_that_clean_up_may_still_change_is_held() -> None:
+def test_text_that_clean_up_may_change_is_held() -> None:
     """One character at a time, of those that clean-up replaces."""
     rng = random.Random(15)
     clean_up = transformers.CanineTokenizer().clean_up_tokenization
@@ -308,7 +306,7 @@ def test_text_that_clean_up_may_still_change_is_held() -> None:
         assert streamed(made, ids, lambda: 1) == whole, "".join(map(chr, ids))
 
 
-def test_ids_that_say_nothing_do_not_make_it_forget() -> None:
+def test_ids_without_text_do_not_lose_context() -> None:
     """A pause much longer than the window: the space before the next word is still there."""
     for subject, nothing in ((word_piece(), 10**6), (ctc(), 0)):
         made = window(subject)
@@ -321,7 +319,7 @@ def test_ids_that_say_nothing_do_not_make_it_forget() -> None:
 # ---- how early -----------------------------------------------------------------------------------
 
 
-def test_text_comes_with_its_own_id_where_nothing_can_change_it() -> None:
+def test_text_that_cannot_change_comes_with_its_id() -> None:
     subject = unigram()
     made = window(subject)
     ids = subject.tokenizer.encode("The quick brown fox jumps")
@@ -332,7 +330,7 @@ def test_text_comes_with_its_own_id_where_nothing_can_change_it() -> None:
         assert not made.holds
 
 
-def test_it_says_whether_it_holds_something_back(shakespeare: Any) -> None:
+def test_holds_tells_whether_text_is_held_back(shakespeare: Any) -> None:
     made = Window(shakespeare.decode)
     ids = shakespeare.encode("€")
     assert [made.push([i]) for i in ids[:-1]] == [""] * (len(ids) - 1)
@@ -368,7 +366,7 @@ def costs(subject: Subject, ids: list[int], n: int) -> list[int]:
     return [counted.push(ids[at : at + n]) for at in range(0, len(ids), n)]
 
 
-def test_the_cost_of_an_id_does_not_grow(subject: Subject) -> None:
+def test_cost_of_id_does_not_grow(subject: Subject) -> None:
     encoded = subject.tokenizer.encode(SAMPLE_TEXT * 4)
     ids = getattr(encoded, "ids", encoded)
     # Where a decoder may count something, a cut of the window is tried with more ids.
@@ -381,7 +379,7 @@ def test_the_cost_of_an_id_does_not_grow(subject: Subject) -> None:
     assert sum(costs(subject, ids, 1000)) <= 10 * more * len(ids)
 
 
-def test_the_cost_of_random_ids_is_bounded(subject: Subject) -> None:
+def test_cost_of_random_ids_is_bounded(subject: Subject) -> None:
     rng = random.Random(16)
     ids = [i for sequence in sequences(subject, rng) for i in sequence][:20_000]
     per_id = costs(subject, ids, 1)
@@ -390,7 +388,7 @@ def test_the_cost_of_random_ids_is_bounded(subject: Subject) -> None:
     assert max(per_id) <= 2000 * more
 
 
-def test_the_cost_is_bounded_where_no_context_will_do() -> None:
+def test_cost_without_usable_context_is_bounded() -> None:
     """The worst tokenizer there is: nothing that it says holds for longer than one id."""
     rng = random.Random(17)
     worst = {n: "".join(rng.choices("abcd", k=n)) for n in range(5000)}
@@ -411,7 +409,7 @@ def test_the_cost_is_bounded_where_no_context_will_do() -> None:
 # ---- errors --------------------------------------------------------------------------------------
 
 
-def test_where_decode_raises_nothing_has_changed() -> None:
+def test_decode_that_raises_changes_nothing() -> None:
     """Wherever in a push it happens."""
     subject = word_piece_cleaned_up()
     ids = [i for i in subject.tokenizer.encode(SAMPLE_TEXT) if i]
@@ -442,7 +440,7 @@ def test_where_decode_raises_nothing_has_changed() -> None:
         assert text + made.finish() == whole
 
 
-def test_reset_forgets() -> None:
+def test_reset_begins_anew() -> None:
     subject = word_piece()
     made = window(subject)
     made.push(subject.ids[5:30])

@@ -77,14 +77,14 @@ def assert_streams(
         assert got == want, ids
 
 
-def test_counted_marks_stream_as_decode(tally: dict[str, Counter[str]]) -> None:
+def test_counted_marks_equal_decode(tally: dict[str, Counter[str]]) -> None:
     tokenizer = Quoting()
     n = len(QUOTES)
     counts = tally.setdefault("window, marks that are counted", Counter())
     assert_streams(tokenizer, list(range(n, n + len(WORDS))), list(range(n)), counts, 2000)
 
 
-def test_counted_marks_cost_of_an_id_does_not_grow() -> None:
+def test_counted_marks_cost_of_id_does_not_grow() -> None:
     class Counted(Quoting):
         ids = 0
 
@@ -153,7 +153,7 @@ def moses(name: str, folder: Path) -> Any:
 
 @pytest.mark.timeout(3600 if LONG else 300)
 @pytest.mark.parametrize("name", ["BioGpt", "FSMT"])
-def test_moses_detokenizer_streams_as_decode(
+def test_moses_detokenizer_equals_decode(
     name: str, tmp_path: Path, tally: dict[str, Counter[str]]
 ) -> None:
     tokenizer = moses(name, tmp_path)

@@ -128,7 +128,7 @@ def decoder(family: Family, skip: bool) -> Callable[[list[int]], str]:
 
 
 @pytest.mark.parametrize("chunk", ["token", "word"])
-def test_ids_one_by_one_give_the_text_of_decode(family: Family, chunk: str) -> None:
+def test_ids_one_by_one_equal_decode(family: Family, chunk: str) -> None:
     rng = random.Random(family.name)
     for n in range(SEQUENCES):
         skip = n % 2 == 0
@@ -138,7 +138,7 @@ def test_ids_one_by_one_give_the_text_of_decode(family: Family, chunk: str) -> N
         assert output.to_the_end() == decoder(family, skip)(ids), (ids, skip)
 
 
-def test_all_shapes_of_ids_give_the_same_text() -> None:
+def test_ids_of_any_shape_give_same_text() -> None:
     numpy = pytest.importorskip("numpy")
     ids = ids_of(SAMPLE_TEXT)
     for put in (
@@ -160,7 +160,7 @@ def text_behind(decode: Callable[[list[int]], str], prompt: list[int], ids: list
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_a_primed_writer_goes_on_where_the_prompt_stops(family: Family, skip: bool) -> None:
+def test_primed_writer_continues_after_prompt(family: Family, skip: bool) -> None:
     decode = decoder(family, skip)
     ids = family.tokenizer.encode(SAMPLE_TEXT)
     cuts = range(1, len(ids), 1 if LONG else 7)
@@ -173,7 +173,7 @@ def test_a_primed_writer_goes_on_where_the_prompt_stops(family: Family, skip: bo
         assert output.to_the_end() == text_behind(decode, prompt, rest), at
 
 
-def test_a_primed_writer_goes_on_behind_any_ids(family: Family) -> None:
+def test_primed_writer_continues_after_any_ids(family: Family) -> None:
     rng = random.Random(family.name)
     compared = 0
     while compared < SEQUENCES:
@@ -190,7 +190,7 @@ def test_a_primed_writer_goes_on_behind_any_ids(family: Family) -> None:
         compared += 1
 
 
-def test_a_prompt_that_ends_inside_a_character_is_completed(family: Family) -> None:
+def test_prompt_that_ends_inside_character_is_completed(family: Family) -> None:
     before = family.tokenizer.encode("x", add_special_tokens=False)
     for character in "é中👍":
         spelt = family.spell(character)
@@ -205,7 +205,9 @@ def test_a_prompt_that_ends_inside_a_character_is_completed(family: Family) -> N
 
 
 @pytest.mark.parametrize("length", [1, 30, 200])
-def test_a_windowed_detokenizer_does_as_well(own_family: Family, length: int) -> None:
+def test_primed_writer_with_windowed_detokenizer_continues_after_prompt(
+    own_family: Family, length: int
+) -> None:
     ids = own_family.tokenizer.encode(SAMPLE_TEXT, add_special_tokens=False)
     decode = decoder(own_family, False)
     compared = 0
@@ -223,7 +225,7 @@ def test_a_windowed_detokenizer_does_as_well(own_family: Family, length: int) ->
     assert compared > 0
 
 
-def test_without_priming_the_text_begins_anew(own_family: Family) -> None:
+def test_writer_without_priming_begins_anew(own_family: Family) -> None:
     ids = own_family.tokenizer.encode("to be, or not to be", add_special_tokens=False)
     for at in range(1, len(ids)):
         output = Output(detokenizer(own_family.tokenizer), prime=False)
@@ -232,7 +234,7 @@ def test_without_priming_the_text_begins_anew(own_family: Family) -> None:
         assert output.to_the_end() == decoder(own_family, False)(ids[at:])
 
 
-def test_a_shown_prompt_is_text_like_any_other() -> None:
+def test_shown_prompt_is_text() -> None:
     ids = ids_of(SAMPLE_TEXT)
     output = plain(skip_prompt=False)
     output.prompt(ids[:20])
@@ -240,7 +242,7 @@ def test_a_shown_prompt_is_text_like_any_other() -> None:
     assert output.to_the_end() == SAMPLE_TEXT
 
 
-def test_only_the_first_ids_of_a_sequence_are_a_prompt() -> None:
+def test_only_first_ids_of_sequence_are_a_prompt() -> None:
     ids = ids_of("To be, or not to be")
     output = plain()
     for i in ids:
@@ -270,7 +272,7 @@ def test_first_ids_of_batch_shape_are_text_by_default() -> None:
     assert writer.stats[0] == len(ids_of("To be, or"))
 
 
-def test_a_record_says_how_many_tokens_stand_behind_it() -> None:
+def test_record_counts_its_tokens() -> None:
     """Seen in the unit of a reader's limit: a writer with room for so many does not wait."""
     ids = ids_of("To be, or not to be: that is the question")
     log = _core.Log(lag_unit="tokens")
@@ -286,7 +288,7 @@ def test_a_record_says_how_many_tokens_stand_behind_it() -> None:
 # ---- text as such --------------------------------------------------------------------------------
 
 
-def test_text_needs_no_detokenizer() -> None:
+def test_put_text_without_detokenizer_works() -> None:
     output = Output()
     for text in ("To be", "", ", or not\n", "中😀"):
         output.writer.put_text(text)
@@ -295,7 +297,7 @@ def test_text_needs_no_detokenizer() -> None:
         output.writer.put([1])
 
 
-def test_text_and_ids_share_words() -> None:
+def test_text_and_ids_join_into_words() -> None:
     output = plain(chunk="word")
     output.put(ids_of("To be"))
     assert output.so_far() == "To "
@@ -310,7 +312,7 @@ def test_text_and_ids_share_words() -> None:
 
 
 @pytest.mark.parametrize("value", [b"x", None, 1, ["x"]])
-def test_what_is_no_text_is_refused(value: Any) -> None:
+def test_put_text_of_wrong_type_is_refused(value: Any) -> None:
     output = Output()
     with pytest.raises(TypeError, match="expected a str"):
         output.writer.put_text(value)
@@ -321,7 +323,7 @@ def test_what_is_no_text_is_refused(value: Any) -> None:
 # ---- stop strings --------------------------------------------------------------------------------
 
 
-def test_a_stop_string_ends_the_text_but_not_the_log() -> None:
+def test_stop_string_ends_text_but_not_log() -> None:
     output = plain(stop=("User:",))
     output.prompt(ids_of("User: hello\n"))  # none is looked for in a prompt
     assert not output.writer.stopped
@@ -339,7 +341,7 @@ def test_a_stop_string_ends_the_text_but_not_the_log() -> None:
     assert (output.log.reason, output.log.match) == ("stop", (0, "User:", 9, 14))
 
 
-def test_put_raises_stopped_where_that_is_wanted() -> None:
+def test_put_after_stop_raises_stopped_if_asked() -> None:
     output = plain(stop=("be",), include_stop=True, chunk="word")
     output.writer.raise_stopped = True
     with pytest.raises(_core.Stopped):
@@ -352,7 +354,7 @@ def test_put_raises_stopped_where_that_is_wanted() -> None:
     assert output.log.match == (0, "be", 3, 5)
 
 
-def test_a_stop_string_can_be_met_at_the_end() -> None:
+def test_stop_string_completed_at_end_matches() -> None:
     """When the clean-up of a window, or an incomplete character, gives its last text."""
     output = plain(stop=(REPLACEMENT,))
     output.put(ids_of("x中")[:-1])
@@ -363,7 +365,7 @@ def test_a_stop_string_can_be_met_at_the_end() -> None:
     assert output.log.match == (0, REPLACEMENT, 1, 2)
 
 
-def test_another_sequence_begins_without_the_stop_of_the_last() -> None:
+def test_sequence_after_stop_begins_unstopped() -> None:
     output = plain(stop=("be",))
     for _ in range(2):
         output.prompt(ids_of("To"))
@@ -375,7 +377,7 @@ def test_another_sequence_begins_without_the_stop_of_the_last() -> None:
     assert output.to_the_end() == ""
 
 
-def test_what_may_become_a_stop_string_is_the_text_of_an_end_without() -> None:
+def test_partial_stop_string_is_released_at_end() -> None:
     output = plain(stop=("beware",))
     output.put(ids_of("To be"))
     assert output.so_far() == "To "
@@ -398,7 +400,7 @@ def test_what_may_become_a_stop_string_is_the_text_of_an_end_without() -> None:
         (None, TypeError, "token ids"),
     ],
 )
-def test_bad_ids_leave_all_as_it_was(value: Any, error: type[Exception], message: str) -> None:
+def test_put_of_bad_ids_changes_nothing(value: Any, error: type[Exception], message: str) -> None:
     ids = ids_of(SAMPLE_TEXT)
     output = plain()
 
@@ -416,7 +418,7 @@ def test_bad_ids_leave_all_as_it_was(value: Any, error: type[Exception], message
     assert output.to_the_end() == text_behind(backend().decode, ids[:10], ids[10:])
 
 
-def test_a_tokenizer_that_raises_leaves_all_as_it_was() -> None:
+def test_put_with_tokenizer_that_raises_changes_nothing() -> None:
     class Picky(Slow):
         def decode(self, ids: list[int], **kwargs: Any) -> str:
             if 17 in ids:
@@ -435,7 +437,7 @@ def test_a_tokenizer_that_raises_leaves_all_as_it_was() -> None:
     assert output.to_the_end() == text_behind(backend().decode, ids[:3], ids[3:])
 
 
-def test_arguments_are_checked() -> None:
+def test_writer_arguments_of_wrong_type_are_refused() -> None:
     log, keep = _core.Log(), detokenizer(backend())
     with pytest.raises(TypeError):
         _core.Writer(None)  # type: ignore[arg-type]
@@ -460,7 +462,7 @@ def test_arguments_are_checked() -> None:
 # ---- ends ----------------------------------------------------------------------------------------
 
 
-def test_after_its_end_a_log_takes_nothing() -> None:
+def test_put_after_end_is_refused() -> None:
     output = plain()
     output.put(ids_of("To be"))
     output.writer.end("length")
@@ -480,7 +482,7 @@ def test_after_its_end_a_log_takes_nothing() -> None:
     assert (output.log.state, output.log.reason) == ("ended", "length")
 
 
-def test_after_cancel_put_raises_cancelled() -> None:
+def test_put_after_cancel_raises_cancelled() -> None:
     output = plain(stop=("be",))
     output.put(ids_of("To"))
     assert not output.writer.cancelled
@@ -499,7 +501,7 @@ def test_after_cancel_put_raises_cancelled() -> None:
     assert isinstance(error, _core.Cancelled)
 
 
-def test_a_stopped_writer_still_hears_of_a_cancel() -> None:
+def test_cancel_after_stop_raises_cancelled() -> None:
     output = plain(stop=("be",))
     output.put(ids_of("To be"))
     assert output.writer.stopped
@@ -508,7 +510,7 @@ def test_a_stopped_writer_still_hears_of_a_cancel() -> None:
         output.writer.put(1)
 
 
-def test_a_failure_comes_behind_all_the_text() -> None:
+def test_failure_comes_after_all_text() -> None:
     output = plain(chunk="word", stop=("beware",))
     output.put(ids_of("To be"))
     error = ValueError("no memory on the device")
@@ -519,7 +521,7 @@ def test_a_failure_comes_behind_all_the_text() -> None:
 
 
 @pytest.mark.parametrize("end", ["end", "fail"])
-def test_an_end_whose_text_cannot_be_had_is_an_end_all_the_same(end: str) -> None:
+def test_end_with_tokenizer_that_raises_still_ends_log(end: str) -> None:
     class Broken(Slow):
         broken = False
 
@@ -572,7 +574,7 @@ class Inside:
         self.thread.join()
 
 
-def test_a_second_thread_is_refused_and_harms_nothing() -> None:
+def test_second_writing_thread_raises_and_harms_nothing() -> None:
     inside = Inside()
     with inside as output:
         for write in (
@@ -591,7 +593,7 @@ def test_a_second_thread_is_refused_and_harms_nothing() -> None:
 
 
 @pytest.mark.parametrize("end", ["end", "fail", "cancel"])
-def test_the_log_may_be_ended_under_a_thread_that_writes(end: str) -> None:
+def test_log_ended_under_writing_thread_loses_nothing(end: str) -> None:
     inside = Inside()
     with inside as output:
         if end == "end":
@@ -618,7 +620,7 @@ def full() -> Output:
     return output
 
 
-def test_the_log_may_be_ended_under_a_thread_that_waits_for_a_reader() -> None:
+def test_log_ended_under_writer_waiting_for_reader_wakes_it() -> None:
     output = full()
     errors = []
 
@@ -644,7 +646,7 @@ def test_the_log_may_be_ended_under_a_thread_that_waits_for_a_reader() -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals for threads")
-def test_no_reader_reads_past_text_that_a_signal_has_taken() -> None:
+def test_signal_in_append_leaves_no_gap_for_readers() -> None:
     class Interrupted(BaseException):
         pass
 
@@ -675,7 +677,7 @@ def test_no_reader_reads_past_text_that_a_signal_has_taken() -> None:
         output.reader.take()
 
 
-def test_a_tokenizer_cannot_write_to_its_own_writer() -> None:
+def test_tokenizer_writing_to_its_own_writer_raises() -> None:
     class Talkative(Slow):
         output: Output
 
@@ -731,7 +733,7 @@ def race(output: Output, letter: list[int], ends: Sequence[Callable[[], bool]]) 
     return len(put), sum(ended)
 
 
-def test_threads_that_write_and_end_at_once_leave_one_text_and_one_end() -> None:
+def test_threads_writing_and_ending_at_once_leave_one_text_and_one_end() -> None:
     for _ in range(20):
         output = Output(detokenizer(Yielding(backend())))
         ends = [functools.partial(output.log.fail, OSError()), output.log.cancel]
@@ -751,7 +753,7 @@ def percentile(values: Sequence[float], of: float) -> float:
 
 
 @pytest.mark.parametrize("together", [1, 3])
-def test_the_times_between_tokens_are_those_that_were(together: int) -> None:
+def test_stats_have_times_between_tokens(together: int) -> None:
     """To within 3 % of what the clock says outside: before and after each put."""
     ids = ids_of("abc" * 100)[:together]
     rng = random.Random(together)
@@ -775,7 +777,7 @@ def test_the_times_between_tokens_are_those_that_were(together: int) -> None:
         assert 0.97 * percentile(least, of) - 1e-6 <= found <= 1.03 * percentile(most, of) + 1e-6
 
 
-def test_there_are_no_figures_before_there_are_tokens() -> None:
+def test_stats_before_tokens_are_none() -> None:
     output = plain()
     assert output.writer.stats == (0, 0, None, None, None, None)
     output.prompt(ids_of("To be"))
@@ -788,7 +790,7 @@ def test_there_are_no_figures_before_there_are_tokens() -> None:
     assert None not in output.writer.stats
 
 
-def test_pieces_and_tokens_are_counted() -> None:
+def test_stats_count_pieces_and_tokens() -> None:
     output = plain(chunk="word", stop=("question",))
     ids = ids_of("To be, or not to be: that is the question")
     output.put(ids)
@@ -806,7 +808,7 @@ def test_pieces_and_tokens_are_counted() -> None:
     assert output.writer.stats[:2] == (after + 1, chunks + 1)
 
 
-def test_time_that_put_waits_for_a_reader_is_not_the_models() -> None:
+def test_stats_do_not_count_put_waiting_for_reader() -> None:
     """One token is put; the next waits, until this thread has seen that it does and reads."""
     log = _core.Log(lag_unit="tokens")
     reader = log.reader(0, 1)
@@ -861,7 +863,7 @@ print(each(both), each(lambda: both(detokenizer)))
 
 @pytest.mark.no_asan
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_an_idle_log_with_its_writer_and_reader_is_small() -> None:
+def test_idle_log_with_writer_and_reader_is_small() -> None:
     from conftest import SHAKESPEARE
 
     command = [sys.executable, "-c", MEMORY, str(SHAKESPEARE / "tokenizer.json")]
