@@ -64,13 +64,13 @@ int main(int argc, char **argv)
         static char option[] = "--help";
         struct verb *const about = find_verb(argv[2]);
         char *arguments[] = {argv[2], option, NULL};
-        return about == NULL ? complain_of_usage("no verb is called '%s'", argv[2])
+        return about == NULL ? complain_of_usage("unknown verb '%s'", argv[2])
                              : call(about, 2, arguments);
     }
     struct verb *const verb = find_verb(name);
     if (verb == NULL) {
         return name[0] == '-' ? complain_of_usage("expected a verb, found the option '%s'", name)
-                              : complain_of_usage("no verb is called '%s'", name);
+                              : complain_of_usage("unknown verb '%s'", name);
     }
     return call(verb, argc - 1, argv + 1);
 }

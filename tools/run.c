@@ -443,7 +443,7 @@ static int open_hub(struct run *run)
 {
     const int result = burble_hub_create(NULL, &run->hub);
     return result == BURBLE_OK        ? EXIT_DONE
-           : result == BURBLE_ESYSTEM ? complain("a hub: %s", strerror(errno))
+           : result == BURBLE_ESYSTEM ? complain("cannot create a hub: %s", strerror(errno))
                                       : complain("%s", burble_result_text(result));
 }
 
@@ -629,7 +629,8 @@ static int run_with(struct run_options *options)
     int result = guard_descriptors();
     if (result == EXIT_DONE) {
         run.signals = signals_open();
-        result = run.signals < 0 ? complain("signals: %s", strerror(errno)) : generate(&run);
+        result = run.signals < 0 ? complain("cannot set up signals: %s", strerror(errno))
+                                 : generate(&run);
         result = report(&run, result);
         if (!close_out() && result == EXIT_DONE) {
             result = EXIT_ERROR;

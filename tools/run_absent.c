@@ -25,6 +25,6 @@ int run_main(int argc, char **argv)
             return print_version();
         }
     }
-    return complain("expected llama.cpp, which this burble was built without; to have it, install "
+    return complain("this burble was built without llama.cpp; to use this verb, install "
                     "llama.cpp and build burble with -Dllama=enabled");
 }

@@ -241,10 +241,10 @@ static int check(struct run_options *options, const struct given *given)
         return complain_of_usage("expected --prompt or --prompts, found both");
     }
     if (given->parallel && options->prompts == NULL) {
-        return complain_of_usage("--parallel: expected --prompts with it, found one prompt alone");
+        return complain_of_usage("--parallel needs --prompts: there is only one prompt");
     }
     if (given->greedy && given->sampling) {
-        return complain_of_usage("--greedy: expected nothing else that chooses tokens, such as "
+        return complain_of_usage("--greedy: expected no other option that chooses tokens, such as "
                                  "--temperature, found both");
     }
     if (given->sampling && !given->temperature) {
@@ -283,7 +283,7 @@ int read_run_options(int argc, char **argv, struct run_options *options)
         }
     }
     if (optind < argc) {
-        return complain_of_usage("expected options alone, found '%s' (a prompt comes after -p)",
+        return complain_of_usage("expected only options, found '%s' (give a prompt with -p)",
                                  argv[optind]);
     }
     return check(options, &given);

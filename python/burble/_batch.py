@@ -43,7 +43,7 @@ def _token_ids(row: int, values: Sequence[Any]) -> Sequence[int]:
             token = operator.index(value)
         except TypeError:
             raise TypeError(
-                f"row {row}: a token id is an int, found {type(value).__name__}"
+                f"row {row}: a token id must be an int, found {type(value).__name__}"
             ) from None
         if not 0 <= token <= MAX_ID:
             raise ValueError(f"row {row}: a token id must be from 0 to {MAX_ID}, found {token}")
@@ -149,7 +149,7 @@ class Rows:
         if len(rows) != n:
             raise ValueError(
                 f"a batch of {n}: expected token ids of shape [{n}] or [{n}, n], found {len(rows)} "
-                "row(s); batch= says how many there are, num_return_sequences included"
+                "row(s); batch= is the number of sequences, including num_return_sequences"
             )
         # All of them before the first one is taken: what is refused leaves every row as it was.
         return [_token_ids(i, row) for i, row in enumerate(rows)], flat
@@ -292,7 +292,7 @@ class BatchStream(Handle):
         try:
             return self._rows[row]
         except IndexError:
-            raise IndexError(f"row {row} of a batch of {len(self)}") from None
+            raise IndexError(f"row {row}: the batch has {len(self)} rows") from None
 
     @property
     def rows(self) -> tuple[Stream[str], ...]:

@@ -103,7 +103,7 @@ class Call:
             kwargs = {**generate.keywords, **kwargs}
             generate = generate.func
         if "streamer" in kwargs:
-            raise TypeError("streamer: burble passes its own to generate; leave it out")
+            raise TypeError("streamer: expected none, because burble passes its own")
         if inspect.iscoroutinefunction(generate) or inspect.isasyncgenfunction(generate):
             raise TypeError("generate: expected a blocking function, found an asynchronous one")
         self.generate = generate
@@ -386,7 +386,7 @@ def check_ids(name: str, value: Any) -> None:
         if not isinstance(one, int) or isinstance(one, bool):
             raise TypeError(f"{name}: expected token ids, found {value!r}")
         if one < 0:
-            raise ValueError(f"{name}: expected token ids, from 0 on ([]: none), found {one}")
+            raise ValueError(f"{name}: expected token ids of at least 0 ([]: none), found {one}")
 
 
 def ids_of(value: Any) -> list[int]:

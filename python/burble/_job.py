@@ -206,7 +206,7 @@ class Job:
         """Refuse to wait for what only this thread can bring about."""
         if self._thread == threading.get_ident():
             raise RuntimeError(
-                f"{self.name} would wait for itself: its stream is to be read, joined and left by "
+                f"{self.name} would wait for itself: read, join and leave its stream in "
                 "another thread or task than the one that generates"
             )
 
@@ -256,8 +256,8 @@ class Job:
 
     def _warn(self, timeout: float, stacklevel: int) -> None:
         warnings.warn(
-            f"{self.name} is still running {timeout:g} s after it was cancelled: it has put no "
-            "token since, or does not return; its thread is left to itself",
+            f"{self.name} is still running {timeout:g} s after it was cancelled: it has not called "
+            "put() since then, or does not return; its thread keeps running",
             RuntimeWarning,
             stacklevel=stacklevel + 1,
         )

@@ -129,22 +129,22 @@ def _position(source: Source, last_event_id: str | None) -> int | None:
     found = _ID.fullmatch(last_event_id)
     if found is None:
         raise _EventIdError(
-            f"Last-Event-ID: expected the id of an event, found {last_event_id[:60]!a}"
+            f"Last-Event-ID: expected an event id of burble, found {last_event_id[:60]!a}"
         )
     stream, number = found.groups()
     if number == _END:
         return None
     if not isinstance(source, Stream):
         kind = "a batch" if isinstance(source, BatchStream) else "a reader"
-        raise _EventIdError(f"Last-Event-ID: expected none, since {kind} cannot be resumed")
+        raise _EventIdError(f"Last-Event-ID: expected none, because {kind} cannot be resumed")
     if stream != source.id:
-        raise _EventIdError("Last-Event-ID: expected an event of this stream, found another's")
+        raise _EventIdError("Last-Event-ID: expected an event of this stream, found one of another")
     position = int(number) + 1
     written = source._log.position
     if position > written:
         raise _EventIdError(
-            f"Last-Event-ID: expected one of the {written} events so far, found number "
-            f"{int(number)}, counted from 0"
+            f"Last-Event-ID: expected an event number below {written}, the number of events so "
+            f"far, found {int(number)}"
         )
     if not source.keeps:  # although its own reader may still have what follows
         gone = _core.Gone("Last-Event-ID: this stream keeps nothing for a client that comes back")
@@ -344,7 +344,7 @@ class EventStream(AsyncIterator[bytes]):
         last = f"{self._id}:{_END}"
         if self._unencoded:
             self._over = True
-            _logger.error("%r: no event could be made of an item", self._source, exc_info=error)
+            _logger.error("%r: cannot encode an item as an event", self._source, exc_info=error)
             told = {"type": type(error).__name__, "message": "an event could not be encoded"}
             return _event(last, told, name="failed")
         if isinstance(error, (StopIteration, StopAsyncIteration)):
@@ -357,7 +357,7 @@ class EventStream(AsyncIterator[bytes]):
             raise error  # not the generation's
         self._over = True
         if not isinstance(error, _core.Error):  # the client is not told what it was: somebody must
-            _logger.error("%r failed while it was sent as events", self._source, exc_info=error)
+            _logger.error("%r failed while its events were sent", self._source, exc_info=error)
         return _event(last, _describe(error), name="failed")
 
     async def aclose(self) -> None:

@@ -277,7 +277,7 @@ class _ItemSink:
     def _put_text(self, item: Any) -> None:
         if not isinstance(item, str):
             raise TypeError(
-                f"coalesce and stop: expected items that are str, found {type(item).__name__}"
+                f"coalesce= and stop= need items of type str, found {type(item).__name__}"
             )
         if self._writer is not None:
             self._writer.put_text(item)
@@ -496,7 +496,7 @@ class ChannelWriter:
         try:
             if log.state == "open":
                 # Not by way of the writer, which might have to wait for a reader.
-                log.fail(_core.ProducerDied("the writer of the channel was let go without an end"))
+                log.fail(_core.ProducerDied("the channel's writer was deleted without ending it"))
             self._job.settle()
         except MemoryError:
             log.cancel()  # which needs none: nobody waits for ever
@@ -543,7 +543,7 @@ def channel(
         }
         for name, needed in needs.items():
             if needed:
-                raise ValueError(f"{name} needs tokenizer=: a channel without one takes text alone")
+                raise ValueError(f"{name} needs tokenizer=: a channel without one takes only text")
         one_of("chunk", chunk, ("word", "token"))
         writer = text_writer(log, chunk, stop, include_stop)
     else:

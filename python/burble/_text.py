@@ -160,8 +160,8 @@ class TextSink:
 def warn_unused(name: str) -> None:
     """Warn that ``generate`` has returned without using its streamer."""
     warnings.warn(
-        f"{name} has returned without using its streamer, so that the stream has no text: does it "
-        "pass streamer= on, and call put() or end()?",
+        f"{name} has returned without using its streamer, so the stream has no text: make sure "
+        "that it passes streamer= on, or calls put() or end()",
         RuntimeWarning,
         stacklevel=2,
     )
@@ -188,7 +188,7 @@ def _stats(writer: _core.Writer, log: _core.Log) -> Stats:
 
 
 def closed(value: Any, /) -> None:
-    raise _core.Error("the generation to which this streamer belongs is over")
+    raise _core.Error("the generation of this streamer has ended")
 
 
 def _already_ended() -> None:

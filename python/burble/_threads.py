@@ -412,17 +412,17 @@ class Threads(Executor):
             self._bell.put(None)
 
     def close(self, timeout: float = 10.0) -> None:
-        """Take no more work, cancel what waits and what runs, and wait for it.
+        """Accept no more work, cancel all waiting and running jobs, and wait until they end.
 
-        Idempotent. Where something is still running after ``timeout`` seconds, it is left to itself
-        with a :exc:`RuntimeWarning`.
+        Idempotent. If a thread is still running after ``timeout`` seconds, this returns with a
+        :exc:`RuntimeWarning`, and the thread keeps running.
         """
         timeout = seconds("timeout", timeout, 0.0)
         left = self._end(time.monotonic() + timeout)
         if left:
             warnings.warn(
-                f"{left} of the pool's threads did not end within {timeout:g} s: what they call "
-                "has put no token since, or does not return",
+                f"{left} of the pool's threads did not end within {timeout:g} s: the functions "
+                "that they run have not called put() since then, or do not return",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -199,7 +199,7 @@ class Engine:
         elif prompt is None:
             raise TypeError("expected a prompt or messages, found neither")
         elif template is not None:
-            raise TypeError("template: expected messages, too")
+            raise TypeError("template= needs messages=: it is not applied to a prompt")
         elif isinstance(prompt, (bytes, bytearray)):  # whose items are numbers, and no ids
             raise TypeError(f"prompt: expected text or token ids, found {type(prompt).__name__}")
         log = flow.new_log()

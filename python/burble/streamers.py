@@ -131,7 +131,7 @@ class TextStreamer(_core.Streamer):
         _check("on_timeout", on_timeout, ("raise", "stop"))
         for name in sorted(decode_kwargs.keys() & _OF_STREAMS):
             raise TypeError(
-                f"{name}: {type(self).__name__} has no such option; burble.stream has it"
+                f"{name}: {type(self).__name__} has no such option, but burble.stream has"
             )
         source, skip_special = decoding_of(tokenizer, decode_kwargs)
         strings = stop_strings(stop)

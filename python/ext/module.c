@@ -58,7 +58,7 @@ int core_nanoseconds(PyObject *value, const char *name, uint64_t *nanoseconds)
         return -1;
     }
     if (!(seconds >= 0.0)) {
-        PyErr_Format(PyExc_ValueError, "%s: expected None or seconds from 0 on, found %R", name,
+        PyErr_Format(PyExc_ValueError, "%s: expected None or at least 0 seconds, found %R", name,
                      value);
         return -1;
     }
@@ -232,7 +232,7 @@ static int add_exceptions(PyObject *module, struct core *core)
 
     PyObject *bases = NULL;
     if (add_exception(module, &core->lagged, "burble.Lagged",
-                      "A reader fell behind its limit, and its place in the stream was given up.",
+                      "A reader fell behind its limit and was dropped from its stream.",
                       core->error)
             < 0
         || add_exception(

@@ -454,8 +454,9 @@ static int make_pool(burble_llama_engine *engine, burble_error *error)
     const int reason = try_threads(threads - 1);
     if (reason != 0) {
         errno = reason;
-        return burble__error_set(error, BURBLE_ESYSTEM, "%" PRIu32 " threads for the engine: %s",
-                                 threads, strerror(reason));
+        return burble__error_set(error, BURBLE_ESYSTEM,
+                                 "cannot start %" PRIu32 " threads for the engine: %s", threads,
+                                 strerror(reason));
     }
     union {
         void *found;
@@ -510,7 +511,7 @@ static int make_context(burble_llama_engine *engine, burble_error *error)
     }
     if (engine->context == NULL || llama_n_ctx_seq(engine->context) < options->context) {
         return burble__error_set(error, BURBLE_ENOMEM,
-                                 "expected room for %" PRIu32 " slots of %" PRIu32 " tokens: %s",
+                                 "no memory for %" PRIu32 " slots of %" PRIu32 " tokens: %s",
                                  options->slots, options->context, burble__llama_said());
     }
     return make_pool(engine, error);
@@ -568,7 +569,7 @@ static int start(burble_llama_engine *engine, burble_error *error)
     int reason = make_lock(engine);
     if (reason != 0) {
         errno = reason;
-        return burble__error_set(error, BURBLE_ESYSTEM, "a lock for the engine: %s",
+        return burble__error_set(error, BURBLE_ESYSTEM, "cannot create a lock for the engine: %s",
                                  strerror(reason));
     }
     reason = pthread_create(&engine->thread, NULL, run, engine);
@@ -576,7 +577,7 @@ static int start(burble_llama_engine *engine, burble_error *error)
         pthread_cond_destroy(&engine->work);
         pthread_mutex_destroy(&engine->lock);
         errno = reason;
-        return burble__error_set(error, BURBLE_ESYSTEM, "a thread for the engine: %s",
+        return burble__error_set(error, BURBLE_ESYSTEM, "cannot start the engine's thread: %s",
                                  strerror(reason));
     }
     return BURBLE_OK;
@@ -705,7 +706,7 @@ int burble_llama_engine_submit(burble_llama_engine *engine, const burble_llama_r
     if (!is_here(engine)) {
         return burble__error_set(
             error, BURBLE_ECLOSED,
-            "expected an engine of this process, found one of the process that forked it");
+            "expected an engine of this process, found one of its parent process");
     }
     const int result = burble__request_create(engine->model, request, engine->options.context,
                                               stream, &made, error);
@@ -724,8 +725,8 @@ int burble_llama_engine_submit(burble_llama_engine *engine, const burble_llama_r
     if (!queued) {
         burble__request_destroy(&made);
         return burble__error_set(error, BURBLE_EFULL,
-                                 "expected fewer than %" PRIu32
-                                 " requests to wait for one of %" PRIu32 " slots, found as many",
+                                 "the queue is full: %" PRIu32 " requests wait for one of %" PRIu32
+                                 " slots",
                                  engine->options.queue, engine->options.slots);
     }
     return BURBLE_OK;

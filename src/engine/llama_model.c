@@ -168,7 +168,7 @@ static int load(const char *path, const burble_llama_model_options *options,
     burble__llama_listen();
     model->llama = llama_model_load_from_file(path, params);
     if (reports.given_up) {
-        return burble__error_set(error, BURBLE_ECANCELED, "%s: loading was given up", path);
+        return burble__error_set(error, BURBLE_ECANCELED, "%s: loading was cancelled", path);
     }
     if (model->llama == NULL) {
         /* llama.cpp has no codes, only words. */

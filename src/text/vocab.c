@@ -61,8 +61,8 @@ static int too_much_work(burble_error *error, size_t token, size_t max)
 {
     return burble__error_set(
         error, BURBLE_EINVAL,
-        "expected steps that take at most %zu bytes of text one after the other, "
-        "found more up to token %zu",
+        "expected steps that process at most %zu bytes of text in total, found more for the "
+        "tokens up to %zu",
         max, token);
 }
 
@@ -141,9 +141,10 @@ static int check_order(const struct maker *maker)
     }
     for (size_t i = compiler->late; i < compiler->rest; i++) {
         if (!works_on_runs(&plan->ops[i]) || (maker->vocab->places & BURBLE__AT_LAST) != 0) {
-            return burble__error_set(maker->error, BURBLE_EUNSUPPORTED,
-                                     "a step on single tokens between ByteFallback and Fuse is not "
-                                     "supported, but for replacing one character");
+            return burble__error_set(
+                maker->error, BURBLE_EUNSUPPORTED,
+                "a step that changes single tokens, between ByteFallback and Fuse, is not "
+                "supported, except for replacing one character");
         }
     }
     for (size_t i = compiler->rest; i < plan->n_ops; i++) {
@@ -244,7 +245,7 @@ static int fill_filter(struct maker *maker, size_t dedup, size_t drop, struct te
             filter[i] |= text.len == 0 ? BURBLE__FILTER_DROP : 0;
         }
         if (result == BURBLE_EUNSUPPORTED) {
-            return burble__error_set(maker->error, result, "token %zu becomes too long", i);
+            return burble__error_set(maker->error, result, "the steps make token %zu too long", i);
         }
         if (result == BURBLE_EFULL) {
             return too_much_work(maker->error, i, maker->compiler.work_max);
@@ -364,7 +365,7 @@ static int spell_at(struct maker *maker, size_t id, unsigned place, struct spell
         result = run_late(maker, place, &text);
     }
     if (result == BURBLE_EUNSUPPORTED) {
-        return burble__error_set(maker->error, result, "token %zu becomes too long", id);
+        return burble__error_set(maker->error, result, "the steps make token %zu too long", id);
     }
     if (result == BURBLE_EFULL) {
         return too_much_work(maker->error, id, compiler->work_max);

@@ -243,7 +243,7 @@ static bool memory_is_too_short(void)
     burble_llama_engine_options options;
     burble_llama_engine *engine;
     burble_error error = {0};
-    const char *expected = "expected room for 256 slots of 512 tokens: ";
+    const char *expected = "no memory for 256 slots of 512 tokens: ";
     burble_llama_engine_options_init(&options);
     options.slots = 256; /* which take 1 GB */
     options.cache_f32 = true;
@@ -277,8 +277,9 @@ static bool threads_cannot_be_made(void)
     bound_memory(((rlim_t)1 << 30) + POSSIBLE * (rlim_t)stack);
     const int result = burble_llama_engine_create(model, &options, &engine, &error);
     const int reason = errno;
-    const bool refused = result == BURBLE_ESYSTEM && engine == NULL && reason == EAGAIN
-                         && strncmp(error.message, "512 threads for the engine: ", 28) == 0;
+    const bool refused =
+        result == BURBLE_ESYSTEM && engine == NULL && reason == EAGAIN
+        && strncmp(error.message, "cannot start 512 threads for the engine: ", 41) == 0;
     options.threads = 2; /* nothing is left of those that were made */
     return refused && burble_llama_engine_create(model, &options, &engine, &error) == BURBLE_OK;
 }

@@ -75,7 +75,7 @@ static void loading_can_be_given_up(void **state)
                   BURBLE_ECANCELED);
     assert_null(loaded);
     assert_int_equal(progress.calls, 1);
-    assert_non_null(strstr(error.message, "given up"));
+    assert_non_null(strstr(error.message, "was cancelled"));
 }
 
 static void refuses(const char *path, int code, const char *message)

@@ -330,7 +330,7 @@ def test_refused_prompt_counts_no_tokens() -> None:
     ("args", "message"),
     [
         (("-p", "a"), "expected a model"),
-        (("-m", MODEL, "word"), "expected options alone, found 'word'"),
+        (("-m", MODEL, "word"), "expected only options, found 'word'"),
         (("-m", MODEL, "-p", "a", "--prompts", "b"), "expected --prompt or --prompts"),
         (("-m", MODEL, "--parallel", "2"), "--parallel: expected --prompts"),
         (("-m", MODEL, "--parallel", "257"), "--parallel: expected a number from 1 to 256"),
@@ -344,7 +344,7 @@ def test_refused_prompt_counts_no_tokens() -> None:
         (("-m", MODEL, "--temperature", "100.1"), "--temperature: expected a number from 0 to 100"),
         (("-m", MODEL, "--system", "\udcff"), "--system: expected UTF-8, found the byte 0xff"),
         (("-m", MODEL, "--template", "a\udcc3"), "--template: expected UTF-8, found the byte 0xc3"),
-        (("-m", MODEL, "--greedy", "--seed", "1"), "--greedy: expected nothing else"),
+        (("-m", MODEL, "--greedy", "--seed", "1"), "--greedy: expected no other option"),
         (("-m", MODEL, "--stop", ""), "--stop: "),
         (("-m", MODEL, "--nonsense"), "unrecognized option"),
     ],

@@ -69,7 +69,7 @@ def test_batch_rows_equal_decode_of_their_ids(
     inputs = settings(shakespeare)
     batch = stream(shakespeare_model, shakespeare, **inputs)
     assert len(batch) == 4
-    with pytest.raises(IndexError, match=r"row 4 of a batch of 4"):
+    with pytest.raises(IndexError, match=r"row 4: the batch has 4 rows"):
         batch[4]
     texts = gather(kind, batch)
     start = inputs["input_ids"].shape[1]

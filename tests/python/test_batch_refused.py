@@ -16,10 +16,10 @@ SHAPE = r"a batch of 2: expected token ids of shape \[2\] or \[2, n\], found "
 REFUSED: list[tuple[Any, type[Exception], str]] = [
     ([[65], 66], TypeError, SHAPE + "list in row 0 and int in row 1"),
     ([66, [65]], TypeError, SHAPE + "int in row 0 and list in row 1"),
-    ([[[65]], [[66]]], TypeError, "row 0: a token id is an int, found list"),
-    ([[65], ["a"]], TypeError, "row 1: a token id is an int, found str"),
-    ([65, None], TypeError, "row 1: a token id is an int, found NoneType"),
-    ([65, 66.0], TypeError, "row 1: a token id is an int, found float"),
+    ([[[65]], [[66]]], TypeError, "row 0: a token id must be an int, found list"),
+    ([[65], ["a"]], TypeError, "row 1: a token id must be an int, found str"),
+    ([65, None], TypeError, "row 1: a token id must be an int, found NoneType"),
+    ([65, 66.0], TypeError, "row 1: a token id must be an int, found float"),
     ([65, -1], ValueError, "row 1: a token id must be from 0 to 2147483647, found -1"),
     (
         [65, 2**40],

@@ -399,8 +399,8 @@ def test_broken_pipe_ends_command_quietly(ignored: bool) -> None:
     ("args", "message"),
     [
         ([], "burble: expected a verb, found nothing"),
-        (["nonsense"], "burble: no verb is called 'nonsense'"),
-        (["help", "nonsense"], "burble: no verb is called 'nonsense'"),
+        (["nonsense"], "burble: unknown verb 'nonsense'"),
+        (["help", "nonsense"], "burble: unknown verb 'nonsense'"),
         (["--nonsense"], "burble: expected a verb, found the option '--nonsense'"),
         (["tokens"], "burble tokens: expected a VOCAB, found nothing"),
         (["tokens", "a", "b"], "burble tokens: expected one VOCAB, found 'a' and 'b'"),

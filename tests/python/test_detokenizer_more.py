@@ -173,15 +173,15 @@ def test_rewind_equals_never_having_pushed(path: str, kind: str, stop: Any, incl
 def test_rewind_too_far_raises_and_changes_nothing(path: str) -> None:
     detokenizer = make(path, rewind=3)
     ids = backend("bytes").encode("abcdef").ids
-    with pytest.raises(ValueError, match=r"asked for 1 tokens, there are 0 .*rewind=3"):
+    with pytest.raises(ValueError, match=r"expected at most 0 tokens, found 1 .*rewind=3"):
         detokenizer.rewind(1)
     text = detokenizer.push(ids)
     for n in (4, -1):
-        with pytest.raises(ValueError, match=f"asked for {n} tokens, there are 3"):
+        with pytest.raises(ValueError, match=f"expected at most 3 tokens, found {n}"):
             detokenizer.rewind(n)
     assert detokenizer.rewind(3) == len(text) - len(make(path).push(ids[:-3]))
     detokenizer.finish()
-    with pytest.raises(ValueError, match="there are 0"):
+    with pytest.raises(ValueError, match="at most 0 tokens"):
         detokenizer.rewind(1)
     with pytest.raises(ValueError, match="from 0 to 65536 tokens, found 65537"):
         make(path, rewind=65537)
@@ -194,11 +194,11 @@ def test_rewinds_without_push_between_add_up_to_limit(path: str) -> None:
     text = text[: len(text) - detokenizer.rewind(1)]
     text = text[: len(text) - detokenizer.rewind(3)]
     assert text == make(path).push(ids[:-4])
-    refused = r"asked for 1 tokens, there are 0 .*tokens taken back count until others are pushed"
+    refused = r"expected at most 0 tokens, found 1 .*until another is pushed"
     with pytest.raises(ValueError, match=refused):
         detokenizer.rewind(1)
     text += detokenizer.push(ids[-4:-2])
-    with pytest.raises(ValueError, match="asked for 3 tokens, there are 2"):
+    with pytest.raises(ValueError, match="expected at most 2 tokens, found 3"):
         detokenizer.rewind(3)
     text = text[: len(text) - detokenizer.rewind(2)]
     assert text + detokenizer.push(ids[-4:]) == make(path).push(ids)

@@ -183,7 +183,7 @@ def test_iterate_with_stop_does_not_read_on_after_match() -> None:
 def test_iterate_with_stop_refuses_items_other_than_str() -> None:
     stream: Any = burble.iterate(iter(["a", 1]), stop="x")
     assert next(stream) == "a"
-    with pytest.raises(TypeError, match="expected items that are str, found int"):
+    with pytest.raises(TypeError, match="need items of type str, found int"):
         next(stream)
     with pytest.raises(TypeError, match="stop: expected a str"):
         burble.iterate(["a"], stop=3)  # type: ignore[arg-type]

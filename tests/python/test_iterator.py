@@ -167,7 +167,7 @@ def test_second_reader_at_once_raises() -> None:
         message = refused.get(timeout=SOON)
         say(streamer, "for the other ")
         assert served.get(timeout=SOON) == "for the other "
-    assert "another thread is reading" in message
+    assert "is already being read" in message
     assert refused.empty()
     assert served.empty()
 

@@ -103,7 +103,7 @@ def test_reader_begins_at_given_position() -> None:
     assert list(second) == ["b", "c", "d"]
     assert list(tail) == list(last) == ["d"]
     assert list(log.reader()) == ["a", "b", "c", "d"]  # still there after all have read it
-    with pytest.raises(ValueError, match="beyond what has come"):
+    with pytest.raises(ValueError, match="the present end of the stream"):
         log.reader(5)
     with pytest.raises(ValueError, match="found -3"):
         log.reader(-3)
@@ -594,11 +594,11 @@ def test_second_reading_thread_raises() -> None:
     waiting = Waiting(reader)
     with in_thread(waiting):
         until(lambda: is_waited_at(reader))
-        with pytest.raises(RuntimeError, match="another thread is reading"):
+        with pytest.raises(RuntimeError, match="is already being read"):
             next(reader)
-        with pytest.raises(RuntimeError, match="another thread is reading"):
+        with pytest.raises(RuntimeError, match="is already being read"):
             asyncio.run(reader.__anext__())  # type: ignore[arg-type]
-        with pytest.raises(RuntimeError, match="another thread is reading"):
+        with pytest.raises(RuntimeError, match="is already being read"):
             reader.limit(1, "block")
         log.append("a")
         log.end()
@@ -1201,7 +1201,7 @@ def test_merged_reader_cannot_be_read_by_itself() -> None:
     reader = log.reader()
     merged = Merged([reader])
     for read in (reader.take, reader.__next__, reader.__anext__, lambda: Merged([reader])):
-        with pytest.raises(RuntimeError, match="read by a Merged"):
+        with pytest.raises(RuntimeError, match="belongs to a Merged"):
             read()
     log.append("a")
     assert next(merged) == (0, "a")

@@ -207,7 +207,7 @@ def test_subclass_without_init_raises(cls: type[Streamer]) -> None:
 
 def test_init_called_twice_raises(cls: type[Streamer]) -> None:
     streamer = cls(tokenizer())
-    with pytest.raises(RuntimeError, match="initialised once"):
+    with pytest.raises(RuntimeError, match="initialised only once"):
         streamer.__init__(tokenizer())  # type: ignore[misc]
 
 
@@ -399,7 +399,7 @@ def test_put_of_no_ids_gives_no_text() -> None:
         ({"chunk": "sentence"}, ValueError, "chunk: expected 'word' or 'token', found 'sentence'"),
         ({"on_timeout": "die"}, ValueError, "on_timeout: expected 'raise' or 'stop', found 'die'"),
         ({"on_timeout": None}, ValueError, "on_timeout: expected 'raise' or 'stop', found None"),
-        ({"timeout": -1}, ValueError, "timeout: expected None or seconds from 0 on, found -1"),
+        ({"timeout": -1}, ValueError, "timeout: expected None or at least 0 seconds, found -1"),
         ({"timeout": float("nan")}, ValueError, "timeout: expected .* found nan"),
         ({"timeout": "5"}, TypeError, "timeout: expected .* found .*str"),
         ({"chunk": None}, ValueError, "chunk: expected .* found .*None"),

@@ -195,8 +195,8 @@ static void steps_have_a_bound_on_work(void **state)
     put_text(&file, "{\"type\":\"Replace\",\"pattern\":{\"String\":\"b\"},\"content\":\"\"}]}}");
     assert_refused(
         file.at, file.n, FORMAT, BURBLE_EFORMAT,
-        "expected steps that take at most 67748864 bytes of text one after the other, found "
-        "more up to token 116");
+        "expected steps that process at most 67748864 bytes of text in total, found more for the "
+        "tokens up to 116");
 }
 
 static void what_cannot_be_streamed_is_named(void **state)

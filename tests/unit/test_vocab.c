@@ -439,7 +439,7 @@ static void steps_that_cannot_be_streamed_are_unsupported(void **state)
     } bad[] = {
         {{fuse, byte_level}, "ByteLevel"},       {{byte_level, byte_level}, "ByteLevel"},
         {{bpe, ctc}, "CTC after a step"},        {{fuse, longer}, "hold back"},
-        {{longer, fuse}, "token 0 becomes too"}, {{fuse, patient}, "hold back"},
+        {{longer, fuse}, "the steps make token 0 too"}, {{fuse, patient}, "hold back"},
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
         const burble_vocab_options options = {.steps = bad[i].steps, .n_steps = 2};

@@ -12,7 +12,7 @@ static int keep(PyObject *text, struct kept_text *out)
     if (text == NULL)
         return -1;
     if (!PyUnicode_Check(text)) {
-        PyErr_Format(PyExc_TypeError, "a window gives text as str, found %.100s",
+        PyErr_Format(PyExc_TypeError, "decode: expected a str, found %.100s",
                      Py_TYPE(text)->tp_name);
         Py_DECREF(text);
         return -1;
@@ -330,9 +330,9 @@ int64_t detokenizer_rewind(DetokenizerObject *self, PyObject *count)
         return -1;
     if (n < 0 || (size_t)n > self->snapshots.n) {
         PyErr_Format(PyExc_ValueError,
-                     "rewind: asked for %S tokens, there are %zu to go back by (made with "
-                     "rewind=%zu; tokens taken back count until others are pushed)",
-                     count, self->snapshots.n, self->snapshots.room);
+                     "rewind: expected at most %zu tokens, found %S (made with rewind=%zu; "
+                     "a token that is taken back uses one of these until another is pushed)",
+                     self->snapshots.n, count, self->snapshots.room);
         return -1;
     }
     self->offsets.spans.n = 0;
@@ -608,13 +608,13 @@ bool detokenizer_begin_call(DetokenizerObject *self)
 {
     if (is_under_way(&self->busy)) {
         PyErr_SetString(PyExc_RuntimeError,
-                        "a Detokenizer takes one call at a time; this one is in the midst of one");
+                        "a Detokenizer takes one call at a time; another call is in progress");
         return false;
     }
     if (self->owned) {
         PyErr_SetString(
             PyExc_RuntimeError,
-            "this Detokenizer belongs to a streamer or a writer, which alone changes it");
+            "this Detokenizer belongs to a streamer or a writer: only that may change it");
         return false;
     }
     if (!detokenizer_is_ready(self))

@@ -117,7 +117,7 @@ static int detokenizer_init(DetokenizerObject *self, PyObject *args, PyObject *k
         return -1;
     if (is_under_way(&self->busy) || self->detok != NULL || self->window != NULL
         || self->text_alone) {
-        PyErr_SetString(PyExc_RuntimeError, "a Detokenizer is initialised once");
+        PyErr_SetString(PyExc_RuntimeError, "a Detokenizer can be initialised only once");
         return -1;
     }
     set_under_way(&self->busy, true);

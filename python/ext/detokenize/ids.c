@@ -15,10 +15,10 @@ static int read_id(PyObject *object, int32_t *id)
         if (is_row(object))
             PyErr_Format(
                 PyExc_TypeError,
-                "a token id is an int, found %.100s: token ids have the shape [n] or [1, n]",
+                "a token id must be an int, found %.100s: token ids have the shape [n] or [1, n]",
                 Py_TYPE(object)->tp_name);
         else if (PyErr_ExceptionMatches(PyExc_TypeError))
-            PyErr_Format(PyExc_TypeError, "a token id is an int, found %.100s",
+            PyErr_Format(PyExc_TypeError, "a token id must be an int, found %.100s",
                          Py_TYPE(object)->tp_name);
         return -1;
     }
@@ -31,7 +31,7 @@ static int read_id(PyObject *object, int32_t *id)
             Py_DECREF(digits);
         } else if (PyErr_ExceptionMatches(PyExc_ValueError)) { /* more digits than Python writes */
             PyErr_Format(PyExc_ValueError,
-                         "a token id must be from 0 to %d, found one of thousands of digits",
+                         "a token id must be from 0 to %d, found a number of thousands of digits",
                          INT32_MAX);
         }
         Py_DECREF(integer);
@@ -110,10 +110,11 @@ int ids_read(struct core *core, PyObject *value, struct ids *ids)
     PyObject *tolist = PyObject_GetAttr(value, core->str_tolist);
     if (tolist == NULL) {
         if (PyErr_ExceptionMatches(PyExc_AttributeError))
-            PyErr_Format(PyExc_TypeError,
-                         "token ids are an int, a list of ints, or a tensor or array of shape [n] "
-                         "or [1, n], found %.100s",
-                         Py_TYPE(value)->tp_name);
+            PyErr_Format(
+                PyExc_TypeError,
+                "token ids must be an int, a list of ints, or a tensor or array of shape [n] "
+                "or [1, n], found %.100s",
+                Py_TYPE(value)->tp_name);
         return -1;
     }
     PyObject *list = PyObject_CallObject(tolist, NULL);

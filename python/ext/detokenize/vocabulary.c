@@ -15,7 +15,7 @@ static int read_token(PyObject *text, burble_token *token)
     if (bytes == NULL)
         return -1;
     if (len > (Py_ssize_t)BURBLE_VOCAB_MAX_TOKEN) {
-        PyErr_Format(PyExc_ValueError, "a token may have up to %u bytes, found one of %zd",
+        PyErr_Format(PyExc_ValueError, "a token may have at most %u bytes, found %zd",
                      BURBLE_VOCAB_MAX_TOKEN, len);
         return -1;
     }
@@ -110,7 +110,8 @@ static int read_step(PyObject *tuple, burble_step *step)
     int flag = 0;
     *step = (burble_step){0};
     if (!PyTuple_Check(tuple)) {
-        PyErr_Format(PyExc_TypeError, "a step is a tuple, found %.100s", Py_TYPE(tuple)->tp_name);
+        PyErr_Format(PyExc_TypeError, "a step must be a tuple, found %.100s",
+                     Py_TYPE(tuple)->tp_name);
         return -1;
     }
     if (!PyArg_ParseTuple(tuple, "s|zzIIp:step", &name, &step->text, &step->with, &step->start,
@@ -123,7 +124,7 @@ static int read_step(PyObject *tuple, burble_step *step)
             return 0;
         }
     }
-    PyErr_Format(PyExc_ValueError, "a step's name: found '%s', which is none", name);
+    PyErr_Format(PyExc_ValueError, "step: expected the name of a step, found '%s'", name);
     return -1;
 }
 

@@ -163,8 +163,9 @@ static int append(LogObject *self, const char *bytes, size_t len, uint32_t token
 int log_append(LogObject *self, const char *bytes, size_t len, uint32_t tokens)
 {
     if (is_under_way(&self->appending)) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "another thread is appending to this log: one writer at a time");
+        PyErr_SetString(
+            PyExc_RuntimeError,
+            "another thread is appending to this log: only one thread at a time may write");
         return -1;
     }
     set_under_way(&self->appending, true); /* before anything that may run Python code */
@@ -294,7 +295,7 @@ bool log_may_be_waited_for(const LogObject *self)
         return true;
     PyErr_SetString(
         PyExc_RuntimeError,
-        "the generation would wait for itself: its stream is to be read, joined and left by "
-        "another thread or task than the one that generates");
+        "the generation would wait for itself: read, join and leave its stream in another thread "
+        "or task than the one that generates");
     return false;
 }

@@ -37,7 +37,7 @@ static int parse_unit(const char *name, burble_lag_unit *unit)
 static int parse_keep(long long keep, bool objects, uint64_t *bytes)
 {
     if (keep < -1) {
-        PyErr_Format(PyExc_ValueError, "keep: expected -1 (all) or a number from 0 on, found %lld",
+        PyErr_Format(PyExc_ValueError, "keep: expected -1 (all) or at least 0, found %lld",
                      keep);
         return -1;
     }
@@ -119,7 +119,7 @@ static PyObject *log_append_method(LogObject *self, PyObject *const *args, Py_ss
         if (tokens == (unsigned long)-1 && PyErr_Occurred())
             return NULL;
         if (tokens > UINT32_MAX) {
-            PyErr_SetString(PyExc_OverflowError, "append: more tokens than a record can stand for");
+            PyErr_SetString(PyExc_OverflowError, "append: tokens must be at most 4294967295");
             return NULL;
         }
     }

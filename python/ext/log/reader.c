@@ -230,7 +230,10 @@ static enum reading timed_out(PyObject *object, bool in_thread)
     if (self->until == 0 || !log_is_open(self->log)
         || burble__now() < clock_earlier_by(self->until, clock_ahead(&self->consumer.clock, NULL)))
         return READ_NOTHING;
-    PyErr_SetString(self->log->core->timeout, "nothing came for this reader in its time");
+    PyObject *seconds = PyFloat_FromDouble((double)self->timeout / 1e9);
+    if (seconds != NULL)
+        PyErr_Format(self->log->core->timeout, "timed out after %S s waiting for text", seconds);
+    Py_XDECREF(seconds);
     return READ_ERROR;
 }
 
@@ -257,7 +260,7 @@ bool reader_is_own(ReaderObject *self)
 {
     if (self->waits == &self->consumer)
         return true;
-    PyErr_SetString(PyExc_RuntimeError, "this reader is read by a Merged: one consumer each");
+    PyErr_SetString(PyExc_RuntimeError, "this reader belongs to a Merged: only that may read it");
     return false;
 }
 
@@ -311,8 +314,8 @@ static PyObject *reader_take(ReaderObject *self, PyObject *unused)
 static int parse_limit(long long max_lag, const char *name, burble_on_lag *on_lag)
 {
     if (max_lag < 0) {
-        PyErr_Format(PyExc_ValueError,
-                     "max_lag: expected a number from 0 (no limit) on, found %lld", max_lag);
+        PyErr_Format(PyExc_ValueError, "max_lag: expected 0 (no limit) or more, found %lld",
+                     max_lag);
         return -1;
     }
     if (strcmp(name, "block") == 0) {
@@ -359,6 +362,7 @@ static PyObject *reader_give_up(ReaderObject *self, PyObject *seconds)
     uint64_t length;
     if (core_nanoseconds(seconds, "timeout", &length) < 0)
         return NULL;
+    self->timeout = length;
     self->until = length == 0 ? 0 : burble__now() + length;
     Py_RETURN_NONE;
 }
@@ -430,7 +434,7 @@ static int set_coalesce(ReaderObject *self, PyObject *value, void *unused)
     if (truth < 0)
         return -1;
     if (truth && self->log->objects) {
-        PyErr_SetString(PyExc_ValueError, "coalesce: only text can be put together, not objects");
+        PyErr_SetString(PyExc_ValueError, "coalesce: expected a log of text, found one of objects");
         return -1;
     }
     self->coalesce = truth != 0;
@@ -443,16 +447,17 @@ static int set_coalesce(ReaderObject *self, PyObject *value, void *unused)
 static void raise_position(struct core *core, int rc, long long start, uint64_t bound)
 {
     if (rc == BURBLE_EINVAL) {
-        PyErr_Format(PyExc_ValueError, "start: position %lld is beyond what has come, %llu", start,
-                     (unsigned long long)bound);
+        PyErr_Format(PyExc_ValueError,
+                     "start: expected at most %llu, the present end of the stream, found %lld",
+                     (unsigned long long)bound, start);
         return;
     }
     if (rc != BURBLE_EGONE) {
         core_raise(core, rc);
         return;
     }
-    PyObject *message = PyUnicode_FromFormat("position %lld is no longer retained; the oldest that "
-                                             "is left is %llu (keep= retains more)",
+    PyObject *message = PyUnicode_FromFormat("position %lld is no longer retained; the oldest "
+                                             "retained position is %llu (keep= retains more)",
                                              start, (unsigned long long)bound);
     PyObject *oldest = PyLong_FromUnsignedLongLong(bound);
     PyObject *error =

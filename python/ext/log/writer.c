@@ -37,8 +37,8 @@ static bool enter(WriterObject *self)
     /* The log's own append, too: text that it refuses would be missing later. */
     if (is_under_way(&self->busy) || is_under_way(&self->log->appending)) {
         PyErr_Format(PyExc_RuntimeError,
-                     "%.100s is being written by another thread, or from within its own tokenizer: "
-                     "one at a time (any thread may end the log itself)",
+                     "%.100s is being written by another thread, or by its own tokenizer: only one "
+                     "call at a time may write (any thread may end the log itself)",
                      Py_TYPE(self)->tp_name);
         return false;
     }
@@ -139,9 +139,9 @@ static int note_end(WriterObject *self)
 
 static int raise_stopped(WriterObject *self)
 {
-    PyErr_SetString(self->core->stopped, self->match != NULL
-                                             ? "a stop string was met"
-                                             : "the sequence has ended with its end of sequence");
+    PyErr_SetString(self->core->stopped,
+                    self->match != NULL ? "a stop string was found"
+                                        : "the sequence has ended at an end-of-sequence token");
     return -1;
 }
 
@@ -383,7 +383,7 @@ static PyObject *writer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 
 static void raise_initialised(void)
 {
-    PyErr_SetString(PyExc_RuntimeError, "a writer is initialised once");
+    PyErr_SetString(PyExc_RuntimeError, "a writer can be initialised only once");
 }
 
 static int writer_init(WriterObject *self, PyObject *args, PyObject *kwargs)

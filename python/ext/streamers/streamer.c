@@ -188,7 +188,7 @@ static enum reading timed_out(PyObject *object, bool in_thread)
         return READ_ERROR;
     PyObject *given = Py_NewRef(self->timeout_given == NULL ? Py_None : self->timeout_given);
     PyErr_Format(in_thread ? self->core->queue_empty : PyExc_TimeoutError,
-                 "no token came within the timeout of %S s", given);
+                 "timed out after %S s waiting for a token", given);
     Py_DECREF(given);
     return READ_ERROR;
 }
@@ -264,7 +264,7 @@ static int init_sides(StreamerObject *self)
 
 static void raise_initialised(void)
 {
-    PyErr_SetString(PyExc_RuntimeError, "a streamer is initialised once");
+    PyErr_SetString(PyExc_RuntimeError, "a streamer can be initialised only once");
 }
 
 static int streamer_init(StreamerObject *self, PyObject *args, PyObject *kwargs)

@@ -11,8 +11,8 @@
 static void raise_two_writers(StreamerObject *self)
 {
     PyErr_Format(PyExc_RuntimeError,
-                 "%.100s is being written by another thread, or from within its own "
-                 "on_finalized_text: one generation at a time",
+                 "%.100s is being written by another thread, or by its own on_finalized_text: only "
+                 "one generation at a time may write",
                  Py_TYPE(self)->tp_name);
 }
 
@@ -222,7 +222,7 @@ static int leave_stopped(StreamerObject *self)
 
 static int raise_stopped(StreamerObject *self)
 {
-    PyErr_SetString(self->core->stopped, "a stop string was met");
+    PyErr_SetString(self->core->stopped, "a stop string was found");
     return -1;
 }
 

@@ -125,8 +125,8 @@ static bool nobody_is_parked(struct consumer *self)
     if (self->future == NULL && !self->parking)
         return true;
     PyErr_Format(PyExc_RuntimeError,
-                 "another task is already waiting for the next text of this %.100s: one consumer "
-                 "each (Stream.reader() makes another)",
+                 "another task is already waiting for the next text of this %.100s: it can have "
+                 "only one consumer (Stream.reader() makes a reader for each)",
                  Py_TYPE(self->owner)->tp_name);
     return false;
 }
@@ -138,8 +138,8 @@ static bool nobody_reads(struct consumer *self)
         return true;
     PyErr_Format(
         PyExc_RuntimeError,
-        "another thread is reading this %.100s, or this call comes from within its reading: "
-        "one consumer each (Stream.reader() makes another)",
+        "this %.100s is already being read, by another thread or by a caller of this function: "
+        "it can have only one consumer (Stream.reader() makes a reader for each)",
         Py_TYPE(self->owner)->tp_name);
     return false;
 }

@@ -402,7 +402,7 @@ static PyObject *future_result(FutureObject *self, PyObject *unused)
 {
     (void)unused;
     if (self->state == PENDING) {
-        PyErr_SetString(PyExc_RuntimeError, "still waiting");
+        PyErr_SetString(PyExc_RuntimeError, "the wait has not ended yet");
         return NULL;
     }
     if (future_check((PyObject *)self) < 0)

@@ -101,7 +101,8 @@ HubObject *hub_of_running_loop(struct core *core, HubObject *last, PyObject **lo
         return (HubObject *)Py_NewRef((PyObject *)last);
     PyObject *hub = hub_of(core, *loop, trio);
     if (hub != NULL && !Py_IS_TYPE(hub, core->hub_type)) {
-        PyErr_Format(PyExc_TypeError, "hub_of gave %.100s", Py_TYPE(hub)->tp_name);
+        PyErr_Format(PyExc_TypeError, "hub_of: expected a hub, found %.100s",
+                     Py_TYPE(hub)->tp_name);
         Py_CLEAR(hub);
     }
     if (hub == NULL)

@@ -101,7 +101,7 @@ static PyObject *current_frames(void)
 {
     PyObject *function = PySys_GetObject("_current_frames"); /* borrowed */
     if (function == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "sys._current_frames is gone");
+        PyErr_SetString(PyExc_RuntimeError, "sys._current_frames does not exist");
         return NULL;
     }
     return PyObject_CallObject(function, NULL);
