@@ -249,13 +249,13 @@ static int add_exceptions(PyObject *module, struct core *core)
     Py_DECREF(bases);
     if (rc < 0
         || add_exception(module, &core->first_token_timeout, "burble.FirstTokenTimeout",
-                         "No token came within first_token_timeout.", core->timeout)
+                         "The first token did not come within first_token_timeout.", core->timeout)
                < 0
         || add_exception(module, &core->token_timeout, "burble.TokenTimeout",
-                         "No further token came within token_timeout.", core->timeout)
+                         "The next token did not come within token_timeout.", core->timeout)
                < 0
         || add_exception(module, &core->total_timeout, "burble.TotalTimeout",
-                         "The end did not come within total_timeout.", core->timeout)
+                         "The generation did not end within total_timeout.", core->timeout)
                < 0)
         return -1;
     return 0;

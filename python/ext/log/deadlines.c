@@ -60,9 +60,9 @@ uint64_t deadlines_due(const struct deadlines *deadlines, const struct account_s
 
 struct passed_deadline deadlines_total(const struct deadlines *deadlines, const struct core *core)
 {
-    return (struct passed_deadline){core->total_timeout,
-                                    "the end did not come within the total timeout of %S s",
-                                    deadlines->total_at - deadlines->began};
+    return (struct passed_deadline){
+        core->total_timeout, "timed out after %S s: the generation has not ended (total_timeout)",
+        deadlines->total_at - deadlines->began};
 }
 
 struct passed_deadline deadlines_passed(const struct deadlines *deadlines, const struct core *core,
@@ -76,14 +76,15 @@ struct passed_deadline deadlines_passed(const struct deadlines *deadlines, const
         return deadlines_total(deadlines, core);
     if (!state->begun && deadlines->first_at != 0
         && now >= clock_earlier_by(deadlines->first_at, since_set))
-        return (struct passed_deadline){core->first_token_timeout,
-                                        "no token came within the first-token timeout of %S s",
-                                        deadlines->first_at - deadlines->began};
+        return (struct passed_deadline){
+            core->first_token_timeout,
+            "timed out after %S s waiting for the first token (first_token_timeout)",
+            deadlines->first_at - deadlines->began};
     if (state->begun && deadlines->token_for != 0 && !state->full
         && now >= clock_earlier_by(state->active_at + deadlines->token_for, since_park))
-        return (struct passed_deadline){core->token_timeout,
-                                        "no further token came within the token timeout of %S s",
-                                        deadlines->token_for};
+        return (struct passed_deadline){
+            core->token_timeout, "timed out after %S s waiting for the next token (token_timeout)",
+            deadlines->token_for};
     return (struct passed_deadline){NULL, NULL, 0};
 }
 

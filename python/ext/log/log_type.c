@@ -37,8 +37,7 @@ static int parse_unit(const char *name, burble_lag_unit *unit)
 static int parse_keep(long long keep, bool objects, uint64_t *bytes)
 {
     if (keep < -1) {
-        PyErr_Format(PyExc_ValueError, "keep: expected -1 (all) or at least 0, found %lld",
-                     keep);
+        PyErr_Format(PyExc_ValueError, "keep: expected -1 (all) or at least 0, found %lld", keep);
         return -1;
     }
     const uint64_t each = objects ? sizeof(struct object_record) : 1;
