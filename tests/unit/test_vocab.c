@@ -437,9 +437,12 @@ static void steps_that_cannot_be_streamed_are_unsupported(void **state)
         burble_step steps[2];
         const char *message;
     } bad[] = {
-        {{fuse, byte_level}, "ByteLevel"},       {{byte_level, byte_level}, "ByteLevel"},
-        {{bpe, ctc}, "CTC after a step"},        {{fuse, longer}, "hold back"},
-        {{longer, fuse}, "the steps make token 0 too"}, {{fuse, patient}, "hold back"},
+        {{fuse, byte_level}, "ByteLevel"},
+        {{byte_level, byte_level}, "ByteLevel"},
+        {{bpe, ctc}, "CTC after a step"},
+        {{fuse, longer}, "hold back"},
+        {{longer, fuse}, "the steps make token 0 too"},
+        {{fuse, patient}, "hold back"},
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
         const burble_vocab_options options = {.steps = bad[i].steps, .n_steps = 2};
