@@ -263,7 +263,7 @@ class Job:
         )
 
 
-class Elsewhere:
+class ExternalSink:
     """The sink of a job that runs nothing: others write these logs, in threads of their own."""
 
     __slots__ = ("_logs",)

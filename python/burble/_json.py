@@ -26,8 +26,8 @@ def decode(text: bytes) -> Any:
         found = text[error.start]
         raise ValueError(f"byte {error.start}: expected UTF-8, found {found:#04x}") from None
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"{place}: expected JSON: {error.msg}") from None
+        position = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"{position}: expected JSON: {error.msg}") from None
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

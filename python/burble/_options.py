@@ -173,8 +173,8 @@ def limit(max_lag: int | None, other: str = " or None") -> int:
     return count("max_lag", max_lag, 1, other)
 
 
-def place(start: Start) -> int:
-    """Where a reader begins, as the core has it."""
+def start_position(start: Start) -> int:
+    """The position at which a reader begins, as the core has it."""
     if isinstance(start, str):
         one_of("start", start, ("oldest", "tail"), "a position, ")
         return _STARTS[start]

@@ -13,7 +13,7 @@ from . import _core
 from ._batch import BatchStream, Rows
 from ._failure import clear_frames
 from ._generate import Call, Prompts, name_of
-from ._job import Elsewhere, Job
+from ._job import ExternalSink, Job
 from ._options import (
     ItemOptions,
     Keep,
@@ -424,7 +424,7 @@ class ChannelWriter:
     __slots__ = ("__weakref__", "_job", "_log", "_writer")
 
     def __init__(self, log: _core.Log, writer: _core.Writer) -> None:
-        self._job = Job("the channel", None, Elsewhere((log,)))
+        self._job = Job("the channel", None, ExternalSink((log,)))
         self._writer = writer
         self._log = log
 

@@ -11,7 +11,7 @@ from typing import Any, Callable, Generic, Literal, TypeVar, cast
 from . import _core
 from ._collect import collect_after_cancellation
 from ._job import Job
-from ._options import MOST, OnLag, Options, Start, limit, one_of, place
+from ._options import MOST, OnLag, Options, Start, limit, one_of, start_position
 from ._stats import Stats
 from .detokenizer import StopMatch
 
@@ -154,12 +154,12 @@ class Stream(Handle, Generic[T]):
         on_lag: OnLag = "block",
         coalesce: bool = False,
     ) -> Reader[T]:
-        """One more reader, with a place of its own.
+        """One more reader, with a position of its own.
 
         From now on, the stream's own reader, unless it is being iterated, holds up nothing any
         more: where it falls behind by more than ``max_lag`` of the stream (None: 1,048,576), it
-        loses its place. Readers hold up the generation instead, each by its own ``max_lag``: close
-        those that are not read any more.
+        loses its position. Readers hold up the generation instead, each by its own ``max_lag``:
+        close those that are not read any more.
 
         :param start: ``"tail"`` (what comes from now on), ``"oldest"`` (what is left), or the
             position of a chunk, counted from 0, as :attr:`position` says it.
@@ -176,7 +176,9 @@ class Stream(Handle, Generic[T]):
         one_of("on_lag", on_lag, ("block", "drop_reader"))
         if max_lag == "stream":
             max_lag = self._lag_beside_kept(self._options.max_lag)
-        reader = self._log.reader(place(start), limit(max_lag, ", 'stream' or None"), on_lag)
+        reader = self._log.reader(
+            start_position(start), limit(max_lag, ", 'stream' or None"), on_lag
+        )
         reader.coalesce = bool(coalesce)
         self._pass_over()
         return Reader(reader)

@@ -389,6 +389,6 @@ def enders_of(
     source: Source, skip: bool, stop: tuple[str, ...], eos: Iterable[int] = ()
 ) -> tuple[tuple[int, int], ...]:
     """The tokens with which a text ends: special ones that are left out and whose text is a stop
-    string, with its place among these; and ends of sequence, with -1."""
+    string, with its index among these; and ends of sequence, with -1."""
     found = source.stop_tokens(stop) if stop and skip else []
     return (*found, *((i, -1) for i in eos if 0 <= i <= MAX_ID))

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Callable, NamedTuple, TypeVar
 
 from . import _core
-from ._job import Elsewhere, Job
+from ._job import ExternalSink, Job
 from ._options import OptionSet, TextOptions, count, one_of
 from ._stats import Stats, rate
 from ._stream import Stream
@@ -68,7 +68,7 @@ class _Request(Job):
     __slots__ = ()
 
     def __init__(self, log: _core.Log) -> None:
-        super().__init__("the engine", None, Elsewhere((log,)))
+        super().__init__("the engine", None, ExternalSink((log,)))
 
     def result(self, log: _core.Log) -> Any:
         return None if log.state == "ended" else super().result(log)

@@ -40,7 +40,7 @@ OnTimeout = Literal["raise", "stop"]
 _OF_STREAMS = OPTION_NAMES | {"batch", "decode_kwargs", "eos_token_id", "pool"}
 
 
-def _look_at_exception(task: asyncio.Task[Any]) -> None:
+def _mark_exception_retrieved(task: asyncio.Task[Any]) -> None:
     """Tell a finished task that its exception was seen."""
     if not task.cancelled():
         task.exception()
@@ -237,11 +237,11 @@ class TextStreamer(_core.Streamer):
         if task is None or self._run_in != _core.forks():  # the parent's loop is not to be woken
             return
         if task.done():
-            _look_at_exception(task)
+            _mark_exception_retrieved(task)
             return
         # The consumer may be in another thread than the task, and that one's loop may be closed.
         with contextlib.suppress(RuntimeError):
-            task.get_loop().call_soon_threadsafe(task.add_done_callback, _look_at_exception)
+            task.get_loop().call_soon_threadsafe(task.add_done_callback, _mark_exception_retrieved)
 
     def _generate(
         self, generate: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -201,10 +201,10 @@ static int take_rest_of_copy(DetokenizerObject *self, struct kept_text *out)
         return -1;
     }
     if (window != NULL) {
-        PyObject *another = PyObject_CallMethodObjArgs(window, self->core->str_copy, NULL);
-        if (another == NULL)
+        PyObject *window_copy = PyObject_CallMethodObjArgs(window, self->core->str_copy, NULL);
+        if (window_copy == NULL)
             return -1;
-        self->window = another;
+        self->window = window_copy;
     }
     self->detok = copy;
     rc = finish_all(self, out);

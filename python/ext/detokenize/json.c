@@ -93,7 +93,7 @@ static int parse(const struct burble__json_parser *parser, const struct burble__
     PyObject *value = decode(self, source, left_out);
     if (value == NULL && left_out.end > left_out.begin
         && PyErr_ExceptionMatches(PyExc_ValueError)) {
-        /* Once more, for the place of the error in the whole. */
+        /* Once more, for the position of the error in the whole. */
         PyErr_Clear();
         value = decode(self, source, (struct burble__range){0, 0});
     }
@@ -136,7 +136,7 @@ static size_t size(const void *value)
     return (size_t)(PyList_Check(object) ? PyList_GET_SIZE(object) : PyDict_Size(object));
 }
 
-/* A look at each key takes no memory, as a str to look it up by would. */
+/* Comparing each key takes no memory, as a str to look it up by would. */
 static const void *member(const void *object, const char *key)
 {
     PyObject *found, *value;

@@ -55,7 +55,7 @@ int pipeline_init(struct pipeline *pipeline, struct core *core, DetokenizerObjec
     return -1;
 }
 
-int pipeline_another(const struct pipeline *pipeline, struct core *core, struct pipeline *fresh)
+int pipeline_init_like(const struct pipeline *pipeline, struct core *core, struct pipeline *fresh)
 {
     const burble_chunking rule = pipeline->rule;
     const char skip_prompt = pipeline->skip_prompt, has_prompt = pipeline->has_prompt;

@@ -49,9 +49,9 @@ enum passed {
 int pipeline_init(struct pipeline *pipeline, struct core *core, DetokenizerObject *detokenizer,
                   const char *chunk, bool skip_prompt);
 
-/* Makes `fresh` another one of the same settings, at the beginning of a sequence, whatever is done with
- * the other one meanwhile. 0; or -1 with an exception, and nothing to clear. */
-int pipeline_another(const struct pipeline *pipeline, struct core *core, struct pipeline *fresh);
+/* Makes `fresh` of the same settings, at the beginning of a sequence, whatever is done with the other one
+ * meanwhile. 0; or -1 with an exception, and nothing to clear. */
+int pipeline_init_like(const struct pipeline *pipeline, struct core *core, struct pipeline *fresh);
 
 /* The pipeline's references: for the collector, and for good. */
 int pipeline_traverse(struct pipeline *pipeline, visitproc visit, void *arg);

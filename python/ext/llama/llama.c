@@ -9,8 +9,8 @@
 #include <structmember.h>
 
 #include "base/atomic.h"
-#include "log/account.h"
 #include "log/log.h"
+#include "log/writer_stats.h"
 
 /* The most bytes of one prompt; libburble-llama has the same bound. */
 #define PROMPT_MAX ((Py_ssize_t)1 << 30)
@@ -318,27 +318,27 @@ static PyObject *engine_chat(EngineObject *self, PyObject *args)
 /* In the engine's thread, without the GIL. */
 static void watch(const burble_llama_progress *progress, void *arg)
 {
-    struct account *account = arg;
+    struct writer_stats *writer_stats = arg;
     const uint64_t now = burble__now();
-    account_lock(account);
-    const uint32_t tokens = progress->tokens - (uint32_t)account->stats.tokens;
+    writer_stats_lock(writer_stats);
+    const uint32_t tokens = progress->tokens - (uint32_t)writer_stats->stats.tokens;
     if (tokens > 0) {
-        stats_add(&account->stats, tokens, now, progress->waited - account->counted);
-        account->counted = progress->waited;
+        stats_add(&writer_stats->stats, tokens, now, progress->waited - writer_stats->counted);
+        writer_stats->counted = progress->waited;
     }
-    if (tokens > 0 || account->full)
-        account->active_at = now;
-    account->full = progress->waits;
-    account->blocked = progress->waited;
-    account->stopped = progress->stopped;
-    account->stop = progress->stop;
-    account->stop_begin = progress->stop_begin;
-    account_unlock(account);
+    if (tokens > 0 || writer_stats->full)
+        writer_stats->active_at = now;
+    writer_stats->full = progress->waits;
+    writer_stats->blocked = progress->waited;
+    writer_stats->stopped = progress->stopped;
+    writer_stats->stop = progress->stop;
+    writer_stats->stop_begin = progress->stop_begin;
+    writer_stats_unlock(writer_stats);
     /* Also where nobody reads: else the request would keep its slot. */
-    if (account->total_at != 0 && now >= account->total_at)
-        burble_stream_fail(account->stream, BURBLE_ETIMEDOUT, NULL);
+    if (writer_stats->total_at != 0 && now >= writer_stats->total_at)
+        burble_stream_fail(writer_stats->stream, BURBLE_ETIMEDOUT, NULL);
     if (progress->over)
-        account_unref(&account);
+        writer_stats_unref(&writer_stats);
 }
 
 /* The prompt, in ids where it is a list of these. 0, or -1 with an exception. */
@@ -397,15 +397,15 @@ static int hand_in(EngineObject *self, burble_llama_request *request, LogObject 
 {
     burble_error error = {0};
     int rc = BURBLE_ECLOSED;
-    struct account *account = account_create();
-    if (account == NULL) {
+    struct writer_stats *writer_stats = writer_stats_create();
+    if (writer_stats == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    account->total_at = log->deadlines.total_at;
-    account->stream = log->stream;
+    writer_stats->total_at = log->deadlines.total_at;
+    writer_stats->stream = log->stream;
     request->watch = watch;
-    request->watch_arg = account;
+    request->watch_arg = writer_stats;
     Py_BEGIN_ALLOW_THREADS
         if (enter(self)) {
             rc = burble_llama_engine_submit(self->engine, request, log->stream, &error);
@@ -413,12 +413,12 @@ static int hand_in(EngineObject *self, burble_llama_request *request, LogObject 
         }
     Py_END_ALLOW_THREADS
     if (rc == BURBLE_OK) {
-        log_write_elsewhere(log, account, stop_strings, keeper);
+        log_set_native_writer(log, writer_stats, stop_strings, keeper);
         return 0;
     }
-    struct account *of_nobody = account;
-    account_unref(&of_nobody); /* nobody watches */
-    account_unref(&account);
+    struct writer_stats *of_nobody = writer_stats;
+    writer_stats_unref(&of_nobody); /* nobody watches */
+    writer_stats_unref(&writer_stats);
     if (rc == BURBLE_ECLOSED)
         raise_closed(self->core);
     else

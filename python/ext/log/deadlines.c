@@ -37,7 +37,7 @@ bool deadlines_need_state(const struct deadlines *deadlines)
     return deadlines->first_at != 0 || deadlines->token_for != 0;
 }
 
-uint64_t deadlines_due(const struct deadlines *deadlines, const struct account_state *state,
+uint64_t deadlines_due(const struct deadlines *deadlines, const struct writing_state *state,
                        const struct loop_clock *clock)
 {
     const int64_t ahead = clock_ahead(clock, &deadlines->clock);
@@ -66,7 +66,7 @@ struct passed_deadline deadlines_total(const struct deadlines *deadlines, const 
 }
 
 struct passed_deadline deadlines_passed(const struct deadlines *deadlines, const struct core *core,
-                                        const struct account_state *state,
+                                        const struct writing_state *state,
                                         const struct loop_clock *clock)
 {
     const uint64_t now = burble__now();

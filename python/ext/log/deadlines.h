@@ -7,7 +7,7 @@
 #define BURBLE_PYTHON_DEADLINES_H
 
 #include "common/core.h"
-#include "log/account.h"
+#include "log/writer_stats.h"
 #include "waiting/clock.h"
 
 /* Times in nanoseconds of CLOCK_MONOTONIC; 0: none. */
@@ -26,7 +26,7 @@ int deadlines_set(struct deadlines *deadlines, struct core *core, PyObject *args
 bool deadlines_need_state(const struct deadlines *deadlines);
 
 /* When a consumer, which waits by this clock and finds nothing, should look whether one has passed. 0: never. */
-uint64_t deadlines_due(const struct deadlines *deadlines, const struct account_state *state,
+uint64_t deadlines_due(const struct deadlines *deadlines, const struct writing_state *state,
                        const struct loop_clock *clock);
 
 /* A timeout that has passed. */
@@ -38,7 +38,7 @@ struct passed_deadline {
 
 /* Which one has passed by now: by this clock, or, NULL, the system's. */
 struct passed_deadline deadlines_passed(const struct deadlines *deadlines, const struct core *core,
-                                        const struct account_state *state,
+                                        const struct writing_state *state,
                                         const struct loop_clock *clock);
 
 /* The deadline for the end, which has passed. */

@@ -13,26 +13,26 @@ bool log_is_open(const LogObject *self)
     return status.state == BURBLE_OPEN;
 }
 
-struct account_state log_writing_state(const LogObject *self)
+struct writing_state log_writing_state(const LogObject *self)
 {
-    if (self->account != NULL)
-        return account_look(self->account);
-    return (struct account_state){
+    if (self->writer_stats != NULL)
+        return writer_stats_read(self->writer_stats);
+    return (struct writing_state){
         .begun = self->begun,
         .full = self->full_since != 0,
         .active_at = self->active_at,
         .blocked = self->blocked + (self->full_since == 0 ? 0 : burble__now() - self->full_since)};
 }
 
-static struct account_state state_for_deadlines(const LogObject *self)
+static struct writing_state state_for_deadlines(const LogObject *self)
 {
     return deadlines_need_state(&self->deadlines) ? log_writing_state(self)
-                                                  : (struct account_state){.begun = false};
+                                                  : (struct writing_state){.begun = false};
 }
 
 uint64_t log_due(const LogObject *self, const struct consumer *consumer)
 {
-    const struct account_state state = state_for_deadlines(self);
+    const struct writing_state state = state_for_deadlines(self);
     return deadlines_due(&self->deadlines, &state, &consumer->clock);
 }
 
@@ -47,7 +47,7 @@ static bool fail_as(LogObject *self, int code, PyObject *error)
 
 int log_expire(LogObject *self, const struct consumer *consumer)
 {
-    const struct account_state state = state_for_deadlines(self);
+    const struct writing_state state = state_for_deadlines(self);
     const struct passed_deadline passed = deadlines_passed(
         &self->deadlines, self->core, &state, consumer == NULL ? NULL : &consumer->clock);
     if (passed.type == NULL || !log_is_open(self))
@@ -74,9 +74,9 @@ static void raise_total_timeout(const LogObject *self)
 bool log_wakes(const LogObject *self)
 {
     /* One reader is what there nearly always is; of many, somebody waits. */
-    unsigned int look = 4;
+    unsigned int left = 4;
     for (const ReaderObject *reader = self->readers; reader != NULL; reader = reader->after)
-        if (look-- == 0 || consumer_wakes(reader->waits))
+        if (left-- == 0 || consumer_wakes(reader->read_by))
             return true;
     return false;
 }
@@ -106,12 +106,12 @@ static void note_activity(LogObject *self)
         self->active_at = burble__now();
 }
 
-/* Readers that have been resumed a moment ago are to read on now, not when their loops look again. */
+/* Readers that have been resumed a moment ago are to read on now, not when their loops run again. */
 static void hurry_readers(LogObject *self)
 {
     for (ReaderObject *reader = self->readers; reader != NULL; reader = reader->after)
-        if (reader->waits->future != NULL && reader->waits->hub != NULL)
-            hub_hurry(reader->waits->hub);
+        if (reader->read_by->future != NULL && reader->read_by->hub != NULL)
+            hub_hurry(reader->read_by->hub);
 }
 
 /* A reader is at its limit: waits for it, and appends. One of burble's results; 1 with an exception. */
@@ -127,9 +127,9 @@ static int append_when_there_is_room(LogObject *self, const char *bytes, size_t 
     do {
         uint64_t until = self->deadlines.total_at;
         if (handles_signals) {
-            const uint64_t look = burble__now() + SIGNAL_CHECK_NS;
-            if (until == 0 || look < until)
-                until = look;
+            const uint64_t check_at = burble__now() + SIGNAL_CHECK_NS;
+            if (until == 0 || check_at < until)
+                until = check_at;
         }
         Py_BEGIN_ALLOW_THREADS
             rc = burble_stream_append_until(self->stream, bytes, len, tokens, until);
@@ -188,12 +188,12 @@ int log_append(LogObject *self, const char *bytes, size_t len, uint32_t tokens)
     return -1;
 }
 
-void log_write_elsewhere(LogObject *self, struct account *account, PyObject *stop_strings,
-                         PyObject *keeper)
+void log_set_native_writer(LogObject *self, struct writer_stats *writer_stats,
+                           PyObject *stop_strings, PyObject *keeper)
 {
-    self->account = account;
-    account->stop_strings = Py_NewRef(stop_strings);
-    account->keeper = Py_NewRef(keeper);
+    self->writer_stats = writer_stats;
+    writer_stats->stop_strings = Py_NewRef(stop_strings);
+    writer_stats->keeper = Py_NewRef(keeper);
 }
 
 /* ---- ending ---------------------------------------------------------------------------------- */
@@ -234,7 +234,7 @@ PyObject *log_error(LogObject *self)
         burble_stream_status(self->stream, &status);
         if (status.code == BURBLE_EFAILED && status.message[0] != '\0')
             PyErr_SetString(self->core->error, status.message);
-        else if (status.code == BURBLE_ETIMEDOUT && self->account != NULL)
+        else if (status.code == BURBLE_ETIMEDOUT && self->writer_stats != NULL)
             raise_total_timeout(self);
         else
             core_raise_failure(self->core, self->stream);

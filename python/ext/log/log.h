@@ -10,8 +10,8 @@
 #define BURBLE_PYTHON_LOG_H
 
 #include "common/core.h"
-#include "log/account.h"
 #include "log/deadlines.h"
+#include "log/writer_stats.h"
 
 struct ReaderObject;
 struct consumer;
@@ -26,7 +26,8 @@ typedef struct LogObject {
     /* How it ended: written by whoever ended it, in the same breath, as the GIL has it. */
     PyObject *reason; /* as given to end(); or NULL */
     PyObject *match;  /* the same */
-    PyObject *error;  /* the exception of a failure, made at the first look where it is burble's */
+    PyObject *
+        error; /* the exception of a failure, made when it is first asked for where it is burble's */
     PyObject *traceback; /* that it had when it came here; or NULL */
 
     PyObject *id; /* see log_id; NULL: nobody has asked for it */
@@ -35,7 +36,7 @@ typedef struct LogObject {
     /* When the last token came; only where deadlines.token_for is set, or it had to wait. */
     uint64_t active_at;
 
-    struct account *account; /* where a thread writes it without Python, what that tells; or NULL */
+    struct writer_stats *writer_stats; /* of a native writer; NULL: Python writes it */
 
     uint64_t blocked;           /* nanoseconds that appends have waited for readers */
     uint64_t full_since;        /* when the present one began to; 0: none does */
@@ -54,9 +55,9 @@ typedef struct LogObject {
 int log_append(LogObject *self, const char *bytes, size_t len, uint32_t tokens);
 
 /* A thread that knows nothing of Python writes and ends its stream from now on. Takes one of the two
- * references to `account`, and new ones to `stop_strings` and `keeper`. */
-void log_write_elsewhere(LogObject *self, struct account *account, PyObject *stop_strings,
-                         PyObject *keeper);
+ * references to `writer_stats`, and new ones to `stop_strings` and `keeper`. */
+void log_set_native_writer(LogObject *self, struct writer_stats *writer_stats,
+                           PyObject *stop_strings, PyObject *keeper);
 
 /* Ends it; `reason` (a str or None) and `match` (any object) may be NULL. Whether this was its end. */
 bool log_end(LogObject *self, PyObject *reason, PyObject *match);
@@ -70,7 +71,7 @@ bool log_wakes(const LogObject *self);
 bool log_is_open(const LogObject *self);
 
 /* The state of the writing, by Python or by a thread that knows nothing of it. */
-struct account_state log_writing_state(const LogObject *self);
+struct writing_state log_writing_state(const LogObject *self);
 
 /* When this consumer, which finds nothing, should look whether the log is overdue. 0: never. */
 uint64_t log_due(const LogObject *self, const struct consumer *consumer);

@@ -175,8 +175,8 @@ static PyObject *log_cancel(LogObject *self, PyObject *unused)
 static int log_traverse(LogObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    if (self->account != NULL)
-        Py_VISIT(self->account->keeper);
+    if (self->writer_stats != NULL)
+        Py_VISIT(self->writer_stats->keeper);
     Py_VISIT(self->match);
     Py_VISIT(self->error);
     Py_VISIT(self->traceback);
@@ -185,8 +185,8 @@ static int log_traverse(LogObject *self, visitproc visit, void *arg)
 
 static int log_clear(LogObject *self)
 {
-    if (self->account != NULL)
-        Py_CLEAR(self->account->keeper);
+    if (self->writer_stats != NULL)
+        Py_CLEAR(self->writer_stats->keeper);
     Py_CLEAR(self->match);
     Py_CLEAR(self->error);
     Py_CLEAR(self->traceback);
@@ -203,9 +203,9 @@ static void log_dealloc(LogObject *self)
         burble_stream_cancel(self->stream); /* nobody can write to it any more, or end it */
     burble_stream_unref(&self->stream);
     log_clear(self);
-    if (self->account != NULL)
-        Py_CLEAR(self->account->stop_strings);
-    account_unref(&self->account);
+    if (self->writer_stats != NULL)
+        Py_CLEAR(self->writer_stats->stop_strings);
+    writer_stats_unref(&self->writer_stats);
     Py_CLEAR(self->reason);
     Py_CLEAR(self->id);
     objects_drop_released();
@@ -262,7 +262,7 @@ static PyObject *get_reason(LogObject *self, void *unused)
     (void)unused;
     burble_status status;
     burble_stream_status(self->stream, &status);
-    if (self->reason != NULL || self->account == NULL || status.state != BURBLE_ENDED)
+    if (self->reason != NULL || self->writer_stats == NULL || status.state != BURBLE_ENDED)
         return Py_NewRef(self->reason == NULL ? Py_None : self->reason);
     if (status.reason == BURBLE_REASON_LENGTH)
         return PyUnicode_FromString("length");
@@ -272,12 +272,12 @@ static PyObject *get_reason(LogObject *self, void *unused)
 static PyObject *get_match(LogObject *self, void *unused)
 {
     (void)unused;
-    if (self->match != NULL || self->account == NULL)
+    if (self->match != NULL || self->writer_stats == NULL)
         return Py_NewRef(self->match == NULL ? Py_None : self->match);
-    const struct account_state state = log_writing_state(self);
+    const struct writing_state state = log_writing_state(self);
     if (!state.stopped)
         Py_RETURN_NONE;
-    PyObject *string = PyTuple_GET_ITEM(self->account->stop_strings, (Py_ssize_t)state.stop);
+    PyObject *string = PyTuple_GET_ITEM(self->writer_stats->stop_strings, (Py_ssize_t)state.stop);
     const unsigned long long begin = state.stop_begin;
     return Py_BuildValue("nOKK", (Py_ssize_t)state.stop, string, begin,
                          begin + (unsigned long long)PyUnicode_GET_LENGTH(string));
@@ -286,15 +286,15 @@ static PyObject *get_match(LogObject *self, void *unused)
 static PyObject *get_stats(LogObject *self, void *unused)
 {
     (void)unused;
-    if (self->account == NULL)
+    if (self->writer_stats == NULL)
         Py_RETURN_NONE;
-    account_lock(self->account);
-    const struct stats *stats = &self->account->stats;
+    writer_stats_lock(self->writer_stats);
+    const struct stats *stats = &self->writer_stats->stats;
     const uint64_t tokens = stats->tokens;
     const double first = tokens > 0 ? (double)(stats->first - stats->began) * 1e-9 : -1;
     const double last = tokens > 0 ? (double)(stats->last - stats->began) * 1e-9 : -1;
     const double p50 = stats_percentile(stats, 0.5), p99 = stats_percentile(stats, 0.99);
-    account_unlock(self->account);
+    writer_stats_unlock(self->writer_stats);
     return Py_BuildValue("(Kdddd)", (unsigned long long)tokens, first, last, p50, p99);
 }
 

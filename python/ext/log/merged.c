@@ -12,7 +12,7 @@
 #include <poll.h>
 #include <structmember.h>
 
-enum place {
+enum row_state {
     QUEUED, /* to be read next, in its turn */
     IDLE,   /* had nothing, and is not parked yet */
     PARKED,
@@ -22,7 +22,7 @@ enum place {
 struct row {
     ReaderObject *reader;        /* a reference */
     struct MergedObject *merged; /* what it is a part of: not a reference */
-    enum place place;
+    enum row_state state;
     bool at_own; /* attached to the Merged's own hub */
 };
 
@@ -48,9 +48,9 @@ static MergedObject *as_merged(PyObject *object)
 
 static void enqueue(MergedObject *self, struct row *row)
 {
-    if (row->place == QUEUED || row->place == OVER)
+    if (row->state == QUEUED || row->state == OVER)
         return;
-    row->place = QUEUED;
+    row->state = QUEUED;
     self->queue[(self->first + self->queued++) % self->n] = row - self->rows;
 }
 
@@ -59,7 +59,7 @@ static struct row *dequeue(MergedObject *self)
     struct row *row = &self->rows[self->queue[self->first]];
     self->first = (self->first + 1) % self->n;
     self->queued--;
-    row->place = IDLE;
+    row->state = IDLE;
     return row;
 }
 
@@ -67,7 +67,7 @@ static struct row *dequeue(MergedObject *self)
 
 static void end_row(MergedObject *self, struct row *row)
 {
-    row->place = OVER;
+    row->state = OVER;
     self->open--;
 }
 
@@ -132,7 +132,7 @@ static void row_ready(burble_reader *reader, void *arg)
     (void)reader;
     struct row *row = arg;
     MergedObject *self = row->merged;
-    if (row->place == PARKED)
+    if (row->state == PARKED)
         enqueue(self, row);
     consumer_ready(reader, &self->consumer);
 }
@@ -165,13 +165,13 @@ static int park_rows(MergedObject *self, HubObject *hub)
     const void *where = hub != NULL ? (const void *)hub : (const void *)self->own;
     for (Py_ssize_t i = 0; i < self->n; i++) {
         struct row *row = &self->rows[i];
-        if (row->place == PARKED && self->parked_at != where)
-            row->place = IDLE;
-        if (row->place != IDLE)
+        if (row->state == PARKED && self->parked_at != where)
+            row->state = IDLE;
+        if (row->state != IDLE)
             continue;
         const int rc = park_row(self, row, hub);
         if (rc == BURBLE_AGAIN)
-            row->place = PARKED;
+            row->state = PARKED;
         else if (rc == BURBLE_OK)
             enqueue(self, row);
         else
@@ -221,7 +221,7 @@ static uint64_t merged_deadline(PyObject *object, uint64_t began)
     (void)began;
     for (Py_ssize_t i = 0; i < self->n; i++) {
         const uint64_t due =
-            self->rows[i].place == OVER ? 0 : log_due(self->rows[i].reader->log, &self->consumer);
+            self->rows[i].state == OVER ? 0 : log_due(self->rows[i].reader->log, &self->consumer);
         if (due != 0 && (earliest == 0 || due < earliest))
             earliest = due;
     }
@@ -233,7 +233,7 @@ static enum reading merged_timed_out(PyObject *object, bool in_thread)
     MergedObject *self = as_merged(object);
     (void)in_thread;
     for (Py_ssize_t i = 0; i < self->n; i++) {
-        if (self->rows[i].place == OVER)
+        if (self->rows[i].state == OVER)
             continue;
         if (log_expire(self->rows[i].reader->log, &self->consumer) < 0)
             return READ_ERROR;
@@ -249,8 +249,8 @@ static void merged_renew(PyObject *object)
     for (Py_ssize_t i = 0; i < self->n; i++) {
         struct row *row = &self->rows[i];
         row->at_own = false;
-        if (row->place == PARKED)
-            row->place = IDLE;
+        if (row->state == PARKED)
+            row->state = IDLE;
     }
     burble_hub_destroy(&self->own);
     self->parked_at = NULL;
@@ -282,8 +282,8 @@ static int add_row(MergedObject *self, PyObject *object)
     struct row *row = &self->rows[self->n++];
     row->reader = (ReaderObject *)Py_NewRef(object);
     row->merged = self;
-    row->place = IDLE;
-    reader->waits = &self->consumer;
+    row->state = IDLE;
+    reader->read_by = &self->consumer;
     self->open++;
     return 0;
 }
@@ -361,7 +361,7 @@ static Py_ssize_t give_back(MergedObject *self)
     for (Py_ssize_t i = 0; i < n; i++) {
         ReaderObject *reader = self->rows[i].reader;
         reader_detach(reader);
-        reader->waits = &reader->consumer;
+        reader->read_by = &reader->consumer;
     }
     return n;
 }

@@ -258,7 +258,7 @@ static const struct consumer_kind reader_consumer = {
 
 bool reader_is_own(ReaderObject *self)
 {
-    if (self->waits == &self->consumer)
+    if (self->read_by == &self->consumer)
         return true;
     PyErr_SetString(PyExc_RuntimeError, "this reader belongs to a Merged: only that may read it");
     return false;
@@ -347,9 +347,9 @@ static PyObject *reader_limit(ReaderObject *self, PyObject *args)
     burble_on_lag on_lag;
     if (!PyArg_ParseTuple(args, "Ls", &max_lag, &name) || parse_limit(max_lag, name, &on_lag) < 0)
         return NULL;
-    consumer_here(self->waits);
-    if (self->waits->blocked) {
-        consumer_is_free(self->waits); /* which says so */
+    consumer_here(self->read_by);
+    if (self->read_by->blocked) {
+        consumer_is_free(self->read_by); /* which says so */
         return NULL;
     }
     if (!self->closed && set_limit(self, max_lag, on_lag) < 0)
@@ -370,21 +370,21 @@ static PyObject *reader_give_up(ReaderObject *self, PyObject *seconds)
 static PyObject *reader_close(ReaderObject *self, PyObject *unused)
 {
     (void)unused;
-    consumer_here(self->waits);
-    if (consumer_forget_closed_loop(self->waits) < 0)
+    consumer_here(self->read_by);
+    if (consumer_forget_closed_loop(self->read_by) < 0)
         return NULL;
     if (self->closed)
         Py_RETURN_NONE;
     self->closed = true;
-    const bool is_merged = self->waits != &self->consumer;
-    if (!is_merged && !self->waits->reading && !self->waits->parking
-        && self->waits->future == NULL) {
+    const bool is_merged = self->read_by != &self->consumer;
+    if (!is_merged && !self->read_by->reading && !self->read_by->parking
+        && self->read_by->future == NULL) {
         let_go(self);
         Py_RETURN_NONE;
     }
     /* Whoever reads or waits there lets it go. A loop may be long in coming to that: until then, it holds up
      * nothing. (A thread comes at once; and a reader that a thread waits at is that thread's.) */
-    if (!self->waits->blocked)
+    if (!self->read_by->blocked)
         burble_reader_limit(self->reader, 1, BURBLE_LAG_DROP);
     burble_reader_interrupt(self->reader);
     Py_RETURN_NONE;
@@ -475,8 +475,8 @@ static int create_beside_others(LogObject *log, uint64_t from, burble_reader **o
 {
     for (ReaderObject *other = log->readers; other != NULL; other = other->after) {
         /* One at which a thread waits, without the GIL, is that thread's. */
-        consumer_here(other->waits);
-        if (other->reader == NULL || other->waits->blocked)
+        consumer_here(other->read_by);
+        if (other->reader == NULL || other->read_by->blocked)
             continue;
         const int rc = burble__reader_create_beside(other->reader, from, out);
         if (rc != BURBLE_EGONE)
@@ -517,7 +517,7 @@ PyObject *reader_create(LogObject *log, PyObject *args, PyObject *kwargs)
     if (self == NULL)
         return NULL;
     consumer_init(&self->consumer, (PyObject *)self, &reader_consumer, log->core);
-    self->waits = &self->consumer;
+    self->read_by = &self->consumer;
     self->log = (LogObject *)Py_NewRef((PyObject *)log);
     self->closed = true; /* until it is one */
     int rc = burble_reader_create(log->stream, from, &self->reader, &bound);
@@ -603,7 +603,7 @@ static PyGetSetDef reader_getset[] = {
 
 static PyType_Slot reader_slots[] = {
     {Py_tp_doc,
-     "A place in a log, read by one thread with `for` or one task with `async for`, or by\n"
+     "A position in a log, read by one thread with `for` or one task with `async for`, or by\n"
      "one after the other. Made by Log.reader."},
     {Py_tp_iter, PyObject_SelfIter},
     {Py_tp_iternext, reader_next},

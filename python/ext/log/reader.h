@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * _core.Reader: a place in a log, and waiting there.
+ * _core.Reader: a position in a log, and waiting there.
  */
 #ifndef BURBLE_PYTHON_READER_H
 #define BURBLE_PYTHON_READER_H
@@ -12,13 +12,13 @@
 typedef struct ReaderObject {
     PyObject_HEAD
     LogObject *log;
-    burble_reader *reader;  /* NULL once closed, and not waited at any more */
-    struct consumer *waits; /* who waits for it: its own consumer, or that of a Merged */
-    HubObject *attached;    /* a reference: the hub that it is attached to; or NULL */
-    uint64_t last;          /* of the record handed out last, plus one; 0: none yet */
-    uint64_t position;      /* once `reader` is NULL */
-    uint64_t until;         /* when waiting raises Timeout; 0: never */
-    uint64_t timeout;       /* the nanoseconds that led to `until`, for the message */
+    burble_reader *reader;    /* NULL once closed, and not waited at any more */
+    struct consumer *read_by; /* its own consumer, or that of a Merged */
+    HubObject *attached;      /* a reference: the hub that it is attached to; or NULL */
+    uint64_t last;            /* of the record handed out last, plus one; 0: none yet */
+    uint64_t position;        /* once `reader` is NULL */
+    uint64_t until;           /* when waiting raises Timeout; 0: never */
+    uint64_t timeout;         /* the nanoseconds that led to `until`, for the message */
     /* What was read and could not be handed out, for want of memory: it comes next. */
     burble_record unread;            /* where its `text` is not NULL */
     struct burble__buffer *gathered; /* or the text of several; or NULL */
@@ -38,7 +38,7 @@ extern const char reader_create_doc[];
 /* Whether it is read by itself, not by a Merged; else RuntimeError. */
 bool reader_is_own(ReaderObject *self);
 
-/* Reads without waiting, for whoever waits for it. */
+/* Reads without waiting. */
 enum reading reader_read(ReaderObject *self, PyObject **value);
 
 /* Parks at a hub, whose dispatch is to call `ready`. One of burble's results. */

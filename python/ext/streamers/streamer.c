@@ -18,25 +18,25 @@ void streamer_set_finish(StreamerObject *self, enum finish finish, PyObject *mat
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static void raise_failure(StreamerObject *self, struct round *round, int rc)
+static void raise_failure(StreamerObject *self, struct generation *generation, int rc)
 {
     /* So that run()'s task does not complain that nobody looked at its exception. */
     PyObject *none = PyObject_CallMethod((PyObject *)self, "_error_delivered", NULL);
     if (none == NULL)
         PyErr_WriteUnraisable((PyObject *)self);
     Py_XDECREF(none);
-    PyObject *error = Py_XNewRef(round->error);
+    PyObject *error = Py_XNewRef(generation->error);
     if (error != NULL)
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
     else if (rc == BURBLE_EDIED)
-        core_raise_failure(self->core, round->stream);
+        core_raise_failure(self->core, generation->stream);
     else
         core_raise(self->core, rc);
     Py_XDECREF(error);
 }
 
 /* The rest of a dead producer's text, whose pipeline this is: nobody else can come to it. */
-static PyObject *rest_of(struct round *round, struct pipeline *left)
+static PyObject *rest_of(struct generation *generation, struct pipeline *left)
 {
     struct piece rest;
     if (pipeline_rest(left, &rest) < 0) {
@@ -44,7 +44,7 @@ static PyObject *rest_of(struct round *round, struct pipeline *left)
          * that of Ctrl-C does, which says nothing of the tokenizer, all of it. */
         if (PyErr_ExceptionMatches(PyExc_Exception))
             pipeline_clear(left);
-        round->left = left;
+        generation->abandoned = left;
         return NULL;
     }
     pipeline_finish(left);
@@ -55,24 +55,25 @@ static PyObject *rest_of(struct round *round, struct pipeline *left)
 }
 
 /* What the dead producer's pipeline held, once: it is text that the model has generated. */
-static PyObject *take_last_text(StreamerObject *self, struct round *round)
+static PyObject *take_last_text(StreamerObject *self, struct generation *generation)
 {
     /* A producer that is still inside put() is not dead, whatever it looked like. */
-    const bool inside = is_under_way(&self->busy) && self->busy_in == round->producer.thread.number;
-    if (!round->written && !inside && writing_bury(self, round) < 0)
+    const bool inside =
+        is_under_way(&self->busy) && self->busy_in == generation->producer.thread.number;
+    if (!generation->written && !inside && writing_abandon(self, generation) < 0)
         return NULL;
-    struct pipeline *left = round->left;
-    round->left = NULL;
-    return left == NULL ? PyUnicode_New(0, 0) : rest_of(round, left);
+    struct pipeline *left = generation->abandoned;
+    generation->abandoned = NULL;
+    return left == NULL ? PyUnicode_New(0, 0) : rest_of(generation, left);
 }
 
-/* The round is read to its end. */
-static void note_finish(StreamerObject *self, struct round *round)
+/* The generation is read to its end. */
+static void note_finish(StreamerObject *self, struct generation *generation)
 {
     burble_status status;
-    burble_stream_status(round->stream, &status);
+    burble_stream_status(generation->stream, &status);
     streamer_set_finish(self, status.reason == BURBLE_REASON_STOP ? FINISH_STOP : FINISH_END,
-                        round->match);
+                        generation->match);
 }
 
 bool streamer_is_ready(StreamerObject *self)
@@ -82,15 +83,16 @@ bool streamer_is_ready(StreamerObject *self)
     return self->reading != NULL;
 }
 
-/* The round has ended without more text, as `rc` says: one of burble's results. */
-static enum reading read_end(StreamerObject *self, struct round *round, int rc, PyObject **text)
+/* The generation has ended without more text, as `rc` says: one of burble's results. */
+static enum reading read_end(StreamerObject *self, struct generation *generation, int rc,
+                             PyObject **text)
 {
     if (rc == BURBLE_END) {
-        note_finish(self, round);
-        return round_advance(self->core, &self->reading) < 0 ? READ_ERROR : READ_END;
+        note_finish(self, generation);
+        return generation_advance(self->core, &self->reading) < 0 ? READ_ERROR : READ_END;
     }
     if (rc == BURBLE_EDIED) {
-        *text = take_last_text(self, round);
+        *text = take_last_text(self, generation);
         if (*text == NULL) {
             failure_of_raised();
             return READ_ERROR;
@@ -99,18 +101,18 @@ static enum reading read_end(StreamerObject *self, struct round *round, int rc, 
             return READ_VALUE;
         Py_CLEAR(*text);
     }
-    raise_failure(self, round, rc);
-    if (rc == BURBLE_ECANCELED) /* for good: no other round follows */
+    raise_failure(self, generation, rc);
+    if (rc == BURBLE_ECANCELED) /* for good: no other generation follows */
         return READ_ERROR;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    const int advanced = round_advance(self->core, &self->reading);
+    const int advanced = generation_advance(self->core, &self->reading);
     if (advanced == 0)
         PyErr_Restore(type, value, traceback);
     return READ_ERROR;
 }
 
-/* The end of a round moves the reading side on to the next one. */
+/* The end of a generation moves the reading side on to the next one. */
 static enum reading read_text(PyObject *object, PyObject **text)
 {
     StreamerObject *self = (StreamerObject *)object;
@@ -125,9 +127,9 @@ static enum reading read_text(PyObject *object, PyObject **text)
     if (rc == BURBLE_AGAIN)
         return READ_NOTHING;
     if (rc != BURBLE_OK) {
-        struct round *round = round_ref(self->reading);
-        const enum reading reading = read_end(self, round, rc, text);
-        round_unref(round);
+        struct generation *generation = generation_ref(self->reading);
+        const enum reading reading = read_end(self, generation, rc, text);
+        generation_unref(generation);
         return reading;
     }
     *text = str_from_utf8(record.text, record.len);
@@ -140,15 +142,16 @@ static enum reading read_text(PyObject *object, PyObject **text)
     return *text == NULL ? READ_ERROR : READ_VALUE;
 }
 
-/* Makes `hub` the one through which the present round wakes. One of burble's results. */
+/* Makes `hub` the one through which the present generation wakes. One of burble's results. */
 static int attach(StreamerObject *self, HubObject *hub)
 {
-    struct round *round = self->reading;
-    if (round->hub == hub)
+    struct generation *generation = self->reading;
+    if (generation->hub == hub)
         return BURBLE_OK;
-    const int rc = burble_reader_attach(round->reader, hub->hub, consumer_ready, &self->consumer);
+    const int rc =
+        burble_reader_attach(generation->reader, hub->hub, consumer_ready, &self->consumer);
     HubObject *attached = rc == BURBLE_OK ? (HubObject *)Py_NewRef((PyObject *)hub) : NULL;
-    Py_XSETREF(round->hub, attached);
+    Py_XSETREF(generation->hub, attached);
     return rc;
 }
 
@@ -198,9 +201,9 @@ static int check_alive(PyObject *object, PyObject **frames)
     StreamerObject *self = (StreamerObject *)object;
     if (self->reading == NULL)
         return 0;
-    struct round *round = round_ref(self->reading);
-    const int rc = producer_check_alive(&round->producer, round->stream, frames);
-    round_unref(round);
+    struct generation *generation = generation_ref(self->reading);
+    const int rc = producer_check_alive(&generation->producer, generation->stream, frames);
+    generation_unref(generation);
     return rc;
 }
 
@@ -248,17 +251,17 @@ static PyObject *get_timeout(StreamerObject *self, void *unused)
     return Py_NewRef(self->timeout_given == NULL ? Py_None : self->timeout_given);
 }
 
-/* The two sides of a streamer with a consumer, in their first round. 0, or -1 with an exception. */
+/* The two sides of a streamer with a consumer, in their first generation. 0, or -1 with an exception. */
 static int init_sides(StreamerObject *self)
 {
     if (!PyObject_TypeCheck(self, self->core->iterator_type)
         && !PyObject_TypeCheck(self, self->core->async_iterator_type))
         return 0;
-    struct round *round = round_create(self->core);
-    if (round == NULL)
+    struct generation *generation = generation_create(self->core);
+    if (generation == NULL)
         return -1;
-    self->writing = round;
-    self->reading = round_ref(round);
+    self->writing = generation;
+    self->reading = generation_ref(generation);
     return 0;
 }
 
@@ -302,7 +305,7 @@ static int streamer_init(StreamerObject *self, PyObject *args, PyObject *kwargs)
     return 0;
 }
 
-/* Whether generate has ended the round that it wrote: for run(). */
+/* Whether generate has ended the text that it wrote: for run(). */
 static PyObject *streamer_written(StreamerObject *self, void *unused)
 {
     (void)unused;
@@ -363,21 +366,22 @@ static int streamer_traverse(StreamerObject *self, visitproc visit, void *arg)
         visited = consumer_traverse(&self->consumer, visit, arg);
     if (visited != 0)
         return visited;
-    /* The sides share their rounds: visit each round once, from the side that is behind. A round is
+    /* The sides share their generations: visit each generation once, from the side that is behind. A generation is
      * behind another if it comes earlier in the chain. */
-    for (struct round *round = self->writing; round != NULL; round = round->next)
-        if (round == self->reading)
-            return round_traverse(self->writing, visit, arg);
-    return self->reading == NULL ? 0 : round_traverse(self->reading, visit, arg);
+    for (struct generation *generation = self->writing; generation != NULL;
+         generation = generation->next)
+        if (generation == self->reading)
+            return generation_traverse(self->writing, visit, arg);
+    return self->reading == NULL ? 0 : generation_traverse(self->reading, visit, arg);
 }
 
 static int streamer_clear(StreamerObject *self)
 {
-    struct round *writing = self->writing, *reading = self->reading;
+    struct generation *writing = self->writing, *reading = self->reading;
     self->writing = self->reading = NULL;
     consumer_clear(&self->consumer);
-    round_unref(writing);
-    round_unref(reading);
+    generation_unref(writing);
+    generation_unref(reading);
     Py_CLEAR(self->match);
     Py_CLEAR(self->timeout_given);
     thread_clear(&self->stopped_by);

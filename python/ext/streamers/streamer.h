@@ -7,7 +7,7 @@
 
 #include "common/core.h"
 #include "detokenize/pipeline.h"
-#include "streamers/round.h"
+#include "streamers/generation.h"
 #include "waiting/consumer.h"
 
 typedef struct StreamerObject StreamerObject;
@@ -25,21 +25,21 @@ struct StreamerObject {
 
     /* The writing side: the thread that generates. */
     struct pipeline pipeline;
-    struct round *writing;      /* NULL in a streamer that has no consumer (TextStreamer) */
+    struct generation *writing; /* NULL in a streamer that has no consumer (TextStreamer) */
     bool cancelled;             /* for good */
     struct under_way busy;      /* a method that uses the pipeline: one at a time */
     uint64_t busy_in;           /* the thread that is, as thread_my_number has it */
     bool used;                  /* put() or end() was called since _begin() */
     struct under_way appending; /* a stream's append, perhaps without the GIL */
     uint64_t active_at;         /* when the last token came; noted only where there is a timeout */
-    /* A stop string has ended the round; generate, which has not, is heard to its end(). */
+    /* A stop string has ended the text; what generate still puts is ignored until it calls end(). */
     bool stopped;
-    char raise_stopped;       /* put() ends the generation of a stopped round */
+    char raise_stopped;       /* put() raises Stopped once the generation is stopped */
     struct thread stopped_by; /* while stopped: the thread that was */
     burble_reason reason;     /* with which on_finalized_text ends the stream */
 
     /* The reading side: one consumer. */
-    struct round *reading;
+    struct generation *reading;
     burble_record unread;    /* where `text` is not NULL: could not be handed out, and comes next */
     uint64_t timeout;        /* nanoseconds; 0: none */
     PyObject *timeout_given; /* the same as it was given, or NULL */

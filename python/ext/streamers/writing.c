@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The writing side of a streamer: what generate calls, down to the stream of a round (or, in
+ * The writing side of a streamer: what generate calls, down to the stream of a generation (or, in
  * TextStreamer, to on_finalized_text alone).
  */
 #include "streamers/writing.h"
@@ -16,33 +16,33 @@ static void raise_two_writers(StreamerObject *self)
                  Py_TYPE(self)->tp_name);
 }
 
-/* Appends to the stream of the round that is being written. 0, or -1 with an exception. */
+/* Appends to the stream of the generation that is being written. 0, or -1 with an exception. */
 static int append(StreamerObject *self, const char *bytes, size_t len, uint32_t tokens)
 {
     if (is_under_way(&self->appending)) {
         raise_two_writers(self);
         return -1;
     }
-    struct round *round = round_ref(self->writing);
+    struct generation *generation = generation_ref(self->writing);
     int rc;
     set_under_way(&self->appending, true);
     if (len > 0 && consumer_wakes(&self->consumer)) {
         /* This append wakes the consumer's thread, which wants the GIL at once. If we kept it, the
          * system would run that thread only to have it wait for us. */
         Py_BEGIN_ALLOW_THREADS
-            rc = burble_stream_append(round->stream, bytes, len, tokens);
+            rc = burble_stream_append(generation->stream, bytes, len, tokens);
         Py_END_ALLOW_THREADS
     } else {
-        rc = burble_stream_append(round->stream, bytes, len, tokens);
+        rc = burble_stream_append(generation->stream, bytes, len, tokens);
     }
     set_under_way(&self->appending, false);
     if (rc != BURBLE_OK) {
         /* The text was already taken from the chunker: a consumer must not read past the gap. */
         if (rc == BURBLE_ENOMEM)
-            burble_stream_fail(round->stream, BURBLE_ENOMEM, NULL);
+            burble_stream_fail(generation->stream, BURBLE_ENOMEM, NULL);
         core_raise(self->core, rc);
     }
-    round_unref(round);
+    generation_unref(generation);
     return rc == BURBLE_OK ? 0 : -1;
 }
 
@@ -55,16 +55,16 @@ static int lose_text(StreamerObject *self)
     return -1;
 }
 
-/* No more will be written to this round. Its stream was told so before: this may run Python code. */
-static void finish_writing(struct round *round)
+/* No more will be written to this generation. Its stream was told so before: this may run Python code. */
+static void finish_writing(struct generation *generation)
 {
-    struct round *kept = round_ref(round);
-    round->written = true;
-    producer_clear(&round->producer);
-    round_unref(kept);
+    struct generation *kept = generation_ref(generation);
+    generation->written = true;
+    producer_clear(&generation->producer);
+    generation_unref(kept);
 }
 
-int writing_bury(StreamerObject *self, struct round *round)
+int writing_abandon(StreamerObject *self, struct generation *generation)
 {
     struct pipeline *left = PyMem_New(struct pipeline, 1);
     struct pipeline fresh;
@@ -72,42 +72,42 @@ int writing_bury(StreamerObject *self, struct round *round)
         PyErr_NoMemory();
         return -1;
     }
-    if (pipeline_another(&self->pipeline, self->core, &fresh) < 0) {
+    if (pipeline_init_like(&self->pipeline, self->core, &fresh) < 0) {
         PyMem_Free(left);
         return -1;
     }
-    if (round->written) { /* somebody was faster */
+    if (generation->written) { /* somebody was faster */
         PyMem_Free(left);
         pipeline_finish(&fresh);
         return 0;
     }
     *left = self->pipeline;
     self->pipeline = fresh;
-    round->left = left;
-    finish_writing(round);
+    generation->abandoned = left;
+    finish_writing(generation);
     return 0;
 }
 
-/* Goes on in `round`, where its stream takes what is written: notes that its producer is alive. 1; 0
+/* Goes on in `generation`, where its stream takes what is written: notes that its producer is alive. 1; 0
  * where it is over; or -1 with an exception. */
-static int go_on(StreamerObject *self, struct round *round)
+static int go_on(StreamerObject *self, struct generation *generation)
 {
-    if (round->written)
+    if (generation->written)
         return 0;
-    if (producer_note(&round->producer, self->core, round->stream) < 0)
+    if (producer_note(&generation->producer, self->core, generation->stream) < 0)
         return -1;
-    const int rc = burble_stream_append(round->stream, NULL, 0, 0);
+    const int rc = burble_stream_append(generation->stream, NULL, 0, 0);
     if (rc == BURBLE_OK)
         return 1;
     if (rc != BURBLE_ECLOSED) {
         core_raise(self->core, rc);
         return -1;
     }
-    /* It failed under its last producer, and this is another generation. */
-    return writing_bury(self, round);
+    /* It failed under its last producer: this is the next one. */
+    return writing_abandon(self, generation);
 }
 
-/* Before anything is written: goes on to a new round where the last one is over, and notes that its
+/* Before anything is written: goes on to a new generation where the last one is over, and notes that its
  * producer is alive. 0; or -1 with an exception (Cancelled, where it was cancelled). */
 static int begin_writing(StreamerObject *self)
 {
@@ -123,16 +123,16 @@ static int begin_writing(StreamerObject *self)
     }
     if (self->timeout != 0)
         self->active_at = burble__now();
-    struct round *round = round_ref(self->writing);
-    int rc = go_on(self, round);
-    if (rc == 0 && self->writing == round)
-        rc = round_advance(self->core, &self->writing);
-    round_unref(round);
+    struct generation *generation = generation_ref(self->writing);
+    int rc = go_on(self, generation);
+    if (rc == 0 && self->writing == generation)
+        rc = generation_advance(self->core, &self->writing);
+    generation_unref(generation);
     if (rc != 0)
         return rc < 0 ? -1 : 0;
-    round = round_ref(self->writing);
-    rc = producer_note(&round->producer, self->core, round->stream);
-    round_unref(round);
+    generation = generation_ref(self->writing);
+    rc = producer_note(&generation->producer, self->core, generation->stream);
+    generation_unref(generation);
     return rc < 0 ? -1 : append(self, NULL, 0, 0);
 }
 
@@ -226,7 +226,7 @@ static int raise_stopped(StreamerObject *self)
     return -1;
 }
 
-/* A stop string was met: ends the round with the rest of its text. generate does not know yet; what it
+/* A stop string was met: ends the generation with the rest of its text. generate does not know yet; what it
  * still puts is not heard, until it calls end(). If it raises instead, and its thread exits, what
  * comes then is another generation. */
 static int stop(StreamerObject *self, PyObject *method, PyObject *rest)
@@ -396,30 +396,30 @@ PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args
         Py_DECREF(keeper);
         return NULL;
     }
-    struct round *round = round_ref(self->writing);
+    struct generation *generation = generation_ref(self->writing);
     int rc = append(self, utf8.bytes, utf8.len, 1);
     Py_DECREF(keeper);
     if (rc == 0 && ends) {
-        round->written = true;
-        rc = burble_stream_end(round->stream, self->reason);
-        finish_writing(round);
+        generation->written = true;
+        rc = burble_stream_end(generation->stream, self->reason);
+        finish_writing(generation);
         if (rc != BURBLE_OK)
             core_raise(self->core, rc);
     }
-    round_unref(round);
+    generation_unref(generation);
     if (rc != 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
-/* Whether the writing side is done with the round, or its producer has died. */
-static bool is_over(struct round *round)
+/* Whether the writing side is done with the generation, or its producer has died. */
+static bool is_over(struct generation *generation)
 {
     burble_status status;
-    if (round->written)
+    if (generation->written)
         return true;
-    producer_check_thread(&round->producer, round->stream);
-    burble_stream_status(round->stream, &status);
+    producer_check_thread(&generation->producer, generation->stream);
+    burble_stream_status(generation->stream, &status);
     return status.state == BURBLE_FAILED;
 }
 
@@ -431,18 +431,18 @@ PyObject *writing_cancel(StreamerObject *self, PyObject *unused)
     self->cancelled = true;
     if (self->writing == NULL)
         Py_RETURN_NONE;
-    /* A round that is over stays readable; the one that would come next is the cancelled one. */
-    struct round *round = round_ref(self->writing);
+    /* A generation that is over stays readable; the one that would come next is the cancelled one. */
+    struct generation *generation = generation_ref(self->writing);
     int rc = 0;
-    if (is_over(round) && self->writing == round)
-        rc = round_advance(self->core, &self->writing);
-    round_unref(round);
+    if (is_over(generation) && self->writing == generation)
+        rc = generation_advance(self->core, &self->writing);
+    generation_unref(generation);
     if (rc < 0)
         return NULL;
-    round = round_ref(self->writing);
-    burble_stream_cancel(round->stream);
-    Py_CLEAR(round->producer.frame);
-    round_unref(round);
+    generation = generation_ref(self->writing);
+    burble_stream_cancel(generation->stream);
+    Py_CLEAR(generation->producer.frame);
+    generation_unref(generation);
     Py_RETURN_NONE;
 }
 
@@ -459,14 +459,14 @@ PyObject *writing_begin(StreamerObject *self, PyObject *unused)
     }
     self->used = false;
     if (self->writing != NULL && self->writing->written && !self->cancelled
-        && round_advance(self->core, &self->writing) < 0)
+        && generation_advance(self->core, &self->writing) < 0)
         return NULL;
     if (self->writing != NULL && !self->writing->written)
         burble_stream_hand_over(self->writing->stream); /* to the thread that generates */
     Py_RETURN_NONE;
 }
 
-/* The rest of the text, then the failure of the round. 0, or -1 with an exception. */
+/* The rest of the text, then the failure of the generation. 0, or -1 with an exception. */
 static int fail(StreamerObject *self, PyObject *exception)
 {
     PyObject *failure = failure_of(exception); /* which may run Python code */
@@ -474,20 +474,20 @@ static int fail(StreamerObject *self, PyObject *exception)
         Py_DECREF(failure);
         return -1;
     }
-    struct round *round = round_ref(self->writing);
+    struct generation *generation = generation_ref(self->writing);
     struct piece rest;
     int rc = pipeline_rest(&self->pipeline, &rest);
     if (rc == 0) {
         rc = append(self, rest.text.bytes, rest.text.len, rest.tokens);
         piece_clear(&rest);
     }
-    PyObject *error = round->error;
-    round->error = failure;
-    round->written = true;
-    burble_stream_fail(round->stream, BURBLE_EFAILED, NULL);
-    finish_writing(round);
+    PyObject *error = generation->error;
+    generation->error = failure;
+    generation->written = true;
+    burble_stream_fail(generation->stream, BURBLE_EFAILED, NULL);
+    finish_writing(generation);
     Py_XDECREF(error);
-    round_unref(round);
+    generation_unref(generation);
     return rc;
 }
 

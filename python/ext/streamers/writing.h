@@ -18,13 +18,13 @@ PyObject *writing_begin(StreamerObject *self, PyObject *unused);
  * comes first; what was ended already is left alone. */
 PyObject *writing_fail(StreamerObject *self, PyObject *exception);
 
-/* The producer of `round` is dead. What its pipeline still holds is text that the model has generated,
- * and belongs to that round: the pipeline goes there, as round->left, another one takes its place, and
- * the writing side is done with the round.
+/* The producer of `generation` is dead. What its pipeline still holds is text that the model has generated,
+ * and belongs to that generation: the pipeline goes there, as generation->abandoned, another one takes its place, and
+ * the writing side is done with the generation.
  *
  * A consumer and a new generation may come to this at once, and either may come to it again from within:
  * making a pipeline may run Python code. The first one that has made one decides; nobody waits. 0, or
  * -1 with an exception. */
-int writing_bury(StreamerObject *self, struct round *round);
+int writing_abandon(StreamerObject *self, struct generation *generation);
 
 #endif

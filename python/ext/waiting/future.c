@@ -192,7 +192,7 @@ static void call_now(FutureObject *self, PyObject *loop, PyObject *callback, PyO
         report(loop);
 }
 
-/* Through the loop, in its next round: for what is not called from the hub. Where `loop` is NULL,
+/* Through the loop, in its next iteration: for what is not called from the hub. Where `loop` is NULL,
  * through the one that runs here. */
 static int call_soon(FutureObject *self, PyObject *loop, PyObject *callback, PyObject *context)
 {

@@ -210,7 +210,7 @@ static void note_loop(HubObject *self)
 }
 
 /* nest_asyncio's mark, which may come at any time, and what future.c wants of asyncio's tasks. */
-static void look_at_asyncio(struct core *core)
+static void read_asyncio_state(struct core *core)
 {
     if (core_import(&core->task_type, "burble._loops", "CTask") == 0)
         core_import(&core->finished, "burble._loops", "finished");
@@ -237,7 +237,7 @@ static size_t dispatch(HubObject *self)
     burble_hub *hub = self->hub;
     self->dispatching = true;
     note_loop(self);
-    look_at_asyncio(self->core);
+    read_asyncio_state(self->core);
     const size_t resumed = self->hub == NULL ? 0 : burble_hub_dispatch(hub, SLICE);
     self->dispatching = false;
     if (self->hub == NULL)

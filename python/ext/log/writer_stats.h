@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a thread that writes a log's stream without Python, such as an engine's, tells of it: how fast
- * tokens come, how long it waits for readers, which stop string it met. It has a lock of its own, so
- * that neither side needs the GIL.
+ * Statistics of a native writer: a thread, such as an engine's, that writes a log's stream and knows nothing of
+ * Python. It notes here how fast tokens come, how long it waits for readers, and which stop string it met. They
+ * have a lock of their own, so that neither side needs the GIL.
  */
-#ifndef BURBLE_PYTHON_ACCOUNT_H
-#define BURBLE_PYTHON_ACCOUNT_H
+#ifndef BURBLE_PYTHON_WRITER_STATS_H
+#define BURBLE_PYTHON_WRITER_STATS_H
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -19,7 +19,7 @@
 
 #include "log/stats.h"
 
-struct account {
+struct writer_stats {
     /* The log's alone: the stop strings that are looked for, a tuple, and what keeps the thread. */
     PyObject *stop_strings;
     PyObject *keeper;
@@ -39,8 +39,8 @@ struct account {
     burble_stream *stream; /* this one, which that has a reference to */
 };
 
-/* What it says at one moment. */
-struct account_state {
+/* How the writing stands at one moment; also of a log that Python writes. */
+struct writing_state {
     bool begun; /* a token has come */
     bool full;
     bool stopped;
@@ -51,16 +51,16 @@ struct account_state {
 };
 
 /* For two owners; NULL: no memory. */
-struct account *account_create(void);
+struct writer_stats *writer_stats_create(void);
 
 /* One owner less; NULL is fine. Any thread. */
-void account_unref(struct account **handle);
+void writer_stats_unref(struct writer_stats **handle);
 
 /* Takes the lock; but not in a forked child, where the thread that writes is not, and may have had it: there
  * the numbers stay as they are, each of its own moment. */
-void account_lock(struct account *account);
-void account_unlock(struct account *account);
+void writer_stats_lock(struct writer_stats *writer_stats);
+void writer_stats_unlock(struct writer_stats *writer_stats);
 
-struct account_state account_look(struct account *account);
+struct writing_state writer_stats_read(struct writer_stats *writer_stats);
 
 #endif
