@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""burble: a language model's text, from the thread that generates it to whoever reads it.
+"""burble: carries a language model's text from the thread that generates it to its readers.
 
-Drop-in classes for those of transformers, without their defects::
+Drop-in classes for transformers' streamers, without their defects::
 
     streamer = burble.AsyncTextIteratorStreamer(tokenizer)
     task = asyncio.create_task(streamer.run(model.generate, **inputs, max_new_tokens=200))
     async for new_text in streamer:
         print(new_text, end="", flush=True)
 
-a stream that holds its generation, from any ``generate`` or any other blocking source::
+Streams that own their generation, from any ``generate`` or any other blocking source::
 
     async with burble.stream(model.generate, **inputs, tokenizer=tokenizer) as stream:
         async for text in stream:
             print(text, end="", flush=True)
 
-and :class:`Detokenizer`, which turns token ids into text as they come.
+And :class:`Detokenizer`, which converts token ids to text as they come.
 """
 
 from ._batch import BatchStream, BatchStreamer

@@ -225,8 +225,8 @@ class _RowStream(Stream[str]):
     """One row. It can be cancelled alone, and the others go on; so its end is not waited for."""
 
     def cancel(self) -> None:
-        """End this row alone: iterating it, alone or with the others, just ends. From any thread;
-        idempotent."""
+        """End only this row: iterating the row, or the batch, ends for it without an error. Any
+        thread may call it. Idempotent."""
         self._log.cancel()
         self._reader.close()
 
@@ -246,12 +246,13 @@ class BatchStream(Handle):
             async for i, text in batch:
                 texts[i] += text
 
-    Iterating gives pairs of a row and its text, as they come; ``batch[i]`` is the :class:`Stream`
-    of a row, to be read alone (one or the other: each row has one consumer). A row ends with its
-    own end of sequence or stop string; ``batch[i].cancel()`` ends a row alone. What one row's
-    reader holds up by being behind (``max_lag``) holds up all: cancel the rows that nobody reads.
+    Iterating gives pairs of a row and its text, as they come. ``batch[i]`` is the :class:`Stream`
+    of a row, to be read separately. Read either the batch or its rows: each row has one consumer. A
+    row ends with its own end of sequence or stop string; ``batch[i].cancel()`` ends only that row.
+    If the reader of one row is behind by ``max_lag``, all rows wait: cancel the rows that you do
+    not read.
 
-    Errors come after the text of all rows. For the rest, as :class:`Stream`.
+    Errors come after the text of all rows. Otherwise as :class:`Stream`.
     """
 
     def __init__(
@@ -300,8 +301,8 @@ class BatchStream(Handle):
         return self._rows
 
     async def wait(self) -> Any:
-        """Wait until the generation has returned, and return what it returned; raise what it
-        raised. As for :meth:`Stream.wait`, rows that nobody iterates hold up nothing then."""
+        """Wait until the generation has returned. Return what it returned, or raise what it raised.
+        As with :meth:`Stream.wait`, rows that are not iterated then no longer make it wait."""
         self._pass_over()
         for row in self._rows:
             with contextlib.suppress(_core.Cancelled):
@@ -325,12 +326,12 @@ class BatchStream(Handle):
 
     @property
     def error(self) -> BaseException | None:
-        """The exception with which the first of the rows that failed did; else None."""
+        """The exception of the first row that failed; else None."""
         return next((row.error for row in self._rows if row.error is not None), None)
 
     @property
     def id(self) -> str:
-        """Names the batch in the ids of its server-sent events: 128 bits, as text."""
+        """The id of the batch in its server-sent events: 128 bits, as text."""
         return f"{int(self._rows[0].id, 16) ^ 1:032x}"  # that of the first row names its own events
 
     @property
@@ -341,12 +342,12 @@ class BatchStream(Handle):
 
     @property
     def stats(self) -> tuple[Stats, ...]:
-        """Those of each row."""
+        """The statistics of each row."""
         return tuple(row.stats for row in self._rows)
 
     @property
     def finish_reason(self) -> tuple[str | None, ...]:
-        """That of each row."""
+        """The reason of each row."""
         return tuple(row.finish_reason for row in self._rows)
 
     def __repr__(self) -> str:
@@ -368,12 +369,13 @@ class BatchStreamer(BatchStream):
         for i, text in streamer:
             texts[i] += text
 
-    For one generation. Without ``stopping_criteria``, a batch whose rows have all met their stop
-    strings goes on to its own end, and its tokens are ignored.
+    For one generation. Without ``stopping_criteria``, a generation whose rows have all ended at
+    stop strings goes on to its own end, and its tokens are ignored.
 
-    :param batch: how many rows there will be, ``num_return_sequences`` included.
-    :param eos_token_id: with which ids a row ends; default: those of the tokenizer.
-    :param pad_token_id: what ``generate`` puts for a row that has ended; default: the tokenizer's.
+    :param batch: the number of rows, including ``num_return_sequences``.
+    :param eos_token_id: the ids that end a row; default: those of the tokenizer.
+    :param pad_token_id: the id that ``generate`` puts for a row that has ended; default: the
+        tokenizer's.
 
     The other parameters are those of :func:`burble.stream`.
     """
@@ -424,7 +426,7 @@ class BatchStreamer(BatchStream):
         super().__init__(Job("generate", None, ExternalSink(logs)), logs, writers, flow)
 
     def put(self, value: Any) -> None:
-        """Take the next token of each row; what ``generate`` calls. Raises :exc:`Cancelled` after
+        """Take the next token of each row; ``generate`` calls it. Raises :exc:`Cancelled` after
         ``cancel``. One thread at a time."""
         try:
             self._sink.put(value)
@@ -433,6 +435,6 @@ class BatchStreamer(BatchStream):
             raise
 
     def end(self) -> None:
-        """End the rows that are still open; what ``generate`` calls."""
+        """End the rows that are still open; ``generate`` calls it."""
         self._sink.finish(None)
         self._job.settle(None)

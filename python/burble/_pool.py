@@ -10,7 +10,7 @@ from ._threads import WORKERS, Threads
 
 
 class Pool(Threads):
-    """Threads in which generations run: at most ``workers`` at once, others wait for their turn.
+    """Threads in which generations run: at most ``workers`` at once; other generations wait.
 
     ::
 
@@ -19,22 +19,21 @@ class Pool(Threads):
                 for text in stream:
                     print(text, end="", flush=True)
 
-    First come, first served. A thread begins when there is work for it, and ends when there was
-    none for ``idle_timeout`` seconds. What is cancelled before its turn never runs. It is a
-    :class:`concurrent.futures.Executor`, too, for functions of any kind.
+    Jobs run in the order of the calls; a job that is cancelled while it waits never runs. A thread
+    is started when there is work for it, and ends after ``idle_timeout`` seconds without work. A
+    pool is also a :class:`concurrent.futures.Executor`, for functions of any kind.
 
     Each job runs in a copy of the context (``contextvars``) in which it was started, as with
-    ``asyncio.to_thread``. The threads of a pool that nobody refers to any more end once nothing
-    waits.
+    ``asyncio.to_thread``. If no reference to the pool is left, its threads end when no job waits.
 
-    When the interpreter exits, what runs is cancelled and waited for, but no longer than five
-    seconds: a model does not go on talking to nobody, and one that hangs keeps no program from
-    ending. A forked child has the pool without the jobs and threads.
+    When the interpreter exits, running jobs are cancelled, and the exit waits for them, at most
+    five seconds: so no generation goes on without readers, and a generation that hangs does not
+    keep the program from exiting. In a forked child, the pool has no jobs and no threads.
 
     All methods may be called from any thread.
 
-    :param workers: how many threads there may be; at least 1.
-    :param idle_timeout: seconds for which a thread stays without work.
+    :param workers: the most threads; at least 1.
+    :param idle_timeout: how many seconds a thread without work stays.
     """
 
     if TYPE_CHECKING:

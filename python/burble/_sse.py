@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Streams as server-sent events: what a browser's EventSource reads, and how it comes back.
+"""Streams as server-sent events, which a browser's EventSource reads, and its reconnections.
 
 The format is that of the HTML standard, section 9.2, "Server-sent events".
 
 Each event has an id, ``STREAM:NUMBER``: the stream's own id and the position of the chunk, or
-``STREAM:end`` for the last event. A client that returns names the last event that it has got, so
-that it never gets the text of another stream for the rest of its own, and nothing after the last.
+``STREAM:end`` for the last event. A client that reconnects sends the id of its last event. So it
+never gets the text of another stream as the rest of its own, and gets nothing after the last event.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def sse(
     encode: Callable[[Any], Any] | None = None,
     close: bool | None = None,
 ) -> EventStream:
-    """Turn a stream into server-sent events: an asynchronous iterator of bytes.
+    """Convert a stream to server-sent events: an asynchronous iterator of bytes.
 
     ::
 
@@ -74,37 +74,38 @@ def sse(
     Each chunk is an event whose data is JSON: ``{"text": "…"}``, for other items ``{"item": …}``,
     and in a batch with ``"row": i`` before it. The last event is named ``end``, with
     ``{"finish_reason": …}`` (in a batch, a list with that of each row), or ``failed``, with
-    ``{"type": …, "message": …}``: the generation has failed, or no event can be made of an item. Of
-    an exception that is not burble's own, only the type is told, and the logger ``burble`` gets it
-    all.
+    ``{"type": …, "message": …}``, if the generation has failed or an item cannot be encoded. If the
+    exception is not one of burble's, the client gets only its type, and the logger ``burble`` gets
+    the exception.
 
-    Each event has an id. A client that comes back names the last event that it has got in the
-    header ``Last-Event-ID``. If it is given the same stream (:attr:`Stream.id`) and that has kept
-    what follows (``keep=``), it goes on there. If it has got the last event, there are no more:
-    ``over`` of what is returned says so, and the answer is status 204, at which a browser stops.
+    Each event has an id. A client that reconnects sends the id of its last event in the header
+    ``Last-Event-ID``. It continues there if it is given the same stream (:attr:`Stream.id`) and the
+    stream has kept the text that follows (``keep=``). If it has already received the last event,
+    there are no more: ``over`` of the returned object is then True, and the response should have
+    status 204, which tells a browser to stop.
 
-    Closing it closes the stream, unless that keeps its text for who comes back. It is to be closed
-    when the client goes away, as ``burble.starlette.sse_response`` and
-    ``burble.aiohttp.sse_response`` do; a ``StreamingResponse`` of Starlette's own does not. Works
+    Closing the iterator closes the stream, unless the stream keeps its text for clients that
+    reconnect. Close it when the client disconnects, as ``burble.starlette.sse_response`` and
+    ``burble.aiohttp.sse_response`` do; Starlette's ``StreamingResponse`` does not close it. Works
     with asyncio, uvloop and trio; one task at a time.
 
-    :param source: a stream, a batch or a reader. A stream that keeps its text gets a reader of its
-        own for each call, so that many clients can read it. None of them holds up the others: one
-        that falls behind what is kept, and by ``max_lag`` of the stream beyond it, is dropped, with
-        an event ``failed`` of type ``Lagged``. (Where that is not wanted, pass a
-        ``stream.reader``.)
-    :param last_event_id: the header, where the client has sent it; None or empty: it has not.
-    :param keep_alive: seconds without text after which a comment is sent, so that nobody on the way
-        takes the connection for dead; None: never.
-    :param encode: makes the data of an event of an item (in a batch, of ``(i, text)``): a str,
-        which is sent as it is (a carriage return in it becomes a newline, as the format has no
-        other, and a lone surrogate U+FFFD), or anything else that ``json.dumps`` takes. In JSON, a
-        lone surrogate is escaped.
-    :param close: whether closing it closes the source; None: a stream, unless it keeps its text,
-        and a reader.
-    :raises ValueError: for a ``last_event_id`` that is no event's of this stream, or where the
-        source cannot go on at an event: a batch, or a reader.
-    :raises Gone: where what follows it is not kept; its ``oldest`` says what is.
+    :param source: a stream, a batch or a reader. For a stream that keeps its text, each call makes
+        a separate reader, so many clients can read it. None of them delays the others: a client
+        that is further behind than the kept text plus the stream's ``max_lag`` is dropped, with an
+        event ``failed`` of type ``Lagged``. (To avoid that, pass a ``stream.reader``.)
+    :param last_event_id: the header, if the client has sent it; None or empty: it has not.
+    :param keep_alive: seconds without text after which a comment is sent, so that no proxy closes
+        the connection; None: never.
+    :param encode: converts an item (in a batch, ``(i, text)``) to the data of an event: a str,
+        which is sent as it is (except that a carriage return becomes a newline, because the format
+        has no other line break, and a lone surrogate becomes U+FFFD), or anything else that
+        ``json.dumps`` takes. In JSON, a lone surrogate is escaped.
+    :param close: whether closing the iterator closes the source; None: it closes a stream, unless
+        that keeps its text, and a reader.
+    :raises ValueError: if ``last_event_id`` is not the id of an event of this stream, or the source
+        is a batch or a reader, which cannot continue at an event.
+    :raises Gone: if the text that follows is no longer kept; its ``oldest`` is the oldest position
+        that is.
     :raises TypeError: for arguments of other types.
     """
     if not isinstance(source, (Stream, BatchStream, Reader)):
@@ -200,7 +201,7 @@ def _let_go(source: Any, close: bool | None) -> None:
 
 
 class EventStream(AsyncIterator[bytes]):
-    """What :func:`burble.sse` returns."""
+    """The result of :func:`burble.sse`."""
 
     def __init__(
         self,
@@ -233,7 +234,7 @@ class EventStream(AsyncIterator[bytes]):
 
     @property
     def over(self) -> bool:
-        """Whether no event follows: the last one was handed out, or the client has had it."""
+        """Whether no event follows: the last one was returned, or the client already has it."""
         return self._over and self._error is None
 
     def _made(self) -> None:
@@ -253,8 +254,8 @@ class EventStream(AsyncIterator[bytes]):
         return KEEP_ALIVE if events is None else events
 
     async def next(self, timeout: float | None) -> bytes | None:
-        """Return the events that are there, one or more, waiting for them at most ``timeout``
-        seconds; then None. Raise StopAsyncIteration after the last."""
+        """Return the available events, one or more. Wait for the first one at most ``timeout``
+        seconds; then return None. Raise StopAsyncIteration after the last event."""
         self._begun = True
         if self.over:
             raise StopAsyncIteration
@@ -361,7 +362,7 @@ class EventStream(AsyncIterator[bytes]):
         return _event(last, _describe(error), name="failed")
 
     async def aclose(self) -> None:
-        """Read no more, and close what is to be closed. Idempotent."""
+        """Stop reading, and close the source if ``close`` says so. Idempotent."""
         source, self._source = self._source, None
         self._over = True
         if self._waiting is not None:

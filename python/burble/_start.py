@@ -122,51 +122,54 @@ def stream(
             async for text in stream:
                 print(text, end="", flush=True)
 
-    It begins at the call (once a thread of the pool is free). A generation that is not wanted any
-    more ends at its next token: see :class:`Stream`.
+    The generation begins at the call, as soon as a thread of the pool is free. A generation that no
+    reader wants any more ends at its next token: see :class:`Stream`.
 
     ``generate`` may be that of transformers or any blocking function that calls ``streamer.put``
-    with token ids (or ``streamer.put_text`` with text); it ends when it returns. One that has a
-    parameter ``tokenizer`` or ``eos_token_id``, or takes any, is given these, too, where it needs
-    them.
+    with token ids (or ``streamer.put_text`` with text); the stream ends when it returns. If the
+    function has a parameter ``tokenizer`` or ``eos_token_id``, or takes any keyword, burble passes
+    these, too, if the function needs them.
 
-    Where ``input_ids`` (or ``inputs``) have several rows, or ``num_return_sequences`` is above 1,
-    the result is a :class:`BatchStream`; ``batch`` says it for a function whose arguments do not,
-    and to a type checker. (Where ``**inputs`` are of any type, mypy cannot tell which of the two it
-    is, and says Any: ``s: burble.Stream[str] = burble.stream(...)`` helps.)
+    If ``input_ids`` (or ``inputs``) have several rows, or ``num_return_sequences`` is above 1, the
+    result is a :class:`BatchStream`. ``batch`` gives the number of rows if the arguments do not
+    show it, and tells a type checker. (If ``**inputs`` has no precise type, mypy cannot know which
+    of the two types the result has, and uses Any: ``s: burble.Stream[str] = burble.stream(...)``
+    helps.)
 
-    :param tokenizer: of transformers (fast or slow), a ``tokenizers.Tokenizer``, or whatever else
-        :class:`Detokenizer` takes.
-    :param skip_prompt: whether to leave out the prompt; default: leave it out. That is what is put
-        first, in the shape ``[1, n]``, by the ``generate`` of transformers (called by whatever
-        function), or by any other if it is the ``input_ids`` (or ``inputs``) that it was given.
-        True: what any function puts first in that shape.
+    :param tokenizer: a tokenizer of transformers (fast or slow), a ``tokenizers.Tokenizer``, or
+        anything else that :class:`Detokenizer` takes.
+    :param skip_prompt: whether to leave out the prompt; it is left out by default. The prompt is
+        the first ``put``, if it has the shape ``[1, n]`` and either comes from transformers'
+        ``generate`` (also if another function calls that), or equals the ``input_ids`` (or
+        ``inputs``) that the function was given. True: the first ``put`` of any function, if it has
+        that shape.
     :param decode_kwargs: more options of the tokenizer's ``decode``.
-    :param chunk: ``"token"``: text as early as possible; ``"word"``: in whole words, those of more
-        than 16 KiB in pieces.
-    :param stop: strings with which the text, and the generation, ends; looked for in what is
-        generated, in ``put_text``, too. Where special tokens are left out, one that is the text of
-        such a token (``"<|eot_id|>"``) is met at that token.
-    :param include_stop: whether the text ends with the stop string or before it.
-    :param batch: how many sequences, ``num_return_sequences`` included; also 1.
-    :param eos_token_id: with which ids a sequence ends, whatever puts them; default: as
-        ``generate``'s model says, else the tokenizer; ``[]``: with none.
-    :param keep: how much stays readable for readers that come later: bytes of text that all have
-        read, ``"all"``, or None.
+    :param chunk: ``"token"``: text as early as possible; ``"word"``: whole words (a word of more
+        than 16 KiB is cut).
+    :param stop: stop strings, at which the text and the generation end; burble looks for them in
+        the generated text, including that of ``put_text``. If special tokens are left out, a stop
+        string that is the text of such a token (``"<|eot_id|>"``) ends the text at that token.
+    :param include_stop: whether the text includes the stop string.
+    :param batch: the number of sequences, including ``num_return_sequences``; may be 1.
+    :param eos_token_id: the ids that end a sequence; default: those of ``generate``'s model, or
+        else of the tokenizer; ``[]``: none.
+    :param keep: how much text stays readable for later readers after all present readers have read
+        it: a number of bytes, ``"all"``, or None.
     :param max_lag: how far a reader may be behind before the generation waits for it, in
         ``lag_unit``: ``"characters"``, ``"tokens"`` or ``"bytes"``; None: any distance. Readers of
-        :meth:`Stream.reader` have the same limit, unless they are given another one.
-    :param coalesce: hand out all text that is there in one piece (at most 1 MiB).
+        :meth:`Stream.reader` have the same limit, unless they get their own.
+    :param coalesce: return all available text in one piece (at most 1 MiB).
     :param first_token_timeout: seconds from the call to the first token; then reading raises
         :exc:`FirstTokenTimeout`, and the generation ends.
-    :param token_timeout: seconds from one token to the next, without those in which it waits for
-        readers; then :exc:`TokenTimeout`.
+    :param token_timeout: seconds from one token to the next, without the time in which the
+        generation waits for readers; then :exc:`TokenTimeout`.
     :param total_timeout: seconds from the call to the end; then :exc:`TotalTimeout`.
     :param join_timeout: how many seconds leaving the block waits for a generation that does not
         end; 0: it does not wait.
-    :param pool: where it runs; default: burble's own :class:`Pool`, of 64 threads.
-    :raises TypeError, ValueError: for arguments that make no sense, those of ``generate`` included.
-        May be called from any thread.
+    :param pool: the pool in which the generation runs; default: burble's own :class:`Pool`, of 64
+        threads.
+    :raises TypeError, ValueError: for invalid arguments, including those of ``generate``. May be
+        called from any thread.
     """
     flow = _STREAM.check(_STREAM.take(kwargs))
     text = Text(
@@ -342,24 +345,24 @@ def iterate(
             async for item in stream:
                 ...
 
-    :param source: anything that can be iterated and blocks (its items may be of any type), or a
-        function that returns such, called in the thread. A generator, a client's response or
-        whatever iterator else has a ``close`` is closed there when it is not wanted any more, at
-        its next item. What is given open, and read to its end, is left open, and so is a file
-        that is given; what the function has returned is closed in any case. What a generator
-        returns is :attr:`Stream.result`.
-    :param stop: where items are str, strings with which their text ends, as for
-        :func:`burble.stream`; the source is closed then. Another item raises TypeError.
-    :param include_stop: whether the text ends with the stop string or before it.
-    :param keep: how many items stay readable for readers that come later, ``"all"``, or None; with
-        ``stop`` or ``coalesce``, in bytes.
+    :param source: a blocking iterable (its items may be of any type), or a function that returns
+        one and is called in the thread. If no reader wants more, an iterator that has a ``close``,
+        such as a generator or a client's response, is closed in that thread at its next item. A
+        source that you pass open and that is read to its end stays open; so does a file that you
+        pass. A source that the function has returned is closed in any case. The return value of a
+        generator is :attr:`Stream.result`.
+    :param stop: for items of type str: stop strings, at which their text ends, as for
+        :func:`burble.stream`; the source is then closed. An item of another type raises TypeError.
+    :param include_stop: whether the text includes the stop string.
+    :param keep: how many items stay readable for later readers, ``"all"``, or None; with
+        ``stop`` or ``coalesce``, a number of bytes.
     :param max_lag: how many items the reader may be behind before the source waits; None: any.
-    :param coalesce: where items are str, hand out all that is there in one. Another item raises
-        TypeError.
+    :param coalesce: for items of type str: return all available text in one piece. An item of
+        another type raises TypeError.
 
-    The other parameters are those of :func:`burble.stream`, with items for tokens.
+    The other parameters are those of :func:`burble.stream`, with items instead of tokens.
 
-    :raises TypeError: for what cannot be iterated, or only asynchronously.
+    :raises TypeError: if the source cannot be iterated, or only asynchronously.
     """
     flow = _ITERATE.check(given)
     _check_source(source, "source", "or a function that returns one")
@@ -416,9 +419,9 @@ class ChannelWriter:
             for token in engine:
                 writer.put(token)
 
-    Leaving its block ends the stream, with the exception where there was one. A writer that is let
-    go without an end fails it with :exc:`ProducerDied`, and so does the exit of the thread that has
-    put last: who reads never waits for nobody. One thread at a time, any thread.
+    Leaving its block ends the stream, with the exception if there was one. The stream fails with
+    :exc:`ProducerDied` if the writer is deleted without ending it, or if the thread of the last
+    ``put`` exits; so no reader waits for ever. Any thread may write, but only one at a time.
     """
 
     __slots__ = ("__weakref__", "_job", "_log", "_writer")
@@ -432,23 +435,23 @@ class ChannelWriter:
         """Take the next token ids: an int, a list, or a tensor or array of shape ``[n]`` or
         ``[1, n]``; with ``skip_prompt``, a first one of shape ``[1, n]`` is the prompt.
 
-        Waits while the reader is behind by ``max_lag``. Raises :exc:`Cancelled` where nobody reads
-        any more, the timeout where one has passed, :exc:`Error` after the end, TypeError without a
+        Waits while a reader is behind by ``max_lag``. Raises :exc:`Cancelled` if no reader is left,
+        the timeout if one has passed, :exc:`Error` after the end, and TypeError without a
         tokenizer. Ignored after a stop string.
         """
         self._writer.put(value)
 
     def put_text(self, text: str, /) -> None:
-        """Take the next text, behind that of the ids before it; for the rest, as :meth:`put`."""
+        """Take the next text, which follows that of the ids before it; else as :meth:`put`."""
         self._writer.put_text(text)
 
     def flush(self) -> None:
-        """Hand out what is held back: the sequence is over. The next ``put`` begins another one in
-        the same stream."""
+        """End the sequence and write the text that was held back. The next ``put`` begins another
+        sequence in the same stream."""
         self._writer.flush()
 
     def end(self, reason: str | None = None, result: Any = None) -> None:
-        """The rest of the text, then the end. Idempotent.
+        """Write the rest of the text, then end the stream. Idempotent.
 
         :param reason: :attr:`Stream.finish_reason`; default: ``"stop"`` after a stop string, else
             ``"end"``.
@@ -463,19 +466,19 @@ class ChannelWriter:
             self._job.settle()
 
     def fail(self, exception: BaseException, /) -> None:
-        """The rest of the text, then the exception, for each who reads."""
+        """Write the rest of the text, then fail the stream: each reader gets the exception."""
         fail(self._log, self._writer, exception)
         self._job.settle()
 
     @property
     def stopped(self) -> StopMatch | None:
-        """The stop string that was met: nothing more needs to be generated. None: none yet."""
+        """The stop string that was found: no more text is needed. None: none yet."""
         match = self._writer.match if self._writer.stopped else None
         return None if match is None else StopMatch(*match)
 
     @property
     def cancelled(self) -> bool:
-        """Whether nothing more is wanted: cancelled, failed by a timeout, or ended."""
+        """Whether no more text is wanted: the stream was cancelled, has timed out, or has ended."""
         return self._log.state != "open"
 
     def __enter__(self: W) -> W:
@@ -526,12 +529,12 @@ def channel(
         async for text in stream:
             ...
 
-    :param tokenizer: for token ids; None: for text alone (``put_text``), and the options of
-        decoding are refused.
-    :param skip_prompt: leave out what is put first, if it has the shape ``[1, n]``: the prompt.
+    :param tokenizer: for token ids; None: the channel takes only text (``put_text``), and refuses
+        the options of decoding.
+    :param skip_prompt: leave out the first ``put``, if it has the shape ``[1, n]``: the prompt.
 
-    The parameters are those of :func:`burble.stream`. Leaving the stream's block cancels it and
-    does not wait: the thread is yours.
+    The other parameters are those of :func:`burble.stream`. Leaving the stream's block cancels it,
+    but does not wait for your thread.
     """
     flow = _CHANNEL.check(given)
     log = flow.new_log(of_job=False)

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 
 class Stats(NamedTuple):
-    """What a stream has carried so far, and how fast. Times are in seconds; None where there is not
-    enough to tell.
+    """Counts and times of a stream so far. Times are in seconds; None if there is not enough data.
 
     ::
 

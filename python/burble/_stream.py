@@ -35,14 +35,14 @@ class Handle:
         self._options = options
 
     def cancel(self) -> None:
-        """Stop generating at the next token, or before the first one. Who reads gets the text so
-        far, then :exc:`Cancelled`. From any thread; idempotent; does not wait."""
+        """Stop generating at the next token, or before the first one. Readers get the text so far,
+        then :exc:`Cancelled`. Any thread may call it. Idempotent; does not wait."""
         self._job.cancel()
 
     def close(self) -> None:
-        """Cancel what still runs, and wait until it has ended: at most ``join_timeout`` seconds,
-        then a :exc:`RuntimeWarning` names the function that does not return. Idempotent; for
-        threads; for tasks, :meth:`aclose`."""
+        """Cancel the generation if it still runs, and wait until it has ended, at most
+        ``join_timeout`` seconds; then a :exc:`RuntimeWarning` names the function that does not
+        return. Idempotent. For threads; tasks use :meth:`aclose`."""
         self.cancel()
         self._join(3)
 
@@ -83,13 +83,15 @@ class Stream(Handle, Generic[T]):
         print(stream.finish_reason, stream.stats.tokens_per_second)
 
     Read it with ``async for`` in a task (asyncio, uvloop or trio) or with ``for`` in a thread: one
-    consumer at a time; an iteration goes on where the last one broke off. More consumers each take
-    a :meth:`reader`. Where the generation raises, each gets the exception after the text before it.
+    consumer at a time. A new iteration continues where the last one stopped. For more consumers,
+    make a :meth:`reader` for each. If the generation raises an exception, each reader gets it after
+    the text before it.
 
-    Leaving its block, :meth:`aclose`, cancelling the task that reads and letting the stream go all
-    end the generation at its next token; the first two wait for it as well.
+    Leaving the block, :meth:`aclose`, cancelling the task that reads, and deleting the last
+    reference to the stream each end the generation at its next token; the first two also wait for
+    the generation.
 
-    Reading belongs to one thread at a time, everything else may be called from any.
+    Only one thread at a time may read; all other methods may be called from any thread.
     """
 
     __slots__ = ("_iterated", "_log", "_passed_over", "_reader", "_stats")
@@ -130,7 +132,7 @@ class Stream(Handle, Generic[T]):
         return self._reader
 
     def _pass_over(self) -> None:
-        """Others read, and as long as nobody iterates the stream itself, it holds up nothing."""
+        """Other readers read: while the stream itself is not iterated, it delays nothing."""
         if not self._iterated and not self._passed_over:
             self._reader.limit(self._options.max_lag or _MAX_LAG, "drop_reader")
             self._passed_over = True
@@ -154,24 +156,24 @@ class Stream(Handle, Generic[T]):
         on_lag: OnLag = "block",
         coalesce: bool = False,
     ) -> Reader[T]:
-        """One more reader, with a position of its own.
+        """Make one more reader, with its own position.
 
-        From now on, the stream's own reader, unless it is being iterated, holds up nothing any
-        more: where it falls behind by more than ``max_lag`` of the stream (None: 1,048,576), it
-        loses its position. Readers hold up the generation instead, each by its own ``max_lag``:
-        close those that are not read any more.
+        From now on, while the stream itself is not iterated, its own reader no longer makes the
+        generation wait: if it falls behind by more than the stream's ``max_lag`` (None: 1,048,576),
+        it is dropped. The readers make the generation wait instead, each at its own ``max_lag``:
+        close a reader that you no longer read.
 
-        :param start: ``"tail"`` (what comes from now on), ``"oldest"`` (what is left), or the
-            position of a chunk, counted from 0, as :attr:`position` says it.
-        :param max_lag: how far it may be behind, in ``lag_unit`` of the stream. ``"stream"``: as
-            far as the stream (its ``max_lag``), and anywhere in what is kept anyway (its ``keep``).
-            None: any distance; the text that it has not read stays in memory, however much it is.
-        :param on_lag: what happens then: ``"block"``: the generation waits; ``"drop_reader"``: it
-            goes on, and this reader gets :exc:`Lagged`.
-        :param coalesce: hand out all text that is there in one piece.
-        :raises Gone: where that position is not kept any more (``keep``); its ``oldest`` is the
-            first one that is.
-        :raises ValueError: for a position that has not come yet.
+        :param start: ``"tail"`` (the next chunk to be written), ``"oldest"`` (the oldest chunk that
+            is kept), or the position of a chunk, counted from 0, as in :attr:`position`.
+        :param max_lag: how far the reader may be behind, in ``lag_unit`` of the stream.
+            ``"stream"``: the ``max_lag`` of the stream, not counting the text that is kept anyway
+            (``keep``). None: any distance; all text that the reader has not read stays in memory.
+        :param on_lag: what happens at this limit: ``"block"``: the generation waits;
+            ``"drop_reader"``: the generation goes on, and this reader gets :exc:`Lagged`.
+        :param coalesce: return all available text in one piece.
+        :raises Gone: if that position is no longer kept (``keep``); its ``oldest`` is the first
+            position that is.
+        :raises ValueError: for a position beyond the present end.
         """
         one_of("on_lag", on_lag, ("block", "drop_reader"))
         if max_lag == "stream":
@@ -186,9 +188,9 @@ class Stream(Handle, Generic[T]):
     # ---- its outcome -------------------------------------------------------------------------
 
     async def wait(self) -> Any:
-        """Wait until the generation has returned, and return what it returned, without reading
-        its text; raise what it raised. As for :meth:`reader`, the stream's own reader holds up
-        nothing then, unless it is being iterated."""
+        """Wait until the generation has returned, without reading its text. Return what it
+        returned, or raise what it raised. As with :meth:`reader`, the stream's own reader then no
+        longer makes the generation wait, unless the stream is iterated."""
         self._job.check_outside()
         self._pass_over()
         with contextlib.suppress(_core.Cancelled):
@@ -257,42 +259,43 @@ class Stream(Handle, Generic[T]):
 
     @property
     def result(self) -> Any:
-        """What the generation returned: there once the iteration has ended. (None where a stop
-        string or an end of sequence ended a function that could not be told.)
+        """What the generation returned; available once the iteration has ended. (None if burble had
+        to end the function by an exception, at a stop string or an end of sequence.)
 
-        Raises what ended the generation, :exc:`Cancelled` where it was cancelled and has returned
-        nothing, RuntimeError while it runs.
+        Raises the exception that ended the generation; :exc:`Cancelled` if it was cancelled and has
+        not returned; RuntimeError while it runs.
         """
         return self._job.result(self._log)
 
     @property
     def stats(self) -> Stats:
-        """How many tokens there were so far, and how fast."""
+        """The number of tokens so far, and the speed."""
         return self._stats(self._log)
 
     @property
     def finish_reason(self) -> str | None:
-        """``"stop"``: with a stop string; ``"eos"``: with the end of sequence; ``"length"``: at the
-        limit that was asked for, or transformers' own; ``"time"``: at ``max_time``; ``"end"``: by
-        itself, without a word. None: not (yet)."""
+        """Why the text ended. ``"stop"``: a stop string; ``"eos"``: an end-of-sequence token;
+        ``"length"``: the limit on tokens that you set, or that of transformers; ``"time"``:
+        ``max_time``; ``"end"``: the function returned, for an unknown reason. None: it has not
+        ended, has failed or was cancelled."""
         return self._log.reason or ("end" if self.state == "ended" else None)
 
     @property
     def stopped(self) -> StopMatch | None:
-        """The stop string that ended it, counted in characters of the generated text; None: none
-        did."""
+        """The stop string that ended the text, with its position in characters of the generated
+        text; None: none did."""
         match = self._log.match
         return None if match is None else StopMatch(*match)
 
     @property
     def state(self) -> str:
-        """``"open"``, ``"ended"``, ``"failed"`` or ``"cancelled"``: of what is written, which may
-        be ahead of who reads."""
+        """``"open"``, ``"ended"``, ``"failed"`` or ``"cancelled"``: the state of the writing side,
+        which may be ahead of the readers."""
         return self._log.state
 
     @property
     def error(self) -> BaseException | None:
-        """The exception with which it failed; else None."""
+        """The exception with which the stream failed; else None."""
         return self._log.error
 
     @property
@@ -302,7 +305,7 @@ class Stream(Handle, Generic[T]):
 
     @property
     def id(self) -> str:
-        """Names the stream in the ids of its server-sent events: 128 random bits, as text."""
+        """The id of the stream in its server-sent events: 128 random bits, as text."""
         return self._log.id
 
     @property
@@ -339,8 +342,8 @@ class Reader(Generic[T]):
             async for text in reader:
                 ...
 
-    To be iterated as a stream is; errors are the same. One consumer at a time. A generation whose
-    stream and readers are all let go ends.
+    It is iterated like a stream, with the same errors. One consumer at a time. A generation ends if
+    its stream and all its readers have been deleted.
     """
 
     def __init__(self, reader: _core.Reader) -> None:
@@ -360,8 +363,8 @@ class Reader(Generic[T]):
         return cast("T", next(self._reader))
 
     def take(self) -> tuple[int, T] | None:
-        """The next chunk and its position, without waiting; None: nothing is there yet. At the end,
-        StopIteration; errors are raised as in iteration."""
+        """The next chunk and its position, without waiting; None: no chunk is available yet. At the
+        end, StopIteration; errors are raised as in iteration."""
         return self._reader.take()
 
     @property
@@ -376,17 +379,17 @@ class Reader(Generic[T]):
 
     @property
     def id(self) -> str:
-        """That of its stream."""
+        """The id of its stream."""
         return self._reader.id
 
     @property
     def last(self) -> int | None:
-        """The position of the chunk that was handed out last; None: none was."""
+        """The position of the last chunk that was returned; None: none was."""
         return self._reader.last
 
     def close(self) -> None:
-        """Read no more: it holds up nothing, and keeps nothing. Idempotent; whoever waits here ends
-        waiting."""
+        """Stop reading: the reader no longer makes the generation wait, and keeps no text. A thread
+        or task that waits for this reader stops waiting. Idempotent."""
         self._reader.close()
 
     def __repr__(self) -> str:

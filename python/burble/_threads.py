@@ -276,12 +276,12 @@ class Threads(Executor):
 
     @property
     def running(self) -> int:
-        """How many jobs are running now."""
+        """The number of jobs that are running."""
         return len(self._tickets())
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait for their turn."""
+        """The number of jobs that wait for a thread."""
         return sum(not ticket.gone for ticket in _copy(self._waiting))
 
     def __repr__(self) -> str:
@@ -378,11 +378,11 @@ class Threads(Executor):
     # ---- as an executor ----------------------------------------------------------------------
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Call ``fn(*args, **kwargs)`` when its turn comes, in a copy of the caller's context.
+        """Call ``fn(*args, **kwargs)`` when a thread is free, in a copy of the caller's context.
         Raises RuntimeError after ``close``.
 
-        What it raises is the future's exception: a StopIteration, StopAsyncIteration, GeneratorExit
-        or cancellation as the cause of a RuntimeError.
+        An exception of ``fn`` becomes the exception of the future; a StopIteration,
+        StopAsyncIteration, GeneratorExit or cancellation becomes the cause of a RuntimeError.
         """
         return self.call(lambda: fn(*args, **kwargs))
 
@@ -395,7 +395,7 @@ class Threads(Executor):
         return call.future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more work, and wait without a bound until all is done, as executors do."""
+        """Accept no more work, and wait, without a bound, until all jobs are done."""
         self._refuse()
         threads = self._threads
         if cancel_futures:

@@ -25,10 +25,10 @@ async def sse_response(
             stream = burble.stream(model.generate, **inputs, tokenizer=tokenizer)
             return await burble.aiohttp.sse_response(request, stream)
 
-    The client's ``Last-Event-ID`` is honoured. A client that has got the last event, of this stream
-    or another, is answered with 204; one whose id is no event's of this stream with 400; one for
-    which nothing is kept with 410. A browser does not come back after these. For them, and for
-    HEAD, nothing is generated: the stream is cancelled, unless it keeps its text.
+    The client's ``Last-Event-ID`` is honoured. The status is 204 if the client has already received
+    the last event, of this stream or another; 400 if the id is not one of this stream's events; 410
+    if the text that follows is no longer kept. A browser does not reconnect after these. For them,
+    and for HEAD, no text is generated: the stream is cancelled, unless it keeps its text.
 
     :param keep_alive: seconds, in steps of half a second.
     :param options: those of :func:`burble.sse`.

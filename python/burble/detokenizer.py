@@ -14,7 +14,7 @@ D = TypeVar("D", bound="Detokenizer")
 
 
 class StopMatch(NamedTuple):
-    """A stop string that was met."""
+    """A stop string that was found."""
 
     which: int
     """Which of the stop strings, counted from 0."""
@@ -27,7 +27,7 @@ class StopMatch(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Where a part of the text came from."""
+    """The tokens that a part of the text came from."""
 
     begin: int
     """Where it begins, in characters of the text that was returned last."""
@@ -58,30 +58,30 @@ def stop_strings(stop: Stop) -> tuple[str, ...]:
 
 
 class Detokenizer(_core.Detokenizer):
-    """Turns token ids into text, a few at a time, for one sequence.
+    """Converts the token ids of one sequence to text, a few at a time.
 
-    What ``push`` and ``finish`` return, joined, is what the tokenizer's own ``decode`` makes of all
-    the ids at once. Text comes as early as that allows, at a constant cost per token.
+    The results of ``push`` and ``finish``, joined, equal the tokenizer's own ``decode`` of all ids
+    at once. Text is returned as early as that allows, at a constant cost per token.
 
     :param tokenizer: any tokenizer of transformers, a ``tokenizers.Tokenizer``, a tiktoken
         ``Encoding``, a ``SentencePieceProcessor``, a tokenizer of mistral-common; the path of a
         ``tokenizer.json``, a GGUF file, a tiktoken rank file, a SentencePiece model or a
         ``tekken.json``; or a list with the bytes of each token (None where there is none).
     :param skip_special_tokens: leave special tokens out, as ``decode`` does.
-    :param stop: a string, or any number of them, with which the text ends: the one that is complete
-        first, and of those that are complete with the same character the longest. They are met
-        wherever tokens begin and end. No more text is held back for them than the longest end of it
-        with which one of them could begin. Where special tokens are left out, one that is the text
-        of such a token is met at that token.
-    :param include_stop: whether the text ends with the stop string or before it.
+    :param stop: one or several stop strings, at which the text ends: at the first one that is
+        complete; if several are complete at the same character, at the longest. They are found
+        across token boundaries. The only text held back is the longest suffix with which a stop
+        string could begin. If special tokens are left out, a stop string that is the text of such a
+        token ends the text at that token.
+    :param include_stop: whether the text includes the stop string.
     :param rewind: how many tokens :meth:`rewind` can go back, up to 65,536, in one call or in
-        several without a ``push`` in between; it costs the memory of so many states.
-    :param offsets: whether to know where text came from; see :attr:`offsets`.
+        several calls without a ``push`` between them; it takes memory for that many states.
+    :param offsets: whether to record which tokens text came from; see :attr:`offsets`.
 
-    Once a stop string was met, ``push`` returns ``""``, and :attr:`stopped` says which.
+    After a stop string, ``push`` returns ``""``, and :attr:`stopped` is the stop string.
 
-    One thread at a time. ``path`` says ``"compiled"`` where the tokenizer's rule runs in C, and
-    ``"windowed"`` where the text comes from its own ``decode`` over a short window of ids.
+    One thread at a time. ``path`` is ``"compiled"`` if the tokenizer's rule runs in C, and
+    ``"windowed"`` if the text comes from the tokenizer's ``decode`` over a short window of ids.
     """
 
     def __init__(
@@ -101,25 +101,25 @@ class Detokenizer(_core.Detokenizer):
 
     @property
     def stopped(self) -> StopMatch | None:
-        """The stop string that was met; None: none yet. Stays after ``finish``, which may meet one,
-        too, until the next ``push``."""
+        """The stop string that was found; None: none yet. ``finish`` may find one, too. It stays
+        until the next ``push``."""
         match = self._match
         return None if match is None else StopMatch(*match)
 
     @property
     def offsets(self) -> list[Span]:
-        """Where the text came from that ``push`` or ``finish`` returned last: in order and without
-        gaps, also behind stop strings.
+        """The tokens that the text of the last ``push`` or ``finish`` came from: in order and
+        without gaps, even if text was held back for stop strings.
 
         On the compiled path, a character has the tokens that its bytes came from. On the windowed
-        path, text has the token with which it became final, and those before it as long as they
-        had left something held back. Raises RuntimeError without ``offsets=True``.
+        path, text has the token with which it became final, and the tokens before it while their
+        text was held back. Raises RuntimeError without ``offsets=True``.
         """
         return [Span(*span) for span in self._offsets]
 
     def copy(self: D) -> D:
-        """A detokenizer of the same class and in the same state, independent from now on: its stop
-        strings, how far it can go back and the attributes that were set on it included."""
+        """Return an independent detokenizer of the same class and in the same state, including its
+        stop strings, the states for :meth:`rewind`, and attributes that were set on it."""
         other = super().copy()
         other.__dict__.update(self.__dict__)
         return other

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""llama.cpp as an engine: many texts at once of a GGUF model, with neither transformers nor torch.
+"""An engine on llama.cpp: many texts at once from a GGUF model, without transformers and torch.
 
 ::
 
@@ -8,7 +8,7 @@
             async for text in stream:
                 print(text, end="", flush=True)
 
-It is there where burble was built with it: ``-Dllama=enabled``.
+It is available if burble was built with ``-Dllama=enabled``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _GENERATE = OptionSet(TextOptions.__annotations__, join_timeout=0.0)
 
 
 class EngineStats(NamedTuple):
-    """What an engine does, and has done so far."""
+    """Counts of an engine."""
 
     active: int
     """Requests that are being computed: each has a slot."""
@@ -77,35 +77,36 @@ class _Request(Job):
 class Engine:
     """A model in llama.cpp, and the thread that generates with it, for many requests at once.
 
-    Each step of the thread computes the next token of every request that has a slot; requests come
-    and go between steps. It writes their streams without the GIL, whatever Python does meanwhile.
+    Each step of the thread computes the next token of every request that has a slot; requests start
+    and end between steps. The thread writes the streams without the GIL.
 
-    Constructing it loads the model, which blocks: in a task,
-    ``await asyncio.to_thread(Engine, path)``. An engine is closed when its block is left or by
-    :meth:`close`, which cancels its streams; one that is let go is closed when the last of its
-    streams and their readers is let go, too, and all are when the interpreter exits. A forked child
-    has none: there, streams of before raise :exc:`burble.ProducerDied`.
+    The constructor loads the model, which blocks: in a task, call
+    ``await asyncio.to_thread(Engine, path)``. Leaving the block or :meth:`close` closes the engine
+    and cancels its streams. If the engine is deleted, it is closed once its streams and their
+    readers are deleted, too. All engines are closed when the interpreter exits. In a forked child,
+    the engine is closed, and the parent's streams raise :exc:`burble.ProducerDied`.
 
     All methods may be called from any thread.
 
     :param path: a GGUF file.
-    :param slots: how many requests are computed at once: 1 to 256.
-    :param context: how many tokens one request may have, prompt and text together; each slot has
-        memory for that many. None: what the model was trained with, at most 4,096.
-    :param queue: how many requests may wait for a slot.
-    :param batch: how many tokens of prompts a step takes at most: smaller ones let text flow more
-        evenly while long prompts come in, larger ones take those in faster.
-    :param threads: how many threads compute; None: one for each processor that the process may use.
-        Small models are fastest with one.
-    :param gpu_layers: how many layers a GPU takes, if llama.cpp was built for one; None: all.
-    :param check_tensors: look through all weights for values that cannot be, which takes long.
-    :param cache_f32: remember texts in 32 bits rather than in 16.
-    :param progress: called, in this thread, with how much is loaded, from 0.0 to 1.0; what it
-        raises ends the loading.
-    :raises OSError: where the file cannot be read, or the threads not be started.
-    :raises ValueError: where it is not a GGUF file or not a model that continues texts, or an
+    :param slots: the most requests that are computed at once: 1 to 256.
+    :param context: the most tokens of one request, prompt and text together; each slot has memory
+        for that many. None: the context that the model was trained with, but at most 4,096.
+    :param queue: the most requests that may wait for a slot.
+    :param batch: the most prompt tokens of one step. A smaller value keeps the text of other
+        requests more even while a long prompt is computed; a larger value computes prompts faster.
+    :param threads: the number of computing threads; None: one for each processor that the process
+        may use. Small models are fastest with one.
+    :param gpu_layers: the number of layers that the GPU computes, if llama.cpp was built for one;
+        None: all.
+    :param check_tensors: check all weights for invalid values, which takes long.
+    :param cache_f32: keep llama.cpp's KV cache in 32 bits instead of 16.
+    :param progress: called in this thread with the part that is loaded, from 0.0 to 1.0; an
+        exception from it ends the loading.
+    :raises OSError: if the file cannot be read, or the threads cannot be started.
+    :raises ValueError: if the file is not a GGUF file or its model cannot continue a text, or an
         option is out of its range.
-    :raises MemoryError: for more slots, or a longer context, than there is memory for.
+    :raises MemoryError: if there is no memory for that many slots of that context.
     """
 
     def __init__(
@@ -162,33 +163,35 @@ class Engine:
         include_stop: bool = False,
         **given: Unpack[TextOptions],
     ) -> Stream[str]:
-        """Generate a text, and stream it. Returns at once; the text begins when there is a slot.
+        """Generate a text, and stream it. Returns at once; the text begins when a slot is free.
 
-        A text that is not wanted any more (its block was left, it was cancelled or let go) leaves
-        its slot before the next step. While its reader is behind by ``max_lag`` it keeps the slot,
-        and is left out of the steps. :attr:`burble.Stream.result` is None.
+        A request whose stream was cancelled or deleted, or whose block was left, frees its slot
+        before the next step. While a reader is behind by ``max_lag``, the request keeps its slot,
+        but is left out of the steps. :attr:`burble.Stream.result` is None.
 
         :param prompt: text, or token ids.
-        :param messages: in its place, a conversation: ``{"role": ..., "content": ...}`` each, which
-            becomes a prompt by the model's chat template. llama.cpp recognises the usual ones. The
-            text of a special token in a message stands for that token, as in the template: take it
-            out of what a stranger wrote, or he may begin a message in another role.
-        :param template: the name of a template that llama.cpp has (``"chatml"``, ``"llama3"`` …).
-        :param specials: the text of a special token in ``prompt`` stands for that token; not for
-            what a stranger wrote.
-        :param max_new_tokens: None: as many as the context has room for.
-        :param temperature: 0: always the likeliest token. Else one is drawn: of the ``top_k``
-            likeliest (0: all), the likeliest that make up ``top_p``, those at least ``min_p`` times
-            as likely as the first, by the random numbers that ``seed`` begins (None: others each
-            time).
-        :param ignore_eos: go on after the model's own end.
+        :param messages: instead of a prompt, a list of ``{"role": ..., "content": ...}``, which the
+            model's chat template converts to a prompt. llama.cpp recognises common templates. The
+            text of a special token in a message becomes that token: remove such text from messages
+            of untrusted sources, or it can start a message in another role.
+        :param template: with ``messages``, the name of a template that is built into llama.cpp
+            (``"chatml"``, ``"llama3"`` …); None: the model's own.
+        :param specials: whether the text of a special token in ``prompt`` becomes that token; not
+            for text from untrusted sources.
+        :param max_new_tokens: the most tokens to generate; None: as many as the context has room
+            for.
+        :param temperature: 0: always the most likely token. Otherwise a token is drawn: from the
+            ``top_k`` most likely ones (0: all), of these the most likely ones whose probabilities
+            sum up to ``top_p``, of these the ones at least ``min_p`` times as likely as the most
+            likely one, with random numbers seeded by ``seed`` (None: another seed each time).
+        :param ignore_eos: go on after the model's end-of-text token.
 
         The other parameters are those of :func:`burble.stream`.
 
         :raises ValueError: for a prompt without a token or too long for the context, an id that the
             model does not have, a template that llama.cpp does not know, and options out of their
             range.
-        :raises burble.Error: where the engine is closed, or the queue full.
+        :raises burble.Error: if the engine is closed, or the queue is full.
         """
         one_of("chunk", chunk, ("word", "token"))
         flow = _GENERATE.check(given)
@@ -226,15 +229,15 @@ class Engine:
         return stream
 
     def tokenize(self, text: str, *, specials: bool = False) -> list[int]:
-        """The token ids of a text, with what the model wants at the beginning (such as BOS).
+        """The token ids of a text, with the tokens that the model expects at the beginning (BOS).
 
         :param specials: as for :meth:`generate`.
         """
         return self._core.tokenize(text, specials)
 
     def chat(self, messages: Iterable[Mapping[str, str]], template: str | None = None) -> str:
-        """The prompt of a conversation, which ends where the assistant's answer begins; for
-        ``generate(..., specials=True)``. Parameters and errors as there."""
+        """The prompt of a conversation, up to the beginning of the assistant's answer; for
+        ``generate(..., specials=True)``. Parameters and errors as for :meth:`generate`."""
         pairs = []
         for i, message in enumerate(messages):
             try:
@@ -249,12 +252,12 @@ class Engine:
 
     @property
     def stats(self) -> EngineStats:
-        """What it does, and has done so far. Raises :exc:`burble.Error` once it is closed."""
+        """The present counts. Raises :exc:`burble.Error` after the engine is closed."""
         return EngineStats(*self._core.stats)
 
     @property
     def context(self) -> int:
-        """How many tokens a request may have, prompt and text together."""
+        """The most tokens of a request, prompt and text together."""
         return self._core.context
 
     @property
@@ -262,8 +265,8 @@ class Engine:
         return self._core.closed
 
     def close(self) -> None:
-        """Cancel all its streams, also in the midst of a step, and free what the engine has.
-        Idempotent. Streams can be read on, to their :exc:`burble.Cancelled`."""
+        """Cancel all streams, even in the middle of a step, and free the model and its memory.
+        Idempotent. The streams can still be read, up to their :exc:`burble.Cancelled`."""
         self._core.close()
 
     def __enter__(self: E) -> E:

@@ -16,8 +16,8 @@ from ._tasks import when_task_ends
 
 
 class EventResponse(StreamingResponse):
-    """Sends events until they end or the client goes away; closes them in either case, also where
-    the client goes while there is nothing to send. Then it runs its background task."""
+    """Sends events until they end or the client disconnects, and closes them in both cases, even if
+    the client disconnects while there is nothing to send. Then it runs its background task."""
 
     def __init__(self, events: EventStream, background: BackgroundTask | None = None) -> None:
         super().__init__(events, headers=SSE_HEADERS, background=background)
@@ -64,10 +64,10 @@ def sse_response(
             stream = burble.stream(model.generate, **tokenize(prompt), tokenizer=tokenizer)
             return burble.starlette.sse_response(request, stream)
 
-    The client's ``Last-Event-ID`` is honoured. A client that has got the last event, of this stream
-    or another, is answered with 204; one whose id is no event's of this stream with 400; one for
-    which nothing is kept with 410. A browser does not come back after these. For them, and for
-    HEAD, nothing is generated: the stream is cancelled, unless it keeps its text.
+    The client's ``Last-Event-ID`` is honoured. The status is 204 if the client has already received
+    the last event, of this stream or another; 400 if the id is not one of this stream's events; 410
+    if the text that follows is no longer kept. A browser does not reconnect after these. For them,
+    and for HEAD, no text is generated: the stream is cancelled, unless it keeps its text.
 
     :param background: runs after the response, as with any response of Starlette's.
     :param options: those of :func:`burble.sse`.

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Streamers with the names, arguments and protocol of those of transformers.
+"""Streamers with the names, arguments and protocol of transformers' streamers.
 
-They differ where those fail:
+They differ where transformers' streamers fail:
 
-* Empty chunks are not delivered to the consumer; they count as signs of life, for the timeout.
-* The text, joined, is what ``tokenizer.decode`` makes of all ids at once.
+* Empty chunks are not delivered to the consumer; but each one restarts the timeout.
+* The text, joined, equals ``tokenizer.decode`` of all ids at once.
 * A consumer never waits for a generation thread that has died: it gets :exc:`ProducerDied` after
-  the text so far; with :meth:`run`, the exception itself.
-* The asynchronous class can be made anywhere, not only in a running loop.
+  the text so far, or, with :meth:`run`, the exception itself.
+* The asynchronous class can be created anywhere, not only in a running loop.
 * ``cancel()`` stops the generation at its next token.
 * ``stop`` strings end the text; see :class:`TextStreamer` for how they end the generation.
 """
@@ -91,17 +91,17 @@ class TextStreamer(_core.Streamer):
     :param skip_prompt: leave out the first ``put`` of a sequence, which is the prompt.
     :param chunk: ``"word"``: chunks as transformers' streamers cut them; ``"token"``: text as early
         as possible.
-    :param stop: a string, or any number of them, with which the text ends, as for
-        :class:`Detokenizer`. They are looked for in what is generated: not in the first ``put`` of
-        a sequence where that has the shape ``[1, n]``, in which ``generate`` gives the prompt.
-    :param include_stop: whether the text ends with the stop string or before it.
-    :param decode_kwargs: passed on to the tokenizer's ``decode``.
+    :param stop: one or several stop strings, at which the text ends, as for :class:`Detokenizer`.
+        The prompt is not searched: that is the first ``put`` of a sequence, if it has the shape
+        ``[1, n]``, as that of ``generate`` has.
+    :param include_stop: whether the text includes the stop string.
+    :param decode_kwargs: passed to the tokenizer's ``decode``.
 
-    A stop string ends the text at once: whoever reads it sees its end, and ``finish_reason`` is
-    ``"stop"``. The generation is ended, too, where that can be done without harm: by :meth:`run`;
-    by ``stopping_criteria=[streamer.stopping_criteria]``, for a ``generate`` of transformers in a
-    thread of your own; by a look at ``should_stop``, in a loop of your own. Otherwise it goes on to
-    its own end, and its tokens are ignored.
+    A stop string ends the text at once: the reader sees the end, and ``finish_reason`` is
+    ``"stop"``. There are three ways to end the generation, too: use :meth:`run`; pass
+    ``stopping_criteria=[streamer.stopping_criteria]`` to transformers' ``generate`` in your own
+    thread; or check ``should_stop`` in your own loop. Otherwise the generation goes on to its own
+    end, and its tokens are ignored.
     """
 
     def __init__(
@@ -157,17 +157,17 @@ class TextStreamer(_core.Streamer):
 
     @property
     def stopped(self) -> StopMatch | None:
-        """The stop string with which the text ended that was read last, where ``finish_reason`` is
-        ``"stop"``. It is counted in characters of the text that was generated."""
+        """The stop string that ended the last text that was read, if ``finish_reason`` is
+        ``"stop"``; its position is in characters of the generated text."""
         match = self._match
         return None if match is None else StopMatch(*match)
 
     def stopping_criteria(self, input_ids: Any, scores: Any = None, **kwargs: Any) -> Any:
-        """Tell transformers' ``generate`` to end once a stop string was met (or after
-        ``cancel()``): to be passed as ``stopping_criteria=[streamer.stopping_criteria]``.
+        """Tells transformers' ``generate`` to end after a stop string (or after ``cancel()``). Pass
+        it as ``stopping_criteria=[streamer.stopping_criteria]``.
 
-        ``generate`` then returns as usual. It may have made a token more than the text has, because
-        it asks before it puts a token. :meth:`run` passes this by itself.
+        ``generate`` then returns as usual. It may have generated one token more than the text has,
+        because it checks the criterion before it puts a token. :meth:`run` passes it itself.
         """
         import torch
 
@@ -185,17 +185,19 @@ class TextStreamer(_core.Streamer):
     ) -> Coroutine[Any, Any, T | Any]:  # Any: None where a stop string ended another function
         """Run ``generate(*args, streamer=self, **kwargs)`` in a thread; return what it returns.
 
-        Usually as ``asyncio.create_task(streamer.run(model.generate, **inputs))``. What it raises
-        reaches whoever iterates, after the text so far, and whoever awaits this. Cancelling the
-        task stops the generation at its next token. It runs in a copy of the task's context.
+        Usually called as ``asyncio.create_task(streamer.run(model.generate, **inputs))``. An
+        exception of ``generate`` is raised in the consumer, after the text so far, and in the task
+        that awaits this. Cancelling the task stops the generation at its next token. ``generate``
+        runs in a copy of the task's context.
 
-        A stop string ends the generation, too. Where ``generate`` has a parameter
-        ``stopping_criteria``, as that of transformers has, it is told in that way, and this returns
-        what it returns. Any other function gets :exc:`Stopped` from its ``put``, and this returns
+        A stop string ends the generation, too. If ``generate`` has a parameter
+        ``stopping_criteria``, as that of transformers has, it is used, and this returns the result
+        of ``generate``. Any other function gets :exc:`Stopped` from its ``put``, and this returns
         None.
 
         :param generate: any function that calls ``put`` and ``end`` of its ``streamer``.
-        :param executor: where to run it; default: burble's own :class:`Pool`, of 64 threads.
+        :param executor: where ``generate`` runs; default: burble's own :class:`Pool`, of 64
+            threads.
         """
         return _Run(self, self._run(generate, args, executor, kwargs))
 
@@ -297,12 +299,12 @@ class _Timed(TextStreamer):
 
 
 class TextIteratorStreamer(_core.IteratorStreamer, _Timed):
-    """Hands the text to a thread that iterates: ``for new_text in streamer``.
+    """Gives the text to a thread that iterates: ``for new_text in streamer``.
 
-    :param timeout: how many seconds to wait for a token, counted from the last one; None: for ever
-        (but not for a generation thread that has died).
+    :param timeout: how many seconds to wait for a token, counted from the last one; None: without
+        a bound (but not for a generation thread that has died).
     :param on_timeout: ``"raise"`` raises ``queue.Empty``, as transformers does; ``"stop"`` ends the
-        iteration quietly.
+        iteration without an exception.
 
     The other parameters are those of :class:`TextStreamer`. One consumer; it may iterate again for
     the next generation.
@@ -310,15 +312,15 @@ class TextIteratorStreamer(_core.IteratorStreamer, _Timed):
 
 
 class AsyncTextIteratorStreamer(_core.AsyncIteratorStreamer, _Timed):
-    """Hands the text to a task that iterates: ``async for new_text in streamer``.
+    """Gives the text to a task that iterates: ``async for new_text in streamer``.
 
-    Works with asyncio and uvloop; all streamers of a loop share one file descriptor, and a consumer
-    that is awake costs no wake-up. May be made anywhere, and read in any loop.
+    Works with asyncio and uvloop. All streamers of a loop share one file descriptor, and no wake-up
+    is sent while the consumer is already running. It may be created anywhere, and read in any loop.
 
-    :param timeout: how many seconds to wait for a token, counted from the last one; None: for ever
-        (but not for a generation thread that has died).
+    :param timeout: how many seconds to wait for a token, counted from the last one; None: without
+        a bound (but not for a generation thread that has died).
     :param on_timeout: ``"raise"`` raises ``TimeoutError``, as transformers does; ``"stop"`` ends
-        the iteration quietly.
+        the iteration without an exception.
 
     The other parameters are those of :class:`TextStreamer`. One consumer; it may iterate again for
     the next generation.
