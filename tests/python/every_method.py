@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import functools
 import gc
 import itertools
 import queue
@@ -41,7 +42,8 @@ from burble._window import Window
 PIECES = [bytes([i]) for i in range(256)]
 SMALL = 65
 LARGE = list(b"to be, or not to be " * 40)
-SOON = 0.02
+# What ends a call that waits. Signals and other threads take their time; all else comes at once.
+SOON = 0.02 if {"signal", "threads"}.intersection(sys.argv) else 0.004
 
 # What a call may raise that comes at a bad time; anything else is wrong, SystemError above all.
 EXPECTED: tuple[type[BaseException], ...] = (
@@ -73,6 +75,7 @@ LEFT_OUT = {"__new__", "__doc__", "__module__", "__weaklistoffset__"}
 TYPES_LEFT_OUT = {"LlamaEngine"}
 
 Call = Callable[[Any], object]
+Prepare = Callable[[Any], Call]  # makes the arguments, before the call
 NONE: list[tuple[Any, ...]] = [()]
 
 
@@ -258,32 +261,38 @@ def set_again(name: str) -> Call:
     return call
 
 
-def calls_of(subject: Any) -> dict[str, Call]:
-    """All that can be called of an object, by a name to print."""
-    calls: dict[str, Call] = {}
+def call_method(type_name: str, name: str, arguments: tuple[Any, ...]) -> Prepare:
+    kind = types_of_module()[type_name]
+    method = getattr(kind, name)
+    of_class = isinstance(members_of(kind)[name], (classmethod, types.ClassMethodDescriptorType))
 
-    def add_method(name: str, arguments: tuple[Any, ...]) -> None:
+    def prepare(subject: Any) -> Call:
+        given = arguments
         if name == "__init__":
-            arguments = INIT[type_name]()
+            given = INIT[type_name]()
         if name == "append" and getattr(subject, "holds_objects", False):
-            arguments = (Deleted(back),)
-        method = getattr(type(subject), name)
-        if isinstance(members_of(kind)[name], (classmethod, types.ClassMethodDescriptorType)):
-            calls[f"{type_name}.{name}{arguments!r:.20}"] = lambda _: method(*arguments)
-        else:
-            calls[f"{type_name}.{name}{arguments!r:.20}"] = lambda s: method(s, *arguments)
+            given = (Deleted(back),)
+        return (lambda _: method(*given)) if of_class else (lambda s: method(s, *given))
 
-    for kind in type(subject).__mro__:
-        type_name = kind.__name__
-        if types_of_module().get(type_name) is not kind:
+    return prepare
+
+
+@functools.cache
+def calls_of(kind: type) -> dict[str, Prepare]:
+    """All that can be called of an object of this type, by a name to print."""
+    calls: dict[str, Prepare] = {}
+    for base in kind.__mro__:
+        type_name = base.__name__
+        if types_of_module().get(type_name) is not base:
             continue
-        for name, member in members_of(kind).items():
+        for name, member in members_of(base).items():
             if is_method(member):
                 for arguments in ARGUMENTS[type_name][name]:
-                    add_method(name, arguments)
+                    call = call_method(type_name, name, arguments)
+                    calls[f"{type_name}.{name}{arguments!r:.20}"] = call
             else:
-                calls[f"{type_name}.{name}"] = lambda s, n=name: getattr(s, n)  # type: ignore[misc]
-                calls[f"{type_name}.{name} ="] = set_again(name)
+                calls[f"{type_name}.{name}"] = lambda _, n=name: lambda s: getattr(s, n)  # type: ignore[misc]
+                calls[f"{type_name}.{name} ="] = lambda _, n=name: set_again(n)  # type: ignore[misc]
     return calls
 
 
@@ -547,15 +556,25 @@ CALLS = 0
 MOST = 30  # nested calls in one call
 
 
-def hold_free_lists(each: int) -> list[Any]:
-    """CPython keeps some objects to use them again, and those are had without a collection: take so
-    many of each kind."""
-    kept: list[Any] = []
-    for _ in range(each):
-        kept.extend((0,) * n for n in range(1, 20))
-        kept.append({})
-        kept.append([])
-    return kept
+ZEROS = (0,) * 20
+KINDS: list[Callable[[], Any]] = [[].copy, {}.copy]
+KINDS += [functools.partial(ZEROS.__getitem__, slice(n)) for n in range(1, 20)]
+KEPT: list[Any] = []
+
+
+def exhaust_free_lists() -> None:
+    """CPython keeps some objects to use them again, and those are had without a collection: keep
+    them, of each kind until one is allocated, which the collector counts; and those that this has
+    used itself."""
+    for make in KINDS:
+        for _ in range(2500):
+            allocated = gc.get_count()[0]
+            KEPT.append(make())
+            if gc.get_count()[0] > allocated:
+                break
+    for make in KINDS:
+        for _ in range(5):
+            KEPT.append(make())
 
 
 class Armed:
@@ -577,7 +596,7 @@ class Armed:
 def by_gc(call: Callable[[], object], inner: Callable[[], object]) -> None:
     Armed.left = MOST
     Armed(inner)
-    kept = hold_free_lists(250)
+    exhaust_free_lists()
     gc.set_threshold(1)
     gc.enable()
     try:
@@ -585,7 +604,6 @@ def by_gc(call: Callable[[], object], inner: Callable[[], object]) -> None:
     finally:
         gc.disable()
         Armed.left = 0
-        kept.clear()
         gc.collect(1)  # what is armed still
 
 
@@ -637,12 +655,13 @@ WAYS = {"gc": by_gc, "drop": by_drop, "trace": by_trace, "signal": by_signal}
 
 
 def all_calls(objects: Objects) -> list[tuple[int, str]]:
-    return [(i, name) for i, subject in enumerate(objects) for name in calls_of(subject)]
+    return [(i, name) for i, subject in enumerate(objects) for name in calls_of(type(subject))]
 
 
 def call_of(objects: Objects, which: tuple[int, str]) -> Callable[[], object]:
     i, name = which
-    call, subject = calls_of(objects[i])[name], objects[i]
+    subject = objects[i]
+    call = calls_of(type(subject))[name](subject)
     return lambda: call(subject)
 
 
@@ -725,7 +744,7 @@ def note_unraisable(hint: Any) -> None:
 def main(family: str, *ways: str) -> None:
     check_table()
     sys.unraisablehook = note_unraisable
-    kept = hold_free_lists(2500)
+    exhaust_free_lists()
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -738,7 +757,6 @@ def main(family: str, *ways: str) -> None:
     gc.set_threshold(700)
     gc.enable()
     gc.collect()
-    del kept
     assert not WRONG, WRONG[:20]
     print(f"{CALLS:,} calls")
 

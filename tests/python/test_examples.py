@@ -301,7 +301,7 @@ import time
 from collections import Counter
 
 import uvicorn
-from burble._pool import default_pool
+from burble._threads import default_pool
 from examples.fastapi_app import app, model
 
 state = {"pace": 0.0, "steps": 0, "at_most": None}

@@ -25,7 +25,7 @@ from helpers import KINDS, SOON, all_wait, in_thread, run, until
 from shipped import MODEL, ids, tokenizer
 
 import burble
-from burble._pool import default_pool
+from burble._threads import default_pool
 
 pytestmark = pytest.mark.timeout(60)
 
