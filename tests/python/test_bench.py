@@ -24,7 +24,10 @@ DOCS = ROOT / "docs"
 PARTS = ("put", "handoff", "generate", "streams", "detokenize", "vocabulary", "worst", "wakeup")
 
 # Most of these import torch, in a process of their own: slow on a busy machine.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(sys.version_info < (3, 10), reason="bench/run.py needs Python 3.10"),
+]
 
 
 def run(*args: object, status: int = 0) -> str:

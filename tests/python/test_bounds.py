@@ -31,6 +31,12 @@ def endless_rows(streamer: Any) -> None:
         streamer.put([65, 66])
 
 
+def write_on(writer: burble.Writer) -> None:
+    with contextlib.suppress(burble.Cancelled):
+        while True:
+            writer.put_text(TEN)
+
+
 def stream(**options: Any) -> burble.Stream[str]:
     return burble.stream(endless, tokenizer=BYTES, max_lag=LIMIT, **options)
 
@@ -87,12 +93,7 @@ def test_unread_batch_stops_at_its_limit() -> None:
 def test_unread_channel_stops_at_its_limit() -> None:
     writer, handle = burble.channel(max_lag=LIMIT)
 
-    def write() -> None:
-        with contextlib.suppress(burble.Cancelled):
-            while True:
-                writer.put_text(TEN)
-
-    with in_thread(write):
+    with in_thread(write_on, writer):
         until_blocked(handle)
         assert written(handle) == LIMIT / len(TEN)
         handle.cancel()
@@ -114,12 +115,7 @@ def test_unread_reader_has_limit_of_its_stream(start: Any, unit: str) -> None:
     writer, handle = burble.channel(max_lag=LIMIT, lag_unit=unit)
     reader = handle.reader(start)
 
-    def write() -> None:
-        with contextlib.suppress(burble.Cancelled):
-            while True:
-                writer.put_text(TEN)
-
-    with in_thread(write):
+    with in_thread(write_on, writer):
         until_blocked(handle)
         assert written(handle) == (LIMIT if unit == "tokens" else LIMIT / len(TEN))
         handle.cancel()

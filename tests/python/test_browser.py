@@ -138,11 +138,11 @@ def failing(streamer: Any) -> None:
 @pytest.mark.parametrize("page", ["of the manual", "careless"])
 def test_page_shows_text_once_and_browser_stops(page: str, tmp_path: Path) -> None:
     site = Site(page_of_the_manual() if page == "of the manual" else CARELESS)
-    streams: list[Any] = []
+    answered = text_of("Oh ", "\ud83d", "\ude00", " so\n", "be it")
+    _writer, asked_again = burble.channel()  # does not end by itself
 
     def handler(request: Any) -> Any:
-        streams.append(text_of("Oh ", "\ud83d", "\ude00", " so\n", "be it"))
-        return sse_response(request, streams[-1])
+        return sse_response(request, answered if len(site.asked) == 1 else asked_again)
 
     site.answer(handler)
 
@@ -155,8 +155,8 @@ def test_page_shows_text_once_and_browser_stops(page: str, tmp_path: Path) -> No
     if page == "of the manual":
         assert site.asked == [None]
     else:  # it comes back, and is told that there is no more
-        assert site.asked == [None, f"{streams[0].id}:end"]
-        assert streams[1].state == "cancelled"
+        assert site.asked == [None, f"{answered.id}:end"]
+        assert asked_again.state == "cancelled"
 
 
 @pytest.mark.parametrize("page", ["of the manual", "careless"])

@@ -50,6 +50,15 @@ def endless(streamer: Any) -> None:
         time.sleep(0.0002)  # it is to end at a put, not at a limit
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """No trace function or handled exception, which would be the context of all that is raised."""
+    yield
+    assert sys.gettrace() is None or "coverage" in sys.modules
+    assert threading._trace_hook is None  # type: ignore[attr-defined]
+    assert sys.exc_info() == (None, None, None)
+
+
 class Fault:
     """Raises ``error`` at the n-th event in burble's code, once."""
 
@@ -234,6 +243,11 @@ def test_reader_after_exception_at_any_line_of_pool_thread_does_not_wait(
     kind: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    with ThreadPoolExecutor(1) as executor:  # as above
+        executor.submit(interrupt_pool_threads, kind, error).result()
+
+
+def interrupt_pool_threads(kind: str, error: type[BaseException]) -> None:
     for fault in faults(error):
         pool = burble.Pool(1, idle_timeout=SOON)
         threading.settrace(fault)

@@ -453,6 +453,7 @@ def memory(code: str, *args: str) -> int:
     return int(subprocess.run(run, check=True, capture_output=True).stdout)
 
 
+@pytest.mark.no_asan  # it changes what memory is taken
 @pytest.mark.skipif(sys.platform != "linux", reason="as Linux counts memory")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_memory_of_json_is_below_80_times_its_size_in_both(
