@@ -11,6 +11,8 @@
  *     stop.h     finds stop strings, also across token boundaries
  *     chunk.h    cuts text into records
  *     pool.h     runs a blocking generator on a thread of a pool
+ *     clock.h    the clock of deadlines
+ *     binding.h  for bindings to other languages
  *     version.h  the version of the library
  *
  * Three headers, to include or to copy, watch a hub in an event loop: loop_uv.h, loop_glib.h and
@@ -49,7 +51,9 @@
 #ifndef BURBLE_BURBLE_H
 #define BURBLE_BURBLE_H
 
+#include <burble/binding.h>
 #include <burble/chunk.h>
+#include <burble/clock.h>
 #include <burble/decoder.h>
 #include <burble/detok.h>
 #include <burble/error.h>

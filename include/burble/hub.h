@@ -22,6 +22,7 @@
 #ifndef BURBLE_HUB_H
 #define BURBLE_HUB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -84,6 +85,11 @@ BURBLE_API void burble_hub_hold(burble_hub *hub);
 /* Ends the hold. If readers have become ready in the meantime, the descriptor is signalled now.
  * Idempotent. Only the hub's thread may call it. */
 BURBLE_API void burble_hub_release(burble_hub *hub);
+
+/* Whether a reader that becomes ready now would signal the descriptor, and so wake the loop. Another thread
+ * may change that at any moment, so it serves only to decide what is faster: for example, whether a writer
+ * lets go of a lock that the loop will want. Any thread may call it. */
+BURBLE_API bool burble_hub_would_signal(const burble_hub *hub);
 
 /* The number of times the descriptor has been signalled, for measurements. Any thread may call it. */
 BURBLE_API uint64_t burble_hub_signals(const burble_hub *hub);

@@ -230,6 +230,17 @@ BURBLE_API uint64_t burble_stream_oldest(burble_stream *stream);
 BURBLE_API int burble_reader_create(burble_stream *stream, uint64_t from, burble_reader **out,
                                     uint64_t *oldest);
 
+/* Creates a reader at the sequence number `from`, starting at the position of `other`. This works even if
+ * the stream itself no longer retains that record, because `other` has not read it yet. Only the thread of
+ * `other` may call it.
+ *
+ * BURBLE_OK      *out is the reader, which the caller owns
+ * BURBLE_EGONE   `other` has read that record already, or was dropped
+ * BURBLE_EINVAL  `from` is beyond the next record to be written
+ * BURBLE_ENOMEM  out of memory
+ * Unless the result is BURBLE_OK, *out is NULL. */
+BURBLE_API int burble_reader_create_from(burble_reader *other, uint64_t from, burble_reader **out);
+
 /* Frees a reader and sets *reader to NULL; its function is not called again. NULL and a pointer to NULL
  * are allowed. If the reader is attached to a hub, only the hub's thread may call this. */
 BURBLE_API void burble_reader_destroy(burble_reader **reader);

@@ -265,7 +265,7 @@ static int exec(PyObject *module)
 {
     struct core *core = PyModule_GetState(module);
 
-    if (burble__fork_watch() != BURBLE_OK) {
+    if (burble_forks_watch() != BURBLE_OK) {
         PyErr_NoMemory();
         return -1;
     }
@@ -368,7 +368,7 @@ static PyObject *forks(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
-    return PyLong_FromUnsignedLongLong(burble__forks());
+    return PyLong_FromUnsignedLongLong(burble_forks());
 }
 
 static PyMethodDef methods[] = {

@@ -156,7 +156,7 @@ void burble__hub_push(burble_hub *hub, struct burble__waiter *waiter)
     burble__hub_unref(hub);
 }
 
-bool burble__hub_quiet(const burble_hub *hub)
+bool burble_hub_would_signal(const burble_hub *hub)
 {
     return burble__load_relaxed(&hub->ready) == NULL && !burble__load_relaxed(&hub->held);
 }

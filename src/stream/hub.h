@@ -31,9 +31,6 @@ void burble__hub_unref(burble_hub *hub);
 /* Takes over a FIRED waiter with its stack's reference. Any thread. */
 void burble__hub_push(burble_hub *hub, struct burble__waiter *waiter);
 
-/* Whether a push would signal now. A guess: it may be another way a moment later. Any thread. */
-bool burble__hub_quiet(const burble_hub *hub);
-
 /* Whether the hub was destroyed, or made before the last fork (base/fork.h); only in its thread. */
 bool burble__hub_closed(const burble_hub *hub);
 

@@ -94,7 +94,7 @@ fail:
     return rc;
 }
 
-int burble__reader_create_beside(burble_reader *other, uint64_t from, burble_reader **out)
+int burble_reader_create_from(burble_reader *other, uint64_t from, burble_reader **out)
 {
     *out = NULL;
     burble__reader_here(other);

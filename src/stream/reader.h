@@ -40,9 +40,4 @@ static inline void burble__reader_here(burble_reader *reader)
         burble__reader_renew(reader);
 }
 
-/* A reader at `from`, found from where `other` stands, whom no other thread uses meanwhile: also where
- * the stream itself does not keep that any more. BURBLE_OK; BURBLE_EGONE: `other` is already beyond it,
- * or was dropped; BURBLE_EINVAL: it has not come yet; BURBLE_ENOMEM. */
-int burble__reader_create_beside(burble_reader *other, uint64_t from, burble_reader **out);
-
 #endif

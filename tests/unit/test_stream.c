@@ -219,18 +219,18 @@ static void a_reader_is_found_beside_one_that_is_behind(void **state)
     for (int i = 0; i < 10000; i++)
         put(stream, "12345678");
     expect(first, "12345678", 0);
-    assert_result(burble__reader_create_beside(first, 0, &second), BURBLE_EGONE);
+    assert_result(burble_reader_create_from(first, 0, &second), BURBLE_EGONE);
     assert_null(second);
-    assert_result(burble__reader_create_beside(first, 10001, &second), BURBLE_EINVAL);
+    assert_result(burble_reader_create_from(first, 10001, &second), BURBLE_EINVAL);
     assert_null(second);
     for (uint64_t from = 1; from < 10000; from += 1111) {
-        assert_result(burble__reader_create_beside(first, from, &second), BURBLE_OK);
+        assert_result(burble_reader_create_from(first, from, &second), BURBLE_OK);
         expect(second, "12345678", from);
         burble_reader_destroy(&second);
     }
     assert_result(burble_reader_limit(first, 100, BURBLE_LAG_DROP), BURBLE_OK);
     put(stream, "12345678");
-    assert_result(burble__reader_create_beside(first, 1, &second), BURBLE_EGONE);
+    assert_result(burble_reader_create_from(first, 1, &second), BURBLE_EGONE);
     burble_reader_destroy(&first);
     burble_stream_unref(&stream);
 }

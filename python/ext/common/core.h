@@ -11,13 +11,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <burble/binding.h>
 #include <burble/chunk.h>
+#include <burble/clock.h>
 #include <burble/detok.h>
 #include <burble/stop.h>
 #include <burble/stream.h>
-
-#include "base/clock.h"
-#include "base/fork.h"
 
 #if PY_VERSION_HEX < 0x030A0000
 static inline PyObject *Py_NewRef(PyObject *object)
@@ -104,17 +103,17 @@ int core_import(PyObject **slot, const char *module, const char *name);
 /* Notes that a method is under way in a thread that may let go of the GIL meanwhile. A forked child, which
  * does not have that thread, finds that it is not. */
 struct under_way {
-    uint64_t in; /* 1 + the number of the process (burble__forks) whose thread it is; 0: none */
+    uint64_t in; /* 1 + the number of the process (burble_forks) whose thread it is; 0: none */
 };
 
 static inline bool is_under_way(const struct under_way *method)
 {
-    return method->in == 1 + burble__forks();
+    return method->in == 1 + burble_forks();
 }
 
 static inline void set_under_way(struct under_way *method, bool is)
 {
-    method->in = is ? 1 + burble__forks() : 0;
+    method->in = is ? 1 + burble_forks() : 0;
 }
 
 /* Raises the Python exception for one of burble's results; returns NULL. */

@@ -4,7 +4,6 @@
  */
 #include "detokenize/detokenizer.h"
 
-#include "base/utf8.h"
 #include "common/str.h"
 
 static int keep(PyObject *text, struct kept_text *out)
@@ -113,7 +112,7 @@ static int filter(DetokenizerObject *self, struct kept_text *kept)
     }
     kept->whole = kept->whole && out.bytes == kept->text.bytes && out.len == kept->text.len;
     kept->text = out;
-    self->progress.chars += burble__utf8_count(out.bytes, out.len);
+    self->progress.chars += burble_utf8_count(out.bytes, out.len);
     if (rc == BURBLE_OK)
         return 0;
     const size_t length = stop_string_length(self, match.which);
@@ -161,7 +160,7 @@ static int note_handed(DetokenizerObject *self, burble_text text)
 {
     if (self->snapshots.room == 0 && !self->offsets.on)
         return 0;
-    const uint64_t chars = burble__utf8_count(text.bytes, text.len);
+    const uint64_t chars = burble_utf8_count(text.bytes, text.len);
     self->progress.handed += chars;
     return offsets_hand_out(&self->offsets, chars);
 }
@@ -178,7 +177,7 @@ static int settle_rest(DetokenizerObject *self, struct kept_text *out)
         rc = join(out, (burble_text){"", 0});
         burble_text rest;
         burble_stop_finish(self->stop, &rest);
-        self->progress.chars += burble__utf8_count(rest.bytes, rest.len);
+        self->progress.chars += burble_utf8_count(rest.bytes, rest.len);
         if (rc == 0 && rest.len > 0)
             rc = join(out, rest);
     }

@@ -3,8 +3,6 @@
 
 #include <assert.h>
 
-#include "base/utf8.h"
-
 static int stretches_reserve(struct stretches *list, size_t n)
 {
     if (n <= list->room)
@@ -86,7 +84,7 @@ int offsets_trace_compiled(struct offsets *offsets, const burble_detok *detok, b
     burble_detok_spans(detok, &spans, &n);
     for (size_t i = 0; i < n; i++) {
         const burble_text part = {text.bytes + spans[i].begin, spans[i].end - spans[i].begin};
-        const struct stretch stretch = {burble__utf8_count(part.bytes, part.len), spans[i].first,
+        const struct stretch stretch = {burble_utf8_count(part.bytes, part.len), spans[i].first,
                                         spans[i].last};
         if (stretches_add(&offsets->state.pending, stretch) < 0)
             return -1;
@@ -99,7 +97,7 @@ int offsets_trace_windowed(struct offsets *offsets, burble_text text, bool end, 
 {
     struct offsets_state *state = &offsets->state;
     const uint64_t last = end && state->taken > 0 ? state->taken - 1 : state->taken;
-    const struct stretch stretch = {burble__utf8_count(text.bytes, text.len),
+    const struct stretch stretch = {burble_utf8_count(text.bytes, text.len),
                                     state->held ? state->held_since : last, last};
     if (stretches_add(&state->pending, stretch) < 0)
         return -1;

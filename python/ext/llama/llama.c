@@ -64,7 +64,7 @@ static PyObject *raise_closed(struct core *core)
  * counts as closed, and is let be. */
 static bool is_here(const EngineObject *self)
 {
-    return self->forks == burble__forks();
+    return self->forks == burble_forks();
 }
 
 /* ---- using it while others may close it ------------------------------------------------------ */
@@ -159,7 +159,7 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     if (self == NULL)
         return NULL;
     self->core = core_of(type);
-    self->forks = burble__forks();
+    self->forks = burble_forks();
     pthread_rwlock_init(&self->lock, NULL);
     /* `progress` runs Python, which can find the engine before it is one. */
     burble__init(&self->closing, true);
@@ -319,7 +319,7 @@ static PyObject *engine_chat(EngineObject *self, PyObject *args)
 static void watch(const burble_llama_progress *progress, void *arg)
 {
     struct writer_stats *writer_stats = arg;
-    const uint64_t now = burble__now();
+    const uint64_t now = burble_now();
     writer_stats_lock(writer_stats);
     const uint32_t tokens = progress->tokens - (uint32_t)writer_stats->stats.tokens;
     if (tokens > 0) {

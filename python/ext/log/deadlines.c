@@ -24,7 +24,7 @@ int deadlines_set(struct deadlines *deadlines, struct core *core, PyObject *args
         return -1;
     if ((first_for != 0 || token_for != 0 || total_for != 0) && note_clock(deadlines, core) < 0)
         return -1;
-    const uint64_t now = burble__now();
+    const uint64_t now = burble_now();
     deadlines->began = now;
     deadlines->first_at = first_for == 0 ? 0 : now + first_for;
     deadlines->token_for = token_for;
@@ -51,7 +51,7 @@ uint64_t deadlines_due(const struct deadlines *deadlines, const struct writing_s
         const bool runs = state->begun && !state->full;
         const uint64_t at = runs ? clock_earlier_by(state->active_at + deadlines->token_for,
                                                     clock_ahead(clock, NULL))
-                                 : burble__now() + deadlines->token_for;
+                                 : burble_now() + deadlines->token_for;
         if (due == 0 || at < due)
             due = at;
     }
@@ -69,7 +69,7 @@ struct passed_deadline deadlines_passed(const struct deadlines *deadlines, const
                                         const struct writing_state *state,
                                         const struct loop_clock *clock)
 {
-    const uint64_t now = burble__now();
+    const uint64_t now = burble_now();
     const int64_t since_set = clock == NULL ? 0 : clock_ahead(clock, &deadlines->clock);
     const int64_t since_park = clock == NULL ? 0 : clock_ahead(clock, NULL);
     if (deadlines->total_at != 0 && now >= clock_earlier_by(deadlines->total_at, since_set))

@@ -21,7 +21,7 @@ struct writing_state log_writing_state(const LogObject *self)
         .begun = self->begun,
         .full = self->full_since != 0,
         .active_at = self->active_at,
-        .blocked = self->blocked + (self->full_since == 0 ? 0 : burble__now() - self->full_since)};
+        .blocked = self->blocked + (self->full_since == 0 ? 0 : burble_now() - self->full_since)};
 }
 
 static struct writing_state state_for_deadlines(const LogObject *self)
@@ -103,7 +103,7 @@ static void note_activity(LogObject *self)
 {
     self->begun = true;
     if (self->deadlines.token_for != 0)
-        self->active_at = burble__now();
+        self->active_at = burble_now();
 }
 
 /* Readers that have been resumed a moment ago are to read on now, not when their loops run again. */
@@ -122,12 +122,12 @@ static int append_when_there_is_room(LogObject *self, const char *bytes, size_t 
     if (rc < 0)
         return 1;
     const bool handles_signals = rc > 0;
-    self->full_since = burble__now();
+    self->full_since = burble_now();
     hurry_readers(self);
     do {
         uint64_t until = self->deadlines.total_at;
         if (handles_signals) {
-            const uint64_t check_at = burble__now() + SIGNAL_CHECK_NS;
+            const uint64_t check_at = burble_now() + SIGNAL_CHECK_NS;
             if (until == 0 || check_at < until)
                 until = check_at;
         }
@@ -138,7 +138,7 @@ static int append_when_there_is_room(LogObject *self, const char *bytes, size_t 
             && ((handles_signals && PyErr_CheckSignals() < 0) || log_expire(self, NULL) < 0))
             rc = 1;
     } while (rc == BURBLE_ETIMEDOUT);
-    self->active_at = burble__now(); /* the time that was spent here is not the model's */
+    self->active_at = burble_now(); /* the time that was spent here is not the model's */
     self->blocked += self->active_at - self->full_since;
     self->full_since = 0;
     return rc;

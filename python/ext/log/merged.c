@@ -191,7 +191,7 @@ static int poll_time(uint64_t until)
 {
     if (until == 0)
         return -1;
-    const uint64_t now = burble__now();
+    const uint64_t now = burble_now();
     const uint64_t left = until > now ? (until - now + 999999) / 1000000 : 0;
     return left < INT_MAX ? (int)left : INT_MAX;
 }

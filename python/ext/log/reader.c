@@ -6,7 +6,6 @@
 #include "base/buffer.h"
 #include "common/str.h"
 #include "log/objects.h"
-#include "stream/reader.h"
 
 /* How much text coalesce hands out at once, in bytes: a reader that is far behind must not copy all of
  * it in one step. The record with which it gets there is handed out whole. */
@@ -228,7 +227,7 @@ static enum reading timed_out(PyObject *object, bool in_thread)
     if (log_expire(self->log, &self->consumer) < 0)
         return READ_ERROR;
     if (self->until == 0 || !log_is_open(self->log)
-        || burble__now() < clock_earlier_by(self->until, clock_ahead(&self->consumer.clock, NULL)))
+        || burble_now() < clock_earlier_by(self->until, clock_ahead(&self->consumer.clock, NULL)))
         return READ_NOTHING;
     PyObject *seconds = PyFloat_FromDouble((double)self->timeout / 1e9);
     if (seconds != NULL)
@@ -363,7 +362,7 @@ static PyObject *reader_give_up(ReaderObject *self, PyObject *seconds)
     if (core_nanoseconds(seconds, "timeout", &length) < 0)
         return NULL;
     self->timeout = length;
-    self->until = length == 0 ? 0 : burble__now() + length;
+    self->until = length == 0 ? 0 : burble_now() + length;
     Py_RETURN_NONE;
 }
 
@@ -478,7 +477,7 @@ static int create_beside_others(LogObject *log, uint64_t from, burble_reader **o
         consumer_here(other->read_by);
         if (other->reader == NULL || other->read_by->blocked)
             continue;
-        const int rc = burble__reader_create_beside(other->reader, from, out);
+        const int rc = burble_reader_create_from(other->reader, from, out);
         if (rc != BURBLE_EGONE)
             return rc;
     }

@@ -3,8 +3,9 @@
 
 #include <stddef.h>
 
+#include <burble/clock.h>
+
 #include "base/alloc.h"
-#include "base/clock.h"
 
 #define BUCKETS ((size_t)STATS_OCTAVES * STATS_BUCKETS)
 
@@ -45,7 +46,7 @@ static void count(struct stats *stats, uint64_t time, uint32_t tokens)
 
 void stats_init(struct stats *stats)
 {
-    *stats = (struct stats){.began = burble__now()};
+    *stats = (struct stats){.began = burble_now()};
 }
 
 void stats_clear(struct stats *stats)

@@ -23,7 +23,7 @@
 #define STATS_BUCKETS 18
 
 struct stats {
-    uint64_t began;        /* the clock that all counts from: burble__now() */
+    uint64_t began;        /* the clock that all counts from: burble_now() */
     uint64_t tokens;       /* so many have come, */
     uint64_t chunks;       /* in so many pieces of text */
     uint64_t first, last;  /* when; 0: none has come */
@@ -34,7 +34,7 @@ struct stats {
 void stats_init(struct stats *stats);
 void stats_clear(struct stats *stats);
 
-/* So many tokens came at `now` (burble__now()), of which `idle` nanoseconds since the last ones were
+/* So many tokens came at `now` (burble_now()), of which `idle` nanoseconds since the last ones were
  * not the producer's. Tokens that come together share the time since the last one evenly. */
 void stats_add(struct stats *stats, uint32_t tokens, uint64_t now, uint64_t idle);
 

@@ -188,7 +188,7 @@ static int put_prompt(WriterObject *self, const struct ids *ids)
 
 static int put_ids(WriterObject *self, const struct ids *ids)
 {
-    const uint64_t now = burble__now();
+    const uint64_t now = burble_now();
     const bool prompt = pipeline_is_prompt(&self->pipeline, ids);
     struct piece piece;
     if (!self->begun)
@@ -244,7 +244,7 @@ static PyObject *writer_put(WriterObject *self, PyObject *value)
 static int put_text(WriterObject *self, burble_text text)
 {
     struct piece piece;
-    const uint64_t now = burble__now();
+    const uint64_t now = burble_now();
     if (is_ended(self))
         return put_after_end(self);
     if (!self->begun)

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "log/writer_stats.h"
 
+#include <burble/binding.h>
+
 #include "base/alloc.h"
 #include "base/atomic.h"
-#include "base/fork.h"
 
 struct writer_stats *writer_stats_create(void)
 {
     struct writer_stats *writer_stats = burble__calloc(1, sizeof *writer_stats);
     if (writer_stats == NULL)
         return NULL;
-    writer_stats->forks = burble__forks();
+    writer_stats->forks = burble_forks();
     pthread_mutex_init(&writer_stats->lock, NULL);
     burble__init(&writer_stats->owners, 2);
     stats_init(&writer_stats->stats);
@@ -24,7 +25,7 @@ void writer_stats_unref(struct writer_stats **handle)
     /* Acquire and release: whoever frees it comes after all that the other owner did. */
     if (writer_stats == NULL || burble__sub_acq_rel(&writer_stats->owners, 1) != 1)
         return;
-    if (writer_stats->forks == burble__forks()) /* else somebody may have it who is not here */
+    if (writer_stats->forks == burble_forks()) /* else somebody may have it who is not here */
         pthread_mutex_destroy(&writer_stats->lock);
     stats_clear(&writer_stats->stats);
     burble__free(writer_stats);
@@ -32,13 +33,13 @@ void writer_stats_unref(struct writer_stats **handle)
 
 void writer_stats_lock(struct writer_stats *writer_stats)
 {
-    if (writer_stats->forks == burble__forks())
+    if (writer_stats->forks == burble_forks())
         pthread_mutex_lock(&writer_stats->lock);
 }
 
 void writer_stats_unlock(struct writer_stats *writer_stats)
 {
-    if (writer_stats->forks == burble__forks())
+    if (writer_stats->forks == burble_forks())
         pthread_mutex_unlock(&writer_stats->lock);
 }
 

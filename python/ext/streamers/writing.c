@@ -122,7 +122,7 @@ static int begin_writing(StreamerObject *self)
         return -1;
     }
     if (self->timeout != 0)
-        self->active_at = burble__now();
+        self->active_at = burble_now();
     struct generation *generation = generation_ref(self->writing);
     int rc = go_on(self, generation);
     if (rc == 0 && self->writing == generation)

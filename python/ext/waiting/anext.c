@@ -38,7 +38,7 @@ static bool should_give_way(struct consumer *self)
 {
     if (++self->streak % CLOCK_EVERY != 0)
         return false;
-    const uint64_t now = burble__now();
+    const uint64_t now = burble_now();
     if (self->streak == CLOCK_EVERY) {
         self->streak_began = now;
         return false;

@@ -13,7 +13,7 @@ static int read_lead(PyObject *loop, int64_t *lead)
         PyErr_SetString(PyExc_OverflowError, "the time of the loop's clock is out of range");
         return -1;
     }
-    *lead = (int64_t)(seconds * 1e9) - (int64_t)burble__now();
+    *lead = (int64_t)(seconds * 1e9) - (int64_t)burble_now();
     return 0;
 }
 

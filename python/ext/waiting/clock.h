@@ -2,7 +2,7 @@
  *
  * The clock of an event loop that does not go by the system's, such as trio's MockClock.
  *
- * Deadlines are times of the system's clock (burble__now). The lead of a loop's clock is its time minus the
+ * Deadlines are times of the system's clock (burble_now). The lead of a loop's clock is its time minus the
  * system's, in nanoseconds; only its growth matters: the deadlines of whoever waits in that loop come that much
  * earlier.
  */

@@ -9,7 +9,7 @@ void consumer_init(struct consumer *self, PyObject *owner, const struct consumer
     self->owner = owner;
     self->kind = kind;
     self->core = core;
-    self->forks = burble__forks();
+    self->forks = burble_forks();
     self->watched.owner = owner;
     self->watched.check_alive = kind->check_alive;
 }
@@ -54,7 +54,7 @@ static void left(struct consumer *self, PyObject *future)
  * changes under the GIL. */
 static void renew(struct consumer *self)
 {
-    self->forks = burble__forks();
+    self->forks = burble_forks();
     self->reading = self->blocked = self->parking = self->timed_out = false;
     delist(self);
     if (self->future != NULL)
@@ -67,7 +67,7 @@ static void renew(struct consumer *self)
 
 void consumer_here(struct consumer *self)
 {
-    if (self->forks != burble__forks())
+    if (self->forks != burble_forks())
         renew(self);
 }
 
@@ -93,7 +93,7 @@ void consumer_clear(struct consumer *self)
 
 bool consumer_wakes(const struct consumer *self)
 {
-    if (self->forks != burble__forks())
+    if (self->forks != burble_forks())
         return false;
     return self->blocked || (self->listed && hub_wakes_for_one(self->hub));
 }
@@ -180,15 +180,15 @@ static int block(struct consumer *self)
     const int handles_signals = core_handles_signals(self->core);
     if (handles_signals < 0)
         return -1;
-    const uint64_t began = burble__now();
+    const uint64_t began = burble_now();
     self->clock.own = false;
     for (;;) {
         /* The deadline moves while tokens come that make no text yet. */
         uint64_t until = kind->deadline(self->owner, began);
         if (handles_signals)
-            until = earlier(until, burble__now() + SIGNAL_CHECK_NS);
+            until = earlier(until, burble_now() + SIGNAL_CHECK_NS);
         else if (kind->check_alive != NULL)
-            until = earlier(until, burble__now() + LIVENESS_INTERVAL_NS);
+            until = earlier(until, burble_now() + LIVENESS_INTERVAL_NS);
         int rc = kind->wait(self->owner, until);
         if (rc == BURBLE_OK)
             return 1;
@@ -198,7 +198,7 @@ static int block(struct consumer *self)
         }
         if (handles_signals && PyErr_CheckSignals() < 0)
             return -1;
-        if (kind->check_alive != NULL && burble__now() - began >= LIVENESS_INTERVAL_NS) {
+        if (kind->check_alive != NULL && burble_now() - began >= LIVENESS_INTERVAL_NS) {
             PyObject *frames = NULL;
             rc = kind->check_alive(self->owner, &frames);
             Py_XDECREF(frames);
@@ -207,7 +207,7 @@ static int block(struct consumer *self)
         }
         /* Not the deadline from before the wait: tokens may have come, or a new timeout. */
         const uint64_t due = kind->deadline(self->owner, began);
-        if (due != 0 && burble__now() >= due)
+        if (due != 0 && burble_now() >= due)
             return 0;
     }
 }
@@ -260,7 +260,7 @@ static int start_timer(struct consumer *self, PyObject *loop, uint64_t delay)
     if (handle == NULL)
         return -1;
     self->timer_loop = loop;
-    self->timer_at = burble__now() + delay;
+    self->timer_at = burble_now() + delay;
     Py_XSETREF(self->timer, handle); /* last: letting go of the old one may run Python code */
     return 0;
 }
@@ -303,7 +303,7 @@ static int on_timer(struct consumer *self, PyObject *loop)
     if (clock_read(&self->clock, loop, self->hub->own_clock) < 0)
         return -1;
     const uint64_t deadline = self->kind->deadline(self->owner, self->watched.since);
-    const uint64_t now = burble__now();
+    const uint64_t now = burble_now();
     if (deadline == 0)
         return 0;
     if (now < deadline)
@@ -346,7 +346,7 @@ static int watch_deadline(struct consumer *self, PyObject *loop)
         && !self->clock.own)
         return 0;
     consumer_stop_timer(self);
-    const uint64_t now = burble__now();
+    const uint64_t now = burble_now();
     return start_timer(self, loop, deadline > now ? deadline - now : 0);
 }
 
@@ -389,7 +389,7 @@ static int park(struct consumer *self, PyObject **future)
         return -1;
     Py_XSETREF(self->hub, hub);
     if (self->kind->check_alive != NULL)
-        self->watched.since = burble__now();
+        self->watched.since = burble_now();
     self->timed_out = false;
     if (clock_read(&self->clock, loop, self->hub->own_clock) < 0) {
         Py_DECREF(loop);

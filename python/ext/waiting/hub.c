@@ -4,7 +4,6 @@
  */
 #include "waiting/hub.h"
 
-#include "stream/hub.h"
 #include "waiting/clock.h"
 
 /* How many tasks one drain resumes before the loop gets to look after others. */
@@ -251,7 +250,7 @@ static size_t dispatch(HubObject *self)
 static PyObject *hub_drain(HubObject *self, PyObject *unused)
 {
     (void)unused;
-    const uint64_t now = burble__now();
+    const uint64_t now = burble_now();
     if (self->hub != NULL && dispatch(self) > 0 && !self->holding && self->hub != NULL
         && now - self->drained_at < SHORTEST_HOLD_NS)
         hold(self, SHORTEST_HOLD_NS);
@@ -266,7 +265,7 @@ static PyObject *hub_poll(HubObject *self, PyObject *unused)
 {
     (void)unused;
     self->holding = false;
-    self->drained_at = burble__now();
+    self->drained_at = burble_now();
     if (self->hub != NULL) {
         const uint64_t before = self->more;
         const size_t resumed = dispatch(self);
@@ -317,7 +316,7 @@ static PyObject *hub_check_alive(HubObject *self, PyObject *unused)
 
 bool hub_wakes_for_one(const HubObject *self)
 {
-    return self->waiting == 1 && self->hub != NULL && burble__hub_quiet(self->hub);
+    return self->waiting == 1 && self->hub != NULL && burble_hub_would_signal(self->hub);
 }
 
 static PyObject *hub_close(HubObject *self, PyObject *unused)

@@ -219,7 +219,7 @@ static struct watched *keep(struct watched *watched)
 int watch_check(struct watch_list *list)
 {
     PyObject *frames = NULL;
-    const uint64_t now = burble__now();
+    const uint64_t now = burble_now();
     /* (One that waits again comes first in the list, so that there could always be more.) */
     size_t left = list->n;
     int rc = 0;

@@ -53,7 +53,7 @@ struct watched {
     PyObject *owner; /* not a reference */
     /* Calls producer_check_alive; NULL: this one needs no check, and is in no list. */
     int (*check_alive)(PyObject *owner, PyObject **frames);
-    uint64_t since;          /* when the present wait began, by burble__now() */
+    uint64_t since;          /* when the present wait began, by burble_now() */
     struct watch_list *list; /* that it is in; or NULL */
     struct watched *before, *after;
 };
