@@ -124,7 +124,7 @@ need_model() {
 }
 
 c_tests='cc python jansson cmocka'
-tests='cc cxx python311 jansson cmocka'
+tests='cc python311 jansson cmocka'
 case $1 in
 all) needs='cc python jansson' ;;
 bench) needs="$tests ck" ;;
@@ -135,7 +135,7 @@ dist) needs='cc python311 jansson cmocka git' ;;
 docs) needs='cc python311 doxygen' ;;
 fuzz) needs="$c_tests fuzzer" ;;
 lint) needs="$tests cppcheck" ;;
-llama) needs="$tests loops" ;;
+llama) needs="$tests cxx loops" ;;
 model) needs='python model' ;;
 msan) needs="$c_tests msan" ;;
 test) needs=$tests ;;
