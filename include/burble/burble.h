@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
+/** @file
  *
  * All of burble's public API: streams, the conversion of token ids to text, and the common parts.
  *

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
+/** @file
  *
  * The clock of all deadlines.
  */
@@ -13,7 +14,7 @@
 extern "C" {
 #endif
 
-/* The present time of CLOCK_MONOTONIC, in nanoseconds: burble_now() + 2000000000 is a deadline in two
+/** The present time of CLOCK_MONOTONIC, in nanoseconds: burble_now() + 2000000000 is a deadline in two
  * seconds. Any thread may call it. */
 BURBLE_API uint64_t burble_now(void);
 

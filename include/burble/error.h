@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
+/** @file
  *
  * Results. Every function of burble that has more than one outcome returns one of these.
  *
@@ -13,7 +14,7 @@
 
 #include <burble/version.h>
 
-/* X(name, value, text) */
+/** X(name, value, text) */
 #define BURBLE_RESULTS(X)                                                                          \
     X(OK, 0, "ok")                                                                                 \
     X(AGAIN, 1, "nothing available yet")                                                           \
@@ -39,24 +40,24 @@ typedef enum burble_result {
 #undef BURBLE_RESULT_ENUM
 } burble_result;
 
-/* An error message for people, filled in by functions that take an `error` parameter. The message says
+/** An error message for people, filled in by functions that take an `error` parameter. The message says
  * what was expected, what was found, and where. It is UTF-8 and terminated by NUL. If it is too long, it
  * is cut at a character boundary. Invalid UTF-8 in a name or other quoted text is replaced by '?'. */
 typedef struct burble_error {
-    int code; /* the result of the function */
+    int code; /**< the result of the function */
     char message[256];
-    uint32_t reserved[7]; /* 0: see burble.h */
+    uint32_t reserved[7]; /**< 0: see burble.h */
 } burble_error;
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* The meaning of a result, as text for people; "unknown result" for an unknown one. A static string.
+/** The meaning of a result, as text for people; "unknown result" for an unknown one. A static string.
  * Any thread may call it. */
 BURBLE_API const char *burble_result_text(int result);
 
-/* The name of a result, such as "BURBLE_EGONE"; "BURBLE_?" for an unknown one. A static string. Any
+/** The name of a result, such as "BURBLE_EGONE"; "BURBLE_?" for an unknown one. A static string. Any
  * thread may call it. */
 BURBLE_API const char *burble_result_name(int result);
 

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
+/** @file
  *
  * A hub wakes one event loop for any number of readers, through one file descriptor.
  *
@@ -34,39 +35,39 @@ extern "C" {
 
 typedef struct burble_hub burble_hub;
 
-/* The kind of the descriptor. */
+/** The kind of the descriptor. */
 typedef enum burble_wake {
-    BURBLE_WAKE_BEST = 0,    /* the best kind that the system has */
-    BURBLE_WAKE_EVENTFD = 1, /* Linux: one descriptor */
-    BURBLE_WAKE_PIPE = 2     /* POSIX: two descriptors */
+    BURBLE_WAKE_BEST = 0,    /**< the best kind that the system has */
+    BURBLE_WAKE_EVENTFD = 1, /**< Linux: one descriptor */
+    BURBLE_WAKE_PIPE = 2     /**< POSIX: two descriptors */
 } burble_wake;
 
 typedef struct burble_hub_options {
     burble_wake wake;
-    uint64_t reserved[3]; /* 0: see burble.h */
+    uint64_t reserved[3]; /**< 0: see burble.h */
 } burble_hub_options;
 
-/* Fills in the defaults. */
+/** Fills in the defaults. */
 BURBLE_API void burble_hub_options_init(burble_hub_options *options);
 
-/* Creates a hub. If `options` is NULL, the defaults apply.
+/** Creates a hub. If `options` is NULL, the defaults apply.
  *
- * BURBLE_OK       *out is the hub, which the caller owns
- * BURBLE_EINVAL   this system does not have that kind of descriptor, or `reserved` is not 0; *out is NULL
- * BURBLE_ENOMEM   *out is NULL
- * BURBLE_ESYSTEM  the descriptor could not be created (errno says why); *out is NULL */
+ * @retval BURBLE_OK       *out is the hub, which the caller owns
+ * @retval BURBLE_EINVAL   this system does not have that kind of descriptor, or `reserved` is not 0; *out is NULL
+ * @retval BURBLE_ENOMEM   *out is NULL
+ * @retval BURBLE_ESYSTEM  the descriptor could not be created (errno says why); *out is NULL */
 BURBLE_API int burble_hub_create(const burble_hub_options *options, burble_hub **out);
 
-/* Destroys the hub, closes its descriptor, and sets *hub to NULL. Remove the descriptor from the event
+/** Destroys the hub, closes its descriptor, and sets *hub to NULL. Remove the descriptor from the event
  * loop before. Readers that are attached to the hub are detached: their functions are no longer called,
  * and they may be attached to another hub. NULL and a pointer to NULL are allowed. Do not call it from a
  * function that burble_hub_dispatch calls. */
 BURBLE_API void burble_hub_destroy(burble_hub **hub);
 
-/* The descriptor to watch for reading. It belongs to the hub: do not read, write or close it. */
+/** The descriptor to watch for reading. It belongs to the hub: do not read, write or close it. */
 BURBLE_API int burble_hub_fd(const burble_hub *hub);
 
-/* Calls the function of each reader that has become ready, in the order in which the readers became
+/** Calls the function of each reader that has become ready, in the order in which the readers became
  * ready, at most `max` functions (0: those of all readers that are ready now). If ready readers are
  * left, the descriptor stays readable, so the event loop can serve other events and then dispatch
  * again. A reader's function may read, park and destroy its own reader and any other.
@@ -75,23 +76,23 @@ BURBLE_API int burble_hub_fd(const burble_hub *hub);
  * returns 0. */
 BURBLE_API size_t burble_hub_dispatch(burble_hub *hub, size_t max);
 
-/* Stops signalling the descriptor: readers that become ready are called by the next dispatch. The event
+/** Stops signalling the descriptor: readers that become ready are called by the next dispatch. The event
  * loop must make that dispatch without a signal, soon, for example by a timer of a few milliseconds.
  * Waking a sleeping thread costs the writer and the loop much more than a dispatch that was due anyway.
  * So a loop that expects more text holds its hub, and releases it when a dispatch has found no ready
  * reader. Idempotent. Only the hub's thread may call it. */
 BURBLE_API void burble_hub_hold(burble_hub *hub);
 
-/* Ends the hold. If readers have become ready in the meantime, the descriptor is signalled now.
+/** Ends the hold. If readers have become ready in the meantime, the descriptor is signalled now.
  * Idempotent. Only the hub's thread may call it. */
 BURBLE_API void burble_hub_release(burble_hub *hub);
 
-/* Whether a reader that becomes ready now would signal the descriptor, and so wake the loop. Another thread
+/** Whether a reader that becomes ready now would signal the descriptor, and so wake the loop. Another thread
  * may change that at any moment, so it serves only to decide what is faster: for example, whether a writer
  * lets go of a lock that the loop will want. Any thread may call it. */
 BURBLE_API bool burble_hub_would_signal(const burble_hub *hub);
 
-/* The number of times the descriptor has been signalled, for measurements. Any thread may call it. */
+/** The number of times the descriptor has been signalled, for measurements. Any thread may call it. */
 BURBLE_API uint64_t burble_hub_signals(const burble_hub *hub);
 
 #ifdef __cplusplus

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
+/** @file
  *
  * An engine on llama.cpp: it generates text for many requests at once, and writes each text into a
  * separate stream. It is the library libburble-llama (pkg-config: burble-llama), which is built if
@@ -41,99 +42,100 @@
 extern "C" {
 #endif
 
-typedef struct burble_llama_model burble_llama_model;   /* weights and vocabulary */
-typedef struct burble_llama_engine burble_llama_engine; /* an engine */
+typedef struct burble_llama_model burble_llama_model;   /**< weights and vocabulary */
+typedef struct burble_llama_engine burble_llama_engine; /**< an engine */
 
-/* The most requests that one engine can compute at once. */
+/** The most requests that one engine can compute at once. */
 #define BURBLE_LLAMA_MAX_SLOTS 256
 
 /* ---- models: immutable, shared by any number of engines ---------------------------------------- */
 
-/* Called while a model is loaded, in the thread that loads it; `done` goes from 0 to 1. Return true to go
+/** Called while a model is loaded, in the thread that loads it; `done` goes from 0 to 1. Return true to go
  * on, false to give up loading. */
 typedef bool burble_llama_model_progress_fn(float done, void *arg);
 
 typedef struct burble_llama_model_options {
-    burble_llama_model_progress_fn *progress; /* may be NULL, the default */
+    burble_llama_model_progress_fn *progress; /**< may be NULL, the default */
     void *progress_arg;
-    /* The number of layers that the GPU computes, if llama.cpp was built for one. Negative (the default):
+    /** The number of layers that the GPU computes, if llama.cpp was built for one. Negative (the default):
      * all. */
     int32_t gpu_layers;
-    /* Check all weights for invalid values. Default: false, because the check takes long. */
+    /** Check all weights for invalid values. Default: false, because the check takes long. */
     bool check_tensors;
-    uint64_t reserved[4]; /* 0: see burble.h */
+    uint64_t reserved[4]; /**< 0: see burble.h */
 } burble_llama_model_options;
 
-/* Fills in the defaults. */
+/** Fills in the defaults. */
 BURBLE_API void burble_llama_model_options_init(burble_llama_model_options *options);
 
-/* Loads a GGUF file: its weights and its vocabulary. If `options` is NULL, the defaults apply. The first
+/** Loads a GGUF file: its weights and its vocabulary. If `options` is NULL, the defaults apply. The first
  * call turns off llama.cpp's own log (llama_log_set); a program that wants this log can turn it on
  * afterwards. Any thread may call it.
  *
- * BURBLE_OK            *out is the model, with one reference, which the caller owns
- * BURBLE_ESYSTEM       the file cannot be read (errno says why)
- * BURBLE_EFORMAT       llama.cpp cannot load the file
- * BURBLE_EUNSUPPORTED  the model cannot continue a text: it is an encoder, a diffusion model, or has no
- *                      vocabulary
- * BURBLE_ECANCELED     `progress` returned false
- * BURBLE_EINVAL        `reserved` is not 0
- * BURBLE_ENOMEM        out of memory
+ * @retval BURBLE_OK            *out is the model, with one reference, which the caller owns
+ * @retval BURBLE_ESYSTEM       the file cannot be read (errno says why)
+ * @retval BURBLE_EFORMAT       llama.cpp cannot load the file
+ * @retval BURBLE_EUNSUPPORTED  the model cannot continue a text: it is an encoder, a diffusion model, or has no
+ *                              vocabulary
+ * @retval BURBLE_ECANCELED     `progress` returned false
+ * @retval BURBLE_EINVAL        `reserved` is not 0
+ * @retval BURBLE_ENOMEM        out of memory
+ *
  * Unless the result is BURBLE_OK, *out is NULL, and *error (may be NULL) names the file and says what was
  * wrong. */
 BURBLE_API int burble_llama_model_load(const char *path, const burble_llama_model_options *options,
                                        burble_llama_model **out, burble_error *error);
 
-/* Takes one more reference; returns `model`. Any thread may call it. */
+/** Takes one more reference; returns `model`. Any thread may call it. */
 BURBLE_API burble_llama_model *burble_llama_model_ref(burble_llama_model *model);
 
-/* Drops a reference and sets *model to NULL. Dropping the last reference frees the model. Every engine
+/** Drops a reference and sets *model to NULL. Dropping the last reference frees the model. Every engine
  * holds a reference. NULL and a pointer to NULL are allowed. Any thread may call it. */
 BURBLE_API void burble_llama_model_unref(burble_llama_model **model);
 
-/* The model's vocabulary. It is valid as long as the model; take a reference (burble_vocab_ref) to keep
+/** The model's vocabulary. It is valid as long as the model; take a reference (burble_vocab_ref) to keep
  * it longer. Any thread may call it. */
 BURBLE_API burble_vocab *burble_llama_model_vocab(const burble_llama_model *model);
 
-/* The length of the context that the model was trained with, in tokens. Any thread may call it. */
+/** The length of the context that the model was trained with, in tokens. Any thread may call it. */
 BURBLE_API uint32_t burble_llama_model_context(const burble_llama_model *model);
 
-/* Converts `len` bytes of text (UTF-8) to ids, including the tokens that the model expects at the
+/** Converts `len` bytes of text (UTF-8) to ids, including the tokens that the model expects at the
  * beginning, such as a BOS token. If `specials` is true, the text of a special token becomes that token:
  * pass true for the output of burble_llama_model_apply_template, false for text from untrusted sources.
  * Writes at most `capacity` ids; `ids` may be NULL if `capacity` is 0. Any thread may call it.
  *
- * BURBLE_OK      *n ids were written
- * BURBLE_EFULL   `capacity` is too small: *n is the number of ids that the text has; the contents of `ids`
- *                are undefined
- * BURBLE_EINVAL  `text` is not UTF-8, is NULL although `len` is not 0, or is longer than 1 GiB; *n is 0
- * BURBLE_ENOMEM  out of memory; *n is 0 */
+ * @retval BURBLE_OK      *n ids were written
+ * @retval BURBLE_EFULL   `capacity` is too small: *n is the number of ids that the text has; the contents of `ids`
+ *                        are undefined
+ * @retval BURBLE_EINVAL  `text` is not UTF-8, is NULL although `len` is not 0, or is longer than 1 GiB; *n is 0
+ * @retval BURBLE_ENOMEM  out of memory; *n is 0 */
 BURBLE_API int burble_llama_model_tokenize(const burble_llama_model *model, const char *text,
                                            size_t len, bool specials, int32_t *ids, size_t capacity,
                                            size_t *n);
 
-/* One message of a conversation. Both strings are UTF-8, terminated by NUL. */
+/** One message of a conversation. Both strings are UTF-8, terminated by NUL. */
 typedef struct burble_llama_message {
-    const char *role; /* "system", "user", "assistant" … */
+    const char *role; /**< "system", "user", "assistant" … */
     const char *content;
-    uint64_t reserved[2]; /* 0: see burble.h */
+    uint64_t reserved[2]; /**< 0: see burble.h */
 } burble_llama_message;
 
 typedef struct burble_llama_conversation {
-    const burble_llama_message *messages; /* `n` of them */
+    const burble_llama_message *messages; /**< `n` of them */
     size_t n;
-    /* End the prompt with the beginning of the assistant's next message. Default: true. */
+    /** End the prompt with the beginning of the assistant's next message. Default: true. */
     bool answer;
-    /* The name of a template that is built into llama.cpp ("chatml", "llama3", …). NULL, the default: the
+    /** The name of a template that is built into llama.cpp ("chatml", "llama3", …). NULL, the default: the
      * model's own template. */
     const char *template_name;
-    uint64_t reserved[4]; /* 0: see burble.h */
+    uint64_t reserved[4]; /**< 0: see burble.h */
 } burble_llama_conversation;
 
-/* Fills in the defaults; there are no messages. */
+/** Fills in the defaults; there are no messages. */
 BURBLE_API void burble_llama_conversation_init(burble_llama_conversation *conversation);
 
-/* Converts a conversation to one prompt, by a chat template. llama.cpp does not run the model's template,
+/** Converts a conversation to one prompt, by a chat template. llama.cpp does not run the model's template,
  * but recognises common ones.
  *
  * Security: the content of a message is copied as it is. The prompt must be tokenized with `specials`,
@@ -144,12 +146,13 @@ BURBLE_API void burble_llama_conversation_init(burble_llama_conversation *conver
  * Writes at most `capacity` bytes, without a terminating NUL; `text` may be NULL if `capacity` is 0. Any
  * thread may call it.
  *
- * BURBLE_OK            *len bytes were written
- * BURBLE_EFULL         `capacity` is too small: *len is the length of the prompt, in bytes
- * BURBLE_EUNSUPPORTED  the model has no template, or llama.cpp does not know it; *len is 0
- * BURBLE_EINVAL        a role or a content is NULL or not UTF-8, the total is above 1 GiB, or `reserved`
- *                      is not 0; *len is 0
- * BURBLE_ENOMEM        out of memory; *len is 0
+ * @retval BURBLE_OK            *len bytes were written
+ * @retval BURBLE_EFULL         `capacity` is too small: *len is the length of the prompt, in bytes
+ * @retval BURBLE_EUNSUPPORTED  the model has no template, or llama.cpp does not know it; *len is 0
+ * @retval BURBLE_EINVAL        a role or a content is NULL or not UTF-8, the total is above 1 GiB, or `reserved`
+ *                              is not 0; *len is 0
+ * @retval BURBLE_ENOMEM        out of memory; *len is 0
+ *
  * Unless the result is BURBLE_OK, *error (may be NULL) says what was wrong. */
 BURBLE_API int burble_llama_model_apply_template(const burble_llama_model *model,
                                                  const burble_llama_conversation *conversation,
@@ -159,42 +162,43 @@ BURBLE_API int burble_llama_model_apply_template(const burble_llama_model *model
 /* ---- engines ------------------------------------------------------------------------------------ */
 
 typedef struct burble_llama_engine_options {
-    /* The most requests that are computed at once: 1 to BURBLE_LLAMA_MAX_SLOTS. Default: 8. */
+    /** The most requests that are computed at once: 1 to BURBLE_LLAMA_MAX_SLOTS. Default: 8. */
     uint32_t slots;
-    /* The most tokens of one request, prompt and text together. The engine allocates that much memory
+    /** The most tokens of one request, prompt and text together. The engine allocates that much memory
      * for each slot at the beginning. 0, the default: the context that the model was trained with, but
      * at most 4,096. */
     uint32_t context;
-    /* The most requests that may wait for a slot. Default: 1,024. */
+    /** The most requests that may wait for a slot. Default: 1,024. */
     uint32_t queue;
-    /* The most prompt tokens of one step. A smaller value keeps the text of other requests more even
+    /** The most prompt tokens of one step. A smaller value keeps the text of other requests more even
      * while a long prompt is computed; a larger value computes prompts faster. Default: 512. */
     uint32_t batch;
-    /* The number of computing threads, including the engine's own. 0, the default: one for each processor
+    /** The number of computing threads, including the engine's own. 0, the default: one for each processor
      * that the process may use. */
     uint32_t threads;
-    /* Keep llama.cpp's KV cache in 32 bits instead of 16. Default: false. */
+    /** Keep llama.cpp's KV cache in 32 bits instead of 16. Default: false. */
     bool cache_f32;
-    uint64_t reserved[4]; /* 0: see burble.h */
+    uint64_t reserved[4]; /**< 0: see burble.h */
 } burble_llama_engine_options;
 
-/* Fills in the defaults. */
+/** Fills in the defaults. */
 BURBLE_API void burble_llama_engine_options_init(burble_llama_engine_options *options);
 
-/* Creates an engine and starts its thread; the engine takes a reference to `model`. If `options` is NULL,
+/** Creates an engine and starts its thread; the engine takes a reference to `model`. If `options` is NULL,
  * the defaults apply. Any thread may call it.
  *
- * BURBLE_OK       *out is the engine, which the caller owns
- * BURBLE_EINVAL   an option is out of its range, `context` is above the one that the model was trained
- *                 with, or `reserved` is not 0
- * BURBLE_ENOMEM   no memory for that many slots of that context
- * BURBLE_ESYSTEM  the engine's threads could not be started (errno says why)
+ * @retval BURBLE_OK       *out is the engine, which the caller owns
+ * @retval BURBLE_EINVAL   an option is out of its range, `context` is above the one that the model was trained
+ *                         with, or `reserved` is not 0
+ * @retval BURBLE_ENOMEM   no memory for that many slots of that context
+ * @retval BURBLE_ESYSTEM  the engine's threads could not be started (errno says why)
+ *
  * Unless the result is BURBLE_OK, *out is NULL, and *error (may be NULL) says what was wrong. */
 BURBLE_API int burble_llama_engine_create(burble_llama_model *model,
                                           const burble_llama_engine_options *options,
                                           burble_llama_engine **out, burble_error *error);
 
-/* Cancels all requests, even in the middle of a step, waits for the engine's thread to exit, frees the
+/** Cancels all requests, even in the middle of a step, waits for the engine's thread to exit, frees the
  * engine and sets *engine to NULL. NULL and a pointer to NULL are allowed. No other thread may use the
  * engine at the same time. The streams stay valid.
  *
@@ -202,35 +206,35 @@ BURBLE_API int burble_llama_engine_create(burble_llama_model *model,
  * memory is not freed. */
 BURBLE_API void burble_llama_engine_destroy(burble_llama_engine **engine);
 
-/* The progress of a request. The library allocates it, so later versions may add members at its end. */
+/** The progress of a request. The library allocates it, so later versions may add members at its end. */
 typedef struct burble_llama_progress {
-    uint32_t prompt_tokens; /* in the prompt */
-    uint32_t tokens;        /* generated so far */
-    uint64_t waited; /* time that its text has waited for readers at their limits, nanoseconds */
-    bool waits;      /* its text waits for a reader at present */
-    bool stopped;    /* a stop string was found */
-    size_t stop;     /* if stopped: the index of the stop string */
-    uint64_t stop_begin; /* if stopped: the position of its first character in the text */
-    bool over;           /* the request is done or cancelled: `watch` is not called again */
+    uint32_t prompt_tokens; /**< in the prompt */
+    uint32_t tokens;        /**< generated so far */
+    uint64_t waited; /**< time that its text has waited for readers at their limits, nanoseconds */
+    bool waits;      /**< its text waits for a reader at present */
+    bool stopped;    /**< a stop string was found */
+    size_t stop;     /**< if stopped: the index of the stop string */
+    uint64_t stop_begin; /**< if stopped: the position of its first character in the text */
+    bool over;           /**< the request is done or cancelled: `watch` is not called again */
 } burble_llama_progress;
 
-/* Called in the engine's thread, which waits until it returns. It may use the request's stream, but not
+/** Called in the engine's thread, which waits until it returns. It may use the request's stream, but not
  * the engine. `progress` is valid until it returns. */
 typedef void burble_llama_watch_fn(const burble_llama_progress *progress, void *arg);
 
 typedef struct burble_llama_request {
-    /* The prompt: `n_ids` ids or, if `ids` is NULL, text to be tokenized as by
+    /** The prompt: `n_ids` ids or, if `ids` is NULL, text to be tokenized as by
      * burble_llama_model_tokenize. It must have at least one token. */
     const int32_t *ids;
     size_t n_ids;
     const char *prompt;
-    size_t prompt_len; /* bytes */
-    bool specials;     /* see burble_llama_model_tokenize; default: false */
+    size_t prompt_len; /**< bytes */
+    bool specials;     /**< see burble_llama_model_tokenize; default: false */
 
-    /* The most tokens to generate. 0, the default: as many as the context has room for. */
+    /** The most tokens to generate. 0, the default: as many as the context has room for. */
     uint32_t max_tokens;
 
-    /* Sampling, in this order: keep the `top_k` most likely tokens (0: all); of these, keep the most
+    /** Sampling, in this order: keep the `top_k` most likely tokens (0: all); of these, keep the most
      * likely ones whose probabilities sum up to `top_p` (1: all); of these, keep the ones that are at
      * least `min_p` times as likely as the most likely one (0: all); choose one at this `temperature`,
      * with random numbers seeded by `seed`. A temperature of 0, the default, is greedy: it always
@@ -242,31 +246,31 @@ typedef struct burble_llama_request {
     float min_p;
     uint32_t seed;
 
-    /* The stop strings (see burble_stop_create), `n_stop` of them. Default: none. The text does not
+    /** The stop strings (see burble_stop_create), `n_stop` of them. Default: none. The text does not
      * include the stop string, unless `include_stop` is true. If special tokens are left out, a special
      * token whose text is a stop string ends the text, too (see burble_stop_tokens). */
     const burble_text *stop;
     size_t n_stop;
     bool include_stop;
 
-    burble_chunking chunking; /* how text is cut into records; default: BURBLE_CHUNK_TOKEN */
-    bool skip_special;        /* leave special tokens out of the text; default: true */
-    bool ignore_end;          /* go on after the model's end-of-text token; default: false */
+    burble_chunking chunking; /**< how text is cut into records; default: BURBLE_CHUNK_TOKEN */
+    bool skip_special;        /**< leave special tokens out of the text; default: true */
+    bool ignore_end;          /**< go on after the model's end-of-text token; default: false */
 
-    /* Called with `watch_arg` for each chosen token, before its text is in the stream; repeatedly while
+    /** Called with `watch_arg` for each chosen token, before its text is in the stream; repeatedly while
      * the text waits for readers; and before the stream ends. If burble_llama_engine_submit has returned
      * BURBLE_OK, it is called exactly once with `over` true: the last call. This call may come from
      * burble_llama_engine_destroy, or from another burble_llama_engine_submit that removes the cancelled
      * request from the queue. Default: NULL. */
     burble_llama_watch_fn *watch;
     void *watch_arg;
-    uint64_t reserved[8]; /* 0: see burble.h */
+    uint64_t reserved[8]; /**< 0: see burble.h */
 } burble_llama_request;
 
-/* Fills in the defaults; the prompt is empty. */
+/** Fills in the defaults; the prompt is empty. */
 BURBLE_API void burble_llama_request_init(burble_llama_request *request);
 
-/* Submits a request. Its text is written to `stream`, which must be open and have no records. The engine
+/** Submits a request. Its text is written to `stream`, which must be open and have no records. The engine
  * takes a reference to the stream, and the engine's thread becomes its writer. Everything in `request` is
  * copied. Any thread may call it.
  *
@@ -279,33 +283,34 @@ BURBLE_API void burble_llama_request_init(burble_llama_request *request);
  * Greedy text does not depend on the other requests, except for rounding differences in the last bits of
  * sums: if two tokens are almost equally likely, either may be chosen.
  *
- * BURBLE_OK       the request was accepted
- * BURBLE_EFULL    all slots are busy and the queue is full; the caller may try again later
- * BURBLE_ECLOSED  the engine belongs to the parent of this process
- * BURBLE_EINVAL   the prompt is empty, is not UTF-8, has an id that the model does not have, or leaves no
- *                 room in the context; an option is out of its range; or `reserved` is not 0
- * BURBLE_ENOMEM   out of memory
+ * @retval BURBLE_OK       the request was accepted
+ * @retval BURBLE_EFULL    all slots are busy and the queue is full; the caller may try again later
+ * @retval BURBLE_ECLOSED  the engine belongs to the parent of this process
+ * @retval BURBLE_EINVAL   the prompt is empty, is not UTF-8, has an id that the model does not have, or leaves no
+ *                         room in the context; an option is out of its range; or `reserved` is not 0
+ * @retval BURBLE_ENOMEM   out of memory
+ *
  * Unless the result is BURBLE_OK, the stream is unchanged, and *error (may be NULL) says what was
  * wrong. */
 BURBLE_API int burble_llama_engine_submit(burble_llama_engine *engine,
                                           const burble_llama_request *request,
                                           burble_stream *stream, burble_error *error);
 
-/* Counts of an engine. */
+/** Counts of an engine. */
 typedef struct burble_llama_stats {
-    uint32_t active;        /* requests that have a slot */
-    uint32_t waiting;       /* requests in the queue */
-    uint64_t requests;      /* accepted so far */
-    uint64_t steps;         /* completed so far, without the aborted ones */
-    uint64_t prompt_tokens; /* prompt tokens computed so far */
-    uint64_t tokens;        /* generated so far */
-    uint64_t reserved[6];   /* 0: see burble.h */
+    uint32_t active;        /**< requests that have a slot */
+    uint32_t waiting;       /**< requests in the queue */
+    uint64_t requests;      /**< accepted so far */
+    uint64_t steps;         /**< completed so far, without the aborted ones */
+    uint64_t prompt_tokens; /**< prompt tokens computed so far */
+    uint64_t tokens;        /**< generated so far */
+    uint64_t reserved[6];   /**< 0: see burble.h */
 } burble_llama_stats;
 
-/* The most tokens of one request, prompt and text together. Any thread may call it. */
+/** The most tokens of one request, prompt and text together. Any thread may call it. */
 BURBLE_API uint32_t burble_llama_engine_context(const burble_llama_engine *engine);
 
-/* Fills in the present counts. Any thread may call it. In a forked child of the process that opened the
+/** Fills in the present counts. Any thread may call it. In a forked child of the process that opened the
  * engine, all counts are 0. */
 BURBLE_API void burble_llama_engine_stats(burble_llama_engine *engine, burble_llama_stats *stats);
 

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
+/** @file
  *
  * A hub in a main context of GLib. This header needs GLib's; include it, or copy it. It is not compiled into
  * the library.
@@ -20,7 +21,7 @@
 extern "C" {
 #endif
 
-/* The most functions that are called in one turn of the context, so that others get theirs. */
+/** The most functions that are called in one turn of the context, so that others get theirs. */
 #define BURBLE_GLIB_DISPATCH 256
 
 static inline gboolean burble_glib_dispatch(gint fd, GIOCondition condition, gpointer hub)
@@ -31,7 +32,7 @@ static inline gboolean burble_glib_dispatch(gint fd, GIOCondition condition, gpo
     return G_SOURCE_CONTINUE;
 }
 
-/* A source that dispatches `hub`, with one reference, which the caller owns. Attach it to a context
+/** A source that dispatches `hub`, with one reference, which the caller owns. Attach it to a context
  * (g_source_attach), whose thread is the hub's. Call g_source_destroy and g_source_unref for it before
  * burble_hub_destroy. */
 static inline GSource *burble_glib_source_new(burble_hub *hub)

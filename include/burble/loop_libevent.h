@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
+/** @file
  *
  * A hub on an event base of libevent. This header needs libevent's; include it, or copy it. It is not
  * compiled into the library.
@@ -19,7 +20,7 @@
 extern "C" {
 #endif
 
-/* The most functions that are called in one turn of the loop, so that others get theirs. */
+/** The most functions that are called in one turn of the loop, so that others get theirs. */
 #define BURBLE_LIBEVENT_DISPATCH 256
 
 static inline void burble_libevent_dispatch(evutil_socket_t fd, short events, void *hub)
@@ -29,7 +30,7 @@ static inline void burble_libevent_dispatch(evutil_socket_t fd, short events, vo
     burble_hub_dispatch((burble_hub *)hub, BURBLE_LIBEVENT_DISPATCH);
 }
 
-/* An event that is added to `base` and dispatches `hub`; NULL if memory is short. Call event_free for it
+/** An event that is added to `base` and dispatches `hub`; NULL if memory is short. Call event_free for it
  * before burble_hub_destroy. Only the thread of the base may call it. */
 static inline struct event *burble_libevent_new(struct event_base *base, burble_hub *hub)
 {

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
+/** @file
  *
  * A hub on a loop of libuv. This header needs libuv's; include it, or copy it. It is not compiled into the
  * library.
@@ -19,7 +20,7 @@
 extern "C" {
 #endif
 
-/* The most functions that are called in one turn of the loop, so that others get theirs. */
+/** The most functions that are called in one turn of the loop, so that others get theirs. */
 #define BURBLE_UV_DISPATCH 256
 
 static inline void burble_uv_dispatch(uv_poll_t *poll, int status, int events)
@@ -29,7 +30,7 @@ static inline void burble_uv_dispatch(uv_poll_t *poll, int status, int events)
     burble_hub_dispatch((burble_hub *)poll->data, BURBLE_UV_DISPATCH);
 }
 
-/* Initializes *poll and starts it: `loop` dispatches `hub` from now on. poll->data is used. Call uv_close
+/** Initializes *poll and starts it: `loop` dispatches `hub` from now on. poll->data is used. Call uv_close
  * for *poll before burble_hub_destroy. Only the thread of the loop may call it. Returns 0, or an error of
  * libuv's; if uv_poll_start fails, *poll still has to be closed. */
 static inline int burble_uv_poll_init(uv_loop_t *loop, uv_poll_t *poll, burble_hub *hub)

@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
+/** @file
  *
  * The version of the library, and the macro that marks public functions.
  *
@@ -25,7 +26,7 @@
 extern "C" {
 #endif
 
-/* The version of the linked library, as "major.minor.patch"; compare it with BURBLE_VERSION, the version
+/** The version of the linked library, as "major.minor.patch"; compare it with BURBLE_VERSION, the version
  * of the headers. A static string. Any thread may call it. */
 BURBLE_API const char *burble_version(void);
 
