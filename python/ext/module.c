@@ -215,18 +215,19 @@ static int add_exceptions(PyObject *module, struct core *core)
                       NULL)
             < 0
         || add_exception(module, &core->producer_died, "burble.ProducerDied",
-                         "The thread that generated exited without ending its stream.", core->error)
+                         "The generating thread exited without ending its stream.", core->error)
                < 0
         || add_exception(module, &core->cancelled, "burble.Cancelled",
-                         "The stream was cancelled: raised in the thread that generates, to stop\n"
-                         "it, and where the stream is read, after the text that came before.",
+                         "The stream was cancelled. Raised in the generating thread, to stop it,\n"
+                         "and in the readers, after the text that came before.",
                          core->error)
                < 0
-        || add_exception(module, &core->stopped, "burble.Stopped",
-                         "A stop string was met: raised by put(), in a generation that run() has\n"
-                         "started and that cannot be stopped in another way, to end it. run()\n"
-                         "catches it, and whoever reads never sees it.",
-                         core->cancelled)
+        || add_exception(
+               module, &core->stopped, "burble.Stopped",
+               "The text has ended at a stop string. put() raises it to end a generation\n"
+               "that cannot be ended in another way. run() catches it, and readers\n"
+               "never see it.",
+               core->cancelled)
                < 0)
         return -1;
 
@@ -237,8 +238,8 @@ static int add_exceptions(PyObject *module, struct core *core)
             < 0
         || add_exception(
                module, &core->gone, "burble.Gone",
-               "A position in a stream is no longer retained. `oldest` is the oldest that\n"
-               "is left.",
+               "A position in a stream is no longer kept. `oldest` is the oldest position\n"
+               "that is.",
                core->error)
                < 0
         || PyObject_SetAttrString(core->gone, "oldest", Py_None) < 0

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A byte buffer that grows by doubling, up to a maximum that it is given at birth. What is asked of
- * it beyond that fails as if memory were short, and changes nothing.
+ * A byte buffer that grows by doubling, up to a maximum that is set at its creation. A request beyond the
+ * maximum fails as if memory were short, and changes nothing.
  */
 #ifndef BURBLE_BASE_BUFFER_H
 #define BURBLE_BASE_BUFFER_H

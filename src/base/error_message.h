@@ -17,7 +17,7 @@
  * message is UTF-8, whatever it is made of: paths, what is in files, other libraries' words. */
 int burble__error_set(burble_error *error, int code, const char *format, ...) BURBLE__PRINTF(3, 4);
 
-/* The last step of that, for who writes a message otherwise: makes it UTF-8. */
+/* The last step of burble__error_set, for messages that are written in another way: makes it UTF-8. */
 void burble__error_mend(burble_error *error);
 
 #endif

@@ -2,8 +2,8 @@
  *
  * Forks: what a forked child may do with the objects that it has from its parent.
  *
- * A child has a copy of the parent's memory at one moment, and of its threads only the one that forked. So
- * a lock may be held by a thread that is not there, and data may be half changed. The rule of this library:
+ * A child has a copy of the parent's memory at one moment, but of its threads only the one that forked. So
+ * a lock may be held by a thread that does not exist, and data may be half changed. The rule of this library:
  *
  *   No lock older than a fork is taken after it.
  *
@@ -16,14 +16,14 @@
  *            waiters, limited readers, a writer that waits, an end that was being written down) is
  *            forgotten. If the thread that writes it is not in this process, it fails with BURBLE_EDIED.
  *            The log itself needs no lock: records are published by one store each, and stay.
- *   reader   is renewed: its place is found again from its block and its sequence number, each of which
- *            changes by one store; it is attached to nothing and has no limit.
+ *   reader   is renewed: its position is found again from its block and its sequence number, each of which
+ *            changes by one store; it is attached to no hub and has no limit.
  *   hub      counts as destroyed: its descriptor belongs to the parent's event loop, too, so the child
  *            neither signals nor clears it.
  *   pool     is renewed: it has no threads and no jobs. The streams of those jobs have failed.
  *   engine   counts as closed: its thread stayed in the parent. Its memory is kept.
  *
- * What is forgotten is not freed: it may be half changed, or in the hands of a thread that is not there.
+ * Forgotten data is not freed: it may be half changed, or in use by a thread that does not exist.
  *
  * Why this is enough
  *
@@ -58,8 +58,8 @@
 /* Written by the handler alone, while the process has one thread: use burble__forks. */
 extern BURBLE__HIDDEN _Atomic(uint64_t) burble__fork_count;
 
-/* Sees to it that forks are counted. Before the first object is made that has a lock; at each, as it costs
- * nothing once it has succeeded. BURBLE_OK or BURBLE_ENOMEM. */
+/* Makes sure that forks are counted. Called before each object with a lock is created; after the first
+ * success it costs nothing. BURBLE_OK or BURBLE_ENOMEM. */
 int burble__fork_watch(void);
 
 /* How many forks there are between the first process that used burble and this one. */
@@ -92,11 +92,11 @@ void burble__fork_unlock(void);
  * siblings may repeat one. */
 uint64_t burble__thread_number(void);
 
-/* The same, given now if need be. */
+/* The calling thread's number; it gets one now if it has none. */
 uint64_t burble__thread_give_number(void);
 
-/* Of a thread that had this number before the present process was forked: whether it is the one that has
- * forked, and so is here. */
+/* Whether the thread with this number, from before the fork that made this process, is the forking thread,
+ * which exists in this process. */
 bool burble__thread_has_forked(uint64_t number);
 
 #endif

@@ -2,18 +2,18 @@
  *
  * An engine: one thread that computes the next token of many requests at once.
  *
- * Each slot is one of llama.cpp's sequences, with memory of its own. A step puts the last token of
- * every request that is generating into one batch, fills it up with prompts, computes it, and gives
- * each request the token that its logits say. Between steps requests leave their slots and others take
- * them, so that a long text never makes a short one wait for it. The thread never waits for a reader: a
- * request whose text does not fit into its stream is left out of the steps until it does.
+ * Each slot is one of llama.cpp's sequences, with separate memory. A step puts the last token of every
+ * generating request into one batch, fills the batch up with prompts, computes it, and gives each request
+ * the token that its logits select. Between steps, requests leave their slots and others take them, so a
+ * long text never makes a short one wait. The thread never waits for a reader: a request whose text does
+ * not fit into its stream is left out of the steps until the text fits.
  *
- * The engine's lock protects the queue, which slot has which request, `closing` and the figures. What a
- * request is made of belongs to the thread that has it: the caller's until it is in the queue, the
- * engine's after that. Only its stream may be cancelled by others.
+ * The engine's lock protects the queue, the assignment of requests to slots, `closing` and the counts. A
+ * request belongs to one thread at a time: to the caller's until it is in the queue, then to the engine's.
+ * Other threads may only cancel its stream.
  *
- * A forked child has the engine's memory, and not its thread, which may have had the lock. There, the engine
- * counts as closed: it takes no request, and is let be.
+ * A forked child has the engine's memory, but not its thread, which may have held the lock at the fork. So
+ * the engine counts as closed in the child: it accepts no requests, and its memory is not touched.
  */
 #define _GNU_SOURCE /* sched_getaffinity */
 #define _POSIX_C_SOURCE 200809L
@@ -40,7 +40,7 @@
 #define MAX_BATCH (1u << 16)
 #define MAX_QUEUE (1u << 24)
 
-/* How long, in nanoseconds, nobody looks for room where all have to wait for it. */
+/* How often, in nanoseconds, the thread checks for room while all requests wait for it. */
 #define PATIENCE 2000000u
 
 struct burble_llama_engine {
@@ -48,7 +48,7 @@ struct burble_llama_engine {
     burble_llama_engine_options options; /* with the defaults filled in */
     size_t n_vocab;
 
-    /* The engine's thread alone. */
+    /* Only for the engine's thread. */
     struct llama_context *context;
     struct ggml_threadpool *pool; /* NULL: llama.cpp's own */
     void (*free_pool)(struct ggml_threadpool *);
@@ -81,7 +81,7 @@ static bool is_here(const burble_llama_engine *engine)
 
 /* ---- slots and the queue --------------------------------------------------------------------------- */
 
-/* Frees a slot, and what its request has in llama.cpp's memory. The request is over. */
+/* Frees a slot, and the memory of its request in llama.cpp. The request is over. */
 static void release(burble_llama_engine *engine, uint32_t slot)
 {
     struct burble__request *request = engine->slots[slot];
@@ -106,8 +106,8 @@ static struct burble__request *unqueue(burble_llama_engine *engine, struct burbl
     return request;
 }
 
-/* Takes those out of the queue that nobody waits for any more; under the lock. Returns them, in a
- * list, to be destroyed without it: what else goes with their streams is not ours to know. */
+/* Removes the requests whose streams are over from the queue; under the lock. Returns them as a list, to
+ * be destroyed without the lock, because the release functions of their streams may do anything. */
 static struct burble__request *tidy_queue(burble_llama_engine *engine)
 {
     struct burble__request *over = NULL;
@@ -132,7 +132,7 @@ static void destroy_all(struct burble__request *list)
     }
 }
 
-/* Frees the slots of those whose text nobody wants any more. */
+/* Frees the slots of requests whose streams are over. */
 static void sweep(burble_llama_engine *engine)
 {
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
@@ -142,8 +142,8 @@ static void sweep(burble_llama_engine *engine)
     }
 }
 
-/* Gives free slots to those who wait, and where there is nobody, waits. Returns false where the engine
- * closes. */
+/* Gives free slots to waiting requests. If there are no requests at all, waits for one. Returns false if
+ * the engine closes. */
 static bool admit(burble_llama_engine *engine)
 {
     pthread_mutex_lock(&engine->lock);
@@ -163,7 +163,7 @@ static bool admit(burble_llama_engine *engine)
     return !closing;
 }
 
-/* Writes what did not fit before. Returns whether there is anybody to compute a token for. */
+/* Writes the text that did not fit before. Returns whether any request needs a token. */
 static bool catch_up(burble_llama_engine *engine)
 {
     bool any = false;
@@ -181,11 +181,11 @@ static bool catch_up(burble_llama_engine *engine)
     return any;
 }
 
-/* Waits while all requests in slots are full and nobody else can be let in. A reader that makes room
- * wakes whoever waits on its stream, but there are several streams, and what a record weighs in them is
- * theirs to know. So we look again at every PATIENCE, which is about a step of a small model: a reader
- * that was so slow does not notice, and 500 looks a second cost next to nothing. A request that comes in,
- * and closing, signal `work` and need not wait; one that is cancelled is swept at the next look. */
+/* Waits while all requests in slots are full and no other request can get a slot. A reader that makes room
+ * can wake a writer that waits on its stream, but here one thread would have to wait on several streams.
+ * So the thread checks for room every PATIENCE, which is about one step of a small model: such a slow
+ * reader does not notice the delay, and 500 checks a second cost almost nothing. A new request and
+ * closing signal `work`, so they do not have to wait; a cancelled request is removed at the next check. */
 static void wait_for_room(burble_llama_engine *engine)
 {
     const uint64_t deadline = burble__now() + PATIENCE;
@@ -203,8 +203,8 @@ static void wait_for_room(burble_llama_engine *engine)
 }
 
 /* Moves the request in the highest slot to the lowest free one, if that is lower: llama.cpp computes
- * sequences with successive numbers together, but others one after the other. One move a step, because
- * what the model remembers of the text is copied. */
+ * sequences with successive numbers together, but others one after the other. One move per step, because
+ * a move copies the KV cache of the sequence. */
 static void close_gap(burble_llama_engine *engine)
 {
     uint32_t to = 0;
@@ -245,8 +245,8 @@ static void add(burble_llama_engine *engine, uint32_t slot, int32_t id, bool wan
     engine->rows += wants_logits;
 }
 
-/* Makes the next batch: a token for each request that generates and is not full, and of the prompts as
- * much as there is room for, in turn. */
+/* Makes the next batch: one token for each generating request that is not full, then as many tokens of
+ * prompts as there is room for; the slots take turns. */
 static void fill(burble_llama_engine *engine)
 {
     const uint32_t slots = engine->options.slots;
@@ -276,8 +276,8 @@ static void fill(burble_llama_engine *engine)
     engine->prompt_tokens = engine->options.batch - room;
 }
 
-/* Whether nobody wants what is being computed; llama.cpp asks in the middle of it. Nothing is computed
- * for those who are full. */
+/* Whether no request wants the present step any more; llama.cpp calls it in the middle of a step. Requests
+ * that are full are not part of the step. */
 static bool give_up(void *arg)
 {
     const burble_llama_engine *engine = arg;
@@ -294,7 +294,7 @@ static bool give_up(void *arg)
     return true;
 }
 
-/* Gives every request whose logits are there its token. */
+/* Gives each request in the batch its token, if its logits were computed. */
 static void hand_out(burble_llama_engine *engine)
 {
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
@@ -370,8 +370,8 @@ static void *run(void *arg)
 
 /* ---- opening and closing ----------------------------------------------------------------------------- */
 
-/* How many processors this thread may use, which those that it starts may, too: in a container, perhaps
- * few of many. */
+/* The number of processors that this thread, and the threads that it starts, may use. In a container,
+ * these may be few of many. */
 static uint32_t processors(void)
 {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
@@ -384,7 +384,7 @@ static uint32_t processors(void)
     return n < 1 ? 1 : n < MAX_THREADS ? (uint32_t)n : MAX_THREADS;
 }
 
-/* Fills in what depends on the model, and looks at the rest. */
+/* Fills in the options that depend on the model, and checks the others. */
 static int check(burble_llama_engine_options *options, uint32_t trained, burble_error *error)
 {
     if (!BURBLE__UNUSED(options)) {
@@ -424,9 +424,10 @@ static void *pass(void *gate)
     return NULL;
 }
 
-/* Tries whether as many threads as the engine has beside its own can be had at once, each as llama.cpp
- * makes them: where one of its own cannot be made, it ends the program. (Somebody else may take between
- * now and then what they need; but who asks for too many is told.) 0, or why they cannot. */
+/* Tries to create as many threads at once as the engine needs in addition to its own, in the way of
+ * llama.cpp: if llama.cpp cannot create one of its threads, it aborts the process. (The system may run out of
+ * threads between this test and llama.cpp's call; but a request for too many threads is reported.) Returns
+ * 0, or the errno of the failure. */
 static int try_threads(uint32_t n)
 {
     pthread_t threads[MAX_THREADS];
@@ -445,9 +446,9 @@ static int try_threads(uint32_t n)
     return reason;
 }
 
-/* Threads that live as long as the engine; without them, llama.cpp starts new ones in each step. They
- * come from the backend for the processor, which may be a plug-in, by name. BURBLE_OK, also where there
- * are none to be had so, or BURBLE_ESYSTEM. */
+/* Creates threads that live as long as the engine; without them, llama.cpp starts new threads in each step.
+ * The functions are looked up by name in the CPU backend, which may be a plug-in. BURBLE_OK, even if the
+ * backend has no such functions, or BURBLE_ESYSTEM. */
 static int make_pool(burble_llama_engine *engine, burble_error *error)
 {
     const uint32_t threads = engine->options.threads;
@@ -529,7 +530,7 @@ static int make(burble_llama_engine *engine, burble_error *error)
     return make_context(engine, error);
 }
 
-/* What make made, or as much of it as it did. */
+/* Frees what make has created, even if make has failed half-way. */
 static void unmake(burble_llama_engine *engine)
 {
     llama_free(engine->context);
@@ -542,7 +543,7 @@ static void unmake(burble_llama_engine *engine)
     burble__free(engine);
 }
 
-/* The condition's clock is the one of the deadlines. 0, or what has failed, and nothing is left. */
+/* The condition uses the clock of the deadlines. Returns 0, or the error; then nothing was created. */
 static int make_lock(burble_llama_engine *engine)
 {
     pthread_condattr_t monotonic;
@@ -608,7 +609,7 @@ int burble_llama_engine_create(burble_llama_model *model,
     engine->options = filled;
     engine->end = &engine->first;
     burble__init(&engine->closing, false);
-    /* Threads begin with this one's signal mask, and signals are the program's own threads' business. */
+    /* A thread inherits the signal mask of its creator. Signals are for the program's own threads. */
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
@@ -645,7 +646,7 @@ void burble_llama_engine_destroy(burble_llama_engine **handle)
             burble_stream_cancel(engine->slots[slot]->stream);
         }
     }
-    /* Nobody takes these out of the queue any more. */
+    /* The engine's thread has exited, so it will not take these from the queue. */
     for (struct burble__request *request = engine->first; request != NULL;
          request = request->next) {
         burble_stream_cancel(request->stream);
@@ -653,7 +654,7 @@ void burble_llama_engine_destroy(burble_llama_engine **handle)
     pthread_cond_signal(&engine->work);
     pthread_mutex_unlock(&engine->lock);
     pthread_join(engine->thread, NULL);
-    /* Nobody else is left. */
+    /* No other thread uses the engine now. */
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
         if (engine->slots[slot] != NULL) {
             release(engine, slot);
@@ -667,8 +668,8 @@ void burble_llama_engine_destroy(burble_llama_engine **handle)
 
 /* ---- for others ---------------------------------------------------------------------------------------- */
 
-/* How many requests are in, without those that are over and leave their slots after the present step;
- * under the lock. So whoever has seen the end of a text finds its place free. */
+/* The number of requests, without those that are over and will leave their slots after the present step;
+ * under the lock. So a caller that has seen the end of a text finds its slot free. */
 static uint64_t requests_in(const burble_llama_engine *engine)
 {
     uint64_t n = (uint64_t)engine->stats.active + engine->stats.waiting;

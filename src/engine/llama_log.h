@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * llama.cpp says what went wrong only in its log. Here that is caught.
+ * llama.cpp reports the reasons of errors only in its log. This part records them.
  */
 #ifndef BURBLE_ENGINE_LLAMA_LOG_H
 #define BURBLE_ENGINE_LLAMA_LOG_H
@@ -8,7 +8,7 @@
 /* Makes llama.cpp ready and its log silent, once. Any thread. */
 void burble__llama_begin(void);
 
-/* Forgets what was said in this thread. */
+/* Discards the messages of this thread. */
 void burble__llama_listen(void);
 
 /* The first error that llama.cpp has logged in this thread since burble__llama_listen, on one line;

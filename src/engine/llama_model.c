@@ -53,8 +53,7 @@ static int piece(const struct llama_vocab *tokens, llama_token id, char **text, 
     return BURBLE_OK;
 }
 
-/* A vocabulary of the pieces that llama.cpp has for the ids: for tokenizers that burble does not know
- * itself. */
+/* A vocabulary made from llama.cpp's texts of the ids, for tokenizers that burble cannot read itself. */
 static int vocab_of_pieces(const struct llama_vocab *tokens, burble_vocab **out,
                            burble_error *error)
 {
@@ -105,8 +104,8 @@ static int load_vocab(const char *path, burble_llama_model *model, burble_error 
     return result;
 }
 
-/* How many bytes of text one token stands for at most, where each stands for its piece of the text: so it
- * is with these tokenizers. Others make one token of any text that they do not know. */
+/* The most bytes of text that one token represents, for tokenizers whose tokens each represent a piece of
+ * the text. Other tokenizers use one token for any text that they do not know. */
 static size_t longest_piece(const struct llama_vocab *tokens)
 {
     const enum llama_vocab_type type = llama_vocab_type(tokens);
@@ -134,7 +133,7 @@ static const char *why_not(const struct llama_model *model)
     return llama_model_is_diffusion(model) ? "a model for diffusion" : NULL;
 }
 
-/* That the file can be read, before llama.cpp says only that something is wrong with it. */
+/* Checks that the file can be read, because llama.cpp would only report that loading failed. */
 static int look_at(const char *path, burble_error *error)
 {
     FILE *file = fopen(path, "rb");
@@ -298,7 +297,7 @@ void burble_llama_conversation_init(burble_llama_conversation *conversation)
     *conversation = (burble_llama_conversation){.answer = true};
 }
 
-/* llama.cpp's form of the messages, which *chat then is, after a look at each. */
+/* Checks each message, and converts the messages to llama.cpp's form in *chat. */
 static int convert(const burble_llama_conversation *conversation, struct llama_chat_message **chat,
                    burble_error *error)
 {

@@ -19,7 +19,7 @@ struct burble_llama_model {
     _Atomic(uint32_t) refs;
 };
 
-/* Looks whether text is UTF-8: of other text, llama.cpp makes a C++ exception, which ends the program.
+/* Checks that text is UTF-8: for other text, llama.cpp throws a C++ exception, which ends the process.
  * BURBLE_OK, or BURBLE_EINVAL and an error that calls it `what`. */
 int burble__llama_check_text(const char *what, const char *text, size_t len, burble_error *error);
 

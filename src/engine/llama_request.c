@@ -10,12 +10,12 @@
 #include "base/reserved.h"
 #include "base/utf8.h"
 
-/* The lowest temperature that llama.cpp is given. It divides the logits by it, which goes to infinity
- * below about 1e-37; and where those of two tokens differ at all, all of the probability is the likelier
- * one's long before, so what lies below makes no other text. */
+/* The lowest temperature that is passed to llama.cpp. It divides the logits by the temperature, and the
+ * result is infinite below about 1e-37. Lower temperatures would not change the text: if the logits of two
+ * tokens differ at all, the more likely token already has the whole probability. */
 #define COLDEST 1e-30f
 
-/* How many of the prompt's last ids decide how the text after it begins, and more than enough. */
+/* How many of the prompt's last ids are used to decide how the text after it begins: more than enough. */
 #define PRIME 16
 
 void burble_llama_request_init(burble_llama_request *request)
@@ -70,13 +70,13 @@ static int prompt_of_ids(const burble_llama_model *model, const burble_llama_req
     return BURBLE_OK;
 }
 
-/* Whether a text is so long that it cannot fit into `context` tokens, whatever is in it: so it need not be
- * tokenized, which takes seconds and a hundred times the text's memory where somebody sends megabytes.
+/* Whether a text is too long for `context` tokens, whatever its content. Such a text is not tokenized:
+ * for megabytes of text, that would take seconds, and a hundred times the text's memory.
  *
- * Each token stands for a piece of the text, which is at most as long as the longest one that the model
- * has. The exceptions stand for more: a special token that swallows the white space around it, and bytes
- * that a vocabulary has no token for. So pieces count as LEAST bytes at least, several times what tokens
- * stand for on the average, and there are SPARE bytes beside. */
+ * Each token represents a piece of the text, which is at most as long as the longest piece of the model.
+ * There are exceptions: a special token can also absorb the white space around it, and some bytes have no
+ * token in the vocabulary. So a piece counts as at least LEAST bytes, which is several times the average,
+ * and SPARE bytes are added. */
 static bool is_too_long(const burble_llama_model *model, size_t len, uint32_t context)
 {
     enum { LEAST = 64, SPARE = 4096 };
@@ -84,7 +84,7 @@ static bool is_too_long(const burble_llama_model *model, size_t len, uint32_t co
     return len > SPARE && (len - SPARE - 1) / longest >= context;
 }
 
-/* *n is how many tokens the text has. Where that is more than `room`, it is all that there is. */
+/* *n is the number of tokens of the text. If it is above `room`, no ids are returned. */
 static int prompt_of_text(const burble_llama_model *model, const burble_llama_request *wanted,
                           size_t room, struct burble__request *request, size_t *n,
                           burble_error *error)
@@ -179,9 +179,9 @@ static int make_sampler(const burble_llama_request *wanted, struct burble__reque
     return done ? BURBLE_OK : BURBLE_ENOMEM;
 }
 
-/* Looks for stop strings that are the text of special tokens: where those are left out, or are the model's
- * end, they make no text. What is to be handed out of them lies behind the table. BURBLE_OK or
- * BURBLE_ENOMEM. */
+/* Looks for stop strings that are the text of special tokens. Such tokens have no text in the stream if
+ * special tokens are left out, or if they are the model's end-of-text token. The text to write for them is
+ * stored after the table. BURBLE_OK or BURBLE_ENOMEM. */
 static int find_stop_tokens(const burble_llama_model *model, const burble_llama_request *wanted,
                             struct burble__request *request)
 {
@@ -215,7 +215,7 @@ static int find_stop_tokens(const burble_llama_model *model, const burble_llama_
     return tokens == NULL ? BURBLE_ENOMEM : BURBLE_OK;
 }
 
-/* What stands between the ids and the stream. */
+/* Creates the parts between the ids and the stream: detokenizer, stop filter and chunker. */
 static int make_way(const burble_llama_model *model, const burble_llama_request *wanted,
                     struct burble__request *request, burble_error *error)
 {
@@ -277,7 +277,7 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
     return result;
 }
 
-/* Tells who watches it how it stands. */
+/* Calls the watch function with the present progress. */
 static void tell(struct burble__request *request)
 {
     if (request->watch == NULL) {
@@ -346,7 +346,7 @@ int32_t burble__request_sample(struct burble__request *request, const float *log
     return id;
 }
 
-/* Keeps a chunk until there is room for it. BURBLE_OK or BURBLE_ENOMEM. */
+/* Holds a chunk until the stream has room for it. BURBLE_OK or BURBLE_ENOMEM. */
 static int hold(struct burble__request *request, burble_text chunk, uint32_t tokens)
 {
     const int result = burble__buffer_append(&request->held, chunk.bytes, chunk.len);
@@ -365,8 +365,8 @@ static int append(struct burble__request *request, const char *text, size_t len,
     return burble_stream_append_until(request->stream, text, len, tokens, BURBLE_NO_WAIT);
 }
 
-/* Writes a chunk, which may be empty, or holds it: behind those that are held already, too. BURBLE_OK,
- * or why there is no more to be written. */
+/* Writes a chunk, which may be empty, or holds it if there is no room or other chunks are already held.
+ * BURBLE_OK, or the reason why nothing more can be written. */
 static int write_chunk(struct burble__request *request, burble_text chunk, uint32_t tokens)
 {
     const int result = burble__request_is_full(request)
@@ -378,8 +378,8 @@ static int write_chunk(struct burble__request *request, burble_text chunk, uint3
     return chunk.len > 0 ? hold(request, chunk, tokens) : BURBLE_OK;
 }
 
-/* Writes text that has passed the stop strings, and what still waits in the chunker where it is the
- * last. */
+/* Writes text that has passed the stop filter. If it is the last text, also writes the text that the chunker
+ * still keeps back. */
 static int write_text(struct burble__request *request, burble_text text, uint32_t tokens, bool last)
 {
     burble_text chunk;
@@ -403,7 +403,7 @@ static void end_with(struct burble__request *request, burble_reason reason)
     request->reason = reason;
 }
 
-/* Passes text through the stop strings, where there are any. BURBLE_OK, BURBLE_END where one was met,
+/* Passes text through the stop filter, if there is one. BURBLE_OK, BURBLE_END if a stop string was found,
  * or BURBLE_ENOMEM. */
 static int look_for_stop(struct burble__request *request, burble_text *text)
 {
@@ -424,8 +424,8 @@ static int look_for_stop(struct burble__request *request, burble_text *text)
     return result;
 }
 
-/* Ends the text: hands out what was held back, and what the stop token stands for (NULL: none), and says
- * why it ends. */
+/* Ends the text: writes the text that was held back and the text of the stop token (NULL: none), and records
+ * the reason of the end. */
 static int finish(struct burble__request *request, burble_reason reason,
                   const struct burble__stop_token *token)
 {
@@ -469,7 +469,7 @@ static const struct burble__stop_token *stop_token_of(const struct burble__reque
     return NULL;
 }
 
-/* Makes text of the token. BURBLE_OK, or why there is no more to be written. */
+/* Converts the token to text and writes it. BURBLE_OK, or the reason why nothing more can be written. */
 static int take(struct burble__request *request, const struct llama_vocab *tokens, int32_t id)
 {
     request->last = id;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One request: its prompt, the sampler that chooses its tokens, and the way that these take from ids
- * to text. One thread at a time.
+ * One request: its prompt, the sampler that chooses its tokens, and the conversion of the tokens to text.
+ * One thread at a time.
  */
 #ifndef BURBLE_ENGINE_LLAMA_REQUEST_H
 #define BURBLE_ENGINE_LLAMA_REQUEST_H
@@ -11,11 +11,11 @@
 #include "base/buffer.h"
 #include "engine/llama_model.h"
 
-/* The most chunks that one token makes: its own where it is the last (or its stop string), and what
- * finishing hands out of the stop filter, the detokenizer and the chunker. */
+/* The most chunks that one token can make. For the last token these are its text (or its stop string), and
+ * the rest of the text from the stop filter, the detokenizer and the chunker. */
 #define BURBLE__CHUNKS_OF_A_TOKEN 4
 
-/* A token with whose text, a stop string, the text ends. */
+/* A token whose text is a stop string, so that the text ends at it. */
 struct burble__stop_token {
     burble_stop_token token;
     burble_text text; /* to be handed out; empty where stop strings are not */
@@ -25,14 +25,14 @@ struct burble__request {
     struct burble__request *next; /* in the queue */
     burble_stream *stream;
 
-    /* What the model is fed. */
+    /* The input of the model. */
     int32_t *ids;   /* the prompt */
     uint32_t n_ids; /* at least 1 */
     uint32_t fed;   /* ids, and generated tokens, that the model has been given */
     int32_t last;   /* the token that was generated last */
     int32_t row;    /* of the present batch, whose logits are the request's; -1: none */
 
-    /* What comes out of it. */
+    /* The output of the model. */
     struct llama_sampler *sampler; /* NULL: greedy */
     uint32_t max_tokens;
     bool ignore_end;
@@ -43,7 +43,7 @@ struct burble__request {
     size_t n_stop_tokens;
     burble_chunker *chunker;
 
-    /* Who is told how it stands; NULL: nobody. */
+    /* Called with the progress; may be NULL. */
     burble_llama_watch_fn *watch;
     void *watch_arg;
     burble_llama_progress progress;
@@ -52,21 +52,21 @@ struct burble__request {
     uint64_t characters; /* that have passed the stop strings; only where there are such */
     bool include_stop;   /* in what has passed */
 
-    /* What did not fit into the stream, as a reader is at its limit: the chunks of one token. */
+    /* The chunks of one token that did not fit into the stream, because a reader is at its limit. */
     struct burble__buffer held; /* their text */
     struct {
         size_t len;
         uint32_t tokens;
     } chunks[BURBLE__CHUNKS_OF_A_TOKEN];
     uint32_t n_chunks;
-    /* What the stream comes to after them. */
+    /* How the stream ends after them. */
     bool done;
     burble_reason reason;
     int code; /* negative: it fails */
 };
 
-/* Makes a request of what the caller asks for, with a reference to the stream; `context` is how many
- * tokens prompt and text may have together.
+/* Creates a request from the caller's struct, with a reference to the stream; `context` is the most tokens
+ * of prompt and text together.
  *
  * BURBLE_OK      *out is the request, which the caller owns
  * BURBLE_EINVAL  *error says what is wrong
@@ -76,14 +76,14 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
                            uint32_t context, burble_stream *stream, struct burble__request **out,
                            burble_error *error);
 
-/* Frees it and sets *handle to NULL; the stream is left as it is. Who watches it is told. */
+/* Frees it and sets *handle to NULL; the stream is unchanged. The watch function is called. */
 void burble__request_destroy(struct burble__request **handle);
 
-/* Whether nobody wants its text any more: the stream was cancelled, or ended by somebody else. */
+/* Whether its text is no longer wanted: another thread has cancelled or ended the stream. */
 bool burble__request_is_over(const struct burble__request *request);
 
-/* Chooses the next token. `logits` are the model's, one for each token; `candidates` is room for as
- * many. */
+/* Chooses the next token. `logits` has one value for each token; `candidates` has room for as many
+ * entries. */
 int32_t burble__request_sample(struct burble__request *request, const float *logits,
                                llama_token_data *candidates, size_t n);
 
@@ -93,13 +93,13 @@ static inline bool burble__request_is_full(const struct burble__request *request
     return request->n_chunks > 0;
 }
 
-/* Takes the token that was chosen, and writes the text that it makes, or holds it where it does not
- * fit. Where the text ends with it, ends the stream, too, once all is written. Never waits. Returns
- * whether the request is still to be kept: it goes on, or holds text. */
+/* Takes the chosen token, and writes its text, or holds it if it does not fit. If the text ends with this
+ * token, also ends the stream, once all text is written. Never waits. Returns whether the request must be
+ * kept: it goes on, or holds text. */
 bool burble__request_take(struct burble__request *request, const struct llama_vocab *tokens,
                           int32_t id);
 
-/* Writes what it holds, as far as that fits now. Returns the same. */
+/* Writes the held text, as far as it fits now. Returns whether the request must be kept. */
 bool burble__request_catch_up(struct burble__request *request);
 
 #endif

@@ -5,14 +5,13 @@
  * A log is a chain of blocks, each full of records. The writer fills the last block and publishes
  * each record by `committed`, a new block by `next`. Readers follow behind.
  *
- * A block lives as long as somebody refers to it: the stream refers to the oldest block that it
- * retains, every block to the one after it, and every reader to the one that it stands in. So a
- * block that all readers have left, and that is not retained, goes by itself, in order. The writer's
- * own block needs no reference of its own: it is the end of the chain that the stream's reference
- * keeps.
+ * A block lives as long as there is a reference to it: the stream has a reference to the oldest block
+ * that it retains, every block to the block after it, and every reader to the block of its position. So a
+ * block that all readers have left, and that is not retained, is freed, in order. The writer's block needs
+ * no other reference: it is the end of the chain that the stream's reference keeps.
  *
- * A pin keeps a block's memory alone, and not the blocks after it: for a reader that has lost its
- * place, and may still look at the record that it was handed last.
+ * A pin keeps only the memory of one block, and not the blocks after it: for a reader that was dropped,
+ * and may still use the record that it was handed last.
  */
 #ifndef BURBLE_STREAM_BLOCK_H
 #define BURBLE_STREAM_BLOCK_H
@@ -77,14 +76,14 @@ struct burble__block *burble__block_create(size_t capacity, uint64_t first_seq,
 /* One more reference; only by somebody who has one, or while the block before it is held. */
 void burble__block_ref(struct burble__block *block);
 
-/* Gives a reference back, and frees what nobody refers to any more: never with a lock held, because
- * of whom `release` calls. */
+/* Drops a reference, and frees the blocks that have none left. Never with a lock held, because `release`
+ * calls the user's function. */
 void burble__block_unref(struct burble__block *block, const struct burble__release *release);
 
-/* One pin; only by somebody who has a reference. */
+/* Takes a pin. The caller must have a reference. */
 void burble__block_pin(struct burble__block *block);
 
-/* Gives a pin back: as with a reference, never with a lock held. */
+/* Drops a pin. Never with a lock held, as with a reference. */
 void burble__block_unpin(struct burble__block *block, const struct burble__release *release);
 
 #endif

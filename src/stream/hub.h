@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The inside of a hub: what waiters need of it.
+ * The internal interface of a hub, for waiters.
  *
  * The protocol
  *
@@ -8,11 +8,11 @@
  *     push onto the ready stack           clear the descriptor
  *     it was empty: signal                take the whole stack
  *
- *   The descriptor is cleared *before* the stack is taken. A push that the taking misses found the
- *   stack empty, and so signals after the clearing. The other way round the clearing could swallow
- *   the signal of a push that was not taken, and its reader would never be called.
+ *   The descriptor is cleared *before* the stack is taken. A push that the dispatch misses has found the
+ *   stack empty, and so signals after the clearing. In the other order, the clearing could remove the
+ *   signal of a push that was not taken, and its reader would never be called.
  *
- *   While the hub is held, nobody signals; the loop dispatches by itself. Releasing it is one more
+ *   While the hub is held, no thread signals; the loop dispatches by itself. Releasing the hub is one more
  *   instance of "write, fence, look": see burble__hub_push.
  *
  *   A push onto a stack that is not empty needs no signal: the one that made it non-empty has

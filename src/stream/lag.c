@@ -82,8 +82,8 @@ static void set_goal(struct burble__limit *limit, uint64_t goal)
     burble__store_relaxed(&limit->wake_at, goal == 0 ? NEVER : goal);
 }
 
-/* Who is at its limit gets a goal. Goals set before are told anew: a reader that has signalled has
- * taken its `wake_at` away. */
+/* Sets a goal for each reader that is at its limit. Goals that were set before are set again, because a
+ * reader that has signalled has cleared its `wake_at`. */
 static void set_goals(struct burble__lag *lag, uint64_t written, uint64_t weight)
 {
     for (struct burble__limit *limit = lag->first; limit != NULL; limit = limit->next) {
@@ -163,8 +163,8 @@ void burble__lag_closed(burble_stream *stream)
 
 /* ---- the writer drops ------------------------------------------------------------------------ */
 
-/* Takes the reader's place away; its reference to this block is then ours. NULL: it has made room in
- * the meantime. */
+/* Takes the reader's position away; its reference to the returned block is then ours. NULL: the reader has
+ * made room in the meantime. */
 static struct burble__block *drop(struct burble__lag *lag, struct burble__limit *limit,
                                   uint64_t written, uint64_t weight)
 {
@@ -186,7 +186,7 @@ int burble__lag_admit(burble_stream *stream, uint64_t weight, uint64_t deadline)
     /* Whoever set `admit_to` has made it, and we have acquired that. */
     struct burble__lag *lag = burble__load_relaxed(&stream->lag);
     pthread_mutex_lock(&lag->lock);
-    /* First the waiting: a record that is not appended in the end drops nobody. */
+    /* First waits, then drops: a record that is not appended in the end must not drop a reader. */
     const int rc = wait_for_room(stream, lag, weight, deadline);
     if (rc == BURBLE_OK) {
         struct burble__limit *full;
@@ -368,7 +368,7 @@ void burble__limit_consumed(burble_reader *reader, uint64_t weight)
         return;              /* no writer waits for it */
     burble__fence_seq_cst(); /* L2, pairs with L1 */
     if (consumed >= burble__load_relaxed(&limit->wake_at)) {
-        /* Once: whoever waits looks at the goal again and, if need be, tells it anew. */
+        /* Only once: the waiting writer checks the goal again and, if necessary, sets it again. */
         burble__store_relaxed(&limit->wake_at, NEVER);
         burble__parker_signal(&burble__load_relaxed(&reader->stream->lag)->room);
     }

@@ -8,10 +8,10 @@
  *
  * The writer's look
  *
- *   `admit_to` is how far the writer may go, as it was when it looked last: the least of all readers'
- *   `consumed` + `max`. Readers only go forward, so it can be too little, but not too much, and only
- *   a writer that reaches it looks again. Whoever changes a limit sets it to 0, which makes the
- *   writer look.
+ *   `admit_to` is how far the writer may go, as of its last look: the least `consumed` + `max` of all
+ *   readers. Readers only go forward, so `admit_to` can be too small, but not too large, and only a writer
+ *   that reaches it looks again. A thread that changes a limit sets it to 0, which makes the writer
+ *   look.
  *
  * Waiting for room
  *
@@ -22,13 +22,13 @@
  *     consumed so much: signal            no room: let go of `lock`, sleep at the parker
  *
  *   L1 and L2 pair as F1 and F2 of waiter.h do: either the writer sees what was consumed, or the
- *   reader sees that it has to signal. Without them both could miss each other, and the writer would
- *   sleep beside the room for ever. Who ends the stream stores its state, fences (L3) and loads
- *   `writer_waits`: L1 and L3 pair in the same way. Who changes or removes a limit does it with
- *   `lock` held, before the writer looks or after it has set `writer_waits`.
+ *   reader sees that it must signal. Without them both could miss each other, and the writer would
+ *   sleep for ever although there is room. A thread that ends the stream stores its state, fences (L3) and
+ *   loads `writer_waits`: L1 and L3 pair in the same way. A thread that changes or removes a limit does so
+ *   with `lock` held, either before the writer looks or after it has set `writer_waits`.
  *
- *   `wake_at` leaves a quarter of the limit free, so that the writer is not woken for each record. A
- *   signal that nobody waits for any more makes the next wait look once more, and no harm.
+ *   `wake_at` leaves a quarter of the limit free, so that the writer is not woken for each record. A late
+ *   signal only makes the next wait look once more.
  *
  * Dropping
  *
@@ -91,7 +91,7 @@ int burble__lag_admit(burble_stream *stream, uint64_t weight, uint64_t deadline)
 /* Only the waiting. */
 int burble__lag_wait(burble_stream *stream, uint64_t weight, uint64_t deadline);
 
-/* The stream is over: a writer that waits is woken. Any thread. */
+/* Wakes a waiting writer, because the stream is over. Any thread. */
 void burble__lag_closed(burble_stream *stream);
 
 /* NULL is fine. */
@@ -102,8 +102,8 @@ void burble__lag_free(struct burble__lag *lag);
 /* The reader was handed a record of `weight`. */
 void burble__limit_consumed(burble_reader *reader, uint64_t weight);
 
-/* Keeps the writer from taking away the place of a reader with this limit (NULL: none), until it is
- * let go; false, and nothing held, where it has taken it. */
+/* Keeps the writer from dropping a reader with this limit (NULL: no limit) until the matching release.
+ * Returns false, and holds nothing, if the writer has already dropped it. */
 static inline bool burble__limit_hold_place(struct burble__limit *limit)
 {
     if (limit == NULL || limit->on_lag != BURBLE_LAG_DROP)

@@ -15,7 +15,7 @@ struct burble__parker {
     bool signalled;
 };
 
-/* 0, or -1 where the system has no more of what it takes. */
+/* 0, or -1 if the system has no resources left for it. */
 int burble__parker_init(struct burble__parker *parker);
 
 void burble__parker_finish(struct burble__parker *parker);

@@ -91,8 +91,9 @@ fail:
     return BURBLE_ENOMEM;
 }
 
-/* Before anything else: a pool that was made before the last fork has no threads here, and no jobs, whose
- * streams have failed. They are let be: they may be half changed. */
+/* Called before anything else. A pool that was created before the last fork has no threads and no jobs in
+ * this process; the streams of the parent's jobs have failed. The parent's jobs are neither used nor freed,
+ * because they may be half changed. */
 static void arrive(burble_pool *pool)
 {
     if (burble__is_here(&pool->forks))
@@ -133,7 +134,7 @@ static void free_jobs(struct job *job)
     }
 }
 
-/* Takes those out of the queue that were cancelled. Needs the lock; the caller frees them without. */
+/* Removes the cancelled jobs from the queue. Needs the lock; the caller frees them without it. */
 static struct job *take_cancelled(burble_pool *pool)
 {
     struct job *taken = NULL;
@@ -213,8 +214,8 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* Whether there is no room for one more job. Those for which a thread is free do not wait. Needs the
- * lock. */
+/* Whether there is no room for one more job. Jobs for which a thread is free do not count as waiting. Needs
+ * the lock. */
 static bool is_full(const burble_pool *pool)
 {
     const unsigned idle = pool->started - pool->running;

@@ -72,8 +72,8 @@ static void fail_all(void *arg)
          * tidy the list. */
         struct burble__production *entry = take_first(list);
         burble_stream *stream = entry->stream;
-        /* The order counts: a stream of which another thread has taken over the writing is let be,
-         * and one that has just gone is not brought back. */
+        /* The order matters: a stream that another thread has taken over must not be failed, and a
+         * stream that has just been freed must not be used. */
         const bool is_ours = valid(entry) && burble__stream_try_ref(stream);
         forget(entry);
         if (is_ours) {

@@ -152,8 +152,8 @@ void burble_reader_destroy(burble_reader **handle)
 
 /* ---- in a forked child ----------------------------------------------------------------------- */
 
-/* Its waiter and its limit are those of a stream that has been renewed: they are let be. Another thread may
- * have been amid moving the reader. */
+/* The reader's waiter and limit belong to the state from before the fork: they are neither used nor freed.
+ * Another thread may have been moving the reader at the fork. */
 void burble__reader_renew(burble_reader *reader)
 {
     burble__stream_here(reader->stream);
@@ -161,8 +161,7 @@ void burble__reader_renew(burble_reader *reader)
         burble__store_release(&reader->waiter->retired, true);
     reader->waiter = NULL;
     if (reader->limit != NULL && reader->limit->dropped) {
-        reader->block =
-            NULL; /* and the pin is let be: the writer may not have come to setting it */
+        reader->block = NULL; /* the pin is not dropped: the writer may not have set it yet */
         reader->end = BURBLE_ELAGGED;
     }
     reader->limit = NULL;
@@ -205,7 +204,7 @@ static void leave(burble_reader *reader, struct burble__block *left)
         burble__block_unref(left, &reader->stream->release);
 }
 
-/* Whether burble_reader_next has something to say: a record or the end; or nobody is to wait for it. */
+/* Whether burble_reader_next has a record or an end to report, or the reader must not wait any more. */
 static bool has_news(burble_reader *reader)
 {
     struct burble__block *left = NULL;
@@ -218,7 +217,7 @@ static bool has_news(burble_reader *reader)
     return found || burble__stream_closed(reader->stream);
 }
 
-/* How a stream that has been read to its end has ended. */
+/* The result for a stream that has been read to its end. */
 static int end_of(const burble_stream *stream)
 {
     burble_status status;
@@ -287,7 +286,7 @@ uint64_t burble_reader_position(const burble_reader *reader)
 int burble_reader_wait(burble_reader *reader, uint64_t deadline)
 {
     burble__reader_here(reader);
-    /* Also where there is nothing to wait for: who has waited may take the reader elsewhere. */
+    /* Even if there is nothing to wait for: after the wait, the reader may be moved to another thread. */
     if (reader->waiter != NULL && reader->waiter->hub != NULL)
         detach(reader);
     if (reader->waiter == NULL) {

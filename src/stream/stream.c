@@ -2,9 +2,9 @@
  *
  * A stream's life and its writer.
  *
- * The writer takes no lock that a reader can hold for longer than a few instructions, and waits for
- * nobody but readers that are limited so (lag.h). What it publishes, readers find by acquiring
- * `committed`, `next` and `state`.
+ * The writer takes no lock that a reader can hold for longer than a few instructions, and waits only for
+ * readers whose limit says so (lag.h). Readers find what it publishes by acquiring `committed`, `next` and
+ * `state`.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -121,7 +121,7 @@ void burble_stream_unref(burble_stream **handle)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* What a writer is told that comes too late. */
+/* The result for a writer that appends after the end. */
 static int too_late(uint32_t state)
 {
     return state == BURBLE_CANCELLED ? BURBLE_ECANCELED : BURBLE_ECLOSED;
@@ -135,15 +135,15 @@ int burble__stream_writable(const burble_stream *stream)
     return state == BURBLE_OPEN ? BURBLE_OK : too_late(state);
 }
 
-/* Lets go of the oldest blocks as far as retention allows. A reader that is being made may hold the
- * lock; then it is left to the next time. */
+/* Frees the oldest blocks as far as retention allows. A reader that is being created may hold the lock;
+ * then this is left to the next call. */
 static void trim(burble_stream *stream)
 {
     if (pthread_mutex_trylock(&stream->head_lock) != 0)
         return;
     struct burble__block *const old = stream->head;
     struct burble__block *head = old;
-    /* A generator may be faster than whoever has started it and now makes the reader. */
+    /* A generator may write before its caller has created the first reader. */
     const bool awaited = stream->keep == 0 && !stream->had_reader;
     while (!awaited && head != stream->tail && stream->retained - head->text >= stream->keep) {
         stream->retained -= head->text;
@@ -252,7 +252,7 @@ static int claim(burble_stream *stream)
     return too_late(state);
 }
 
-/* Whoever has closed the stream tells the others. */
+/* The thread that has ended the stream wakes the others. */
 static void announce(burble_stream *stream)
 {
     burble__waiter_wake(&stream->parked);
@@ -330,7 +330,7 @@ bool burble__stream_closed(const burble_stream *stream)
 
 /* ---- in a forked child ----------------------------------------------------------------------- */
 
-/* Nobody else uses the stream meanwhile. Nothing of what is written here is published before `forks` is. */
+/* No other thread uses the stream meanwhile: nothing that is written here is published before `forks`. */
 static void renew(burble_stream *stream)
 {
     static const char why[] =

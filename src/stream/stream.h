@@ -21,8 +21,8 @@
 /* Keeps what the writer writes for itself off the lines that readers write. */
 #define BURBLE__CACHE_LINE 64
 
-/* A stream's state while somebody who has won the right to end it writes down how. Readers take it
- * for OPEN: the terminal state follows, and wakes them. */
+/* A stream's state while the thread that ends it writes the reason. Readers treat it as OPEN: the
+ * terminal state follows, and wakes them. */
 #define BURBLE__CLOSING 4
 
 struct burble_stream {

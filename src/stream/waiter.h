@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Waiters: how a reader that found nothing is woken by whoever publishes next.
+ * Waiters: how a reader that found nothing is woken by the thread that publishes next.
  *
  * The protocol
  *
@@ -17,17 +17,17 @@
  *   F1 and F2 pair: of the two threads at least one sees what the other one wrote before its fence.
  *   Either the reader sees the record when it looks again, or the writer sees the waiter on the
  *   stack. Without F1 or F2, or without the second look, both could miss each other, and the reader
- *   would sleep beside its record for ever.
+ *   would sleep for ever although there is a record.
  *
  *   A waiter that a reader leaves ARMED (the second look found something, or the wait timed out) is
  *   fired by the next publication: a spurious wake-up, which every reader must bear anyway.
  *
  * Who owns what
  *
- *   The reader has one reference to its waiter, and being on a stack is another one, which moves
- *   along when the waiter moves to its hub. So a waiter outlives a reader that goes away while
- *   somebody is about to fire it. Such a reader *retires* its waiter: it is not called any more, and
- *   drops off where it is.
+ *   The reader has one reference to its waiter. The stack that the waiter is on has another one, which
+ *   moves along when the waiter moves to its hub. So a waiter outlives a reader that is destroyed while
+ *   another thread is about to fire the waiter. Such a reader *retires* its waiter: the waiter is not
+ *   called any more, and is freed when it is taken off its stack.
  */
 #ifndef BURBLE_STREAM_WAITER_H
 #define BURBLE_STREAM_WAITER_H
@@ -78,7 +78,7 @@ void burble__waiter_unref(struct burble__waiter *waiter);
  * FIRED already will be woken as it is. Only the reader's thread. */
 void burble__waiter_arm(struct burble__waiter *waiter, burble__waiter_stack *parked);
 
-/* After something was published: fences, and wakes whoever is on the stack. Any thread. */
+/* Called after something was published: fences, and wakes all waiters on the stack. Any thread. */
 void burble__waiter_wake(burble__waiter_stack *parked);
 
 /* The reader's reference goes, and the waiter is not called any more. Only the reader's thread. */

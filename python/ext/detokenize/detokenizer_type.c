@@ -262,34 +262,34 @@ PyDoc_STRVAR(push_doc,
              "push($self, ids, /)\n--\n\n"
              "Take the next token ids and return the text that has become final (may be '').\n\n"
              "ids: an int, a list of ints, or a NumPy array or tensor of shape [n] or [1, n].\n"
-             "An id beyond the vocabulary decodes as the tokenizer decodes it. A negative one\n"
-             "raises ValueError, and none of the ids is taken. After a stop string was met, '' is\n"
-             "all that comes, until finish().\n\n"
-             "After a MemoryError text may be missing: begin another sequence, by finish().");
+             "An id beyond the vocabulary decodes as the tokenizer decodes it. A negative id\n"
+             "raises ValueError, and none of the ids is taken. After a stop string, push()\n"
+             "returns '' until finish().\n\n"
+             "After a MemoryError, text may be missing: call finish() to begin a new sequence.");
 
 PyDoc_STRVAR(finish_doc,
              "finish($self, /)\n--\n\n"
-             "End the sequence and return what was held back: an incomplete character becomes\n"
-             "U+FFFD. The detokenizer is then at the beginning of a new sequence. (A stop string\n"
-             "that was met can still be asked for, until that begins.)");
+             "End the sequence and return the text that was held back: an incomplete character\n"
+             "becomes U+FFFD. The detokenizer is then at the beginning of a new sequence.\n"
+             "(`stopped` stays until the first push() of that sequence.)");
 
 PyDoc_STRVAR(
     prime_doc,
     "prime($self, ids, /)\n--\n\n"
-    "Begin in the middle: take ids that come before those to be streamed, such as the\n"
-    "last of a prompt (some 8 of them decide how the text goes on). Nothing is handed out\n"
-    "for them, and no stop string is looked for. A character that they leave incomplete\n"
-    "is completed by the ids that follow, and handed out then.");
+    "Begin in the middle of a sequence: take the ids that precede the ones to be\n"
+    "streamed, such as the last ids of a prompt (about 8 suffice). No text is returned for\n"
+    "them, and no stop string is looked for. If they end within a character, the ids that\n"
+    "follow complete it, and its text is returned then.");
 
 PyDoc_STRVAR(
     rewind_doc,
     "rewind($self, n, /)\n--\n\n"
-    "Go back by the last n ids that were pushed or primed, as if they never had been, and\n"
-    "return how many characters of the text that was handed out are thereby taken back.\n"
-    "Ids that came after a stop string count, too. Raises ValueError, and does nothing,\n"
-    "for more of them than are remembered: of this sequence, the last `rewind` ones before the\n"
-    "furthest that was reached. So several calls without ids in between add up to at most\n"
-    "`rewind`, and each id that is pushed after them makes one more.");
+    "Undo the last n ids that were pushed or primed, and return how many characters of the\n"
+    "returned text are thereby taken back. Ids after a stop string count, too. The\n"
+    "detokenizer remembers the last `rewind` states of this sequence. A call uses up n of\n"
+    "them, and each id that is pushed later adds one: several calls without ids between\n"
+    "them can go back by at most `rewind` ids in total. Raises ValueError, and changes\n"
+    "nothing, if n is above the number of remembered states.");
 
 PyDoc_STRVAR(copy_doc,
              "copy($self, /)\n--\n\n"

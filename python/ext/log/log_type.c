@@ -317,7 +317,8 @@ static PyMethodDef log_methods[] = {
     {"append", (PyCFunction)(void (*)(void))log_append_method, METH_FASTCALL, append_doc},
     {"end", (PyCFunction)log_end_method, METH_VARARGS,
      "end($self, reason=None, match=None, /)\n--\n\n"
-     "End the log. Whether this was its end: of end, fail and cancel the first decides. Any "
+     "End the log. Returns whether this call ended it: only the first end, fail or cancel has an "
+     "effect. Any "
      "thread."},
     {"fail", (PyCFunction)log_fail_method, METH_O,
      "fail($self, exception, /)\n--\n\n"

@@ -399,23 +399,24 @@ static void streamer_dealloc(StreamerObject *self)
     Py_DECREF(type);
 }
 
-PyDoc_STRVAR(
-    put_doc,
-    "put($self, value)\n--\n\n"
-    "Take the next token ids: what generate calls for the prompt and for each step.\n\n"
-    "value: an int, a list of ints, or a tensor or NumPy array of shape [n] or [1, n].\n"
-    "Raises ValueError for more than one sequence or an id below 0, TypeError for what is\n"
-    "no token ids, Cancelled after cancel(), and Stopped where run() has to stop a generation\n"
-    "in this way. After a stop string, ids are ignored until end(). One thread at a time.");
+PyDoc_STRVAR(put_doc,
+             "put($self, value)\n--\n\n"
+             "Take the next token ids; generate calls it for the prompt and for each step.\n\n"
+             "value: an int, a list of ints, or a tensor or NumPy array of shape [n] or [1, n].\n"
+             "Raises ValueError for more than one sequence or an id below 0, TypeError for values\n"
+             "that are not token ids, Cancelled after cancel(), and Stopped if run() can stop the\n"
+             "generation only in this way. After a stop string, ids are ignored until end(). One\n"
+             "thread at a time.");
 
 PyDoc_STRVAR(end_doc,
              "end($self, /)\n--\n\n"
-             "End the sequence: the rest of its text, then the end. The next put() begins anew.");
+             "End the sequence: write the rest of its text, then the end. The next put() begins\n"
+             "a new sequence.");
 
 PyDoc_STRVAR(cancel_doc,
              "cancel($self, /)\n--\n\n"
              "Stop generating: the next put() raises Cancelled, and so does reading, after the\n"
-             "text that came before. For good; idempotent; from any thread.");
+             "text that came before. Permanent and idempotent. Any thread may call it.");
 
 static PyMethodDef streamer_methods[] = {
     {"put", (PyCFunction)(void (*)(void))writing_put, METH_FASTCALL | METH_KEYWORDS, put_doc},
@@ -437,19 +438,19 @@ static PyMemberDef streamer_members[] = {
 
 static PyGetSetDef streamer_getset[] = {
     {"timeout", (getter)get_timeout, (setter)set_timeout,
-     "How many seconds to wait for a token, counted from the last one; None: without end.", NULL},
+     "How many seconds to wait for a token, counted from the last one; None: no bound.", NULL},
     {"_written", (getter)streamer_written, NULL, NULL, NULL},
     {"_used", (getter)streamer_used, NULL, NULL, NULL},
     {"_stopped", (getter)streamer_stopped, NULL, NULL, NULL},
     {"_match", (getter)streamer_match, NULL, NULL, NULL},
     {"should_stop", (getter)streamer_should_stop, NULL,
-     "Whether the generation that puts its tokens here should end: a stop string was met (until\n"
-     "end() is called), or cancel() was called. For loops of one's own.",
+     "Whether the generation should end: a stop string was found (until end() is called), or\n"
+     "cancel() was called. For your own loops.",
      NULL},
     {"finish_reason", (getter)streamer_finish_reason, NULL,
-     "How the generation ended whose text was read last (TextStreamer: written): 'stop' with a\n"
-     "stop string, 'end' by itself, with the end of its text or its limit, which a streamer is\n"
-     "not told. None: not yet, or it was cancelled or failed.",
+     "Why the last generation ended whose text was read (TextStreamer: written). 'stop': at a\n"
+     "stop string; 'end': by itself, at an end-of-sequence token or a limit (a streamer is not\n"
+     "told which). None: it has not ended, was cancelled or has failed.",
      NULL},
     {"path", (getter)streamer_path, NULL, "As Detokenizer.path: 'compiled' or 'windowed'.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
