@@ -55,9 +55,8 @@ static int push(const struct pair *pair)
     burble_detok *detok;
     burble_text text;
     size_t bytes = 0;
-    if (burble_detok_create(pair->vocab, NULL, &detok) != BURBLE_OK) {
+    if (burble_detok_create(pair->vocab, NULL, &detok) != BURBLE_OK)
         return fail(pair->path, burble_result_text(BURBLE_ENOMEM));
-    }
     int result = BURBLE_OK;
     const double begin = seconds();
     for (size_t i = 0; i < pair->n && result == BURBLE_OK; i++) {
@@ -68,9 +67,8 @@ static int push(const struct pair *pair)
     bytes += text.len;
     const double end = seconds();
     burble_detok_destroy(&detok);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return fail(pair->path, burble_result_text(result));
-    }
     printf("%.9f %zu\n", end - begin, bytes);
     return 0;
 }
@@ -87,9 +85,8 @@ static int note(const struct pair *pair, size_t *sizes, char *pool)
     int result = burble_detok_create(pair->vocab, NULL, &detok);
     for (size_t i = 0; i < pair->n && result == BURBLE_OK; i++) {
         result = burble_detok_push(detok, &pair->ids[i], 1, &text);
-        if (result == BURBLE_OK && (text.len > room || text.len > PAGE)) {
+        if (result == BURBLE_OK && (text.len > room || text.len > PAGE))
             result = BURBLE_ENOMEM;
-        }
         if (result == BURBLE_OK) {
             memcpy(pool, text.bytes, text.len);
             pool += text.len;
@@ -112,9 +109,8 @@ static int copy(const struct pair *pair)
         size_t at = 0;
         const double begin = seconds();
         for (size_t i = 0; i < pair->n; i++) {
-            if (sizes[i] > PAGE - at) {
+            if (sizes[i] > PAGE - at)
                 at = 0; /* somebody has read the page */
-            }
             memcpy(page + at, text, sizes[i]);
             text += sizes[i];
             at += sizes[i];
@@ -134,9 +130,8 @@ static int load(const struct pair *pair)
     const double begin = seconds();
     const int result = burble_vocab_load(pair->path, BURBLE_VOCAB_AUTO, &vocab, &error);
     const double end = seconds();
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return fail("load", error.message);
-    }
     printf("%.9f %zu %zu\n", end - begin, burble_vocab_size(vocab), burble_vocab_memory(vocab));
     burble_vocab_unref(&vocab);
     return 0;
@@ -154,9 +149,8 @@ static size_t size_of(FILE *file)
 static int read_ids(const char *path, struct pair *pair)
 {
     FILE *file = fopen(path, "rb");
-    if (file == NULL) {
+    if (file == NULL)
         return fail(path, "cannot be opened");
-    }
     const size_t size = size_of(file);
     pair->ids = size == 0 ? NULL : malloc(size);
     pair->n =
@@ -171,9 +165,8 @@ static int read_pair(char **names, struct pair *pair)
 {
     burble_error error;
     pair->path = names[0];
-    if (burble_vocab_load(pair->path, BURBLE_VOCAB_AUTO, &pair->vocab, &error) != BURBLE_OK) {
+    if (burble_vocab_load(pair->path, BURBLE_VOCAB_AUTO, &pair->vocab, &error) != BURBLE_OK)
         return fail("load", error.message);
-    }
     return read_ids(names[1], pair);
 }
 
@@ -183,15 +176,14 @@ static int obey(const struct pair *pairs, size_t n)
     int result = 0;
     while (result == 0 && fgets(line, sizeof line, stdin) != NULL) {
         const size_t i = strlen(line) < 6 ? n : strtoul(line + 5, NULL, 10);
-        if (i < n && strncmp(line, "push ", 5) == 0) {
+        if (i < n && strncmp(line, "push ", 5) == 0)
             result = push(&pairs[i]);
-        } else if (i < n && strncmp(line, "copy ", 5) == 0) {
+        else if (i < n && strncmp(line, "copy ", 5) == 0)
             result = copy(&pairs[i]);
-        } else if (i < n && strncmp(line, "load ", 5) == 0) {
+        else if (i < n && strncmp(line, "load ", 5) == 0)
             result = load(&pairs[i]);
-        } else {
+        else
             result = fail(line, "expected push, copy or load, and the number of a pair");
-        }
         fflush(stdout);
     }
     return result;
@@ -201,16 +193,13 @@ int main(int argc, char **argv)
 {
     static struct pair pairs[PAIRS_MAX];
     const size_t n = (size_t)(argc - 1) / 2;
-    if (argc < 3 || argc % 2 == 0 || n > PAIRS_MAX) {
+    if (argc < 3 || argc % 2 == 0 || n > PAIRS_MAX)
         return fail("arguments", "expected VOCABULARY IDS, up to 32 times");
-    }
     int result = 0;
-    for (size_t i = 0; i < n && result == 0; i++) {
+    for (size_t i = 0; i < n && result == 0; i++)
         result = read_pair(argv + 1 + 2 * i, &pairs[i]);
-    }
-    if (result == 0) {
+    if (result == 0)
         result = obey(pairs, n);
-    }
     for (size_t i = 0; i < n; i++) {
         burble_vocab_unref(&pairs[i].vocab);
         free(pairs[i].ids);

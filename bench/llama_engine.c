@@ -46,9 +46,8 @@ static void read_on(burble_reader *reader, void *arg)
     struct figures *figures = arg;
     burble_record record;
     int result;
-    while ((result = burble_reader_next_or_park(reader, &record)) == BURBLE_OK) {
+    while ((result = burble_reader_next_or_park(reader, &record)) == BURBLE_OK)
         figures->tokens += record.tokens;
-    }
     figures->open -= result != BURBLE_AGAIN;
 }
 
@@ -81,9 +80,8 @@ static void one_round(burble_llama_engine *engine, burble_hub *hub, int requests
     }
     const double seconds = now(CLOCK_MONOTONIC) - begin;
     const double cpu_seconds = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-    for (int i = 0; i < requests; i++) {
+    for (int i = 0; i < requests; i++)
         burble_reader_destroy(&readers[i]);
-    }
     if (figures.tokens != (uint64_t)requests * tokens) {
         fprintf(stderr, "llama_engine: expected %d times %u tokens, found %llu\n", requests,
                 (unsigned)tokens, (unsigned long long)figures.tokens);
@@ -114,9 +112,8 @@ int main(int argc, char **argv)
     check(burble_llama_model_load(argv[1], NULL, &model, NULL), "the model");
     check(burble_llama_engine_create(model, &options, &engine, NULL), "the engine");
     check(burble_hub_create(NULL, &hub), "a hub");
-    while (getchar() != EOF) {
+    while (getchar() != EOF)
         one_round(engine, hub, requests, (uint32_t)atoi(argv[3]));
-    }
     burble_llama_engine_destroy(&engine);
     burble_hub_destroy(&hub);
     burble_llama_model_unref(&model);

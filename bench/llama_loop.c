@@ -52,11 +52,9 @@ static void add(struct llama_batch *batch, llama_token id, llama_pos pos, llama_
 static llama_token likeliest(const float *logits, int32_t n)
 {
     int32_t best = 0;
-    for (int32_t i = 1; i < n; i++) {
-        if (logits[i] > logits[best]) {
+    for (int32_t i = 1; i < n; i++)
+        if (logits[i] > logits[best])
             best = i;
-        }
-    }
     return best;
 }
 
@@ -72,22 +70,19 @@ static void one_round(struct llama_context *context, const struct llama_vocab *v
     const int n = llama_tokenize(vocab, prompt, sizeof prompt - 1, ids, MOST, true, false);
     batch->n_tokens = 0;
     for (int s = 0; s < sequences; s++) {
-        for (int i = 0; i < n; i++) {
+        for (int i = 0; i < n; i++)
             add(batch, ids[i], i, s, i + 1 == n);
-        }
         rows[s] = batch->n_tokens - 1;
     }
     for (int t = 0;; t++) {
-        if (llama_decode(context, *batch) != 0) {
+        if (llama_decode(context, *batch) != 0)
             die("llama_decode failed");
-        }
         for (int s = 0; s < sequences; s++) {
             next[s] =
                 likeliest(llama_get_logits_ith(context, rows[s]), llama_vocab_n_tokens(vocab));
         }
-        if (t + 1 == tokens) {
+        if (t + 1 == tokens)
             break;
-        }
         batch->n_tokens = 0;
         for (int s = 0; s < sequences; s++) {
             rows[s] = s;
@@ -101,21 +96,18 @@ static void one_round(struct llama_context *context, const struct llama_vocab *v
 
 int main(int argc, char **argv)
 {
-    if (argc != 5) {
+    if (argc != 5)
         die("usage: llama_loop MODEL SEQUENCES TOKENS THREADS");
-    }
     const int sequences = atoi(argv[2]);
     const int tokens = atoi(argv[3]);
     const int threads = atoi(argv[4]);
-    if (sequences < 1 || sequences > MOST) {
+    if (sequences < 1 || sequences > MOST)
         die("SEQUENCES: expected 1 to 64");
-    }
     llama_log_set(quiet, NULL);
     llama_backend_init();
     struct llama_model *model = llama_model_load_from_file(argv[1], llama_model_default_params());
-    if (model == NULL) {
+    if (model == NULL)
         die("the model cannot be loaded");
-    }
     struct llama_context_params params = llama_context_default_params();
     params.n_ctx = (uint32_t)(512 * sequences);
     params.n_batch = 512 + (uint32_t)sequences;
@@ -131,15 +123,13 @@ int main(int argc, char **argv)
         ggml_backend_dev_backend_reg(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU));
     struct ggml_threadpool *(*create)(struct ggml_threadpool_params *);
     *(void **)&create = ggml_backend_reg_get_proc_address(cpu, "ggml_threadpool_new");
-    if (context == NULL || create == NULL) {
+    if (context == NULL || create == NULL)
         die("no context");
-    }
     struct ggml_threadpool *threadpool = create(&pool);
     llama_attach_threadpool(context, threadpool, threadpool);
     struct llama_batch batch = llama_batch_init((int32_t)params.n_batch, 0, 1);
-    while (getchar() != EOF) {
+    while (getchar() != EOF)
         one_round(context, llama_model_get_vocab(model), &batch, sequences, tokens);
-    }
     llama_batch_free(batch);
     llama_free(context);
     llama_model_free(model);

@@ -104,9 +104,8 @@ static void *consume_wakes(void *arg)
             wakes->bare_times[i / 2] = (double)wakes->woken;
         } else {
             wakes->woken = 0;
-            while (wakes->woken == 0) { /* a signal may come before its reader can be called */
+            while (wakes->woken == 0) /* a signal may come before its reader can be called */
                 burble_hub_dispatch(wakes->hub, 0);
-            }
             wakes->hub_times[i / 2] = (double)wakes->woken;
         }
     }
@@ -117,9 +116,8 @@ static void wake_all(struct wakes *wakes)
 {
     const uint64_t one = 1;
     for (unsigned i = 0; i < 2 * WAKES; i++) {
-        while (atomic_load(&wakes->asleep) <= i) {
+        while (atomic_load(&wakes->asleep) <= i)
             sched_yield();
-        }
         for (const uint64_t begin = now(); now() - begin < FALLING_ASLEEP;) {
         }
         const uint64_t at = now();
@@ -177,9 +175,8 @@ static void on_step(burble_reader *reader, void *arg)
     burble_record record;
     unsigned n = 0;
     do {
-        while (burble_reader_next(reader, &record) == BURBLE_OK) {
+        while (burble_reader_next(reader, &record) == BURBLE_OK)
             n++;
-        }
     } while (burble_reader_park(reader) == BURBLE_OK);
     atomic_fetch_add(&steps->read, n);
 }
@@ -223,9 +220,8 @@ static void close_steps(struct steps *steps)
 
 static void move(struct steps *steps)
 {
-    for (int i = 0; i < STREAMS; i++) {
+    for (int i = 0; i < STREAMS; i++)
         check(burble_stream_append(steps->streams[i], "token", 5, 1) == BURBLE_OK, "append");
-    }
 }
 
 /* The loop comes to it after the step: in the same thread, or because it was busy. */
@@ -250,9 +246,8 @@ static void measure_idle_steps(void)
     check(pthread_create(&consumer, NULL, consume_steps, &steps) == 0, "thread");
     for (unsigned i = 0; i < STEPS; i++) {
         move(&steps);
-        while (atomic_load(&steps.read) < (i + 1) * STREAMS) {
+        while (atomic_load(&steps.read) < (i + 1) * STREAMS)
             sched_yield();
-        }
         for (const uint64_t begin = now(); now() - begin < FALLING_ASLEEP;) {
         }
     }
@@ -268,9 +263,8 @@ enum { RECORDS = 1000000 };
 static void *write_records(void *arg)
 {
     burble_stream *stream = arg;
-    for (int i = 0; i < RECORDS; i++) {
+    for (int i = 0; i < RECORDS; i++)
         check(burble_stream_append(stream, "token", 5, 1) == BURBLE_OK, "append");
-    }
     burble_stream_end(stream, BURBLE_REASON_STOP);
     return NULL;
 }
@@ -287,13 +281,11 @@ static void measure_records(void)
     check(burble_reader_create(stream, 0, &reader, NULL) == BURBLE_OK, "reader");
     const uint64_t begin = now();
     check(pthread_create(&writer, NULL, write_records, stream) == 0, "thread");
-    while ((result = burble_reader_next(reader, &record)) != BURBLE_END) {
-        if (result == BURBLE_OK) {
+    while ((result = burble_reader_next(reader, &record)) != BURBLE_END)
+        if (result == BURBLE_OK)
             bytes += record.len;
-        } else {
+        else
             check(burble_reader_wait(reader, 0) == BURBLE_OK, "wait");
-        }
-    }
     const uint64_t end = now();
     pthread_join(writer, NULL);
     burble_reader_destroy(&reader);
@@ -318,9 +310,8 @@ static void *write_ring(void *unused)
     for (int i = 0; i < RECORDS; i++) {
         struct entry entry = {.len = 5};
         memcpy(entry.text, "token", 5);
-        while (!CK_RING_ENQUEUE_SPSC(entries, &ring, ring_memory, &entry)) {
+        while (!CK_RING_ENQUEUE_SPSC(entries, &ring, ring_memory, &entry))
             sched_yield();
-        }
     }
     return unused;
 }
@@ -334,9 +325,8 @@ static void measure_ring(void)
     const uint64_t begin = now();
     check(pthread_create(&writer, NULL, write_ring, NULL) == 0, "thread");
     for (int i = 0; i < RECORDS; i++) {
-        while (!CK_RING_DEQUEUE_SPSC(entries, &ring, ring_memory, &entry)) {
+        while (!CK_RING_DEQUEUE_SPSC(entries, &ring, ring_memory, &entry))
             sched_yield();
-        }
         bytes += entry.len;
     }
     const uint64_t end = now();
@@ -367,20 +357,17 @@ static void measure_memory(const char *name, bool used)
         }
     }
     printf("%s %.1f\n", name, (double)(allocated() - before) / (MANY * STREAMS));
-    for (int i = 0; i < MANY; i++) {
+    for (int i = 0; i < MANY; i++)
         close_steps(&steps[i]);
-    }
 }
 
 /* ---- all -------------------------------------------------------------------------------------------------- */
 
 static bool wanted(int argc, char **argv, const char *name)
 {
-    for (int i = 2; i < argc; i++) {
-        if (strcmp(argv[i], name) == 0) {
+    for (int i = 2; i < argc; i++)
+        if (strcmp(argv[i], name) == 0)
             return true;
-        }
-    }
     return argc <= 2;
 }
 
@@ -395,9 +382,8 @@ int main(int argc, char **argv)
         measure_memory("memory_used", true);
     }
     for (long rounds = strtol(argv[1], NULL, 10); rounds > 0; rounds--) {
-        if (wanted(argc, argv, "wakes")) {
+        if (wanted(argc, argv, "wakes"))
             measure_wakes();
-        }
         if (wanted(argc, argv, "steps")) {
             measure_busy_steps();
             measure_idle_steps();

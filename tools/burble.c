@@ -31,11 +31,9 @@ static struct verb {
 
 static struct verb *find_verb(const char *name)
 {
-    for (size_t i = 0; i < COUNT(verbs); i++) {
-        if (strcmp(verbs[i].name, name) == 0) {
+    for (size_t i = 0; i < COUNT(verbs); i++)
+        if (strcmp(verbs[i].name, name) == 0)
             return &verbs[i];
-        }
-    }
     return NULL;
 }
 
@@ -49,13 +47,11 @@ static int call(struct verb *verb, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2) {
+    if (argc < 2)
         return complain_of_usage("expected a verb, found nothing");
-    }
     const char *const name = argv[1];
-    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         return print_version();
-    }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0
         || (strcmp(name, "help") == 0 && argc == 2)) {
         return print_only(help);

@@ -9,13 +9,11 @@
 
 bool bytes_reserve(struct bytes *bytes, size_t n)
 {
-    if (bytes->failed || n <= bytes->capacity - bytes->len) {
+    if (bytes->failed || n <= bytes->capacity - bytes->len)
         return !bytes->failed;
-    }
     size_t capacity = bytes->capacity < 256 ? 256 : bytes->capacity;
-    while (capacity - bytes->len < n && capacity <= SIZE_MAX / 2) {
+    while (capacity - bytes->len < n && capacity <= SIZE_MAX / 2)
         capacity *= 2;
-    }
     char *larger = capacity - bytes->len < n ? NULL : realloc(bytes->data, capacity);
     if (larger == NULL) {
         bytes->failed = true;
@@ -54,11 +52,10 @@ static void put_escape(struct bytes *bytes, unsigned char c)
     static const char plain[] = "\"\\\b\f\n\r\t";
     static const char letters[] = "\"\\bfnrt";
     const char *found = c == '\0' ? NULL : strchr(plain, c);
-    if (found != NULL) {
+    if (found != NULL)
         bytes_print(bytes, "\\%c", letters[found - plain]);
-    } else {
+    else
         bytes_print(bytes, "\\u%04x", c);
-    }
 }
 
 void bytes_put_json(struct bytes *bytes, const char *text, size_t len)

@@ -57,9 +57,8 @@ int complain_of_usage(const char *format, ...)
 /* A reader that has gone wants to hear of nothing any more. (Mostly SIGPIPE has ended us before.) */
 void complain_of_output(void)
 {
-    if (errno != EPIPE) {
+    if (errno != EPIPE)
         complain("standard output: %s", strerror(errno));
-    }
 }
 
 /* Somebody else may have made the descriptor non-blocking: it is shared. */

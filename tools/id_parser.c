@@ -45,18 +45,15 @@ static void refuse_word(struct id_parser *parser)
 static int64_t number(const struct id_parser *parser)
 {
     int64_t value = 0;
-    if (parser->len > sizeof parser->bytes) {
+    if (parser->len > sizeof parser->bytes)
         return -1;
-    }
     for (size_t i = 0; i < parser->len; i++) {
         const unsigned char byte = parser->bytes[i];
-        if (byte < '0' || byte > '9') {
+        if (byte < '0' || byte > '9')
             return -1;
-        }
         value = 10 * value + (byte - '0');
-        if (value > INT32_MAX) {
+        if (value > INT32_MAX)
             return -1;
-        }
     }
     return value;
 }
@@ -64,9 +61,8 @@ static int64_t number(const struct id_parser *parser)
 /* A word is complete, if there is one. Returns how many ids that makes. */
 static size_t end_word(struct id_parser *parser, int32_t *id)
 {
-    if (parser->len == 0) {
+    if (parser->len == 0)
         return 0;
-    }
     const int64_t value = number(parser);
     if (value < 0) {
         refuse_word(parser);
@@ -85,17 +81,15 @@ static size_t feed_text(struct id_parser *parser, const unsigned char *bytes, si
     for (size_t i = 0; i < n; i++) {
         const unsigned char byte = bytes[i];
         if (!is_space(byte)) {
-            if (parser->len < sizeof parser->bytes) {
+            if (parser->len < sizeof parser->bytes)
                 parser->bytes[parser->len] = byte;
-            }
             parser->len++;
             parser->column++;
             continue;
         }
         found += end_word(parser, ids + found);
-        if (parser->error[0] != '\0') {
+        if (parser->error[0] != '\0')
             break;
-        }
         parser->column++;
         if (byte == '\n') {
             parser->line++;
@@ -113,9 +107,8 @@ static size_t feed_binary(struct id_parser *parser, const unsigned char *bytes, 
     size_t found = 0;
     for (size_t i = 0; i < n; i++) {
         parser->bytes[parser->len++] = bytes[i];
-        if (parser->len < 4) {
+        if (parser->len < 4)
             continue;
-        }
         const uint32_t value = (uint32_t)parser->bytes[0] | (uint32_t)parser->bytes[1] << 8
                                | (uint32_t)parser->bytes[2] << 16
                                | (uint32_t)parser->bytes[3] << 24;
@@ -143,9 +136,8 @@ size_t id_parser_feed(struct id_parser *parser, const char *bytes, size_t n, int
 
 size_t id_parser_finish(struct id_parser *parser, int32_t *ids)
 {
-    if (!parser->binary) {
+    if (!parser->binary)
         return end_word(parser, ids);
-    }
     if (parser->len > 0) {
         snprintf(parser->error, sizeof parser->error,
                  "expected 4 bytes for each token id, found the end after %zu of them at byte "

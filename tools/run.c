@@ -93,15 +93,13 @@ static bool take_text(struct job *job, const burble_record *record)
 {
     struct run *run = job->run;
     struct figures *figures = &job->figures;
-    if (figures->first == 0) {
+    if (figures->first == 0)
         figures->first = now();
-    }
     figures->tokens += record->tokens;
-    if (run->options->json || job->number - 1 == run->shown) {
+    if (run->options->json || job->number - 1 == run->shown)
         output_text(&run->output, job->number, record->text, record->len, record->tokens);
-    } else {
+    else
         bytes_put(&job->text, record->text, record->len);
-    }
     return !job->text.failed;
 }
 
@@ -113,9 +111,8 @@ static void on_token(const burble_llama_progress *progress, void *arg)
     const uint64_t at = now();
     pthread_mutex_lock(&job->run->lock);
     if (progress->tokens > pace->tokens) {
-        if (pace->tokens == 0) {
+        if (pace->tokens == 0)
             pace->first = at;
-        }
         pace->last = at;
         pace->tokens = progress->tokens;
     }
@@ -141,15 +138,13 @@ static void end_job(struct job *job, const char *reason, const char *error)
     job->figures.pace = job->pace;
     pthread_mutex_unlock(&run->lock);
     run->n_over++;
-    if (run->options->json) {
+    if (run->options->json)
         output_end(&run->output, job->number, &job->figures);
-    } else if (!run->leaving) {
+    else if (!run->leaving)
         show_next(run);
-    }
     if (error != NULL) {
-        if (run->output.terminal) {
+        if (run->output.terminal)
             output_flush(&run->output); /* the message below its text */
-        }
         run->result = complain_of_job(job, error);
     }
     job->figures.error = NULL; /* not ours to keep */
@@ -184,9 +179,8 @@ static void on_ready(burble_reader *reader, void *arg)
             return;
         }
     }
-    if (result != BURBLE_AGAIN) {
+    if (result != BURBLE_AGAIN)
         end_as_stream(job);
-    }
 }
 
 /* ---- beginning a job ---------------------------------------------------------------------------------- */
@@ -195,9 +189,8 @@ static void on_ready(burble_reader *reader, void *arg)
 static int refuse_nul(const struct prompt *prompt, burble_error *error)
 {
     const char *nul = prompt->len == 0 ? NULL : memchr(prompt->text, '\0', prompt->len);
-    if (nul == NULL) {
+    if (nul == NULL)
         return BURBLE_OK;
-    }
     snprintf(error->message, sizeof error->message,
              "expected no NUL in a message of a chat, found one at byte %zu",
              (size_t)(nul - prompt->text) + 1);
@@ -289,12 +282,10 @@ static int submit(struct job *job, burble_error *error)
 static int start(struct job *job, burble_error *error)
 {
     int result = burble_stream_create(NULL, &job->stream);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = burble_reader_create(job->stream, 0, &job->reader, NULL);
-    }
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = burble_reader_attach(job->reader, job->run->hub, on_ready, job);
-    }
     return result == BURBLE_OK ? submit(job, error) : result;
 }
 
@@ -315,9 +306,8 @@ static void begin_job(struct job *job)
 static void begin_more(struct run *run)
 {
     const size_t most = 2 * (size_t)run->options->engine.slots;
-    while (run->begun < run->prompts.n && run->begun - run->n_over < most) {
+    while (run->begun < run->prompts.n && run->begun - run->n_over < most)
         begin_job(&run->jobs[run->begun++]);
-    }
 }
 
 /* ---- until all is written, or something ends it --------------------------------------------------------- */
@@ -348,31 +338,25 @@ static int stream_all(struct run *run)
     for (;;) {
         begin_more(run);
         const bool pending = output_pending(&run->output);
-        if (run->n_over == run->prompts.n && !pending) {
+        if (run->n_over == run->prompts.n && !pending)
             return EXIT_DONE;
-        }
         struct pollfd fds[] = {
             {.fd = run->signals, .events = POLLIN},
             {.fd = STDOUT_FILENO, .events = pending ? POLLOUT : 0},
             {.fd = burble_hub_fd(run->hub), .events = POLLIN},
         };
-        if (poll(fds, 3, -1) < 0 && errno != EINTR) {
+        if (poll(fds, 3, -1) < 0 && errno != EINTR)
             return complain("poll: %s", strerror(errno));
-        }
         run->signal = signals_take();
-        if (run->signal != 0) {
+        if (run->signal != 0)
             return EXIT_DONE;
-        }
-        if ((fds[1].revents & (POLLERR | POLLHUP)) != 0) { /* a pipe's, a socket's */
+        if ((fds[1].revents & (POLLERR | POLLHUP)) != 0) /* a pipe's, a socket's */
             return give_way();
-        }
-        if ((fds[1].revents & POLLOUT) != 0 && !output_send(&run->output)) {
+        if ((fds[1].revents & POLLOUT) != 0 && !output_send(&run->output))
             return EXIT_ERROR;
-        }
         burble_hub_dispatch(run->hub, 256);
-        if (run->output.bytes.failed) {
+        if (run->output.bytes.failed)
             return complain("%s", strerror(ENOMEM));
-        }
     }
 }
 
@@ -423,19 +407,16 @@ static int load(struct run *run)
     options.progress = on_progress;
     options.progress_arg = &loading;
     int result = burble_llama_model_load(run->options->model, &options, &run->model, &error);
-    if (loading.percent >= 0) {
+    if (loading.percent >= 0)
         fputs("\r                        \r", stderr);
-    }
-    if (run->signal == 0) {
+    if (run->signal == 0)
         run->signal = signals_take();
-    }
     if (result == BURBLE_OK && run->signal == 0) {
         result =
             burble_llama_engine_create(run->model, &run->options->engine, &run->engine, &error);
     }
-    if (run->signal == 0 && result != BURBLE_OK) {
+    if (run->signal == 0 && result != BURBLE_OK)
         return complain("%s", error.message);
-    }
     return EXIT_DONE;
 }
 
@@ -455,9 +436,8 @@ static int read_prompts(struct run *run)
         options->prompts == NULL && options->prompt != NULL && strcmp(options->prompt, "-") != 0;
     int result = EXIT_DONE;
     if (!is_argument) {
-        if (options->prompts == NULL || strcmp(options->prompts, "-") == 0) {
+        if (options->prompts == NULL || strcmp(options->prompts, "-") == 0)
             say_reading(run);
-        }
         result = prompts_read(prompts, options->prompts == NULL ? "-" : options->prompts,
                               run->signals, &run->signal);
     }
@@ -472,9 +452,8 @@ static int read_prompts(struct run *run)
 static int make_jobs(struct run *run)
 {
     run->jobs = calloc(run->prompts.n, sizeof *run->jobs);
-    if (run->jobs == NULL) {
+    if (run->jobs == NULL)
         return complain("%s", strerror(ENOMEM));
-    }
     for (size_t i = 0; i < run->prompts.n; i++) {
         run->jobs[i].run = run;
         run->jobs[i].number = i + 1;
@@ -491,18 +470,16 @@ static struct figures total(const struct run *run)
         const struct figures *figures = &run->jobs[i].figures;
         total.prompt_tokens += figures->prompt_tokens;
         total.tokens += figures->tokens;
-        if (figures->first != 0 && (total.first == 0 || figures->first < total.first)) {
+        if (figures->first != 0 && (total.first == 0 || figures->first < total.first))
             total.first = figures->first;
-        }
     }
     return total;
 }
 
 static void say_signal(const struct run *run, const struct figures *figures)
 {
-    if (isatty(STDERR_FILENO) == 1 && !run->left_line) {
+    if (isatty(STDERR_FILENO) == 1 && !run->left_line)
         fputc('\n', stderr); /* the terminal has shown ^C */
-    }
     const char *const name = run->signal == SIGINT ? "SIGINT" : "SIGTERM";
     if (run->begun == 0) {
         complain("cancelled by %s before the text began", name);
@@ -525,9 +502,8 @@ static void say_rate(const struct run *run, const struct figures *figures)
         return;
     }
     const double rate = run->begun == 0 ? -1 : pace_rate(&run->jobs[0].figures.pace);
-    if (rate >= 0) {
+    if (rate >= 0)
         fprintf(stderr, ", then %.1f tokens/s", rate);
-    }
 }
 
 static void say_stats(const struct run *run, const struct figures *figures)
@@ -535,17 +511,14 @@ static void say_stats(const struct run *run, const struct figures *figures)
     const bool colour = isatty(STDERR_FILENO) == 1 && may_colour();
     const double first = figures_first(figures);
     fputs(colour ? "\033[2m" : "", stderr);
-    if (run->options->prompts != NULL) {
+    if (run->options->prompts != NULL)
         fprintf(stderr, "prompts: %zu, ", run->begun);
-    }
     fprintf(stderr, "prompt tokens: %" PRIu64 ", tokens: %" PRIu64, figures->prompt_tokens,
             figures->tokens);
-    if (run->options->prompts == NULL && run->begun > 0) {
+    if (run->options->prompts == NULL && run->begun > 0)
         fprintf(stderr, " (%s)", run->jobs[0].figures.reason);
-    }
-    if (first >= 0) {
+    if (first >= 0)
         fprintf(stderr, ", first text after %.3f s", first);
-    }
     say_rate(run, figures);
     fputs(colour ? "\033[0m\n" : "\n", stderr);
 }
@@ -553,12 +526,10 @@ static void say_stats(const struct run *run, const struct figures *figures)
 static int report(struct run *run, int result)
 {
     const struct figures figures = total(run);
-    if (run->signal != 0 && !run->options->quiet) {
+    if (run->signal != 0 && !run->options->quiet)
         say_signal(run, &figures);
-    }
-    if (run->options->stats && run->begin != 0) {
+    if (run->options->stats && run->begin != 0)
         say_stats(run, &figures);
-    }
     return run->signal != 0 ? 128 + run->signal : result;
 }
 
@@ -576,24 +547,20 @@ static int guard_descriptors(void)
     do {
         fd = open("/dev/null", O_WRONLY);
     } while (fd == STDIN_FILENO || fd == STDERR_FILENO);
-    if (fd > STDERR_FILENO) {
+    if (fd > STDERR_FILENO)
         close(fd);
-    }
     return EXIT_DONE;
 }
 
 static int generate(struct run *run)
 {
     int result = read_prompts(run);
-    if (result == EXIT_DONE && run->signal == 0) {
+    if (result == EXIT_DONE && run->signal == 0)
         result = make_jobs(run);
-    }
-    if (result == EXIT_DONE && run->signal == 0) {
+    if (result == EXIT_DONE && run->signal == 0)
         result = load(run);
-    }
-    if (result == EXIT_DONE && run->signal == 0) {
+    if (result == EXIT_DONE && run->signal == 0)
         result = open_hub(run);
-    }
     if (result == EXIT_DONE && run->signal == 0) {
         run->begin = now();
         result = stream_all(run);
@@ -608,9 +575,8 @@ static int generate(struct run *run)
 
 static void finish(struct run *run)
 {
-    for (size_t i = 0; i < run->begun; i++) {
+    for (size_t i = 0; i < run->begun; i++)
         bytes_free(&run->jobs[i].text);
-    }
     burble_hub_destroy(&run->hub);
     burble_llama_engine_destroy(&run->engine);
     burble_llama_model_unref(&run->model);
@@ -622,9 +588,8 @@ static void finish(struct run *run)
 static int run_with(struct run_options *options)
 {
     struct run run = {.options = options, .lock = PTHREAD_MUTEX_INITIALIZER};
-    if (options->prompts == NULL) {
+    if (options->prompts == NULL)
         options->engine.slots = 1;
-    }
     output_init(&run.output, options->json, options->prompts != NULL);
     int result = guard_descriptors();
     if (result == EXIT_DONE) {
@@ -632,9 +597,8 @@ static int run_with(struct run_options *options)
         result = run.signals < 0 ? complain("cannot set up signals: %s", strerror(errno))
                                  : generate(&run);
         result = report(&run, result);
-        if (!close_out() && result == EXIT_DONE) {
+        if (!close_out() && result == EXIT_DONE)
             result = EXIT_ERROR;
-        }
     }
     finish(&run);
     pthread_mutex_destroy(&run.lock);
@@ -646,17 +610,15 @@ int run_main(int argc, char **argv)
 {
     struct run_options options = {0};
     options.stops = calloc((size_t)argc, sizeof *options.stops);
-    if (options.stops == NULL) {
+    if (options.stops == NULL)
         return complain("%s", strerror(ENOMEM));
-    }
     int result = read_run_options(argc, argv, &options);
-    if (result == EXIT_DONE && options.help) {
+    if (result == EXIT_DONE && options.help)
         result = print_only(run_help);
-    } else if (result == EXIT_DONE && options.version) {
+    else if (result == EXIT_DONE && options.version)
         result = print_version();
-    } else if (result == EXIT_DONE) {
+    else if (result == EXIT_DONE)
         result = run_with(&options);
-    }
     free(options.stops);
     return result;
 }

@@ -134,10 +134,8 @@ static int read_share(const char *name, const char *range, bool zero, float most
 {
     char *end;
     *value = strtof(optarg, &end);
-    if (end == optarg || *end != '\0' || !(*value >= 0 && *value <= most)
-        || (*value == 0 && !zero)) {
+    if (end == optarg || *end != '\0' || !(*value >= 0 && *value <= most) || (*value == 0 && !zero))
         return complain_of_usage("--%s: expected a number %s, found '%s'", name, range, optarg);
-    }
     return EXIT_DONE;
 }
 
@@ -234,22 +232,18 @@ static int check(struct run_options *options, const struct given *given)
 {
     burble_error error;
     burble_stop *stop;
-    if (options->model == NULL) {
+    if (options->model == NULL)
         return complain_of_usage("expected a model (--model), found none");
-    }
-    if (options->prompt != NULL && options->prompts != NULL) {
+    if (options->prompt != NULL && options->prompts != NULL)
         return complain_of_usage("expected --prompt or --prompts, found both");
-    }
-    if (given->parallel && options->prompts == NULL) {
+    if (given->parallel && options->prompts == NULL)
         return complain_of_usage("--parallel needs --prompts: there is only one prompt");
-    }
     if (given->greedy && given->sampling) {
         return complain_of_usage("--greedy: expected no other option that chooses tokens, such as "
                                  "--temperature, found both");
     }
-    if (given->sampling && !given->temperature) {
+    if (given->sampling && !given->temperature)
         options->request.temperature = 1;
-    }
     options->request.stop = options->stops;
     if (options->request.n_stop > 0) {
         const int result =
@@ -278,9 +272,8 @@ int read_run_options(int argc, char **argv, struct run_options *options)
         const int result = option == '?'
                                ? complain_of_usage(NULL) /* getopt has said what is wrong */
                                : take(option, options, &given);
-        if (result != EXIT_DONE) {
+        if (result != EXIT_DONE)
             return result;
-        }
     }
     if (optind < argc) {
         return complain_of_usage("expected only options, found '%s' (give a prompt with -p)",

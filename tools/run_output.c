@@ -44,23 +44,20 @@ double figures_first(const struct figures *figures)
 static void put(struct output *output, const char *text, size_t len)
 {
     bytes_put(&output->bytes, text, len);
-    if (len > 0) {
+    if (len > 0)
         output->last = text[len - 1];
-    }
 }
 
 static void end_line(struct output *output)
 {
-    if (output->last != '\n') {
+    if (output->last != '\n')
         put(output, "\n", 1);
-    }
 }
 
 void output_heading(struct output *output, size_t number, const char *prompt, size_t len)
 {
-    if (output->json || !output->numbered) {
+    if (output->json || !output->numbered)
         return;
-    }
     bytes_print(&output->bytes, "%s%s==> %zu: ", number > 1 ? "\n" : "",
                 output->colour ? "\033[1m" : "", number);
     put(output, prompt, len);
@@ -72,21 +69,19 @@ void output_heading(struct output *output, size_t number, const char *prompt, si
 
 static void begin_object(struct output *output, size_t number)
 {
-    if (output->numbered) {
+    if (output->numbered)
         bytes_print(&output->bytes, "{\"prompt\":%zu,", number);
-    } else {
+    else
         bytes_print(&output->bytes, "{");
-    }
 }
 
 /* A number that may be missing, which is below 0 then. */
 static void put_number(struct output *output, const char *name, double number)
 {
-    if (number < 0) {
+    if (number < 0)
         bytes_print(&output->bytes, ",\"%s\":null", name);
-    } else {
+    else
         bytes_print(&output->bytes, ",\"%s\":%.6f", name, number);
-    }
 }
 
 static void end_json(struct output *output, size_t number, const struct figures *figures)
@@ -123,19 +118,17 @@ void output_text(struct output *output, size_t number, const char *text, size_t 
 bool output_leave(struct output *output)
 {
     const bool ends = output->terminal && output->last != '\n';
-    if (ends) {
+    if (ends)
         end_line(output);
-    }
     return ends;
 }
 
 void output_end(struct output *output, size_t number, const struct figures *figures)
 {
-    if (output->json) {
+    if (output->json)
         end_json(output, number, figures);
-    } else if (output->numbered || output->terminal) {
+    else if (output->numbered || output->terminal)
         end_line(output); /* a text that stands alone in a pipe or a file is left as it is */
-    }
 }
 
 /* ---- sending --------------------------------------------------------------------------------------- */
@@ -152,9 +145,8 @@ bool output_send(struct output *output)
     const ssize_t n =
         write(STDOUT_FILENO, output->bytes.data + output->sent, rest < PIPE_BUF ? rest : PIPE_BUF);
     if (n < 0) {
-        if (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK) {
+        if (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK)
             return true;
-        }
         complain_of_output();
         return false;
     }

@@ -24,9 +24,8 @@ static void pass_on(int signal)
 static int listen_to(int signal)
 {
     struct sigaction action;
-    if (sigaction(signal, NULL, &action) != 0 || action.sa_handler == SIG_IGN) {
+    if (sigaction(signal, NULL, &action) != 0 || action.sa_handler == SIG_IGN)
         return 0;
-    }
     /* No SA_RESTART: a call that would wait for ever, such as to open a pipe that nobody writes, ends. */
     action = (struct sigaction){.sa_handler = pass_on, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
@@ -36,16 +35,13 @@ static int listen_to(int signal)
 int signals_open(void)
 {
     int made[2];
-    if (pipe(made) != 0) {
+    if (pipe(made) != 0)
         return -1;
-    }
     ends[0] = made[0];
     ends[1] = made[1];
-    for (int i = 0; i < 2; i++) {
-        if (fcntl(ends[i], F_SETFD, FD_CLOEXEC) != 0 || fcntl(ends[i], F_SETFL, O_NONBLOCK) != 0) {
+    for (int i = 0; i < 2; i++)
+        if (fcntl(ends[i], F_SETFD, FD_CLOEXEC) != 0 || fcntl(ends[i], F_SETFL, O_NONBLOCK) != 0)
             return -1;
-        }
-    }
     return listen_to(SIGINT) == 0 && listen_to(SIGTERM) == 0 ? ends[0] : -1;
 }
 
@@ -54,9 +50,8 @@ void signals_close(void)
     for (int i = 0; i < 2; i++) {
         const int end = ends[i];
         ends[i] = -1;
-        if (end >= 0) {
+        if (end >= 0)
             close(end);
-        }
     }
 }
 

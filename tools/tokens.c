@@ -167,9 +167,8 @@ struct filter {
 
 static int put(struct filter *filter, burble_text text)
 {
-    if (text.len > 0) {
+    if (text.len > 0)
         filter->mid_line = text.bytes[text.len - 1] != '\n';
-    }
     return write_out(text.bytes, text.len) ? EXIT_DONE : EXIT_ERROR;
 }
 
@@ -177,18 +176,16 @@ static int put(struct filter *filter, burble_text text)
  * left as it is. */
 static void leave_terminal(struct filter *filter)
 {
-    if (filter->mid_line && isatty(STDOUT_FILENO) == 1) {
+    if (filter->mid_line && isatty(STDOUT_FILENO) == 1)
         filter->mid_line = !write_out("\n", 1);
-    }
 }
 
 static int write_text(struct filter *filter, burble_text text)
 {
     if (filter->stop != NULL) {
         const int result = burble_stop_push(filter->stop, text.bytes, text.len, &text, NULL);
-        if (result < 0) {
+        if (result < 0)
             return complain("%s", burble_result_text(result));
-        }
         filter->stopped = result == BURBLE_END;
     }
     return put(filter, text);
@@ -206,9 +203,8 @@ static ssize_t read_some(char *bytes, size_t size)
 {
     for (;;) {
         const ssize_t n = read(STDIN_FILENO, bytes, size);
-        if (n >= 0) {
+        if (n >= 0)
             return n;
-        }
         if (errno == EAGAIN || errno == EWOULDBLOCK) { /* somebody made it non-blocking */
             struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
             poll(&in, 1, -1);
@@ -234,19 +230,16 @@ static int write_rest(struct filter *filter)
 /* What waits for a person looks as if it did nothing. */
 static void say_reading(void)
 {
-    if (isatty(STDIN_FILENO) == 1) {
+    if (isatty(STDIN_FILENO) == 1)
         complain("reading token ids from the terminal; to end them, press Ctrl-D on an empty line");
-    }
 }
 
 /* The stop token with this id; NULL: it is none. */
 static const burble_stop_token *stop_token_of(const struct filter *filter, int32_t id)
 {
-    for (size_t i = 0; i < filter->n_stop_tokens; i++) {
-        if (filter->stop_tokens[i].id == (uint32_t)id) {
+    for (size_t i = 0; i < filter->n_stop_tokens; i++)
+        if (filter->stop_tokens[i].id == (uint32_t)id)
             return &filter->stop_tokens[i];
-        }
-    }
     return NULL;
 }
 
@@ -255,17 +248,14 @@ static int take_ids_to_stop_token(struct filter *filter, size_t n)
 {
     const burble_stop_token *token = NULL;
     size_t before = 0;
-    while (before < n && (token = stop_token_of(filter, filter->ids[before])) == NULL) {
+    while (before < n && (token = stop_token_of(filter, filter->ids[before])) == NULL)
         before++;
-    }
     int result = take_ids(filter, before);
-    if (result != EXIT_DONE || filter->stopped || token == NULL) {
+    if (result != EXIT_DONE || filter->stopped || token == NULL)
         return result;
-    }
     result = write_rest(filter);
-    if (result == EXIT_DONE && !filter->stopped && filter->options->include_stop) {
+    if (result == EXIT_DONE && !filter->stopped && filter->options->include_stop)
         result = put(filter, filter->options->stops[token->which]);
-    }
     filter->stopped = true;
     return result;
 }
@@ -301,15 +291,13 @@ static int run(struct filter *filter)
 static int find_stop_tokens(struct filter *filter, const burble_vocab *vocab)
 {
     const struct options *options = filter->options;
-    if (!options->skip_special) {
+    if (!options->skip_special)
         return EXIT_DONE;
-    }
     const size_t n = burble_stop_tokens(vocab, options->stops, options->n_stops, NULL, 0);
     if (n > 0) {
         filter->stop_tokens = calloc(n, sizeof *filter->stop_tokens);
-        if (filter->stop_tokens == NULL) {
+        if (filter->stop_tokens == NULL)
             return complain("%s", strerror(ENOMEM));
-        }
         filter->n_stop_tokens =
             burble_stop_tokens(vocab, options->stops, options->n_stops, filter->stop_tokens, n);
     }
@@ -329,9 +317,8 @@ static int prepare(const struct options *options, struct filter *filter)
         }
     }
     burble_vocab *vocab;
-    if (burble_vocab_load(options->vocab, options->format, &vocab, &error) != BURBLE_OK) {
+    if (burble_vocab_load(options->vocab, options->format, &vocab, &error) != BURBLE_OK)
         return complain("%s", error.message);
-    }
     burble_detok_options detok_options;
     burble_detok_options_init(&detok_options);
     detok_options.skip_special = options->skip_special;
@@ -346,17 +333,15 @@ static int prepare(const struct options *options, struct filter *filter)
 static int filter_main(const struct options *options)
 {
     struct filter *filter = calloc(1, sizeof *filter);
-    if (filter == NULL) {
+    if (filter == NULL)
         return complain("%s", strerror(ENOMEM));
-    }
     filter->options = options;
     int result = prepare(options, filter);
     if (result == EXIT_DONE) {
         say_reading();
         result = run(filter);
-        if (result == EXIT_DONE && !close_out()) {
+        if (result == EXIT_DONE && !close_out())
             result = EXIT_ERROR;
-        }
     }
     burble_detok_destroy(&filter->detok);
     burble_stop_destroy(&filter->stop);
@@ -369,17 +354,15 @@ int tokens_main(int argc, char **argv)
 {
     struct options options = {.format = BURBLE_VOCAB_AUTO};
     options.stops = calloc((size_t)argc, sizeof *options.stops);
-    if (options.stops == NULL) {
+    if (options.stops == NULL)
         return complain("%s", strerror(ENOMEM));
-    }
     int result = read_options(argc, argv, &options);
-    if (result == EXIT_DONE && options.help) {
+    if (result == EXIT_DONE && options.help)
         result = print_only(help);
-    } else if (result == EXIT_DONE && options.version) {
+    else if (result == EXIT_DONE && options.version)
         result = print_version();
-    } else if (result == EXIT_DONE) {
+    else if (result == EXIT_DONE)
         result = filter_main(&options);
-    }
     free(options.stops);
     return result;
 }

@@ -8,9 +8,8 @@ static size_t character(const unsigned char *at, size_t len)
     unsigned char low = 0x80;
     unsigned char high = 0xbf;
     size_t n;
-    if (first < 0x80) {
+    if (first < 0x80)
         return 1;
-    }
     if (first >= 0xc2 && first <= 0xdf) {
         n = 2;
     } else if (first >= 0xe0 && first <= 0xef) {
@@ -24,14 +23,11 @@ static size_t character(const unsigned char *at, size_t len)
     } else {
         return 0;
     }
-    if (n > len || at[1] < low || at[1] > high) {
+    if (n > len || at[1] < low || at[1] > high)
         return 0;
-    }
-    for (size_t i = 2; i < n; i++) {
-        if (at[i] < 0x80 || at[i] > 0xbf) {
+    for (size_t i = 2; i < n; i++)
+        if (at[i] < 0x80 || at[i] > 0xbf)
             return 0;
-        }
-    }
     return n;
 }
 
@@ -41,9 +37,8 @@ size_t utf8_prefix(const char *text, size_t len)
     size_t done = 0;
     while (done < len) {
         const size_t n = character(bytes + done, len - done);
-        if (n == 0) {
+        if (n == 0)
             break;
-        }
         done += n;
     }
     return done;

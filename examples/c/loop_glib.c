@@ -23,9 +23,8 @@ int main(int argc, char **argv)
     GSource *source = burble_glib_source_new(text.hub);
     g_source_attach(source, NULL);
     text_read(&text, set_done, &done);
-    while (!done) {
+    while (!done)
         g_main_context_iteration(NULL, TRUE);
-    }
     g_source_destroy(source);
     g_source_unref(source);
     text_end(&text);

@@ -23,9 +23,8 @@ struct text {
 
 static void check(int result, const char *what)
 {
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         errx(1, "%s: %s", what, burble_result_text(result));
-    }
 }
 
 /* Makes an engine, whose thread generates, the stream that it writes, and a hub. */
@@ -35,9 +34,8 @@ static void text_begin(struct text *text, int argc, char **argv)
     burble_llama_model *model;
     burble_llama_engine_options options;
     burble_llama_request request;
-    if (argc != 3) {
+    if (argc != 3)
         errx(2, "expected MODEL PROMPT");
-    }
     burble_llama_engine_options_init(&options);
     options.slots = 1;
     options.threads = 1;

@@ -12,9 +12,8 @@
 
 static void check(int result, const char *what)
 {
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         errx(1, "%s: %s", what, burble_result_text(result));
-    }
 }
 
 static burble_error error;
@@ -38,9 +37,8 @@ static void on_ready(burble_reader *reader, void *arg)
     int result;
     while ((result = burble_reader_next_or_park(reader, &record)) == BURBLE_OK) {
         for (size_t i = 0; i < record.len; i++) {
-            if (record.text[i] == '\n' || text->len == sizeof text->line) {
+            if (record.text[i] == '\n' || text->len == sizeof text->line)
                 print_line(text);
-            }
             text->line[text->len] = record.text[i];
             text->len += record.text[i] != '\n';
         }
@@ -77,9 +75,8 @@ int main(int argc, char **argv)
     burble_llama_engine *engine;
     burble_llama_engine_options options;
     burble_hub *hub;
-    if (argc != 4) {
+    if (argc != 4)
         errx(2, "expected MODEL PROMPT PROMPT");
-    }
     burble_llama_engine_options_init(&options);
     options.threads = 1;
     check(burble_llama_model_load(argv[1], NULL, &model, &error), error.message);

@@ -32,9 +32,8 @@ static inline void *burble__realloc(void *p, size_t size)
  * memory. C11 wants the size to be a multiple of the alignment, so it is rounded up to one. */
 static inline void *burble__aligned_alloc(size_t alignment, size_t size)
 {
-    if (size > SIZE_MAX - (alignment - 1)) {
+    if (size > SIZE_MAX - (alignment - 1))
         return NULL;
-    }
     return aligned_alloc(alignment, (size + alignment - 1) & ~(alignment - 1));
 }
 

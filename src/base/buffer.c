@@ -25,22 +25,18 @@ void burble__buffer_finish(struct burble__buffer *buffer)
 int burble__buffer_grow(struct burble__buffer *buffer, size_t more)
 {
     const size_t max = buffer->max;
-    if (more > max - buffer->len) {
+    if (more > max - buffer->len)
         return BURBLE_ENOMEM;
-    }
     const size_t wanted = buffer->len + more;
     size_t capacity = buffer->capacity;
-    while (capacity < wanted) {
-        if (capacity > max / 2) {
+    while (capacity < wanted)
+        if (capacity > max / 2)
             capacity = max;
-        } else {
+        else
             capacity = capacity == 0 ? (max < FIRST_CAPACITY ? max : FIRST_CAPACITY) : 2 * capacity;
-        }
-    }
     char *bytes = burble__realloc(buffer->bytes, capacity);
-    if (bytes == NULL) {
+    if (bytes == NULL)
         return BURBLE_ENOMEM;
-    }
     buffer->bytes = bytes;
     buffer->capacity = capacity;
     return BURBLE_OK;
@@ -48,9 +44,8 @@ int burble__buffer_grow(struct burble__buffer *buffer, size_t more)
 
 int burble__buffer_append(struct burble__buffer *buffer, const char *bytes, size_t n)
 {
-    if (n == 0) {
+    if (n == 0)
         return BURBLE_OK;
-    }
     const int result = burble__buffer_reserve(buffer, n);
     if (result == BURBLE_OK) {
         memcpy(buffer->bytes + buffer->len, bytes, n);
@@ -62,9 +57,8 @@ int burble__buffer_append(struct burble__buffer *buffer, const char *bytes, size
 void burble__buffer_drop(struct burble__buffer *buffer, size_t n)
 {
     assert(n <= buffer->len);
-    if (n == 0) {
+    if (n == 0)
         return;
-    }
     buffer->len -= n;
     memmove(buffer->bytes, buffer->bytes + n, buffer->len);
 }

@@ -16,12 +16,10 @@ static enum shape look(const unsigned char *bytes, size_t n, size_t *len)
 {
     const unsigned char lead = bytes[0];
     *len = 1;
-    if (lead < 0x80) {
+    if (lead < 0x80)
         return COMPLETE;
-    }
-    if (lead < 0xC2 || lead > 0xF4) {
+    if (lead < 0xC2 || lead > 0xF4)
         return BROKEN;
-    }
     /* The second byte's range depends on the first: it keeps out overlong forms (E0, F0),
      * surrogates (ED) and what lies beyond U+10FFFF (F4). */
     unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
@@ -29,12 +27,10 @@ static enum shape look(const unsigned char *bytes, size_t n, size_t *len)
     const size_t whole = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
     for (size_t i = 1; i < whole; i++) {
         *len = i;
-        if (i == n) {
+        if (i == n)
             return INCOMPLETE;
-        }
-        if (bytes[i] < low || bytes[i] > high) {
+        if (bytes[i] < low || bytes[i] > high)
             return BROKEN;
-        }
         low = 0x80;
         high = 0xBF;
     }
@@ -49,13 +45,11 @@ static size_t ascii_run(const unsigned char *bytes, size_t n)
     for (; n - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
         uint64_t eight;
         memcpy(&eight, bytes + i, sizeof eight);
-        if ((eight & UINT64_C(0x8080808080808080)) != 0) {
+        if ((eight & UINT64_C(0x8080808080808080)) != 0)
             break;
-        }
     }
-    while (i < n && bytes[i] < 0x80) {
+    while (i < n && bytes[i] < 0x80)
         i++;
-    }
     return i;
 }
 
@@ -63,9 +57,8 @@ static size_t ascii_run(const unsigned char *bytes, size_t n)
 static size_t replace(enum burble__utf8_rule rule, size_t len, char *out)
 {
     const size_t times = rule == BURBLE__UTF8_PER_BYTE ? len : 1;
-    for (size_t i = 0; i < times; i++) {
+    for (size_t i = 0; i < times; i++)
         memcpy(out + 3 * i, "\xEF\xBF\xBD", 3);
-    }
     return 3 * times;
 }
 
@@ -110,9 +103,8 @@ size_t burble__utf8_feed(struct burble__utf8 *utf8, const char *in, size_t n, ch
     const unsigned char *bytes = (const unsigned char *)in;
     size_t at = 0;
     size_t written = 0;
-    if (utf8->held > 0) {
+    if (utf8->held > 0)
         at = resume(utf8, bytes, n, out, &written);
-    }
     while (at < n) {
         size_t len = ascii_run(bytes + at, n - at);
         if (len > 0) {
@@ -152,9 +144,8 @@ bool burble__utf8_valid(const char *bytes, size_t n)
     size_t at = 0;
     while (at < n) {
         size_t len = ascii_run(all + at, n - at);
-        if (len == 0 && look(all + at, n - at, &len) != COMPLETE) {
+        if (len == 0 && look(all + at, n - at, &len) != COMPLETE)
             return false;
-        }
         at += len;
     }
     return true;
@@ -182,9 +173,8 @@ uint32_t burble__utf8_last(const char *bytes, size_t n)
 {
     assert(n > 0);
     size_t at = n - 1;
-    while (at > 0 && ((unsigned char)bytes[at] & 0xC0) == 0x80) {
+    while (at > 0 && ((unsigned char)bytes[at] & 0xC0) == 0x80)
         at--;
-    }
     /* The first byte of a character of 2, 3 or 4 bytes keeps 5, 4 or 3 bits of it, each further
      * byte 6. */
     const uint32_t lead = (unsigned char)bytes[at];
@@ -192,8 +182,7 @@ uint32_t burble__utf8_last(const char *bytes, size_t n)
                     : lead < 0xE0 ? lead & 0x1F
                     : lead < 0xF0 ? lead & 0xF
                                   : lead & 7;
-    while (++at < n) {
+    while (++at < n)
         last = last << 6 | ((unsigned char)bytes[at] & 0x3Fu);
-    }
     return last;
 }

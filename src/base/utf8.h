@@ -57,9 +57,8 @@ size_t burble__utf8_mend(char *bytes, size_t n);
 static inline uint64_t burble__utf8_count(const char *bytes, size_t n)
 {
     uint64_t count = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         count += ((unsigned char)bytes[i] & 0xC0u) != 0x80u;
-    }
     return count;
 }
 

@@ -98,9 +98,8 @@ static struct burble__request *unqueue(burble_llama_engine *engine, struct burbl
 {
     struct burble__request *request = *at;
     *at = request->next;
-    if (request->next == NULL) {
+    if (request->next == NULL)
         engine->end = at;
-    }
     request->next = NULL;
     engine->stats.waiting--;
     return request;
@@ -135,11 +134,9 @@ static void destroy_all(struct burble__request *list)
 /* Frees the slots of requests whose streams are over. */
 static void sweep(burble_llama_engine *engine)
 {
-    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
-        if (engine->slots[slot] != NULL && burble__request_is_over(engine->slots[slot])) {
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++)
+        if (engine->slots[slot] != NULL && burble__request_is_over(engine->slots[slot]))
             release(engine, slot);
-        }
-    }
 }
 
 /* Gives free slots to waiting requests. If there are no requests at all, waits for one. Returns false if
@@ -169,14 +166,12 @@ static bool catch_up(burble_llama_engine *engine)
     bool any = false;
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
         struct burble__request *request = engine->slots[slot];
-        if (request == NULL) {
+        if (request == NULL)
             continue;
-        }
-        if (burble__request_catch_up(request)) {
+        if (burble__request_catch_up(request))
             any = any || !burble__request_is_full(request);
-        } else {
+        else
             release(engine, slot);
-        }
     }
     return any;
 }
@@ -209,15 +204,12 @@ static void close_gap(burble_llama_engine *engine)
 {
     uint32_t to = 0;
     uint32_t end = engine->options.slots;
-    while (to < end && engine->slots[to] != NULL) {
+    while (to < end && engine->slots[to] != NULL)
         to++;
-    }
-    while (end > to && engine->slots[end - 1] == NULL) {
+    while (end > to && engine->slots[end - 1] == NULL)
         end--;
-    }
-    if (end == to) {
+    if (end == to)
         return;
-    }
     const uint32_t from = end - 1;
     llama_memory_t memory = llama_get_memory(engine->context);
     llama_memory_seq_cp(memory, (llama_seq_id)from, (llama_seq_id)to, -1, -1);
@@ -258,9 +250,8 @@ static void fill(burble_llama_engine *engine)
         struct burble__request *request = engine->slots[slot];
         if (request != NULL) {
             request->row = -1;
-            if (request->fed >= request->n_ids && !burble__request_is_full(request)) {
+            if (request->fed >= request->n_ids && !burble__request_is_full(request))
                 add(engine, slot, request->last, true);
-            }
         }
     }
     for (uint32_t i = 0; i < slots && room > 0; i++) {
@@ -281,9 +272,8 @@ static void fill(burble_llama_engine *engine)
 static bool give_up(void *arg)
 {
     const burble_llama_engine *engine = arg;
-    if (burble__load_relaxed(&engine->closing)) {
+    if (burble__load_relaxed(&engine->closing))
         return true;
-    }
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
         const struct burble__request *request = engine->slots[slot];
         if (request != NULL && !burble__request_is_full(request)
@@ -299,15 +289,13 @@ static void hand_out(burble_llama_engine *engine)
 {
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
         struct burble__request *request = engine->slots[slot];
-        if (request == NULL || request->row < 0) {
+        if (request == NULL || request->row < 0)
             continue;
-        }
         const float *logits = llama_get_logits_ith(engine->context, request->row);
         const int32_t id =
             burble__request_sample(request, logits, engine->candidates, engine->n_vocab);
-        if (!burble__request_take(request, engine->model->tokens, id)) {
+        if (!burble__request_take(request, engine->model->tokens, id))
             release(engine, slot);
-        }
     }
 }
 
@@ -358,11 +346,10 @@ static void *run(void *arg)
 {
     burble_llama_engine *engine = arg;
     while (admit(engine)) {
-        if (catch_up(engine)) {
+        if (catch_up(engine))
             step(engine);
-        } else {
+        else
             wait_for_room(engine);
-        }
         sweep(engine);
     }
     return NULL;
@@ -377,9 +364,8 @@ static uint32_t processors(void)
     long n = sysconf(_SC_NPROCESSORS_ONLN);
 #ifdef __linux__
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
         n = CPU_COUNT(&set);
-    }
 #endif
     return n < 1 ? 1 : n < MAX_THREADS ? (uint32_t)n : MAX_THREADS;
 }
@@ -387,15 +373,12 @@ static uint32_t processors(void)
 /* Fills in the options that depend on the model, and checks the others. */
 static int check(burble_llama_engine_options *options, uint32_t trained, burble_error *error)
 {
-    if (!BURBLE__UNUSED(options)) {
+    if (!BURBLE__UNUSED(options))
         return burble__error_set(error, BURBLE_EINVAL, "options: " BURBLE__RESERVED);
-    }
-    if (options->context == 0) {
+    if (options->context == 0)
         options->context = trained < DEFAULT_CONTEXT ? trained : DEFAULT_CONTEXT;
-    }
-    if (options->threads == 0) {
+    if (options->threads == 0)
         options->threads = processors();
-    }
     const struct {
         const char *name;
         uint32_t found, least, most;
@@ -440,9 +423,8 @@ static int try_threads(uint32_t n)
         made += reason == 0;
     }
     pthread_mutex_unlock(&gate);
-    while (made > 0) {
+    while (made > 0)
         pthread_join(threads[--made], NULL);
-    }
     return reason;
 }
 
@@ -468,21 +450,18 @@ static int make_pool(burble_llama_engine *engine, burble_error *error)
         void (*free)(struct ggml_threadpool *);
     } destroy;
     ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
-    if (device == NULL) {
+    if (device == NULL)
         return BURBLE_OK;
-    }
     ggml_backend_reg_t backend = ggml_backend_dev_backend_reg(device);
     create.found = ggml_backend_reg_get_proc_address(backend, "ggml_threadpool_new");
     destroy.found = ggml_backend_reg_get_proc_address(backend, "ggml_threadpool_free");
-    if (create.found == NULL || destroy.found == NULL) {
+    if (create.found == NULL || destroy.found == NULL)
         return BURBLE_OK;
-    }
     struct ggml_threadpool_params params = ggml_threadpool_params_default((int)threads);
     engine->pool = create.create(&params);
     engine->free_pool = destroy.free;
-    if (engine->pool != NULL) {
+    if (engine->pool != NULL)
         llama_attach_threadpool(engine->context, engine->pool, engine->pool);
-    }
     return BURBLE_OK;
 }
 
@@ -507,9 +486,8 @@ static int make_context(burble_llama_engine *engine, burble_error *error)
         params.type_v = GGML_TYPE_F32;
     }
     burble__llama_listen();
-    if ((uint64_t)options->context * options->slots <= INT32_MAX) {
+    if ((uint64_t)options->context * options->slots <= INT32_MAX)
         engine->context = llama_init_from_model(engine->model->llama, params);
-    }
     if (engine->context == NULL || llama_n_ctx_seq(engine->context) < options->context) {
         return burble__error_set(error, BURBLE_ENOMEM,
                                  "no memory for %" PRIu32 " slots of %" PRIu32 " tokens: %s",
@@ -524,9 +502,8 @@ static int make(burble_llama_engine *engine, burble_error *error)
     engine->n_vocab = (size_t)llama_vocab_n_tokens(engine->model->tokens);
     engine->candidates = burble__malloc(engine->n_vocab * sizeof *engine->candidates);
     engine->batch = llama_batch_init((int32_t)batch, 0, 1);
-    if (engine->candidates == NULL || engine->batch.token == NULL) {
+    if (engine->candidates == NULL || engine->batch.token == NULL)
         return burble__error_set(error, BURBLE_ENOMEM, "no memory for an engine");
-    }
     return make_context(engine, error);
 }
 
@@ -534,9 +511,8 @@ static int make(burble_llama_engine *engine, burble_error *error)
 static void unmake(burble_llama_engine *engine)
 {
     llama_free(engine->context);
-    if (engine->pool != NULL) {
+    if (engine->pool != NULL)
         engine->free_pool(engine->pool);
-    }
     llama_batch_free(engine->batch);
     burble__free(engine->candidates);
     burble_llama_model_unref(&engine->model);
@@ -548,18 +524,15 @@ static int make_lock(burble_llama_engine *engine)
 {
     pthread_condattr_t monotonic;
     int reason = pthread_condattr_init(&monotonic);
-    if (reason != 0) {
+    if (reason != 0)
         return reason;
-    }
     reason = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    if (reason == 0) {
+    if (reason == 0)
         reason = pthread_mutex_init(&engine->lock, NULL);
-    }
     if (reason == 0) {
         reason = pthread_cond_init(&engine->work, &monotonic);
-        if (reason != 0) {
+        if (reason != 0)
             pthread_mutex_destroy(&engine->lock);
-        }
     }
     pthread_condattr_destroy(&monotonic);
     return reason;
@@ -592,13 +565,11 @@ int burble_llama_engine_create(burble_llama_model *model,
 
     *out = NULL;
     burble_llama_engine_options_init(&filled);
-    if (options != NULL) {
+    if (options != NULL)
         filled = *options;
-    }
     int result = check(&filled, burble_llama_model_context(model), error);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     burble_llama_engine *engine = burble__calloc(1, sizeof *engine);
     if (engine == NULL || burble__fork_watch() != BURBLE_OK) {
         burble__free(engine);
@@ -615,9 +586,8 @@ int burble_llama_engine_create(burble_llama_model *model,
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     result = make(engine, error);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = start(engine, error);
-    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (result != BURBLE_OK) {
         const int reason = errno;
@@ -631,35 +601,27 @@ int burble_llama_engine_create(burble_llama_model *model,
 
 void burble_llama_engine_destroy(burble_llama_engine **handle)
 {
-    if (handle == NULL || *handle == NULL) {
+    if (handle == NULL || *handle == NULL)
         return;
-    }
     burble_llama_engine *engine = *handle;
     *handle = NULL;
-    if (!is_here(engine)) {
+    if (!is_here(engine))
         return;
-    }
     pthread_mutex_lock(&engine->lock);
     burble__store_relaxed(&engine->closing, true);
-    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
-        if (engine->slots[slot] != NULL) {
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++)
+        if (engine->slots[slot] != NULL)
             burble_stream_cancel(engine->slots[slot]->stream);
-        }
-    }
     /* The engine's thread has exited, so it will not take these from the queue. */
-    for (struct burble__request *request = engine->first; request != NULL;
-         request = request->next) {
+    for (struct burble__request *request = engine->first; request != NULL; request = request->next)
         burble_stream_cancel(request->stream);
-    }
     pthread_cond_signal(&engine->work);
     pthread_mutex_unlock(&engine->lock);
     pthread_join(engine->thread, NULL);
     /* No other thread uses the engine now. */
-    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
-        if (engine->slots[slot] != NULL) {
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++)
+        if (engine->slots[slot] != NULL)
             release(engine, slot);
-        }
-    }
     destroy_all(engine->first);
     pthread_cond_destroy(&engine->work);
     pthread_mutex_destroy(&engine->lock);
@@ -673,9 +635,8 @@ void burble_llama_engine_destroy(burble_llama_engine **handle)
 static uint64_t requests_in(const burble_llama_engine *engine)
 {
     uint64_t n = (uint64_t)engine->stats.active + engine->stats.waiting;
-    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++)
         n -= engine->slots[slot] != NULL && burble__request_is_over(engine->slots[slot]);
-    }
     return n;
 }
 
@@ -687,9 +648,8 @@ static bool queue(burble_llama_engine *engine, struct burble__request *request,
     const uint64_t room = (uint64_t)engine->options.queue + engine->options.slots;
     if ((uint64_t)stats->active + stats->waiting >= room) {
         *over = tidy_queue(engine);
-        if (requests_in(engine) >= room) {
+        if (requests_in(engine) >= room)
             return false;
-        }
     }
     *engine->end = request;
     engine->end = &request->next;
@@ -711,9 +671,8 @@ int burble_llama_engine_submit(burble_llama_engine *engine, const burble_llama_r
     }
     const int result = burble__request_create(engine->model, request, engine->options.context,
                                               stream, &made, error);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     pthread_mutex_lock(&engine->lock);
     const bool queued = queue(engine, made, &over);
     if (queued) { /* one that is refused is not told of its end, either */

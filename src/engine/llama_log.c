@@ -13,9 +13,8 @@ static _Thread_local char said[160];
 static void listen_to(enum ggml_log_level level, const char *text, void *unused)
 {
     (void)unused;
-    if (level != GGML_LOG_LEVEL_ERROR || said[0] != '\0') {
+    if (level != GGML_LOG_LEVEL_ERROR || said[0] != '\0')
         return;
-    }
     snprintf(said, sizeof said, "%s", text);
     said[strcspn(said, "\n")] = '\0';
 }
@@ -24,9 +23,8 @@ static void begin(void)
 {
     llama_log_set(listen_to, NULL);
     llama_backend_init();
-    if (ggml_backend_reg_count() == 0) {
+    if (ggml_backend_reg_count() == 0)
         ggml_backend_load_all(); /* llama.cpp built with backends as plug-ins */
-    }
 }
 
 void burble__llama_begin(void)

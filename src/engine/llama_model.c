@@ -42,9 +42,8 @@ static int piece(const struct llama_vocab *tokens, llama_token id, char **text, 
     int32_t n = llama_token_to_piece(tokens, id, *text, *capacity, 0, true);
     if (n < 0) {
         char *larger = burble__realloc(*text, (size_t)-n);
-        if (larger == NULL) {
+        if (larger == NULL)
             return BURBLE_ENOMEM;
-        }
         *text = larger;
         *capacity = -n;
         n = llama_token_to_piece(tokens, id, *text, *capacity, 0, true);
@@ -69,20 +68,17 @@ static int vocab_of_pieces(const struct llama_vocab *tokens, burble_vocab **out,
             copy = burble__malloc(table[id].len);
             result = copy == NULL ? BURBLE_ENOMEM : BURBLE_OK;
         }
-        if (copy != NULL) {
+        if (copy != NULL)
             memcpy(copy, text, table[id].len);
-        }
         table[id].text = copy;
         table[id].flags = llama_vocab_is_control(tokens, id) ? BURBLE_TOKEN_SPECIAL : 0;
     }
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = burble_vocab_create(NULL, table, (size_t)n, out, error);
-    } else {
+    else
         burble__error_set(error, result, "no memory for a vocabulary of %" PRId32 " tokens", n);
-    }
-    for (int32_t id = 0; table != NULL && id < n; id++) {
+    for (int32_t id = 0; table != NULL && id < n; id++)
         burble__free((char *)table[id].text);
-    }
     burble__free(table);
     burble__free(text);
     return result;
@@ -96,9 +92,8 @@ static int load_vocab(const char *path, burble_llama_model *model, burble_error 
     }
     int result = burble_vocab_load(path, BURBLE_VOCAB_GGUF, &model->vocab, error);
     if (result == BURBLE_EUNSUPPORTED) {
-        if (error != NULL) {
+        if (error != NULL)
             *error = (burble_error){.code = BURBLE_OK}; /* it is no failure */
-        }
         result = vocab_of_pieces(model->tokens, &model->vocab, error);
     }
     return result;
@@ -124,12 +119,10 @@ static size_t longest_piece(const struct llama_vocab *tokens)
 
 static const char *why_not(const struct llama_model *model)
 {
-    if (!llama_model_has_decoder(model)) {
+    if (!llama_model_has_decoder(model))
         return "an encoder only";
-    }
-    if (llama_model_has_encoder(model)) {
+    if (llama_model_has_encoder(model))
         return "an encoder with a decoder";
-    }
     return llama_model_is_diffusion(model) ? "a model for diffusion" : NULL;
 }
 
@@ -139,9 +132,8 @@ static int look_at(const char *path, burble_error *error)
     FILE *file = fopen(path, "rb");
     if (file == NULL || fgetc(file) == EOF) {
         const int reason = file != NULL && !ferror(file) ? 0 : errno;
-        if (file != NULL) {
+        if (file != NULL)
             fclose(file);
-        }
         if (reason == 0) {
             return burble__error_set(error, BURBLE_EFORMAT,
                                      "%s: expected a GGUF file, found an empty one", path);
@@ -166,9 +158,8 @@ static int load(const char *path, const burble_llama_model_options *options,
     }
     burble__llama_listen();
     model->llama = llama_model_load_from_file(path, params);
-    if (reports.given_up) {
+    if (reports.given_up)
         return burble__error_set(error, BURBLE_ECANCELED, "%s: loading was cancelled", path);
-    }
     if (model->llama == NULL) {
         /* llama.cpp has no codes, only words. */
         const char *said = burble__llama_said();
@@ -197,23 +188,19 @@ int burble_llama_model_load(const char *path, const burble_llama_model_options *
         burble_llama_model_options_init(&defaults);
         options = &defaults;
     }
-    if (!BURBLE__UNUSED(options)) {
+    if (!BURBLE__UNUSED(options))
         return burble__error_set(error, BURBLE_EINVAL, "options: " BURBLE__RESERVED);
-    }
     int result = look_at(path, error);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     burble__llama_begin();
     burble_llama_model *model = burble__calloc(1, sizeof *model);
-    if (model == NULL) {
+    if (model == NULL)
         return burble__error_set(error, BURBLE_ENOMEM, "%s: no memory", path);
-    }
     burble__init(&model->refs, 1);
     result = load(path, options, model, error);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         burble_llama_model_unref(&model);
-    }
     *out = model;
     return result;
 }
@@ -226,15 +213,13 @@ burble_llama_model *burble_llama_model_ref(burble_llama_model *model)
 
 void burble_llama_model_unref(burble_llama_model **handle)
 {
-    if (handle == NULL || *handle == NULL) {
+    if (handle == NULL || *handle == NULL)
         return;
-    }
     burble_llama_model *model = *handle;
     *handle = NULL;
     /* Acquire and release: what others did with the model comes before its end. */
-    if (burble__sub_acq_rel(&model->refs, 1) != 1) {
+    if (burble__sub_acq_rel(&model->refs, 1) != 1)
         return;
-    }
     burble_vocab_unref(&model->vocab);
     llama_model_free(model->llama);
     burble__free(model);
@@ -255,9 +240,8 @@ uint32_t burble_llama_model_context(const burble_llama_model *model)
 
 int burble__llama_check_text(const char *what, const char *text, size_t len, burble_error *error)
 {
-    if (burble__utf8_valid(text, len)) {
+    if (burble__utf8_valid(text, len))
         return BURBLE_OK;
-    }
     size_t at = 0;
     size_t character = 1;
     while (character <= 4 && character <= len - at) {
@@ -276,18 +260,15 @@ int burble_llama_model_tokenize(const burble_llama_model *model, const char *tex
                                 bool specials, int32_t *ids, size_t capacity, size_t *n)
 {
     *n = 0;
-    if (len > TEXT_MAX || (text == NULL && len > 0)) {
+    if (len > TEXT_MAX || (text == NULL && len > 0))
         return BURBLE_EINVAL;
-    }
-    if (burble__llama_check_text("text", text, len, NULL) != BURBLE_OK) {
+    if (burble__llama_check_text("text", text, len, NULL) != BURBLE_OK)
         return BURBLE_EINVAL;
-    }
     const int32_t room = capacity < INT32_MAX ? (int32_t)capacity : INT32_MAX;
     const int32_t found =
         llama_tokenize(model->tokens, len > 0 ? text : "", (int32_t)len, ids, room, true, specials);
-    if (found == INT32_MIN) {
+    if (found == INT32_MIN)
         return BURBLE_EINVAL;
-    }
     *n = (size_t)(found < 0 ? -found : found);
     return found < 0 ? BURBLE_EFULL : BURBLE_OK;
 }
@@ -304,14 +285,12 @@ static int convert(const burble_llama_conversation *conversation, struct llama_c
     const size_t n = conversation->n;
     size_t total = 0;
     *chat = burble__calloc(n + 1, sizeof **chat);
-    if (*chat == NULL) {
+    if (*chat == NULL)
         return burble__error_set(error, BURBLE_ENOMEM, "no memory for %zu messages", n);
-    }
     for (size_t i = 0; i < n; i++) {
         const burble_llama_message *message = &conversation->messages[i];
-        if (!BURBLE__UNUSED(message)) {
+        if (!BURBLE__UNUSED(message))
             return burble__error_set(error, BURBLE_EINVAL, "message %zu: " BURBLE__RESERVED, i);
-        }
         if (message->role == NULL || message->content == NULL) {
             return burble__error_set(error, BURBLE_EINVAL, "message %zu: expected a %s, found NULL",
                                      i, message->role == NULL ? "role" : "content");
@@ -326,13 +305,11 @@ static int convert(const burble_llama_conversation *conversation, struct llama_c
         }
         char what[48];
         snprintf(what, sizeof what, "message %zu: role", i);
-        if (burble__llama_check_text(what, message->role, role, error) != BURBLE_OK) {
+        if (burble__llama_check_text(what, message->role, role, error) != BURBLE_OK)
             return BURBLE_EINVAL;
-        }
         snprintf(what, sizeof what, "message %zu: content", i);
-        if (burble__llama_check_text(what, message->content, content, error) != BURBLE_OK) {
+        if (burble__llama_check_text(what, message->content, content, error) != BURBLE_OK)
             return BURBLE_EINVAL;
-        }
         (*chat)[i] = (struct llama_chat_message){message->role, message->content};
     }
     return BURBLE_OK;
@@ -343,16 +320,13 @@ int burble_llama_model_apply_template(const burble_llama_model *model,
                                       size_t capacity, size_t *len, burble_error *error)
 {
     *len = 0;
-    if (!BURBLE__UNUSED(conversation)) {
+    if (!BURBLE__UNUSED(conversation))
         return burble__error_set(error, BURBLE_EINVAL, "conversation: " BURBLE__RESERVED);
-    }
     const char *form = conversation->template_name;
-    if (form == NULL) {
+    if (form == NULL)
         form = llama_model_chat_template(model->llama, NULL);
-    }
-    if (form == NULL) {
+    if (form == NULL)
         return burble__error_set(error, BURBLE_EUNSUPPORTED, "the model has no chat template");
-    }
     struct llama_chat_message *chat;
     const int32_t room = capacity < INT32_MAX ? (int32_t)capacity : INT32_MAX;
     int32_t size = 0;
@@ -362,9 +336,8 @@ int burble_llama_model_apply_template(const burble_llama_model *model,
                                          room);
     }
     burble__free(chat);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     if (size < 0) {
         return burble__error_set(error, BURBLE_EUNSUPPORTED,
                                  "expected a chat template that llama.cpp knows, found: %.160s",

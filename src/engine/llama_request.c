@@ -27,9 +27,8 @@ void burble_llama_request_init(burble_llama_request *request)
 
 static int check(const burble_llama_request *wanted, burble_error *error)
 {
-    if (!BURBLE__UNUSED(wanted)) {
+    if (!BURBLE__UNUSED(wanted))
         return burble__error_set(error, BURBLE_EINVAL, "request: " BURBLE__RESERVED);
-    }
     if (!(wanted->temperature >= 0.0f && wanted->temperature <= 100.0f)) {
         return burble__error_set(error, BURBLE_EINVAL, "temperature: expected 0 to 100, found %g",
                                  (double)wanted->temperature);
@@ -63,9 +62,8 @@ static int prompt_of_ids(const burble_llama_model *model, const burble_llama_req
         }
     }
     request->ids = burble__malloc(wanted->n_ids * sizeof *request->ids);
-    if (request->ids == NULL) {
+    if (request->ids == NULL)
         return BURBLE_ENOMEM;
-    }
     memcpy(request->ids, wanted->ids, wanted->n_ids * sizeof *request->ids);
     return BURBLE_OK;
 }
@@ -90,9 +88,8 @@ static int prompt_of_text(const burble_llama_model *model, const burble_llama_re
                           burble_error *error)
 {
     request->ids = burble__malloc(room * sizeof *request->ids);
-    if (request->ids == NULL) {
+    if (request->ids == NULL)
         return BURBLE_ENOMEM;
-    }
     const int result = burble_llama_model_tokenize(model, wanted->prompt, wanted->prompt_len,
                                                    wanted->specials, request->ids, room, n);
     if (result == BURBLE_EINVAL
@@ -122,14 +119,12 @@ static int take_prompt(const burble_llama_model *model, const burble_llama_reque
                                  ", found more: %zu bytes of text",
                                  context - 1, context, wanted->prompt_len);
     }
-    if (wanted->ids == NULL) {
+    if (wanted->ids == NULL)
         result = prompt_of_text(model, wanted, context, request, &n, error);
-    } else if (n > 0 && n < context) {
+    else if (n > 0 && n < context)
         result = prompt_of_ids(model, wanted, request, error);
-    }
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     if (n == 0) {
         return burble__error_set(error, BURBLE_EINVAL,
                                  "prompt: expected at least 1 token, found none");
@@ -151,17 +146,15 @@ static int take_prompt(const burble_llama_model *model, const burble_llama_reque
 /* Adds a link to the chain, which then owns it. */
 static bool link_sampler(struct llama_sampler *chain, struct llama_sampler *link)
 {
-    if (link != NULL) {
+    if (link != NULL)
         llama_sampler_chain_add(chain, link);
-    }
     return link != NULL;
 }
 
 static int make_sampler(const burble_llama_request *wanted, struct burble__request *request)
 {
-    if (wanted->temperature == 0.0f) {
+    if (wanted->temperature == 0.0f)
         return BURBLE_OK;
-    }
     struct llama_sampler_chain_params params = llama_sampler_chain_default_params();
     params.no_perf = true;
     const float temperature = wanted->temperature > COLDEST ? wanted->temperature : COLDEST;
@@ -186,18 +179,15 @@ static int find_stop_tokens(const burble_llama_model *model, const burble_llama_
                             struct burble__request *request)
 {
     const size_t n = burble_stop_tokens(model->vocab, wanted->stop, wanted->n_stop, NULL, 0);
-    if (n == 0) {
+    if (n == 0)
         return BURBLE_OK;
-    }
     burble_stop_token *found = burble__calloc(n, sizeof *found);
-    if (found == NULL) {
+    if (found == NULL)
         return BURBLE_ENOMEM;
-    }
     burble_stop_tokens(model->vocab, wanted->stop, wanted->n_stop, found, n);
     size_t bytes = 0;
-    for (size_t i = 0; i < n && wanted->include_stop; i++) {
+    for (size_t i = 0; i < n && wanted->include_stop; i++)
         bytes += wanted->stop[found[i].which].len;
-    }
     struct burble__stop_token *tokens = burble__malloc(n * sizeof *tokens + bytes);
     if (tokens != NULL) {
         char *at = (char *)(tokens + n);
@@ -248,31 +238,25 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
 {
     *out = NULL;
     int result = check(wanted, error);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     struct burble__request *request = burble__calloc(1, sizeof *request);
-    if (request == NULL) {
+    if (request == NULL)
         return burble__error_set(error, BURBLE_ENOMEM, "no memory for a request");
-    }
     request->stream = burble_stream_ref(stream);
     request->ignore_end = wanted->ignore_end;
     request->include_stop = wanted->include_stop;
     request->skip_special = wanted->skip_special;
     burble__buffer_init(&request->held, SIZE_MAX);
     result = take_prompt(model, wanted, context, request, error);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = make_way(model, wanted, request, error);
-    }
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = make_sampler(wanted, request);
-    }
-    if (result == BURBLE_ENOMEM) {
+    if (result == BURBLE_ENOMEM)
         burble__error_set(error, result, "no memory for a request");
-    }
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         burble__request_destroy(&request);
-    }
     *out = request;
     return result;
 }
@@ -280,9 +264,8 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
 /* Calls the watch function with the present progress. */
 static void tell(struct burble__request *request)
 {
-    if (request->watch == NULL) {
+    if (request->watch == NULL)
         return;
-    }
     burble_llama_progress *progress = &request->progress;
     progress->waits = request->full_since != 0;
     progress->waited =
@@ -319,23 +302,19 @@ bool burble__request_is_over(const struct burble__request *request)
 static int32_t likeliest(const float *logits, size_t n)
 {
     size_t best = 0;
-    for (size_t i = 1; i < n; i++) {
-        if (logits[i] > logits[best]) {
+    for (size_t i = 1; i < n; i++)
+        if (logits[i] > logits[best])
             best = i;
-        }
-    }
     return (int32_t)best;
 }
 
 int32_t burble__request_sample(struct burble__request *request, const float *logits,
                                llama_token_data *candidates, size_t n)
 {
-    if (request->sampler == NULL) {
+    if (request->sampler == NULL)
         return likeliest(logits, n);
-    }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         candidates[i] = (llama_token_data){(llama_token)i, logits[i], 0.0f};
-    }
     llama_token_data_array all = {candidates, n, -1, false};
     llama_sampler_apply(request->sampler, &all);
     const size_t chosen = all.selected >= 0 && (size_t)all.selected < all.size
@@ -351,9 +330,8 @@ static int hold(struct burble__request *request, burble_text chunk, uint32_t tok
 {
     const int result = burble__buffer_append(&request->held, chunk.bytes, chunk.len);
     if (result == BURBLE_OK) {
-        if (request->n_chunks == 0) {
+        if (request->n_chunks == 0)
             request->full_since = burble__now();
-        }
         request->chunks[request->n_chunks].len = chunk.len;
         request->chunks[request->n_chunks++].tokens = tokens;
     }
@@ -372,9 +350,8 @@ static int write_chunk(struct burble__request *request, burble_text chunk, uint3
     const int result = burble__request_is_full(request)
                            ? BURBLE_EFULL
                            : append(request, chunk.bytes, chunk.len, tokens);
-    if (result != BURBLE_EFULL) {
+    if (result != BURBLE_EFULL)
         return result;
-    }
     return chunk.len > 0 ? hold(request, chunk, tokens) : BURBLE_OK;
 }
 
@@ -387,9 +364,8 @@ static int write_text(struct burble__request *request, burble_text text, uint32_
     const bool holds = burble_detok_has_pending(request->detok);
     int result = burble_chunker_push(request->chunker, text.bytes, text.len, tokens, holds, &chunk,
                                      &stands_for);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = write_chunk(request, chunk, stands_for);
-    }
     if (result == BURBLE_OK && last) {
         burble_chunker_finish(request->chunker, &chunk, &stands_for);
         result = write_chunk(request, chunk, stands_for);
@@ -408,9 +384,8 @@ static void end_with(struct burble__request *request, burble_reason reason)
 static int look_for_stop(struct burble__request *request, burble_text *text)
 {
     burble_stop_match match;
-    if (request->stop == NULL) {
+    if (request->stop == NULL)
         return BURBLE_OK;
-    }
     const int result = burble_stop_push(request->stop, text->bytes, text->len, text, &match);
     if (result == BURBLE_OK) {
         request->characters += burble__utf8_count(text->bytes, text->len);
@@ -451,9 +426,8 @@ static int finish(struct burble__request *request, burble_reason reason,
         result = result == BURBLE_OK ? write_text(request, text, 0, false) : result;
         text = token->text;
     }
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = write_text(request, text, 0, true);
-    }
     end_with(request, reason);
     return result;
 }
@@ -461,11 +435,9 @@ static int finish(struct burble__request *request, burble_reason reason,
 static const struct burble__stop_token *stop_token_of(const struct burble__request *request,
                                                       int32_t id)
 {
-    for (size_t i = 0; i < request->n_stop_tokens; i++) {
-        if (request->stop_tokens[i].token.id == (uint32_t)id) {
+    for (size_t i = 0; i < request->n_stop_tokens; i++)
+        if (request->stop_tokens[i].token.id == (uint32_t)id)
             return &request->stop_tokens[i];
-        }
-    }
     return NULL;
 }
 
@@ -478,23 +450,19 @@ static int take(struct burble__request *request, const struct llama_vocab *token
     const bool ends = !request->ignore_end && llama_vocab_is_eog(tokens, id);
     const struct burble__stop_token *token =
         ends || request->skip_special ? stop_token_of(request, id) : NULL;
-    if (ends || token != NULL) {
+    if (ends || token != NULL)
         return finish(request, BURBLE_REASON_STOP, token);
-    }
     burble_text text;
     int result = burble_detok_push(request->detok, &id, 1, &text);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = look_for_stop(request, &text);
-    }
     const bool stopped = result == BURBLE_END;
-    if (result == BURBLE_OK || stopped) {
+    if (result == BURBLE_OK || stopped)
         result = write_text(request, text, 1, stopped);
-    }
-    if (result == BURBLE_OK && stopped) {
+    if (result == BURBLE_OK && stopped)
         end_with(request, BURBLE_REASON_STOP);
-    } else if (result == BURBLE_OK && request->progress.tokens == request->max_tokens) {
+    else if (result == BURBLE_OK && request->progress.tokens == request->max_tokens)
         result = finish(request, BURBLE_REASON_LENGTH, NULL);
-    }
     return result;
 }
 
@@ -515,11 +483,10 @@ bool burble__request_take(struct burble__request *request, const struct llama_vo
 static void conclude(struct burble__request *request)
 {
     tell(request);
-    if (request->code < 0) {
+    if (request->code < 0)
         burble_stream_fail(request->stream, request->code, "no memory for the text");
-    } else {
+    else
         burble_stream_end(request->stream, request->reason);
-    }
 }
 
 /* Writes as many of the held chunks as fit. */
@@ -531,9 +498,8 @@ static int write_held(struct burble__request *request)
     while (n < request->n_chunks) {
         result = append(request, request->held.bytes + len, request->chunks[n].len,
                         request->chunks[n].tokens);
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             break;
-        }
         len += request->chunks[n++].len;
     }
     burble__buffer_drop(&request->held, len);
@@ -554,13 +520,11 @@ bool burble__request_catch_up(struct burble__request *request)
             tell(request);
             return true;
         }
-        if (result == BURBLE_ENOMEM) {
+        if (result == BURBLE_ENOMEM)
             request->code = result;
-        }
         request->done = request->done || result != BURBLE_OK;
     }
-    if (request->done) {
+    if (request->done)
         conclude(request);
-    }
     return !request->done;
 }

@@ -86,12 +86,11 @@ static void set_goal(struct burble__limit *limit, uint64_t goal)
  * reader that has signalled has cleared its `wake_at`. */
 static void set_goals(struct burble__lag *lag, uint64_t written, uint64_t weight)
 {
-    for (struct burble__limit *limit = lag->first; limit != NULL; limit = limit->next) {
+    for (struct burble__limit *limit = lag->first; limit != NULL; limit = limit->next)
         if (limit->goal != 0)
             set_goal(limit, limit->goal);
         else if (limit->on_lag == BURBLE_LAG_BLOCK && !admits(limit, written, weight))
             set_goal(limit, goal_of(limit, written, weight));
-    }
 }
 
 /* Whether each goal has been reached. Those that have are forgotten. */

@@ -43,12 +43,11 @@ bool burble__parker_wait(struct burble__parker *parker, uint64_t deadline)
     };
     int rc = 0;
     pthread_mutex_lock(&parker->lock);
-    while (!parker->signalled && rc != ETIMEDOUT) {
+    while (!parker->signalled && rc != ETIMEDOUT)
         if (deadline == 0)
             rc = pthread_cond_wait(&parker->changed, &parker->lock);
         else
             rc = pthread_cond_timedwait(&parker->changed, &parker->lock, &until);
-    }
     const bool signalled = parker->signalled;
     parker->signalled = false;
     pthread_mutex_unlock(&parker->lock);

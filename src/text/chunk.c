@@ -40,20 +40,17 @@ static bool is_ideograph(uint32_t character)
         {0x4E00, 0x9FFF},   {0x3400, 0x4DBF},   {0x20000, 0x2A6DF}, {0x2A700, 0x2B73F},
         {0x2B740, 0x2B81F}, {0x2B820, 0x2CEAF}, {0xF900, 0xFAFF},   {0x2F800, 0x2FA1F},
     };
-    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
-        if (character >= ranges[i][0] && character <= ranges[i][1]) {
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+        if (character >= ranges[i][0] && character <= ranges[i][1])
             return true;
-        }
-    }
     return false;
 }
 
 /* Whether text that ends like this may be cut at its end. */
 static bool ends_chunk(const char *bytes, size_t n)
 {
-    if (n == 0) {
+    if (n == 0)
         return false;
-    }
     const uint32_t last = burble__utf8_last(bytes, n);
     return last == '\n' || is_ideograph(last);
 }
@@ -61,9 +58,8 @@ static bool ends_chunk(const char *bytes, size_t n)
 /* How many bytes there are up to and with the last space; 0 where there is none. */
 static size_t through_last_space(const char *bytes, size_t n)
 {
-    while (n > 0 && bytes[n - 1] != ' ') {
+    while (n > 0 && bytes[n - 1] != ' ')
         n--;
-    }
     return n;
 }
 
@@ -71,13 +67,10 @@ static size_t through_last_space(const char *bytes, size_t n)
 static size_t cut(const burble_chunker *chunker, const char *text, size_t len, bool incomplete)
 {
     const struct burble__buffer *pending = &chunker->pending;
-    if (chunker->rule == BURBLE_CHUNK_TOKEN) {
+    if (chunker->rule == BURBLE_CHUNK_TOKEN)
         return len; /* nothing ever waits */
-    }
-    if (!incomplete
-        && (len > 0 ? ends_chunk(text, len) : ends_chunk(pending->bytes, pending->len))) {
+    if (!incomplete && (len > 0 ? ends_chunk(text, len) : ends_chunk(pending->bytes, pending->len)))
         return pending->len + len;
-    }
     const size_t through = through_last_space(text, len);
     const size_t ready = through == 0 ? 0 : pending->len + through;
     const bool fits = pending->len + len - ready <= BURBLE_WORD_MAX;
@@ -94,22 +87,19 @@ static void drop_handed(burble_chunker *chunker)
 /* Hands the count of tokens out and begins a new one. */
 static void hand_tokens(burble_chunker *chunker, uint32_t *tokens)
 {
-    if (tokens != NULL) {
+    if (tokens != NULL)
         *tokens = chunker->tokens;
-    }
     chunker->tokens = 0;
 }
 
 int burble_chunker_create(burble_chunking rule, burble_chunker **out)
 {
     *out = NULL;
-    if (rule != BURBLE_CHUNK_TOKEN && rule != BURBLE_CHUNK_WORD) {
+    if (rule != BURBLE_CHUNK_TOKEN && rule != BURBLE_CHUNK_WORD)
         return BURBLE_EINVAL;
-    }
     burble_chunker *chunker = burble__malloc(sizeof *chunker);
-    if (chunker == NULL) {
+    if (chunker == NULL)
         return BURBLE_ENOMEM;
-    }
     *chunker = (burble_chunker){.rule = rule};
     /* A chunk is to fit in one record. */
     burble__buffer_init(&chunker->pending, BURBLE_RECORD_MAX);
@@ -119,9 +109,8 @@ int burble_chunker_create(burble_chunking rule, burble_chunker **out)
 
 void burble_chunker_destroy(burble_chunker **chunker)
 {
-    if (chunker == NULL || *chunker == NULL) {
+    if (chunker == NULL || *chunker == NULL)
         return;
-    }
     burble__buffer_finish(&(*chunker)->pending);
     burble__free(*chunker);
     *chunker = NULL;
@@ -132,21 +121,18 @@ int burble_chunker_push(burble_chunker *chunker, const char *text, size_t len, u
 {
     struct burble__buffer *pending = &chunker->pending;
     *chunk = (burble_text){.bytes = ""};
-    if (chunk_tokens != NULL) {
+    if (chunk_tokens != NULL)
         *chunk_tokens = 0;
-    }
     drop_handed(chunker);
 
     const size_t ready = cut(chunker, text, len, incomplete);
     const bool in_place = pending->len == 0; /* the chunk, if there is one, lies in `text` alone */
     const size_t from = in_place ? ready : 0;
-    if (from < len && burble__buffer_append(pending, text + from, len - from) != BURBLE_OK) {
+    if (from < len && burble__buffer_append(pending, text + from, len - from) != BURBLE_OK)
         return BURBLE_ENOMEM;
-    }
     chunker->tokens = tokens > UINT32_MAX - chunker->tokens ? UINT32_MAX : chunker->tokens + tokens;
-    if (ready == 0) {
+    if (ready == 0)
         return BURBLE_OK;
-    }
     if (in_place) {
         *chunk = (burble_text){.bytes = text, .len = ready};
     } else {
@@ -161,9 +147,8 @@ void burble_chunker_finish(burble_chunker *chunker, burble_text *chunk, uint32_t
 {
     drop_handed(chunker);
     *chunk = (burble_text){.bytes = ""};
-    if (chunker->pending.len > 0) {
+    if (chunker->pending.len > 0)
         *chunk = (burble_text){.bytes = chunker->pending.bytes, .len = chunker->pending.len};
-    }
     hand_tokens(chunker, chunk_tokens);
     chunker->pending.len = 0; /* the bytes stay where they are until the next push */
 }

@@ -15,9 +15,8 @@
 static void fill_alphabet(int16_t *byte_of)
 {
     unsigned next = 0x100;
-    for (unsigned i = 0; i < BURBLE__ALPHABET_END; i++) {
+    for (unsigned i = 0; i < BURBLE__ALPHABET_END; i++)
         byte_of[i] = -1;
-    }
     for (unsigned byte = 0; byte < 0x100; byte++) {
         const bool printable = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD);
         byte_of[printable ? byte : next++] = (int16_t)byte;
@@ -30,9 +29,8 @@ unsigned burble__alphabet_at(unsigned char byte)
     int16_t byte_of[BURBLE__ALPHABET_END];
     unsigned character = 0;
     fill_alphabet(byte_of);
-    while (byte_of[character] != byte) {
+    while (byte_of[character] != byte)
         character++;
-    }
     return character;
 }
 
@@ -42,15 +40,12 @@ static bool spell(const int16_t *byte_of, const struct burble__traced *text, cha
     size_t written = 0;
     for (size_t i = 0; i < text->len; i++) {
         unsigned character = (unsigned char)text->bytes[i];
-        if (character > 0xC5) {
+        if (character > 0xC5)
             return false; /* the first byte of a character beyond U+017F */
-        }
-        if (character >= 0x80) {
+        if (character >= 0x80)
             character = (character & 0x1F) << 6 | ((unsigned char)text->bytes[++i] & 0x3F);
-        }
-        if (character >= BURBLE__ALPHABET_END || byte_of[character] < 0) {
+        if (character >= BURBLE__ALPHABET_END || byte_of[character] < 0)
             return false;
-        }
         out[written++] = (char)byte_of[character];
     }
     *len = written;
@@ -60,9 +55,8 @@ static bool spell(const int16_t *byte_of, const struct burble__traced *text, cha
 /* -1 for what is no hexadecimal digit. */
 static int digit(char c)
 {
-    if (c >= '0' && c <= '9') {
+    if (c >= '0' && c <= '9')
         return c - '0';
-    }
     const char lower = (char)(c | 0x20);
     return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
@@ -71,9 +65,8 @@ static int digit(char c)
  * u8::from_str_radix reads them, which takes a sign for a digit: `<0x+A>` is 10. */
 static int byte_token(const char *text, size_t len)
 {
-    if (len != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>') {
+    if (len != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>')
         return -1;
-    }
     const int high = text[3] == '+' ? 0 : digit(text[3]);
     const int low = digit(text[4]);
     return high < 0 || low < 0 ? -1 : high << 4 | low;
@@ -85,9 +78,8 @@ static int put_before(struct burble__writer *out, const char *bytes, size_t len,
 {
     out->bytes.len = 0;
     int result = burble__writer_put(out, bytes, len, NULL);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = burble__writer_put(out, text->bytes, text->len, NULL);
-    }
     *text = burble__writer_text(out, false);
     return result;
 }
@@ -99,9 +91,8 @@ static int run_op(const struct burble__op *op, struct burble__traced *text,
     struct burble__rewrite_state state;
     switch (op->kind) {
     case BURBLE__OP_REWRITE:
-        if (burble__rewrite_bound(rewrite, text->len) > TEXT_MAX) {
+        if (burble__rewrite_bound(rewrite, text->len) > TEXT_MAX)
             return BURBLE_EUNSUPPORTED;
-        }
         burble__rewrite_reset(rewrite, &state);
         return burble__rewrite_run(rewrite, &state, true, text, out, NULL, NULL);
     case BURBLE__OP_HEAD:
@@ -125,22 +116,19 @@ static void divide(struct burble__compiler *compiler, const struct burble__plan 
                    bool has_steps)
 {
     size_t i = 0;
-    while (i < plan->n_ops && plan->ops[i].kind < BURBLE__OP_FUSE) {
+    while (i < plan->n_ops && plan->ops[i].kind < BURBLE__OP_FUSE)
         i++;
-    }
     compiler->ops = plan->ops;
     compiler->n_ops = i;
     compiler->core = has_steps ? BURBLE__CORE_TEXT : BURBLE__CORE_RAW;
-    if (i < plan->n_ops && plan->ops[i].kind == BURBLE__OP_BYTE_LEVEL) {
+    if (i < plan->n_ops && plan->ops[i].kind == BURBLE__OP_BYTE_LEVEL)
         compiler->core = BURBLE__CORE_BYTE_LEVEL;
-    }
     i += i < plan->n_ops;
     compiler->late = i;
     if (i > 0 && plan->ops[i - 1].kind == BURBLE__OP_BYTE_FALLBACK) {
         compiler->core = BURBLE__CORE_FALLBACK;
-        while (i < plan->n_ops && plan->ops[i].kind < BURBLE__OP_FUSE) {
+        while (i < plan->n_ops && plan->ops[i].kind < BURBLE__OP_FUSE)
             i++;
-        }
     }
     compiler->rest = i;
 }
@@ -168,19 +156,16 @@ int burble__compiler_run(struct burble__compiler *compiler, size_t begin, size_t
     unsigned free_one = 0;
     for (size_t i = begin; i < end; i++) {
         const struct burble__op *op = &compiler->ops[i];
-        if ((op->places >> place & 1) == 0) {
+        if ((op->places >> place & 1) == 0)
             continue;
-        }
         compiler->work += BURBLE__OP_WORK + (op->kind == BURBLE__OP_REWRITE ? text->len : 0);
-        if (compiler->work > compiler->work_max) {
+        if (compiler->work > compiler->work_max)
             return BURBLE_EFULL;
-        }
         struct burble__writer *out = &compiler->writers[free_one];
         out->bytes.len = 0;
         const int result = run_op(op, text, out);
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
         /* Where something was written, that is the text, and the next one writes elsewhere. */
         free_one ^= out->bytes.len > 0;
     }
@@ -215,8 +200,7 @@ size_t burble__compiler_spell(const struct burble__compiler *compiler,
     } else if (compiler->core == BURBLE__CORE_RAW) {
         *is_text = len > 0 && burble__utf8_valid(text->bytes, len);
     }
-    if (len > 0) { /* where it is empty, it still ends a run of byte tokens */
+    if (len > 0) /* where it is empty, it still ends a run of byte tokens */
         memcpy(out, text->bytes, len);
-    }
     return len;
 }

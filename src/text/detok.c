@@ -79,13 +79,11 @@ static bool passes(const burble_detok *detok, uint32_t id)
         union burble__slot *slot = &detok->state->slots[i];
         const uint32_t entry = vocab->filters[i * vocab->size + id];
         const uint32_t token = entry & ~BURBLE__FILTER_DROP;
-        if (slot->token == token) {
+        if (slot->token == token)
             return false;
-        }
         slot->token = token;
-        if ((entry & BURBLE__FILTER_DROP) != 0) {
+        if ((entry & BURBLE__FILTER_DROP) != 0)
             return false;
-        }
     }
     return true;
 }
@@ -109,13 +107,11 @@ static int take_bytes(burble_detok *detok, const char *bytes, size_t len, bool i
     if (origins == NULL) {
         result = burble__buffer_reserve(out, BURBLE__UTF8_GROWTH * (utf8->held + len));
         if (result == BURBLE_OK && !is_text) {
-            if (len > 0) { /* where all is empty, `out` has no memory yet */
+            if (len > 0) /* where all is empty, `out` has no memory yet */
                 out->len += burble__utf8_feed(utf8, bytes, len, out->bytes + out->len);
-            }
         } else if (result == BURBLE_OK) {
-            if (utf8->held > 0) {
+            if (utf8->held > 0)
                 out->len += burble__utf8_flush(utf8, out->bytes + out->len);
-            }
             if (len > 0) { /* the same */
                 memcpy(out->bytes + out->len, bytes, len);
                 out->len += len;
@@ -127,9 +123,8 @@ static int take_bytes(burble_detok *detok, const char *bytes, size_t len, bool i
         result = burble__origins_flush(detok, origins);
         return result == BURBLE_OK ? burble__writer_put(&detok->out, bytes, len, &own) : result;
     }
-    for (size_t i = 0; i < len && result == BURBLE_OK; i++) {
+    for (size_t i = 0; i < len && result == BURBLE_OK; i++)
         result = burble__origins_feed(detok, origins, bytes[i], token);
-    }
     return result;
 }
 
@@ -171,14 +166,12 @@ static int rewrite_run(burble_detok *detok, size_t from)
         struct burble__writer *stage = &detok->stages[free_one];
         const int result =
             burble__rewrite_run(&rewrites->at[i], &state, true, &text, stage, &none, &detok->holds);
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
         free_one ^= stage->bytes.len > 0;
     }
-    if (text.bytes == out->bytes.bytes + from && text.len > 0) {
+    if (text.bytes == out->bytes.bytes + from && text.len > 0)
         return BURBLE_OK; /* it is what it was */
-    }
     out->bytes.len = from;
     out->origins.len = traced ? from * sizeof *text.origins : 0;
     return collect(out, &text);
@@ -206,12 +199,10 @@ static size_t common(const burble_vocab *vocab, burble__piece a, burble__piece b
     const size_t len_b = burble__piece_len(b);
     const size_t most = len_a < len_b ? len_a : len_b;
     size_t i = 0;
-    if ((a & b & BURBLE__PIECE_TEXT) == 0) {
+    if ((a & b & BURBLE__PIECE_TEXT) == 0)
         return 0;
-    }
-    while (i < most && left[i] == right[i]) {
+    while (i < most && left[i] == right[i])
         i++;
-    }
     while (i > 0
            && ((i < len_a && ((unsigned char)left[i] & 0xC0) == 0x80)
                || (i < len_b && ((unsigned char)right[i] & 0xC0) == 0x80))) {
@@ -224,9 +215,8 @@ static size_t common(const burble_vocab *vocab, burble__piece a, burble__piece b
 static int resolve(burble_detok *detok, bool last, struct burble__origins *origins)
 {
     struct burble__detok_state *state = detok->state;
-    if (!state->waits) {
+    if (!state->waits)
         return BURBLE_OK;
-    }
     const burble__piece piece = detok->vocab->pieces[state->waiting];
     const unsigned place =
         (state->waiting_first ? BURBLE__AT_FIRST : 0u) | (last ? BURBLE__AT_LAST : 0u);
@@ -241,25 +231,22 @@ static int take_waiting(burble_detok *detok, uint32_t id, burble__piece piece, u
 {
     struct burble__detok_state *state = detok->state;
     const int result = resolve(detok, false, origins);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     const burble__piece inside = burble__vocab_at(detok->vocab, id, piece, place);
     const burble__piece last = burble__vocab_at(detok->vocab, id, piece, place | BURBLE__AT_LAST);
     const size_t same = common(detok->vocab, inside, last);
     const bool differ = ((inside ^ last) & BURBLE__PIECE_TEXT) != 0
                         || same < burble__piece_len(inside) || same < burble__piece_len(last);
-    if (!differ || (piece & (BURBLE__PIECE_LAST_CUT | BURBLE__PIECE_OTHER)) == 0) {
+    if (!differ || (piece & (BURBLE__PIECE_LAST_CUT | BURBLE__PIECE_OTHER)) == 0)
         return take_piece(detok, inside, 0, origins, state->taken);
-    }
     state->waits = true;
     state->waiting = id;
     state->waiting_at = state->taken;
     state->waiting_first = place != 0;
     state->waiting_out = (uint32_t)same;
-    if ((inside & last & BURBLE__PIECE_TEXT) == 0) {
+    if ((inside & last & BURBLE__PIECE_TEXT) == 0)
         return BURBLE_OK; /* as bytes, it might still join what is held */
-    }
     return take_bytes(detok, burble__piece_bytes(detok->vocab, inside), same, true, origins,
                       state->taken);
 }
@@ -298,9 +285,8 @@ static bool is_clean(const struct burble__traced *text)
     const char *end = at + text->len;
     while ((at = memchr(at, ' ', (size_t)(end - at))) != NULL) {
         at++;
-        if (at == end || memchr(".?!,'n", *at, 6) != NULL) {
+        if (at == end || memchr(".?!,'n", *at, 6) != NULL)
             return false;
-        }
     }
     return true;
 }
@@ -308,9 +294,8 @@ static bool is_clean(const struct burble__traced *text)
 static bool clean_up_holds(const burble_detok *detok)
 {
     uint32_t held = 0;
-    for (size_t i = detok->vocab->rewrites.n; i < detok->n_rewrites; i++) {
+    for (size_t i = detok->vocab->rewrites.n; i < detok->n_rewrites; i++)
         held |= rewrite_state(detok, i)->held;
-    }
     return held > 0;
 }
 
@@ -320,15 +305,13 @@ static int rewrite(burble_detok *detok, bool end, struct burble__traced *text,
 {
     unsigned free_one = 0;
     for (size_t i = 0; i < detok->n_rewrites; i++) {
-        if (i == detok->vocab->rewrites.n && is_clean(text) && !clean_up_holds(detok)) {
+        if (i == detok->vocab->rewrites.n && is_clean(text) && !clean_up_holds(detok))
             return BURBLE_OK;
-        }
         struct burble__writer *out = &detok->stages[free_one];
         const int result = burble__rewrite_run(rewrite_at(detok, i), rewrite_state(detok, i), end,
                                                text, out, &held, &detok->holds);
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
         /* Where something was written, that is the text, and the next one writes elsewhere. */
         free_one ^= out->bytes.len > 0;
     }
@@ -359,27 +342,22 @@ static int run(burble_detok *detok, const int32_t *ids, size_t n, bool end,
     const struct burble__origin *held = held_origins(detok);
     const size_t held_before = detok->state->utf8.held;
     int result = BURBLE_OK;
-    if (origins != NULL) {
+    if (origins != NULL)
         memcpy(traced.at, held, held_before * sizeof *held);
-    }
     detok->out.bytes.len = 0;
     detok->out.origins.len = 0;
-    for (size_t i = 0; i < n && result == BURBLE_OK; i++) {
+    for (size_t i = 0; i < n && result == BURBLE_OK; i++)
         result = take(detok, ids[i], origins);
-    }
     if (end && result == BURBLE_OK) {
         result = resolve(detok, true, origins);
-        if (result == BURBLE_OK && detok->state->utf8.held > 0) {
+        if (result == BURBLE_OK && detok->state->utf8.held > 0)
             result = take_bytes(detok, "", 0, true, origins, 0);
-        }
     }
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     *text = burble__writer_text(&detok->out, origins != NULL);
-    if (origins == NULL) {
+    if (origins == NULL)
         return rewrite(detok, end, text, NULL);
-    }
     result = rewrite_traced(detok, end, text, origins, held + held_before);
     if (result == BURBLE_OK) {
         const struct burble__buffer swap = detok->held;
@@ -400,9 +378,8 @@ static bool lend(burble_detok *detok, int32_t id, struct burble__traced *text)
     }
     if (!state->begun) {
         piece = burble__vocab_at(detok->vocab, (uint32_t)id, piece, BURBLE__AT_FIRST);
-        if ((piece & BURBLE__PIECE_TEXT) == 0) {
+        if ((piece & BURBLE__PIECE_TEXT) == 0)
             return false;
-        }
     }
     text->bytes = burble__piece_bytes(detok->vocab, piece);
     text->len = burble__piece_len(piece);
@@ -426,12 +403,10 @@ static void begin(burble_detok *detok)
     const burble_vocab *vocab = detok->vocab;
     memset(detok->state, 0, detok->state_size);
     burble__utf8_init(&detok->state->utf8, vocab->rule);
-    for (size_t i = 0; i < vocab->n_filters; i++) {
+    for (size_t i = 0; i < vocab->n_filters; i++)
         detok->state->slots[i].token = NO_TOKEN;
-    }
-    for (size_t i = 0; i < detok->n_rewrites; i++) {
+    for (size_t i = 0; i < detok->n_rewrites; i++)
         burble__rewrite_reset(rewrite_at(detok, i), rewrite_state(detok, i));
-    }
     detok->held.len = 0;
     detok->n_pasts = 0;
 }
@@ -449,19 +424,15 @@ static int reserve_finish(burble_detok *detok)
 {
     const bool traced = detok->options.spans;
     size_t max = detok->vocab->finish_max;
-    if (detok->lends && detok->n_rewrites == 0) {
+    if (detok->lends && detok->n_rewrites == 0)
         return BURBLE_OK;
-    }
     int result = reserve_writer(&detok->out, max, traced);
-    for (size_t i = 0; i < detok->n_rewrites; i++) {
+    for (size_t i = 0; i < detok->n_rewrites; i++)
         max = burble__rewrite_bound(rewrite_at(detok, i), max);
-    }
-    for (size_t i = 0; i < COUNT(detok->stages) && detok->n_rewrites > 0; i++) {
+    for (size_t i = 0; i < COUNT(detok->stages) && detok->n_rewrites > 0; i++)
         result = result == BURBLE_OK ? reserve_writer(&detok->stages[i], max, traced) : result;
-    }
-    if (traced && result == BURBLE_OK) {
+    if (traced && result == BURBLE_OK)
         result = burble__buffer_reserve(&detok->spans, max * sizeof(burble_span));
-    }
     return result;
 }
 
@@ -476,16 +447,14 @@ int burble_detok_create(burble_vocab *vocab, const burble_detok_options *options
     const burble_detok_options defaults = {0};
     options = options == NULL ? &defaults : options;
     *out = NULL;
-    if (!BURBLE__UNUSED(options)) {
+    if (!BURBLE__UNUSED(options))
         return BURBLE_EINVAL;
-    }
     const size_t n_rewrites = vocab->rewrites.n + (options->clean_up ? COUNT(clean_up) : 0);
     const size_t state_size = sizeof(struct burble__detok_state)
                               + (vocab->n_filters + n_rewrites) * sizeof(union burble__slot);
     burble_detok *detok = burble__malloc(sizeof *detok + 2 * state_size);
-    if (detok == NULL) {
+    if (detok == NULL)
         return BURBLE_ENOMEM;
-    }
     *detok = (burble_detok){
         .vocab = burble_vocab_ref(vocab),
         .skip = BURBLE__PIECE_NOTHING | (options->skip_special ? BURBLE__PIECE_SPECIAL : 0u),
@@ -517,9 +486,8 @@ int burble_detok_create(burble_vocab *vocab, const burble_detok_options *options
 
 void burble_detok_destroy(burble_detok **detok)
 {
-    if (detok == NULL || *detok == NULL) {
+    if (detok == NULL || *detok == NULL)
         return;
-    }
     burble_detok *mine = *detok;
     burble__past_free_ring(mine);
     burble__buffer_finish(&mine->spans);
@@ -539,9 +507,8 @@ int burble_detok_copy(const burble_detok *detok, burble_detok **out)
 {
     burble_detok *copy;
     *out = NULL;
-    if (burble_detok_create(detok->vocab, &detok->options, &copy) != BURBLE_OK) {
+    if (burble_detok_create(detok->vocab, &detok->options, &copy) != BURBLE_OK)
         return BURBLE_ENOMEM;
-    }
     memcpy(copy->state, detok->state, detok->state_size);
     int result = burble__buffer_append(&copy->held, detok->held.bytes, detok->held.len);
     result = result == BURBLE_OK ? burble__past_copy_ring(detok, copy) : result;
@@ -564,17 +531,15 @@ static int run_each(burble_detok *detok, const int32_t *ids, size_t n, bool hand
     detok->collected.origins.len = 0;
     for (*taken = 0; *taken < n && result == BURBLE_OK;) {
         result = burble__past_remember(detok);
-        if (result == BURBLE_OK) {
+        if (result == BURBLE_OK)
             result = run(detok, ids + (*taken)++, 1, false, text);
-        }
         if (result == BURBLE_OK && hand_out) {
             detok->state->handed += text->len;
             result = n > 1 ? collect(&detok->collected, text) : BURBLE_OK;
         }
     }
-    if (n != 1) {
+    if (n != 1)
         *text = burble__writer_text(&detok->collected, detok->options.spans);
-    }
     return result;
 }
 
@@ -585,30 +550,25 @@ static int take_ids(burble_detok *detok, const int32_t *ids, size_t n, bool hand
     const size_t n_pasts = detok->n_pasts;
     size_t taken = 0;
     int result = burble__past_save(detok, &detok->before);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     result = detok->options.rewind > 0 ? run_each(detok, ids, n, hand_out, text, &taken)
                                        : run(detok, ids, n, false, text);
-    if (result == BURBLE_OK && detok->options.spans && hand_out) {
+    if (result == BURBLE_OK && detok->options.spans && hand_out)
         result = burble__spans_note(detok, text);
-    }
     if (result != BURBLE_OK) {
         burble__past_restore(detok, &detok->before);
-        if (detok->options.rewind > 0) {
+        if (detok->options.rewind > 0)
             burble__past_forget(detok, taken, n_pasts);
-        }
     }
     return result;
 }
 
 static bool are_ids(const int32_t *ids, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (ids[i] < 0) {
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0)
             return false;
-        }
-    }
     return true;
 }
 
@@ -617,14 +577,12 @@ int burble_detok_push(burble_detok *detok, const int32_t *ids, size_t n, burble_
     struct burble__traced traced = {.bytes = ""};
     *text = (burble_text){.bytes = ""};
     detok->spans.len = 0;
-    if (!are_ids(ids, n)) {
+    if (!are_ids(ids, n))
         return BURBLE_EINVAL;
-    }
     if (n != 1 || !lend(detok, ids[0], &traced)) {
         const int result = take_ids(detok, ids, n, true, &traced);
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
     }
     *text = (burble_text){.bytes = traced.bytes, .len = traced.len};
     return BURBLE_OK;
@@ -664,8 +622,7 @@ void burble_detok_reset(burble_detok *detok)
 bool burble_detok_has_pending(const burble_detok *detok)
 {
     bool holds = detok->state->utf8.held > 0 || detok->state->waits;
-    for (size_t i = 0; i < detok->n_rewrites && !holds; i++) {
+    for (size_t i = 0; i < detok->n_rewrites && !holds; i++)
         holds = rewrite_state(detok, i)->held > 0;
-    }
     return holds;
 }

@@ -15,14 +15,12 @@
 int burble__past_make_ring(burble_detok *detok)
 {
     const size_t n = detok->options.rewind;
-    if (n == 0) {
+    if (n == 0)
         return BURBLE_OK;
-    }
     const size_t each = sizeof(struct burble__past) + detok->state_size;
     struct burble__past *pasts = n > SIZE_MAX / each ? NULL : burble__malloc(n * each);
-    if (pasts == NULL) {
+    if (pasts == NULL)
         return BURBLE_ENOMEM;
-    }
     char *states = (void *)(pasts + n);
     for (size_t i = 0; i < n; i++) {
         pasts[i].state = (void *)(states + i * detok->state_size);
@@ -34,9 +32,8 @@ int burble__past_make_ring(burble_detok *detok)
 
 void burble__past_free_ring(burble_detok *detok)
 {
-    for (size_t i = 0; detok->pasts != NULL && i < detok->options.rewind; i++) {
+    for (size_t i = 0; detok->pasts != NULL && i < detok->options.rewind; i++)
         burble__buffer_finish(&detok->pasts[i].held);
-    }
     burble__free(detok->pasts);
 }
 
@@ -90,9 +87,8 @@ void burble__past_forget(burble_detok *detok, size_t n, size_t n_pasts)
 int burble_detok_rewind(burble_detok *detok, size_t n, uint64_t *bytes)
 {
     const uint64_t handed = detok->state->handed;
-    if (n > detok->n_pasts) {
+    if (n > detok->n_pasts)
         return BURBLE_EINVAL;
-    }
     if (n > 0) {
         const size_t all = detok->options.rewind;
         detok->past = (detok->past + all - n) % all;
@@ -100,8 +96,7 @@ int burble_detok_rewind(burble_detok *detok, size_t n, uint64_t *bytes)
         burble__past_restore(detok, &detok->pasts[detok->past]);
     }
     detok->spans.len = 0;
-    if (bytes != NULL) {
+    if (bytes != NULL)
         *bytes = handed - detok->state->handed;
-    }
     return BURBLE_OK;
 }

@@ -28,22 +28,19 @@ int burble__origins_feed(burble_detok *detok, struct burble__origins *origins, c
     char text[BURBLE__UTF8_GROWTH * (BURBLE__UTF8_HELD_MAX + 1)];
     origins->at[before] = own;
     size_t len = burble__utf8_feed(utf8, &byte, 1, text);
-    if (len == 0) {
+    if (len == 0)
         return BURBLE_OK;
-    }
     if (utf8->held == 0 && len == before + 1
         && (before == 0 || ((unsigned char)byte & 0xC0) == 0x80)) {
         const struct burble__origin whole = {origins->at[0].first, token};
         return burble__writer_put(&detok->out, text, len, &whole);
     }
     size_t broken = 0; /* bytes of text for what was held before */
-    if (before > 0) {
+    if (before > 0)
         broken = utf8->rule == BURBLE__UTF8_PER_BYTE ? 3 * before : 3;
-    }
     int result = put_replacements(detok, origins, before, broken);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = burble__writer_put(&detok->out, text + broken, len - broken, &own);
-    }
     origins->at[0] = own;
     return result;
 }
@@ -65,9 +62,8 @@ int burble__spans_note(burble_detok *detok, const struct burble__traced *text)
             end++;
         }
         const burble_span span = {begin, end, origin->first, origin->last};
-        if (burble__buffer_append(&detok->spans, (const char *)&span, sizeof span) != BURBLE_OK) {
+        if (burble__buffer_append(&detok->spans, (const char *)&span, sizeof span) != BURBLE_OK)
             return BURBLE_ENOMEM;
-        }
     }
     return BURBLE_OK;
 }

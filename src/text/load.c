@@ -41,12 +41,10 @@ static bool ends_with(const char *name, const char *end)
 static bool looks_like_ranks(const char *bytes, size_t size)
 {
     size_t at = 0;
-    while (at < size && bytes[at] > ' ' && bytes[at] < 0x7F) {
+    while (at < size && bytes[at] > ' ' && bytes[at] < 0x7F)
         at++;
-    }
-    if (at == 0 || at % 4 != 0 || at + 1 >= size || bytes[at] != ' ') {
+    if (at == 0 || at % 4 != 0 || at + 1 >= size || bytes[at] != ' ')
         return false;
-    }
     for (at++; at < size && bytes[at] >= '0' && bytes[at] <= '9'; at++) {
     }
     return bytes[at - 1] != ' ' && (at == size || is_space(bytes[at]));
@@ -58,22 +56,17 @@ static burble_vocab_format tell(const struct burble__source *source)
     const char *bytes = source->bytes;
     const size_t size = source->size;
     size_t first = 0;
-    while (first < size && is_space(bytes[first])) {
+    while (first < size && is_space(bytes[first]))
         first++;
-    }
-    if (size >= 4 && memcmp(bytes, "GGUF", 4) == 0) {
+    if (size >= 4 && memcmp(bytes, "GGUF", 4) == 0)
         return BURBLE_VOCAB_GGUF;
-    }
-    if (first < size && bytes[first] == '{') {
+    if (first < size && bytes[first] == '{')
         return BURBLE_VOCAB_HF_JSON;
-    }
-    if (ends_with(source->name, ".tiktoken") || looks_like_ranks(bytes, size)) {
+    if (ends_with(source->name, ".tiktoken") || looks_like_ranks(bytes, size))
         return BURBLE_VOCAB_TIKTOKEN;
-    }
     /* Field 1 of a ModelProto, the pieces, comes first: a length, then field 1 of the piece. */
-    if (size >= 3 && bytes[0] == 0x0A && bytes[2] == 0x0A) {
+    if (size >= 3 && bytes[0] == 0x0A && bytes[2] == 0x0A)
         return BURBLE_VOCAB_SENTENCEPIECE;
-    }
     return BURBLE_VOCAB_AUTO;
 }
 
@@ -83,9 +76,8 @@ static burble_vocab_format tell(const struct burble__source *source)
  * BURBLE_AGAIN or BURBLE_EFORMAT. */
 static int want_all(const struct burble__source *source, size_t most)
 {
-    if (source->size <= most && (source->total == UINT64_MAX || source->total <= most)) {
+    if (source->size <= most && (source->total == UINT64_MAX || source->total <= most))
         return source->size < source->total ? BURBLE_AGAIN : BURBLE_OK;
-    }
     return source->total == UINT64_MAX
                ? burble__load_fail(source, BURBLE_EFORMAT,
                                    "expected a file of at most %zu MiB, found more", most >> 20)
@@ -102,9 +94,8 @@ static int parse(const struct burble__source *source, burble_vocab_format format
     const int result = told == BURBLE_VOCAB_GGUF
                            ? BURBLE_OK
                            : want_all(source, json ? BURBLE__LOAD_JSON_MAX : BURBLE__LOAD_MAX);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     switch (told) {
     case BURBLE_VOCAB_HF_JSON:
     case BURBLE_VOCAB_TEKKEN:
@@ -164,9 +155,8 @@ static int fail_system(const struct burble__source *source)
 {
     const int saved = errno;
     char text[128];
-    if (strerror_r(saved, text, sizeof text) != 0) {
+    if (strerror_r(saved, text, sizeof text) != 0)
         snprintf(text, sizeof text, "error %d", saved);
-    }
     burble__load_fail(source, BURBLE_ESYSTEM, "%s", text);
     errno = saved;
     return BURBLE_ESYSTEM;
@@ -176,19 +166,16 @@ static int fail_system(const struct burble__source *source)
  * BURBLE_ESYSTEM. */
 static int fill(int fd, struct burble__buffer *buffer, size_t want)
 {
-    if (burble__buffer_reserve(buffer, want - buffer->len) != BURBLE_OK) {
+    if (burble__buffer_reserve(buffer, want - buffer->len) != BURBLE_OK)
         return BURBLE_ENOMEM;
-    }
     while (buffer->len < want) {
         const ssize_t n = read(fd, buffer->bytes + buffer->len, want - buffer->len);
-        if (n == 0) {
+        if (n == 0)
             return BURBLE_END;
-        }
-        if (n > 0) {
+        if (n > 0)
             buffer->len += (size_t)n;
-        } else if (errno != EINTR) {
+        else if (errno != EINTR)
             return BURBLE_ESYSTEM;
-        }
     }
     return BURBLE_OK;
 }
@@ -239,13 +226,11 @@ int burble__load_file(struct burble__source *source, burble_vocab_format format,
 {
     assert(source->name != NULL);
     *out = NULL;
-    if (!is_format(format)) {
+    if (!is_format(format))
         return refuse_format(source, format);
-    }
     const int fd = open(source->name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
+    if (fd < 0)
         return fail_system(source);
-    }
     const int result = read_and_parse(fd, source, format, out);
     const int saved = errno;
     close(fd);

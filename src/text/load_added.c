@@ -44,14 +44,12 @@ static struct burble__added_token *find(const struct burble__added *added,
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
         const int order = compare(text, added->tokens[middle].text);
-        if (order == 0) {
+        if (order == 0)
             return &added->tokens[middle];
-        }
-        if (order < 0) {
+        if (order < 0)
             high = middle;
-        } else {
+        else
             low = middle + 1;
-        }
     }
     return NULL;
 }
@@ -68,28 +66,23 @@ static int index_texts(struct burble__added *added, const struct burble__source 
                        struct burble__json list)
 {
     const size_t n = burble__json_size(list);
-    if (n == 0) {
+    if (n == 0)
         return BURBLE_OK;
-    }
     added->tokens =
         n > SIZE_MAX / sizeof *added->tokens ? NULL : burble__malloc(n * sizeof *added->tokens);
-    if (added->tokens == NULL) {
+    if (added->tokens == NULL)
         return burble__load_fail(source, BURBLE_ENOMEM, "%s", burble_result_text(BURBLE_ENOMEM));
-    }
     size_t found = 0;
     for (size_t i = 0; i < n; i++) {
         const struct burble__json_text text =
             burble__json_text(burble__json_get(burble__json_at(list, i), "content"));
-        if (text.len > 0) {
+        if (text.len > 0)
             added->tokens[found++] = (struct burble__added_token){.text = text, .id = -1};
-        }
     }
     qsort(added->tokens, found, sizeof *added->tokens, compare_tokens);
-    for (size_t i = 0; i < found; i++) {
-        if (i == 0 || compare(added->tokens[i].text, added->tokens[i - 1].text) != 0) {
+    for (size_t i = 0; i < found; i++)
+        if (i == 0 || compare(added->tokens[i].text, added->tokens[i - 1].text) != 0)
             added->tokens[added->n++] = added->tokens[i];
-        }
-    }
     return BURBLE_OK;
 }
 
@@ -114,13 +107,11 @@ static int check(const struct burble__source *source, struct burble__json object
                  struct burble__json *content)
 {
     struct burble__json id = {NULL, NULL};
-    if (!burble__json_is(object, BURBLE__JSON_OBJECT)) {
+    if (!burble__json_is(object, BURBLE__JSON_OBJECT))
         return burble__json_fail(source, path, "an object", object);
-    }
     int result = burble__json_member(source, object, path, "content", BURBLE__JSON_STRING, content);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = burble__json_member(source, object, path, "id", BURBLE__JSON_INTEGER, &id);
-    }
     if (result == BURBLE_OK
         && (burble__json_integer(id) < 0
             || burble__json_integer(id) >= (int64_t)BURBLE_VOCAB_MAX_IDS)) {
@@ -133,23 +124,20 @@ static int read_entry(struct reading *reading, struct burble__json object, const
 {
     struct burble__json content = {NULL, NULL};
     int result = check(reading->source, object, path, &content);
-    if (result != BURBLE_OK || burble__json_text(content).len == 0) {
+    if (result != BURBLE_OK || burble__json_text(content).len == 0)
         return result;
-    }
     struct burble__added_token *entry = find(reading->added, burble__json_text(content));
     entry->special |= is_true(object, "special");
-    if (entry->taken) {
+    if (entry->taken)
         return BURBLE_OK;
-    }
     entry->taken = true;
     burble_token token = burble__json_token(content, 0);
     if (is_true(object, "normalized")) {
         result = burble__normalizer_run(&reading->normalizer, reading->source, path, &token,
                                         &entry->spelled);
     }
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     const int64_t next = reading->max >= reading->size ? reading->max + 1 : reading->size;
     const int64_t id = entry->id >= 0 ? entry->id : next;
     reading->max = id > reading->max ? id : reading->max;
@@ -159,11 +147,9 @@ static int read_entry(struct reading *reading, struct burble__json object, const
 
 static bool any_normalized(struct burble__json list)
 {
-    for (size_t i = 0; i < burble__json_size(list); i++) {
-        if (is_true(burble__json_at(list, i), "normalized")) {
+    for (size_t i = 0; i < burble__json_size(list); i++)
+        if (is_true(burble__json_at(list, i), "normalized"))
             return true;
-        }
-    }
     return false;
 }
 
@@ -175,16 +161,14 @@ static int read_all(struct reading *reading, struct burble__json list)
     struct burble__table *table = reading->table;
     for (size_t i = 0; i < table->n; i++) { /* of a text that is there twice, the last */
         struct burble__added_token *entry = find_token(added, &table->tokens[i]);
-        if (entry != NULL) {
+        if (entry != NULL)
             entry->id = (int64_t)i;
-        }
     }
     for (size_t i = 0; i < burble__json_size(list); i++) {
         const int result = read_entry(reading, burble__json_at(list, i),
                                       burble__path_item("added_tokens", i).text);
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
     }
     /* Special are all tokens with the text of one that is added as special. */
     for (size_t i = 0; i < table->n; i++) {
@@ -199,30 +183,25 @@ int burble__added_read(struct burble__added *added, const struct burble__source 
 {
     *added = (struct burble__added){.tokens = NULL};
     const struct burble__json list = burble__json_get(root, "added_tokens");
-    if (list.at == NULL) {
+    if (list.at == NULL)
         return BURBLE_OK;
-    }
-    if (!burble__json_is(list, BURBLE__JSON_ARRAY)) {
+    if (!burble__json_is(list, BURBLE__JSON_ARRAY))
         return burble__json_fail(source, "added_tokens", "an array", list);
-    }
     struct reading reading = {source, added, table, (int64_t)size, -1, {.n = 0}};
     int result = any_normalized(list) ? burble__normalizer_read(&reading.normalizer, source, root)
                                       : BURBLE_OK;
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = index_texts(added, source, list);
-    }
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = read_all(&reading, list);
-    }
     burble__normalizer_finish(&reading.normalizer);
     return result;
 }
 
 void burble__added_finish(struct burble__added *added)
 {
-    for (size_t i = 0; i < added->n; i++) {
+    for (size_t i = 0; i < added->n; i++)
         burble__free(added->tokens[i].spelled);
-    }
     burble__free(added->tokens);
     *added = (struct burble__added){.tokens = NULL};
 }

@@ -18,18 +18,16 @@
 static const char *end_of(const char *name)
 {
     const char *from = name + strlen(name) - NAME_MAX_SHOWN;
-    while (((unsigned char)*from & 0xC0) == 0x80) {
+    while (((unsigned char)*from & 0xC0) == 0x80)
         from++;
-    }
     return from;
 }
 
 int burble__load_fail(const struct burble__source *source, int code, const char *format, ...)
 {
     burble_error *error = source->error;
-    if (error == NULL) {
+    if (error == NULL)
         return code;
-    }
     *error = (burble_error){.code = code};
     char *const message = error->message;
     const size_t room = sizeof error->message;
@@ -51,9 +49,8 @@ int burble__load_fail(const struct burble__source *source, int code, const char 
 static size_t printable(const char *bytes, size_t len)
 {
     const unsigned char lead = (unsigned char)bytes[0];
-    if (lead < 0x80) {
+    if (lead < 0x80)
         return lead >= 0x20 && lead != 0x7F && lead != '"' && lead != '\\' ? 1 : 0;
-    }
     const size_t whole = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
     return whole <= len && burble__utf8_valid(bytes, whole) && lead != 0xC2 ? whole : 0;
 }

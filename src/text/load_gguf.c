@@ -81,12 +81,10 @@ struct metadata {
 static int need(const struct cursor *cursor, uint64_t n, const char *what)
 {
     const struct burble__source *source = cursor->source;
-    if (n <= source->size - cursor->at) {
+    if (n <= source->size - cursor->at)
         return BURBLE_OK;
-    }
-    if (n <= source->total - cursor->at) {
+    if (n <= source->total - cursor->at)
         return BURBLE_AGAIN;
-    }
     return burble__load_fail(source, BURBLE_EFORMAT,
                              "byte %zu: expected %" PRIu64 " bytes of %s, found %" PRIu64
                              " before the end",
@@ -96,9 +94,8 @@ static int need(const struct cursor *cursor, uint64_t n, const char *what)
 static uint64_t little_endian(const char *bytes, size_t n)
 {
     uint64_t value = 0;
-    for (size_t i = n; i-- > 0;) {
+    for (size_t i = n; i-- > 0;)
         value = value << 8 | (unsigned char)bytes[i];
-    }
     return value;
 }
 
@@ -116,9 +113,8 @@ static int read_text(struct cursor *cursor, const char *what, struct text *out)
 {
     uint64_t len;
     int result = read_number(cursor, 8, what, &len);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = need(cursor, len, what);
-    }
     if (result == BURBLE_OK) {
         *out = (struct text){cursor->source->bytes + cursor->at, (size_t)len};
         cursor->at += (size_t)len;
@@ -166,21 +162,17 @@ static int read_array(struct cursor *cursor, struct array *out)
     const size_t start = cursor->at;
     uint64_t type = 0;
     int result = read_number(cursor, 4, "an array's type", &type);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = read_number(cursor, 8, "an array's length", &out->n);
-    }
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     const size_t each = size_of(type);
-    if (each == 0) {
+    if (each == 0)
         return fail_type(cursor, start, type);
-    }
     out->type = (uint32_t)type;
     out->at = cursor->at;
-    if (out->n > UINT64_MAX / each) {
+    if (out->n > UINT64_MAX / each)
         out->n = UINT64_MAX / each; /* more than any file has */
-    }
     return need(cursor, out->n * each, "an array");
 }
 
@@ -211,9 +203,8 @@ static int skip_value(struct cursor *cursor, uint64_t type)
         struct text text;
         return read_text(cursor, "a string", &text);
     }
-    if (type == TYPE_ARRAY) {
+    if (type == TYPE_ARRAY)
         return skip_array(cursor);
-    }
     uint64_t value;
     const size_t size = size_of(type);
     return size == 0 ? fail_type(cursor, cursor->at, type)
@@ -273,9 +264,8 @@ static int read_head(struct cursor *cursor, uint64_t *n)
 {
     const struct burble__source *source = cursor->source;
     int result = need(cursor, 4, "\"GGUF\"");
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     if (memcmp(source->bytes, "GGUF", 4) != 0) {
         return burble__load_fail(source, BURBLE_EFORMAT, "byte 0: expected \"GGUF\", found %s",
                                  burble__quote(source->bytes, 4).text);
@@ -284,9 +274,8 @@ static int read_head(struct cursor *cursor, uint64_t *n)
     uint64_t version = 0;
     uint64_t tensors;
     result = read_number(cursor, 4, "the version", &version);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     if (version != 2 && version != 3) {
         const bool swapped = version != 0 && (version & 0xFFFF) == 0;
         return burble__load_fail(source, BURBLE_EUNSUPPORTED,
@@ -294,9 +283,8 @@ static int read_head(struct cursor *cursor, uint64_t *n)
                                  swapped ? "a big-endian file, or version " : "", version);
     }
     result = read_number(cursor, 8, "the number of tensors", &tensors);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = read_number(cursor, 8, "the number of metadata members", n);
-    }
     return result;
 }
 
@@ -309,15 +297,12 @@ static int read_metadata(struct cursor *cursor, struct metadata *metadata)
         struct text key = {0};
         uint64_t type = 0;
         result = read_text(cursor, "a key", &key);
-        if (result == BURBLE_OK) {
+        if (result == BURBLE_OK)
             result = read_number(cursor, 4, "a value's type", &type);
-        }
-        if (result == BURBLE_OK) {
+        if (result == BURBLE_OK)
             result = note(cursor, &key, type, metadata);
-        }
-        if (result == BURBLE_OK) {
+        if (result == BURBLE_OK)
             result = skip_value(cursor, type);
-        }
     }
     return result;
 }
@@ -348,16 +333,12 @@ static const char *const with_spaces[] = {"gemma4", "granite-embed-multi-311m", 
 static const struct rules *rules_of(const struct metadata *metadata)
 {
     static const struct rules spaces = {"gpt2", RULE_BYTES_AND_SPACES, false};
-    for (size_t i = 0; i < sizeof with_spaces / sizeof with_spaces[0]; i++) {
-        if (is(&metadata->model, "gpt2") && is(&metadata->pre, with_spaces[i])) {
+    for (size_t i = 0; i < sizeof with_spaces / sizeof with_spaces[0]; i++)
+        if (is(&metadata->model, "gpt2") && is(&metadata->pre, with_spaces[i]))
             return &spaces;
-        }
-    }
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (is(&metadata->model, known[i].model)) {
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (is(&metadata->model, known[i].model))
             return &known[i];
-        }
-    }
     return NULL;
 }
 
@@ -477,9 +458,8 @@ static int read_tokens(const struct burble__source *source, const struct metadat
             result = burble__table_put(table, source, (int64_t)i,
                                        token_of(&text, kind, rule, alphabet), place);
         }
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
     }
     return BURBLE_OK;
 }
@@ -497,13 +477,11 @@ static int make(const struct burble__source *source, const struct metadata *meta
         steps[n++] = (burble_step){.kind = BURBLE_STEP_BYTE_LEVEL};
     } else {
         steps[n++] = (burble_step){.kind = BURBLE_STEP_REPLACE, .text = SPACE_SYMBOL, .with = " "};
-        if (rules->rule == RULE_BYTES_AND_SPACES) {
+        if (rules->rule == RULE_BYTES_AND_SPACES)
             steps[n++] = (burble_step){.kind = BURBLE_STEP_BYTE_FALLBACK};
-        }
         steps[n++] = (burble_step){.kind = BURBLE_STEP_FUSE};
-        if (strips) {
+        if (strips)
             steps[n++] = (burble_step){.kind = BURBLE_STEP_STRIP, .text = " ", .start = 1};
-        }
     }
     burble_vocab_options options;
     burble_vocab_options_init(&options);
@@ -513,9 +491,8 @@ static int make(const struct burble__source *source, const struct metadata *meta
     fill_alphabet(&alphabet);
     burble__table_init(&table, source);
     int result = read_tokens(source, metadata, rules->rule, &alphabet, &table);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = burble__table_compile(&table, source, &options, out);
-    }
     burble__table_finish(&table);
     return result;
 }
@@ -525,8 +502,7 @@ int burble__load_gguf(const struct burble__source *source, burble_vocab **out)
     struct cursor cursor = {.source = source};
     struct metadata metadata = {.add_space_prefix = -1};
     int result = read_metadata(&cursor, &metadata);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = check(source, &metadata);
-    }
     return result == BURBLE_OK ? make(source, &metadata, out) : result;
 }

@@ -40,9 +40,8 @@ static int read_text(const struct burble__source *source, struct burble__json ob
 {
     struct burble__json string;
     const int result = burble__json_member(source, object, path, key, BURBLE__JSON_STRING, &string);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     *out = burble__json_text(string).bytes;
     return check_text(source, burble__path_member(path, key).text, burble__json_text(string));
 }
@@ -52,13 +51,11 @@ static int read_character(const struct burble__source *source, struct burble__js
                           const char *path, const char *key, const char **out)
 {
     const int result = read_text(source, object, path, key, out);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     size_t characters = 0;
-    for (const char *at = *out; *at != '\0'; at++) {
+    for (const char *at = *out; *at != '\0'; at++)
         characters += ((unsigned char)*at & 0xC0) != 0x80;
-    }
     if (characters != 1) {
         return burble__json_fail(source, burble__path_member(path, key).text, "one character",
                                  burble__json_get(object, key));
@@ -93,9 +90,8 @@ static int read_replace(struct decoder *decoder, struct burble__json object, con
     struct burble__pattern pattern;
     int result = burble__pattern_read(&pattern, source, object, path);
     decoder->owned[decoder->n - 1] = pattern.owned;
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     const struct burble__path at = burble__path_member(path, "pattern");
     if (pattern.text.bytes == NULL) {
         return burble__load_fail(
@@ -113,9 +109,8 @@ static int read_strip(struct decoder *decoder, struct burble__json object, const
 {
     const struct burble__source *source = decoder->source;
     int result = read_character(source, object, path, "content", &step->text);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = read_count(source, object, path, "start", &step->start);
-    }
     return result == BURBLE_OK ? read_count(source, object, path, "stop", &step->stop) : result;
 }
 
@@ -126,9 +121,8 @@ static int read_metaspace(struct decoder *decoder, struct burble__json object, c
 {
     const struct burble__source *source = decoder->source;
     const int result = read_character(source, object, path, "replacement", &step->text);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     struct burble__json scheme = burble__json_get(object, "prepend_scheme");
     const bool never = burble__json_equals(scheme, "never");
     if (scheme.at != NULL && !never && !burble__json_equals(scheme, "always")
@@ -166,9 +160,8 @@ static int read_ctc(struct decoder *decoder, struct burble__json object, const c
 {
     const struct burble__source *source = decoder->source;
     int result = read_text(source, object, path, "pad_token", &step->text);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = read_text(source, object, path, "word_delimiter_token", &step->with);
-    }
     return result == BURBLE_OK ? burble__json_flag(source, object, path, "cleanup", &step->flag)
                                : result;
 }
@@ -195,9 +188,8 @@ static int read_step(struct decoder *decoder, struct burble__json object, const 
                      struct burble__json type)
 {
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (!burble__json_equals(type, kinds[i].name)) {
+        if (!burble__json_equals(type, kinds[i].name))
             continue;
-        }
         if (decoder->n == STEPS_MAX) {
             return burble__load_fail(decoder->source, BURBLE_EUNSUPPORTED,
                                      "%s: a decoder of more than %d steps", path, STEPS_MAX);
@@ -220,22 +212,18 @@ static int read_decoder(struct decoder *decoder, struct burble__json object, con
                         unsigned depth)
 {
     const struct burble__source *source = decoder->source;
-    if (!burble__json_is(object, BURBLE__JSON_OBJECT)) {
+    if (!burble__json_is(object, BURBLE__JSON_OBJECT))
         return burble__json_fail(source, path, "an object", object);
-    }
     struct burble__json type;
     int result = burble__json_member(source, object, path, "type", BURBLE__JSON_STRING, &type);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
-    if (!burble__json_equals(type, "Sequence")) {
+    if (!burble__json_equals(type, "Sequence"))
         return read_step(decoder, object, path, type);
-    }
     struct burble__json parts;
     result = burble__json_member(source, object, path, "decoders", BURBLE__JSON_ARRAY, &parts);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     if (depth == DEPTH_MAX) {
         return burble__load_fail(source, BURBLE_EUNSUPPORTED,
                                  "%s: a decoder of more than %d sequences in one another", path,
@@ -271,9 +259,8 @@ static int read_object(const struct burble__source *source, struct burble__json 
                      burble__quote(key.bytes, key.len).text);
             result = burble__json_fail(source, path.text, "an id", id);
         }
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
     }
     return BURBLE_OK;
 }
@@ -299,9 +286,8 @@ static int read_array(const struct burble__source *source, struct burble__json v
         const struct burble__place place = {"model.vocab, item", i};
         const int result =
             burble__table_put(table, source, (int64_t)i, burble__json_token(token, 0), place);
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
     }
     return BURBLE_OK;
 }
@@ -312,16 +298,13 @@ static int read_model(const struct burble__source *source, struct burble__json r
 {
     struct burble__json model;
     const int result = burble__json_member(source, root, "", "model", BURBLE__JSON_OBJECT, &model);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     *vocab = burble__json_get(model, "vocab");
-    if (burble__json_is(*vocab, BURBLE__JSON_OBJECT)) {
+    if (burble__json_is(*vocab, BURBLE__JSON_OBJECT))
         return read_object(source, *vocab, table);
-    }
-    if (burble__json_is(*vocab, BURBLE__JSON_ARRAY)) {
+    if (burble__json_is(*vocab, BURBLE__JSON_ARRAY))
         return read_array(source, *vocab, table);
-    }
     return burble__json_fail(source, "model.vocab", "an object or an array", *vocab);
 }
 
@@ -362,16 +345,13 @@ int burble__load_hf(const struct burble__source *source, struct burble__json roo
     struct burble__added added = {.tokens = NULL};
     burble__table_init(&table, source);
     int result = read_options(&decoder, root, &options);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = read_tokens(source, root, &table, &added);
-    }
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = burble__table_compile(&table, source, &options, out);
-    }
     burble__added_finish(&added);
     burble__table_finish(&table);
-    for (size_t i = 0; i < decoder.n; i++) {
+    for (size_t i = 0; i < decoder.n; i++)
         burble__free(decoder.owned[i]);
-    }
     return result;
 }

@@ -21,9 +21,8 @@ struct feed {
 static size_t next_bytes(void *buffer, size_t room, void *data)
 {
     struct feed *feed = data;
-    if (feed->at == feed->left_out.begin) {
+    if (feed->at == feed->left_out.begin)
         feed->at = feed->left_out.end;
-    }
     const size_t end = feed->at < feed->left_out.begin ? feed->left_out.begin : feed->source->size;
     const size_t n = end - feed->at < room ? end - feed->at : room;
     memcpy(buffer, feed->source->bytes + feed->at, n);
@@ -39,13 +38,11 @@ struct spot {
 static struct spot spot_of(const char *bytes, size_t position)
 {
     struct spot spot = {1, 0};
-    for (size_t i = 0; i < position; i++) {
-        if (bytes[i] == '\n') {
+    for (size_t i = 0; i < position; i++)
+        if (bytes[i] == '\n')
             spot = (struct spot){spot.line + 1, 0};
-        } else {
+        else
             spot.column += ((unsigned char)bytes[i] & 0xC0) != 0x80;
-        }
-    }
     return spot;
 }
 
@@ -54,9 +51,8 @@ static int fail_parse(const struct feed *feed, const json_error_t *error)
 {
     const struct burble__source *source = feed->source;
     /* Not of every allocation that fails does jansson say that it was one. */
-    if (errno == ENOMEM || json_error_code(error) == json_error_out_of_memory) {
+    if (errno == ENOMEM || json_error_code(error) == json_error_out_of_memory)
         return burble__load_fail(source, BURBLE_ENOMEM, "%s", burble_result_text(BURBLE_ENOMEM));
-    }
     size_t position = (size_t)error->position, line = (size_t)error->line;
     size_t column = (size_t)error->column;
     if (position > feed->left_out.begin) {
@@ -144,9 +140,8 @@ static bool next(const void *object, struct burble__json_cursor *at, struct burb
     json_t *members = (json_t *)object; /* to iterate changes nothing */
     at->pointer = at->pointer == NULL ? json_object_iter(members)
                                       : json_object_iter_next(members, at->pointer);
-    if (at->pointer == NULL) {
+    if (at->pointer == NULL)
         return false;
-    }
     *key = (struct burble__json_text){json_object_iter_key(at->pointer),
                                       json_object_iter_key_len(at->pointer)};
     *value = json_object_iter_value(at->pointer);

@@ -150,9 +150,8 @@ static size_t find_too_deep(const char *bytes, size_t size)
         } else if (in_string) {
             i += byte == '\\';
         } else if (byte == '{' || byte == '[') {
-            if (depth++ == BURBLE__JSON_DEPTH_MAX) {
+            if (depth++ == BURBLE__JSON_DEPTH_MAX)
                 return i;
-            }
         } else if ((byte == '}' || byte == ']') && depth > 0) {
             depth--;
         }
@@ -163,16 +162,14 @@ static size_t find_too_deep(const char *bytes, size_t size)
 static int load(const struct burble__source *source, burble_vocab_format format,
                 struct burble__json root, burble_vocab **out)
 {
-    if (!burble__json_is(root, BURBLE__JSON_OBJECT)) {
+    if (!burble__json_is(root, BURBLE__JSON_OBJECT))
         return burble__json_fail(source, "", "an object", root);
-    }
     if (format == BURBLE_VOCAB_HF_JSON
         || (format == BURBLE_VOCAB_AUTO && burble__json_get(root, "model").at != NULL)) {
         return burble__load_hf(source, root, out);
     }
-    if (format == BURBLE_VOCAB_TEKKEN || burble__json_get(root, "config").at != NULL) {
+    if (format == BURBLE_VOCAB_TEKKEN || burble__json_get(root, "config").at != NULL)
         return burble__load_tekken(source, root, out);
-    }
     return burble__load_fail(
         source, BURBLE_EFORMAT,
         "expected the member \"model\" (of a tokenizer.json) or \"config\" (of "

@@ -38,9 +38,8 @@ static char next(struct cursor *cursor)
 /* Passes this character, which is not NUL, if it is next. */
 static bool take(struct cursor *cursor, char character)
 {
-    if (next(cursor) != character) {
+    if (next(cursor) != character)
         return false;
-    }
     cursor->at++;
     return true;
 }
@@ -48,20 +47,17 @@ static bool take(struct cursor *cursor, char character)
 /* Passes what follows a backslash. Halves of surrogate pairs are not taken, alone or together. */
 static bool take_escape(struct cursor *cursor)
 {
-    if (cursor->at == cursor->end || memchr("\"\\/bfnrtu", *cursor->at, 9) == NULL) {
+    if (cursor->at == cursor->end || memchr("\"\\/bfnrtu", *cursor->at, 9) == NULL)
         return false;
-    }
-    if (*cursor->at++ != 'u') {
+    if (*cursor->at++ != 'u')
         return true;
-    }
     unsigned value = 0;
     for (unsigned i = 0; i < 4; i++, cursor->at++) {
         static const char digits[] = "0123456789abcdefABCDEF";
         const char *digit =
             cursor->at < cursor->end ? memchr(digits, *cursor->at, sizeof digits - 1) : NULL;
-        if (digit == NULL) {
+        if (digit == NULL)
             return false;
-        }
         const unsigned place = (unsigned)(digit - digits);
         value = value << 4 | (place < 16 ? place : place - 6);
     }
@@ -70,23 +66,18 @@ static bool take_escape(struct cursor *cursor)
 
 static bool take_string(struct cursor *cursor)
 {
-    if (!take(cursor, '"')) {
+    if (!take(cursor, '"'))
         return false;
-    }
     for (;;) {
-        while (cursor->at < cursor->end && is_plain(*cursor->at)) {
+        while (cursor->at < cursor->end && is_plain(*cursor->at))
             cursor->at++;
-        }
-        if (cursor->at == cursor->end) {
+        if (cursor->at == cursor->end)
             return false;
-        }
         const char byte = *cursor->at++;
-        if (byte == '"') {
+        if (byte == '"')
             return true;
-        }
-        if (byte != '\\' || !take_escape(cursor)) {
+        if (byte != '\\' || !take_escape(cursor))
             return false;
-        }
     }
 }
 
@@ -107,9 +98,8 @@ static bool skip_value(struct cursor *cursor)
         const char *const before = cursor->at;
         switch (next(cursor)) {
         case '"':
-            if (!take_string(cursor)) {
+            if (!take_string(cursor))
                 return false;
-            }
             break;
         case '{':
         case '[':
@@ -118,9 +108,8 @@ static bool skip_value(struct cursor *cursor)
             break;
         case '}':
         case ']':
-            if (depth == 0) {
+            if (depth == 0)
                 return false;
-            }
             depth--;
             cursor->at++;
             break;
@@ -131,9 +120,8 @@ static bool skip_value(struct cursor *cursor)
         default:
             skip_bare(cursor);
         }
-        if (cursor->at == before) {
+        if (cursor->at == before)
             return false; /* the end, or a control character */
-        }
     } while (depth > 0);
     return true;
 }
@@ -142,24 +130,20 @@ static bool skip_value(struct cursor *cursor)
 static bool enter(struct cursor *cursor, const char *key)
 {
     const size_t len = strlen(key);
-    if (!take(cursor, '{')) {
+    if (!take(cursor, '{'))
         return false;
-    }
     do {
         next(cursor);
         const char *const name = cursor->at;
-        if (!take_string(cursor)) {
+        if (!take_string(cursor))
             return false;
-        }
         /* With its quotation marks. */
         const bool found =
             (size_t)(cursor->at - name) == len + 2 && memcmp(name + 1, key, len) == 0;
-        if (!take(cursor, ':')) {
+        if (!take(cursor, ':'))
             return false;
-        }
-        if (found) {
+        if (found)
             return true;
-        }
     } while (skip_value(cursor) && take(cursor, ','));
     return false;
 }
@@ -168,9 +152,8 @@ static bool enter(struct cursor *cursor, const char *key)
 static bool take_strings(struct cursor *cursor)
 {
     do {
-        if (!take_string(cursor)) {
+        if (!take_string(cursor))
             return false;
-        }
     } while (take(cursor, ','));
     return true;
 }
@@ -185,18 +168,15 @@ struct burble__range burble__find_merges(const char *bytes, size_t size)
 {
     static const struct burble__range nothing = {0, 0};
     struct cursor cursor = {bytes, bytes + size};
-    if (!enter(&cursor, "model") || !enter(&cursor, "merges") || !take(&cursor, '[')) {
+    if (!enter(&cursor, "model") || !enter(&cursor, "merges") || !take(&cursor, '['))
         return nothing;
-    }
     const char *const begin = cursor.at;
     do {
-        if (!take_merge(&cursor)) {
+        if (!take_merge(&cursor))
             return nothing;
-        }
     } while (take(&cursor, ','));
     const size_t len = (size_t)(cursor.at - begin);
-    if (next(&cursor) != ']' || !burble__utf8_valid(begin, len)) {
+    if (next(&cursor) != ']' || !burble__utf8_valid(begin, len))
         return nothing;
-    }
     return (struct burble__range){(size_t)(begin - bytes), (size_t)(begin - bytes) + len};
 }

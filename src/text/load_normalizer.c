@@ -44,9 +44,8 @@ static uint32_t offset_of(uint32_t unit)
 static bool has_key(const struct trie *trie, uint32_t byte)
 {
     const uint32_t at = offset_of(read_u32(trie->bytes)) ^ byte;
-    if (at >= trie->n) {
+    if (at >= trie->n)
         return false;
-    }
     const uint32_t unit = read_u32(trie->bytes + 4 * (size_t)at);
     return (unit & (1u << 31 | 0xFF)) == byte && (unit & 1u << 8) != 0;
 }
@@ -57,24 +56,21 @@ static int read_precompiled(const struct burble__source *source, struct burble__
     struct burble__json map;
     const int result = burble__json_member(source, object, path, "precompiled_charsmap",
                                            BURBLE__JSON_STRING, &map);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     const size_t characters = burble__json_text(map).len;
     size_t len = 0;
     char *bytes = burble__malloc(BURBLE__BASE64_BYTES(characters) + 1);
-    if (bytes == NULL) {
+    if (bytes == NULL)
         return burble__load_fail(source, BURBLE_ENOMEM, "%s", burble_result_text(BURBLE_ENOMEM));
-    }
     const bool whole = burble__base64_decode(burble__json_text(map).bytes, characters, bytes, &len);
     const struct trie trie = {
         .bytes = (const unsigned char *)bytes + 4,
         .n = whole && len >= 4 ? read_u32((const unsigned char *)bytes) / 4 : 0,
     };
     const bool fits = trie.n > 0 && trie.n <= (len - 4) / 4;
-    for (uint32_t byte = 1; fits && byte < 0x80; byte++) {
+    for (uint32_t byte = 1; fits && byte < 0x80; byte++)
         normal->keys[byte] = has_key(&trie, byte);
-    }
     burble__free(bytes);
     return fits ? BURBLE_OK
                 : burble__json_fail(source, burble__path_member(path, "precompiled_charsmap").text,
@@ -124,11 +120,9 @@ static int read_bert(const struct burble__source *source, struct burble__json ob
 static bool is_for_spaces(struct burble__json_text regex)
 {
     static const char *const known[] = {"\\s", "\\s+", "\\s{2,}", " +", " {2,}"};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (regex.len == strlen(known[i]) && memcmp(regex.bytes, known[i], regex.len) == 0) {
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (regex.len == strlen(known[i]) && memcmp(regex.bytes, known[i], regex.len) == 0)
             return true;
-        }
-    }
     return false;
 }
 
@@ -141,9 +135,8 @@ static int read_replace(const struct burble__source *source, struct burble__json
     normal->owned = pattern.owned;
     normal->regex = pattern.regex.bytes;
     normal->regex_len = pattern.regex.len;
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     result = burble__json_member(source, object, path, "content", BURBLE__JSON_STRING, &content);
     normal->text = pattern.text.bytes;
     normal->text_len = pattern.text.len;
@@ -206,17 +199,14 @@ static int read_one(struct burble__normalizer *normalizer, const struct burble__
 static int read_all(struct burble__normalizer *normalizer, const struct burble__source *source,
                     struct burble__json object, const char *path, unsigned depth)
 {
-    if (!burble__json_is(object, BURBLE__JSON_OBJECT)) {
+    if (!burble__json_is(object, BURBLE__JSON_OBJECT))
         return burble__json_fail(source, path, "an object", object);
-    }
     struct burble__json type;
     int result = burble__json_member(source, object, path, "type", BURBLE__JSON_STRING, &type);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
-    if (!burble__json_equals(type, "Sequence")) {
+    if (!burble__json_equals(type, "Sequence"))
         return read_one(normalizer, source, object, path, type);
-    }
     struct burble__json parts;
     result = burble__json_member(source, object, path, "normalizers", BURBLE__JSON_ARRAY, &parts);
     if (result == BURBLE_OK && depth == DEPTH_MAX) {
@@ -247,9 +237,8 @@ int burble__normalizer_read(struct burble__normalizer *normalizer,
 
 void burble__normalizer_finish(struct burble__normalizer *normalizer)
 {
-    while (normalizer->n > 0) {
+    while (normalizer->n > 0)
         burble__free(normalizer->steps[--normalizer->n].owned);
-    }
 }
 
 /* Says which step cannot be done to a text. */
@@ -271,12 +260,10 @@ static int refuse(const struct burble__normalizer *normalizer, const struct burb
 static int fail(const struct burble__normalizer *normalizer, const struct burble__source *source,
                 const char *path, const burble_token *token, int result, size_t step)
 {
-    if (result == BURBLE_EUNSUPPORTED) {
+    if (result == BURBLE_EUNSUPPORTED)
         return refuse(normalizer, source, path, step, token);
-    }
-    if (result == BURBLE_ENOMEM) {
+    if (result == BURBLE_ENOMEM)
         return burble__load_fail(source, result, "%s", burble_result_text(result));
-    }
     return normalizer->work > BURBLE__NORMALS_WORK
                ? burble__load_fail(source, BURBLE_EFORMAT,
                                    "%s: expected at most %zu MiB of text in all steps of the "
@@ -294,20 +281,17 @@ int burble__normalizer_run(struct burble__normalizer *normalizer,
 {
     struct burble__buffer text;
     *made = NULL;
-    if (token->len == 0 || token->len > BURBLE_VOCAB_MAX_TOKEN || normalizer->n == 0) {
+    if (token->len == 0 || token->len > BURBLE_VOCAB_MAX_TOKEN || normalizer->n == 0)
         return BURBLE_OK; /* what is too long is refused by the table */
-    }
     burble__buffer_init(&text, TEXT_MAX);
     int result = burble__buffer_append(&text, token->text, token->len);
     for (size_t i = 0; i < normalizer->n && result == BURBLE_OK; i++) {
         result = burble__normalize(&normalizer->steps[i], &text);
         normalizer->work += text.len + BURBLE__NORMAL_STEP;
-        if (result == BURBLE_OK && normalizer->work > BURBLE__NORMALS_WORK) {
+        if (result == BURBLE_OK && normalizer->work > BURBLE__NORMALS_WORK)
             result = BURBLE_EFULL;
-        }
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             result = fail(normalizer, source, path, token, result, i);
-        }
     }
     if (result == BURBLE_OK) {
         *made = text.bytes;

@@ -83,9 +83,8 @@ static int read_varint(struct message *message, uint64_t *out)
     for (unsigned shift = 0; shift < 64 && message->at < message->end; shift += 7) {
         const unsigned char byte = (unsigned char)message->source->bytes[message->at++];
         *out |= (uint64_t)(byte & 0x7F) << shift;
-        if (byte < 0x80) {
+        if (byte < 0x80)
             return BURBLE_OK;
-        }
     }
     return burble__load_fail(
         message->source, BURBLE_EFORMAT, "byte %zu: expected a varint, found %s", start,
@@ -108,15 +107,13 @@ static int take(struct message *message, uint64_t n, struct message *out)
 /* The next field. BURBLE_OK, BURBLE_END or BURBLE_EFORMAT. */
 static int next_field(struct message *message, struct field *field)
 {
-    if (message->at == message->end) {
+    if (message->at == message->end)
         return BURBLE_END;
-    }
     const size_t start = message->at;
     uint64_t tag;
     int result = read_varint(message, &tag);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     *field = (struct field){.number = tag >> 3, .wire = (enum wire)(tag & 7)};
     if (field->number != 0) {
         switch (field->wire) {
@@ -142,9 +139,8 @@ static int next_field(struct message *message, struct field *field)
 static bool is_field(const struct message *message, const struct field *field, uint64_t number,
                      enum wire wire, int *result)
 {
-    if (field->number != number) {
+    if (field->number != number)
         return false;
-    }
     if (field->wire != wire) {
         *result =
             burble__load_fail(message->source, BURBLE_EFORMAT,
@@ -244,14 +240,12 @@ static int read_piece(struct model *model, struct message piece)
     struct field field;
     int result;
     while ((result = next_field(&piece, &field)) == BURBLE_OK) {
-        if (is_field(&piece, &field, PIECE_TEXT, WIRE_BYTES, &result)) {
+        if (is_field(&piece, &field, PIECE_TEXT, WIRE_BYTES, &result))
             text = field.content;
-        } else if (is_field(&piece, &field, PIECE_KIND, WIRE_VARINT, &result)) {
+        else if (is_field(&piece, &field, PIECE_KIND, WIRE_VARINT, &result))
             kind = field.value;
-        }
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
     }
     return result == BURBLE_END ? put_piece(model, id, start, &text, kind) : result;
 }
@@ -263,14 +257,12 @@ static int read_trainer(struct model *model, struct message trainer)
     struct field field;
     int result;
     while ((result = next_field(&trainer, &field)) == BURBLE_OK) {
-        if (is_field(&trainer, &field, TRAINER_BYTE_FALLBACK, WIRE_VARINT, &result)) {
+        if (is_field(&trainer, &field, TRAINER_BYTE_FALLBACK, WIRE_VARINT, &result))
             model->byte_fallback = field.value != 0;
-        } else if (is_field(&trainer, &field, TRAINER_UNK_SURFACE, WIRE_BYTES, &result)) {
+        else if (is_field(&trainer, &field, TRAINER_UNK_SURFACE, WIRE_BYTES, &result))
             model->unk_surface = field.content;
-        }
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
     }
     return result == BURBLE_END ? BURBLE_OK : result;
 }
@@ -280,14 +272,12 @@ static int read_normalizer(struct model *model, struct message normalizer)
     struct field field;
     int result;
     while ((result = next_field(&normalizer, &field)) == BURBLE_OK) {
-        if (is_field(&normalizer, &field, NORMALIZER_DUMMY_PREFIX, WIRE_VARINT, &result)) {
+        if (is_field(&normalizer, &field, NORMALIZER_DUMMY_PREFIX, WIRE_VARINT, &result))
             model->dummy_prefix = field.value != 0;
-        } else if (is_field(&normalizer, &field, NORMALIZER_EXTRA_SPACES, WIRE_VARINT, &result)) {
+        else if (is_field(&normalizer, &field, NORMALIZER_EXTRA_SPACES, WIRE_VARINT, &result))
             model->extra_spaces = field.value != 0;
-        }
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
     }
     return result == BURBLE_END ? BURBLE_OK : result;
 }
@@ -303,9 +293,8 @@ static int read_denormalizer(const struct model *model, struct message denormali
             return burble__load_fail(model->source, BURBLE_EUNSUPPORTED,
                                      "byte %zu: a model with a denormalizer", field.content.at);
         }
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
     }
     return result == BURBLE_END ? BURBLE_OK : result;
 }
@@ -316,18 +305,16 @@ static int read_model(struct model *model)
     struct field field;
     int result;
     while ((result = next_field(&all, &field)) == BURBLE_OK) {
-        if (is_field(&all, &field, MODEL_PIECES, WIRE_BYTES, &result)) {
+        if (is_field(&all, &field, MODEL_PIECES, WIRE_BYTES, &result))
             result = read_piece(model, field.content);
-        } else if (is_field(&all, &field, MODEL_TRAINER, WIRE_BYTES, &result)) {
+        else if (is_field(&all, &field, MODEL_TRAINER, WIRE_BYTES, &result))
             result = read_trainer(model, field.content);
-        } else if (is_field(&all, &field, MODEL_NORMALIZER, WIRE_BYTES, &result)) {
+        else if (is_field(&all, &field, MODEL_NORMALIZER, WIRE_BYTES, &result))
             result = read_normalizer(model, field.content);
-        } else if (is_field(&all, &field, MODEL_DENORMALIZER, WIRE_BYTES, &result)) {
+        else if (is_field(&all, &field, MODEL_DENORMALIZER, WIRE_BYTES, &result))
             result = read_denormalizer(model, field.content);
-        }
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
     }
     return result == BURBLE_END ? BURBLE_OK : result;
 }
@@ -376,9 +363,8 @@ static int compile(const struct model *model, burble_vocab **out)
 {
     burble_step steps[4];
     size_t n = 0;
-    if (model->first_byte != SIZE_MAX) {
+    if (model->first_byte != SIZE_MAX)
         steps[n++] = (burble_step){.kind = BURBLE_STEP_BYTE_FALLBACK};
-    }
     steps[n++] = (burble_step){.kind = BURBLE_STEP_FUSE};
     if (model->dummy_prefix || model->extra_spaces) {
         steps[n++] = (burble_step){
@@ -407,19 +393,15 @@ int burble__load_sentencepiece(const struct burble__source *source, burble_vocab
     };
     burble__table_init(&model.table, source);
     model.texts = burble__malloc(source->size + 1);
-    if (model.texts == NULL) {
+    if (model.texts == NULL)
         return burble__load_fail(source, BURBLE_ENOMEM, "%s", burble_result_text(BURBLE_ENOMEM));
-    }
     int result = read_model(&model);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = check(&model);
-    }
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = set_unknown(&model);
-    }
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = compile(&model, out);
-    }
     burble__free(model.texts);
     burble__table_finish(&model.table);
     return result;

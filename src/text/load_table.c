@@ -17,9 +17,8 @@
 void burble__table_init(struct burble__table *table, const struct burble__source *source)
 {
     size_t max = source->size < ALWAYS_FINE ? ALWAYS_FINE : source->size;
-    if (max > BURBLE_VOCAB_MAX_IDS) {
+    if (max > BURBLE_VOCAB_MAX_IDS)
         max = BURBLE_VOCAB_MAX_IDS;
-    }
     *table = (struct burble__table){.max = max};
 }
 
@@ -36,31 +35,26 @@ struct where {
 static struct where show(struct burble__place place)
 {
     struct where where;
-    if (place.number == BURBLE__NO_NUMBER) {
+    if (place.number == BURBLE__NO_NUMBER)
         snprintf(where.text, sizeof where.text, "%s", place.what);
-    } else {
+    else
         snprintf(where.text, sizeof where.text, "%s %zu", place.what, place.number);
-    }
     return where;
 }
 
 /* Makes room for an id below the maximum. */
 static int reserve(struct burble__table *table, size_t id)
 {
-    if (id < table->capacity) {
+    if (id < table->capacity)
         return BURBLE_OK;
-    }
     size_t capacity = table->capacity == 0 ? FIRST_CAPACITY : table->capacity;
-    while (capacity <= id) {
+    while (capacity <= id)
         capacity *= 2;
-    }
-    if (capacity > table->max) {
+    if (capacity > table->max)
         capacity = table->max;
-    }
     burble_token *tokens = burble__realloc(table->tokens, capacity * sizeof *tokens);
-    if (tokens == NULL) {
+    if (tokens == NULL)
         return BURBLE_ENOMEM;
-    }
     table->tokens = tokens;
     table->capacity = capacity;
     return BURBLE_OK;
@@ -82,12 +76,10 @@ int burble__table_replace(struct burble__table *table, const struct burble__sour
                                  show(place).text, BURBLE_VOCAB_MAX_TOKEN, id, token.len);
     }
     const size_t at = (size_t)id;
-    if (reserve(table, at) != BURBLE_OK) {
+    if (reserve(table, at) != BURBLE_OK)
         return burble__load_fail(source, BURBLE_ENOMEM, "%s", burble_result_text(BURBLE_ENOMEM));
-    }
-    for (; table->n <= at; table->n++) {
+    for (; table->n <= at; table->n++)
         table->tokens[table->n] = (burble_token){.flags = BURBLE_TOKEN_ABSENT};
-    }
     table->tokens[at] = token;
     return BURBLE_OK;
 }
@@ -113,9 +105,8 @@ int burble__table_compile(const struct burble__table *table, const struct burble
 {
     burble_error error = {.code = BURBLE_OK};
     const int result = burble_vocab_create(options, table->tokens, table->n, out, &error);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         return BURBLE_OK;
-    }
     return burble__load_fail(source, result == BURBLE_EINVAL ? BURBLE_EFORMAT : result, "%s",
                              error.message[0] == '\0' ? burble_result_text(result) : error.message);
 }

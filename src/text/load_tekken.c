@@ -74,9 +74,8 @@ static int read_size(const struct tekken *tekken, struct burble__json config, co
 static int read_config(struct tekken *tekken, struct burble__json config)
 {
     int result = read_size(tekken, config, "default_vocab_size", &tekken->n_ids);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = read_size(tekken, config, "default_num_special_tokens", &tekken->n_special);
-    }
     if (result == BURBLE_OK && tekken->n_special > tekken->n_ids) {
         result = burble__load_fail(tekken->source, BURBLE_EFORMAT,
                                    "config.default_num_special_tokens: expected at most "
@@ -119,15 +118,12 @@ static int read_special(struct tekken *tekken, struct burble__json list)
         struct burble__json text;
         int result = burble__json_member(tekken->source, object, at.text, "token_str",
                                          BURBLE__JSON_STRING, &text);
-        if (result == BURBLE_OK) {
+        if (result == BURBLE_OK)
             result = check_rank(tekken, object, at.text, i);
-        }
-        if (result == BURBLE_OK) {
+        if (result == BURBLE_OK)
             result = put_special(tekken, i, burble__json_token(text, 0));
-        }
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
     }
     return BURBLE_OK;
 }
@@ -194,9 +190,8 @@ static int read_token(struct tekken *tekken, struct burble__json object, size_t 
         result = burble__json_member(tekken->source, object, at.text, "token_bytes",
                                      BURBLE__JSON_STRING, &base64);
     }
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     char *text = tekken->texts + tekken->used;
     size_t len;
     const struct burble__json_text written = burble__json_text(base64);
@@ -215,9 +210,8 @@ static int read_vocab(struct tekken *tekken, struct burble__json root)
 {
     struct burble__json vocab;
     int result = burble__json_member(tekken->source, root, "", "vocab", BURBLE__JSON_ARRAY, &vocab);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     const size_t n = tekken->n_ids - tekken->n_special;
     if (n > burble__json_size(vocab)) {
         return burble__load_fail(tekken->source, BURBLE_EFORMAT,
@@ -225,9 +219,8 @@ static int read_vocab(struct tekken *tekken, struct burble__json root)
                                  "less the special ones), found %zu",
                                  n, burble__json_size(vocab));
     }
-    for (size_t i = 0; i < n && result == BURBLE_OK; i++) {
+    for (size_t i = 0; i < n && result == BURBLE_OK; i++)
         result = read_token(tekken, burble__json_at(vocab, i), i);
-    }
     return result;
 }
 
@@ -237,24 +230,20 @@ int burble__load_tekken(const struct burble__source *source, struct burble__json
     struct tekken tekken = {.source = source};
     struct burble__json config;
     int result = burble__json_member(source, root, "", "config", BURBLE__JSON_OBJECT, &config);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     burble__table_init(&tekken.table, source);
     result = read_config(&tekken, config);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     /* Base64 of all tokens together is shorter than the file. */
     tekken.texts =
         burble__malloc(BURBLE__BASE64_BYTES(source->size) + tekken.n_special * FILLER_MAX);
-    if (tekken.texts == NULL) {
+    if (tekken.texts == NULL)
         return burble__load_fail(source, BURBLE_ENOMEM, "%s", burble_result_text(BURBLE_ENOMEM));
-    }
     result = read_all_special(&tekken, root, config);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = read_vocab(&tekken, root);
-    }
     if (result == BURBLE_OK) {
         burble_vocab_options options;
         burble_vocab_options_init(&options);

@@ -23,9 +23,8 @@ static bool read_number(const char *text, size_t len, int64_t *out)
 {
     *out = 0;
     for (size_t i = 0; i < len; i++) {
-        if (text[i] < '0' || text[i] > '9' || i == 18) {
+        if (text[i] < '0' || text[i] > '9' || i == 18)
             return false;
-        }
         *out = *out * 10 + (text[i] - '0');
     }
     return len > 0;
@@ -62,14 +61,12 @@ static int read_lines(struct ranks *ranks)
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         const char *const next = stop == NULL ? end : stop + 1;
         stop = stop == NULL ? end : stop;
-        if (stop > at && stop[-1] == '\r') {
+        if (stop > at && stop[-1] == '\r')
             stop--;
-        }
         const int result =
             stop == at ? BURBLE_OK : read_line(ranks, at, (size_t)(stop - at), number);
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
         at = next;
     }
     return BURBLE_OK;
@@ -80,9 +77,8 @@ int burble__load_tiktoken(const struct burble__source *source, burble_vocab **ou
     struct ranks ranks = {.source = source};
     burble__table_init(&ranks.table, source);
     ranks.texts = burble__malloc(BURBLE__BASE64_BYTES(source->size) + 1);
-    if (ranks.texts == NULL) {
+    if (ranks.texts == NULL)
         return burble__load_fail(source, BURBLE_ENOMEM, "%s", burble_result_text(BURBLE_ENOMEM));
-    }
     int result = read_lines(&ranks);
     if (result == BURBLE_OK && ranks.table.n == 0) {
         result = burble__load_fail(source, BURBLE_EFORMAT,

@@ -75,11 +75,10 @@ static uint32_t follow_edge(const struct burble__matcher *matcher, uint32_t key)
     size_t low = 0, high = matcher->n_edges;
     while (low < high) {
         const size_t middle = (low + high) / 2;
-        if (matcher->edges[middle].key < key) {
+        if (matcher->edges[middle].key < key)
             low = middle + 1;
-        } else {
+        else
             high = middle;
-        }
     }
     return low < matcher->n_edges && matcher->edges[low].key == key ? matcher->edges[low].to : ROOT;
 }
@@ -87,13 +86,11 @@ static uint32_t follow_edge(const struct burble__matcher *matcher, uint32_t key)
 /* The state that is this one and the byte; ROOT where there is none. */
 static uint32_t child(const struct burble__matcher *matcher, uint32_t state, unsigned char byte)
 {
-    if (state == ROOT) {
+    if (state == ROOT)
         return matcher->root[byte];
-    }
     assert(!matcher->states[state].met); /* so the string goes on, at bytes[state] */
-    if ((unsigned char)matcher->bytes[state] == byte) {
+    if ((unsigned char)matcher->bytes[state] == byte)
         return state + 1;
-    }
     return matcher->states[state].branches ? follow_edge(matcher, edge_key(state, byte)) : ROOT;
 }
 
@@ -102,9 +99,8 @@ static uint32_t step(const struct burble__matcher *matcher, uint32_t state, unsi
 {
     for (;;) {
         const uint32_t next = child(matcher, state, byte);
-        if (next != ROOT || state == ROOT) {
+        if (next != ROOT || state == ROOT)
             return next;
-        }
         state = matcher->states[state].fail;
     }
 }
@@ -124,9 +120,8 @@ static size_t skip_blocks(const struct burble__matcher *matcher, const unsigned 
             const unsigned char byte = text[i + j];
             any |= (unsigned char)((byte == a) | (byte == b) | (byte == c) | (byte == d));
         }
-        if (any != 0) {
+        if (any != 0)
             break;
-        }
     }
     return i;
 }
@@ -135,17 +130,15 @@ static size_t skip_blocks(const struct burble__matcher *matcher, const unsigned 
 static size_t skip_harmless(const struct burble__matcher *matcher, const unsigned char *text,
                             size_t len)
 {
-    if (matcher->n_firsts == 0) {
+    if (matcher->n_firsts == 0)
         return len;
-    }
     if (matcher->n_firsts == 1) {
         const unsigned char *found = memchr(text, matcher->firsts[0], len);
         return found == NULL ? len : (size_t)(found - text);
     }
     size_t i = matcher->n_firsts <= MAX_FIRSTS ? skip_blocks(matcher, text, len) : 0;
-    while (i < len && matcher->root[text[i]] == ROOT) {
+    while (i < len && matcher->root[text[i]] == ROOT)
         i++;
-    }
     return i;
 }
 
@@ -159,14 +152,12 @@ size_t burble__matcher_run(const struct burble__matcher *matcher, uint32_t *stat
     while (i < len) {
         if (at == ROOT) {
             i += skip_harmless(matcher, bytes + i, len - i);
-            if (i == len) {
+            if (i == len)
                 break;
-            }
         }
         at = step(matcher, at, bytes[i++]);
-        if (matcher->states[at].met) {
+        if (matcher->states[at].met)
             break;
-        }
     }
     *state = at;
     return i;
@@ -184,20 +175,18 @@ size_t burble__matcher_which(const struct burble__matcher *matcher, uint32_t sta
     size_t low = 0, high = matcher->n_strings;
     while (high - low > 1) {
         const size_t middle = (low + high) / 2;
-        if (matcher->strings[middle].offset < state) {
+        if (matcher->strings[middle].offset < state)
             low = middle;
-        } else {
+        else
             high = middle;
-        }
     }
     return matcher->strings[low].which;
 }
 
 burble_text burble__matcher_end(const struct burble__matcher *matcher, uint32_t state)
 {
-    if (state == ROOT) {
+    if (state == ROOT)
         return (burble_text){.bytes = ""};
-    }
     const size_t depth = matcher->states[state].depth;
     return (burble_text){.bytes = matcher->bytes + (state - depth), .len = depth};
 }
@@ -221,12 +210,10 @@ static int compare_sources(const void *a, const void *b)
     const struct source *const left = a, *const right = b;
     const uint32_t len = left->len < right->len ? left->len : right->len;
     const int order = memcmp(left->bytes, right->bytes, len);
-    if (order != 0) {
+    if (order != 0)
         return order;
-    }
-    if (left->len != right->len) {
+    if (left->len != right->len)
         return left->len < right->len ? -1 : 1;
-    }
     return left->which < right->which ? -1 : 1;
 }
 
@@ -240,9 +227,8 @@ static uint32_t shared_bytes(const struct source *a, const struct source *b)
 {
     const uint32_t len = a->len < b->len ? a->len : b->len;
     uint32_t i = 0;
-    while (i < len && a->bytes[i] == b->bytes[i]) {
+    while (i < len && a->bytes[i] == b->bytes[i])
         i++;
-    }
     return i;
 }
 
@@ -253,9 +239,8 @@ static size_t drop_longer(struct source *sources, size_t n)
 {
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
-        if (kept > 0 && shared_bytes(&sources[kept - 1], &sources[i]) == sources[kept - 1].len) {
+        if (kept > 0 && shared_bytes(&sources[kept - 1], &sources[i]) == sources[kept - 1].len)
             continue;
-        }
         sources[kept++] = sources[i];
     }
     return kept;
@@ -264,11 +249,9 @@ static size_t drop_longer(struct source *sources, size_t n)
 static size_t drop_dead(struct source *sources, size_t n)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (!sources[i].dead) {
+    for (size_t i = 0; i < n; i++)
+        if (!sources[i].dead)
             sources[kept++] = sources[i];
-        }
-    }
     return kept;
 }
 
@@ -281,16 +264,14 @@ static void branch_off(struct burble__matcher *matcher, struct source *sources, 
     if (source->shared == 0) {
         source->branch = ROOT;
         matcher->root[byte] = to;
-        if (matcher->n_firsts < MAX_FIRSTS) {
+        if (matcher->n_firsts < MAX_FIRSTS)
             matcher->firsts[matcher->n_firsts] = byte;
-        }
         matcher->n_firsts++;
         return;
     }
     uint32_t from = i - 1;
-    while (source->shared <= sources[from].shared) {
+    while (source->shared <= sources[from].shared)
         from = sources[from].from;
-    }
     source->from = from;
     source->branch = sources[from].offset + source->shared;
     matcher->states[source->branch].branches = 1;
@@ -317,12 +298,10 @@ static void lay_out(struct burble__matcher *matcher, struct source *sources, siz
         branch_off(matcher, sources, i);
         offset += source->len;
     }
-    for (unsigned i = matcher->n_firsts; i > 0 && i < MAX_FIRSTS; i++) {
+    for (unsigned i = matcher->n_firsts; i > 0 && i < MAX_FIRSTS; i++)
         matcher->firsts[i] = matcher->firsts[0];
-    }
-    if (matcher->n_edges > 1) {
+    if (matcher->n_edges > 1)
         qsort(matcher->edges, matcher->n_edges, sizeof *matcher->edges, compare_edges);
-    }
 }
 
 /* Fills in the state of a string's first `depth` bytes, all shorter states being complete. */
@@ -351,21 +330,18 @@ static bool link_states(struct burble__matcher *matcher, struct source *sources,
 {
     size_t n_active = n;
     bool dead = false;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++)
         active[i] = i;
-    }
     for (uint32_t depth = 1; n_active > 0; depth++) {
         size_t left = 0;
         for (size_t i = 0; i < n_active; i++) {
             struct source *const source = &sources[active[i]];
-            if (depth > source->shared) {
+            if (depth > source->shared)
                 link_state(matcher, source, depth);
-            }
-            if (depth < source->len) {
+            if (depth < source->len)
                 active[left++] = active[i];
-            } else {
+            else
                 dead |= source->dead;
-            }
         }
         n_active = left;
     }
@@ -376,9 +352,8 @@ static bool link_states(struct burble__matcher *matcher, struct source *sources,
 static void build(struct burble__matcher *matcher, struct source *sources, size_t n,
                   uint32_t *active)
 {
-    if (n > 1) {
+    if (n > 1)
         qsort(sources, n, sizeof *sources, compare_sources);
-    }
     n = drop_longer(sources, n);
     lay_out(matcher, sources, n);
     if (link_states(matcher, sources, n, active)) {
@@ -394,9 +369,8 @@ static void build(struct burble__matcher *matcher, struct source *sources, size_
 static struct burble__matcher *allocate(size_t n, size_t total)
 {
     struct burble__matcher *matcher = burble__calloc(1, sizeof *matcher);
-    if (matcher == NULL) {
+    if (matcher == NULL)
         return NULL;
-    }
     burble__init(&matcher->refs, 1);
     matcher->bytes = burble__malloc(total + 1);
     matcher->states = burble__calloc(total + 1, sizeof *matcher->states);
@@ -416,9 +390,8 @@ int burble__matcher_create(const burble_text *strings, size_t n, struct burble__
     struct source *sources = burble__calloc(n + 1, sizeof *sources);
     uint32_t *active = burble__calloc(n + 1, sizeof *active);
     struct burble__matcher *matcher = NULL;
-    if (sources == NULL || active == NULL) {
+    if (sources == NULL || active == NULL)
         goto done;
-    }
     for (uint32_t i = 0; i < n; i++) {
         assert(strings[i].len > 0);
         sources[i] =
@@ -427,9 +400,8 @@ int burble__matcher_create(const burble_text *strings, size_t n, struct burble__
         assert(total < (size_t)1 << 24); /* a state and a byte are an edge's key */
     }
     matcher = allocate(n, total);
-    if (matcher != NULL) {
+    if (matcher != NULL)
         build(matcher, sources, n, active);
-    }
 done:
     burble__free(active);
     burble__free(sources);
@@ -446,9 +418,8 @@ struct burble__matcher *burble__matcher_ref(struct burble__matcher *matcher)
 
 void burble__matcher_unref(struct burble__matcher **matcher)
 {
-    if (matcher == NULL || *matcher == NULL) {
+    if (matcher == NULL || *matcher == NULL)
         return;
-    }
     struct burble__matcher *mine = *matcher;
     *matcher = NULL;
     /* Acquire and release pair with one another across threads: every read that another holder made

@@ -21,9 +21,8 @@ static uint32_t next_character(const char **at)
     const unsigned char *bytes = (const unsigned char *)*at;
     const size_t len = bytes[0] < 0x80 ? 1 : bytes[0] < 0xE0 ? 2 : bytes[0] < 0xF0 ? 3 : 4;
     uint32_t character = len == 1 ? bytes[0] : bytes[0] & (0x7Fu >> len);
-    for (size_t i = 1; i < len; i++) {
+    for (size_t i = 1; i < len; i++)
         character = character << 6 | (bytes[i] & 0x3F);
-    }
     *at += len;
     return character;
 }
@@ -74,11 +73,9 @@ static bool can_do(const struct burble__normal *step, uint32_t c)
 static bool can_do_all(const struct burble__normal *step, const struct burble__buffer *text)
 {
     const char *at = text->bytes;
-    while (at < text->bytes + text->len) {
-        if (!can_do(step, next_character(&at))) {
+    while (at < text->bytes + text->len)
+        if (!can_do(step, next_character(&at)))
             return false;
-        }
-    }
     return true;
 }
 
@@ -86,12 +83,10 @@ static bool can_do_all(const struct burble__normal *step, const struct burble__b
 
 static int prepend(const struct burble__normal *step, struct burble__buffer *text)
 {
-    if (text->len == 0 || step->text_len == 0) {
+    if (text->len == 0 || step->text_len == 0)
         return BURBLE_OK;
-    }
-    if (step->text_len > text->max - text->len) {
+    if (step->text_len > text->max - text->len)
         return BURBLE_EFULL;
-    }
     const int result = burble__buffer_reserve(text, step->text_len);
     if (result == BURBLE_OK) {
         memmove(text->bytes + step->text_len, text->bytes, text->len);
@@ -112,13 +107,11 @@ static int rewrite_all(const struct burble__rewrite *rewrite, const struct burbl
 
 static int replace(const struct burble__normal *step, struct burble__buffer *text)
 {
-    if (step->text_len == 0 || step->text_len > text->len) {
+    if (step->text_len == 0 || step->text_len > text->len)
         return BURBLE_OK;
-    }
     uint32_t *fallback = burble__malloc(step->text_len * sizeof *fallback);
-    if (fallback == NULL) {
+    if (fallback == NULL)
         return BURBLE_ENOMEM;
-    }
     burble__rewrite_prepare(step->text, (uint32_t)step->text_len, fallback);
     struct burble__rewrite rewrite = {
         .kind = BURBLE__REWRITE_REPLACE,
@@ -152,41 +145,33 @@ static int replace(const struct burble__normal *step, struct burble__buffer *tex
 static void strip(const struct burble__normal *step, struct burble__buffer *text)
 {
     size_t left = 0;
-    while (step->right && text->len > 0 && text->bytes[text->len - 1] == ' ') {
+    while (step->right && text->len > 0 && text->bytes[text->len - 1] == ' ')
         text->len--;
-    }
-    while (step->left && left < text->len && text->bytes[left] == ' ') {
+    while (step->left && left < text->len && text->bytes[left] == ' ')
         left++;
-    }
     burble__buffer_drop(text, left);
 }
 
 static void lower(struct burble__buffer *text)
 {
-    for (size_t i = 0; i < text->len; i++) {
-        if (text->bytes[i] >= 'A' && text->bytes[i] <= 'Z') {
+    for (size_t i = 0; i < text->len; i++)
+        if (text->bytes[i] >= 'A' && text->bytes[i] <= 'Z')
             text->bytes[i] = (char)(text->bytes[i] - 'A' + 'a');
-        }
-    }
 }
 
 /* ---- any of them --------------------------------------------------------------------------------- */
 
 int burble__normalize(const struct burble__normal *step, struct burble__buffer *text)
 {
-    if (!can_do_all(step, text)) {
+    if (!can_do_all(step, text))
         return BURBLE_EUNSUPPORTED;
-    }
-    if (step->kind == BURBLE__NORMAL_PREPEND) {
+    if (step->kind == BURBLE__NORMAL_PREPEND)
         return prepend(step, text);
-    }
-    if (step->kind == BURBLE__NORMAL_REPLACE) {
+    if (step->kind == BURBLE__NORMAL_REPLACE)
         return replace(step, text);
-    }
-    if (step->kind == BURBLE__NORMAL_STRIP) {
+    if (step->kind == BURBLE__NORMAL_STRIP)
         strip(step, text);
-    } else if (step->kind == BURBLE__NORMAL_LOWER || step->kind == BURBLE__NORMAL_LOWER_ASCII) {
+    else if (step->kind == BURBLE__NORMAL_LOWER || step->kind == BURBLE__NORMAL_LOWER_ASCII)
         lower(text);
-    }
     return BURBLE_OK;
 }

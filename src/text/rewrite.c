@@ -32,11 +32,9 @@ static int put_origin(struct burble__buffer *origins, const struct burble__origi
 static int release(struct flow *flow, const char *bytes, size_t n)
 {
     int result = burble__buffer_append(&flow->out->bytes, bytes, n);
-    if (flow->fresh != NULL) {
-        for (size_t i = 0; i < n && result == BURBLE_OK; i++) {
+    if (flow->fresh != NULL)
+        for (size_t i = 0; i < n && result == BURBLE_OK; i++)
             result = put_origin(&flow->out->origins, origin_at(flow, flow->at + i));
-        }
-    }
     flow->at += n;
     return result;
 }
@@ -148,12 +146,10 @@ static int strip_right(const struct burble__rewrite *rewrite, struct burble__rew
     }
     *written = before > 0;
     int result = BURBLE_OK;
-    for (size_t i = 0; i < before && result == BURBLE_OK; i++) {
+    for (size_t i = 0; i < before && result == BURBLE_OK; i++)
         result = release(flow, rewrite->text, len);
-    }
-    if (before > 0 && result == BURBLE_OK) {
+    if (before > 0 && result == BURBLE_OK)
         result = release(flow, text->bytes, text->len);
-    }
     return result;
 }
 
@@ -161,9 +157,8 @@ static int strip_right(const struct burble__rewrite *rewrite, struct burble__rew
 static int keep(const struct flow *flow, size_t all, size_t n, struct burble__buffer *holds)
 {
     int result = BURBLE_OK;
-    for (size_t i = all - n; i < all && result == BURBLE_OK; i++) {
+    for (size_t i = all - n; i < all && result == BURBLE_OK; i++)
         result = put_origin(holds, origin_at(flow, i));
-    }
     return result;
 }
 
@@ -197,9 +192,8 @@ int burble__writer_put(struct burble__writer *writer, const char *bytes, size_t 
                        const struct burble__origin *origin)
 {
     int result = burble__buffer_append(&writer->bytes, bytes, n);
-    for (size_t i = 0; i < n && origin != NULL && result == BURBLE_OK; i++) {
+    for (size_t i = 0; i < n && origin != NULL && result == BURBLE_OK; i++)
         result = put_origin(&writer->origins, origin);
-    }
     return result;
 }
 
@@ -208,9 +202,8 @@ void burble__rewrite_prepare(const char *text, uint32_t text_len, uint32_t *fall
     uint32_t matched = 0;
     fallback[0] = 0;
     for (uint32_t i = 1; i < text_len; i++) {
-        while (matched > 0 && text[i] != text[matched]) {
+        while (matched > 0 && text[i] != text[matched])
             matched = fallback[matched - 1];
-        }
         matched += text[i] == text[matched];
         fallback[i] = matched;
     }
@@ -237,9 +230,8 @@ size_t burble__rewrite_bound(const struct burble__rewrite *rewrite, size_t n)
         bound += (uint64_t)rewrite->stop * rewrite->text_len;
     } else {
         bound += rewrite->text_len - 1u;
-        if (rewrite->with_len > rewrite->text_len) {
+        if (rewrite->with_len > rewrite->text_len)
             bound += bound / rewrite->text_len * (rewrite->with_len - rewrite->text_len);
-        }
     }
     return n > BOUND_MAX || bound > BOUND_MAX ? SIZE_MAX : (size_t)bound;
 }
@@ -253,11 +245,10 @@ int burble__rewrite_run(const struct burble__rewrite *rewrite, struct burble__re
     int result;
     out->bytes.len = 0;
     out->origins.len = 0;
-    if (rewrite->kind == BURBLE__REWRITE_STRIP) {
+    if (rewrite->kind == BURBLE__REWRITE_STRIP)
         strip_left(rewrite, state, text);
-    } else if (state->held == 0 && memchr(text->bytes, rewrite->text[0], text->len) == NULL) {
+    else if (state->held == 0 && memchr(text->bytes, rewrite->text[0], text->len) == NULL)
         return BURBLE_OK;
-    }
     const size_t all = flow.n_held + text->len;
     if (text->origins != NULL) {
         flow.fresh = text->origins;
@@ -272,11 +263,9 @@ int burble__rewrite_run(const struct burble__rewrite *rewrite, struct burble__re
         result = strip_right(rewrite, state, text, &flow, &written);
         state->held = end ? 0 : state->held;
     }
-    if (result == BURBLE_OK && flow.fresh != NULL) {
+    if (result == BURBLE_OK && flow.fresh != NULL)
         result = keep(&flow, all, burble__rewrite_held(rewrite, state), holds);
-    }
-    if (written) {
+    if (written)
         *text = burble__writer_text(out, flow.fresh != NULL);
-    }
     return result;
 }

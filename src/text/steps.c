@@ -80,17 +80,15 @@ static void add_strip(struct burble__plan *plan, const burble_step *step)
 
 static void add_cleanup(struct burble__plan *plan)
 {
-    for (size_t i = 0; i < sizeof cleanup / sizeof cleanup[0]; i++) {
+    for (size_t i = 0; i < sizeof cleanup / sizeof cleanup[0]; i++)
         add_replace(plan, BURBLE__ANYWHERE, cleanup[i][0], cleanup[i][1]);
-    }
 }
 
 static void add_ctc(struct burble__plan *plan, const burble_step *step)
 {
     add(plan, BURBLE__OP_DEDUP, BURBLE__ANYWHERE);
-    if (step->text[0] != '\0') { /* of an empty pad token, every one is replaced by itself */
+    if (step->text[0] != '\0') /* of an empty pad token, every one is replaced by itself */
         add_replace(plan, BURBLE__ANYWHERE, step->text, "");
-    }
     if (step->flag) {
         add_cleanup(plan);
         add_replace(plan, BURBLE__ANYWHERE, step->with, " ");
@@ -118,15 +116,13 @@ static void add_step(struct burble__plan *plan, const burble_step *step)
         return;
     case BURBLE_STEP_METASPACE:
         add_replace(plan, step->flag ? BURBLE__NOT_FIRST : BURBLE__ANYWHERE, step->text, " ");
-        if (step->flag) {
+        if (step->flag)
             add_replace(plan, BURBLE__FIRST, step->text, "");
-        }
         return;
     case BURBLE_STEP_WORDPIECE:
         add_text(plan, BURBLE__OP_HEAD, step->text);
-        if (step->flag) {
+        if (step->flag)
             add_cleanup(plan);
-        }
         return;
     case BURBLE_STEP_BPE:
         add_replace(plan, BURBLE__NOT_LAST, step->text, " ");
@@ -174,9 +170,8 @@ static int check_step(const burble_step *step, size_t i, burble_error *error)
             "step %zu (%s): expected `with` of UTF-8, at most %u bytes, found %s", i, name,
             BURBLE_VOCAB_MAX_TOKEN, step->with == NULL ? "NULL" : "something else");
     }
-    if (!BURBLE__UNUSED(step)) {
+    if (!BURBLE__UNUSED(step))
         return burble__error_set(error, BURBLE_EINVAL, "step %zu (%s): " BURBLE__RESERVED, i, name);
-    }
     if ((kind == BURBLE_STEP_STRIP || kind == BURBLE_STEP_METASPACE)
         && characters_of(step->text) != 1) {
         return burble__error_set(error, BURBLE_EINVAL,
@@ -212,16 +207,14 @@ int burble__plan_init(struct burble__plan *plan, const burble_vocab_options *opt
 {
     *plan = (struct burble__plan){0};
     const size_t n = options->n_steps;
-    if (!BURBLE__UNUSED(options)) {
+    if (!BURBLE__UNUSED(options))
         return burble__error_set(error, BURBLE_EINVAL, "options: " BURBLE__RESERVED);
-    }
     if (n > STEPS_MAX) {
         return burble__error_set(error, BURBLE_EUNSUPPORTED, "expected at most %d steps, found %zu",
                                  STEPS_MAX, n);
     }
-    if (options->steps == NULL && n > 0) {
+    if (options->steps == NULL && n > 0)
         return burble__error_set(error, BURBLE_EINVAL, "expected %zu steps, found NULL", n);
-    }
     if (n == 0 && options->join != NULL && !is_text(options->join)) {
         return burble__error_set(error, BURBLE_EINVAL, "expected `join` of UTF-8, at most %u bytes",
                                  BURBLE_VOCAB_MAX_TOKEN);
@@ -230,16 +223,13 @@ int burble__plan_init(struct burble__plan *plan, const burble_vocab_options *opt
     for (size_t i = 0; i < n; i++) {
         const burble_step *step = &options->steps[i];
         const int result = check_step(step, i, error);
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
         bytes += CLEANUP_BYTES;
-        if (step->kind >= BURBLE_STEP_REPLACE) {
+        if (step->kind >= BURBLE_STEP_REPLACE)
             bytes += 2 * strlen(step->text);
-        }
-        if (step->kind == BURBLE_STEP_CTC && step->flag) {
+        if (step->kind == BURBLE_STEP_CTC && step->flag)
             bytes += strlen(step->with);
-        }
     }
     plan->ops = burble__malloc((OPS_PER_STEP * n + 1) * sizeof *plan->ops);
     plan->fallbacks = burble__malloc((bytes + 1) * sizeof *plan->fallbacks);
@@ -247,12 +237,10 @@ int burble__plan_init(struct burble__plan *plan, const burble_vocab_options *opt
         burble__plan_finish(plan);
         return burble__error_set(error, BURBLE_ENOMEM, "out of memory");
     }
-    if (n == 0 && options->join != NULL) {
+    if (n == 0 && options->join != NULL)
         add_text(plan, BURBLE__OP_JOIN, options->join);
-    }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         add_step(plan, &options->steps[i]);
-    }
     prepare(plan);
     return BURBLE_OK;
 }

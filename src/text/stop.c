@@ -74,17 +74,14 @@ int burble_stop_create(const burble_text *strings, size_t n, bool include, burbl
 {
     *out = NULL;
     const int checked = check(strings, n, error);
-    if (checked != BURBLE_OK) {
+    if (checked != BURBLE_OK)
         return checked;
-    }
     burble_stop *stop = burble__malloc(sizeof *stop);
-    if (stop == NULL) {
+    if (stop == NULL)
         goto no_memory;
-    }
     *stop = (burble_stop){.include = include, .state = BURBLE__MATCHER_ROOT};
-    if (burble__matcher_create(strings, n, &stop->matcher) != BURBLE_OK) {
+    if (burble__matcher_create(strings, n, &stop->matcher) != BURBLE_OK)
         goto no_matcher;
-    }
     /* A text that is to fit in a record, and what may be held back in front of it. */
     burble__buffer_init(&stop->joined, BURBLE_RECORD_MAX + BURBLE_STOP_MAX_BYTES);
     *out = stop;
@@ -100,9 +97,8 @@ int burble_stop_copy(const burble_stop *stop, burble_stop **out)
 {
     burble_stop *copy = burble__malloc(sizeof *copy);
     *out = copy;
-    if (copy == NULL) {
+    if (copy == NULL)
         return BURBLE_ENOMEM;
-    }
     *copy = *stop;
     burble__matcher_ref(copy->matcher);
     /* What was handed out last is the other one's. */
@@ -112,9 +108,8 @@ int burble_stop_copy(const burble_stop *stop, burble_stop **out)
 
 void burble_stop_destroy(burble_stop **stop)
 {
-    if (stop == NULL || *stop == NULL) {
+    if (stop == NULL || *stop == NULL)
         return;
-    }
     burble__buffer_finish(&(*stop)->joined);
     burble__matcher_unref(&(*stop)->matcher);
     burble__free(*stop);
@@ -136,9 +131,8 @@ static int hand_out(burble_stop *stop, burble_text held, const char *text, size_
         *out = (burble_text){.bytes = text, .len = len};
         return BURBLE_OK;
     }
-    if (burble__buffer_reserve(&stop->joined, len) != BURBLE_OK) {
+    if (burble__buffer_reserve(&stop->joined, len) != BURBLE_OK)
         return BURBLE_ENOMEM;
-    }
     burble__buffer_append(&stop->joined, held.bytes, held.len);
     burble__buffer_append(&stop->joined, text, len - held.len);
     *out = (burble_text){.bytes = stop->joined.bytes, .len = len};
@@ -159,9 +153,8 @@ int burble_stop_push(burble_stop *stop, const char *text, size_t len, burble_tex
         /* What `state` stands for is an end of this. */
         assert(end.len <= held.len + read);
         const size_t settled = held.len + read - (met && stop->include ? 0 : end.len);
-        if (hand_out(stop, held, text, settled, out) != BURBLE_OK) {
+        if (hand_out(stop, held, text, settled, out) != BURBLE_OK)
             return BURBLE_ENOMEM;
-        }
         stop->state = state;
         stop->taken += read;
         stop->met = met;
@@ -171,21 +164,18 @@ int burble_stop_push(burble_stop *stop, const char *text, size_t len, burble_tex
                                               .end = stop->taken};
         }
     }
-    if (!stop->met) {
+    if (!stop->met)
         return BURBLE_OK;
-    }
-    if (match != NULL) {
+    if (match != NULL)
         *match = stop->match;
-    }
     return BURBLE_END;
 }
 
 void burble_stop_finish(burble_stop *stop, burble_text *out)
 {
     *out = (burble_text){.bytes = ""};
-    if (!stop->met) {
+    if (!stop->met)
         *out = burble__matcher_end(stop->matcher, stop->state);
-    }
     burble_stop_reset(stop);
 }
 
@@ -222,19 +212,15 @@ size_t burble_stop_tokens(const burble_vocab *vocab, const burble_text *strings,
 {
     size_t found = 0;
     for (uint32_t id = 0; id < vocab->size; id++) {
-        if ((vocab->pieces[id] & BURBLE__PIECE_SPECIAL) == 0) {
+        if ((vocab->pieces[id] & BURBLE__PIECE_SPECIAL) == 0)
             continue;
-        }
         size_t which = 0;
-        while (which < n && !is_text_of(vocab, id, &strings[which])) {
+        while (which < n && !is_text_of(vocab, id, &strings[which]))
             which++;
-        }
-        if (which == n) {
+        if (which == n)
             continue;
-        }
-        if (found < capacity) {
+        if (found < capacity)
             tokens[found] = (burble_stop_token){.id = id, .which = which};
-        }
         found++;
     }
     return found;

@@ -76,9 +76,8 @@ static int check_tokens(const burble_token *tokens, size_t n, bool utf8, size_t 
         return burble__error_set(error, BURBLE_EINVAL, "expected at most %u tokens, found %zu",
                                  BURBLE_VOCAB_MAX_IDS, n);
     }
-    if (tokens == NULL && n > 0) {
+    if (tokens == NULL && n > 0)
         return burble__error_set(error, BURBLE_EINVAL, "expected %zu tokens, found NULL", n);
-    }
     size_t len = 0;
     *bytes = 0;
     for (size_t i = 0; i < n; i++) {
@@ -97,13 +96,11 @@ static int check_tokens(const burble_token *tokens, size_t n, bool utf8, size_t 
                                      "token %zu: expected %lu bytes of text, found NULL", i,
                                      (unsigned long)token->len);
         }
-        if (token->len > 0 && utf8 && !burble__utf8_valid(token->text, token->len)) {
+        if (token->len > 0 && utf8 && !burble__utf8_valid(token->text, token->len))
             return burble__error_set(error, BURBLE_EINVAL, "token %zu: expected UTF-8", i);
-        }
         len += token->len;
-        if (len > BURBLE_VOCAB_MAX_TEXT) {
+        if (len > BURBLE_VOCAB_MAX_TEXT)
             return too_much(error, i, len);
-        }
     }
     *bytes = len;
     return BURBLE_OK;
@@ -117,11 +114,9 @@ static bool works_on_runs(const struct burble__op *op)
         || op->places == BURBLE__LAST || op->places == BURBLE__NOT_LAST) {
         return false;
     }
-    for (uint32_t i = 1; i < op->rewrite.text_len; i++) {
-        if (((unsigned char)op->rewrite.text[i] & 0xC0) != 0x80) {
+    for (uint32_t i = 1; i < op->rewrite.text_len; i++)
+        if (((unsigned char)op->rewrite.text[i] & 0xC0) != 0x80)
             return false;
-        }
-    }
     return true;
 }
 
@@ -174,9 +169,8 @@ static unsigned places_of(const struct burble__compiler *compiler)
 static uint64_t hash(const char *bytes, size_t n)
 {
     uint64_t hash = UINT64_C(0xCBF29CE484222325); /* FNV-1a */
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         hash = (hash ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001B3);
-    }
     return hash ^ hash >> 29;
 }
 
@@ -226,16 +220,13 @@ static int fill_filter(struct maker *maker, size_t dedup, size_t drop, struct te
     int result = BURBLE_OK;
     for (size_t i = 0; i < maker->n && result == BURBLE_OK; i++) {
         struct burble__traced text = {.bytes = "", .len = maker->tokens[i].len};
-        if (text.len > 0) {
+        if (text.len > 0)
             text.bytes = maker->tokens[i].text;
-        }
         result = run_token(maker, i, 0, dedup, 0, &text);
-        if (result == BURBLE_OK && texts->bytes.len + text.len > BURBLE_VOCAB_MAX_TEXT) {
+        if (result == BURBLE_OK && texts->bytes.len + text.len > BURBLE_VOCAB_MAX_TEXT)
             return too_much(maker->error, i, texts->bytes.len + text.len);
-        }
-        if (result == BURBLE_OK) {
+        if (result == BURBLE_OK)
             result = burble__buffer_append(&texts->bytes, text.bytes, text.len);
-        }
         texts->ends[i] = texts->bytes.len;
         if (result == BURBLE_OK) {
             filter[i] = intern(texts, i, &maker->compiler.work);
@@ -244,12 +235,10 @@ static int fill_filter(struct maker *maker, size_t dedup, size_t drop, struct te
             result = run_token(maker, i, dedup, drop, 0, &text);
             filter[i] |= text.len == 0 ? BURBLE__FILTER_DROP : 0;
         }
-        if (result == BURBLE_EUNSUPPORTED) {
+        if (result == BURBLE_EUNSUPPORTED)
             return burble__error_set(maker->error, result, "the steps make token %zu too long", i);
-        }
-        if (result == BURBLE_EFULL) {
+        if (result == BURBLE_EFULL)
             return too_much_work(maker->error, i, maker->compiler.work_max);
-        }
     }
     return result == BURBLE_OK ? result : no_memory(maker->error);
 }
@@ -259,12 +248,10 @@ static int make_filter(struct maker *maker, size_t dedup, uint32_t *filter)
     struct texts texts = {.mask = 1};
     size_t drop = dedup;
     int result;
-    while (maker->compiler.ops[drop].kind != BURBLE__OP_DROP) {
+    while (maker->compiler.ops[drop].kind != BURBLE__OP_DROP)
         drop++;
-    }
-    while (texts.mask < 2 * maker->n) {
+    while (texts.mask < 2 * maker->n)
         texts.mask = 2 * texts.mask + 1;
-    }
     burble__buffer_init(&texts.bytes, BURBLE_VOCAB_MAX_TEXT);
     texts.ends = burble__malloc((maker->n + 1) * sizeof *texts.ends);
     texts.slots = burble__malloc((texts.mask + 1) * sizeof *texts.slots);
@@ -284,28 +271,23 @@ static int make_filters(struct maker *maker)
 {
     burble_vocab *vocab = maker->vocab;
     const struct burble__compiler *compiler = &maker->compiler;
-    for (size_t i = 0; i < compiler->n_ops; i++) {
+    for (size_t i = 0; i < compiler->n_ops; i++)
         vocab->n_filters += compiler->ops[i].kind == BURBLE__OP_DEDUP;
-    }
-    if (vocab->n_filters == 0) {
+    if (vocab->n_filters == 0)
         return BURBLE_OK;
-    }
     const size_t each = maker->n * sizeof *vocab->filters;
-    if (each > SIZE_MAX / vocab->n_filters) {
+    if (each > SIZE_MAX / vocab->n_filters)
         return no_memory(maker->error);
-    }
     vocab->filters = burble__malloc(each * vocab->n_filters + 1);
-    if (vocab->filters == NULL) {
+    if (vocab->filters == NULL)
         return no_memory(maker->error);
-    }
     vocab->memory += each * vocab->n_filters + 1;
     uint32_t *filter = vocab->filters;
     for (size_t i = 0; i < compiler->n_ops; i++) {
         if (compiler->ops[i].kind == BURBLE__OP_DEDUP) {
             const int result = make_filter(maker, i, filter);
-            if (result != BURBLE_OK) {
+            if (result != BURBLE_OK)
                 return result;
-            }
             filter += maker->n;
         }
     }
@@ -327,9 +309,8 @@ static int run_late(struct maker *maker, unsigned place, struct burble__traced *
     struct burble__compiler *compiler = &maker->compiler;
     maker->late.len = 0;
     const int result = burble__buffer_append(&maker->late, text->bytes, text->len);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     text->bytes = text->len == 0 ? "" : maker->late.bytes;
     return burble__compiler_run(compiler, compiler->late, compiler->rest, place, text);
 }
@@ -354,31 +335,24 @@ static int spell_at(struct maker *maker, size_t id, unsigned place, struct spell
 {
     struct burble__compiler *compiler = &maker->compiler;
     struct burble__traced text = {.bytes = "", .len = maker->tokens[id].len};
-    if (text.len > 0) {
+    if (text.len > 0)
         text.bytes = maker->tokens[id].text;
-    }
     const bool is_verbatim = (maker->tokens[id].flags & BURBLE_TOKEN_VERBATIM) != 0;
     int result = run_token(maker, id, 0, compiler->n_ops, place, &text);
     const bool is_byte =
         result == BURBLE_OK && !is_verbatim && burble__compiler_is_byte(compiler, &text);
-    if (result == BURBLE_OK && !is_verbatim && !is_byte && compiler->late < compiler->rest) {
+    if (result == BURBLE_OK && !is_verbatim && !is_byte && compiler->late < compiler->rest)
         result = run_late(maker, place, &text);
-    }
-    if (result == BURBLE_EUNSUPPORTED) {
+    if (result == BURBLE_EUNSUPPORTED)
         return burble__error_set(maker->error, result, "the steps make token %zu too long", id);
-    }
-    if (result == BURBLE_EFULL) {
+    if (result == BURBLE_EFULL)
         return too_much_work(maker->error, id, compiler->work_max);
-    }
-    if (result == BURBLE_OK && maker->blob.len + text.len > BURBLE_VOCAB_MAX_TEXT) {
+    if (result == BURBLE_OK && maker->blob.len + text.len > BURBLE_VOCAB_MAX_TEXT)
         return too_much(maker->error, id, maker->blob.len + text.len);
-    }
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = burble__buffer_reserve(&maker->blob, text.len + 1);
-    }
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return no_memory(maker->error);
-    }
     char *out = maker->blob.bytes + maker->blob.len;
     spelled->offset = maker->blob.len;
     spell_token(maker, &text, is_verbatim, is_byte, out, spelled);
@@ -397,9 +371,8 @@ static bool same(const struct maker *maker, const struct spelled *a, const struc
 static bool is_cut(const struct maker *maker, const struct spelled *one, size_t left, size_t right,
                    const struct spelled *other)
 {
-    if (one->len < left + right) {
+    if (one->len < left + right)
         return false;
-    }
     const struct spelled cut = {one->offset + left, one->len - left - right, one->is_text};
     return same(maker, &cut, other);
 }
@@ -446,10 +419,8 @@ static void share(struct maker *maker, struct spelled *spelled)
 static int add_others(struct maker *maker, size_t id, const struct spelled *spelled)
 {
     const uint32_t narrow = (uint32_t)id;
-    if (burble__buffer_append(&maker->other_ids, (const char *)&narrow, sizeof narrow)
-        != BURBLE_OK) {
+    if (burble__buffer_append(&maker->other_ids, (const char *)&narrow, sizeof narrow) != BURBLE_OK)
         return no_memory(maker->error);
-    }
     for (unsigned place = 1; place < BURBLE__PLACES; place++) {
         const burble__piece piece = pack(&spelled[place]);
         if ((place & ~maker->vocab->places) == 0
@@ -471,11 +442,9 @@ static int make_piece(struct maker *maker, size_t id)
     }
     struct spelled spelled[BURBLE__PLACES] = {{0}};
     int result = BURBLE_OK;
-    for (unsigned place = 0; place < BURBLE__PLACES && result == BURBLE_OK; place++) {
-        if ((place & ~maker->vocab->places) == 0) {
+    for (unsigned place = 0; place < BURBLE__PLACES && result == BURBLE_OK; place++)
+        if ((place & ~maker->vocab->places) == 0)
             result = spell_at(maker, id, place, &spelled[place]);
-        }
-    }
     if (result == BURBLE_OK && !flag_places(maker, spelled, &flags)) {
         flags |= BURBLE__PIECE_OTHER;
         share(maker, spelled);
@@ -501,9 +470,8 @@ static int make_pieces(struct maker *maker)
     burble_vocab *vocab = maker->vocab;
     for (size_t id = 0; id < maker->n; id++) {
         const int result = make_piece(maker, id);
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             return result;
-        }
     }
     vocab->n_others = maker->other_ids.len / sizeof *vocab->other_ids;
     vocab->blob = settle(&maker->blob, &vocab->memory);
@@ -538,19 +506,15 @@ static int make_rewrites(struct maker *maker, size_t begin, size_t end, unsigned
                      + rewrite->with_len;
         }
     }
-    if (n == 0) {
+    if (n == 0)
         return BURBLE_OK;
-    }
     out->at = burble__malloc(bytes);
-    if (out->at == NULL) {
+    if (out->at == NULL)
         return no_memory(maker->error);
-    }
     maker->vocab->memory += bytes;
-    for (size_t i = begin; i < end; i++) {
-        if (is_for(&ops[i], place)) {
+    for (size_t i = begin; i < end; i++)
+        if (is_for(&ops[i], place))
             out->at[out->n++] = ops[i].rewrite;
-        }
-    }
     uint32_t *fallback = (void *)(out->at + n);
     for (size_t i = 0; i < n; i++) {
         struct burble__rewrite *rewrite = &out->at[i];
@@ -591,13 +555,11 @@ static int check_finish(struct maker *maker)
 {
     burble_vocab *vocab = maker->vocab;
     vocab->finish_max = (size_t)BURBLE__UTF8_GROWTH * BURBLE__UTF8_HELD_MAX;
-    if ((vocab->places & BURBLE__AT_LAST) != 0) {
+    if ((vocab->places & BURBLE__AT_LAST) != 0)
         vocab->finish_max += BURBLE__UTF8_GROWTH * maker->longest;
-    }
     size_t max = vocab->finish_max;
-    for (size_t i = 0; i < vocab->rewrites.n && max <= FINISH_MAX; i++) {
+    for (size_t i = 0; i < vocab->rewrites.n && max <= FINISH_MAX; i++)
         max = burble__rewrite_bound(&vocab->rewrites.at[i], max);
-    }
     if (max > FINISH_MAX) {
         return burble__error_set(maker->error, BURBLE_EUNSUPPORTED,
                                  "the steps may hold back more than %zu bytes to the end",
@@ -622,18 +584,14 @@ static int make(struct maker *maker, const burble_vocab_options *options, size_t
     burble__buffer_init(&maker->others, SIZE_MAX / 2);
 
     int result = check_order(maker);
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = make_filters(maker);
-    }
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = make_pieces(maker);
-    }
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = make_all_rewrites(maker);
-    }
-    if (result == BURBLE_OK) {
+    if (result == BURBLE_OK)
         result = check_finish(maker);
-    }
     burble__buffer_finish(&maker->others);
     burble__buffer_finish(&maker->other_ids);
     burble__buffer_finish(&maker->late);
@@ -656,13 +614,11 @@ int burble_vocab_create(const burble_vocab_options *options, const burble_token 
     options = options == NULL ? &defaults : options;
     size_t bytes = 0;
     int result = check_tokens(tokens, n, options->n_steps > 0, &bytes, error);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     result = burble__plan_init(&maker.plan, options, error);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         return result;
-    }
     const size_t size = sizeof *maker.vocab + n * sizeof(burble__piece);
     maker.vocab =
         n > (SIZE_MAX - sizeof *maker.vocab) / sizeof(burble__piece) ? NULL : burble__malloc(size);
@@ -673,9 +629,8 @@ int burble_vocab_create(const burble_vocab_options *options, const burble_token 
     *maker.vocab = (burble_vocab){.size = n, .memory = size};
     burble__init(&maker.vocab->refs, 1);
     result = make(&maker, options, bytes);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         burble_vocab_unref(&maker.vocab);
-    }
     *out = maker.vocab;
 
 finish_plan:
@@ -692,9 +647,8 @@ burble_vocab *burble_vocab_ref(burble_vocab *vocab)
 
 void burble_vocab_unref(burble_vocab **vocab)
 {
-    if (vocab == NULL || *vocab == NULL) {
+    if (vocab == NULL || *vocab == NULL)
         return;
-    }
     burble_vocab *mine = *vocab;
     *vocab = NULL;
     /* Acquire and release pair with one another across threads: every read that another holder made
@@ -732,11 +686,10 @@ static size_t find_other(const burble_vocab *vocab, uint32_t id)
     size_t high = vocab->n_others;
     while (high - low > 1) {
         const size_t middle = low + (high - low) / 2;
-        if (vocab->other_ids[middle] <= id) {
+        if (vocab->other_ids[middle] <= id)
             low = middle;
-        } else {
+        else
             high = middle;
-        }
     }
     assert(vocab->other_ids[low] == id);
     return low;
@@ -747,19 +700,16 @@ burble__piece burble__vocab_at(const burble_vocab *vocab, uint32_t id, burble__p
 {
     const burble__piece one = (burble__piece)1 << BURBLE__PIECE_LEN_SHIFT;
     place &= vocab->places;
-    if (place == 0) {
+    if (place == 0)
         return piece;
-    }
     if ((piece & BURBLE__PIECE_OTHER) != 0) {
         const size_t at = find_other(vocab, id);
         const bool both = vocab->places == (BURBLE__AT_FIRST | BURBLE__AT_LAST);
         return vocab->others[both ? 3 * at + place - 1 : at];
     }
-    if ((place & BURBLE__AT_FIRST) != 0 && (piece & BURBLE__PIECE_FIRST_CUT) != 0) {
+    if ((place & BURBLE__AT_FIRST) != 0 && (piece & BURBLE__PIECE_FIRST_CUT) != 0)
         piece += ((burble__piece)1 << BURBLE__PIECE_OFFSET_SHIFT) - one;
-    }
-    if ((place & BURBLE__AT_LAST) != 0 && (piece & BURBLE__PIECE_LAST_CUT) != 0) {
+    if ((place & BURBLE__AT_LAST) != 0 && (piece & BURBLE__PIECE_LAST_CUT) != 0)
         piece -= one;
-    }
     return piece;
 }

@@ -28,9 +28,8 @@ struct input {
 /* Its next byte, 0 behind its end. */
 static inline uint8_t next_byte(struct input *input)
 {
-    if (input->left == 0) {
+    if (input->left == 0)
         return 0;
-    }
     input->left--;
     return *input->at++;
 }

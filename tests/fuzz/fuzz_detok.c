@@ -106,9 +106,8 @@ static void read_options(struct input *input, struct subject *subject)
     if ((head & 0x20) != 0) {
         options->steps = subject->steps;
         options->n_steps = 1 + head % STEPS_MAX;
-        for (size_t i = 0; i < options->n_steps; i++) {
+        for (size_t i = 0; i < options->n_steps; i++)
             read_step(input, &subject->steps[i]);
-        }
     }
     options->special_breaks = (head & 0x80) != 0;
     options->join = options->n_steps == 0 && (head & 0x40) != 0 ? " " : NULL;
@@ -118,9 +117,8 @@ static burble_vocab *read_vocab(struct input *input, struct subject *subject)
 {
     burble_vocab *vocab;
     read_options(input, subject);
-    for (size_t i = 0; i < TOKENS; i++) {
+    for (size_t i = 0; i < TOKENS; i++)
         read_token(input, subject->options.n_steps == 0, subject->bytes[i], &subject->tokens[i]);
-    }
     const int result =
         burble_vocab_create(&subject->options, subject->tokens, TOKENS, &vocab, NULL);
     CHECK(result == BURBLE_OK || result == BURBLE_EUNSUPPORTED || result == BURBLE_EINVAL);
@@ -189,9 +187,8 @@ static struct text stream(struct input *input, burble_vocab *vocab,
             depth -= result == BURBLE_OK ? back : 0;
         } else {
             const size_t more = op % 8;
-            for (size_t i = 0; i < more; i++) {
+            for (size_t i = 0; i < more; i++)
                 ids[n + i] = next_byte(input) % (TOKENS + 1);
-            }
             CHECK(burble_detok_push(detok, ids + n, more, &text) == BURBLE_OK);
             take(&pieces, detok, text, options->spans);
             n += more;

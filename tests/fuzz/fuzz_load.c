@@ -21,9 +21,8 @@ static void decode(burble_vocab *vocab)
     const size_t n = size < DECODED_MAX ? size : DECODED_MAX;
     burble_detok *detok;
     burble_text text;
-    if (burble_detok_create(vocab, NULL, &detok) != BURBLE_OK) {
+    if (burble_detok_create(vocab, NULL, &detok) != BURBLE_OK)
         return;
-    }
     for (size_t i = 0; i < n; i++) {
         const int32_t id = (int32_t)i;
         const int result = burble_detok_push(detok, &id, 1, &text);

@@ -42,9 +42,8 @@ static size_t search(const burble_text *strings, size_t n, const char *text, siz
                 *which = i;
             }
         }
-        if (longest > 0) {
+        if (longest > 0)
             return end;
-        }
     }
     return 0;
 }
@@ -69,9 +68,8 @@ static void run(struct input *input, burble_stop *stop, const burble_text *strin
     burble_stop_match match = {0};
     while (input->left > 0 && len < TEXT_MAX - 64 && result == BURBLE_OK) {
         const uint8_t op = next_byte(input);
-        if ((op & 0x30) == 0x30) {
+        if ((op & 0x30) == 0x30)
             stop = exchange(stop);
-        }
         const size_t begin = len;
         len = put_characters(input, op % 16, text, len);
         result = burble_stop_push(stop, text + begin, len - begin, &out, &match);
@@ -110,8 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         strings[i] = (burble_text){bytes[i], put_characters(&input, characters_in_it, bytes[i], 0)};
     }
     burble_stop *stop;
-    if (burble_stop_create(strings, n, head >= 128, &stop, NULL) == BURBLE_OK) {
+    if (burble_stop_create(strings, n, head >= 128, &stop, NULL) == BURBLE_OK)
         run(&input, stop, strings, n, head >= 128);
-    }
     return 0;
 }

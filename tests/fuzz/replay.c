@@ -21,21 +21,18 @@ static int replay(const char *folder, const char *name)
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     FILE *file = fopen(path, "rb");
-    if (file == NULL) {
+    if (file == NULL)
         return 0;
-    }
     char *read = malloc(INPUT_MAX);
     const size_t size = read == NULL ? 0 : fread(read, 1, INPUT_MAX, file);
     fclose(file);
     /* A block of its very size, so that a read beyond it is seen. */
     uint8_t *data = malloc(size == 0 ? 1 : size);
-    if (data != NULL && size > 0) {
+    if (data != NULL && size > 0)
         memcpy(data, read, size);
-    }
     free(read);
-    if (data == NULL) {
+    if (data == NULL)
         return 0;
-    }
     LLVMFuzzerTestOneInput(data, size);
     free(data);
     return 1;
@@ -51,9 +48,8 @@ int main(int argc, char **argv)
     unsigned n = 0, failed = 0;
     const struct dirent *entry;
     while ((entry = readdir(folder)) != NULL) {
-        if (entry->d_name[0] == '.') {
+        if (entry->d_name[0] == '.')
             continue;
-        }
         const int ok = replay(argv[1], entry->d_name);
         failed += !ok;
         printf("%sok %u - %s\n", ok ? "" : "not ", ++n, entry->d_name);

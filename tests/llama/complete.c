@@ -31,15 +31,13 @@ static void print_text(burble_stream *stream)
     burble_error none = {0};
     check(burble_reader_create(stream, 0, &reader, NULL), &none);
     int result;
-    while ((result = burble_reader_next(reader, &record)) != BURBLE_END) {
-        if (result == BURBLE_OK) {
+    while ((result = burble_reader_next(reader, &record)) != BURBLE_END)
+        if (result == BURBLE_OK)
             fwrite(record.text, 1, record.len, stdout);
-        } else if (result == BURBLE_AGAIN) {
+        else if (result == BURBLE_AGAIN)
             check(burble_reader_wait(reader, 0), &none);
-        } else {
+        else
             check(result, &none);
-        }
-    }
     burble_status status;
     burble_stream_status(stream, &status);
     printf("%c%s%c", '\0', status.reason == BURBLE_REASON_STOP ? "stop" : "length", '\0');
@@ -110,15 +108,13 @@ int main(int argc, char **argv)
         return 2;
     }
     const size_t size = fread(input, 1, sizeof input - 1, stdin);
-    for (char *at = input; at < input + size && n < MOST; at += strlen(at) + 1) {
+    for (char *at = input; at < input + size && n < MOST; at += strlen(at) + 1)
         prompts[n++] = at;
-    }
     check(burble_llama_model_load(argv[1], NULL, &model, &error), &error);
-    if (argc > 3) {
+    if (argc > 3)
         chat(model, prompts, n, argv[3]);
-    } else {
+    else
         complete(model, prompts, n, (uint32_t)strtoul(argv[2], NULL, 10));
-    }
     burble_llama_model_unref(&model);
     return 0;
 }

@@ -35,9 +35,8 @@ static inline burble_llama_stats stats_of(burble_llama_engine *engine)
 /* Until the engine's thread has noticed what happened. The test's time limit is the bound. */
 static inline burble_llama_stats wait_until_active(burble_llama_engine *engine, uint32_t active)
 {
-    while (stats_of(engine).active != active) {
+    while (stats_of(engine).active != active)
         sched_yield();
-    }
     return stats_of(engine);
 }
 
@@ -57,9 +56,8 @@ static inline burble_reason reason_of_at(struct place at, burble_llama_engine *e
     burble_status status;
     burble_error error = {0};
     burble_stream *stream = stream_and_reader(&reader);
-    if (burble_llama_engine_submit(engine, request, stream, &error) != BURBLE_OK) {
+    if (burble_llama_engine_submit(engine, request, stream, &error) != BURBLE_OK)
         fail_at(at, "%s", error.message);
-    }
     read_all(reader, output);
     burble_stream_status(stream, &status);
     burble_stream_unref(&stream);
@@ -77,9 +75,8 @@ static inline int try_to_submit_at(struct place at, burble_llama_engine *engine,
     burble_stream *stream = stream_and_reader(&reader);
     const int result = burble_llama_engine_submit(engine, request, stream, error);
     burble_stream_status(stream, &status);
-    if (result != BURBLE_OK) {
+    if (result != BURBLE_OK)
         assert_int_equal_at(at, status.state, BURBLE_OPEN);
-    }
     burble_reader_destroy(&reader);
     burble_stream_unref(&stream);
     return result;

@@ -47,9 +47,8 @@ static inline burble_llama_model *load_model_at(struct place at)
 {
     burble_llama_model *model;
     burble_error error = {0};
-    if (burble_llama_model_load(model_path(), NULL, &model, &error) != BURBLE_OK) {
+    if (burble_llama_model_load(model_path(), NULL, &model, &error) != BURBLE_OK)
         fail_at(at, "%s", error.message);
-    }
     return model;
 }
 #define load_model() load_model_at(HERE)
@@ -66,9 +65,8 @@ static inline burble_llama_engine *open_engine_at(struct place at, burble_llama_
     options.slots = slots;
     options.queue = queue;
     options.threads = 1;
-    if (burble_llama_engine_create(model, &options, &engine, &error) != BURBLE_OK) {
+    if (burble_llama_engine_create(model, &options, &engine, &error) != BURBLE_OK)
         fail_at(at, "%s", error.message);
-    }
     return engine;
 }
 #define open_engine(...) open_engine_at(HERE, __VA_ARGS__)
@@ -100,9 +98,8 @@ static inline burble_reader *submit_at(struct place at, burble_llama_engine *eng
     burble_reader *reader;
     burble_error error = {0};
     burble_stream *stream = stream_and_reader_at(at, &reader);
-    if (burble_llama_engine_submit(engine, request, stream, &error) != BURBLE_OK) {
+    if (burble_llama_engine_submit(engine, request, stream, &error) != BURBLE_OK)
         fail_at(at, "%s", error.message);
-    }
     burble_stream_unref(&stream);
     return reader;
 }

@@ -39,9 +39,8 @@ static void consume(struct world *world, burble_stream *stream, burble_reader *r
             burble_reader_wait(reader, 0);
             continue;
         }
-        if (result != BURBLE_OK) {
+        if (result != BURBLE_OK)
             break;
-        }
         if (record.len > expected->len - len
             || memcmp(record.text, expected->text + len, record.len) != 0) {
             atomic_fetch_add(&world->wrong, 1);
@@ -74,9 +73,8 @@ static void *be_a_client(void *arg)
             atomic_fetch_add(&world->wrong, 1);
             return NULL;
         }
-        if (choice >> 58 & 1) {
+        if (choice >> 58 & 1)
             burble_reader_limit(reader, 1 + (choice >> 48) % 16, BURBLE_LAG_BLOCK);
-        }
         int result;
         while ((result = burble_llama_engine_submit(world->engine, &request, stream, NULL))
                == BURBLE_EFULL) {
@@ -84,9 +82,8 @@ static void *be_a_client(void *arg)
             sched_yield();
         }
         atomic_fetch_add(&world->wrong, result != BURBLE_OK);
-        if (choice >> 60 == 0) {
+        if (choice >> 60 == 0)
             burble_stream_cancel(stream); /* maybe before it has a slot */
-        }
         consume(world, stream, reader, choice >> 32 & 1 ? 0 : 1 + (choice >> 40) % TOKENS,
                 &world->expected[which]);
         burble_reader_destroy(&reader);
@@ -114,9 +111,8 @@ static void clients_that_cancel_at_random_leave_nothing_behind(void **state)
         clients[i] = (struct client){.world = &world, .random = next_random(&seed)};
         assert_int_equal(pthread_create(&clients[i].thread, NULL, be_a_client, &clients[i]), 0);
     }
-    for (int i = 0; i < CLIENTS; i++) {
+    for (int i = 0; i < CLIENTS; i++)
         pthread_join(clients[i].thread, NULL);
-    }
     print_message("%u whole, %u cancelled, %u times refused\n", atomic_load(&world.whole),
                   atomic_load(&world.cancelled), atomic_load(&world.refused));
     assert_int_equal(atomic_load(&world.wrong), 0);

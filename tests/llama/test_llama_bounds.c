@@ -166,9 +166,8 @@ static void assert_in_a_child(bool (*holds)(void))
     int status;
     const pid_t child = fork();
     assert_true(child >= 0);
-    if (child == 0) {
+    if (child == 0)
         _exit(holds() ? 0 : 1);
-    }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
@@ -180,12 +179,10 @@ static int threads(void)
 {
     int n = 0;
     DIR *tasks = opendir("/proc/self/task");
-    if (tasks == NULL) {
+    if (tasks == NULL)
         return -1;
-    }
-    for (const struct dirent *task; (task = readdir(tasks)) != NULL;) {
+    for (const struct dirent *task; (task = readdir(tasks)) != NULL;)
         n += task->d_name[0] != '.';
-    }
     closedir(tasks);
     return n;
 }
@@ -208,15 +205,12 @@ static bool one_processor_has_a_thread(void)
 {
     cpu_set_t all;
     cpu_set_t one;
-    if (sched_getaffinity(0, sizeof all, &all) != 0) {
+    if (sched_getaffinity(0, sizeof all, &all) != 0)
         return false;
-    }
     CPU_ZERO(&one);
-    for (size_t i = 0; CPU_COUNT(&one) == 0; i++) {
-        if (CPU_ISSET(i, &all)) {
+    for (size_t i = 0; CPU_COUNT(&one) == 0; i++)
+        if (CPU_ISSET(i, &all))
             CPU_SET(i, &one);
-        }
-    }
     return sched_setaffinity(0, sizeof one, &one) == 0 && an_engine_adds_threads(1);
 }
 #endif
@@ -267,9 +261,8 @@ static bool threads_cannot_be_made(void)
     burble_llama_engine_options options;
     burble_llama_engine *engine;
     burble_error error = {0};
-    if (pthread_attr_init(&usual) != 0 || pthread_attr_getstacksize(&usual, &stack) != 0) {
+    if (pthread_attr_init(&usual) != 0 || pthread_attr_getstacksize(&usual, &stack) != 0)
         return false;
-    }
     pthread_attr_destroy(&usual);
     burble_llama_engine_options_init(&options);
     options.slots = 1;

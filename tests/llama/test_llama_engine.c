@@ -42,9 +42,8 @@ static void a_prompt_is_broken_off_in_the_middle_of_a_step(void **state)
     int32_t ids[LONG];
     unsigned broken_off = 0;
     (void)state;
-    for (int i = 0; i < LONG; i++) {
+    for (int i = 0; i < LONG; i++)
         ids[i] = 1 + i;
-    }
     burble_llama_engine *engine = open_engine(model, 1, 0);
     burble_llama_request request = request_for("", 1);
     request.ids = ids;
@@ -54,9 +53,8 @@ static void a_prompt_is_broken_off_in_the_middle_of_a_step(void **state)
         burble_stream *stream = stream_and_reader(&reader);
         const uint64_t steps = stats_of(engine).steps;
         assert_result(burble_llama_engine_submit(engine, &request, stream, NULL), BURBLE_OK);
-        while (stats_of(engine).active == 0 && stats_of(engine).waiting > 0) {
+        while (stats_of(engine).active == 0 && stats_of(engine).waiting > 0)
             sched_yield();
-        }
         burble_stream_cancel(stream);
         /* Steps that were broken off do not count. That the step has begun is not sure, so there are
          * several tries; that it is over before we come is next to impossible each time. */
@@ -86,9 +84,8 @@ static void closing_cancels_everything(void **state)
     burble_llama_engine *engine = open_engine(model, 4, REQUESTS);
     burble_llama_request request = request_for(prompts[0], 0);
     request.ignore_end = true;
-    for (int i = 0; i < REQUESTS; i++) {
+    for (int i = 0; i < REQUESTS; i++)
         readers[i] = submit(engine, &request);
-    }
     assert_result(burble_reader_wait(readers[0], 0), BURBLE_OK); /* it generates */
     burble_llama_engine_destroy(&engine);
     assert_null(engine);
@@ -135,9 +132,8 @@ static burble_reader *submit_limited_at(struct place at, burble_llama_engine *en
 /* Until the engine has generated that many tokens. */
 static void wait_for_tokens(burble_llama_engine *engine, uint64_t tokens)
 {
-    while (stats_of(engine).tokens < tokens) {
+    while (stats_of(engine).tokens < tokens)
         sched_yield();
-    }
     assert_int_equal(stats_of(engine).tokens, tokens);
 }
 
@@ -373,9 +369,8 @@ static void a_full_queue_refuses_and_takes_again(void **state)
     /* One of those who wait goes: there is room for another at once. */
     burble_stream_cancel(streams[3]);
     burble_reader *reader = submit(engine, &shorter);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         burble_stream_cancel(streams[i]);
-    }
     read_all(reader, &output);
     assert_result(output.end, BURBLE_END);
     assert_int_equal(output.tokens, 3);
@@ -439,9 +434,8 @@ static void whoever_watches_is_told_each_token_and_the_end(void **state)
     /* Its reader comes only once its text has waited for a while. */
     request.watch_arg = &slow;
     burble_reader *reader = submit_limited(engine, &request, MAX_LAG, &stream);
-    while (burble_stream_position(stream) < MAX_LAG) {
+    while (burble_stream_position(stream) < MAX_LAG)
         sched_yield();
-    }
     static struct output other;
     const burble_llama_request beside = request_for(prompts[1], TOKENS);
     generate(engine, &beside, &other); /* steps in which that one waits */
@@ -545,12 +539,10 @@ static void engine_is_closed_in_a_forked_child_and_its_streams_are_dead(void **s
     request.ignore_end = true;
     parent.engine = open_engine(model, 2, 4);
     parent.readers[0] = submit_limited(parent.engine, &request, 3, &stream);
-    for (int i = 1; i < 4; i++) {
+    for (int i = 1; i < 4; i++)
         parent.readers[i] = submit(parent.engine, &request);
-    }
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 200; i++)
         assert_int_equal(in_child(use_the_parents_engine, &parent), 0);
-    }
     burble_llama_engine_destroy(&parent.engine);
     for (int i = 0; i < 4; i++) {
         read_all(parent.readers[i], &output);

@@ -86,9 +86,8 @@ static void refuses(const char *path, int code, const char *message)
     assert_null(loaded);
     assert_result(error.code, code);
     assert_non_null(strstr(error.message, path));
-    if (strstr(error.message, message) == NULL) {
+    if (strstr(error.message, message) == NULL)
         fail_msg("expected \"%s\", found \"%s\"", message, error.message);
-    }
 }
 
 static void a_missing_file_is_named(void **state)

@@ -222,8 +222,8 @@ SOURCES = [
     Mutation(
         "parker: a signal that comes first is lost",
         "parker.c",
-        "    while (!parker->signalled && rc != ETIMEDOUT) {",
-        "    parker->signalled = false;\n    while (!parker->signalled && rc != ETIMEDOUT) {",
+        "    while (!parker->signalled && rc != ETIMEDOUT)\n",
+        "    parker->signalled = false;\n    while (!parker->signalled && rc != ETIMEDOUT)\n",
         "block",
     ),
     Mutation(

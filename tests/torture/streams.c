@@ -162,9 +162,8 @@ void torture_retention(void)
     CHECK(rc == BURBLE_ENOMEM || oldest == burble_stream_oldest(stream));
 out:
     burble_reader_destroy(&reader);
-    if (written > 0) {
+    if (written > 0)
         CHECK(append(stream, written) == BURBLE_ECANCELED);
-    }
     burble_stream_unref(&stream);
     torture_end();
     check_released(released, written);
@@ -263,12 +262,11 @@ void torture_blocking(void)
     CHECK(rc == BURBLE_ETIMEDOUT || (rc == BURBLE_ENOMEM && torture_failed() > 0));
     has_writer = fail_thread_create(&writer, write_all, stream) == 0;
     CHECK(has_writer);
-    while ((rc = burble_reader_next(reader, &record)) >= 0 && rc != BURBLE_END) {
+    while ((rc = burble_reader_next(reader, &record)) >= 0 && rc != BURBLE_END)
         if (rc == BURBLE_OK)
             check_record(&record, seq++);
         else
             TRY(burble_reader_wait(reader, after_seconds(20)));
-    }
     CHECK(rc == BURBLE_END ? seq == RECORDS : rc == BURBLE_ENOMEM && torture_for_good());
 out:
     burble_reader_destroy(&reader); /* nobody waits for it any more */

@@ -107,9 +107,8 @@ static inline void assert_survives_at(struct place at, const char *data, size_t 
         char *copy = malloc(n == 0 ? 1 : n); /* of its very size: a read beyond it is seen */
         assert_non_null_at(at, copy);
         memcpy(copy, data, n);
-        if (i >= size) {
+        if (i >= size)
             copy[i - size] ^= (char)(1u << (i % 8));
-        }
         burble_vocab *vocab;
         burble_error error = {.message = ""};
         const int result = burble_vocab_parse(copy, n, format, "file", &vocab, &error);

@@ -17,9 +17,8 @@ struct list {
 
 static void *need(void *memory)
 {
-    if (memory == NULL) {
+    if (memory == NULL)
         abort();
-    }
     return memory;
 }
 
@@ -78,9 +77,8 @@ static size_t character_at(const struct text *text, size_t at, bool *broken)
            && c[len] <= (len == 1 ? most : 0xBF)) {
         len++;
     }
-    if (broken != NULL) {
+    if (broken != NULL)
         *broken = len != want;
-    }
     return len;
 }
 
@@ -131,11 +129,9 @@ static void clean(struct text *text, bool do_not)
         {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
         {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
     };
-    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
-        if (do_not || i != 7) {
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        if (do_not || i != 7)
             replace(text, rules[i][0], rules[i][1]);
-        }
-    }
 }
 
 static void strip(struct text *text, const burble_step *step)
@@ -143,9 +139,8 @@ static void strip(struct text *text, const burble_step *step)
     const size_t len = strlen(step->text);
     size_t begin = 0;
     size_t end = text->len;
-    for (uint32_t i = 0; i < step->start && begins(text, begin, step->text); i++) {
+    for (uint32_t i = 0; i < step->start && begins(text, begin, step->text); i++)
         begin += len;
-    }
     for (uint32_t i = 0;
          i < step->stop && end - begin >= len && begins(text, end - len, step->text); i++) {
         end -= len;
@@ -160,9 +155,8 @@ static void join(struct list *list, const char *between)
         append(&all, between, i > 0 ? strlen(between) : 0);
         append(&all, list->at[i].bytes, list->at[i].len);
     }
-    while (list->n > 0) {
+    while (list->n > 0)
         drop(list, list->n - 1);
-    }
     list->n = 1;
     list->at[0] = all;
 }
@@ -176,16 +170,14 @@ static void ctc(struct list *list, const burble_step *step)
         }
     }
     for (size_t i = list->n; i-- > 0;) {
-        if (step->text[0] != '\0') {
+        if (step->text[0] != '\0')
             replace(&list->at[i], step->text, "");
-        }
         if (step->flag) {
             clean(&list->at[i], true);
             replace(&list->at[i], step->with, " ");
         }
-        if (list->at[i].len == 0) {
+        if (list->at[i].len == 0)
             drop(list, i);
-        }
     }
 }
 
@@ -216,9 +208,8 @@ static void byte_fallback(struct list *list)
             in_run = true;
             become(&list->at[i++], text_of(&(char){(char)byte}, 1));
         }
-        if (in_run && (i == list->n || byte_of(&list->at[i]) < 0)) {
+        if (in_run && (i == list->n || byte_of(&list->at[i]) < 0))
             mend(&list->at[i - 1], true);
-        }
     }
 }
 
@@ -229,9 +220,8 @@ static int unspell(uint32_t character)
     uint32_t other = 256;
     for (uint32_t byte = 0; byte < 256; byte++) {
         const bool seen = (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte != 0xAD);
-        if (character == (seen ? byte : other)) {
+        if (character == (seen ? byte : other))
             return (int)byte;
-        }
         other += !seen;
     }
     return -1;
@@ -252,11 +242,10 @@ static void byte_level(struct list *list)
             append(&bytes, &(char){(char)byte}, 1);
             at += len;
         }
-        if (byte >= 0) {
+        if (byte >= 0)
             become(&list->at[i], bytes);
-        } else {
+        else
             free(bytes.bytes);
-        }
     }
     join(list, "");
     mend(&list->at[0], false);
@@ -282,9 +271,8 @@ static void step_one(struct text *text, const burble_step *step, bool first, boo
             append(&spaced, text->bytes, text->len);
             become(text, spaced);
         }
-        if (step->flag) {
+        if (step->flag)
             clean(text, true);
-        }
         break;
     case BURBLE_STEP_BPE:
         replace(text, step->text, last ? "" : " ");
@@ -310,9 +298,8 @@ static void step_all(struct list *list, const burble_step *step)
         ctc(list, step);
         return;
     default:
-        for (size_t i = 0; i < list->n; i++) {
+        for (size_t i = 0; i < list->n; i++)
             step_one(&list->at[i], step, i == 0, i + 1 == list->n);
-        }
     }
 }
 
@@ -354,13 +341,11 @@ static struct text plain_list(const burble_vocab_options *options, const burble_
     struct list list = {0, need(malloc((n + 1) * sizeof *list.at))};
     for (size_t i = 0; i < n; i++) {
         const size_t id = (size_t)ids[i];
-        if (id < n_tokens && (tokens[id].flags & left_out) == 0) {
+        if (id < n_tokens && (tokens[id].flags & left_out) == 0)
             list.at[list.n++] = text_of(tokens[id].text, tokens[id].len);
-        }
     }
-    for (size_t i = 0; i < options->n_steps; i++) {
+    for (size_t i = 0; i < options->n_steps; i++)
         step_all(&list, &options->steps[i]);
-    }
     join(&list, "");
     const struct text text = list.at[0];
     free(list.at);
@@ -373,8 +358,7 @@ struct text plain_decode(const burble_vocab_options *options, const burble_token
 {
     struct text text = options->n_steps == 0 ? plain_table(options, tokens, n_tokens, detok, ids, n)
                                              : plain_list(options, tokens, n_tokens, detok, ids, n);
-    if (detok->clean_up) {
+    if (detok->clean_up)
         clean(&text, false);
-    }
     return text;
 }

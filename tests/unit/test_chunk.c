@@ -36,13 +36,12 @@ static uint32_t last_character(const char *text, size_t len)
     uint32_t last = 0;
     for (size_t i = 0; i < len; i++) {
         const uint32_t byte = (unsigned char)text[i];
-        if (byte < 0x80) {
+        if (byte < 0x80)
             last = byte;
-        } else if (byte < 0xC0) {
+        else if (byte < 0xC0)
             last = last << 6 | (byte & 0x3F);
-        } else {
+        else
             last = byte & (byte < 0xE0 ? 0x1F : byte < 0xF0 ? 0xF : 7);
-        }
     }
     return last;
 }
@@ -63,17 +62,13 @@ static burble_text naive_put(struct naive *naive, const char *text, size_t len, 
     naive->len += len;
     size_t end = naive->len;
     const bool newline = !holds && end > 0 && naive->text[end - 1] == '\n';
-    if (!newline && (holds || end == 0 || !is_chinese(last_character(naive->text, end)))) {
-        while (end > 0 && naive->text[end - 1] != ' ') {
+    if (!newline && (holds || end == 0 || !is_chinese(last_character(naive->text, end))))
+        while (end > 0 && naive->text[end - 1] != ' ')
             end--;
-        }
-    }
-    if (end < naive->printed) {
+    if (end < naive->printed)
         end = naive->printed;
-    }
-    if (naive->len - end > BURBLE_WORD_MAX) { /* which is not transformers' rule any more */
+    if (naive->len - end > BURBLE_WORD_MAX) /* which is not transformers' rule any more */
         end = naive->len;
-    }
     const burble_text chunk = {.bytes = naive->text + naive->printed, .len = end - naive->printed};
     naive->printed = end;
     if (newline) {
@@ -268,9 +263,8 @@ static void by_word_any_text_is_cut_where_transformers_cuts_it(void **state)
             naive.tokens += tokens;
             push(chunker, text, strlen(text), tokens, holds, want.bytes, want.len,
                  want.len > 0 ? naive.tokens : 0);
-            if (want.len > 0) {
+            if (want.len > 0)
                 naive.tokens = 0;
-            }
         }
         naive.text[naive.len] = '\0';
         finish(chunker, naive.text + naive.printed, naive.tokens);
@@ -357,9 +351,8 @@ static void by_word_long_words_are_cut_where_the_naive_rule_cuts_them(void **sta
             naive.tokens += 1;
             push(chunker, text, strlen(text), 1, holds, want.bytes, want.len,
                  want.len > 0 ? naive.tokens : 0);
-            if (want.len > 0) {
+            if (want.len > 0)
                 naive.tokens = 0;
-            }
         }
         naive.text[naive.len] = '\0';
         finish(chunker, naive.text + naive.printed, naive.tokens);

@@ -71,13 +71,12 @@ static void spell_level(const char *bytes, char *out)
     for (; *bytes != '\0'; bytes++) {
         const unsigned byte = (unsigned char)*bytes;
         unsigned character = byte;
-        if (byte <= 0x20) {
+        if (byte <= 0x20)
             character = 0x100 + byte;
-        } else if (byte >= 0x7F && byte <= 0xA0) {
+        else if (byte >= 0x7F && byte <= 0xA0)
             character = 0x121 + byte - 0x7F;
-        } else if (byte == 0xAD) {
+        else if (byte == 0xAD)
             character = 0x143;
-        }
         if (character >= 0x80) {
             *out++ = (char)(0xC0 | character >> 6);
             character = 0x80 | (character & 0x3F);
@@ -94,9 +93,8 @@ static void spell_fall(const struct entry *entry, char *out)
         sprintf(out, "<0x%02X>", (unsigned)(unsigned char)entry->bytes[0]);
         return;
     }
-    for (const char *c = entry->bytes; *c != '\0'; c++) {
+    for (const char *c = entry->bytes; *c != '\0'; c++)
         out += sprintf(out, "%.*s", *c == ' ' ? 3 : 1, *c == ' ' ? "▁" : c);
-    }
     *out = '\0';
 }
 
@@ -118,11 +116,10 @@ static burble_vocab *new_vocab(const struct family *family)
     burble_vocab *vocab;
     assert_true(family->n <= LONGEST);
     for (size_t i = 0; i < family->n; i++) {
-        if (!family->fallback) {
+        if (!family->fallback)
             spell_level(family->entries[i].bytes, spelled[i]);
-        } else {
+        else
             spell_fall(&family->entries[i], spelled[i]);
-        }
         tokens[i] = (burble_token){.text = spelled[i],
                                    .len = (uint32_t)strlen(spelled[i]),
                                    .flags = family->entries[i].flags};
@@ -177,15 +174,13 @@ static bool begins_character(const char *bytes, size_t n)
     static const uint32_t lead_bits[] = {0, 0x7F, 0x1F, 0xF, 7};
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     const size_t whole = whole_length((unsigned char)bytes[0]);
-    if (whole < n) {
+    if (whole < n)
         return false;
-    }
     uint32_t low = (unsigned char)bytes[0] & lead_bits[whole];
     uint32_t high = low;
     for (size_t i = 1; i < whole; i++) {
-        if (i < n && ((unsigned char)bytes[i] & 0xC0) != 0x80) {
+        if (i < n && ((unsigned char)bytes[i] & 0xC0) != 0x80)
             return false;
-        }
         low = low << 6 | (i < n ? (unsigned char)bytes[i] & 0x3Fu : 0);
         high = high << 6 | (i < n ? (unsigned char)bytes[i] & 0x3Fu : 0x3F);
     }
@@ -199,19 +194,16 @@ static void decode(struct sequence *text, const char *bytes, size_t n, bool per_
 {
     for (size_t at = 0; at < n;) {
         size_t len = 0;
-        while (at + len < n && len < 4 && begins_character(bytes + at, len + 1)) {
+        while (at + len < n && len < 4 && begins_character(bytes + at, len + 1))
             len++;
-        }
-        if (open && len > 0 && at + len == n && len < whole_length((unsigned char)bytes[at])) {
+        if (open && len > 0 && at + len == n && len < whole_length((unsigned char)bytes[at]))
             text->settled = text->len;
-        }
         if (len > 0 && len == whole_length((unsigned char)bytes[at])) {
             put(text, bytes + at, len);
         } else {
             len = len == 0 ? 1 : len;
-            for (size_t i = 0; i < (per_byte ? len : 1); i++) {
+            for (size_t i = 0; i < (per_byte ? len : 1); i++)
                 put(text, R, 3);
-            }
         }
         at += len;
     }
@@ -226,13 +218,11 @@ static struct sequence oracle(const struct family *family, bool skip_special, co
     char run[MAX_TEXT];
     size_t run_len = 0;
     for (size_t i = 0; i < n; i++) {
-        if ((size_t)ids[i] >= family->n) {
+        if ((size_t)ids[i] >= family->n)
             continue;
-        }
         const struct entry *entry = &family->entries[ids[i]];
-        if ((entry->flags & ABSENT) != 0 || (skip_special && (entry->flags & SPECIAL) != 0)) {
+        if ((entry->flags & ABSENT) != 0 || (skip_special && (entry->flags & SPECIAL) != 0))
             continue;
-        }
         const size_t len = strlen(entry->bytes);
         if (!per_byte || entry->byte) {
             memcpy(run + run_len, entry->bytes, len);
@@ -244,13 +234,11 @@ static struct sequence oracle(const struct family *family, bool skip_special, co
         }
     }
     decode(&text, run, run_len, per_byte, true);
-    if (text.settled > text.len) {
+    if (text.settled > text.len)
         text.settled = text.len;
-    }
     size_t spaces = 0;
-    while (spaces < family->strip_left && spaces < text.len && text.bytes[spaces] == ' ') {
+    while (spaces < family->strip_left && spaces < text.len && text.bytes[spaces] == ' ')
         spaces++;
-    }
     text.len -= spaces;
     text.settled -= spaces;
     memmove(text.bytes, text.bytes + spaces, text.len);
@@ -265,9 +253,8 @@ static void push(burble_detok *detok, const int32_t *ids, size_t n, struct seque
     /* A copy that ends where its memory ends, so that a sanitizer sees a step beyond. */
     int32_t *copy = malloc((n + 1) * sizeof *copy);
     assert_non_null(copy);
-    if (n > 0) {
+    if (n > 0)
         memcpy(copy + 1, ids, n * sizeof *copy);
-    }
     assert_result(burble_detok_push(detok, copy + 1, n, &text), BURBLE_OK);
     free(copy);
     assert_non_null(text.bytes);
@@ -286,9 +273,8 @@ static void finish(burble_detok *detok, struct sequence *got)
 
 static void assert_text(const struct sequence *got, const char *bytes, size_t len)
 {
-    if (got->len != len || memcmp(got->bytes, bytes, len) != 0) {
+    if (got->len != len || memcmp(got->bytes, bytes, len) != 0)
         fail_msg("expected \"%.*s\", found \"%.*s\"", (int)len, bytes, (int)got->len, got->bytes);
-    }
 }
 
 /* Whole, cut in two at each id, and id by id; the same detokenizer throughout, so that each
@@ -462,9 +448,8 @@ static void any_sequence_comes_out_as_a_whole_and_as_early_as_it_can(void **stat
         for (int round = 0; round < 4000; round++) {
             int32_t ids[LONGEST];
             const size_t n = next_random(&random) % (round % 2 == 0 ? 6 : LONGEST);
-            for (size_t i = 0; i < n; i++) {
+            for (size_t i = 0; i < n; i++)
                 ids[i] = (int32_t)(next_random(&random) % (family->n + 2));
-            }
             check(detok, family, skip_special, ids, n);
         }
         burble_detok_destroy(&detok);
@@ -519,9 +504,8 @@ static void where_memory_is_short_no_id_is_taken(void **state)
     const size_t max = detok->out.bytes.max;
     detok->out.bytes.max = detok->out.bytes.capacity;
     int32_t ids[64] = {FALL_B8, FALL_AD, FALL_E4, FALL_B8};
-    for (size_t i = 4; i < COUNT(ids); i++) {
+    for (size_t i = 4; i < COUNT(ids); i++)
         ids[i] = 0;
-    }
     assert_result(burble_detok_push(detok, ids, COUNT(ids), &text), BURBLE_ENOMEM);
     assert_non_null(text.bytes);
     assert_int_equal(text.len, 0);

@@ -197,9 +197,8 @@ static void check_push_by(burble_vocab *vocab, const burble_detok_options *optio
 
 static void check_push(burble_vocab *vocab, const burble_detok_options *options)
 {
-    for (size_t by = 1; by <= COUNT(ids); by++) {
+    for (size_t by = 1; by <= COUNT(ids); by++)
         check_push_by(vocab, options, by);
-    }
 }
 
 static void a_push_without_memory_takes_no_id_and_a_finish_needs_none(void **state)
@@ -213,9 +212,8 @@ static void check_rewind(burble_vocab *vocab, const burble_detok_options *option
     burble_detok *detok;
     burble_text text;
     static char want[4096];
-    if (options->rewind == 0) {
+    if (options->rewind == 0)
         return;
-    }
     allocations = SIZE_MAX;
     assert_result(burble_detok_create(vocab, options, &detok), BURBLE_OK);
     assert_result(burble_detok_push(detok, ids, 8, &text), BURBLE_OK);

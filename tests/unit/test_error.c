@@ -66,9 +66,8 @@ static void a_message_is_utf_8(void **state)
     char name[600];
     for (size_t from = 0; from < 4; from++) {
         memset(name, 'x', from);
-        for (size_t i = from; i < sizeof name; i += 4) {
+        for (size_t i = from; i < sizeof name; i += 4)
             memcpy(name + i, "😀", i + 4 < sizeof name ? 4 : sizeof name - i);
-        }
         name[sizeof name - 1] = '\0';
         burble__error_set(&error, BURBLE_EFORMAT, "%s", name);
         const size_t len = strlen(error.message);

@@ -21,9 +21,8 @@ static void write_gguf(FILE *out, size_t filler)
     put(&head, "x\x08\0\0\0", 5);
     put_little_endian(&head, filler, 8);
     assert_int_equal(fwrite(head.at, 1, head.n, out), head.n);
-    for (size_t i = 0; i < filler; i++) {
+    for (size_t i = 0; i < filler; i++)
         assert_true(putc('x', out) != EOF);
-    }
     head.n = 0;
     put_little_endian(&head, 20, 8);
     put(&head, "tokenizer.ggml.model\x08\0\0\0", 24);
@@ -114,9 +113,8 @@ static void a_long_name_leaves_room_for_what_was_wrong(void **state)
 {
     char name[1024];
     (void)state;
-    for (size_t i = 0; i + 3 < sizeof name; i += 3) {
+    for (size_t i = 0; i + 3 < sizeof name; i += 3)
         memcpy(name + i, "▁", 4);
-    }
     burble_vocab *vocab;
     burble_error error;
     assert_result(burble_vocab_parse("YQ== 0\n?\n", 9, BURBLE_VOCAB_TIKTOKEN, name, &vocab, &error),
@@ -140,9 +138,8 @@ static void a_source_without_end_is_refused(void **state)
     (void)state;
     burble_vocab *vocab;
     burble_error error;
-    if (access("/dev/zero", R_OK) != 0) {
+    if (access("/dev/zero", R_OK) != 0)
         skip();
-    }
     assert_result(burble_vocab_load("/dev/zero", BURBLE_VOCAB_AUTO, &vocab, &error),
                   BURBLE_EFORMAT);
     assert_null(vocab);
@@ -206,9 +203,8 @@ static void a_large_file_of_json_is_refused_before_it_is_read(void **state)
     const bool large = truncate(file.name, (off_t)size) == 0;
     const int result = burble_vocab_load(file.name, BURBLE_VOCAB_AUTO, &vocab, &error);
     unlink(file.name);
-    if (!large) {
+    if (!large)
         skip();
-    }
     assert_result(result, BURBLE_EFORMAT);
     assert_non_null(
         strstr(error.message, ": expected a file of at most 128 MiB, found 134217729 "));
@@ -228,9 +224,8 @@ static void a_file_of_several_reads_is_loaded_whole(void **state)
     enum { TOKENS = 200000 };
     (void)state;
     struct file file = make_file();
-    for (unsigned i = 0; i < TOKENS; i++) {
+    for (unsigned i = 0; i < TOKENS; i++)
         fprintf(file.out, "YWJj %u\n", i);
-    }
     fclose(file.out);
     burble_vocab *vocab;
     burble_error error = {.message = ""};

@@ -47,17 +47,15 @@ static void put_array(const char *key, uint64_t type, uint64_t n)
 static void put_tokens(const char *const *tokens, size_t n)
 {
     put_array("tokenizer.ggml.tokens", STRING, n);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         put_string(tokens[i]);
-    }
 }
 
 static void put_types(const char *digits)
 {
     put_array("tokenizer.ggml.token_type", I32, strlen(digits));
-    for (size_t i = 0; digits[i] != '\0'; i++) {
+    for (size_t i = 0; digits[i] != '\0'; i++)
         put_little_endian(&file, (uint64_t)(digits[i] - '0'), 4);
-    }
 }
 
 static void put_prefix(unsigned flag)
@@ -76,9 +74,8 @@ static void make_llama(uint64_t version, int prefix)
     put_tokens(llama, COUNT(llama));
     put_types("2316665");
     put_model("llama");
-    if (prefix >= 0) {
+    if (prefix >= 0)
         put_prefix((unsigned)prefix);
-    }
 }
 
 static burble_vocab *load(void)

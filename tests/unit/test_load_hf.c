@@ -185,13 +185,11 @@ static void steps_have_a_bound_on_work(void **state)
     }
     put_text(&file, "}},\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
                     "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"");
-    for (unsigned i = 0; i < 20000; i++) {
+    for (unsigned i = 0; i < 20000; i++)
         put_text(&file, "b");
-    }
     put_text(&file, "\"},");
-    for (unsigned i = 0; i < 28; i++) {
+    for (unsigned i = 0; i < 28; i++)
         put_text(&file, "{\"type\":\"Strip\",\"content\":\"c\",\"start\":1,\"stop\":1},");
-    }
     put_text(&file, "{\"type\":\"Replace\",\"pattern\":{\"String\":\"b\"},\"content\":\"\"}]}}");
     assert_refused(
         file.at, file.n, FORMAT, BURBLE_EFORMAT,
@@ -294,9 +292,8 @@ static void a_file_has_bounds(void **state)
     (void)state;
     file.n = 0;
     put_text(&file, "{\"model\":{\"vocab\":{}},\"decoder\":{\"type\":\"Sequence\",\"decoders\":[");
-    for (unsigned i = 0; i < 33; i++) {
+    for (unsigned i = 0; i < 33; i++)
         put_text(&file, i == 0 ? "{\"type\":\"Fuse\"}" : ",{\"type\":\"Fuse\"}");
-    }
     put_text(&file, "]}}");
     assert_result(burble_vocab_parse(file.at, file.n, FORMAT, "file", &vocab, &error),
                   BURBLE_EUNSUPPORTED);
@@ -325,12 +322,10 @@ static void absurd_depth_is_refused(void **state)
     static const char open[] = "{\"type\":\"Sequence\",\"decoders\":[";
     file.n = 0;
     put(&file, head, strlen(head));
-    for (unsigned i = 0; i < 30; i++) {
+    for (unsigned i = 0; i < 30; i++)
         put(&file, open, strlen(open));
-    }
-    for (unsigned i = 0; i < 30; i++) {
+    for (unsigned i = 0; i < 30; i++)
         put(&file, "]}", 2);
-    }
     put(&file, "}", 1);
     burble_vocab *vocab;
     burble_error error;
@@ -352,9 +347,8 @@ static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
                 "{\"a\":0}", ""),
     };
     (void)state;
-    for (size_t i = 0; i < COUNT(files); i++) {
+    for (size_t i = 0; i < COUNT(files); i++)
         assert_survives(files[i], strlen(files[i]), FORMAT);
-    }
 }
 
 int main(void)

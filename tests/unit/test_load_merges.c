@@ -63,9 +63,8 @@ static void other_merges_are_not_found(void **state)
         "{\"model\":{\"vocab\":\x01,\"merges\":[\"a\"]}}",
     };
     (void)state;
-    for (size_t i = 0; i < COUNT(texts); i++) {
+    for (size_t i = 0; i < COUNT(texts); i++)
         assert_string_equal(found(texts[i]), "");
-    }
 }
 
 static void merges_that_are_not_strings_are_left_to_the_parser(void **state)
@@ -97,9 +96,8 @@ static const char *complaint(const char *text, size_t size)
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     snprintf(said, sizeof said, "file: line %d, column %d (byte %d): ", error.line, error.column,
              error.position);
-    if (root != NULL) {
+    if (root != NULL)
         said[0] = '\0';
-    }
     json_decref(root);
     return said;
 }
@@ -115,11 +113,10 @@ static void assert_same_complaint(const char *text, size_t size)
     burble_vocab_parse(copy, size, BURBLE_VOCAB_HF_JSON, "file", &vocab, &error);
     burble_vocab_unref(&vocab);
     const char *expected = complaint(copy, size);
-    if (expected[0] != '\0') {
+    if (expected[0] != '\0')
         assert_memory_equal(error.message, expected, strlen(expected));
-    } else {
+    else
         assert_null(strstr(error.message, "column"));
-    }
     free(copy);
 }
 
@@ -131,9 +128,8 @@ static void an_error_has_the_place_that_it_has_in_the_file(void **state)
     char broken[sizeof text];
     (void)state;
     assert_string_not_equal(found(text), "");
-    for (size_t i = 0; i < sizeof text; i++) {
+    for (size_t i = 0; i < sizeof text; i++)
         assert_same_complaint(text, i);
-    }
     for (size_t i = 0; i + 1 < sizeof text; i++) {
         static const char others[] = "\"[]{},:\\\n a1\x01\xC3\xFF";
         for (size_t k = 0; k < sizeof others; k++) { /* the NUL included */

@@ -128,16 +128,14 @@ static void precompiled_file(char *file, size_t room, uint32_t size, unsigned ch
     size_t n = 0;
     table.n = 0;
     put_little_endian(&table, size, 4);
-    for (uint32_t unit = 0; unit < UNITS; unit++) {
+    for (uint32_t unit = 0; unit < UNITS; unit++)
         put_little_endian(&table, unit == key ? 1u << 8 | key : 0, 4);
-    }
     put(&table, "\0\0", 2); /* to a multiple of three */
     for (size_t i = 0; i + 3 <= table.n; i += 3) {
         const unsigned char *bytes = (unsigned char *)table.at + i;
         const uint32_t bits = (uint32_t)bytes[0] << 16 | (uint32_t)bytes[1] << 8 | bytes[2];
-        for (unsigned j = 0; j < 4; j++) {
+        for (unsigned j = 0; j < 4; j++)
             map[n++] = digits[bits >> (18 - 6 * j) & 63];
-        }
     }
     map[n] = '\0';
     const int len = snprintf(
@@ -225,12 +223,10 @@ static void what_has_no_end_is_refused(void **state)
     (void)state;
     file.n = 0;
     put_text(&file, head);
-    for (unsigned i = 0; i < 30; i++) {
+    for (unsigned i = 0; i < 30; i++)
         put_text(&file, "{\"type\":\"Sequence\",\"normalizers\":[");
-    }
-    for (unsigned i = 0; i < 30; i++) {
+    for (unsigned i = 0; i < 30; i++)
         put_text(&file, "]}");
-    }
     put_text(&file, "}");
     assert_result(burble_vocab_parse(file.at, file.n, FORMAT, NULL, &vocab, &error),
                   BURBLE_EUNSUPPORTED);
@@ -239,9 +235,8 @@ static void what_has_no_end_is_refused(void **state)
     file.n = 0;
     put_text(&file, head);
     put_text(&file, "{\"type\":\"Sequence\",\"normalizers\":[" TYPE("NFC"));
-    for (unsigned i = 0; i < 64; i++) {
+    for (unsigned i = 0; i < 64; i++)
         put_text(&file, "," TYPE("NFC"));
-    }
     put_text(&file, "]}}");
     assert_result(burble_vocab_parse(file.at, file.n, FORMAT, NULL, &vocab, &error),
                   BURBLE_EUNSUPPORTED);
@@ -254,9 +249,8 @@ static void what_has_no_end_is_refused(void **state)
 static void put_growth(struct bytes *file, unsigned times)
 {
     put_text(file, "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"");
-    for (unsigned i = 0; i < times; i++) {
+    for (unsigned i = 0; i < times; i++)
         put(file, "a", 1);
-    }
     put_text(file, "\"}");
 }
 
@@ -285,9 +279,8 @@ static void a_token_may_not_grow_beyond_what_a_token_is(void **state)
     put_text(&file, head);
     put_growth(&file, 30000);
     put_text(&file, ",{\"type\":\"Prepend\",\"prepend\":\"");
-    for (unsigned i = 0; i < 22145; i++) {
+    for (unsigned i = 0; i < 22145; i++)
         put(&file, "b", 1);
-    }
     put_text(&file, "\"}]}}");
     assert_refused(
         file.at, file.n, FORMAT, BURBLE_EFORMAT,

@@ -15,11 +15,10 @@ static void put_bytes(struct bytes *out, unsigned field, const void *bytes, size
 {
     const unsigned tag = field << 3 | 2;
     assert_true(n < 0x80);
-    if (tag >= 0x80) {
+    if (tag >= 0x80)
         put_little_endian(out, (tag & 0x7F) | 0x80 | tag >> 7 << 8, 2);
-    } else {
+    else
         put_little_endian(out, tag, 1);
-    }
     put_little_endian(out, n, 1);
     put(out, bytes, n);
 }
@@ -27,11 +26,10 @@ static void put_bytes(struct bytes *out, unsigned field, const void *bytes, size
 static void put_number(struct bytes *out, unsigned field, unsigned value)
 {
     const unsigned tag = field << 3;
-    if (tag >= 0x80) {
+    if (tag >= 0x80)
         put_little_endian(out, (tag & 0x7F) | 0x80 | tag >> 7 << 8, 2);
-    } else {
+    else
         put_little_endian(out, tag, 1);
-    }
     put_little_endian(out, value, 1);
 }
 

@@ -40,9 +40,8 @@ static uint32_t flags_of(size_t id)
 
 static void fill_tokens(burble_token *tokens)
 {
-    for (size_t i = 0; i < IDS; i++) {
+    for (size_t i = 0; i < IDS; i++)
         tokens[i] = (burble_token){words[i], (uint32_t)strlen(words[i]), flags_of(i)};
-    }
 }
 
 static int new_vocab(const burble_vocab_options *options, burble_vocab **vocab)
@@ -122,9 +121,8 @@ static burble_step random_step(void)
 static size_t random_ids(int32_t *ids, size_t most)
 {
     const size_t n = below(most + 1);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         ids[i] = i > 0 && below(4) == 0 ? ids[i - 1] : (int32_t)below(IDS + 1);
-    }
     return n;
 }
 
@@ -145,9 +143,8 @@ static void finish(burble_detok *detok, struct text *got)
 
 static void assert_text(const struct text *got, const struct text *want)
 {
-    if (got->len != want->len || memcmp(got->bytes, want->bytes, got->len) != 0) {
+    if (got->len != want->len || memcmp(got->bytes, want->bytes, got->len) != 0)
         fail_msg("expected \"%s\", found \"%s\"", want->bytes, got->bytes);
-    }
 }
 
 /* What a test does with one decoder and one sequence. */
@@ -162,14 +159,12 @@ static void for_random_decoders(uint64_t seed, size_t rounds, check_fn *check)
         burble_step steps[5];
         burble_vocab_options options = {.steps = steps, .n_steps = below(COUNT(steps) + 1)};
         burble_vocab *vocab;
-        for (size_t i = 0; i < options.n_steps; i++) {
+        for (size_t i = 0; i < options.n_steps; i++)
             steps[i] = random_step();
-        }
         options.join = below(2) == 0 ? NULL : " ";
         const int result = new_vocab(&options, &vocab);
-        if (result == BURBLE_EUNSUPPORTED) {
+        if (result == BURBLE_EUNSUPPORTED)
             continue;
-        }
         assert_result(result, BURBLE_OK);
         compiled++;
         for (size_t i = 0; i < 8; i++) {
@@ -197,9 +192,8 @@ static void check_splits(burble_vocab *vocab, const burble_vocab_options *option
             push(detok, ids, cut, &got);
             push(detok, ids + cut, n - cut, &got);
         }
-        for (size_t i = 0; i < n && cut > n; i++) {
+        for (size_t i = 0; i < n && cut > n; i++)
             push(detok, ids + i, 1, &got);
-        }
         finish(detok, &got);
         assert_text(&got, &want);
         free(got.bytes);
@@ -304,16 +298,14 @@ static void check_rewind(burble_vocab *vocab, const burble_vocab_options *option
         size_t known = there + n_wrong < with.rewind ? there + n_wrong : with.rewind;
         assert_result(burble_detok_rewind(detok, known + 1, &bytes), BURBLE_EINVAL);
         assert_int_equal(bytes, 99);
-        if (n_wrong > known) {
+        if (n_wrong > known)
             break; /* that cannot be taken back */
-        }
         const size_t part = below(n_wrong + 1);
         assert_result(burble_detok_rewind(detok, part, NULL), BURBLE_OK);
         assert_result(burble_detok_rewind(detok, n_wrong - part, &bytes), BURBLE_OK);
         assert_true(bytes <= got.len - before);
-        if (part == 0) {
+        if (part == 0)
             assert_int_equal(bytes, got.len - before);
-        }
         got.len = before;
         there = known - n_wrong;
         if (at == n) {
@@ -415,17 +407,15 @@ static void check_vector(const struct vector *vector)
     burble_vocab *vocab;
     burble_text text;
     size_t n = 0;
-    for (; n < COUNT(tokens) && vector->tokens[n] != NULL; n++) {
+    for (; n < COUNT(tokens) && vector->tokens[n] != NULL; n++)
         tokens[n] = (burble_token){vector->tokens[n], (uint32_t)strlen(vector->tokens[n]), 0};
-    }
     assert_result(burble_vocab_create(&options, tokens, n, &vocab, NULL), BURBLE_OK);
     burble_detok *detok = new_detok(vocab, &with);
     for (int32_t i = 0; i <= (int32_t)n; i++) {
-        if (i < (int32_t)n) {
+        if (i < (int32_t)n)
             assert_result(burble_detok_push(detok, &i, 1, &text), BURBLE_OK);
-        } else {
+        else
             burble_detok_finish(detok, &text);
-        }
         const struct text got = text_of(text.bytes, text.len);
         if (strcmp(got.bytes, vector->texts[i]) != 0) {
             fail_msg("token %d: expected \"%s\", found \"%s\"", (int)i, vector->texts[i],

@@ -22,9 +22,8 @@ static burble_stop *new_filter(const burble_text *strings, size_t n, bool includ
 {
     burble_stop *stop = NULL;
     burble_error error = {.code = 0, .message = ""};
-    if (burble_stop_create(strings, n, include, &stop, &error) != BURBLE_OK) {
+    if (burble_stop_create(strings, n, include, &stop, &error) != BURBLE_OK)
         fail_msg("%s", error.message);
-    }
     assert_non_null(stop);
     return stop;
 }
@@ -63,14 +62,12 @@ static size_t naive_held(const burble_text *strings, size_t n, const char *text,
 {
     size_t held = 0;
     for (size_t i = 0; i < n; i++) {
-        if (naive_match(strings, n, strings[i].bytes, strings[i].len).end != strings[i].len) {
+        if (naive_match(strings, n, strings[i].bytes, strings[i].len).end != strings[i].len)
             continue; /* another one is always met before it */
-        }
         for (size_t m = 1; m < strings[i].len; m++) {
             const burble_text beginning = {.bytes = strings[i].bytes, .len = m};
-            if (m > held && ends_with(text, len, beginning)) {
+            if (m > held && ends_with(text, len, beginning))
                 held = m;
-            }
         }
     }
     return held;
@@ -86,9 +83,8 @@ static int push(burble_stop *stop, const char *text, size_t len, char *got, size
     burble_text out = {.bytes = NULL, .len = 99};
     char *copy = malloc(len == 0 ? 1 : len);
     assert_non_null(copy);
-    if (len > 0) {
+    if (len > 0)
         memcpy(copy, text, len);
-    }
     const int result = burble_stop_push(stop, copy, len, &out, match);
     assert_non_null(out.bytes);
     memcpy(got + *got_len, out.bytes, out.len);
@@ -151,12 +147,10 @@ static void check_at(struct place at, const burble_text *strings, size_t n, cons
     assert_true_at(at, len < COUNT(ends));
     for (int include = 0; include < 2; include++) {
         burble_stop *stop = new_filter(strings, n, include != 0);
-        for (size_t i = 0; i < len; i++) {
+        for (size_t i = 0; i < len; i++)
             ends[i] = i + 1;
-        }
-        if (len > 0) {
+        if (len > 0)
             check_split_at(at, stop, strings, n, include != 0, text, ends, len);
-        }
         for (size_t split = 0; split <= len; split++) {
             const size_t two[] = {split, len};
             check_split_at(at, stop, strings, n, include != 0, text, two, 2);
@@ -246,20 +240,17 @@ static void characters_of_many_bytes_are_handed_out_whole(void **state)
         const size_t len = strlen(text);
         check(strings, COUNT(strings), text, len);
         size_t ends[64], n = 0;
-        for (size_t j = 1; j <= len; j++) {
-            if (j == len || ((unsigned char)text[j] & 0xC0) != 0x80) {
+        for (size_t j = 1; j <= len; j++)
+            if (j == len || ((unsigned char)text[j] & 0xC0) != 0x80)
                 ends[n++] = j;
-            }
-        }
         burble_stop *stop = new_filter(strings, COUNT(strings), false);
         size_t from = 0;
         for (size_t j = 0; j < n; j++) {
             burble_text out;
             burble_stop_push(stop, text + from, ends[j] - from, &out, NULL);
             from = ends[j];
-            if (out.len > 0) {
+            if (out.len > 0)
                 assert_int_not_equal((unsigned char)out.bytes[0] & 0xC0, 0x80);
-            }
         }
         burble_stop_destroy(&stop);
     }
@@ -268,9 +259,8 @@ static void characters_of_many_bytes_are_handed_out_whole(void **state)
 static size_t random_string(uint64_t *random, unsigned letters, size_t max, char *out)
 {
     const size_t len = 1 + next_random(random) % max;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < len; i++)
         out[i] = (char)('a' + next_random(random) % letters);
-    }
     return len;
 }
 
@@ -319,9 +309,8 @@ static void any_strings_are_met_wherever_the_text_is_split(void **state)
         for (size_t end = 0; end < len;) {
             end += next_random(&random) % 16;
             ends[n_ends++] = end < len ? end : len;
-            if (n_ends == COUNT(ends)) {
+            if (n_ends == COUNT(ends))
                 ends[n_ends - 1] = end = len;
-            }
         }
         burble_stop *stop = new_filter(strings, n, round % 2 == 0);
         check_split(stop, strings, n, round % 2 == 0, text, ends, n_ends);
@@ -466,9 +455,8 @@ static void text_without_the_beginning_of_a_stop_string_is_not_copied(void **sta
     static const char *const firsts[] = {"#x", "#y", "<x", "|x", "%x", "&x"};
     for (size_t n = 1; n <= COUNT(firsts); n++) {
         burble_text strings[COUNT(firsts)], out;
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++)
             strings[i] = text_of(firsts[i]);
-        }
         burble_stop *stop = new_filter(strings, n, false);
         for (size_t len = 0; len < sizeof text; len++) {
             const bool hash = len == sizeof text - 1;
@@ -539,9 +527,8 @@ static void the_most_strings_of_the_most_bytes_are_taken(void **state)
     for (size_t i = 0; i < BURBLE_STOP_MAX_STRINGS; i++) {
         char *const string = bytes + i * EACH; /* they part ways late, at many places */
         strings[i] = (burble_text){.bytes = string, .len = EACH};
-        for (size_t j = EACH - 12; j < EACH; j++) {
+        for (size_t j = EACH - 12; j < EACH; j++)
             string[j] = (char)('a' + next_random(&random) % 2);
-        }
         string[EACH - 13] = (char)(i % 64 + '0');
         string[EACH - 14] = (char)(i / 64 + '0');
     }
@@ -570,9 +557,8 @@ static void expect_refused_at(struct place at, const burble_text *strings, size_
     assert_result_at(at, burble_stop_create(strings, n, false, &stop, &error), BURBLE_EINVAL);
     assert_null_at(at, stop);
     assert_result_at(at, error.code, BURBLE_EINVAL);
-    if (strstr(error.message, part) == NULL) {
+    if (strstr(error.message, part) == NULL)
         fail_at(at, "expected a message with \"%s\", found \"%s\"", part, error.message);
-    }
     stop = (burble_stop *)&stop;
     assert_result_at(at, burble_stop_create(strings, n, false, &stop, NULL), BURBLE_EINVAL);
     assert_null_at(at, stop);
@@ -599,9 +585,8 @@ static void more_than_the_bounds_is_refused(void **state)
 {
     (void)state;
     static burble_text strings[BURBLE_STOP_MAX_STRINGS + 1];
-    for (size_t i = 0; i < COUNT(strings); i++) {
+    for (size_t i = 0; i < COUNT(strings); i++)
         strings[i] = TEXT("abc");
-    }
     expect_refused(strings, COUNT(strings), "expected at most 4096 stop strings, found 4097");
     char *bytes = malloc(BURBLE_STOP_MAX_BYTES);
     assert_non_null(bytes);

@@ -67,9 +67,8 @@ static struct text decode(const unsigned char *bytes, size_t n, enum burble__utf
         } else {
             const size_t part = longest == 0 ? 1 : longest;
             const size_t times = rule == BURBLE__UTF8_PER_BYTE ? part : 1;
-            for (size_t i = 0; i < times; i++) {
+            for (size_t i = 0; i < times; i++)
                 put(&text, "\xEF\xBF\xBD", 3);
-            }
             text.valid = false;
             text.held = at + longest == n ? longest : 0;
             longest = part;
@@ -187,9 +186,8 @@ static void every_sequence_of_one_or_two_bytes_is_decoded_as_unicode_says(void *
     (void)state;
     for (unsigned a = 0; a < 256; a++) {
         check((const unsigned char[]){(unsigned char)a}, 1);
-        for (unsigned b = 0; b < 256; b++) {
+        for (unsigned b = 0; b < 256; b++)
             check((const unsigned char[]){(unsigned char)a, (unsigned char)b}, 2);
-        }
     }
 }
 
@@ -200,9 +198,8 @@ static void sequences_of_bytes_at_the_edges_of_ranges_are_decoded_as_unicode_say
                                           0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED,
                                           0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF};
     const size_t n = sizeof edges;
-    for (size_t i = 0; i < n * n * n; i++) {
+    for (size_t i = 0; i < n * n * n; i++)
         check((const unsigned char[]){edges[i / n / n], edges[i / n % n], edges[i % n]}, 3);
-    }
     for (size_t i = 0; i < n * n * n * n; i++) {
         const unsigned char bytes[] = {edges[i / n / n / n], edges[i / n / n % n], edges[i / n % n],
                                        edges[i % n]};
@@ -244,9 +241,8 @@ static void every_character_goes_through_and_is_found_as_the_last_one(void **sta
         const size_t n = 3 + encode(character, bytes + 3);
         const bool surrogate = character >= 0xD800 && character <= 0xDFFF;
         assert_int_equal(burble__utf8_valid((const char *)bytes, n), !surrogate);
-        if (surrogate) {
+        if (surrogate)
             continue;
-        }
         struct burble__utf8 utf8;
         char out[64];
         burble__utf8_init(&utf8, BURBLE__UTF8_PER_PART);

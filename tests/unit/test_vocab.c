@@ -53,9 +53,8 @@ static void assert_piece_at(struct place at, const burble_vocab *vocab, uint32_t
     const burble__piece piece = burble__vocab_piece(vocab, id);
     assert_int_equal_at(at, piece & ((1u << BURBLE__PIECE_LEN_SHIFT) - 1), flags);
     assert_int_equal_at(at, burble__piece_len(piece), len);
-    if (len > 0) {
+    if (len > 0)
         assert_memory_equal_at(at, burble__piece_bytes(vocab, piece), bytes, len);
-    }
 }
 #define assert_piece(...) assert_piece_at(HERE, __VA_ARGS__)
 
@@ -107,9 +106,8 @@ static void the_byte_level_alphabet_spells_every_byte(void **state)
 {
     (void)state;
     burble_token tokens[256];
-    for (unsigned byte = 0; byte < 256; byte++) {
+    for (unsigned byte = 0; byte < 256; byte++)
         tokens[byte] = token(spelled[byte]);
-    }
     burble_vocab *vocab = create(BYTE_LEVEL, tokens, 256);
     for (unsigned byte = 0; byte < 256; byte++) {
         const char c = (char)byte;
@@ -125,9 +123,8 @@ static void a_byte_level_token_outside_the_alphabet_stands_for_its_own_bytes(voi
     static const char *const outside[] = {"\x01", " ",   "\x7F", "\xC2\x80", "\xC2\xA0", "\xC2\xAD",
                                           "ń",    "ƀ",   "ſ",    "日",       "😀",       "x y",
                                           "Ġ日",  "日Ġ", "ĠĠń",  "abc ",     "ŅĠ"};
-    for (size_t i = 0; i < sizeof outside / sizeof outside[0]; i++) {
+    for (size_t i = 0; i < sizeof outside / sizeof outside[0]; i++)
         assert_compiles(BYTE_LEVEL, outside[i], outside[i], strlen(outside[i]), BURBLE__PIECE_TEXT);
-    }
 }
 
 static void a_byte_level_token_is_text_only_where_it_is_whole_characters(void **state)
@@ -175,9 +172,8 @@ static void with_byte_fallback_what_only_looks_like_a_byte_token_is_text(void **
                                          "<0x++>",  "<0x4+>",  "<0X41>", "(0x41>", "<0x41)",
                                          " <0x41>", "<0x41> ", "<0xé>",  "0x41",   "<0x@1>",
                                          "<0x1`>",  "<0x/1>",  "<0x1:>", ""};
-    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         assert_compiles(BYTE_FALLBACK, others[i], others[i], strlen(others[i]), BURBLE__PIECE_TEXT);
-    }
 }
 
 static void with_byte_fallback_every_u2581_is_a_space(void **state)
@@ -264,9 +260,8 @@ static void assert_refused_at(struct place at, const burble_vocab_options *optio
     assert_result_at(at, burble_vocab_create(options, tokens, n, &vocab, &error), result);
     assert_null_at(at, vocab);
     assert_result_at(at, error.code, result);
-    if (strstr(error.message, message) == NULL) {
+    if (strstr(error.message, message) == NULL)
         fail_at(at, "expected \"... %s ...\", found \"%s\"", message, error.message);
-    }
     assert_result_at(at, burble_vocab_create(options, tokens, n, &vocab, NULL), result);
     assert_null_at(at, vocab);
 }
@@ -333,9 +328,8 @@ static void texts_that_are_too_long_together_are_refused(void **state)
     burble_vocab *vocab;
     (void)state;
     memset(text, 'b', sizeof text);
-    for (size_t i = 0; i < COUNT(tokens); i++) {
+    for (size_t i = 0; i < COUNT(tokens); i++)
         tokens[i] = (burble_token){.text = text, .len = sizeof text};
-    }
     assert_result(burble_vocab_create(NULL, tokens, MOST, &vocab, NULL), BURBLE_OK);
     assert_true(burble_vocab_memory(vocab) < BURBLE_VOCAB_MAX_TEXT + 100000);
     burble_vocab_unref(&vocab);
@@ -362,9 +356,8 @@ static void texts_that_become_too_long_together_are_refused(void **state)
     memset(own, 'b', 2 * HALF);
     memset(own, 'a', HALF);
     memset(half, 'a', HALF);
-    for (size_t i = 0; i < COUNT(tokens); i++) {
+    for (size_t i = 0; i < COUNT(tokens); i++)
         tokens[i] = (burble_token){.text = own, .len = sizeof own};
-    }
     for (size_t n = 1; n <= COUNT(steps); n++) {
         const burble_vocab_options options = {.steps = steps, .n_steps = n};
         burble_vocab *vocab;
@@ -449,9 +442,8 @@ static void steps_that_cannot_be_streamed_are_unsupported(void **state)
         assert_refused(&options, &one, 1, BURBLE_EUNSUPPORTED, bad[i].message);
     }
     burble_step many[300];
-    for (size_t i = 0; i < COUNT(many); i++) {
+    for (size_t i = 0; i < COUNT(many); i++)
         many[i] = fuse;
-    }
     const burble_vocab_options options = {.steps = many, .n_steps = COUNT(many)};
     assert_refused(&options, &one, 1, BURBLE_EUNSUPPORTED, "at most 256 steps, found 300");
 }
@@ -529,17 +521,15 @@ static void the_last_of_several_threads_to_give_it_back_frees_it(void **state)
     const burble_token one = token("a");
     burble_vocab *vocab = create(BYTE_LEVEL, &one, 1);
     pthread_t threads[THREADS];
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, share, burble_vocab_ref(vocab)), 0);
-    }
     assert_ptr_equal(burble_vocab_ref(vocab), vocab);
     burble_vocab *second = vocab;
     burble_vocab_unref(&vocab);
     assert_null(vocab);
     burble_vocab_unref(&second);
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
-    }
 }
 
 int main(void)
