@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import KINDS
+from loops import run_in
 
 # A shell without job control ignores Ctrl-C for what it starts in the background, and so for all
 # that the tests start.
@@ -69,6 +72,46 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if seconds := os.environ.get("BURBLE_TEST_TIMEOUT"):
         for item in items:
             item.add_marker(pytest.mark.timeout(float(seconds)), append=False)
+
+
+# ---- where a test reads --------------------------------------------------------------------------
+
+
+@pytest.fixture(params=(*KINDS, "threads"))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop_kind(request: pytest.FixtureRequest) -> str:
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop")
+    return str(request.param)
+
+
+@pytest.fixture
+def run(loop_kind: str) -> Any:
+    """A loops.Run: like asyncio.run, in a loop of each kind."""
+    return functools.partial(run_in, loop_kind)
+
+
+@pytest.fixture(params=["thread", "asyncio"])
+def streamer(request: pytest.FixtureRequest) -> Any:
+    """A drop-in streamer of each kind that is read."""
+    from drop_in import BOTH
+    from shipped import tokenizer
+
+    return BOTH[request.param == "asyncio"](tokenizer())
+
+
+@pytest.fixture
+def own() -> Any:
+    """A streamer for run()."""
+    from shipped import tokenizer
+
+    import burble
+
+    return burble.AsyncTextIteratorStreamer(tokenizer())
 
 
 # ---- tokenizers ----------------------------------------------------------------------------------

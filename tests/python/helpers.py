@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""What tests share: threads that are joined, loops of every kind, waits with a bound."""
+"""Shared by the tests: threads that are joined, loops of every kind, waits with a bound, and
+reading to the end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import importlib.metadata
+import os
 import queue
 import threading
 import time
@@ -97,3 +99,104 @@ async def together(kind: str, *functions: Callable[[], Awaitable[object]]) -> No
                 nursery.start_soon(function)
     else:
         await asyncio.gather(*(function() for function in functions))
+
+
+async def soon(awaitable: Awaitable[T]) -> T:
+    """What comes of it, within a bound."""
+    return await asyncio.wait_for(awaitable, SOON)
+
+
+async def turns(n: int = 5) -> None:
+    """Let every task that can run do so, until it waits."""
+    for _ in range(n):
+        await asyncio.sleep(0)
+
+
+async def until_in_loop(condition: Callable[[], object]) -> None:
+    """Let the loop turn until it is so."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + SOON
+    while not condition():
+        assert loop.time() < end, "it never was so"
+        await asyncio.sleep(0)
+
+
+async def set_by_thread(event: threading.Event) -> None:
+    """Wait in a task for another thread's event."""
+    assert await asyncio.get_running_loop().run_in_executor(None, event.wait, SOON)
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+async def listen(source: Any) -> list[Any]:
+    return [item async for item in source]
+
+
+async def listen_to_text(source: Any) -> str:
+    return "".join(await listen(source))
+
+
+async def listen_to_error(source: Any) -> tuple[str, BaseException | None]:
+    """The text, and what ended the iteration, if it was an exception."""
+    text = ""
+    try:
+        async for more in source:
+            text += more
+    except Exception as error:
+        return text, error
+    return text, None
+
+
+def read(kind: str, source: Any, found: list[Any] | None = None) -> list[Any]:
+    """All that there is to read, in a loop of that kind or in this thread; also left in ``found``,
+    where it ends in an error."""
+    items = [] if found is None else found
+
+    async def main() -> None:
+        async for item in source:
+            items.append(item)
+
+    if kind == "threads":
+        items.extend(source)
+    else:
+        run(kind, main)
+    return items
+
+
+def read_to_error(kind: str, source: Any) -> tuple[list[Any], BaseException | None]:
+    """The same, and the error that comes last: it is caught where it is read, since some loops let
+    no exception through as it is."""
+    found: list[Any] = []
+
+    async def main() -> BaseException | None:
+        try:
+            async for item in source:
+                found.append(item)
+        except BaseException as error:
+            return error
+        return None
+
+    if kind != "threads":
+        return found, run(kind, main)
+    try:
+        for item in source:
+            found.append(item)
+    except BaseException as error:
+        return found, error
+    return found, None
+
+
+def text_to_error(kind: str, source: Any) -> tuple[str, BaseException | None]:
+    found, error = read_to_error(kind, source)
+    return "".join(found), error
+
+
+# ---- the process ---------------------------------------------------------------------------------
+
+
+def descriptors() -> int:
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except FileNotFoundError:
+        pytest.skip("needs /proc")

@@ -132,7 +132,7 @@ def bury(how: str) -> None:
     assert read_to_death(streamer) == "bbb ccc ddd eee"
     assert len(seen) == 1, seen
     if how == "next":
-        assert "is reading" in seen[0]
+        assert "already being read" in seen[0]
     if how in ("put", "thread"):
         assert "".join(streamer) == "fff"
     if how in ("cancel", "signal", "gc"):

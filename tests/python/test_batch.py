@@ -19,11 +19,6 @@ pytestmark = pytest.mark.timeout(60)
 PROMPTS = ["ROMEO:", "What is the matter with thee, my good lord", "O", "First Citizen:\nWe are"]
 
 
-@pytest.fixture(params=(*KINDS, "threads"))
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def gather(kind: str, batch: burble.BatchStream, texts: list[str] | None = None) -> list[str]:
     """The text of each row, from the pairs; also left in ``texts``, where they end in an error."""
     texts = [""] * len(batch) if texts is None else texts

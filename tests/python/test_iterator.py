@@ -16,6 +16,7 @@ import weakref
 from typing import Any, Callable
 
 import pytest
+from drop_in import make_blocking, say
 from helpers import SOON, at_some_pace, in_thread, until
 from shipped import MODEL, ids, tokenizer
 
@@ -24,22 +25,11 @@ import burble
 pytestmark = [pytest.mark.extension, pytest.mark.timeout(60)]
 
 
-def make(**options: Any) -> burble.TextIteratorStreamer:
-    """A streamer whose every put() of a whole text is one chunk."""
-    options.setdefault("chunk", "token")
-    return burble.TextIteratorStreamer(tokenizer(), **options)
-
-
-def say(streamer: burble.TextIteratorStreamer, *texts: str) -> None:
-    for text in texts:
-        streamer.put(ids(text))
-
-
 # ---- text and rounds ---------------------------------------------------------------------------
 
 
 def test_text_arrives_in_order_and_iteration_ends() -> None:
-    streamer = make()
+    streamer = make_blocking()
     texts = [f"line {n}\n" for n in range(5000)]
 
     def generate() -> None:
@@ -51,7 +41,7 @@ def test_text_arrives_in_order_and_iteration_ends() -> None:
 
 
 def test_text_put_before_first_read_is_read() -> None:
-    streamer = make()
+    streamer = make_blocking()
     say(streamer, "To be, ", "or not")
     streamer.end()
     assert list(streamer) == ["To be, ", "or not"]
@@ -66,14 +56,14 @@ def test_last_word_comes_with_end() -> None:
 
 
 def test_incomplete_character_at_end_becomes_replacement() -> None:
-    streamer = make()
+    streamer = make_blocking()
     streamer.put(ids("€")[:1])
     streamer.end()
     assert list(streamer) == ["\N{REPLACEMENT CHARACTER}"]
 
 
 def test_generation_without_text_ends_iteration() -> None:
-    streamer = make()
+    streamer = make_blocking()
     streamer.put([0])
     streamer.end()
     streamer.end()
@@ -81,7 +71,7 @@ def test_generation_without_text_ends_iteration() -> None:
 
 
 def test_iteration_after_break_resumes_where_it_stopped() -> None:
-    streamer = make()
+    streamer = make_blocking()
     say(streamer, "a ", "b ", "c ")
     streamer.end()
     for text in streamer:
@@ -92,7 +82,7 @@ def test_iteration_after_break_resumes_where_it_stopped() -> None:
 
 
 def test_second_iteration_waits_for_second_generation() -> None:
-    streamer = make()
+    streamer = make_blocking()
     first_is_read = threading.Event()
 
     def generate() -> None:
@@ -109,7 +99,7 @@ def test_second_iteration_waits_for_second_generation() -> None:
 
 
 def test_generations_ahead_of_reader_are_read_in_order() -> None:
-    streamer = make()
+    streamer = make_blocking()
     for n in range(100):
         say(streamer, *[f"{n}.{m} " for m in range(n % 4)])
         streamer.end()
@@ -118,7 +108,7 @@ def test_generations_ahead_of_reader_are_read_in_order() -> None:
 
 
 def test_each_generation_skips_its_own_prompt() -> None:
-    streamer = make(skip_prompt=True)
+    streamer = make_blocking(skip_prompt=True)
     for _ in range(3):
         say(streamer, "the prompt", "the text")
         streamer.end()
@@ -126,7 +116,7 @@ def test_each_generation_skips_its_own_prompt() -> None:
 
 
 def test_many_threads_read_own_streamers_at_once() -> None:
-    streamers = [make() for _ in range(32)]
+    streamers = [make_blocking() for _ in range(32)]
     found: dict[int, list[str]] = {}
 
     def read(n: int) -> None:
@@ -144,7 +134,7 @@ def test_many_threads_read_own_streamers_at_once() -> None:
 
 
 def test_streamer_read_by_successive_threads_gives_all_text() -> None:
-    streamer = make()
+    streamer = make_blocking()
     found: list[str] = []
     for n in range(10):
         with in_thread(lambda: found.append(next(streamer))):
@@ -153,7 +143,7 @@ def test_streamer_read_by_successive_threads_gives_all_text() -> None:
 
 
 def test_second_reader_at_once_raises() -> None:
-    streamer = make()
+    streamer = make_blocking()
     refused, served = queue.Queue[str](), queue.Queue[str]()
 
     def read() -> None:
@@ -173,7 +163,7 @@ def test_second_reader_at_once_raises() -> None:
 
 
 def test_streamer_without_references_is_freed_at_once() -> None:
-    streamer = make(timeout=3600)
+    streamer = make_blocking(timeout=3600)
     reference = weakref.ref(streamer)
     say(streamer, "text ")
     streamer.end()
@@ -214,7 +204,7 @@ def call(request: pytest.FixtureRequest) -> Callable[[Callable[[], Any]], Any]:
 def test_timeout_raises_empty_and_next_read_continues(
     call: Callable[[Callable[[], Any]], Any],
 ) -> None:
-    streamer = make(timeout=0.08)
+    streamer = make_blocking(timeout=0.08)
     say(streamer, "first ")
     assert call(lambda: next(streamer)) == "first "
     began = time.monotonic()
@@ -228,7 +218,7 @@ def test_timeout_raises_empty_and_next_read_continues(
 def test_timeout_with_stop_iteration_ends_iteration(
     call: Callable[[Callable[[], Any]], Any],
 ) -> None:
-    streamer = make(timeout=0.02, on_timeout="stop")
+    streamer = make_blocking(timeout=0.02, on_timeout="stop")
     say(streamer, "all ", "there is ")
     assert call(lambda: list(streamer)) == ["all ", "there is "]
     say(streamer, "more ")
@@ -236,7 +226,7 @@ def test_timeout_with_stop_iteration_ends_iteration(
 
 
 def test_timeout_of_zero_reads_without_waiting() -> None:
-    streamer = make(timeout=0)
+    streamer = make_blocking(timeout=0)
     with pytest.raises(queue.Empty):
         next(streamer)
     say(streamer, "here ")
@@ -245,7 +235,7 @@ def test_timeout_of_zero_reads_without_waiting() -> None:
 
 def test_timeout_applies_to_first_token() -> None:
     with pytest.raises(queue.Empty):
-        next(make(timeout=0.02))
+        next(make_blocking(timeout=0.02))
 
 
 @pytest.mark.parametrize("what", ["special", "the middle of a word", "half a character"])
@@ -254,7 +244,7 @@ def test_timeout_counts_from_last_token_without_text(what: str) -> None:
 
     def attempt(timeout: float) -> None:
         chunk = "word" if what == "the middle of a word" else "token"
-        streamer = make(timeout=timeout, chunk=chunk)
+        streamer = make_blocking(timeout=timeout, chunk=chunk)
         pace = threading.Event()
 
         def generate() -> None:
@@ -277,7 +267,7 @@ def test_timeout_counts_from_last_token_without_text(what: str) -> None:
 
 
 def test_timeout_changed_between_reads_applies() -> None:
-    streamer = make(timeout=SOON)
+    streamer = make_blocking(timeout=SOON)
     streamer.timeout = 0.02
     with pytest.raises(queue.Empty, match=r"0\.02 s"):
         next(streamer)
@@ -288,7 +278,7 @@ def test_timeout_changed_between_reads_applies() -> None:
 
 def test_timeout_removed_during_wait_no_longer_ends_it() -> None:
     def attempt(timeout: float) -> None:
-        streamer = make(timeout=timeout)
+        streamer = make_blocking(timeout=timeout)
         found: queue.Queue[Any] = queue.Queue()
 
         def read() -> None:
@@ -356,7 +346,7 @@ def test_ctrl_c_interrupts_waiting_main_thread(timeout: float | None) -> None:
 
 
 def test_signal_handler_that_returns_does_not_end_wait() -> None:
-    streamer = make()
+    streamer = make_blocking()
     handled = threading.Event()
 
     def generate() -> None:

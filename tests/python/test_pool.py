@@ -11,20 +11,17 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor, Future, wait
 from typing import Any
 
 import pytest
+from helpers import SOON, until
 
 import burble
 
 pytestmark = pytest.mark.timeout(60)
-
-# What bounds a wait that should end at once, and only then.
-SOON = 20.0
 
 
 class Gate:
@@ -56,14 +53,6 @@ def busy(pool: burble.Pool) -> Iterator[Future[str]]:
     yield futures[0]
     for gate in gates:
         gate.open.set()
-
-
-def until(what: Any) -> None:
-    """Wait for what another thread does without saying so."""
-    deadline = time.monotonic() + SOON
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 # ---- turns ---------------------------------------------------------------------------------------

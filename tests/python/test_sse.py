@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Callable
 
 import pytest
-from helpers import SOON
+from helpers import SOON, until_in_loop
 
 import burble
 
@@ -39,15 +39,6 @@ def ended_channel(pieces: list[str], **options: Any) -> burble.Stream[str]:
         writer.put_text(piece)
     writer.end("stop")
     return stream
-
-
-async def turns(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until it is so."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + SOON
-    while not condition():
-        assert loop.time() < end, "it never was so"
-        await asyncio.sleep(0)
 
 
 async def until_blocked(stream: burble.Stream[str]) -> None:
@@ -176,9 +167,9 @@ def test_wait_cancelled_as_text_arrives_loses_no_event() -> None:
         events = burble.sse(stream)
         for text in "abc":
             waiting = asyncio.ensure_future(events.__anext__())
-            await turns(lambda: events._waiting is not None)
+            await until_in_loop(lambda: events._waiting is not None)
             writer.put_text(text)
-            await turns(lambda: events._waiting.done())
+            await until_in_loop(lambda: events._waiting.done())
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
@@ -233,7 +224,7 @@ def test_unreferenced_events_that_wait_take_no_more_text() -> None:
         writer.put_text("one")
         writer.end()
         assert [text async for text in stream] == ["one"]
-        await turns(lambda: len(asyncio.all_tasks()) == 1)
+        await until_in_loop(lambda: len(asyncio.all_tasks()) == 1)
 
     asyncio.run(main())
 
@@ -505,7 +496,7 @@ def test_refused_request_cancels_generation(server: Any) -> None:
                 served.once = True
                 response = await client.get(f"{served.url}/a", headers={"Last-Event-ID": "-"})
                 assert response.status_code == 400
-                await turns(lambda: writer.cancelled)
+                await until_in_loop(lambda: writer.cancelled)
         finally:
             gc.enable()
 
@@ -588,7 +579,7 @@ def test_openai_client_ignores_keep_alive() -> None:
                 answer = await client.chat.completions.create(model="m", messages=[], stream=True)
                 for piece in ("Once", " upon", " a time"):
                     quiet = len(sent)
-                    await turns(lambda quiet=quiet: len(sent) > quiet + 2)
+                    await until_in_loop(lambda quiet=quiet: len(sent) > quiet + 2)
                     writer.put_text(piece)
                     found = await answer.__anext__()
                     assert found.choices[0].delta.content == piece

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Callable
 
 import pytest
-from helpers import SOON
+from helpers import SOON, until_in_loop
 from test_sse import (
     Server,
     body_of,
@@ -25,7 +25,6 @@ from test_sse import (
     servers,
     serving,
     texts,
-    turns,
 )
 
 import burble
@@ -366,7 +365,7 @@ def test_background_task_runs_after_every_answer() -> None:
                 ):
                     ran.clear()
                     await ask(method, **{"Last-Event-ID": last})
-                    await turns(lambda: bool(ran))
+                    await until_in_loop(lambda: bool(ran))
                     assert ran == [f"{name} {method}"]
 
     asyncio.run(main())
@@ -388,7 +387,7 @@ def test_background_task_runs_after_client_has_left() -> None:
                 async for _ in response.aiter_raw():
                     break
             await cancelled(stream)
-            await turns(lambda: bool(ran))
+            await until_in_loop(lambda: bool(ran))
 
     asyncio.run(main())
 
@@ -454,7 +453,7 @@ def test_response_never_sent_because_of_exception_cancels_generation() -> None:
     async def main() -> None:
         async with asking(app_of(handler)) as ask:
             assert (await ask()).status_code == 503
-            await turns(lambda: writers[0].cancelled)
+            await until_in_loop(lambda: writers[0].cancelled)
 
     gc.collect()
     gc.disable()
@@ -540,7 +539,7 @@ def test_stream_in_streaming_response_is_cancelled_when_client_leaves(
             host, port = url.removeprefix("http://").split(":")
             reader, connection = await asyncio.open_connection(host, int(port), limit=1000)
             connection.write(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
-            await turns(lambda: bool(writers))
+            await until_in_loop(lambda: bool(writers))
             (writer,) = writers
             if waiting:
                 writer.put_text("some text")
@@ -550,7 +549,7 @@ def test_stream_in_streaming_response_is_cancelled_when_client_leaves(
                 writing = loop.run_in_executor(None, write_until_cancelled, writer)
                 await asyncio.wait_for(reader.readuntil(b"xxx"), SOON)
             connection.transport.abort()
-            await turns(lambda: bool(writer.cancelled))
+            await until_in_loop(lambda: bool(writer.cancelled))
             if not waiting:
                 await asyncio.wait_for(writing, SOON)
 
@@ -581,7 +580,7 @@ def test_stream_read_by_cancelled_task_lives_on() -> None:
 
         writer.put_text("a")
         task = asyncio.ensure_future(read())
-        await turns(lambda: got == ["a"])
+        await until_in_loop(lambda: got == ["a"])
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

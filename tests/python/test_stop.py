@@ -11,7 +11,8 @@ import threading
 from typing import Any
 
 import pytest
-from shipped import MODEL, tokenizer
+from helpers import listen_to_text
+from shipped import MODEL, ids, tokenizer
 
 import burble
 
@@ -29,11 +30,6 @@ def model() -> Any:
 @functools.cache
 def fast_tokenizer() -> Any:
     return pytest.importorskip("transformers").AutoTokenizer.from_pretrained(MODEL)
-
-
-def ids(text: str) -> list[int]:
-    found: list[int] = tokenizer().encode(text).ids
-    return found
 
 
 class Slow:
@@ -281,10 +277,6 @@ def test_stopped_streamer_is_collected() -> None:
 # ---- run() ---------------------------------------------------------------------------------------
 
 
-async def listen(streamer: burble.AsyncTextIteratorStreamer) -> str:
-    return "".join([text async for text in streamer])
-
-
 def test_run_at_stop_string_ends_own_function_and_returns_none() -> None:
     put = []
 
@@ -300,14 +292,14 @@ def test_run_at_stop_string_ends_own_function_and_returns_none() -> None:
         for _ in range(2):
             put.clear()
             task = asyncio.create_task(streamer.run(generate))
-            assert await listen(streamer) == "one "
+            assert await listen_to_text(streamer) == "one "
             assert await task is None
             assert put == ["one ", "stop"]
             assert streamer.finish_reason == "stop"
             assert not streamer.should_stop
         unstopped = burble.AsyncTextIteratorStreamer(tokenizer(), stop=["nothing"])
         task = asyncio.create_task(unstopped.run(generate))
-        assert await listen(unstopped) == "one stoptwo three"
+        assert await listen_to_text(unstopped) == "one stoptwo three"
         assert await task == "all of it"
 
     asyncio.run(main())
@@ -322,7 +314,7 @@ def test_exception_after_stop_reaches_task_only() -> None:
         streamer = burble.AsyncTextIteratorStreamer(tokenizer(), stop=["stop"])
         for _ in range(2):
             task = asyncio.create_task(streamer.run(generate))
-            assert await listen(streamer) == "one "
+            assert await listen_to_text(streamer) == "one "
             with pytest.raises(KeyError):
                 await task
 
@@ -389,7 +381,7 @@ def test_run_at_stop_string_ends_transformers_generate_with_tokens() -> None:
             task = asyncio.create_task(
                 streamer.run(model().generate, **inputs, max_new_tokens=NEW, do_sample=False)
             )
-            assert await listen(streamer) == before
+            assert await listen_to_text(streamer) == before
             out = await task
             assert streamer.finish_reason == "stop"
             assert streamer.stopped == (0, stop, len(before), len(before) + len(stop))

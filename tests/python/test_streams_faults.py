@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import KINDS, SOON, all_wait, in_thread, run, until
+from helpers import KINDS, SOON, all_wait, descriptors, in_thread, run, text_to_error, until
 from shipped import MODEL, ids, tokenizer
 
 import burble
@@ -92,35 +92,6 @@ def busy() -> Iterator[burble.Pool]:
         gate.set()
 
 
-@pytest.fixture(params=(*KINDS, "threads"))
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def read(kind: str, stream: Any) -> tuple[str, BaseException | None]:
-    """The text, and what came after it."""
-    text = ""
-
-    async def main() -> BaseException | None:
-        nonlocal text
-        try:
-            async for more in stream:
-                text += more
-        except BaseException as error:
-            return error
-        return None
-
-    if kind != "threads":
-        error = run(kind, main)
-        return text, error
-    try:
-        for more in stream:
-            text += more
-    except BaseException as error:
-        return text, error
-    return text, None
-
-
 # ---- generate raises -----------------------------------------------------------------------------
 
 
@@ -141,7 +112,7 @@ def test_exception_of_generate_comes_after_its_text(
     kind: str, before: str, in_end: bool, error: BaseException
 ) -> None:
     handle = stream(raises, before, error, in_end)
-    text, found = read(kind, handle)
+    text, found = text_to_error(kind, handle)
     assert text == before
     assert found is error
     frames = traceback.extract_tb(found.__traceback__)
@@ -159,7 +130,7 @@ def test_exception_of_generate_comes_after_its_text(
 def test_exception_that_looks_like_end_or_cancellation_is_a_failure(
     kind: str, error: type[BaseException]
 ) -> None:
-    text, found = read(kind, stream(raises, TEXT, error("pretended")))
+    text, found = text_to_error(kind, stream(raises, TEXT, error("pretended")))
     assert text == TEXT
     assert isinstance(found, RuntimeError)
     assert isinstance(found.__cause__, error)
@@ -192,7 +163,7 @@ class Opaque(Exception):
 def test_immutable_exception_costs_no_thread(kind: str, before: str, error: Exception) -> None:
     with burble.Pool(1) as pool:
         handle = stream(raises, before, error, pool=pool, total_timeout=SOON)
-        text, found = read(kind, handle)
+        text, found = text_to_error(kind, handle)
         assert text == before
         assert found is error
         with pytest.raises(type(error)):
@@ -213,7 +184,7 @@ def test_exception_read_by_many_readers_has_traceback_of_same_length(kind: str) 
     gate.set()
     lengths = set()
     for reader in (*readers, *readers, handle):
-        _, found = read(kind, reader)
+        _, found = text_to_error(kind, reader)
         assert isinstance(found, OutOfMemory)
         lengths.add(len(traceback.extract_tb(found.__traceback__)))
     for _ in range(3):
@@ -317,7 +288,7 @@ def test_streamer_used_after_its_generation_raises() -> None:
     handle = stream(keep)
     assert list(handle) == []
     until(lambda: handle._job._settled)
-    with pytest.raises(burble.Error, match="is over"):
+    with pytest.raises(burble.Error, match="generation of this streamer has ended"):
         kept[0].put(ids(TEXT))
     kept[0].end()
     assert kept[0].should_stop
@@ -354,7 +325,7 @@ def test_stream_unreferenced_in_queue_never_runs(busy: burble.Pool) -> None:
 def test_wait_for_queued_stream_ends_on_cancel(loop: str, busy: burble.Pool) -> None:
     handle = stream(lambda streamer: None, pool=busy)
     with in_thread(handle.cancel):
-        assert isinstance(read(loop, handle)[1], burble.Cancelled)
+        assert isinstance(text_to_error(loop, handle)[1], burble.Cancelled)
 
 
 # ---- it does not return --------------------------------------------------------------------------
@@ -593,7 +564,7 @@ def test_loop_closed_under_consumer_leaves_stream_to_another(loop: str) -> None:
 
     run(loop, main)
     stuck.go.set()
-    assert read(loop, handle) == ("", None)
+    assert text_to_error(loop, handle) == ("", None)
     assert found == ["one"]
 
 
@@ -604,7 +575,7 @@ def test_cancel_from_many_threads_while_read_ends_stream() -> None:
     next(handle)
     for thread in threads:
         thread.start()
-    assert isinstance(read("threads", handle)[1], burble.Cancelled)
+    assert isinstance(text_to_error("threads", handle)[1], burble.Cancelled)
     for thread in threads:
         thread.join()
     handle.close()
@@ -652,7 +623,7 @@ def test_resources_of_reading_thread_are_freed_with_stream() -> None:
     endless = Endless()
     handle = stream(endless)
     found: list[BaseException | None] = []
-    with in_thread(lambda: found.append(read("threads", handle)[1])):
+    with in_thread(lambda: found.append(text_to_error("threads", handle)[1])):
         assert endless.begun.wait(SOON)
         handle.close()
     assert isinstance(found[0], burble.Cancelled)
@@ -663,10 +634,6 @@ def test_resources_of_reading_thread_are_freed_with_stream() -> None:
 
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def test_put_by_threads_that_exit_does_not_fail_stream() -> None:

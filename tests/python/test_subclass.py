@@ -10,6 +10,7 @@ import sys
 from typing import Any, Callable, Union
 
 import pytest
+from drop_in import read_items
 from shipped import MODEL, ids, speak, tokenizer
 
 import burble
@@ -21,15 +22,6 @@ pytestmark = pytest.mark.timeout(60)
 
 NAMES = ["TextStreamer", "TextIteratorStreamer", "AsyncTextIteratorStreamer"]
 CLASSES = [getattr(burble, name) for name in NAMES]
-
-
-def read(streamer: Any) -> list[str]:
-    async def read_async() -> list[str]:
-        return [text async for text in streamer]
-
-    if isinstance(streamer, burble.AsyncTextIteratorStreamer):
-        return asyncio.run(asyncio.wait_for(read_async(), 20))
-    return list(streamer)
 
 
 @pytest.fixture(params=CLASSES, ids=NAMES)
@@ -76,7 +68,7 @@ def test_override_gets_every_chunk_and_end_once(
     if cls is burble.TextStreamer:
         assert capsys.readouterr().out == TEXT + "\n"
     else:
-        assert read(streamer) == [text for text, _ in calls if text]
+        assert read_items(streamer) == [text for text, _ in calls if text]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -115,7 +107,7 @@ def test_override_that_keeps_text_leaves_consumer_only_end(
     streamer = Upper(tokenizer())
     speak(streamer, "Now is the winter of\n")
     streamer.end()
-    assert "".join(read(streamer)) == "NOW IS THE OF\n"
+    assert "".join(read_items(streamer)) == "NOW IS THE OF\n"
 
 
 def test_override_on_instance_is_called(
@@ -144,7 +136,7 @@ def test_override_on_instance_may_be_removed(reading_cls: type[Streamer]) -> Non
     streamer.put(ids("three "))
     streamer.end()
     assert calls == ["two "]
-    assert read(streamer) == ["one ", "three "]
+    assert read_items(streamer) == ["one ", "three "]
 
 
 def test_on_finalized_text_called_directly_is_read(reading_cls: type[Streamer]) -> None:
@@ -153,7 +145,7 @@ def test_on_finalized_text_called_directly_is_read(reading_cls: type[Streamer]) 
     streamer.on_finalized_text(text="and ", stream_end=False)
     streamer.on_finalized_text("", False)
     streamer.on_finalized_text("the end", stream_end=True)
-    assert read(streamer) == ["from elsewhere ", "and ", "the end"]
+    assert read_items(streamer) == ["from elsewhere ", "and ", "the end"]
     for wrong in ((), (1,), ("a", True, 1), (b"a",)):
         with pytest.raises(TypeError):
             streamer.on_finalized_text(*wrong)
@@ -179,7 +171,7 @@ def test_override_of_put_and_end_is_called(reading_cls: type[Streamer]) -> None:
     speak(streamer, "to be")
     streamer.end()
     assert streamer.tokens == len(ids("to be"))
-    assert "".join(read(streamer)) == "to be!"
+    assert "".join(read_items(streamer)) == "to be!"
 
 
 def test_subclass_without_init_raises(cls: type[Streamer]) -> None:
@@ -246,7 +238,7 @@ def test_skip_prompt_and_next_tokens_are_prompt_set_later_apply(
     streamer.put(ids("more"))
     streamer.end()
     assert streamer.next_tokens_are_prompt is True
-    assert read(streamer) == ["text ", "more"]
+    assert read_items(streamer) == ["text ", "more"]
 
 
 def test_timeout_can_be_read_and_set(reading_cls: type[Streamer]) -> None:

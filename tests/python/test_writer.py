@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import LONG, SAMPLE_TEXT, Family, documented_decode, train_byte_level
+from helpers import text_to_error
 
 from burble import _core
 from burble._tokenizers import decoding_of
@@ -98,17 +99,6 @@ class Output:
     def to_the_end(self) -> str:
         self.writer.end()
         return "".join(self.reader)
-
-
-def read(reader: _core.Reader) -> tuple[str, BaseException | None]:
-    """All the text, and the exception with which it ends, if there is one."""
-    text = ""
-    try:
-        for part in reader:
-            text += part
-    except BaseException as error:
-        return text, error
-    return text, None
 
 
 def plain(**kwargs: Any) -> Output:
@@ -496,7 +486,7 @@ def test_put_after_cancel_raises_cancelled() -> None:
     output.writer.end()
     output.writer.fail(ValueError())
     assert output.log.state == "cancelled"
-    text, error = read(output.reader)
+    text, error = text_to_error("threads", output.reader)
     assert text == "To"
     assert isinstance(error, _core.Cancelled)
 
@@ -515,7 +505,7 @@ def test_failure_comes_after_all_text() -> None:
     output.put(ids_of("To be"))
     error = ValueError("no memory on the device")
     output.writer.fail(error)
-    assert read(output.reader) == ("To be", error)
+    assert text_to_error("threads", output.reader) == ("To be", error)
     output.writer.end()
     assert output.log.state == "failed"
 
@@ -537,7 +527,7 @@ def test_end_with_tokenizer_that_raises_still_ends_log(end: str) -> None:
     with pytest.raises(KeyError):
         output.writer.end() if end == "end" else output.writer.fail(OSError("first"))
     assert output.log.state == "failed"
-    text, error = read(output.reader)
+    text, error = text_to_error("threads", output.reader)
     assert text == "x"
     assert isinstance(error, KeyError if end == "end" else OSError)
 
@@ -606,7 +596,7 @@ def test_log_ended_under_writing_thread_loses_nothing(end: str) -> None:
     assert type(inside.error) is (_core.Cancelled if end == "cancel" else _core.Error)
     output.writer.end()  # the first end has decided
     assert output.log.state == {"end": "ended", "fail": "failed", "cancel": "cancelled"}[end]
-    text, error = read(output.reader)
+    text, error = text_to_error("threads", output.reader)
     assert text == "To"
     expected = {"end": type(None), "fail": TimeoutError, "cancel": _core.Cancelled}
     assert type(error) is expected[end]
@@ -739,7 +729,7 @@ def test_threads_writing_and_ending_at_once_leave_one_text_and_one_end() -> None
         ends = [functools.partial(output.log.fail, OSError()), output.log.cancel]
         put, ended = race(output, ids_of("a"), ends)
         assert ended == 1
-        text, error = read(output.reader)
+        text, error = text_to_error("threads", output.reader)
         assert text == "a" * put
         assert isinstance(error, (OSError, _core.Cancelled))
 
