@@ -29,8 +29,16 @@ SHAKESPEARE = ROOT / "models" / "shakespeare"
 # BURBLE_TEST_LONG=1: more sequences, and the whole of the texts.
 LONG = os.environ.get("BURBLE_TEST_LONG", "") not in ("", "0")
 
-# Tokenizers in ../shared, which a clean clone does not have.
-SHARED_FAMILIES = ("gpt2", "llama2", "llama3", "phi3", "qwen2", "falcon")
+# Tokenizers in ../shared/tokenizers, which a clean clone does not have, and a model on Hugging Face
+# that has each.
+SHARED_FAMILIES = {
+    "gpt2": "openai-community/gpt2",
+    "llama2": "meta-llama/Llama-2-7b-hf",
+    "llama3": "meta-llama/Meta-Llama-3-8B",
+    "phi3": "microsoft/Phi-3-mini-4k-instruct",
+    "qwen2": "Qwen/Qwen2-7B",
+    "falcon": "tiiuae/falcon-7b",
+}
 # Tokenizers that are always there: the shipped model's, and two that the tests train.
 OWN_FAMILIES = ("shakespeare", "trained-byte-level", "trained-byte-fallback")
 
@@ -50,16 +58,15 @@ def f(n: int) -> int:
 """
 
 
-def require_shared() -> Path:
-    """The path of ../shared, or a skip."""
-    if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is not there: its tokenizers and texts are not part of the clone")
-    return SHARED
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    return require_shared()
+def require_shared(name: str) -> Path:
+    """The folder of a tokenizer in ../shared, or a skip."""
+    path = SHARED / "tokenizers" / name
+    if not path.is_dir():
+        pytest.skip(
+            f"not tested with the tokenizer {name}, which is not part of the clone: put"
+            f" tokenizer.json and tokenizer_config.json of {SHARED_FAMILIES[name]} (Hugging Face) into {path}"
+        )
+    return path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -253,7 +260,7 @@ def load_family(name: str) -> Family:
         return family_of(name, fast(train_byte_level(), eos_token="<|end|>"))
     if name == "trained-byte-fallback":
         return family_of(name, fast(train_byte_fallback(), eos_token="</s>", unk_token="<unk>"))
-    path = SHAKESPEARE if name == "shakespeare" else require_shared() / "tokenizers" / name
+    path = SHAKESPEARE if name == "shakespeare" else require_shared(name)
     return family_of(name, transformers.AutoTokenizer.from_pretrained(path))
 
 
@@ -359,6 +366,10 @@ def measured(pytestconfig: pytest.Config) -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if config.stash.get(_TALLY, {}) and not any((SHARED / "corpus").glob("*.txt")):
+        terminalreporter.write_line(
+            f"not compared: texts beside the sample; put some, in UTF-8, into {SHARED}/corpus/*.txt"
+        )
     for line in config.stash.get(_MEASURED, []):
         terminalreporter.write_line(line)
     for heading, counts in sorted(config.stash.get(_TALLY, {}).items()):

@@ -305,7 +305,7 @@ def subject(name: str) -> Subject:
     if name in FAMILIES:
         backend = construct(*FAMILIES[name])
     else:
-        path = require_shared() / "tokenizers" / name / "tokenizer.json"
+        path = require_shared(name) / "tokenizer.json"
         backend = tokenizers.Tokenizer.from_file(str(path))
     vocab: dict[str, int] = backend.get_vocab(with_added_tokens=True)
     added = backend.get_added_tokens_decoder()
@@ -340,7 +340,7 @@ def subject(name: str) -> Subject:
 @pytest.fixture(params=[*FAMILIES, *SHARED_FAMILIES])
 def name(request: pytest.FixtureRequest) -> str:
     if request.param in SHARED_FAMILIES:
-        require_shared()
+        require_shared(request.param)
     return str(request.param)
 
 

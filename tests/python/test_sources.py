@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LONG, SAMPLE_TEXT, SHARED_FAMILIES, train_byte_fallback, train_byte_level
+from conftest import (
+    LONG,
+    SAMPLE_TEXT,
+    SHARED_FAMILIES,
+    require_shared,
+    train_byte_fallback,
+    train_byte_level,
+)
 from helpers import NORMALIZED
 from test_cli import burble, in_binary
 
@@ -126,10 +133,8 @@ def choose_of(backend: Any) -> Callable[[random.Random, int], list[int]]:
 
 
 @pytest.mark.parametrize("name", SHARED_FAMILIES)
-def test_tokenizer_json_decodes_as_tokenizers(
-    name: str, shared: Path, tally: dict[str, Counter[str]]
-) -> None:
-    path = shared / "tokenizers" / name / "tokenizer.json"
+def test_tokenizer_json_decodes_as_tokenizers(name: str, tally: dict[str, Counter[str]]) -> None:
+    path = require_shared(name) / "tokenizer.json"
     backend = tokenizers.Tokenizer.from_file(str(path))
     counts = tally.setdefault("sources, tokenizer.json", Counter())
     compare(path, raw_decode(backend), choose_of(backend), counts, LARGE)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LONG, SHAKESPEARE, SHARED_FAMILIES
+from conftest import LONG, SHAKESPEARE, SHARED_FAMILIES, require_shared
 from test_cli import burble, command, in_binary
 
 from burble import Detokenizer
@@ -82,11 +82,9 @@ def test_shipped_tokenizer_has_same_text_in_both(tally: dict[str, Counter[str]])
 
 
 @pytest.mark.parametrize("name", SHARED_FAMILIES)
-def test_shared_tokenizer_has_same_text_in_both(
-    name: str, shared: Path, tally: dict[str, Counter[str]]
-) -> None:
+def test_shared_tokenizer_has_same_text_in_both(name: str, tally: dict[str, Counter[str]]) -> None:
     counts = tally.setdefault("two readers, files", Counter())
-    compare(shared / "tokenizers" / name / "tokenizer.json", counts)
+    compare(require_shared(name) / "tokenizer.json", counts)
 
 
 # ---- texts that are nearly JSON ------------------------------------------------------------------
