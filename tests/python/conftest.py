@@ -64,7 +64,8 @@ def require_shared(name: str) -> Path:
     if not path.is_dir():
         pytest.skip(
             f"not tested with the tokenizer {name}, which is not part of the clone: put"
-            f" tokenizer.json and tokenizer_config.json of {SHARED_FAMILIES[name]} (Hugging Face) into {path}"
+            f" tokenizer.json and tokenizer_config.json of {SHARED_FAMILIES[name]} (Hugging"
+            f" Face) into {path}"
         )
     return path
 
