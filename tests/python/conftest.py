@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import random
@@ -80,6 +81,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if seconds := os.environ.get("BURBLE_TEST_TIMEOUT"):
         for item in items:
             item.add_marker(pytest.mark.timeout(float(seconds)), append=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen_heap() -> None:
+    """Leave what there is, the modules of transformers above all, out of the collections of a
+    module's tests: with it, each takes up to a second."""
+    gc.collect()
+    gc.freeze()
 
 
 # ---- where a test reads --------------------------------------------------------------------------
