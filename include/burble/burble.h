@@ -34,7 +34,7 @@
  * load, parse) gives the caller one reference. `copy` makes an independent object. `destroy` and `unref`
  * take the address of a handle and set the handle to NULL; NULL and a pointer to NULL are allowed.
  *
- * Getters are named by the value that they give, without "get". A single number, boolean or handle is
+ * Getters are named by the value that they give, without "get", and take a pointer to const. A single number, boolean or handle is
  * returned; several values, or a struct, are stored through pointers. A returned handle is borrowed: it is
  * valid as long as the object.
  *

@@ -312,7 +312,8 @@ BURBLE_API uint32_t burble_llama_engine_context(const burble_llama_engine *engin
 
 /** Fills in the present counts. Any thread may call it. In a forked child of the process that opened the
  * engine, all counts are 0. */
-BURBLE_API void burble_llama_engine_stats(burble_llama_engine *engine, burble_llama_stats *stats);
+BURBLE_API void burble_llama_engine_stats(const burble_llama_engine *engine,
+                                          burble_llama_stats *stats);
 
 #ifdef __cplusplus
 }

@@ -105,7 +105,7 @@ BURBLE_API int burble_pool_run(burble_pool *pool, burble_generate_fn *generate, 
 /** The number of generators that run and that wait at this moment; either pointer may be NULL. A
  * cancelled generator counts as waiting until a thread takes it from the queue. Any thread may call
  * it. */
-BURBLE_API void burble_pool_counts(burble_pool *pool, unsigned *running, size_t *waiting);
+BURBLE_API void burble_pool_counts(const burble_pool *pool, unsigned *running, size_t *waiting);
 
 #ifdef __cplusplus
 }

@@ -217,7 +217,7 @@ BURBLE_API uint64_t burble_stream_position(const burble_stream *stream);
 
 /** The sequence number of the oldest record that the stream keeps; if it keeps none, of the next record.
  * Any thread may call it. */
-BURBLE_API uint64_t burble_stream_oldest(burble_stream *stream);
+BURBLE_API uint64_t burble_stream_oldest(const burble_stream *stream);
 
 /* ---- reading: one thread at a time for each reader ------------------------------------------- */
 

@@ -697,8 +697,9 @@ uint32_t burble_llama_engine_context(const burble_llama_engine *engine)
     return engine->options.context;
 }
 
-void burble_llama_engine_stats(burble_llama_engine *engine, burble_llama_stats *stats)
+void burble_llama_engine_stats(const burble_llama_engine *asked, burble_llama_stats *stats)
 {
+    burble_llama_engine *engine = (burble_llama_engine *)asked; /* for its lock */
     if (!is_here(engine)) {
         *stats = (burble_llama_stats){.active = 0};
         return;

@@ -61,12 +61,15 @@ static inline burble_record burble__record_at(const struct burble__block *block,
 {
     struct burble__record_head head;
     memcpy(&head, block->data + offset, sizeof head);
-    return (burble_record){
-        .text = (const char *)block->data + offset + sizeof head,
-        .len = head.len,
-        .tokens = head.tokens,
-        .seq = seq,
-    };
+    /* Member by member: a compound literal with zeros in it is stored in other pieces than it is read back
+     * in, which took 8 ns a record with gcc. */
+    burble_record record;
+    memset(&record, 0, sizeof record);
+    record.text = (const char *)block->data + offset + sizeof head;
+    record.len = head.len;
+    record.seq = seq;
+    record.tokens = head.tokens;
+    return record;
 }
 
 /* A new block with one reference, room for `capacity` bytes; NULL where memory is short. */

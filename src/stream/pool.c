@@ -296,8 +296,9 @@ int burble_pool_run(burble_pool *pool, burble_generate_fn *generate, void *arg,
     return rc;
 }
 
-void burble_pool_counts(burble_pool *pool, unsigned *running, size_t *waiting)
+void burble_pool_counts(const burble_pool *asked, unsigned *running, size_t *waiting)
 {
+    burble_pool *pool = (burble_pool *)asked; /* for its lock */
     arrive(pool);
     pthread_mutex_lock(&pool->lock);
     if (running != NULL)

@@ -395,8 +395,9 @@ uint64_t burble_stream_position(const burble_stream *stream)
     return burble__load_acquire(&stream->next_seq); /* pairs with the release in append */
 }
 
-uint64_t burble_stream_oldest(burble_stream *stream)
+uint64_t burble_stream_oldest(const burble_stream *asked)
 {
+    burble_stream *stream = (burble_stream *)asked; /* for its lock */
     burble__stream_here(stream);
     pthread_mutex_lock(&stream->head_lock);
     const uint64_t oldest = stream->head->first_seq;
