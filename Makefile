@@ -95,15 +95,15 @@ test-llama-plain test-llama-asan test-llama-tsan: test-%: $(BUILD)/%/build.ninja
 test-llama-lint: $(BUILD)/llama-lint/build.ninja
 	@echo "-- cc -Werror, clang-tidy (llama.cpp)"
 	@$(NINJA) -k 0 -C $(BUILD)/llama-lint
-	@tests/lint.sh clang-tidy $(BUILD)/llama-lint src/engine/llama_*.c
+	@$(RUN) tests/lint.sh clang-tidy $(BUILD)/llama-lint src/engine/llama_*.c
 test-llama-python:
 	@BURBLE_TEST_COMPLETE=$(BUILD)/llama-plain/tests/llama/complete PYTHONPATH=$(BUILD)/llama-package \
 	    $(PY) -m pytest --quiet tests/llama
 
 lint: $(BUILD)/.has-lint $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja ## check style, types and warnings
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tests/lint.sh all
+	@$(RUN) tests/lint.sh all
 format: $(BUILD)/.has-demo $(DONE)/lint ## format the sources
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tests/lint.sh format
+	@$(RUN) tests/lint.sh format
 
 docs: $(BUILD)/.has-docs reference $(DONE)/test $(DONE)/docs $(DONE)/package ## the pages as a site (build/site); a dead link is an error
 	@rm -rf $(BUILD)/site

@@ -521,12 +521,30 @@ static int use_the_parents_engine(void *arg)
             while ((result = burble_reader_next(parent->readers[i], &record)) == BURBLE_OK) {
             }
         } while (result == BURBLE_AGAIN && burble_reader_wait(parent->readers[i], 0) == BURBLE_OK);
-        well = well && result == BURBLE_EDIED;
+        /* One that generates may have come to its end before the fork. */
+        well = well && (result == BURBLE_EDIED || (i > 0 && result == BURBLE_END));
         burble_reader_destroy(&parent->readers[i]);
     }
     burble_llama_engine_destroy(&parent->engine);
     burble_stream_unref(&stream);
     return well && parent->engine == NULL ? 0 : 1;
+}
+
+/* Another request in the place of each that has come to its end: the context is full. */
+static void submit_those_that_ended(struct requests *parent, const burble_llama_request *request)
+{
+    burble_record record;
+    for (int i = 1; i < 4; i++) {
+        int result;
+        do
+            result = burble_reader_next(parent->readers[i], &record);
+        while (result == BURBLE_OK);
+        if (result == BURBLE_AGAIN)
+            continue;
+        assert_result(result, BURBLE_END);
+        burble_reader_destroy(&parent->readers[i]);
+        parent->readers[i] = submit(parent->engine, request);
+    }
 }
 
 static void engine_is_closed_in_a_forked_child_and_its_streams_are_dead(void **state)
@@ -541,12 +559,15 @@ static void engine_is_closed_in_a_forked_child_and_its_streams_are_dead(void **s
     parent.readers[0] = submit_limited(parent.engine, &request, 3, &stream);
     for (int i = 1; i < 4; i++)
         parent.readers[i] = submit(parent.engine, &request);
-    for (int i = 0; i < 200; i++)
+    for (int i = 0; i < 200; i++) {
+        submit_those_that_ended(&parent, &request);
         assert_int_equal(in_child(use_the_parents_engine, &parent), 0);
+    }
     burble_llama_engine_destroy(&parent.engine);
     for (int i = 0; i < 4; i++) {
         read_all(parent.readers[i], &output);
-        assert_result(output.end, BURBLE_ECANCELED);
+        if (i == 0 || output.end != BURBLE_END)
+            assert_result(output.end, BURBLE_ECANCELED);
     }
     burble_stream_unref(&stream);
 }
