@@ -2,17 +2,18 @@
  *
  * The chunker: where a stream of text is cut.
  *
- * What waits for its word to end is copied to `pending`; a chunk that needs nothing of that is
- * handed out where it lies, in the caller's text.
+ * Text that is kept back until its word ends is copied to `pending`. A chunk that needs no such text is
+ * returned in place, in the caller's text.
  *
- * Why the work is linear. Between two pushes nothing that waits contains a space: the last push cut
- * behind the last space that it saw, or everything. So a cut can only lie in the new text, and only
- * that is searched. A chunk at the front of `pending` is dropped at the next call, which moves what
- * lies behind it; that is the end of one push's text, behind its last space, so each byte is moved
- * at most once.
+ * Why the work is linear. Between two pushes, the text that is kept back contains no space: the last push
+ * cut after the last space that it saw, or returned everything. So the next cut can only be in the new
+ * text, and only that is searched. A chunk at the front of `pending` is dropped at the next call, which
+ * moves the bytes after it. These are the end of one push's text, after its last space, so each byte is
+ * moved at most once.
  *
- * What waits is bounded: a word that would become longer than BURBLE_WORD_MAX is handed out as it is,
- * with the push that brought it there. Each push is of whole characters, so that no cut parts one.
+ * The text that is kept back is bounded: a word that would become longer than BURBLE_WORD_MAX is returned
+ * as it is, by the push that reaches this length. Each push consists of whole characters, so no cut splits
+ * one.
  */
 #include <burble/chunk.h>
 
@@ -31,7 +32,7 @@ struct burble_chunker {
     struct burble__buffer pending;
 };
 
-/* Whether transformers takes this character for an ideograph, behind which it cuts.
+/* Whether transformers treats this character as an ideograph, after which it cuts.
  * Source: TextStreamer._is_chinese_char in src/transformers/generation/streamers.py of
  * https://github.com/huggingface/transformers (CJK ideographs, but no kana and no Hangul). */
 static bool is_ideograph(uint32_t character)
@@ -55,7 +56,7 @@ static bool ends_chunk(const char *bytes, size_t n)
     return last == '\n' || is_ideograph(last);
 }
 
-/* How many bytes there are up to and with the last space; 0 where there is none. */
+/* The number of bytes up to and including the last space; 0 if there is none. */
 static size_t through_last_space(const char *bytes, size_t n)
 {
     while (n > 0 && bytes[n - 1] != ' ')
@@ -77,14 +78,14 @@ static size_t cut(const burble_chunker *chunker, const char *text, size_t len, b
     return fits ? ready : pending->len + len;
 }
 
-/* Takes the last chunk away, which nobody may look at any more. */
+/* Drops the last chunk, which is no longer valid for the caller. */
 static void drop_handed(burble_chunker *chunker)
 {
     burble__buffer_drop(&chunker->pending, chunker->handed);
     chunker->handed = 0;
 }
 
-/* Hands the count of tokens out and begins a new one. */
+/* Returns the count of tokens and begins a new one. */
 static void hand_tokens(burble_chunker *chunker, uint32_t *tokens)
 {
     if (tokens != NULL)
@@ -101,7 +102,7 @@ int burble_chunker_create(burble_chunking rule, burble_chunker **out)
     if (chunker == NULL)
         return BURBLE_ENOMEM;
     *chunker = (burble_chunker){.rule = rule};
-    /* A chunk is to fit in one record. */
+    /* A chunk must fit into one record. */
     burble__buffer_init(&chunker->pending, BURBLE_RECORD_MAX);
     *out = chunker;
     return BURBLE_OK;

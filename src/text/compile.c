@@ -6,7 +6,7 @@
 
 #include "base/utf8.h"
 
-/* No token may become longer than this on its way, in bytes. */
+/* The most bytes that a token may have between two operations. */
 #define TEXT_MAX ((size_t)1 << 21)
 
 /* Printable bytes of Latin-1 are spelled as themselves, the other 68 in their order from U+0100; -1
@@ -52,7 +52,7 @@ static bool spell(const int16_t *byte_of, const struct burble__traced *text, cha
     return true;
 }
 
-/* -1 for what is no hexadecimal digit. */
+/* The value of a hexadecimal digit; -1 for other characters. */
 static int digit(char c)
 {
     if (c >= '0' && c <= '9')
@@ -61,8 +61,8 @@ static int digit(char c)
     return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
-/* The byte that a byte token stands for, or -1. The two characters in it are read as Rust's
- * u8::from_str_radix reads them, which takes a sign for a digit: `<0x+A>` is 10. */
+/* The byte that a byte token represents, or -1. Its two characters are read as by Rust's
+ * u8::from_str_radix, which accepts a sign in place of a digit: `<0x+A>` is 10. */
 static int byte_token(const char *text, size_t len)
 {
     if (len != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>')
@@ -72,7 +72,7 @@ static int byte_token(const char *text, size_t len)
     return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
-/* Puts `text` and then what there is. */
+/* Prepends `text`. */
 static int put_before(struct burble__writer *out, const char *bytes, size_t len,
                       struct burble__traced *text)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Single tokens through the operations that act on single tokens.
+ * Runs the operations that act on single tokens.
  */
 #ifndef BURBLE_TEXT_COMPILE_H
 #define BURBLE_TEXT_COMPILE_H
@@ -12,7 +12,7 @@
 /* The character after the last one of GPT-2's alphabet. */
 #define BURBLE__ALPHABET_END 0x144
 
-/* What puts the bytes of tokens together to text. */
+/* How the bytes of tokens become text. */
 enum burble__core {
     BURBLE__CORE_RAW,        /* tokens are bytes */
     BURBLE__CORE_TEXT,       /* tokens are text */
@@ -33,12 +33,12 @@ struct burble__compiler {
     size_t work_max; /* more than this is refused */
 };
 
-/* What an operation on no text counts for, in bytes; a token counts for as much beside its own. */
+/* The work of an operation on an empty text, in bytes; a token counts as this in addition to its own bytes. */
 #define BURBLE__OP_WORK 16
 
-/* How much work may be done to tokens of so many bytes: as much as 32 operations on each, and in any case as
- * much text as all tokens may have. (CTC with its cleanup, which has the most, takes 30 operations on each, and
- * WordPiece 24.) Steps that make texts longer and shorter again would otherwise take any time. */
+/* How much work is allowed for tokens of so many bytes: that of 32 operations on each, plus as much text as all
+ * tokens may have. (CTC with its cleanup, which has the most, takes 30 operations on each, and WordPiece 24.)
+ * Without this bound, steps that make texts longer and shorter again could take any time. */
 #define BURBLE__WORK_MAX(bytes, n)                                                                 \
     ((size_t)32 * ((bytes) + BURBLE__OP_WORK * (n)) + (size_t)BURBLE_VOCAB_MAX_TEXT)
 

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * The detokenizer: pieces in, text out, with what is held in between.
+ * The detokenizer: it takes pieces, and returns text, and holds bytes back in between.
  *
- * A token passes the filters, takes its place, and is then a piece of one of two kinds. *Text* is
- * valid UTF-8 by itself: it shows that what was held before it stays broken, and goes on as it is.
- * *Bytes* are fed to burble__utf8, which puts characters together across pieces. What comes out
- * passes the rewrites, if there are any. A vocabulary whose tokens differ at the end of the
- * sequence has its last token wait, as far as it differs.
+ * A token passes the filters, gets its place in the sequence, and is then a piece of one of two kinds.
+ * *Text* is valid UTF-8 by itself: an incomplete character that was held before it becomes U+FFFD, and the
+ * text passes unchanged. *Bytes* go to burble__utf8, which joins characters across pieces. The result
+ * passes the rewrites, if there are any. If the tokens of a vocabulary differ at the end of the sequence,
+ * the part of the last token that differs is held back.
  *
- * Going back is in detok_past.c, saying where text came from in detok_spans.c.
+ * detok_past.c implements rewinding, detok_spans.c the spans.
  *
- * The usual call, one id whose piece is text with nothing held before it, copies nothing: the text
- * handed out lies in the vocabulary, which the detokenizer's reference keeps. All else is put
- * together in `out`.
+ * The usual call, one id whose piece is text with nothing held before it, copies nothing: the returned text
+ * is in the vocabulary, which the detokenizer's reference keeps. All other text is built in `out`.
  */
 #include "text/detok.h"
 
@@ -96,7 +95,7 @@ static const struct burble__origin *held_origins(const burble_detok *detok)
     return detok->held.len == 0 ? &none : (const void *)detok->held.bytes;
 }
 
-/* Some bytes of a piece, as text or not. `origins` is NULL where nobody wants to know. */
+/* Some bytes of a piece, as text or not. `origins` is NULL if spans are off. */
 static int take_bytes(burble_detok *detok, const char *bytes, size_t len, bool is_text,
                       struct burble__origins *origins, uint64_t token)
 {
@@ -277,8 +276,8 @@ static int take(burble_detok *detok, int32_t id, struct burble__origins *origins
 
 /* ---- from characters to text ----------------------------------------------------------------- */
 
-/* Whether clean_up has nothing to do with this text, by its first character and the one after each
- * space in it. */
+/* Whether clean_up leaves this text unchanged; decided by its first character and the one after each space
+ * in it. */
 static bool is_clean(const struct burble__traced *text)
 {
     const char *at = text->bytes;
@@ -332,7 +331,7 @@ static int rewrite_traced(burble_detok *detok, bool end, struct burble__traced *
     return result == BURBLE_OK ? rewrite(detok, end, text, held) : result;
 }
 
-/* Takes the ids, and the end of the sequence behind them if `end`, and hands out the text. After a
+/* Takes the ids, and, if `end` is true, the end of the sequence after them, and returns the text. After a
  * failure, *detok->state is undefined. */
 static int run(burble_detok *detok, const int32_t *ids, size_t n, bool end,
                struct burble__traced *text)
@@ -367,7 +366,7 @@ static int run(burble_detok *detok, const int32_t *ids, size_t n, bool end,
     return result;
 }
 
-/* The text of one id without a copy, where that can be; false, and nothing changed, where not. */
+/* Returns the text of one id without a copy, if possible; otherwise returns false and changes nothing. */
 static bool lend(burble_detok *detok, int32_t id, struct burble__traced *text)
 {
     struct burble__detok_state *state = detok->state;
@@ -419,7 +418,7 @@ static int reserve_writer(struct burble__writer *writer, size_t n, bool traced)
                : result;
 }
 
-/* Makes room for all that the end of a sequence can hand out, because that must not fail. */
+/* Makes room for all text that the end of a sequence can return, because that must not fail. */
 static int reserve_finish(burble_detok *detok)
 {
     const bool traced = detok->options.spans;
@@ -543,7 +542,7 @@ static int run_each(burble_detok *detok, const int32_t *ids, size_t n, bool hand
     return result;
 }
 
-/* Takes the ids, or where memory is short none of them. */
+/* Takes all ids, or none of them if memory runs out. */
 static int take_ids(burble_detok *detok, const int32_t *ids, size_t n, bool hand_out,
                     struct burble__traced *text)
 {
@@ -602,7 +601,7 @@ void burble_detok_finish(burble_detok *detok, burble_text *text)
         traced.bytes = detok->last;
         traced.len = burble__utf8_flush(&detok->state->utf8, detok->last);
     } else {
-        /* There is room: burble_detok_create has seen to it. */
+        /* There is room: burble_detok_create has reserved it. */
         int result = run(detok, NULL, 0, true, &traced);
         assert(result == BURBLE_OK);
         result = detok->options.spans ? burble__spans_note(detok, &traced) : BURBLE_OK;

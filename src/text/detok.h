@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a detokenizer looks like inside, for the files that it is made of.
+ * The internals of a detokenizer, for the files that implement it.
  *
- * All that one sequence needs to know is in one state of fixed size, which can be copied; that is how
- * going back is done, and how a call that runs out of memory changes nothing.
+ * The state of a sequence has a fixed size and can be copied. Rewinding uses such copies, and so does a call
+ * that runs out of memory, which must change nothing.
  */
 #ifndef BURBLE_TEXT_DETOK_H
 #define BURBLE_TEXT_DETOK_H
@@ -21,7 +21,7 @@ union burble__slot {
     struct burble__rewrite_state rewrite;
 };
 
-/* Where one sequence stands. */
+/* The state of one sequence. */
 struct burble__detok_state {
     uint64_t taken;       /* ids */
     uint64_t handed;      /* bytes of text handed out for them */
@@ -37,7 +37,7 @@ struct burble__detok_state {
     union burble__slot slots[]; /* the vocabulary's filters, its rewrites, and those of clean_up */
 };
 
-/* Where a sequence stood at some time. */
+/* The state of a sequence at an earlier time. */
 struct burble__past {
     struct burble__detok_state *state;
     struct burble__buffer held; /* as in struct burble_detok */
@@ -77,13 +77,13 @@ void burble__past_free_ring(burble_detok *detok);
  * BURBLE_ENOMEM. */
 int burble__past_copy_ring(const burble_detok *detok, burble_detok *copy);
 
-/* Notes where the sequence stands. BURBLE_OK or BURBLE_ENOMEM. */
+/* Saves the state of the sequence. BURBLE_OK or BURBLE_ENOMEM. */
 int burble__past_save(const burble_detok *detok, struct burble__past *past);
 
-/* Goes there; *past is then of no more use. */
+/* Restores that state; *past is then invalid. */
 void burble__past_restore(burble_detok *detok, struct burble__past *past);
 
-/* Puts where the sequence stands into the ring. BURBLE_OK or BURBLE_ENOMEM. */
+/* Saves the state of the sequence in the ring. BURBLE_OK or BURBLE_ENOMEM. */
 int burble__past_remember(burble_detok *detok);
 
 /* Takes the last `n` out of the ring again, which had `n_pasts` before them. */
@@ -101,10 +101,10 @@ struct burble__origins {
 int burble__origins_feed(burble_detok *detok, struct burble__origins *origins, char byte,
                          uint64_t token);
 
-/* The same for what burble__utf8 holds, which stays incomplete. */
+/* The same for the bytes that burble__utf8 holds, which stay incomplete. */
 int burble__origins_flush(burble_detok *detok, const struct burble__origins *origins);
 
-/* Says where the text came from. BURBLE_OK or BURBLE_ENOMEM. */
+/* Makes the spans of the text. BURBLE_OK or BURBLE_ENOMEM. */
 int burble__spans_note(burble_detok *detok, const struct burble__traced *text);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where a detokenizer's sequence stood: before the last call, in case that fails, and in a ring, before
- * each of the last ids, to go back to.
+ * Earlier states of a detokenizer's sequence: the one before the last call, in case that call fails, and, in a
+ * ring, those before each of the last ids, for rewinding.
  */
 #include "text/detok.h"
 

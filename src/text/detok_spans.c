@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where the text of a detokenizer came from. Each byte of it has its origin, the tokens that it is
- * from; what is handed out is told in spans of one origin each.
+ * The origins of a detokenizer's text. Each byte has an origin: the tokens that it came from. The returned
+ * text is described by spans of one origin each.
  */
 #include "text/detok.h"
 

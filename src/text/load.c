@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * From a file to a vocabulary: reads it, tells its format and calls the loader for that.
+ * From a file to a vocabulary: reads the file, detects its format and calls the loader.
  *
- * A file is read from its beginning, twice as much each time, until the loader has what it needs. For
- * most formats that is all of it; of a GGUF file, it is what comes before the tensors. It is not
- * mapped: a file that becomes shorter while it is in use would end the process.
+ * A file is read from its beginning, twice as much each time, until the loader has what it needs: for
+ * most formats the whole file, for a GGUF file the part before the tensors. The file is not mapped into
+ * memory, because a mapped file that becomes shorter would crash the process.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -72,8 +72,8 @@ static burble_vocab_format tell(const struct burble__source *source)
 
 /* ---- parsing ------------------------------------------------------------------------------------- */
 
-/* For the formats that have to be there as a whole, in `most` bytes. BURBLE_OK where all of it is there,
- * BURBLE_AGAIN or BURBLE_EFORMAT. */
+/* For formats that need the whole file, of at most `most` bytes. BURBLE_OK if the whole file was read,
+ * BURBLE_AGAIN if not yet, or BURBLE_EFORMAT. */
 static int want_all(const struct burble__source *source, size_t most)
 {
     if (source->size <= most && (source->total == UINT64_MAX || source->total <= most))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the loaders of the single formats share.
+ * The common parts of the loaders.
  *
- * A loader reads a *source*, bytes in memory that it does not trust, gathers tokens in a *table* and
- * makes a vocabulary of it. Every count and size that a source claims is held against the bytes that
- * are left before anything is allocated for it.
+ * A loader reads a *source*, untrusted bytes in memory, collects tokens in a *table* and makes a vocabulary
+ * of it. Every count and size in a source is compared with the number of remaining bytes before anything is
+ * allocated for it.
  */
 #ifndef BURBLE_TEXT_LOAD_H
 #define BURBLE_TEXT_LOAD_H
@@ -39,14 +39,14 @@ int burble__load_file(struct burble__source *source, burble_vocab_format format,
 int burble__load_bytes(struct burble__source *source, burble_vocab_format format,
                        burble_vocab **out);
 
-/* Says what went wrong, after the file's name; returns `code`. */
+/* Sets the error message, which begins with the name of the file; returns `code`. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
 int burble__load_fail(const struct burble__source *source, int code, const char *format, ...);
 
-/* Bytes from a file as they can stand in a message: in quotation marks, cut where they are long, and
- * with \xHH for what is not printable or not UTF-8. */
+/* Quotes bytes from a file for a message: in quotation marks, cut if they are long, and with \xHH for bytes
+ * that are not printable or not UTF-8. */
 struct burble__quoted {
     char text[64];
 };
@@ -71,12 +71,12 @@ struct burble__place {
 };
 #define BURBLE__NO_NUMBER SIZE_MAX
 
-/* Gives an id its token; the text has to stay where it is. BURBLE_OK, BURBLE_EFORMAT (out of range,
- * given before, too long) or BURBLE_ENOMEM. */
+/* Adds the token of an id; the text must stay in place. BURBLE_OK, BURBLE_EFORMAT (the id is out of range or
+ * occurs twice, the text is too long) or BURBLE_ENOMEM. */
 int burble__table_put(struct burble__table *table, const struct burble__source *source, int64_t id,
                       burble_token token, struct burble__place place);
 
-/* The same, but it may take the place of another. */
+/* The same, but the token may replace another one. */
 int burble__table_replace(struct burble__table *table, const struct burble__source *source,
                           int64_t id, burble_token token, struct burble__place place);
 
@@ -85,9 +85,9 @@ int burble__table_replace(struct burble__table *table, const struct burble__sour
 int burble__table_compile(const struct burble__table *table, const struct burble__source *source,
                           const burble_vocab_options *options, burble_vocab **out);
 
-/* The loaders, one for each format. They return as burble_vocab_parse does, with *out NULL on
- * failure. Only burble__load_gguf takes a source that is not all there, and returns BURBLE_AGAIN
- * where it needs more of it. */
+/* The loaders, one for each format. Results as for burble_vocab_parse, with *out NULL on failure. Only
+ * burble__load_gguf accepts a source that was not read completely, and returns BURBLE_AGAIN if it needs
+ * more of it. */
 int burble__load_gguf(const struct burble__source *source, burble_vocab **out);
 int burble__load_tiktoken(const struct burble__source *source, burble_vocab **out);
 int burble__load_sentencepiece(const struct burble__source *source, burble_vocab **out);

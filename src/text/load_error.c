@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the loaders say when something is wrong.
+ * The error messages of the loaders.
  */
 #include <stdarg.h>
 #include <stdio.h>

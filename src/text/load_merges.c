@@ -2,9 +2,9 @@
  *
  * Source of the grammar: RFC 8259.
  *
- * On the way to the merges, only strings and brackets are looked at: where that is enough to be led
- * astray, the text is no JSON, and its parser ends before it comes to what was found. The merges
- * themselves are read strictly, and anything unusual in them means that they are not found.
+ * Before the merges, only strings and brackets are checked. If this leads to a wrong place, the text is not
+ * JSON, and its parser fails before that place. The merges themselves are read strictly; anything unusual in
+ * them means that they are not found.
  */
 #include "text/load_merges.h"
 

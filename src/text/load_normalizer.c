@@ -17,8 +17,7 @@
 /* How deep sequences of normalizers go, at most. */
 #define DEPTH_MAX 16
 
-/* How long a text may become between two steps, in bytes: what is too long for a token may become shorter
- * again. */
+/* The most bytes of a text between two steps: a text that is too long for a token may become shorter again. */
 #define TEXT_MAX (4 * (size_t)BURBLE_VOCAB_MAX_TOKEN)
 
 /* ---- Precompiled --------------------------------------------------------------------------------- */
@@ -106,7 +105,7 @@ static int read_strip(const struct burble__source *source, struct burble__json o
                : result;
 }
 
-/* Without capital letters in it, printable ASCII is all the same to the rest of what it does. */
+/* Its other rules do not change printable ASCII without capital letters. */
 static int read_bert(const struct burble__source *source, struct burble__json object,
                      const char *path, struct burble__normal *normal)
 {
@@ -241,7 +240,7 @@ void burble__normalizer_finish(struct burble__normalizer *normalizer)
         burble__free(normalizer->steps[--normalizer->n].owned);
 }
 
-/* Says which step cannot be done to a text. */
+/* Reports the step that is not supported for a text. */
 static int refuse(const struct burble__normalizer *normalizer, const struct burble__source *source,
                   const char *path, size_t step, const burble_token *token)
 {

@@ -23,14 +23,14 @@ struct burble__normalizer {
     size_t work;
 };
 
-/* Reads the member `normalizer`, if there is one. One that is not known is no failure: only texts
- * that go through it are refused. Results as those of the loaders; it is to be finished in any case. */
+/* Reads the member `normalizer`, if there is one. An unknown normalizer is not an error: only texts that pass
+ * through it are refused. Results as for the loaders; the normalizer must be finished in any case. */
 int burble__normalizer_read(struct burble__normalizer *normalizer,
                             const struct burble__source *source, struct burble__json root);
 void burble__normalizer_finish(struct burble__normalizer *normalizer);
 
-/* Makes of a token's text what the normalizer makes of it, in memory of its own, *made, which the caller
- * releases by burble__free; NULL: the text is as it was. `path` is where it stands, for messages.
+/* Normalizes the text of a token into new memory, *made, which the caller frees by burble__free; NULL: the text
+ * is unchanged. `path` is the position of the token in the file, for messages.
  * BURBLE_OK, BURBLE_EUNSUPPORTED, BURBLE_EFORMAT (the normalizer makes more of it, or of all texts together,
  * than it may) or BURBLE_ENOMEM. */
 int burble__normalizer_run(struct burble__normalizer *normalizer,

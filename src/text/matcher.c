@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * The matcher: Aho and Corasick's automaton, in 9 bytes for each byte of the strings.
+ * The matcher: the automaton of Aho and Corasick, with 9 bytes for each byte of the strings.
  *
- * The strings lie sorted, one behind the other, in `bytes`. A state is the beginning of a string,
- * and is named by where that ends in `bytes` when it is first spelled there: the first d bytes of the
- * string at offset o are the state o + d. So the byte that leads on from state s to s + 1 is
- * bytes[s], what s stands for are the depth(s) bytes before bytes[s], and neither needs a table. Where
- * strings part ways, the later ones hang on an edge; there are fewer of those than strings. They are
- * sorted and searched by halves, but only from the states that have some; the root, which has the
- * most, has a table.
+ * The strings are stored sorted, one after the other, in `bytes`. A state is the beginning of a string, and its
+ * number is the position in `bytes` where this beginning first ends: the first d bytes of the string at offset
+ * o are the state o + d. So the byte that leads from state s to s + 1 is bytes[s], the state s represents the
+ * depth(s) bytes before bytes[s], and neither needs a table. Where strings differ, the later ones are reached
+ * by an edge; there are fewer edges than strings. They are sorted, and found by binary search, but only from
+ * states that have some; the root, which has the most, has a table.
  *
- * A string that contains another one before its last byte is left out: the other one is always met
- * first. Of the states that are left exactly the ends of strings are matches. (A state that ends in a
- * match without being one would be the beginning of a string that contains the match.) And of each
- * state that is none, every byte may become part of the first match: suppose that the text goes on
- * with the rest of the string s that this state, the longest that fits, begins. What is met first
- * is not inside the beginning of s, for then s were left out. Had it begun before this state, its own
- * beginning would be a longer end of the text that fits. So it ends with s and is as long.
+ * A string that contains another one before its last byte is left out, because the other one is always found
+ * first. Of the remaining states, exactly the ends of strings are matches. (A state that ends in a match without
+ * being one would be the beginning of a string that contains the match.) In every other state, each of its
+ * bytes can become a part of the first match. Proof: let s be a string that begins with this state, which is the
+ * longest that fits, and let the text go on with the rest of s. The first match is not within the beginning of
+ * s, because then s would have been left out. If it began before this state, its own beginning would be a longer
+ * state that fits. So it begins with this state.
  */
 #include "text/matcher.h"
 
@@ -171,7 +170,7 @@ bool burble__matcher_met(const struct burble__matcher *matcher, uint32_t state)
 size_t burble__matcher_which(const struct burble__matcher *matcher, uint32_t state)
 {
     assert(matcher->states[state].met);
-    /* The last string that begins before the state's end. */
+    /* The last string that begins before the end of the state. */
     size_t low = 0, high = matcher->n_strings;
     while (high - low > 1) {
         const size_t middle = (low + high) / 2;

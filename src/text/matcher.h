@@ -47,14 +47,14 @@ void burble__matcher_unref(struct burble__matcher **matcher);
 size_t burble__matcher_run(const struct burble__matcher *matcher, uint32_t *state, const char *text,
                            size_t len);
 
-/* Whether a string was met: the one that `state` stands for. */
+/* Whether a string was found: the one that `state` represents. */
 bool burble__matcher_met(const struct burble__matcher *matcher, uint32_t state);
 
-/* Which string was met: its index in what burble__matcher_create was given. */
+/* The index of the string that was found, in the argument of burble__matcher_create. */
 size_t burble__matcher_which(const struct burble__matcher *matcher, uint32_t state);
 
-/* The end of the text that `state` stands for. It belongs to the matcher. Where nothing is met, each
- * of its bytes can still become part of the first match. */
+/* The end of the text that `state` represents. It belongs to the matcher. If no string was found, each of its
+ * bytes can still become part of the first match. */
 burble_text burble__matcher_end(const struct burble__matcher *matcher, uint32_t state);
 
 #endif

@@ -2,9 +2,9 @@
  *
  * The normalizers of Hugging Face's tokenizers, as far as added tokens need them.
  *
- * An added token that is normalized is spelled, when it is decoded, as its normalizer makes it. Most
- * normalizers are about characters, by the tables of Unicode, which are not here: those are done to
- * texts for which there is nothing to look up, and refused for others.
+ * A normalized added token is decoded to the text that its normalizer makes of it. Most normalizers need the
+ * tables of Unicode, which burble does not have. They are applied to texts for which no table is needed, and
+ * refused for others.
  */
 #ifndef BURBLE_TEXT_NORMALIZE_H
 #define BURBLE_TEXT_NORMALIZE_H

@@ -119,8 +119,7 @@ static void strip_left(const struct burble__rewrite *rewrite, struct burble__rew
     }
 }
 
-/* Only where something was held and now is not, text has to be put together; otherwise what is
- * final is part of what came. */
+/* Text is joined only if held bytes have become final; otherwise the final text is a part of the new text. */
 static int strip_right(const struct burble__rewrite *rewrite, struct burble__rewrite_state *state,
                        struct burble__traced *text, struct flow *flow, bool *written)
 {

@@ -3,12 +3,11 @@
  * A text that arrives a few characters at a time, rewritten on its way.
  *
  * One rewrite is one rule over a whole text: replace each occurrence of a string, from the left and
- * without overlap, or strip a character from its ends. What comes out, joined, is what the rule
- * makes of the whole text; what a later character can still change is held back, and nothing else.
+ * without overlap, or strip a character from its ends. The returned pieces, joined, equal the result of the
+ * rule for the whole text. Only text that a later character can still change is held back.
  *
- * The rule is immutable and shared. What one text needs is 8 bytes of state, because all that is
- * ever held back is known from the rule: the beginning of the string to be replaced, or so many of
- * the character to be stripped.
+ * The rule is immutable and shared. A text needs only 8 bytes of state, because the held text is known from
+ * the rule: it is the beginning of the string to be replaced, or a number of the character to be stripped.
  *
  * The work is linear in the text (Knuth, Morris, Pratt 1977), whatever the rule and the text.
  */
@@ -83,19 +82,18 @@ void burble__rewrite_reset(const struct burble__rewrite *rewrite,
 size_t burble__rewrite_held(const struct burble__rewrite *rewrite,
                             const struct burble__rewrite_state *state);
 
-/* The most that can come out for `n` bytes and the end of the text after them; SIZE_MAX where that
- * is out of all proportion. */
+/* The most bytes that can be returned for `n` bytes and the end of the text; SIZE_MAX if this is too large. */
 size_t burble__rewrite_bound(const struct burble__rewrite *rewrite, size_t n);
 
-/* Takes *text, and replaces it by what has become final, which is the same bytes where nothing had
- * to be rewritten, and otherwise lies in `out`, whose previous contents are lost.
+/* Takes *text, and replaces it by the text that has become final. This is a part of the same bytes if nothing
+ * was rewritten; otherwise it is in `out`, whose previous contents are lost.
  *
- * Where text->origins is not NULL, `held` points to the origins of what is held back, and is moved
- * behind them; those of what is held back afterwards are appended to `holds`.
+ * If text->origins is not NULL, `held` points to the origins of the bytes that are held back, and is moved
+ * behind them; the origins of the bytes that are held back afterwards are appended to `holds`.
  *
- * `end`: the text ends here, so that nothing is held back afterwards.
+ * `end`: the text ends here, so nothing is held back afterwards.
  *
- * BURBLE_OK, or BURBLE_ENOMEM, where *state is undefined. */
+ * BURBLE_OK, or BURBLE_ENOMEM; then *state is undefined. */
 int burble__rewrite_run(const struct burble__rewrite *rewrite, struct burble__rewrite_state *state,
                         bool end, struct burble__traced *text, struct burble__writer *out,
                         const struct burble__origin **held, struct burble__buffer *holds);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * The stop filter: a matcher, and what it holds back.
+ * The stop filter: a matcher, and the text that it holds back.
  *
- * What is held back is the end of the text that the matcher's state stands for. That is the beginning
- * of a stop string, so it need not be kept: the matcher has it. Where the text in front of it is all in
- * one piece, old or new, it is handed out where it lies; else the two are joined.
+ * The text held back is the end of the text that the matcher's state represents. It is the beginning of a stop
+ * string, so it need not be stored: the matcher has it. If the text before it is in one piece, either old or
+ * new, it is returned in place; otherwise the two pieces are joined.
  *
- * Why only whole characters are handed out. The text and the stop strings are UTF-8, so each stop
- * string begins with the first byte of a character and ends with the last byte of one. The first byte
- * of a character is never a later byte of another one. So where a beginning of a stop string lies in
- * the text, it begins where a character does, and what is in front of it is whole; and a match ends
- * where a character does. That a push ends there, too, is what its caller promises.
+ * Why only whole characters are returned. The text and the stop strings are UTF-8, so each stop string begins
+ * with the first byte of a character and ends with the last byte of one. The first byte of a character is
+ * never a later byte of another one. So wherever the beginning of a stop string occurs in the text, it begins
+ * at the beginning of a character, and the text before it consists of whole characters; and a match ends at
+ * the end of a character. The caller promises that each push consists of whole characters.
  */
 #include <burble/stop.h>
 

@@ -34,7 +34,7 @@ struct maker {
     size_t longest; /* piece, in bytes */
 };
 
-/* What a token stands for at one place: where in the blob, and whether it is text. */
+/* The piece of a token at one place of the sequence: its position in the blob, and whether it is text. */
 struct spelled {
     size_t offset;
     size_t len;
@@ -106,8 +106,8 @@ static int check_tokens(const burble_token *tokens, size_t n, bool utf8, size_t 
     return BURBLE_OK;
 }
 
-/* Whether an operation on each of some tokens can be done to a run of byte tokens while it goes on:
- * with a single character, which no border parts, and where it is not the last one that counts. */
+/* Whether an operation on single tokens can be applied to a run of byte tokens before the run ends: it must be
+ * about a single character, which is never split, and must not depend on the last token. */
 static bool works_on_runs(const struct burble__op *op)
 {
     if (op->kind != BURBLE__OP_REWRITE || op->rewrite.kind != BURBLE__REWRITE_REPLACE
@@ -377,8 +377,8 @@ static bool is_cut(const struct maker *maker, const struct spelled *one, size_t 
     return same(maker, &cut, other);
 }
 
-/* Says with flags what the token is at all its places, if that can be said with flags. All that was
- * spelled after the first is then taken back. */
+/* Describes the token at all its places by flags, if possible. The text that was written after the first one is
+ * then removed again. */
 static bool flag_places(struct maker *maker, const struct spelled *spelled, unsigned *flags)
 {
     const unsigned places = maker->vocab->places;
@@ -454,8 +454,8 @@ static int make_piece(struct maker *maker, size_t id)
     return result;
 }
 
-/* What a buffer has, in no more memory than it needs; never NULL after BURBLE_OK. A failure to shrink
- * leaves it as it is, which will do. */
+/* The contents of a buffer, in no more memory than needed; never NULL after BURBLE_OK. If shrinking fails, the
+ * buffer stays as it is. */
 static void *settle(struct burble__buffer *buffer, size_t *memory)
 {
     char *bytes = burble__realloc(buffer->bytes, buffer->len == 0 ? 1 : buffer->len);
@@ -550,7 +550,7 @@ static int make_all_rewrites(struct maker *maker)
     return result;
 }
 
-/* Finishing a sequence never fails, so there must be a bound to what it hands out. */
+/* Finishing a sequence must never fail, so the text that it returns must be bounded. */
 static int check_finish(struct maker *maker)
 {
     burble_vocab *vocab = maker->vocab;

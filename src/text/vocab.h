@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a vocabulary looks like inside, for the detokenizer.
+ * The internals of a vocabulary, for the detokenizer.
  *
- * At creation every token is taken through all the steps that act on single tokens, and so compiled
- * to a *piece*: the bytes it stands for and a few flags. The bytes of all pieces lie in one blob; a
- * piece is one 64-bit word that says where in it, so that looking a token up is one load, and the
- * vocabulary takes 8 bytes per id beside the bytes themselves.
+ * When a vocabulary is created, all steps that act on single tokens are applied to every token. The result is
+ * a *piece*: the bytes of the token and a few flags. The bytes of all pieces are in one blob; a piece is one
+ * 64-bit word with its position there. So looking up a token is one load, and the vocabulary takes 8 bytes
+ * per id in addition to the bytes.
  *
- * What remains for the detokenizer is, in this order: filters, which drop tokens (CTC); which of its
- * places in the sequence a token takes; putting characters together; and rewrites of the whole text.
- * Most vocabularies need but one of these.
+ * The rest is done by the detokenizer, in this order: filters drop tokens (CTC); the token's place in the
+ * sequence selects its piece; bytes are joined to characters; the whole text is rewritten. Most vocabularies
+ * need only one of these.
  */
 #ifndef BURBLE_TEXT_VOCAB_H
 #define BURBLE_TEXT_VOCAB_H
