@@ -332,7 +332,7 @@ def test_refused_prompt_counts_no_tokens() -> None:
         (("-p", "a"), "expected a model"),
         (("-m", MODEL, "word"), "expected only options, found 'word'"),
         (("-m", MODEL, "-p", "a", "--prompts", "b"), "expected --prompt or --prompts"),
-        (("-m", MODEL, "--parallel", "2"), "--parallel: expected --prompts"),
+        (("-m", MODEL, "--parallel", "2"), "--parallel needs --prompts"),
         (("-m", MODEL, "--parallel", "257"), "--parallel: expected a number from 1 to 256"),
         (("-m", MODEL, "-n", "0"), "--max-tokens: expected a number from 1"),
         (("-m", MODEL, "-n", "-1"), "--max-tokens: expected a number from 1"),
