@@ -41,6 +41,11 @@ bool reader_is_own(ReaderObject *self);
 /* Reads without waiting. */
 enum reading reader_read(ReaderObject *self, PyObject **value);
 
+/* Nobody waits at it any more, and nobody will. The last one that goes cancels the log. */
+void reader_let_go(ReaderObject *self);
+
+extern const struct consumer_kind reader_consumer;
+
 /* Parks at a hub, whose dispatch is to call `ready`. One of burble's results. */
 int reader_park(ReaderObject *self, HubObject *hub, burble_ready_fn *ready, void *arg);
 
