@@ -15,7 +15,7 @@
  * bytes can become a part of the first match. Proof: let s be a string that begins with this state, which is the
  * longest that fits, and let the text go on with the rest of s. The first match is not within the beginning of
  * s, because then s would have been left out. If it began before this state, its own beginning would be a longer
- * state that fits. So it begins with this state.
+ * state that fits. So it ends with the last byte of s; of such matches the longest is reported, which is s.
  */
 #include "text/matcher.h"
 
