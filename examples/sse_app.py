@@ -3,7 +3,7 @@
 
     python examples/sse_app.py          # needs fastapi and uvicorn; then open http://127.0.0.1:8000/
 
-A POST begins an answer and a GET reads it, so that a browser's EventSource can come back to it, as
+A POST begins an answer and a GET reads it, so that a browser's EventSource can reconnect to it, as
 curl can: with the header Last-Event-ID. MODEL=… chooses another model.
 """
 
@@ -35,7 +35,7 @@ form.onsubmit = async (submit) => {
   const events = new EventSource("events/" + id);
   pre.textContent = "";
   events.onmessage = (event) => { pre.append(JSON.parse(event.data).text); };
-  // Without close() the browser would come back, as it does when the connection breaks.
+  // Without close() the browser would reconnect, as it does when the connection breaks.
   events.addEventListener("end", () => events.close());
   events.addEventListener("failed", (event) => {
     events.close();

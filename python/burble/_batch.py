@@ -109,7 +109,7 @@ class Rows:
                         break
                     self._put(i, token)
             except (_core.Cancelled, _core.Timeout):
-                self._done[i] = True  # nobody reads it any more
+                self._done[i] = True  # no reader is left
 
     def put_text(self, text: str) -> None:
         """:raises TypeError: always: it would be the text of no row."""
@@ -127,7 +127,7 @@ class Rows:
 
     @property
     def should_stop(self) -> bool:
-        """Whether all rows are done, or nobody reads them any more."""
+        """Whether all rows are done, or no reader is left."""
         self._used = True
         return all(self._done) or self.over
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Collecting what a cancelled task has left: a stream that was let go, in a cycle."""
+"""Collects the garbage of a cancelled task: a deleted stream that is in a reference cycle."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _SUSPENDABLE = (
     else inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 )
 
-# Of any exception: also of a class that lets nobody at the attributes of these names.
+# Works for any exception, even if its class hides the attributes of these names.
 _TRACEBACK, _CAUSE, _CONTEXT = (
     vars(BaseException)[name].__get__ for name in ("__traceback__", "__cause__", "__context__")
 )

@@ -23,7 +23,7 @@ class PerProcess(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        # What the parent has is never let go: to finalize it is the parent's business.
+        # The parent's objects are never deleted: only the parent may finalize them.
         self._made: dict[int, T] = {}
 
     def __call__(self) -> T:

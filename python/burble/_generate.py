@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Callable
 
-# How many tokens transformers' generate makes where nobody says how many, at most up to
+# How many tokens transformers' generate makes by default, at most up to
 # max_position_embeddings together with the prompt: _prepare_generated_length in its
 # generation/utils.py.
 _DEFAULT_NEW_TOKENS = 20
@@ -268,7 +268,7 @@ class Call:
         return getattr(getattr(self.generate, "__self__", None), "config", None)
 
     def _positions(self) -> int | None:
-        """How long the whole may be where nobody says so."""
+        """The default limit on the length of prompt and text together."""
         return _count(getattr(self._model_config(), "max_position_embeddings", None))
 
     # ---- what it puts ------------------------------------------------------------------------
@@ -377,7 +377,7 @@ class Ending:
 
 
 def check_ids(name: str, value: Any) -> None:
-    """Refuse what stands for no token ids, where somebody has given it.
+    """Refuse a given value that is not token ids.
 
     :raises TypeError, ValueError: say what was found.
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A generation in a thread of a pool, and waiting for it.
 
-A job refers to what it writes, never to who reads: readers that are let go end it. What a
+A job refers to what it writes, never to its readers: deleting all readers ends it. What a
 generation is given to write to is a sink, which forgets its log when the generation is over: an
 exception keeps the frames of a ``generate`` that raised, and those would keep the log, which keeps
 the exception.
@@ -32,7 +32,7 @@ class Sink(Protocol):
 
     @property
     def over(self) -> bool:
-        """Whether nobody can read any more what would be written."""
+        """Whether no reader could read further text."""
 
     def begin(self) -> None:
         """The generation begins, in this thread, which cannot wait for its log from now on."""
@@ -54,7 +54,7 @@ class Job:
     """One call of ``function``, for a :class:`Pool` to run.
 
     :param name: what ``function`` is called in messages.
-    :param function: writes to ``sink``; or None, where somebody else writes, and calls
+    :param function: writes to ``sink``; or None, if other code writes, and calls
         :meth:`settle`.
     """
 
@@ -138,7 +138,7 @@ class Job:
             self.settle()
 
     def dropped(self) -> None:
-        """Nothing will run it any more: an end that it does not have by now is a failure."""
+        """The job will never run (again): if it has not ended yet, it fails."""
         sink = self._sink
         if sink is not None:
             sink.fail(_core.ProducerDied(LOST))
@@ -154,7 +154,7 @@ class Job:
         return True
 
     def settle(self, result: Any = _NOTHING) -> None:
-        """It is over: nothing runs any more. Wakes who waits for that. Idempotent: it is called
+        """The job is over: nothing runs any more. Wakes its waiters. Idempotent: it is called
         again where an exception came in between."""
         if result is not _NOTHING and self._result is _NOTHING:
             self._result = result

@@ -20,21 +20,21 @@ except ImportError:  # a Python whose asyncio is all Python
 
 
 class _NoLoop:
-    """What the future below is told that it belongs to: a loop would never go, if it did."""
+    """The loop of the future below: a real loop would never be freed."""
 
     def get_debug(self) -> bool:
-        """All that a future asks of a loop which has nobody to call."""
+        """The only method that a future without callbacks needs from its loop."""
         return False
 
 
-#: What a task of C's is given that is woken: it asks for the result of what has come to its end,
-#: of a future of its own kind by far the cheapest.
+#: What a woken task of asyncio gets: the task asks the awaited object for its result, and this is
+#: cheapest by far for a finished future of asyncio's own class.
 finished: Future[None] = Future(loop=cast("AbstractEventLoop", _NoLoop()))
 finished.set_result(None)
 
 
 def on_timer(reference: weakref.ref[Any]) -> None:
-    """What a loop's timer calls for a streamer or reader that waits with a timeout."""
+    """Called by a loop's timer for a streamer or reader that waits with a timeout."""
     consumer = reference()
     if consumer is not None:
         consumer._on_timer()

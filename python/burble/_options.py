@@ -74,7 +74,7 @@ class _GivenOptions(TypedDict, total=False):
 
 
 class TextOptions(_GivenOptions, total=False):
-    """What a stream of text takes, that somebody else writes."""
+    """The options of a stream of text that other code writes."""
 
     lag_unit: LagUnit
 

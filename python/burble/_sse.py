@@ -323,7 +323,7 @@ class EventStream(AsyncIterator[bytes]):
         try:
             done, _ = await asyncio.wait({task}, timeout=timeout)
         except BaseException:
-            if not task.done():  # else it has an item, which the next call hands out
+            if not task.done():  # else it has an item, which the next call returns
                 self._waiting = None
                 task.cancel()
             raise
@@ -357,7 +357,7 @@ class EventStream(AsyncIterator[bytes]):
             self._over = self._over or isinstance(error, Exception)
             raise error  # not the generation's
         self._over = True
-        if not isinstance(error, _core.Error):  # the client is not told what it was: somebody must
+        if not isinstance(error, _core.Error):  # the client is not told the message, so log it
             _logger.error("%r failed while its events were sent", self._source, exc_info=error)
         return _event(last, _describe(error), name="failed")
 
@@ -380,7 +380,7 @@ class EventStream(AsyncIterator[bytes]):
             await source.aclose()
 
     def __del__(self) -> None:
-        # Whoever waits would take what comes next, for nobody.
+        # A pending wait would take the next item, and lose it.
         waiting = getattr(self, "_waiting", None)
         if waiting is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed

@@ -235,7 +235,7 @@ def _batch(
 
 
 class _ItemSink:
-    """Where the items of a source go: as they are, or as one text where there is a writer."""
+    """Takes the items of a source: as they are, or, with a writer, as one text."""
 
     def __init__(self, log: _core.Log, writer: _core.Writer | None, source: Any) -> None:
         self._log: _core.Log | None = log
@@ -502,7 +502,7 @@ class ChannelWriter:
                 log.fail(_core.ProducerDied("the channel's writer was deleted without ending it"))
             self._job.settle()
         except MemoryError:
-            log.cancel()  # which needs none: nobody waits for ever
+            log.cancel()  # which needs no memory, so no reader waits for ever
 
 
 _CHANNEL = OptionSet(TextOptions.__annotations__, join_timeout=0.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A stream, as who reads it has it."""
+"""A stream, as its readers see it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 H = TypeVar("H", bound="Handle")
 R = TypeVar("R", bound="Reader[Any]")
 
-# How far a reader may be behind that nobody iterates, or whose text nobody wants, where the stream
+# How far a reader that is not iterated, or whose text is not needed, may be behind, if the stream
 # has no limit of its own: it must not keep everything.
 _MAX_LAG = 1_048_576
 
@@ -315,7 +315,7 @@ class Stream(Handle, Generic[T]):
 
     @property
     def _lag_of_followers(self) -> int | None:
-        """How far a reader may be behind that holds up nobody."""
+        """How far a reader that never makes the generation wait may be behind."""
         return self._lag_beside_kept(max(self._options.max_lag, 65_536))
 
     def _lag_beside_kept(self, max_lag: int) -> int | None:

@@ -75,7 +75,7 @@ class TextSink:
     """Where ``generate`` puts the tokens of one sequence: its ``streamer``.
 
     For loops of one's own: ``put_text`` takes text instead of ids; ``should_stop`` says whether the
-    text has ended, by a stop string or an end of sequence, or nobody reads any more.
+    text has ended, by a stop string or an end of sequence, or no reader is left.
     """
 
     def __init__(

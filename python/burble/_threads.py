@@ -3,7 +3,7 @@
 
 An exception can come between any two lines: Ctrl-C in the main thread, MemoryError,
 PyThreadState_SetAsyncExc. The collector, too, can run anywhere, and what it finalizes can start,
-cancel and join generations. So there is no lock and no counter here that somebody has to put back.
+cancel and join generations. So there is no lock to release and no counter to restore here.
 
 * Each step is one operation of a container, which CPython does as a whole: a job is in the queue
   or in its thread's hands.
@@ -11,8 +11,8 @@ cancel and join generations. So there is no lock and no counter here that somebo
   refer to it weakly: however the thread ends, they forget it.
 * A job is in the hands of a :class:`_Ticket`. Where one is dropped before its job has ended, the
   job's readers are told.
-* Who has changed something looks again: a thread that becomes free looks for jobs, and who adds a
-  job looks for free threads. One of the two sees the other.
+* After each change, both sides look again: a thread that becomes free looks for jobs, and a caller
+  that adds a job looks for free threads. At least one of the two sees the other.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Job(Protocol):
 
     @property
     def gone(self) -> bool:
-        """Whether nobody wants it any more, so that it need not run."""
+        """Whether its result is no longer wanted, so that it need not run."""
 
     def run(self) -> None:
         """In a thread of the pool; raises nothing."""
@@ -60,7 +60,7 @@ class Job(Protocol):
         """End soon, or, where it waits for its turn, never run. From any thread; takes no lock."""
 
     def dropped(self) -> None:
-        """The pool has let go of it. Where it has not ended, it never will: its readers are told.
+        """The pool has dropped it. If it has not ended yet, it never will: its readers are told.
         Idempotent."""
 
 
@@ -93,7 +93,7 @@ class _Call:
             self.future.set_result(result)
 
     def _begin(self) -> bool:
-        """Whether it is to run; where it was cancelled, those who wait for it are told."""
+        """Whether it must run; if it was cancelled, its waiters are told."""
         try:
             self._turn.pop()
         except IndexError:
@@ -157,7 +157,7 @@ class _Worker:
 
     def enter(self, registry: dict[int, weakref.ref[_Worker]]) -> None:
         """Stay there until somebody takes it out, or it is no more. (What takes it out then is a
-        function of C's, which nothing interrupts.)"""
+        function written in C, which nothing interrupts.)"""
         registry[self.number] = weakref.ref(self, partial(registry.pop, self.number))
 
     def leave(self) -> None:
@@ -210,7 +210,7 @@ def _serve(worker: _Worker) -> None:
 
 
 def _wait(bell: SimpleQueue[Any], timeout: float) -> bool:
-    """Whether it rang."""
+    """Wait for an item; whether one came."""
     try:
         bell.get(timeout=timeout)
     except Empty:
@@ -311,7 +311,7 @@ class Threads(Executor):
             raise RuntimeError("the pool is closed")
 
     def _tidy(self) -> None:
-        """Let go of the jobs that nobody wants any more, with all that they hold."""
+        """Drop the jobs that are no longer wanted, with everything that they refer to."""
         for ticket in _copy(self._waiting):
             if ticket.gone:
                 self._waiting.pop(ticket, None)
@@ -320,7 +320,7 @@ class Threads(Executor):
         self._tidy_at = 2 * len(self._waiting) + 8
 
     def _staff(self) -> None:
-        """Somebody is to look at what waits: a thread that is free, or one more."""
+        """Make a thread look at the waiting jobs: a free one, or a new one."""
         if not self._waiting:
             return
         if self._bell.qsize() < len(self._free):
@@ -339,7 +339,7 @@ class Threads(Executor):
         worker.thread = weakref.ref(thread)
         try:
             worker.enter(self._workers)
-            if worker.number not in _copy(self._workers)[: self.workers]:  # who came first
+            if worker.number not in _copy(self._workers)[: self.workers]:  # whichever came first
                 self._dismiss(worker)
                 return False
             worker.enter(self._free)
@@ -460,7 +460,7 @@ _default: dict[str, Threads] = {}
 
 
 def default_pool() -> Threads:
-    """The pool of whoever names none, of 64 workers."""
+    """The default pool, of 64 workers."""
     return _default.get("pool") or _default.setdefault("pool", Threads())
 
 

@@ -29,7 +29,7 @@ _TRANSFORMERS_DECODE = {
 
 # The options of decode that run in C, for a tokenizer of transformers and for a raw one.
 _KNOWN_OPTIONS = (
-    # The last one only slow tokenizers look at; a fast one takes it and does nothing.
+    # Only slow tokenizers use the last one; a fast one accepts it and ignores it.
     frozenset(
         {
             "skip_special_tokens",
@@ -248,7 +248,7 @@ def _spelled(backend: Any, added: dict[int, Any]) -> dict[int, str]:
 
 
 def _texts(backend: Any, added: dict[int, Any]) -> dict[int, str]:
-    """What each id stands for, as decode has it."""
+    """The text of each id, as decode returns it."""
     size = backend.get_vocab_size(with_added_tokens=True)
     # To ask for each is quicker than the vocabulary as a whole, which is from text to id.
     texts = dict(enumerate(map(backend.id_to_token, range(size))))

@@ -67,7 +67,7 @@ class Run:
         raise context["exception"]
 
     def tidy(self) -> None:
-        """One more timer is cancelled. Once half of them are, they are let go: most are cancelled
+        """One more timer is cancelled. Once half of them are, they are dropped: most are cancelled
         long before they are due."""
         self._cancelled += 1
         if 2 * self._cancelled > len(self._timers) + 32:

@@ -48,7 +48,7 @@ _MARK = 4
 
 class _State(NamedTuple):
     ids: list[int]
-    shown: str  # the part of their text that was handed out
+    shown: str  # the part of their text that was returned
     limit: int  # at how many ids to cut
     marks: tuple[int, ...]  # of the ids, those that are only there for what the decoder counts
 
@@ -205,7 +205,7 @@ class Window:
         if not self._counts:
             return ()
         # What a decoder counts in these ids, it counts in them again; in several orders, as some
-        # have another meaning behind one id than behind another (in the midst of a word, say).
+        # have another meaning after one id than after another (such as in the middle of a word).
         once = [*dict.fromkeys(state.ids)]
         rng = random.Random(len(once))
         orders = [once, once[::-1], *(rng.sample(once, len(once)) for _ in range(_ORDERS))]
