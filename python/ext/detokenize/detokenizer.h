@@ -16,9 +16,9 @@
  * holds), or neither: it takes text alone, and no ids. Behind it the stop strings, if there are
  * any.
  *
- * A window runs Python code in the midst of a call, and letting go of an object or making one may run
- * a finalizer: each may call this detokenizer again, and other threads may. While one call is under
- * way, all others that change it are refused. What only reads it works on a copy. */
+ * A window runs Python code during a call, and dropping or creating an object may run a finalizer: this code
+ * may call the detokenizer again, and so may other threads. While one call is in progress, all other calls that
+ * change it are refused. Calls that only read it work on a copy. */
 typedef struct {
     PyObject_HEAD
     struct core *core;
@@ -27,7 +27,7 @@ typedef struct {
     PyObject *window;
     bool text_alone;
     struct under_way busy; /* a method */
-    bool owned; /* by a pipeline, whose owner sees to it that one call at a time is made */
+    bool owned; /* by a pipeline, whose owner makes sure that there is one call at a time */
 
     burble_stop *stop;      /* NULL where there are no stop strings */
     PyObject *stop_strings; /* a tuple of str, or NULL */
@@ -39,7 +39,7 @@ typedef struct {
     struct offsets offsets;
 } DetokenizerObject;
 
-/* Text with whoever keeps its bytes, if that is a Python object. */
+/* Text, and the Python object that keeps its bytes, if there is one. */
 struct kept_text {
     burble_text text;
     PyObject *keeper; /* a reference, or NULL */
@@ -54,14 +54,14 @@ bool detokenizer_is_ready(DetokenizerObject *self);
 bool detokenizer_begin_call(DetokenizerObject *self);
 void detokenizer_end_call(DetokenizerObject *self);
 
-/* Keeps everybody else from changing it until detokenizer_release: what follows is for the one that
- * owns it. The text that a call gives is valid until the next one. 0; or -1 with RuntimeError, where
- * it belongs to another one, is in the midst of a call or was not initialised. */
+/* Reserves it for the caller until detokenizer_release: only the owner may call the functions below. The text
+ * that a call returns is valid until the next call. 0; or -1 with RuntimeError if it has another owner, a
+ * call is in progress, or it was not initialised. */
 int detokenizer_own(DetokenizerObject *self);
 void detokenizer_release(DetokenizerObject *self);
 
-/* One of the same settings at the beginning of a sequence, a new reference; NULL with an exception.
- * The other one may be in the midst of a call. */
+/* A new detokenizer with the same settings, at the beginning of a sequence: a new reference, or NULL with an
+ * exception. A call of the other one may be in progress. */
 DetokenizerObject *detokenizer_new_like(DetokenizerObject *self);
 
 /* One of the same settings, with the same sequence; the caller is in a call of it. A new reference, NULL with an

@@ -20,8 +20,8 @@ typedef struct {
     struct core *core;
     PyObject *weak;
     burble_llama_model *model;
-    /* Taken, without the GIL, for reading by those who use the engine and for writing by who closes it:
-     * closing waits until all others are out. See enter. */
+    /* Taken, without the GIL, for reading by each call that uses the engine, and for writing by close():
+     * so close() waits until all other calls are done. See enter. */
     pthread_rwlock_t lock;
     _Atomic(bool) closing;       /* set before closing waits, and never taken back */
     burble_llama_engine *engine; /* NULL: it is closed */
@@ -60,8 +60,8 @@ static PyObject *raise_closed(struct core *core)
     return NULL;
 }
 
-/* A forked child has the engine's memory and not its thread, which may have had its locks: there, the engine
- * counts as closed, and is let be. */
+/* A forked child has the engine's memory, but not its thread, which may have held locks at the fork. So the
+ * engine counts as closed in the child, and its memory is not touched. */
 static bool is_here(const EngineObject *self)
 {
     return self->forks == burble_forks();
@@ -69,14 +69,14 @@ static bool is_here(const EngineObject *self)
 
 /* ---- using it while others may close it ------------------------------------------------------ */
 
-/* Keeps the engine from being closed, until leave(); false, and nothing held, where it is closed or
- * somebody waits to close it. Without the GIL.
+/* Keeps the engine from being closed until leave(). Returns false, and holds nothing, if the engine is
+ * closed or another thread waits to close it. Called without the GIL.
  *
- * A lock of the C library lets readers in while a writer waits: those who always come anew, before the
- * last one is out, would keep it waiting for ever. So who closes sets `closing` before it waits, and
- * whoever sees that stays out. Those who looked before it was set come in once more at most, each for
- * the one call that it is in; with the second look, only those who are in already go on. Relaxed: it is
- * only a matter of when it is seen, which is soon; what was done to the engine, the lock orders. */
+ * The C library's lock admits readers while a writer waits, so a steady flow of calls could make close()
+ * wait for ever. Therefore close() sets `closing` before it waits, and later calls return false. A call that
+ * checked before `closing` was set checks again after it has the lock, so only calls that already use the
+ * engine go on. Relaxed: it only matters that `closing` is seen soon; the lock orders the changes of the
+ * engine. */
 static bool enter(EngineObject *self)
 {
     if (!is_here(self) || burble__load_relaxed(&self->closing))
@@ -334,7 +334,7 @@ static void watch(const burble_llama_progress *progress, void *arg)
     writer_stats->stop = progress->stop;
     writer_stats->stop_begin = progress->stop_begin;
     writer_stats_unlock(writer_stats);
-    /* Also where nobody reads: else the request would keep its slot. */
+    /* Also if no reader is left: otherwise the request would keep its slot. */
     if (writer_stats->total_at != 0 && now >= writer_stats->total_at)
         burble_stream_fail(writer_stats->stream, BURBLE_ETIMEDOUT, NULL);
     if (progress->over)

@@ -47,7 +47,7 @@ uint64_t deadlines_due(const struct deadlines *deadlines, const struct writing_s
         due = first_at;
     if (deadlines->token_for != 0) {
         /* Before the first token, and while the writer waits for a reader, this time does not run: it
-         * begins at some later moment, which whoever waits now is to notice. */
+         * begins at some later moment, which the waiting consumer must notice. */
         const bool runs = state->begun && !state->full;
         const uint64_t at = runs ? clock_earlier_by(state->active_at + deadlines->token_for,
                                                     clock_ahead(clock, NULL))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The deadlines of a log: for its first token, for each further one, and for its end. Those who wait look at
- * them, and the writer at the last one: there is no thread of their own.
+ * The deadlines of a log: for its first token, for each further token, and for its end. Waiting consumers check
+ * them, and the writer checks the last one; there is no separate thread.
  */
 #ifndef BURBLE_PYTHON_DEADLINES_H
 #define BURBLE_PYTHON_DEADLINES_H

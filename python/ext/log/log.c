@@ -73,7 +73,7 @@ static void raise_total_timeout(const LogObject *self)
 
 bool log_wakes(const LogObject *self)
 {
-    /* One reader is what there nearly always is; of many, somebody waits. */
+    /* Almost always there is one reader; if there are many, assume that one of them waits. */
     unsigned int left = 4;
     for (const ReaderObject *reader = self->readers; reader != NULL; reader = reader->after)
         if (left-- == 0 || consumer_wakes(reader->read_by))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * _core.Log: a stream, and what Python adds to it: the reason of its end, the exception of its failure
- * with the traceback that it had, deadlines, and records that are objects.
+ * _core.Log: a stream with Python's additions: the reason of its end, the exception of its failure
+ * with its traceback, deadlines, and records that are objects.
  *
- * Everything here is called with the GIL, and everything returns with it; where an append has to wait,
- * or wakes somebody who wants the GIL, it lets go of it meanwhile.
+ * All functions here are called with the GIL, and return with it. An append releases it while it waits, and
+ * while it wakes a thread that needs it.
  */
 #ifndef BURBLE_PYTHON_LOG_H
 #define BURBLE_PYTHON_LOG_H
@@ -23,7 +23,7 @@ typedef struct LogObject {
     burble_stream *stream;
     struct ReaderObject *readers; /* the first of a list, not references: each takes itself out */
 
-    /* How it ended: written by whoever ended it, in the same breath, as the GIL has it. */
+    /* How it ended: written together with the end, while the GIL is held. */
     PyObject *reason; /* as given to end(); or NULL */
     PyObject *match;  /* the same */
     PyObject *
@@ -46,8 +46,8 @@ typedef struct LogObject {
     bool objects;               /* a record is a reference to an object (objects.h), not text */
 } LogObject;
 
-/* Appends text, or, with `len` 0, only notes `tokens` tokens as signs of life and tells how the log
- * stands. Waits, without the GIL, while a reader is at its limit: `bytes` must stay meanwhile. One
+/* Appends text. With `len` 0, only counts `tokens` tokens for the timeouts, and reports the state of the log.
+ * Waits, without the GIL, while a reader is at its limit: `bytes` must stay valid meanwhile. One
  * thread at a time, else RuntimeError.
  *
  * 0, or -1 with an exception: Cancelled; Error, where the log has ended; the timeout, where one has
@@ -65,7 +65,7 @@ bool log_end(LogObject *self, PyObject *reason, PyObject *match);
 /* Fails it with an exception, as the exception stands. Whether this was its end; -1 with an exception. */
 int log_fail(LogObject *self, PyObject *exception);
 
-/* Whether an append now wakes somebody who wants the GIL at once (see consumer_wakes). */
+/* Whether an append now wakes a thread that needs the GIL at once (see consumer_wakes). */
 bool log_wakes(const LogObject *self);
 
 bool log_is_open(const LogObject *self);

@@ -2,8 +2,8 @@
  *
  * Records that are references to Python objects, not text.
  *
- * burble lets go of a record in the midst of its work, and perhaps in a thread that does not have the GIL, where
- * no object can be touched: released objects are put on a stack and dropped a little later.
+ * burble frees a record in the middle of its work, perhaps in a thread without the GIL, where no object may be
+ * used. So released objects are put on a stack, and dropped later.
  */
 #ifndef BURBLE_PYTHON_OBJECTS_H
 #define BURBLE_PYTHON_OBJECTS_H
@@ -29,8 +29,8 @@ PyObject *object_of_record(const burble_record *record);
 /* For burble_stream_options.release. */
 void objects_release(const burble_record *record, void *unused);
 
-/* Drops the objects whose records are gone. After any call of burble's that can let go of a
- * record: what is finalized here may use the log again. */
+/* Drops the objects whose records were freed. Call it after each call of burble that can free a record:
+ * the finalizers that run here may use the log again. */
 void objects_drop_released(void);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * _core.Writer: ids or text from whoever generates, into a log.
+ * _core.Writer: writes ids or text of a generation to a log.
  */
 #include "common/str.h"
 #include "detokenize/pipeline.h"

@@ -22,7 +22,7 @@ void writer_stats_unref(struct writer_stats **handle)
 {
     struct writer_stats *writer_stats = *handle;
     *handle = NULL;
-    /* Acquire and release: whoever frees it comes after all that the other owner did. */
+    /* Acquire and release: all accesses of the other owner come before it is freed. */
     if (writer_stats == NULL || burble__sub_acq_rel(&writer_stats->owners, 1) != 1)
         return;
     if (writer_stats->forks == burble_forks()) /* else somebody may have it who is not here */

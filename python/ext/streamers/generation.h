@@ -2,14 +2,14 @@
  *
  * One generation of a streamer, which may be used for several, one after the other.
  *
- * transformers' streamers may be used again: after end() the next put() begins anew, and a consumer
- * that has read to an end may iterate again for what comes next. Each generation has a stream
- * of its own. The writing side and the reading side each stand in a generation and go on by themselves;
- * whoever comes first to the end of a generation makes the next one.
+ * transformers' streamers may be used again: after end(), the next put() begins a new generation, and a
+ * consumer that has read to an end may iterate again for the next one. Each generation has a separate stream.
+ * The writing side and the reading side are each in one generation, and go on independently; the side that
+ * first reaches the end of a generation makes the next one.
  *
- * A generation lives while a side stands in it or an earlier one. All under the GIL. Letting go of what it
- * refers to may run Python code, which may move a side on: who uses a generation across such a call has a
- * reference of its own.
+ * A generation lives while a side is in it or in an earlier one. Everything is under the GIL. Dropping its
+ * references may run Python code, which may move a side to another generation: so code that uses a generation
+ * across such a call takes a reference to it.
  */
 #ifndef BURBLE_PYTHON_GENERATION_H
 #define BURBLE_PYTHON_GENERATION_H

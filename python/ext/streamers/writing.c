@@ -497,7 +497,7 @@ PyObject *writing_fail(StreamerObject *self, PyObject *exception)
         Py_RETURN_NONE;
     if (!enter(self))
         return NULL;
-    /* After a stop string, its text has ended all the same. */
+    /* After a stop string, its text has already ended. */
     const int rc = self->stopped ? leave_stopped(self) : fail(self, exception);
     set_under_way(&self->busy, false);
     if (rc < 0)

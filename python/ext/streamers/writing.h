@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The writing side of a streamer: the methods that generate, and those who run it, call.
+ * The writing side of a streamer: the methods that `generate` and run() call.
  */
 #ifndef BURBLE_PYTHON_WRITING_H
 #define BURBLE_PYTHON_WRITING_H
@@ -14,16 +14,16 @@ PyObject *writing_cancel(StreamerObject *self, PyObject *unused);
 /* _begin(): run() is about to generate, so that what was written before is another generation. */
 PyObject *writing_begin(StreamerObject *self, PyObject *unused);
 
-/* _fail(exception): generate raised it (run() calls this in its thread). What was written so far
- * comes first; what was ended already is left alone. */
+/* _fail(exception): generate raised it (run() calls this in its thread). The text written so far
+ * comes first; a generation that has already ended is unchanged. */
 PyObject *writing_fail(StreamerObject *self, PyObject *exception);
 
-/* The producer of `generation` is dead. What its pipeline still holds is text that the model has generated,
- * and belongs to that generation: the pipeline goes there, as generation->abandoned, another one takes its place, and
- * the writing side is done with the generation.
+/* Called when the producer of `generation` is dead. Its pipeline may still hold text that the model has
+ * generated, which belongs to that generation. So the pipeline moves there, as generation->abandoned; the streamer
+ * gets a new one, and the writing side leaves the generation.
  *
- * A consumer and a new generation may come to this at once, and either may come to it again from within:
- * making a pipeline may run Python code. The first one that has made one decides; nobody waits. 0, or
+ * A consumer and a new generation may both call this at the same time, and each call may be nested, because
+ * creating a pipeline may run Python code. The first call that has created a pipeline wins; no call waits. 0, or
  * -1 with an exception. */
 int writing_abandon(StreamerObject *self, struct generation *generation);
 

@@ -3,7 +3,7 @@
  * The clock of an event loop that does not go by the system's, such as trio's MockClock.
  *
  * Deadlines are times of the system's clock (burble_now). The lead of a loop's clock is its time minus the
- * system's, in nanoseconds; only its growth matters: the deadlines of whoever waits in that loop come that much
+ * system's, in nanoseconds; only its growth matters: the deadlines of the tasks in that loop come that much
  * earlier.
  */
 #ifndef BURBLE_PYTHON_CLOCK_H

@@ -49,9 +49,9 @@ static void left(struct consumer *self, PyObject *future)
     Py_XDECREF(mine);
 }
 
-/* What the parent's threads and loops have is let be, not freed: a task of the parent's that went now would
- * run its `finally`, and its loop's descriptors are the parent's, too. The hub's list is whole, since it
- * changes under the GIL. */
+/* Objects of the parent's threads and loops are neither used nor freed: freeing a task of the parent would run
+ * its `finally`, and the descriptors of its loop are shared with the parent. The hub's list is consistent,
+ * because it changes only under the GIL. */
 static void renew(struct consumer *self)
 {
     self->forks = burble_forks();
@@ -131,7 +131,7 @@ static bool nobody_is_parked(struct consumer *self)
     return false;
 }
 
-/* Whether nobody is in the midst of reading; else RuntimeError. */
+/* Whether no reading is in progress; else RuntimeError. */
 static bool nobody_reads(struct consumer *self)
 {
     if (!self->reading)
@@ -334,14 +334,14 @@ void consumer_ready(burble_reader *reader, void *consumer)
         future_wake(self->future);
 }
 
-/* Sees to it that the loop looks when the wait is over, if it ever is. */
+/* Makes the loop check at the deadline of the wait, if it has one. */
 static int watch_deadline(struct consumer *self, PyObject *loop)
 {
     const uint64_t deadline = self->kind->deadline(self->owner, self->watched.since);
     if (deadline == 0)
         return 0;
-    /* A timer that fires too early looks again; one that would fire too late is replaced. (When one of
-     * a clock of the loop's own fires, nobody knows.) */
+    /* A timer that fires too early checks again; one that would fire too late is replaced. (If the loop has
+     * its own clock, it is unknown when the timer fires.) */
     if (self->timer != NULL && self->timer_loop == loop && self->timer_at <= deadline
         && !self->clock.own)
         return 0;
@@ -350,9 +350,9 @@ static int watch_deadline(struct consumer *self, PyObject *loop)
     return start_timer(self, loop, deadline > now ? deadline - now : 0);
 }
 
-/* Sees to it that whoever waits there is resumed, in time. 1 where something has come meanwhile, 0
- * parked, or -1 with an exception. Parking at the hub is the last step, which runs no Python code: a
- * wake-up before it resumes `future`, and one after it finds all in place. */
+/* Prepares the wait, so that the task is resumed in time. 1 if something has come in the meantime, 0 if it is
+ * parked, or -1 with an exception. Parking at the hub is the last step, and runs no Python code: a
+ * wake-up before it resumes `future`, and a wake-up after it finds everything prepared. */
 static int set_up(struct consumer *self, PyObject *future, PyObject *loop)
 {
     if (watch_deadline(self, loop) < 0 || hub_schedule_check(self->hub, loop) < 0)

@@ -71,7 +71,7 @@ struct consumer {
     uint64_t streak_began;      /* when the present streak did */
     unsigned int streak;        /* values handed out without giving way to the loop */
     bool listed;                /* whether its hub counts it among those that are parked there */
-    bool reading;               /* somebody is in the midst of reading, or waits in it */
+    bool reading;               /* a call is reading or waiting */
     bool blocked;               /* a thread waits, without the GIL */
     bool parking;               /* a task is about to wait, and other threads may run */
     bool timed_out;             /* the present wait of a task has */
@@ -80,39 +80,39 @@ struct consumer {
 void consumer_init(struct consumer *self, PyObject *owner, const struct consumer_kind *kind,
                    struct core *core);
 
-/* Before anything else is done with it: in a forked child, whose parent's threads and tasks do not wait
- * here, forgets that they did. */
+/* Called before anything else: in a forked child, forgets the waits of the parent's threads and tasks,
+ * which do not exist in the child. */
 void consumer_here(struct consumer *self);
 
 /* Visits and clears what it refers to. */
 int consumer_traverse(struct consumer *self, visitproc visit, void *arg);
 void consumer_clear(struct consumer *self);
 
-/* Whether something that comes now wakes somebody who wants the GIL at once: a thread that blocks here,
- * or a loop whose only task this is. */
+/* Whether new text now wakes a thread that needs the GIL at once: a thread that blocks here, or the thread of a
+ * loop whose only task waits here. */
 bool consumer_wakes(const struct consumer *self);
 
-/* Lets go of a wait in a loop that has been closed, which never resumes it. 0, or -1 with an
+/* Forgets a wait in a loop that was closed, because that loop will never resume it. 0, or -1 with an
  * exception. */
 int consumer_forget_closed_loop(struct consumer *self);
 
-/* Raises RuntimeError where a thread or a task waits here already. Whether nobody does. A task that
- * waited in a loop which has been closed will never be resumed: it does not count. */
+/* Returns true if no thread or task waits here; otherwise raises RuntimeError and returns false. A task that
+ * waited in a closed loop does not count, because it will never be resumed. */
 bool consumer_is_free(struct consumer *self);
 
-/* It is the caller's to read from now on, until consumer_end_reading; or RuntimeError is raised, where
- * somebody is in the midst of it. Whether it is. */
+/* Reserves reading for the caller until consumer_end_reading. Returns true, or false with RuntimeError if
+ * another call is reading. */
 bool consumer_begin_reading(struct consumer *self);
 void consumer_end_reading(struct consumer *self);
 
-/* __next__: blocks until there is something. NULL without an exception at the end. */
+/* __next__: blocks until there is a value. NULL without an exception at the end. */
 PyObject *consumer_next(struct consumer *self);
 
 /* __anext__: an awaitable for the next value. */
 PyObject *consumer_anext(struct consumer *self);
 
-/* Nothing is there, as the caller, who has begun reading, has found: suspends. 1 where something has come
- * meanwhile; 0 parked, with a new reference in *future; -1 with an exception. */
+/* Suspends, after the caller has begun reading and found nothing. 1 if something has come in the meantime; 0 if
+ * it is parked, with a new reference in *future; -1 with an exception. */
 int consumer_park(struct consumer *self, PyObject **future);
 
 /* For `park` to give to burble_reader_attach, with the consumer as its argument. */

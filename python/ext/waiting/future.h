@@ -43,7 +43,7 @@ void future_block(PyObject *future);
 /* The consumer no longer waits; the callbacks are forgotten. */
 void future_abandon(PyObject *future);
 
-/* In a forked child: nobody resumes it any more, and it is never freed. */
+/* For a forked child: it is never resumed again, and never freed. */
 void future_leak(PyObject *future);
 
 /* Resumes the task, if it waits. What a callback raises goes to the loop's exception handler; only

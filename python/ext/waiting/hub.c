@@ -9,15 +9,15 @@
 /* How many tasks one drain resumes before the loop gets to look after others. */
 #define SLICE 1024
 
-/* Where text wakes the loop twice within this time, in nanoseconds, what comes next is collected for as
- * long, before the loop looks again, by a timer of its own. While text comes faster than that, nobody
- * signals: a wake-up costs the thread that generates some 70 µs, of which a fast model feels several
- * percent. Text that comes more slowly, also the step of an engine that feeds many streams at once,
- * finds the hub released, and wakes the loop at once.
+/* If text wakes the loop twice within this time, in nanoseconds, the next text is collected for this time,
+ * until a timer of the loop checks for it. While text comes faster than that, no thread signals: a wake-up
+ * costs the generating thread about 70 µs, which is several percent of a fast model's time. Text that comes
+ * more slowly, such as the step of an engine that writes many streams at once, finds the hub released, and
+ * wakes the loop at once.
  *
- * A hold is short, for the others of a step may wait for its end. Only where those who were resumed
- * found more than one piece each, so that every hold saves wake-ups, the holds become longer, up to
- * half a frame of a screen, which nobody sees. */
+ * A hold is short, because other streams of an engine's step may wait for its end. Only if the resumed tasks
+ * found more than one piece each, so that every hold saves wake-ups, do the holds become longer, up to half a
+ * frame of a screen, which is not noticeable. */
 #define SHORTEST_HOLD_NS 2000000u
 #define LONGEST_HOLD_NS 8000000u
 

@@ -32,16 +32,16 @@ PyObject *hub_running_loop(struct core *core, bool *trio);
  * `last`, a hub or NULL, is tried first. */
 HubObject *hub_of_running_loop(struct core *core, HubObject *last, PyObject **loop);
 
-/* The writer waits for somebody who is parked here: the loop is not to sleep out its hold. Any thread
- * that has the GIL. */
+/* Ends the loop's hold early, because a writer waits for a reader that is parked here. Any thread that has
+ * the GIL. */
 void hub_hurry(HubObject *self);
 
 /* Has the hub's loop, which is `loop`, check the producers that are watched (waiting/liveness.h). 0, or -1 with
  * an exception. */
 int hub_schedule_check(HubObject *self, PyObject *loop);
 
-/* Whether text that comes now for a consumer that is parked here wakes its loop, and for it alone. Where
- * others are parked there, too, it may be the first text of a step that moves them all. */
+/* Whether text for a consumer that is parked here now wakes its loop for this consumer alone. If other consumers
+ * are parked here, too, it may be the first text of a step that writes all their streams. */
 bool hub_wakes_for_one(const HubObject *self);
 
 #endif
