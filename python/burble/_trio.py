@@ -113,18 +113,18 @@ def current_run() -> Run | None:
         return run
 
 
-async def wait(parked: Any) -> None:
-    """Suspend the task until ``parked`` is done."""
+async def wait(future: Any) -> None:
+    """Suspend the task until ``future`` is done."""
     task = trio.lowlevel.current_task()
 
     def resume(_: Any) -> None:
         trio.lowlevel.reschedule(task)
 
     def abort(_: Any) -> trio.lowlevel.Abort:
-        parked.remove_done_callback(resume)
+        future.remove_done_callback(resume)
         return trio.lowlevel.Abort.SUCCEEDED
 
-    parked.add_done_callback(resume)
+    future.add_done_callback(resume)
     await trio.lowlevel.wait_task_rescheduled(abort)
 
 

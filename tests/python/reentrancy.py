@@ -83,7 +83,7 @@ def read_to_death(streamer: burble.TextIteratorStreamer) -> str:
     raise AssertionError("the death was not told")
 
 
-def bury(how: str) -> None:
+def abandon(how: str) -> None:
     streamer = left_alone()
     seen: list[str] = []
 
@@ -143,7 +143,7 @@ def bury(how: str) -> None:
         raise AssertionError("the cancellation was not told")
 
 
-def bury_with_an_error(kind: str) -> None:
+def abandon_with_an_error(kind: str) -> None:
     """What the tokenizer raises is told, and the text that had left it comes."""
     streamer = left_alone()
     errors: dict[str, type[BaseException]] = {"error": KeyError, "interrupt": KeyboardInterrupt}
@@ -161,7 +161,7 @@ def bury_with_an_error(kind: str) -> None:
     assert text == "bbb ccc ddd eee", text
 
 
-def two_bury(first: str) -> None:
+def two_abandon(first: str) -> None:
     """A reader and a new generation come to a dead one at once: nobody waits for the other."""
     streamer = left_alone()
     inside, leave = threading.Event(), threading.Event()
@@ -416,9 +416,9 @@ def timeout_that_is_refused() -> None:
 SCENARIOS: dict[str, Callable[..., None]] = {
     function.__name__: function
     for function in (
-        bury,
-        bury_with_an_error,
-        two_bury,
+        abandon,
+        abandon_with_an_error,
+        two_abandon,
         offsets,
         detokenizer_in_two_hands,
         hub_closed_by_what_it_resumes,

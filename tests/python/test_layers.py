@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -57,12 +58,7 @@ def test_part_includes_only_layers_above_it(part: str) -> None:
     assert wrong == set()
 
 
-def test_no_header_includes_itself_by_way_of_others() -> None:
-    graph = {
-        path.relative_to(ROOT / folder).as_posix(): included(path)
-        for folder in ("include", "src", "python/ext")
-        for path in (ROOT / folder).rglob("*.h")
-    }
+def assert_no_circle(graph: dict[str, set[str]]) -> None:
     done: set[str] = set()
 
     def visit(name: str, way: tuple[str, ...]) -> None:
@@ -74,3 +70,24 @@ def test_no_header_includes_itself_by_way_of_others() -> None:
 
     for name in graph:
         visit(name, ())
+
+
+def test_no_header_includes_itself_by_way_of_others() -> None:
+    assert_no_circle(
+        {
+            path.relative_to(ROOT / folder).as_posix(): included(path)
+            for folder in ("include", "src", "python/ext")
+            for path in (ROOT / folder).rglob("*.h")
+        }
+    )
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Imports within functions, and those for type checkers alone, included."""
+    graph: dict[str, set[str]] = {}
+    for path in (ROOT / "python" / "burble").glob("*.py"):
+        imports = graph.setdefault(path.stem, set())
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == 1:
+                imports |= {node.module} if node.module else {name.name for name in node.names}
+    assert_no_circle(graph)

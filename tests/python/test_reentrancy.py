@@ -37,18 +37,18 @@ def run(script: Path, *args: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["cancel", "next", "put", "signal", "gc", "thread", "fail"])
-def test_call_within_burial_of_streamer_returns(how: str) -> None:
-    assert run(SCRIPT, "bury", how) == "done"
+def test_call_while_dead_generation_is_abandoned_returns(how: str) -> None:
+    assert run(SCRIPT, "abandon", how) == "done"
 
 
 @pytest.mark.parametrize("kind", ["error", "interrupt"])
-def test_burial_that_raises_loses_no_text(kind: str) -> None:
-    assert run(SCRIPT, "bury_with_an_error", kind) == "done"
+def test_abandon_generation_with_an_error_loses_no_text(kind: str) -> None:
+    assert run(SCRIPT, "abandon_with_an_error", kind) == "done"
 
 
 @pytest.mark.parametrize("first", ["reader", "writer"])
-def test_burial_by_two_threads_blocks_neither(first: str) -> None:
-    assert run(SCRIPT, "two_bury", first) == "done"
+def test_abandon_generation_by_two_threads_blocks_neither(first: str) -> None:
+    assert run(SCRIPT, "two_abandon", first) == "done"
 
 
 @pytest.mark.parametrize("how", ["grow", "shrink", "finish", "init"])
@@ -61,7 +61,7 @@ def test_offsets_changed_by_finalizer_are_those_of_before(how: str) -> None:
     [
         s
         for s in reentrancy.SCENARIOS
-        if s not in ("bury", "bury_with_an_error", "two_bury", "offsets")
+        if s not in ("abandon", "abandon_with_an_error", "two_abandon", "offsets")
     ],
 )
 def test_call_within_call_does_no_harm(scenario: str) -> None:
