@@ -200,3 +200,25 @@ def descriptors() -> int:
         return len(os.listdir("/proc/self/fd"))
     except FileNotFoundError:
         pytest.skip("needs /proc")
+
+
+# ---- what goes wrong, or is not known ------------------------------------------------------------
+
+
+class OutOfMemory(Exception):
+    """As a model raises it."""
+
+
+class Slow:
+    """A tokenizer that burble does not know, so that its text comes through a window."""
+
+    bad = -1  # an id that decode raises for
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def decode(self, ids: list[int], **kwargs: Any) -> str:
+        if self.bad in ids:
+            raise KeyError(self.bad)
+        text: str = self._backend.decode(ids, **kwargs)
+        return text

@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import os
 import pty
 import re
 import select
 import signal
-import struct
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command import burble, command, environment, in_binary, in_text, start, succeed
+from shipped import ids, tokenizer
 from tokenizers import Tokenizer
 
 pytestmark = [pytest.mark.no_asan, pytest.mark.timeout(60)]
@@ -26,92 +26,24 @@ VOCAB = str(ROOT / "models" / "shakespeare" / "tokenizer.json")
 TEXT = "To be, or not to be: naïve 中文 😀.\n\nROMEO:\nSleep."
 
 
-@functools.cache
-def command() -> str:
-    """The built command: what BURBLE_COMMAND names, or what `make` has built."""
-    given = os.environ.get("BURBLE_COMMAND")
-    if given:
-        return given
-    for kind in ("plain", "release", "asan"):
-        path = ROOT / "build" / kind / "tools" / "burble"
-        if path.exists():
-            return str(path)
-    pytest.skip("no burble command: `make` builds it, or BURBLE_COMMAND says where it is")
-
-
-@functools.cache
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_file(VOCAB)
-
-
-@functools.cache
-def ids() -> list[int]:
-    found: list[int] = tokenizer().encode(TEXT).ids
-    return found
-
-
-def environment() -> dict[str, str]:
-    """Without a sanitizer that is meant for Python."""
-    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-
-
-def burble(
-    *args: str, data: bytes | str = b"", **kwargs: Any
-) -> subprocess.CompletedProcess[bytes]:
-    if isinstance(data, str):
-        data = data.encode()
-    if "stdin" not in kwargs:
-        kwargs["input"] = data
-    kwargs.setdefault("stdout", subprocess.PIPE)
-    return subprocess.run(
-        [command(), *args], stderr=subprocess.PIPE, env=environment(), timeout=30, **kwargs
-    )
-
-
-def start(*args: str, **kwargs: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [command(), *args],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-        bufsize=0,
-        **kwargs,
-    )
-
-
-def in_text(numbers: list[int]) -> bytes:
-    return " ".join(map(str, numbers)).encode()
-
-
-def in_binary(numbers: list[int]) -> bytes:
-    return struct.pack(f"<{len(numbers)}i", *numbers)
-
-
-def succeed(*args: str, data: bytes | str = b"", **kwargs: Any) -> str:
-    result = burble(*args, data=data, **kwargs)
-    assert (result.returncode, result.stderr) == (0, b"")
-    return result.stdout.decode()
-
-
 # ---- from ids to text ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("space", [" ", "\n", "\t\r\n\v\f  "])
 def test_decimal_ids_are_decoded(space: str) -> None:
-    numbers = space.join(map(str, ids()))
+    numbers = space.join(map(str, ids(TEXT)))
     for data in (numbers, space + numbers + space, numbers + "\n"):
         assert succeed("tokens", VOCAB, data=data) == TEXT
 
 
 def test_binary_ids_are_decoded() -> None:
     for option in ("--binary", "-b"):
-        assert succeed("tokens", option, VOCAB, data=in_binary(ids())) == TEXT
-    assert succeed("tokens", VOCAB, "--binary", data=in_binary(ids())) == TEXT
+        assert succeed("tokens", option, VOCAB, data=in_binary(ids(TEXT))) == TEXT
+    assert succeed("tokens", VOCAB, "--binary", data=in_binary(ids(TEXT))) == TEXT
 
 
 def test_large_input_is_decoded_whole() -> None:
-    many = ids() * 8000
+    many = ids(TEXT) * 8000
     want = tokenizer().decode(many)
     assert succeed("tokens", VOCAB, data=in_text(many)) == want
     assert succeed("tokens", "-b", VOCAB, data=in_binary(many)) == want
@@ -129,7 +61,7 @@ def test_incomplete_character_at_end_becomes_replacement() -> None:
 
 
 def test_id_beyond_vocabulary_gives_no_text() -> None:
-    numbers = [2147483647, *ids(), 999999]
+    numbers = [2147483647, *ids(TEXT), 999999]
     assert succeed("tokens", VOCAB, data=in_text(numbers)) == TEXT
 
 
@@ -138,7 +70,7 @@ def test_skip_special_leaves_out_special_tokens() -> None:
     special = [i for i, token in added.items() if token.special]
     if not special:
         pytest.skip("the tokenizer has no special tokens")
-    data = in_text([special[0], *ids(), special[0]])
+    data = in_text([special[0], *ids(TEXT), special[0]])
     mark = added[special[0]].content
     assert succeed("tokens", VOCAB, data=data) == mark + TEXT + mark
     for option in ("--skip-special", "-k"):
@@ -159,12 +91,12 @@ def test_clean_up_removes_spaces() -> None:
 
 def test_format_option_selects_loader() -> None:
     for args in (("--format", "hf"), ("--format=auto",), ("-fhf",)):
-        assert succeed("tokens", *args, VOCAB, data=in_text(ids())) == TEXT
+        assert succeed("tokens", *args, VOCAB, data=in_text(ids(TEXT))) == TEXT
 
 
 def test_format_option_that_does_not_match_file_is_error() -> None:
     for name in ("gguf", "tiktoken", "sentencepiece", "tekken"):
-        result = burble("tokens", f"--format={name}", VOCAB, data=in_text(ids()))
+        result = burble("tokens", f"--format={name}", VOCAB, data=in_text(ids(TEXT)))
         assert (result.returncode, result.stdout) == (1, b"")
         assert result.stderr.startswith(f"burble tokens: {VOCAB}: ".encode())
 
@@ -177,11 +109,11 @@ def test_text_is_written_before_input_ends(binary: bool) -> None:
     with start("tokens", *(["-b"] if binary else []), VOCAB) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        for n in range(1, len(ids()) + 1):
-            number = ids()[n - 1 : n]
+        for n in range(1, len(ids(TEXT)) + 1):
+            number = ids(TEXT)[n - 1 : n]
             process.stdin.write(in_binary(number) if binary else in_text(number) + b"\n")
-            want = tokenizer().decode(ids()[:n]).encode()
-            before = tokenizer().decode(ids()[: n - 1]).encode()
+            want = tokenizer().decode(ids(TEXT)[:n]).encode()
+            before = tokenizer().decode(ids(TEXT)[: n - 1]).encode()
             if not want.endswith("\N{REPLACEMENT CHARACTER}".encode()):
                 before = before.removesuffix("\N{REPLACEMENT CHARACTER}".encode())
                 assert os.read(process.stdout.fileno(), 100) == want.removeprefix(before)
@@ -191,14 +123,14 @@ def test_text_is_written_before_input_ends(binary: bool) -> None:
 
 
 def test_ids_read_one_byte_at_a_time_are_decoded() -> None:
-    for option, data in (([], in_text(ids()[:12])), (["-b"], in_binary(ids()[:12]))):
+    for option, data in (([], in_text(ids(TEXT)[:12])), (["-b"], in_binary(ids(TEXT)[:12]))):
         with start("tokens", *option, VOCAB) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             for byte in data:
                 process.stdin.write(bytes([byte]))
             process.stdin.close()
-            assert process.stdout.read().decode() == tokenizer().decode(ids()[:12])
+            assert process.stdout.read().decode() == tokenizer().decode(ids(TEXT)[:12])
 
 
 def test_signals_and_non_blocking_input_lose_nothing() -> None:
@@ -210,14 +142,14 @@ def test_signals_and_non_blocking_input_lose_nothing() -> None:
     assert process.stdout is not None
     os.close(read_end)
     try:
-        for number in ids()[:5]:
+        for number in ids(TEXT)[:5]:
             os.write(write_end, b"%d " % number)
             for _ in range(3):
                 process.send_signal(signal.SIGSTOP)
                 process.send_signal(signal.SIGCONT)
     finally:
         os.close(write_end)
-    assert process.stdout.read().decode() == tokenizer().decode(ids()[:5])
+    assert process.stdout.read().decode() == tokenizer().decode(ids(TEXT)[:5])
     process.stdout.close()
     assert process.wait() == 0
 
@@ -238,7 +170,7 @@ def test_signals_and_non_blocking_input_lose_nothing() -> None:
     ],
 )
 def test_stop_string_ends_text(options: list[str], text: str) -> None:
-    for data, binary in ((in_text(ids()), []), (in_binary(ids()), ["-b"])):
+    for data, binary in ((in_text(ids(TEXT)), []), (in_binary(ids(TEXT)), ["-b"])):
         assert succeed("tokens", *options, *binary, VOCAB, data=data) == text
 
 
@@ -267,13 +199,15 @@ def test_input_after_stop_string_is_not_read() -> None:
     with start("tokens", "--stop", "not", VOCAB) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(in_text(ids()) + b"\nnonsense")
+        process.stdin.write(in_text(ids(TEXT)) + b"\nnonsense")
         assert process.stdout.read() == b"To be, or "
         assert process.wait() == 0  # although its input is still open
 
 
 def test_stop_string_before_bad_id_exits_with_success() -> None:
-    assert succeed("tokens", "--stop", "not", VOCAB, data=in_text(ids()) + b" x") == "To be, or "
+    assert (
+        succeed("tokens", "--stop", "not", VOCAB, data=in_text(ids(TEXT)) + b" x") == "To be, or "
+    )
 
 
 # ---- errors --------------------------------------------------------------------------------------
@@ -303,7 +237,7 @@ def test_invalid_id_is_error_with_position(data: bytes, where: str) -> None:
 
 def test_text_before_error_is_written_with_held_back_rest() -> None:
     half = Tokenizer.from_file(VOCAB).encode("中").ids[:1]
-    data = in_text(ids() + half) + b" oops"
+    data = in_text(ids(TEXT) + half) + b" oops"
     result = burble("tokens", "--stop", TEXT[-3:] + "x", "--stop", "\ufffdx", VOCAB, data=data)
     assert (result.returncode, result.stdout.decode()) == (1, TEXT + "\ufffd")
     assert b'found "oops"' in result.stderr
@@ -335,7 +269,7 @@ def test_unreadable_vocabulary_is_error(tmp_path: Path) -> None:
     for name, content in (("empty", b""), ("half.json", Path(VOCAB).read_bytes()[:1000])):
         path = tmp_path / name
         path.write_bytes(content)
-        result = burble("tokens", str(path), data=in_text(ids()))
+        result = burble("tokens", str(path), data=in_text(ids(TEXT)))
         assert (result.returncode, result.stdout) == (1, b"")
         assert result.stderr.startswith(f"burble tokens: {path}: ".encode())
     result = burble("tokens", "--format", "gguf", VOCAB)
@@ -359,7 +293,7 @@ def test_unreadable_input_is_error(tmp_path: Path) -> None:
 )
 def test_full_disk_is_error(args: tuple[str, ...]) -> None:
     with open("/dev/full", "wb") as full:
-        result = burble(*args, data=in_text(ids()), stdout=full)
+        result = burble(*args, data=in_text(ids(TEXT)), stdout=full)
     assert result.returncode == 1
     assert re.fullmatch(
         rb"burble( tokens)?: standard output: No space left on device\n", result.stderr
@@ -367,7 +301,7 @@ def test_full_disk_is_error(args: tuple[str, ...]) -> None:
 
 
 def test_closed_output_is_reported_once() -> None:
-    result = burble("tokens", VOCAB, data=in_text(ids()), preexec_fn=lambda: os.close(1))
+    result = burble("tokens", VOCAB, data=in_text(ids(TEXT)), preexec_fn=lambda: os.close(1))
     assert result.returncode == 1
     assert result.stderr == b"burble tokens: standard output: Bad file descriptor\n"
 
@@ -386,7 +320,7 @@ def test_broken_pipe_ends_command_quietly(ignored: bool) -> None:
         assert process.stderr is not None
         process.stdout.close()
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(in_text(ids()))
+            process.stdin.write(in_text(ids(TEXT)))
             process.stdin.close()
         assert process.wait() == (1 if ignored else -signal.SIGPIPE)
         assert process.stderr.read() == b""
@@ -433,7 +367,7 @@ def test_stop_string_that_is_not_utf8_is_refused() -> None:
 
 def test_vocabulary_named_with_leading_dash_is_read(tmp_path: Path) -> None:
     (tmp_path / "-v").write_bytes(Path(VOCAB).read_bytes())
-    assert succeed("tokens", "--", "-v", data=in_text(ids()), cwd=tmp_path) == TEXT
+    assert succeed("tokens", "--", "-v", data=in_text(ids(TEXT)), cwd=tmp_path) == TEXT
 
 
 def test_help_names_every_option() -> None:

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from command import burble
 
 pytestmark = [pytest.mark.no_asan, pytest.mark.timeout(60)]
 
@@ -20,32 +19,22 @@ ZSH = ROOT / "tools" / "completions" / "_burble"
 FISH = ROOT / "tools" / "completions" / "burble.fish"
 
 
-@functools.cache
-def command() -> str:
-    for kind in ("plain", "release", "asan"):
-        path = ROOT / "build" / kind / "tools" / "burble"
-        if path.exists():
-            return str(path)
-    pytest.skip("no burble command: `make` builds it")
-
-
-def burble(*args: str) -> tuple[int, str, str]:
-    kept = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    done = subprocess.run([command(), *args], capture_output=True, text=True, env=kept, timeout=30)
-    return done.returncode, done.stdout, done.stderr
+def outcome(*args: str) -> tuple[int, str, str]:
+    done = burble(*args)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 def test_run_without_llama_cpp_says_how_to_get_it() -> None:
-    if "llama.cpp" in burble("--version")[1]:
+    if "llama.cpp" in outcome("--version")[1]:
         pytest.skip("this burble has llama.cpp")
-    code, out, err = burble("run", "-m", "model.gguf", "-p", "Once")
+    code, out, err = outcome("run", "-m", "model.gguf", "-p", "Once")
     assert (code, out) == (1, "")
     assert re.fullmatch(r"burble run: .*llama\.cpp.*-Dllama=enabled\n", err)
     for args in (("run", "--help"), ("help", "run"), ("run", "-h")):
-        code, out, err = burble(*args)
+        code, out, err = outcome(*args)
         assert (code, err) == (0, "")
         assert "meson setup -Dllama=enabled" in out
-    assert burble("run", "--version") == burble("--version")
+    assert outcome("run", "--version") == outcome("--version")
 
 
 # ---- completions ---------------------------------------------------------------------------------

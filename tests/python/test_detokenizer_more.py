@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import SAMPLE_TEXT, SHAKESPEARE, train_byte_fallback, train_byte_level
-from helpers import NORMALIZED
+from helpers import NORMALIZED, Slow
 
 import burble
 from burble import _core
@@ -30,21 +30,6 @@ SEQUENCES = 60
 @functools.cache
 def backend(kind: str) -> Any:
     return train_byte_level() if kind == "bytes" else train_byte_fallback()
-
-
-class Slow:
-    """A tokenizer that burble does not know, so that its text comes through a window."""
-
-    bad = -1  # an id that decode raises for
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-
-    def decode(self, ids: list[int], **kwargs: Any) -> str:
-        if self.bad in ids:
-            raise KeyError(self.bad)
-        text: str = self._backend.decode(ids, **kwargs)
-        return text
 
 
 @pytest.fixture(params=["compiled", "windowed"])

@@ -26,7 +26,7 @@ httpx = pytest.importorskip("httpx")
 httpx_sse = pytest.importorskip("httpx_sse")
 uvicorn = pytest.importorskip("uvicorn")
 
-import test_cli  # noqa: E402
+from command import command  # noqa: E402
 from helpers import SOON, in_thread, until  # noqa: E402
 from samples import PAGES, ROOT, masked, run_samples, samples_of  # noqa: E402
 
@@ -85,8 +85,8 @@ ALL = sorted({*ROOT.glob("*.md"), *PAGES, ROOT / "bench" / "README.md"})
 def test_make_targets_on_page_exist(page: Path) -> None:
     rules = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
     targets = set(re.findall(r"^([a-z-]+):.*## ", rules, re.MULTILINE))
-    for command in re.findall(r"(?:`|^ *)make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE):
-        assert command in targets, command
+    for target in re.findall(r"(?:`|^ *)make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE):
+        assert target in targets, target
 
 
 @pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
@@ -118,7 +118,7 @@ def test_shell_samples_of_command_print_text() -> None:
         if " tokens " in line
     ]
     assert len(tokens) == 1
-    line = tokens[0].replace("build/release/tools/burble", test_cli.command())
+    line = tokens[0].replace("build/release/tools/burble", command())
     done = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     ids = [int(word) for word in line.split() if word.isdigit()]

@@ -11,16 +11,12 @@ from typing import Any
 
 import pytest
 from drop_in import BOTH, Streamer, read_out
-from helpers import SOON, in_thread, soon
+from helpers import SOON, OutOfMemory, in_thread, soon
 from shipped import ids, speak, tokenizer
 
 import burble
 
 pytestmark = pytest.mark.timeout(60)
-
-
-class OutOfMemory(Exception):
-    pass
 
 
 # ---- the generation thread dies ------------------------------------------------------------------

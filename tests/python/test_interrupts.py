@@ -252,7 +252,9 @@ def interrupt_pool_threads(kind: str, error: type[BaseException]) -> None:
         pool = burble.Pool(1, idle_timeout=SOON)
         threading.settrace(fault)
         try:
-            outcomes = [read(pool, kind) for _ in range(2)]  # the thread becomes free in between
+            outcomes = [
+                outcome_of(pool, kind) for _ in range(2)
+            ]  # the thread becomes free in between
         finally:
             threading.settrace(None)  # type: ignore[arg-type]
         assert not {"TotalTimeout", "Timeout", "TimeoutError"}.intersection(outcomes), fault.at
@@ -263,7 +265,7 @@ def interrupt_pool_threads(kind: str, error: type[BaseException]) -> None:
         pool.close(SOON)
 
 
-def read(pool: burble.Pool, kind: str) -> str:
+def outcome_of(pool: burble.Pool, kind: str) -> str:
     """What comes of it: all, or the name of an exception."""
     try:
         if kind == "stream":

@@ -13,10 +13,10 @@ import json
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from shipped import ids, tokenizer
 
 import burble
 from burble import _core
@@ -25,7 +25,6 @@ tokenizers = pytest.importorskip("tokenizers")
 
 pytestmark = [pytest.mark.extension, pytest.mark.no_asan]
 
-MODEL = Path(__file__).parents[2] / "models" / "shakespeare" / "tokenizer.json"
 TEXT = "To be, or not to be: that is the question"
 
 # What is kept for good is there after the first round. From then on a round of so many calls may
@@ -56,17 +55,6 @@ def loop() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 
-@functools.cache
-def tokenizer() -> Any:
-    return tokenizers.Tokenizer.from_file(str(MODEL))
-
-
-@functools.cache
-def ids() -> list[int]:
-    found: list[int] = tokenizer().encode(TEXT).ids
-    return found
-
-
 class Windowed:
     """A tokenizer that burble does not know, so that its text comes through a window."""
 
@@ -81,12 +69,12 @@ def pool() -> burble.Pool:
 
 
 def say(*, streamer: Any) -> str:
-    streamer.put(ids())
+    streamer.put(ids(TEXT))
     return "said"
 
 
 def fail(*, streamer: Any) -> str:
-    streamer.put(ids())
+    streamer.put(ids(TEXT))
     raise KeyError("no more")
 
 
@@ -113,14 +101,14 @@ def expect(exception: type[BaseException], call: Callable[..., object], *args: A
 @operation
 def detokenizer_pushes() -> None:
     detokenizer = burble.Detokenizer(tokenizer(), skip_special_tokens=True)
-    detokenizer.prime(ids()[:2])
-    assert detokenizer.push(ids()) + detokenizer.finish()
+    detokenizer.prime(ids(TEXT)[:2])
+    assert detokenizer.push(ids(TEXT)) + detokenizer.finish()
 
 
 @operation
 def detokenizer_through_a_window() -> None:
     detokenizer = burble.Detokenizer(Windowed())
-    for token in ids():
+    for token in ids(TEXT):
         detokenizer.push(token)
     assert detokenizer.finish() is not None
 
@@ -128,10 +116,10 @@ def detokenizer_through_a_window() -> None:
 @operation
 def detokenizer_is_copied_and_goes_back() -> None:
     detokenizer = burble.Detokenizer(tokenizer(), rewind=8, offsets=True)
-    detokenizer.push(ids())
+    detokenizer.push(ids(TEXT))
     other = copy.copy(detokenizer)
     other.rewind(3)
-    other.push(ids()[-3:])
+    other.push(ids(TEXT)[-3:])
     assert other.offsets is not None
     detokenizer.finish()
 
@@ -139,7 +127,7 @@ def detokenizer_is_copied_and_goes_back() -> None:
 @operation
 def detokenizer_stops() -> None:
     detokenizer = burble.Detokenizer(tokenizer(), stop=["not", "question"])
-    detokenizer.push(ids())
+    detokenizer.push(ids(TEXT))
     assert detokenizer.stopped is not None
 
 
@@ -172,14 +160,14 @@ def text_streamer() -> None:
             del text
 
     streamer = Quiet(tokenizer())
-    streamer.put(ids())
+    streamer.put(ids(TEXT))
     streamer.end()
 
 
 @operation
 def iterator_streamer() -> None:
     streamer = burble.TextIteratorStreamer(tokenizer(), timeout=60.0)
-    for token in ids():
+    for token in ids(TEXT):
         streamer.put([token])
     streamer.end()
     assert "".join(streamer)
@@ -194,16 +182,16 @@ def iterator_streamer_times_out() -> None:
 @operation
 def iterator_streamer_is_cancelled() -> None:
     streamer = burble.TextIteratorStreamer(tokenizer())
-    streamer.put(ids())
+    streamer.put(ids(TEXT))
     streamer.cancel()
-    expect(burble.Cancelled, streamer.put, ids())
+    expect(burble.Cancelled, streamer.put, ids(TEXT))
     expect(burble.Cancelled, list, streamer)
 
 
 @operation
 def iterator_streamer_whose_producer_dies() -> None:
     streamer = burble.TextIteratorStreamer(tokenizer())
-    thread = threading.Thread(target=streamer.put, args=(ids(),))
+    thread = threading.Thread(target=streamer.put, args=(ids(TEXT),))
     thread.start()
     thread.join()
     expect(burble.ProducerDied, list, streamer)
@@ -222,7 +210,7 @@ async def async_streamer_that_waits() -> None:
     streamer = burble.AsyncTextIteratorStreamer(tokenizer())
     reading = asyncio.ensure_future(anext_of(streamer))
     await asyncio.sleep(0)
-    streamer.put(ids())
+    streamer.put(ids(TEXT))
     streamer.end()
     assert await reading
     async for _ in streamer:
@@ -315,8 +303,8 @@ def iterate_is_read() -> None:
 @operation
 def batch_is_read() -> None:
     def rows(*, streamer: Any) -> None:
-        streamer.put([ids()[:1], ids()[:1]])
-        for token in ids():
+        streamer.put([ids(TEXT)[:1], ids(TEXT)[:1]])
+        for token in ids(TEXT):
             streamer.put([token, token])
 
     with burble.stream(rows, tokenizer=tokenizer(), batch=2, pool=pool()) as batch:

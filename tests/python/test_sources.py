@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import burble, in_binary
 from conftest import (
     LONG,
     SAMPLE_TEXT,
@@ -30,7 +31,6 @@ from conftest import (
     train_byte_level,
 )
 from helpers import NORMALIZED
-from test_cli import burble, in_binary
 
 from burble import Detokenizer
 

@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 import pytest
-from helpers import listen_to_text
+from helpers import Slow, listen_to_text
 from shipped import MODEL, ids, tokenizer
 
 import burble
@@ -32,14 +32,6 @@ def fast_tokenizer() -> Any:
     return pytest.importorskip("transformers").AutoTokenizer.from_pretrained(MODEL)
 
 
-class Slow:
-    """A tokenizer that burble does not know, so that its text comes through a window."""
-
-    def decode(self, ids: list[int], **kwargs: Any) -> str:
-        text: str = tokenizer().decode(ids, **kwargs)
-        return text
-
-
 def first_match(text: str, strings: list[str]) -> tuple[int, int, int] | None:
     """Where the first match ends, where it begins, and which it is: naively."""
     for end in range(1, len(text) + 1):
@@ -53,7 +45,9 @@ def first_match(text: str, strings: list[str]) -> tuple[int, int, int] | None:
 # ---- Detokenizer ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("source", [tokenizer, Slow], ids=["compiled", "windowed"])
+@pytest.mark.parametrize(
+    "source", [tokenizer, lambda: Slow(tokenizer())], ids=["compiled", "windowed"]
+)
 @pytest.mark.parametrize("include", [False, True])
 def test_detokenizer_ends_text_at_first_stop_string(source: Any, include: bool) -> None:
     rng = random.Random(7)

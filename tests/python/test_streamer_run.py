@@ -13,16 +13,12 @@ from typing import Any
 
 import pytest
 from drop_in import read_out, talk
-from helpers import SOON, listen_to_error, soon, turns
+from helpers import SOON, OutOfMemory, listen_to_error, soon, turns
 from shipped import speak, tokenizer
 
 import burble
 
 pytestmark = pytest.mark.timeout(60)
-
-
-class OutOfMemory(Exception):
-    pass
 
 
 def test_run_returns_result_of_generate(own: burble.AsyncTextIteratorStreamer) -> None:

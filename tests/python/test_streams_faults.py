@@ -21,7 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import KINDS, SOON, all_wait, descriptors, in_thread, run, text_to_error, until
+from helpers import (
+    KINDS,
+    SOON,
+    OutOfMemory,
+    all_wait,
+    descriptors,
+    in_thread,
+    run,
+    text_to_error,
+    until,
+)
 from shipped import MODEL, ids, tokenizer
 
 import burble
@@ -31,10 +41,6 @@ pytestmark = pytest.mark.timeout(60)
 
 TEXT = "To be, or not to be"
 LOOPS = pytest.mark.parametrize("loop", KINDS)
-
-
-class OutOfMemory(Exception):
-    pass
 
 
 class Endless:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import burble, command, in_binary
 from conftest import LONG, SHAKESPEARE, SHARED_FAMILIES, require_shared
-from test_cli import burble, command, in_binary
 
 from burble import Detokenizer
 

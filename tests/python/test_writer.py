@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import LONG, SAMPLE_TEXT, Family, documented_decode, train_byte_level
-from helpers import text_to_error
+from helpers import Slow, text_to_error
 
 from burble import _core
 from burble._tokenizers import decoding_of
@@ -32,17 +32,6 @@ SEQUENCES = 300 if LONG else 60
 def detokenizer(tokenizer: Any, *, skip: bool = False, **kwargs: Any) -> _core.Detokenizer:
     source, skip = decoding_of(tokenizer, {"skip_special_tokens": skip})
     return _core.Detokenizer(source, skip, **kwargs)
-
-
-class Slow:
-    """A tokenizer that burble does not know, so that its text comes through a window."""
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-
-    def decode(self, ids: list[int], **kwargs: Any) -> str:
-        text: str = self._backend.decode(ids, **kwargs)
-        return text
 
 
 class Gate(Slow):
