@@ -399,7 +399,7 @@ def file_of_work(kind: str) -> dict[str, Any]:
     [
         ("normalizer that grows", "at most 64 MiB of text in all steps of the normalizer together"),
         ("many normalizers", "a normalizer of more than 64 steps"),
-        ("decoder that grows", r"expected steps that take at most \d+ bytes of text one after"),
+        ("decoder that grows", r"expected steps that process at most \d+ bytes of text in total"),
         ("many steps", "a decoder of more than 32 steps"),
     ],
 )
