@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Requests through burble's engine, all at once, each into a stream of its own, from prompt to text:
+ * Requests through burble's engine, all at once, each into a separate stream, from prompt to text:
  *
  *     llama_engine MODEL REQUESTS TOKENS THREADS
  *

@@ -131,7 +131,7 @@ async def serve(make: Callable[[], Queue], count: int, steps: int) -> dict[str, 
     }
 
 
-# Run in a process of its own, whose heap has no room left by others.
+# Run in a separate process, whose heap has no room left by others.
 _IDLE = """
 import gc, os
 import burble

@@ -5,7 +5,7 @@
     python examples/demo.py
     python examples/demo.py --model HuggingFaceTB/SmolLM2-135M-Instruct --prompt "Why is it dark?"
 
-Each conversation's model.generate blocks a thread of its own; its text comes to the event loop
+Each conversation's model.generate blocks a separate thread; its text comes to the event loop
 through burble, token by token, while the loop keeps a clock going and paints the screen. In the end
 the program says how fast all that was, and what burble had to do with it.
 """

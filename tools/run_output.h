@@ -49,7 +49,7 @@ void output_heading(struct output *output, size_t number, const char *prompt, si
 void output_text(struct output *output, size_t number, const char *text, size_t len,
                  uint32_t tokens);
 
-/* The end of all, in the midst of a text, too: on a terminal, what comes next begins a line. Whether
+/* The end of all, in the middle of a text, too: on a terminal, what comes next begins a line. Whether
  * that took a newline. */
 bool output_leave(struct output *output);
 

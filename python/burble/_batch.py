@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Several sequences of one generation, each with a stream of its own."""
+"""Several sequences of one generation, each with a separate stream."""
 
 from __future__ import annotations
 

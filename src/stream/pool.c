@@ -228,7 +228,7 @@ static int start_worker(burble_pool *pool)
     sigset_t all, before;
     struct worker *worker = &pool->workers[pool->started];
     worker->pool = pool;
-    /* The program's signals are for threads of its own. */
+    /* The program's signals are for its own threads. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     const int rc = pthread_create(&worker->thread, NULL, work, worker);

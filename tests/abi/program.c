@@ -14,7 +14,7 @@
 #include <burble/burble.h>
 #include <burble/llama.h>
 
-/* A struct in the midst of bytes that nobody may change. */
+/* A struct in the middle of bytes that nobody may change. */
 #define GUARD UINT64_C(0xA5A5A5A5A5A5A5A5)
 #define GUARDED(type)                                                                              \
     struct {                                                                                       \

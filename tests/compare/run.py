@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Prints what burble and its peers do in nine situations where something goes wrong.
 
-Each cell of the table is a generation of the shipped model in a process of its own: situations.py
+Each cell of the table is a generation of the shipped model in a separate process: situations.py
 has the rows, adapters.py the columns. Nothing in the table is written by hand.
 """
 

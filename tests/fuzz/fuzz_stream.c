@@ -160,7 +160,7 @@ static bool has_news(const struct model_reader *reader)
            || m.state != BURBLE_OPEN;
 }
 
-/* Somebody has something to say to those who are parked. */
+/* There is news for the parked readers. */
 static void expect_calls(void)
 {
     for (size_t i = 0; i < READERS; i++)
@@ -454,7 +454,7 @@ static void park(struct model_reader *reader)
         return;
     }
     CHECK(result == (has_news(reader) ? BURBLE_OK : BURBLE_AGAIN));
-    reader->armed = true; /* where it is not parked, it may be called all the same */
+    reader->armed = true; /* if it is not parked, it may still be called */
 }
 
 static bool readable(int hub)

@@ -58,7 +58,7 @@ def test_llama_cpp_python_sample_prints_text(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_engine_sample_prints_what_page_shows() -> None:
-    """In a process of its own, where the package that was built with llama.cpp comes first."""
+    """In a separate process, where the package that was built with llama.cpp comes first."""
     package = ROOT / "build" / "llama-package"
     if not package.is_dir():
         pytest.skip("needs build/llama-package, which `make test-llama` makes")

@@ -138,7 +138,7 @@ def test_stats_are_those_of_generation(engine: llama.Engine) -> None:
     assert (figures.requests, figures.tokens) == (1, 30)
 
 
-# ---- who reads ---------------------------------------------------------------------------------
+# ---- readers -----------------------------------------------------------------------------------
 
 
 def test_sixty_four_tasks_at_once_read_their_text() -> None:
@@ -293,7 +293,7 @@ def test_timeout_ends_generation(engine: llama.Engine) -> None:
     with pytest.raises(burble.TotalTimeout):
         text_of(engine.generate("ROMEO:", ignore_eos=True, total_timeout=0.005))
     stream = endless(engine, total_timeout=0.02)
-    until(lambda: stream.state == "failed")  # although nobody reads
+    until(lambda: stream.state == "failed")  # although no reader reads
     with pytest.raises(burble.TotalTimeout, match=r"timed out after 0\.02 s"):
         text_of(stream)
     until(lambda: engine.stats.active == 0)
@@ -502,7 +502,7 @@ def test_prompt_that_shrinks_while_it_is_read_is_read_unchanged(engine: llama.En
 
 
 def run(code: str, *options: str) -> str:
-    """In a process of its own, which has this package and the standard library, no more."""
+    """In a separate process, which has this package and the standard library, no more."""
     begin = f"import sys; sys.path.insert(0, {str(PACKAGE)!r})\nfrom burble import llama\n"
     begin += f"engine = llama.Engine({str(SHIPPED)!r}, threads=1)\n"
     done = subprocess.run(

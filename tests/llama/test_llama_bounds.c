@@ -155,7 +155,7 @@ static void an_engine_out_of_its_range_is_refused(void **state)
 
 /* ---- more than there is -------------------------------------------------------------------------- */
 
-/* Whether it holds in a process of its own, which has one thread and may be given bounds. Sanitizers take
+/* Whether it holds in a separate process, which has one thread and may be given bounds. Sanitizers take
  * their memory from the same, and TSan allows such a process no threads. */
 static void assert_in_a_child(bool (*holds)(void))
 {

@@ -272,7 +272,7 @@ static void whoever_comes_is_let_in_beside_those_who_stand_still(void **state)
         generate(engine, &request, &output);
         assert_int_equal(output.tokens, 10);
     }
-    /* A reader that goes away holds nobody back, either. */
+    /* A reader that is destroyed does not delay the others, either. */
     burble_reader_destroy(&reader);
     wait_until_active(engine, 0);
     assert_int_equal(burble_stream_position(stream), 10);
@@ -366,7 +366,7 @@ static void a_full_queue_refuses_and_takes_again(void **state)
     }
     assert_result(try_to_submit(engine, &shorter, &error), BURBLE_EFULL);
     assert_string_equal(error.message, "the queue is full: 2 requests wait for one of 2 slots");
-    /* One of those who wait goes: there is room for another at once. */
+    /* A waiting request is cancelled: there is room for another at once. */
     burble_stream_cancel(streams[3]);
     burble_reader *reader = submit(engine, &shorter);
     for (int i = 0; i < 3; i++)

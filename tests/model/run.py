@@ -188,7 +188,7 @@ def scenarios_of(program: Path) -> list[str]:
 
 
 def check_model(out: Path, model: str, define: str = "") -> Outcome:
-    """Generates, compiles and runs spin's verifier in a folder of its own."""
+    """Generates, compiles and runs spin's verifier in a separate folder."""
     folder = out / f"{model}{define and '-' + define}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -12,14 +12,14 @@
 #include "model.h"
 #include "stream/stream.h"
 
-enum { READERS = 2, LARGE = 240, /* a record that needs a block of its own */ WHY = -99 };
+enum { READERS = 2, LARGE = 240, /* a record that needs a separate block */ WHY = -99 };
 
 static burble_stream *stream;
 static burble_hub *hubs[READERS];
 static burble_reader *readers[READERS];
 static bool parked[READERS];
 static int ends[READERS];   /* what each reader has reported in the end */
-static int ended, canceled; /* what who ended the stream was told */
+static int ended, canceled; /* the result of ending the stream */
 static unsigned appended, released;
 
 /* ---- the producer's death is not part of this: one producer, that lives ------------------------- */
@@ -529,7 +529,7 @@ static void destroy_loop(void)
 
 /* ---- retention ------------------------------------------------------------------------------------ */
 
-/* A reader that goes at once: what nobody reads goes, too. */
+/* A reader that is destroyed at once: the unread records are freed, too. */
 static void had_reader(void)
 {
     make_reader(0);
@@ -572,7 +572,7 @@ static void read_from_position(void)
     let_go();
 }
 
-/* Walks along the chain while the writer lets go of it. */
+/* Walks along the chain while the writer frees it. */
 static void read_from_tail(void)
 {
     burble_reader *reader;
@@ -653,7 +653,7 @@ static void before_limits(void)
     limit(1, 1, BURBLE_LAG_BLOCK);
 }
 
-/* Until there is no room, and then who makes room is no reader. */
+/* Until there is no room; then room is made by a call that is not a read. */
 static void write_to_limit(void)
 {
     const int rc = append(1) == BURBLE_OK ? append(1) : BURBLE_ECANCELED;
@@ -668,7 +668,7 @@ static void before_block_first(void)
     make_reader(0);
 }
 
-/* The limit is the first, and news to who cancels. */
+/* The limit is the first one, and the cancelling thread does not know it yet. */
 static void limit_and_stay(void)
 {
     limit(0, 1, BURBLE_LAG_BLOCK);

@@ -39,12 +39,12 @@ def talk(text: str, *, streamer: Any) -> str:
 
 
 def read_out(streamer: Streamer) -> tuple[str, BaseException | None]:
-    """All the text, in a thread or in a loop of its own, and what ended it."""
+    """All the text, in a thread or in a separate loop, and what ended it."""
     blocking = isinstance(streamer, burble.TextIteratorStreamer)
     return text_to_error("threads" if blocking else "asyncio", streamer)
 
 
 def read_items(streamer: Streamer) -> list[str]:
-    """All the chunks, in this thread or in a loop of its own."""
+    """All the chunks, in this thread or in a separate loop."""
     blocking = isinstance(streamer, burble.TextIteratorStreamer)
     return read("threads" if blocking else "asyncio", streamer)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""What test_reentrancy.py runs in processes of its own: each method, getter and setter of each type
-of the extension, while what runs in the midst of it calls every other one.
+"""What test_reentrancy.py runs in separate processes: each method, getter and setter of each type
+of the extension, while what runs in the middle of it calls every other one.
 
 ``python every_method.py FAMILY WAY...``: FAMILY is a set of objects that belong together, WAY is
-how code comes to run in the midst of a call:
+how code comes to run in the middle of a call:
 
 * ``gc``: a finalizer, by a collection at every allocation of an object that the collector tracks;
 * ``drop``: a finalizer, of an object that the family refers to and lets go of;
-* ``trace``: a trace function, at every line of Python that is run in the midst of a call;
+* ``trace``: a trace function, at every line of Python that is run in the middle of a call;
 * ``signal``: a signal handler, every millisecond;
 * ``threads``: other threads, with the shortest switch interval.
 
@@ -522,7 +522,7 @@ BLOCKING = ("windowed_streamer", "dead_streamer", "reader", "merged", "limited_w
 # Where each pair of methods is tried: it takes long.
 IN_PAIRS = ("detokenizer", "windowed_detokenizer", "windowed_streamer", "waiting_reader")
 
-# Where Python code runs in the midst of a call, so that other threads get their turn there.
+# Where Python code runs in the middle of a call, so that other threads get their turn there.
 SHARED = ("windowed_detokenizer", "dead_streamer", "waiting_reader", "merged", "windowed_writer")
 
 
@@ -680,7 +680,7 @@ async def one(
     outer: tuple[int, str],
     inner: list[tuple[int, str]],
 ) -> None:
-    """One call, in the midst of which the others are called in their turn."""
+    """One call, in the middle of which the others are called in their turn."""
     forget_closed_hub()
     objects = make()
     turn = itertools.cycle([guarded(f"{w} in {outer}", call_of(objects, w)) for w in inner])

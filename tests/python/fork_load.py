@@ -38,7 +38,7 @@ PIECES = [bytes([i]) for i in range(128)]
 
 
 class Parent:
-    """What the parent's threads and tasks are amid when it forks."""
+    """What the parent's threads and tasks are doing when it forks."""
 
     def __init__(self) -> None:
         self.read = [0] * LOOPS  # texts, by the loops

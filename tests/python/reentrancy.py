@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What test_reentrancy.py runs in processes of its own: an object of the extension is in the midst
+"""What test_reentrancy.py runs in separate processes: an object of the extension is in the midst
 of a call, and what runs there calls the same object.
 
 ``python reentrancy.py SCENARIO ARGUMENT...``; a scenario that is wrong crashes, hangs or raises.
@@ -30,7 +30,7 @@ TEXT = b"to be, or not to be "
 
 
 class Tokenizer:
-    """Decodes in Python, and calls ``hook`` in the midst of it."""
+    """Decodes in Python, and calls ``hook`` in the middle of it."""
 
     hook: Callable[[], object] | None = None
 
@@ -162,7 +162,7 @@ def abandon_with_an_error(kind: str) -> None:
 
 
 def two_abandon(first: str) -> None:
-    """A reader and a new generation come to a dead one at once: nobody waits for the other."""
+    """A reader and a new generation find a dead one at once: neither waits for the other."""
     streamer = left_alone()
     inside, leave = threading.Event(), threading.Event()
     text: list[str] = []
@@ -180,7 +180,7 @@ def two_abandon(first: str) -> None:
         thread = threading.Thread(target=lambda: text.append(read_to_death(streamer)))
         thread.start()
         assert inside.wait(60)
-        run_in_thread(generate)  # while the tokenizer is in the midst of the reader's call
+        run_in_thread(generate)  # while the tokenizer is in the middle of the reader's call
         leave.set()
         thread.join()
     else:
@@ -228,7 +228,7 @@ def exhausted_free_lists() -> Iterator[None]:
     kept.clear()
 
 
-# ---- other calls in the midst of which Python code runs ------------------------------------------
+# ---- other calls during which Python code runs ---------------------------------------------------
 
 
 def detokenizer_in_two_hands() -> None:

@@ -223,7 +223,7 @@ def test_timeout_of_abandoned_loop_does_not_affect_current_loop(loop_kind: str) 
             await loop.run_in_executor(None, done.wait, SOON)  # this loop is still running
 
         async def wait_there() -> None:
-            # So that the timer of the other loop fires in the midst of the next wait.
+            # So that the timer of the other loop fires in the middle of the next wait.
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(streamer.__anext__(), timeout / 3)
             with pytest.raises(TimeoutError, match=rf"{timeout:g} s"):

@@ -32,7 +32,7 @@ class TokenIds:
         return "".join(map(chr, ids))
 
 
-# ---- exceptions that mean something to those who wait --------------------------------------------
+# ---- exceptions with a meaning for the waiting side ----------------------------------------------
 
 
 class OfStopIteration(StopIteration):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a stream keeps in memory: bounded by default, whoever reads it or does not."""
+"""The memory of a stream: bounded by default, with or without readers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Item:
 
 
 class Items:
-    """An endless source that knows how many of its items somebody still has."""
+    """An endless source that knows how many of its items are still referenced."""
 
     def __init__(self) -> None:
         self.alive: weakref.WeakSet[Item] = weakref.WeakSet()
@@ -75,7 +75,7 @@ class Items:
         return item
 
 
-# ---- nobody reads --------------------------------------------------------------------------------
+# ---- nothing is read -----------------------------------------------------------------------------
 
 
 def test_unread_stream_stops_at_its_limit() -> None:

@@ -39,7 +39,7 @@ pytestmark = [
     ),
 ]
 
-# What bounds a wait; a browser comes back after three seconds, and begins slowly on a busy machine.
+# What bounds a wait; a browser reconnects after three seconds, and starts slowly on a busy machine.
 LONG = 120.0
 
 # What a reader of the page sees, told to its server whenever it may have changed.
@@ -154,7 +154,7 @@ def test_page_shows_text_once_and_browser_stops(page: str, tmp_path: Path) -> No
     asyncio.run(main())
     if page == "of the manual":
         assert site.asked == [None]
-    else:  # it comes back, and is told that there is no more
+    else:  # it reconnects, and is told that there is no more
         assert site.asked == [None, f"{answered.id}:end"]
         assert asked_again.state == "cancelled"
 
@@ -221,7 +221,7 @@ def test_cut_answer_is_resumed_by_browser(tmp_path: Path) -> None:
 
 
 def test_cut_answer_of_evicted_stream_is_not_restarted_by_browser(tmp_path: Path) -> None:
-    """Each request has a stream of its own, as on the page of the manual."""
+    """Each request has a separate stream, as on the page of the manual."""
     site = Site(CARELESS)
     streams: list[Any] = []
 

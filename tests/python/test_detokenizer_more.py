@@ -191,7 +191,7 @@ def test_rewinds_without_push_between_add_up_to_limit(path: str) -> None:
 
 @pytest.mark.parametrize("call", ["push", "finish", "prime", "rewind", "copy"])
 def test_decode_that_calls_its_own_detokenizer_raises(call: str) -> None:
-    """By two threads it could be called so as well, as a decode may let go of the GIL."""
+    """Two threads could also call it like this, because a decode may release the GIL."""
 
     class Calling(Slow):
         calls = False

@@ -130,7 +130,7 @@ def test_shell_samples_of_command_print_text() -> None:
 
 @contextlib.contextmanager
 def served(app: Any) -> Iterator[str]:
-    """The address of a server of ``app``, in a thread of its own."""
+    """The address of a server of ``app``, in a separate thread."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     with in_thread(server.run):
         try:

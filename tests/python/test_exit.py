@@ -97,7 +97,7 @@ def test_asyncio_run_with_running_generation_and_consumer_returns() -> None:
 
 
 def test_interpreter_with_running_generation_exits() -> None:
-    # The loop is left without a word: nobody cancels the task.
+    # The loop is left without cancelling the task.
     program = """
     loop = asyncio.new_event_loop()
     task = loop.create_task(streamer.run(generate))

@@ -110,7 +110,7 @@ def test_dead_thread_replaced_by_another_is_no_death(streamer: Streamer) -> None
 
 
 class SlowTokenizer:
-    """Decodes by itself, and waits in the midst of it once it is told to."""
+    """Decodes by itself, and waits in the middle of it once it is told to."""
 
     def __init__(self) -> None:
         self.slow = False

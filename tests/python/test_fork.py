@@ -107,7 +107,7 @@ if child == 0:
         except burble.ProducerDied:
             continue
         os._exit(1)
-    for write, read in (mine, untouched):  # of the thread that has forked, and of nobody yet
+    for write, read in (mine, untouched):  # written by the forking thread, and by no thread yet
         write.put_text("two")
         write.end()
         assert list(read)[-1] == "two"

@@ -90,7 +90,7 @@ def test_exported_symbols_equal_headers(prefix: Path) -> None:
     declared = set()
     headers = sorted((prefix / "include" / "burble").glob("*.h"))
     public = {header.name for header in (ROOT / "include" / "burble").glob("*.h")}
-    assert {header.name for header in headers} == public - {"llama.h"}  # of a library of its own
+    assert {header.name for header in headers} == public - {"llama.h"}  # of a separate library
     for header in headers:
         text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
         for declaration in re.findall(r"^BURBLE_API\b([^;]*);", text, re.MULTILINE):

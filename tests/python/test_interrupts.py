@@ -210,7 +210,7 @@ def another_pool(pool: burble.Pool) -> None:
 def test_pool_after_exception_at_any_line_of_caller_is_usable(
     use: Callable[[burble.Pool], None],
 ) -> None:
-    # In a thread of its own: what is raised at the end of an `except` block leaves a thread of
+    # In a separate thread: what is raised at the end of an `except` block leaves a thread of
     # CPython's with the exception that was handled there.
     with ThreadPoolExecutor(1) as executor:
         executor.submit(interrupt_everywhere, use).result()

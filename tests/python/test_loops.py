@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Loops of every kind, many of them, and ones that go away: each in a process of its own, which
+"""Loops of every kind, many of them, and ones that go away: each in a separate process, which
 ends in time and has nothing to complain of."""
 
 from __future__ import annotations

@@ -300,7 +300,7 @@ def test_invalid_pool_options_are_refused(
 
 
 def leave(program: str, timeout: float = 40.0) -> tuple[int, str, str]:
-    """Run a program of its own: how it ended, and what it said."""
+    """Run a separate program: how it ended, and what it said."""
     done = subprocess.run(
         [
             sys.executable,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What runs in the midst of a call of the extension may call the same object: a finalizer that the
+"""What runs in the middle of a call of the extension may call the same object: a finalizer that the
 collector runs, a tokenizer's decode, a signal handler, another thread. Nothing crashes, hangs or is
 lost.
 
-Each scenario runs in a process of its own: those that are wrong end it, or never end.
+Each scenario runs in a separate process: those that are wrong end it, or never end.
 """
 
 from __future__ import annotations

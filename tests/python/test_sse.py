@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Streams as server-sent events, through real servers to real clients that go and come back."""
+"""Streams as server-sent events, through real servers to real clients that leave and reconnect."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def test_client_that_does_not_read_retains_no_more_than_keep() -> None:
 
 
 def test_first_client_of_fast_generation_gets_all_text() -> None:
-    """Although that is more than is kept: nobody has read it yet."""
+    """Although that is more than is kept: it has not been read yet."""
     stream = ended_channel(["0123456789"] * 2000, keep=10)
     assert texts(parse(asyncio.run(body_of(burble.sse(stream))))) == ["0123456789"] * 2000
 
@@ -299,7 +299,7 @@ def test_trio_gets_events_and_keep_alive() -> None:
 
 
 class Server:
-    """Streams by name, so that clients can come back to them."""
+    """Streams by name, so that clients can reconnect to them."""
 
     def __init__(self) -> None:
         self.streams: dict[str, burble.Stream[str]] = {}
@@ -384,7 +384,7 @@ servers = pytest.mark.parametrize("server", [starlette_server, aiohttp_server])
 
 
 async def cancelled(stream: burble.Stream[str]) -> None:
-    """Wait until it is: whoever reads a cancelled stream hears of it."""
+    """Wait until it is: a reader of a cancelled stream gets Cancelled."""
     with contextlib.suppress(burble.Cancelled):
         await asyncio.wait_for(stream.wait(), SOON)
     assert stream.state == "cancelled"

@@ -204,7 +204,7 @@ def test_client_with_last_event_gets_204() -> None:
 
 
 def test_client_with_last_event_does_not_block_generation() -> None:
-    """Others read the stream, and nobody iterates it itself."""
+    """Other readers read the stream, and it is not iterated itself."""
 
     async def main() -> None:
         events = burble.sse(stream)
@@ -297,7 +297,7 @@ def failing(streamer: Any) -> None:
 
 @servers
 def test_client_that_reconnects_after_failure_gets_204(server: Any) -> None:
-    """Although each request gets a generation of its own, and no text came before the failure."""
+    """Although each request gets a separate generation, and no text came before the failure."""
 
     async def main() -> None:
         async with server() as served:
@@ -568,7 +568,7 @@ def write_until_cancelled(writer: Any) -> None:
 
 
 def test_stream_read_by_cancelled_task_lives_on() -> None:
-    """It has not been let go: another task goes on."""
+    """It was not deleted: another task goes on."""
 
     async def main() -> None:
         writer, stream = burble.channel()

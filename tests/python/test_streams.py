@@ -172,7 +172,7 @@ def test_special_tokens_are_left_out_or_shown() -> None:
 
 @pytest.mark.parametrize("loop", KINDS)
 def test_result_can_be_awaited_without_reading(loop: str) -> None:
-    """max_lag is for who reads: nobody does."""
+    """max_lag is for readers, and nothing is read."""
 
     async def main() -> Any:
         return await stream(say, TEXT * 20, max_lag=8).wait()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Streams where something goes wrong, or nobody wants them: nobody hangs, and nothing is left."""
+"""Streams that fail, or that are abandoned: nothing hangs, and nothing is left."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class Frozen(Exception):
 
 
 class Opaque(Exception):
-    """Says nothing of itself, and lets nobody at its traceback."""
+    """Has no message, and hides its traceback."""
 
     @property
     def __traceback__(self) -> Any:
@@ -198,7 +198,7 @@ def test_exception_read_by_many_readers_has_traceback_of_same_length(kind: str) 
             _ = handle.result
         except OutOfMemory as error:
             lengths.add(len(traceback.extract_tb(error.__traceback__)))
-    assert max(lengths) - min(lengths) <= 2  # who reads has frames, too, always the same
+    assert max(lengths) - min(lengths) <= 2  # the reader has frames, too, always the same
     assert len(lengths) <= 3
 
 
@@ -740,7 +740,7 @@ def stuck(*, streamer):
 
 
 def program(text: str) -> tuple[int, str, str]:
-    """Runs a program of its own."""
+    """Runs a separate program."""
     done = subprocess.run(
         [sys.executable, "-c", PREAMBLE + textwrap.dedent(text), str(MODEL)],
         capture_output=True,

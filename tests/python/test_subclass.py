@@ -416,7 +416,7 @@ def test_options_beyond_transformers_are_keyword_only(reading_cls: Any) -> None:
 
 
 def test_text_streamer_has_no_timeout_option() -> None:
-    # It has no consumer who could wait; what it does not know is for decode, as in transformers.
+    # It has no consumer that could wait; what it does not know is for decode, as in transformers.
     streamer: Any = burble.TextStreamer(tokenizer(), skip_special_tokens=False)
     assert streamer.decode_kwargs == {"skip_special_tokens": False}
     with pytest.raises(TypeError, match=r"decode options: .* found timeout"):

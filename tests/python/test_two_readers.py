@@ -89,7 +89,7 @@ def test_shared_tokenizer_has_same_text_in_both(name: str, tally: dict[str, Coun
 
 # ---- texts that are nearly JSON ------------------------------------------------------------------
 
-# Values where parsers may differ. Each stands in a member that nobody reads.
+# Values where parsers may differ. Each is in a member that is not read.
 VALUES = (
     *("0", "-0", "00", "01", "-", "+1", "1.", ".5", "1.5", "1e5", "1E+5", "1e", "0x10", "1_0"),
     *("9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809"),

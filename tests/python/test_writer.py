@@ -61,7 +61,7 @@ def ids_of(text: str) -> list[int]:
 
 
 class Output:
-    """A log, who writes it and who reads it."""
+    """A log, its writer and its reader."""
 
     def __init__(self, detokenizer: _core.Detokenizer | None = None, **kwargs: Any) -> None:
         self.log = _core.Log()
@@ -134,7 +134,7 @@ def test_ids_of_any_shape_give_same_text() -> None:
 
 
 def text_behind(decode: Callable[[list[int]], str], prompt: list[int], ids: list[int]) -> str:
-    """What follows a prompt, the rest of a character included that it ends in the midst of."""
+    """The text after a prompt, including the rest of a character that the prompt has begun."""
     return decode(prompt + ids)[len(decode(prompt).rstrip(REPLACEMENT)) :]
 
 

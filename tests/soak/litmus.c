@@ -68,7 +68,7 @@ static uint64_t next_random(uint64_t *state)
 
 /* ---- what the halves work on ------------------------------------------------------------------- */
 
-/* Each side writes what it has seen into fields of its own; the meeting orders them. */
+/* Each side writes what it has seen into its own fields; the meeting orders them. */
 static struct {
     burble_stream *streams[2];
     burble_reader *readers[2];
@@ -139,7 +139,7 @@ static void settle(int n)
     w.calls = 0;
 }
 
-/* ---- append, then look for who is parked; park, then look for a record (F1, F2) --------------------- */
+/* ---- append, then look for parked readers; park, then look for a record (F1, F2) --------------------- */
 
 static void make_one(void)
 {
@@ -330,7 +330,7 @@ static int sleep_outcome(void)
 
 /* ---- the races -------------------------------------------------------------------------------------- */
 
-/* The left half runs in a thread of its own, the right one and all between in the hub's. Of the
+/* The left half runs in a separate thread, the right one and all between in the hub's. Of the
  * outcomes, the first after LOST is that of a left half which was before the right one, if the outcome
  * tells; the second the other way round. */
 struct litmus {
@@ -437,7 +437,7 @@ static void dally(uint64_t *random, int later)
     }
 }
 
-/* Each side has a processor of its own, or they would only take turns. */
+/* Each side has its own processor, or they would only take turns. */
 static void stay_on(size_t which)
 {
     cpu_set_t allowed, one;

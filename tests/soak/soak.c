@@ -73,7 +73,7 @@ static unsigned below(uint64_t *state, unsigned n)
 static struct {
     _Atomic(uint64_t) written, released; /* bytes */
     _Atomic(uint64_t) read;              /* bytes, record by record */
-    _Atomic(uint64_t) missed, left;      /* bytes, by who was dropped, or left */
+    _Atomic(uint64_t) missed, left;      /* bytes, by readers that were dropped, or left */
     _Atomic(uint64_t) streams, readers;
     _Atomic(uint64_t) ended, failed, died, cut, lagged, gone; /* readers, by how they ended */
 } account;
@@ -406,7 +406,9 @@ static void begin(struct loop *loop, struct conversation *conversation)
     options.release = let_go;
     conversation->script = (struct script){
         .seed = next_random(&loop->random),
-        .records = 1 + below(&loop->random, MOST_RECORDS), /* who writes nothing is no producer */
+        .records = 1
+                   + below(&loop->random,
+                           MOST_RECORDS), /* a thread that writes nothing is not a producer */
         .ending =
             below(&loop->random, 2) == 0 ? ENDS : (enum ending)below(&loop->random, N_ENDINGS),
     };
@@ -433,7 +435,7 @@ static void wait_for_writer(struct conversation *conversation)
             sched_yield();
     burble_status status;
     burble_stream_status(conversation->stream, &status);
-    if (script->cut || script->appended == 0) /* cancelled in the midst of it, or in the queue */
+    if (script->cut || script->appended == 0) /* cancelled in the middle of it, or in the queue */
         CHECK(status.state == BURBLE_CANCELLED && conversation->may_be_cancelled);
     else
         CHECK(script->appended == script->records);
@@ -458,7 +460,7 @@ static void finish(struct conversation *conversation, const struct listener *lis
     burble_status status;
     burble_stream_status(conversation->stream, &status);
     conversation->may_be_cancelled |= status.state == BURBLE_OPEN;
-    burble_stream_cancel(conversation->stream); /* nobody is left who reads */
+    burble_stream_cancel(conversation->stream); /* no reader is left */
     wait_for_writer(conversation);
     for (unsigned i = 0; i < n_listeners; i++)
         settle(&listeners[i]);

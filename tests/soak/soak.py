@@ -65,7 +65,7 @@ alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class Script:
-    """What one generation writes, and how it ends. Only a writer of its own can be let go."""
+    """What one generation writes, and how it ends. Only a separate writer can be deleted."""
 
     ENDINGS = ("end", "end", "raise", "let go")
 
@@ -184,7 +184,7 @@ def listen_in_thread(reader: Any, listener: Listener) -> BaseException | None:
 
 
 def write_channel(script: Script, box: list[Any]) -> None:
-    """Write in a thread of its own, which exits; the writer is let go there."""
+    """Write in a separate thread, which exits; the writer is let go there."""
     writer = box.pop()
     try:
         script.write(writer.put_text)
@@ -192,7 +192,7 @@ def write_channel(script: Script, box: list[Any]) -> None:
             writer.fail(Planned("as the script says"))
         elif script.ending == "end":
             writer.end(result=len(script.pieces))
-        # Else it is let go.
+        # Else it is deleted.
     except burble.Cancelled:
         pass
     finally:
@@ -277,7 +277,7 @@ async def one_stream(dice: random.Random, pool: burble.Pool) -> Outcome:
 
 
 async def abandoned(dice: random.Random, pool: burble.Pool) -> Outcome:
-    """Nobody says anything: the stream is let go, perhaps in the midst of it."""
+    """Nothing ends the stream: it is deleted, perhaps in the middle of its text."""
     script = Script(dice)
     stream = new_stream(script, dice, pool)
     listener = Listener(script, dice)
@@ -321,7 +321,7 @@ async def iterated(dice: random.Random, pool: burble.Pool) -> Outcome:
 
 
 async def rows(dice: random.Random, pool: burble.Pool) -> Outcome:
-    """A batch, one row of which may be cancelled, and which may be left in the midst of it."""
+    """A batch, one row of which may be cancelled, and which may be left in the middle of it."""
     scripts = [Script(dice) for _ in range(3)]
     n = dice.randrange(60)
     for script in scripts:
@@ -348,7 +348,7 @@ async def rows(dice: random.Random, pool: burble.Pool) -> Outcome:
 
 
 async def readers(dice: random.Random, pool: burble.Pool) -> Outcome:
-    """Several at once, one of which may be dropped, and one who comes at the end."""
+    """Several readers at once, one of which may be dropped, and one that begins at the end."""
     script = Script(dice)
     script.ending = "end"
     async with pool.stream(
@@ -377,7 +377,7 @@ async def readers(dice: random.Random, pool: burble.Pool) -> Outcome:
 
 
 async def events(dice: random.Random, pool: burble.Pool) -> Outcome:
-    """Server-sent events, whose client may go away, and come back."""
+    """Server-sent events, whose client may leave and reconnect."""
     script = Script(dice)
     script.ending = "end"
     stream = pool.stream(generate, tokenizer=VOCABULARY, script=script, keep="all", max_lag=None)

@@ -211,7 +211,7 @@ int __wrap_fstat64(int fd, struct stat *status)
     return fails("fstat", EIO) ? -1 : __real_fstat64(fd, status);
 }
 
-/* It is closed all the same, as in the kernel. */
+/* It is closed in any case, as in the kernel. */
 int __wrap_close(int fd)
 {
     const int result = __real_close(fd);

@@ -269,7 +269,7 @@ void torture_blocking(void)
             TRY(burble_reader_wait(reader, after_seconds(20)));
     CHECK(rc == BURBLE_END ? seq == RECORDS : rc == BURBLE_ENOMEM && torture_for_good());
 out:
-    burble_reader_destroy(&reader); /* nobody waits for it any more */
+    burble_reader_destroy(&reader); /* no thread waits for it any more */
     if (has_writer)
         fail_thread_join(writer);
     seq = stream == NULL ? 0 : burble_stream_position(stream);
@@ -416,7 +416,7 @@ void torture_producer(void)
     for (int i = 0; i < PRODUCED; i++) {
         burble_stream_status(streams[i], &status);
         if (burble_stream_position(streams[i]) == 0)
-            CHECK(status.state == BURBLE_OPEN); /* nobody has written to it */
+            CHECK(status.state == BURBLE_OPEN); /* no thread has written to it */
         else if (i % 3 == 0)
             CHECK(status.state == BURBLE_CANCELLED);
         else
@@ -462,7 +462,7 @@ static void let_go_of(void *arg)
     atomic_fetch_add(&let_go, 1);
 }
 
-/* To the end, without waiting in the reader: that has a scenario of its own. */
+/* To the end, without waiting in the reader: that has a separate scenario. */
 static void read_to_the_end(burble_stream *stream, burble_reader *reader)
 {
     burble_status status;

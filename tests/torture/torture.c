@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Each call of the system that can fail, failed in turn: the first, the second, … until a run has none
- * left to fail. The runs of a scenario are in a process of its own, each in a thread of its own; it
+ * left to fail. The runs of a scenario are in a separate process, each in a separate thread; it
  * ends well where the scenario's checks hold and all that was taken has been given back. One that
  * crashes or hangs is a finding, and the next process goes on behind it.
  *
@@ -173,7 +173,7 @@ static bool all_given_back(void)
     return all;
 }
 
-/* In a thread of its own, with whose exit goes what the library keeps for it. */
+/* In a separate thread, with whose exit goes what the library keeps for it. */
 static bool run_once(const struct scenario *scenario)
 {
     pthread_t thread;

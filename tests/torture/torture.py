@@ -7,7 +7,7 @@ the interpreter goes on.
 
     python torture.py FAIL_PYTHON_SO [SCENARIO]
 
-Each scenario runs in an interpreter of its own, with a bound on its time. Only what burble's calls
+Each scenario runs in a separate interpreter, with a bound on its time. Only what burble's calls
 do is let fail, not what Python does around them.
 """
 
@@ -331,7 +331,7 @@ def generation_start() -> None:
 
 
 def generation_inside() -> None:
-    """What fails in the thread reaches who reads, unless the generation deals with it."""
+    """A failure in the thread reaches the reader, unless the generation handles it."""
 
     def generate(*, streamer: Any) -> None:
         streamer.put(IDS)
@@ -539,7 +539,7 @@ def live_blocks(least: int) -> int:
 
 
 def run_scenario(path: str, name: str) -> None:
-    """In an interpreter of its own. Prints how many failures there were, of one and several."""
+    """In a separate interpreter. Prints how many failures there were, of one and several."""
     global burble, lib, nth, in_a_row, failed
     faulthandler.enable()
     faulthandler.dump_traceback_later(TIME_LIMIT - 20, exit=True)
@@ -568,7 +568,7 @@ def run_scenario(path: str, name: str) -> None:
             errors.append(error)
 
     def scenario() -> None:
-        """In a thread of its own, with which goes what the library keeps for it."""
+        """In a separate thread, with which goes what the library keeps for it."""
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()

@@ -3,7 +3,7 @@
  * Stress: a writer and readers of all kinds, whose limits change while they read, with seeded
  * choices. Every reader that is not dropped gets every record, whole and in order, and the end after
  * them; the writer never gets further ahead of a reader than its limit; every record is released
- * once; nobody may sleep for ever (the test runner's time limit would say so).
+ * once; no thread may sleep for ever (the test runner's time limit would say so).
  */
 #define _POSIX_C_SOURCE 200809L
 

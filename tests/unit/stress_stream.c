@@ -2,7 +2,7 @@
  *
  * Stress: writers, blocked readers, event loops and cancellers on the same streams at once, with
  * seeded choices. Every reader must get every record, whole and in order, and the end after them;
- * nobody may sleep for ever (the test runner's time limit would say so).
+ * no thread may sleep for ever (the test runner's time limit would say so).
  */
 #define _POSIX_C_SOURCE 200809L
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Base64: the vectors of RFC 4648, section 10, and what is none.
+ * Base64: the vectors of RFC 4648, section 10, and invalid input.
  */
 #include "support.h"
 

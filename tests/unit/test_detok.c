@@ -137,7 +137,7 @@ static burble_detok *new_detok(const struct family *family, bool skip_special)
     assert_false(options.skip_special);
     options.skip_special = skip_special;
     assert_result(burble_detok_create(vocab, &options, &detok), BURBLE_OK);
-    burble_vocab_unref(&vocab); /* the detokenizer has a reference of its own */
+    burble_vocab_unref(&vocab); /* the detokenizer has its own reference */
     return detok;
 }
 

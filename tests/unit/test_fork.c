@@ -239,7 +239,7 @@ static int go_on_writing(void *arg)
     struct parent *parent = arg;
     burble_hub *hub;
     bool well = reads(parent->reader, "one");
-    /* Beyond the limit of the parent's reader, which holds nobody up here. */
+    /* Beyond the limit of the parent's reader, which delays nothing here. */
     for (int i = 0; i < 100; i++)
         well = well && burble_stream_append(parent->stream, "two", 3, 1) == BURBLE_OK;
     for (int i = 0; i < 100; i++)

@@ -41,7 +41,7 @@ static bool readable(const burble_hub *hub, int timeout_ms)
     return poll(&fd, 1, timeout_ms) == 1;
 }
 
-/* Writes down who was called, in order. */
+/* Records the calls, in order. */
 struct calls {
     burble_reader *who[64];
     size_t n;

@@ -63,7 +63,7 @@ static void done(burble_stream *stream, burble_reader *reader)
     burble_stream_unref(&stream);
 }
 
-/* ---- a writer in a thread of its own, that waits --------------------------------------------- */
+/* ---- a writer in a separate thread, that waits --------------------------------------------- */
 
 struct writer {
     pthread_t thread;
@@ -194,7 +194,8 @@ static void the_slowest_limited_reader_decides(void **state)
     read_some(wide, 40);
     assert_int_equal(fill(stream), 40);
     burble_reader_destroy(&wide);
-    assert_result(offer(stream, "x", 1000), BURBLE_OK); /* with no limited reader nobody is slow */
+    assert_result(offer(stream, "x", 1000),
+                  BURBLE_OK); /* without a limited reader, none is too slow */
     done(stream, unlimited);
 }
 

@@ -117,7 +117,7 @@ static void memory_is_bounded_while_readers_that_may_be_dropped_stall(void **sta
     struct stall stall = {0};
     burble_reader *readers[2];
     burble_record record;
-    pthread_t writer; /* a thread of its own, whose own list of streams goes with it */
+    pthread_t writer; /* a separate thread, whose own list of streams goes with it */
     const size_t before = live;
     assert_result(burble_stream_create(NULL, &stall.stream), BURBLE_OK);
     for (int i = 0; i < 2; i++) {

@@ -34,7 +34,7 @@ struct offsets {
 
 void offsets_finish(struct offsets *offsets);
 
-/* *out is a list of its own. 0, or -1 with an exception and nothing to free. */
+/* *out is its own list. 0, or -1 with an exception and nothing to free. */
 int stretches_copy(const struct stretches *list, struct stretches *out);
 
 /* Notes where text that `detok` has handed out, which no stop filter has seen yet, comes from. 0, or -1 with an

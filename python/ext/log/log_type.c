@@ -79,7 +79,7 @@ static PyObject *log_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->core = core_of(type);
     self->objects = objects != 0;
     self->stream = stream;
-    if (!watch_producer) /* a job ends it, in threads of its own */
+    if (!watch_producer) /* a job ends it, in its own threads */
         burble_stream_hand_over(self->stream);
     return (PyObject *)self;
 }

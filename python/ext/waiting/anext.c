@@ -28,7 +28,7 @@ typedef struct {
     PyObject *future;          /* while SUSPENDED */
     PyObject *delegate;        /* a coroutine that does what is to be done now; or NULL */
     enum stage stage;
-    bool running; /* in the midst of a step, which may run Python code: others are refused */
+    bool running; /* in the middle of a step, which may run Python code: others are refused */
 } AnextObject;
 
 /* ---- one step -------------------------------------------------------------------------------- */
