@@ -76,7 +76,7 @@ static int say_hello(burble_stream *stream, void *arg)
     return rc == BURBLE_OK ? burble_stream_append(stream, "world", 5, 1) : rc;
 }
 
-static void test_a_generator_s_text_and_end(void **state)
+static void generator_text_and_end_are_read(void **state)
 {
     (void)state;
     burble_pool *pool;
@@ -118,7 +118,7 @@ static int fail_by_itself(burble_stream *stream, void *arg)
     return -1;
 }
 
-static void test_how_a_generator_ends_is_how_its_stream_ends(void **state)
+static void generator_result_decides_end_of_stream(void **state)
 {
     (void)state;
     burble_pool *pool;
@@ -167,7 +167,7 @@ static void release_part(void *arg)
     sem_post(&part->scene->released);
 }
 
-static void test_order_bound_and_a_full_queue(void **state)
+static void full_queue_refuses_and_keeps_order(void **state)
 {
     (void)state;
     struct scene scene;
@@ -217,7 +217,7 @@ static void test_order_bound_and_a_full_queue(void **state)
     scene_finish(&scene);
 }
 
-static void test_one_worker_runs_in_the_order_of_the_calls(void **state)
+static void single_worker_runs_in_order_of_calls(void **state)
 {
     (void)state;
     struct scene scene;
@@ -247,7 +247,7 @@ static void test_one_worker_runs_in_the_order_of_the_calls(void **state)
     scene_finish(&scene);
 }
 
-static void test_a_queue_may_have_no_bound(void **state)
+static void unbounded_queue_takes_all(void **state)
 {
     (void)state;
     const size_t queues[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - 3};
@@ -290,7 +290,7 @@ static int generate_until_cancelled(burble_stream *stream, void *arg)
     return rc;
 }
 
-static void test_destroying_a_pool_cancels_what_runs_and_what_waits(void **state)
+static void destroy_cancels_running_and_queued_generations(void **state)
 {
     (void)state;
     struct scene scene;
@@ -325,7 +325,7 @@ static void test_destroying_a_pool_cancels_what_runs_and_what_waits(void **state
     scene_finish(&scene);
 }
 
-static void test_the_last_reader_s_end_stops_it(void **state)
+static void last_reader_destroyed_stops_generation(void **state)
 {
     (void)state;
     struct scene scene;
@@ -349,7 +349,7 @@ static void test_the_last_reader_s_end_stops_it(void **state)
     scene_finish(&scene);
 }
 
-static void test_options_out_of_their_range(void **state)
+static void options_out_of_range_are_refused(void **state)
 {
     (void)state;
     burble_pool_options options;
@@ -398,7 +398,7 @@ static void *call_at_random(void *arg)
     return NULL;
 }
 
-static void test_many_callers(void **state)
+static void many_callers_at_once_run_all_generations(void **state)
 {
     (void)state;
     struct scene scene;
@@ -434,15 +434,15 @@ static void test_many_callers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_generator_s_text_and_end),
-        cmocka_unit_test(test_how_a_generator_ends_is_how_its_stream_ends),
-        cmocka_unit_test(test_order_bound_and_a_full_queue),
-        cmocka_unit_test(test_one_worker_runs_in_the_order_of_the_calls),
-        cmocka_unit_test(test_a_queue_may_have_no_bound),
-        cmocka_unit_test(test_destroying_a_pool_cancels_what_runs_and_what_waits),
-        cmocka_unit_test(test_the_last_reader_s_end_stops_it),
-        cmocka_unit_test(test_options_out_of_their_range),
-        cmocka_unit_test(test_many_callers),
+        cmocka_unit_test(generator_text_and_end_are_read),
+        cmocka_unit_test(generator_result_decides_end_of_stream),
+        cmocka_unit_test(full_queue_refuses_and_keeps_order),
+        cmocka_unit_test(single_worker_runs_in_order_of_calls),
+        cmocka_unit_test(unbounded_queue_takes_all),
+        cmocka_unit_test(destroy_cancels_running_and_queued_generations),
+        cmocka_unit_test(last_reader_destroyed_stops_generation),
+        cmocka_unit_test(options_out_of_range_are_refused),
+        cmocka_unit_test(many_callers_at_once_run_all_generations),
     };
     return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
 }
