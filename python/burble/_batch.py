@@ -36,7 +36,7 @@ class _Row:
 
 
 def _token_ids(row: int, values: Sequence[Any]) -> Sequence[int]:
-    """The token ids of a row, as ints: checked before any row takes one, which the core would."""
+    """The token ids of a row, as ints: all are checked before any row takes one."""
     ids: list[int] = []
     for value in values:
         try:
@@ -116,13 +116,13 @@ class Rows:
         raise TypeError("batch: expected put() with token ids of each row, found put_text()")
 
     def note_writer(self) -> None:
-        """Let the logs know this thread, whose end fails them, also where nothing was written."""
+        """Tell the logs their writing thread, even before the first token: its exit fails them."""
         for row in self._rows:
             with contextlib.suppress(_core.Error):
                 row.log.append("", 0)
 
     def end(self) -> None:
-        """Not the end yet: that is when ``generate`` returns."""
+        """Do nothing yet: the rows end when ``generate`` returns."""
         self._used = True
 
     @property
@@ -132,7 +132,7 @@ class Rows:
         return all(self._done) or self.over
 
     def _read(self, value: Any) -> tuple[Sequence[Sequence[int]], bool]:
-        """The ids of each row; and whether they came without the rows' own dimension."""
+        """The ids of each row; and whether they came as one id per row."""
         values = value.tolist() if hasattr(value, "tolist") else value
         if not isinstance(values, (list, tuple)):
             values = [values]
@@ -182,7 +182,7 @@ class Rows:
                 row.writer.end()
 
     def _end_generation(self) -> None:
-        """All rows are done, and a function that does not know goes on."""
+        """All rows are done: end the function, if it goes on."""
         if self.over:
             raise _core.Cancelled("every sequence was cancelled, or has ended")
         if not self.told:
@@ -222,7 +222,7 @@ class Rows:
 
 
 class _RowStream(Stream[str]):
-    """One row. It can be cancelled alone, and the others go on; so its end is not waited for."""
+    """One row. It can be cancelled alone while the others go on, so cancelling it does not wait."""
 
     def cancel(self) -> None:
         """End only this row: iterating the row, or the batch, ends for it without an error. Any

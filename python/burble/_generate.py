@@ -15,7 +15,7 @@ from typing import Any, Callable
 # generation/utils.py.
 _DEFAULT_NEW_TOKENS = 20
 
-# Where the prompt is looked for, and how many dimensions it has where it is a batch.
+# The arguments that may be the prompt, and the number of its dimensions in a batch.
 _PROMPTS = (("input_ids", 2), ("inputs", 2), ("inputs_embeds", 3))
 
 
@@ -315,7 +315,7 @@ def _is_in_transformers() -> bool:
 
 
 def _rows_of(value: Any) -> list[list[int]]:
-    """Token ids in two dimensions, as lists; empty where it is nothing of that kind."""
+    """Token ids in two dimensions, as lists; empty for any other value."""
     if len(getattr(value, "shape", (0, 0))) != 2:
         return []
     rows = value.tolist() if hasattr(value, "tolist") else value

@@ -35,16 +35,16 @@ class Sink(Protocol):
         """Whether no reader could read further text."""
 
     def begin(self) -> None:
-        """The generation begins, in this thread, which cannot wait for its log from now on."""
+        """Begin the generation in this thread, which must not wait for its log from now on."""
 
     def cancel(self) -> None:
-        """Nothing more is wanted. From any thread; takes no lock."""
+        """Say that no more text is wanted. Any thread may call it; takes no lock."""
 
     def finish(self, result: Any) -> None:
-        """The generation has returned: the rest of the text, then the end."""
+        """The generation has returned: write the rest of the text, then end the log."""
 
     def fail(self, exception: BaseException) -> None:
-        """The generation has raised: the rest of the text, then the exception."""
+        """The generation has raised: write the rest of the text, then fail the log."""
 
     def close(self) -> None:
         """Forget the log."""
@@ -130,7 +130,7 @@ class Job:
             del self, sink, function
 
     def cancel(self) -> None:
-        """End it at its next token, or before it begins. From any thread; idempotent."""
+        """End it at its next token, or before it begins. Any thread may call it. Idempotent."""
         sink = self._sink
         if sink is not None:
             sink.cancel()
@@ -189,7 +189,7 @@ class Job:
     # ---- waiting for it ----------------------------------------------------------------------
 
     def _watch(self, timeout: float | None) -> tuple[_core.Log, _core.Reader]:
-        """Something that ends with the job, and fails after ``timeout`` seconds."""
+        """A log that ends with the job, and fails after ``timeout`` seconds."""
         log = _core.Log(objects=True)
         reader = log.reader()
         log.deadlines(None, None, timeout)
@@ -203,7 +203,7 @@ class Job:
             self._watching.remove(log)
 
     def check_outside(self) -> None:
-        """Refuse to wait for what only this thread can bring about."""
+        """Refuse to wait in the thread that generates, which would wait for itself."""
         if self._thread == threading.get_ident():
             raise RuntimeError(
                 f"{self.name} would wait for itself: read, join and leave its stream in "
@@ -264,7 +264,7 @@ class Job:
 
 
 class ExternalSink:
-    """The sink of a job that runs nothing: others write these logs, in threads of their own."""
+    """The sink of a job that runs nothing: other threads write these logs."""
 
     __slots__ = ("_logs",)
 
@@ -276,21 +276,21 @@ class ExternalSink:
         return all(log.state != "open" for log in self._logs)
 
     def begin(self) -> None:
-        """Nothing runs here."""
+        """Do nothing: no generation runs here."""
 
     def cancel(self) -> None:
         for log in self._logs:
             log.cancel()
 
     def finish(self, result: Any) -> None:
-        """Whoever writes does that."""
+        """Do nothing: the writer ends the log."""
 
     def fail(self, exception: BaseException) -> None:
         for log in self._logs:
             log.fail(exception)
 
     def close(self) -> None:
-        """Whoever writes may still do so, to be told that it is over."""
+        """Do nothing: the writer may still write, and is then told that the log is over."""
 
 
 def _shield() -> AbstractContextManager[object]:

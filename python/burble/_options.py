@@ -31,7 +31,7 @@ _STARTS = {"oldest": -1, "tail": -2}
 
 
 class Options(NamedTuple):
-    """Made by :func:`options`; those that are alike are one and the same."""
+    """Made by :func:`options`; equal options are the same object."""
 
     keep: int
     max_lag: int  # 0: none

@@ -155,7 +155,7 @@ def _position(source: Source, last_event_id: str | None) -> int | None:
 
 
 class Refusal(NamedTuple):
-    """The answer to a request that gets no events."""
+    """The response to a request that gets no events."""
 
     status: int
     message: str
@@ -286,7 +286,7 @@ class EventStream(AsyncIterator[bytes]):
         return b"".join(events)
 
     def _take(self, events: list[bytes]) -> bool:
-        """Append the events that are there, without waiting. Whether there were any."""
+        """Append the available events, without waiting. Whether there were any."""
         take = getattr(self._reader, "take", None)  # a batch has none
         size = 0
         while take is not None and size < _ENOUGH:
@@ -341,7 +341,7 @@ class EventStream(AsyncIterator[bytes]):
     # ---- the end -----------------------------------------------------------------------------
 
     def _last_event(self, error: BaseException) -> bytes:
-        """What ``error`` becomes; or raise it, where it is not of the stream."""
+        """The last event for ``error``; or raise it, if it does not come from the stream."""
         last = f"{self._id}:{_END}"
         if self._unencoded:
             self._over = True
@@ -388,7 +388,7 @@ class EventStream(AsyncIterator[bytes]):
 
 
 async def _step(reader: Any) -> tuple[Any, BaseException | None]:
-    """The next item, or what was raised: a task that raised SystemExit would end its loop."""
+    """The next item, or the exception: a task that raises SystemExit would end its loop."""
     try:
         return await reader.__anext__(), None
     except asyncio.CancelledError:

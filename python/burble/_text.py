@@ -21,7 +21,7 @@ Chunk = Literal["word", "token"]
 
 
 class Text:
-    """How ids become text: checked once, with a writer for each sequence.
+    """The options of decoding: checked once, with a writer for each sequence.
 
     :param skip_prompt: None: as True.
     :raises TypeError, ValueError: for options that make no sense.
@@ -99,7 +99,7 @@ class TextSink:
         """Take the first token ids, which may be the prompt: what comes then goes to the writer
         itself.
 
-        :raises ValueError: where it is a batch.
+        :raises ValueError: for a batch.
         """
         shape: Sequence[int] = getattr(value, "shape", ())
         if len(shape) == 2 and shape[0] > 1:
@@ -168,7 +168,7 @@ def warn_unused(name: str) -> None:
 
 
 def fail(log: _core.Log | None, writer: _core.Writer, exception: BaseException) -> None:
-    """The rest of the text, then the exception, whatever else goes wrong."""
+    """Write the rest of the text, then fail the log with the exception, even if writing fails."""
     try:
         with contextlib.suppress(Exception):  # the one that there is already says more
             writer.fail(exception)

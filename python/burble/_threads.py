@@ -5,11 +5,11 @@ An exception can come between any two lines: Ctrl-C in the main thread, MemoryEr
 PyThreadState_SetAsyncExc. The collector, too, can run anywhere, and what it finalizes can start,
 cancel and join generations. So there is no lock to release and no counter to restore here.
 
-* Each step is one operation of a container, which CPython does as a whole: a job is in the queue
-  or in its thread's hands.
+* Each step is one operation of a container, which CPython does atomically: a job is in the queue
+  or held by its thread.
 * A thread is a :class:`_Worker`, to which only the thread itself refers. The pool's registries
   refer to it weakly: however the thread ends, they forget it.
-* A job is in the hands of a :class:`_Ticket`. Where one is dropped before its job has ended, the
+* A job is held by a :class:`_Ticket`. If a ticket is deleted before its job has ended, the
   job's readers are told.
 * After each change, both sides look again: a thread that becomes free looks for jobs, and a caller
   that adds a job looks for free threads. At least one of the two sees the other.
@@ -115,7 +115,7 @@ class _Call:
 
 
 class _Ticket:
-    """A job in the hands of a pool, with the context in which it was started."""
+    """A job that a pool holds, with the context in which it was started."""
 
     __slots__ = ("context", "job", "process")
 
@@ -141,7 +141,7 @@ class _Ticket:
 
 
 def _dead() -> None:
-    """A weak reference to an object that does not exist, or no more."""
+    """A weak reference to an object that no longer exists, or never has."""
 
 
 class _Worker:
@@ -175,8 +175,8 @@ class _Worker:
 
 
 def _serve(worker: _Worker) -> None:
-    """What a thread of a pool does. While it is free it does not refer to the pool: one that
-    nobody refers to any more goes, and its threads end."""
+    """The loop of a pool's thread. While it is free, it does not refer to the pool: a pool
+    without references is deleted, and its threads end."""
     pool = None
     called = True
     try:
@@ -353,7 +353,7 @@ class Threads(Executor):
         return True
 
     def _dismiss(self, worker: _Worker) -> None:
-        """It never began to work."""
+        """The worker has not begun to work, and is removed."""
         self._remove(worker)
         worker.pool = _dead
 
