@@ -91,7 +91,7 @@ test-python: $(BUILD)/.has-test $(TESTED) $(DONE)/mistral ## the Python tests
 test-llama: $(BUILD)/.has-llama $(patsubst %,$(BUILD)/llama-%/build.ninja,plain asan tsan lint) $(BUILD)/llama-package $(BUILD)/vocabularies $(TESTED) $(DONE)/lint ## the engine on llama.cpp, with the same sanitizers, and its part of `make lint`
 	$(call each,$(addprefix test-llama-,lint plain asan tsan python))
 test-llama-plain test-llama-asan test-llama-tsan: test-%: $(BUILD)/%/build.ninja
-	$(call c_tests,$*,--suite llama --suite torture_llama)
+	$(call c_tests,$*,--suite llama)
 test-llama-lint: $(BUILD)/llama-lint/build.ninja
 	@echo "-- cc -Werror, clang-tidy (llama.cpp)"
 	@$(NINJA) -k 0 -C $(BUILD)/llama-lint

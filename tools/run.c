@@ -587,6 +587,7 @@ static void finish(struct run *run)
 
 static int run_with(struct run_options *options)
 {
+    /* (A mutex from this initializer has nothing to free.) */
     struct run run = {.options = options, .lock = PTHREAD_MUTEX_INITIALIZER};
     if (options->prompts == NULL)
         options->engine.slots = 1;
@@ -601,7 +602,6 @@ static int run_with(struct run_options *options)
             result = EXIT_ERROR;
     }
     finish(&run);
-    pthread_mutex_destroy(&run.lock);
     signals_close();
     return result;
 }
