@@ -168,7 +168,7 @@ def _goals(reports: Mapping[str, Report]) -> str:
 
 def _faster_peers(reports: Mapping[str, Report]) -> str:
     lines = [f"{name}: {line}" for name, found in reports.items() for line in found.faster_peers()]
-    return _list(lines) or "In this run nobody was faster at anything that was compared."
+    return _list(lines) or "In this run, no peer was faster at anything that was compared."
 
 
 def _report(report: Report) -> str:

@@ -30,7 +30,7 @@ SITUATIONS = {
     "slow": "the consumer is slow",
     "batch": "a batch of two",
     "second": "a second reader",
-    "late": "a reader who comes at the end",
+    "late": "a reader that begins at the end",
     "stop": "a stop string",
     "timeouts": "timeouts",
     "trio": "under trio",
