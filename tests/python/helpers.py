@@ -43,9 +43,9 @@ def in_thread(target: Callable[..., object], *args: Any) -> Iterator[threading.T
         assert not thread.is_alive()
 
 
-def until(condition: Callable[[], object]) -> None:
+def until(condition: Callable[[], object], seconds: float = SOON) -> None:
     """Wait for what another thread is about to bring about."""
-    end = time.monotonic() + SOON
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come"
         time.sleep(0.0005)

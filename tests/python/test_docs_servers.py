@@ -224,7 +224,7 @@ def serve(folder: Path, *options: str, **changes: str) -> tuple[Any, str]:
                 time.sleep(0.1)
                 return False
 
-        until(answers)
+        until(answers, 60.0)  # it loads PyTorch first
     return process, url
 
 
