@@ -337,6 +337,8 @@ static int stream_all(struct run *run)
     show_heading(run, &run->jobs[0]);
     for (;;) {
         begin_more(run);
+        if (run->output.bytes.failed) /* before the end is taken for a good one */
+            return complain("%s", strerror(ENOMEM));
         const bool pending = output_pending(&run->output);
         if (run->n_over == run->prompts.n && !pending)
             return EXIT_DONE;
@@ -355,8 +357,6 @@ static int stream_all(struct run *run)
         if ((fds[1].revents & POLLOUT) != 0 && !output_send(&run->output))
             return EXIT_ERROR;
         burble_hub_dispatch(run->hub, 256);
-        if (run->output.bytes.failed)
-            return complain("%s", strerror(ENOMEM));
     }
 }
 
