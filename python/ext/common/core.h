@@ -100,7 +100,7 @@ struct core *core_of(PyTypeObject *type);
 /* Imports attribute `name` of `module` into *slot, once. 0, or -1 with an exception. */
 int core_import(PyObject **slot, const char *module, const char *name);
 
-/* Notes that a method is under way in a thread that may let go of the GIL meanwhile. A forked child, which
+/* Notes that a method is under way in a thread that may release the GIL meanwhile. A forked child, which
  * does not have that thread, finds that it is not. */
 struct under_way {
     uint64_t in; /* 1 + the number of the process (burble_forks) whose thread it is; 0: none */

@@ -5,7 +5,7 @@
  *     ids -> prompt left out -> detokenizer -> stop filter -> chunker -> piece
  *     text ------------------------------------^
  *
- * Where the pieces go, and who may put, is the owner's business.
+ * The owner decides where the pieces go and which thread may put.
  */
 #ifndef BURBLE_PYTHON_PIPELINE_H
 #define BURBLE_PYTHON_PIPELINE_H
@@ -30,7 +30,7 @@ struct pipeline {
 struct piece {
     burble_text text;
     uint32_t tokens;
-    PyObject *keeper; /* a reference to whoever keeps the bytes, if that is a Python object */
+    PyObject *keeper; /* a reference to the Python object that keeps the bytes, if it is one */
     PyObject *str;    /* the text as a str, where it is the rest of a sequence; else NULL */
     uint32_t taken;   /* of the ids that were put: those up to the end of the text */
 };

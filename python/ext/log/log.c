@@ -287,7 +287,7 @@ PyObject *log_id(LogObject *self)
     return Py_NewRef(self->id);
 }
 
-/* ---- who may wait for it ---------------------------------------------------------------------- */
+/* ---- threads that may wait for it -------------------------------------------------------------- */
 
 bool log_may_be_waited_for(const LogObject *self)
 {

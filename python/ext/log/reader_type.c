@@ -298,7 +298,7 @@ static int reader_traverse(ReaderObject *self, visitproc visit, void *arg)
     return consumer_traverse(&self->consumer, visit, arg);
 }
 
-/* The log stays: it refers to nothing that its own clearing does not let go of. */
+/* The log is kept: whatever it refers to, its own clearing releases. */
 static int reader_clear(ReaderObject *self)
 {
     consumer_clear(&self->consumer);
@@ -327,11 +327,12 @@ static PyMethodDef reader_methods[] = {
      "limit($self, max_lag, on_lag, /)\n--\n\nSet the limit anew, as Log.reader has it."},
     {"give_up", (PyCFunction)reader_give_up, METH_O,
      "give_up($self, seconds, /)\n--\n\n"
-     "Waiting raises Timeout from then on; None: never. To be called by who reads, before it "
-     "waits."},
+     "Waiting raises Timeout from then on; None: never. Only the thread or task that reads may "
+     "call it, before it waits."},
     {"close", (PyCFunction)reader_close, METH_NOARGS,
      "close($self, /)\n--\n\n"
-     "Read no more. Whoever waits here comes to the end of the iteration. Idempotent; any thread."},
+     "Read no more. A consumer that waits here comes to the end of the iteration. Idempotent; any "
+     "thread."},
     {"_on_timer", (PyCFunction)reader_on_timer, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -24,7 +24,7 @@ struct writer_stats {
     PyObject *stop_strings;
     PyObject *keeper;
 
-    _Atomic(uint32_t) owners; /* the log, and whoever writes */
+    _Atomic(uint32_t) owners; /* the log and its writer */
     uint64_t forks;           /* of the process that made it: base/fork.h */
     pthread_mutex_t lock;     /* for all that follows */
     struct stats stats;
@@ -35,7 +35,7 @@ struct writer_stats {
     bool stopped;       /* a stop string was met: which, and where it begins, in characters */
     size_t stop;
     uint64_t stop_begin;
-    uint64_t total_at;     /* when the stream is to fail; 0: never. For whoever writes: */
+    uint64_t total_at;     /* when the stream is to fail; 0: never. For the writer: */
     burble_stream *stream; /* this one, which that has a reference to */
 };
 

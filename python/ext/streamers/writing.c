@@ -76,7 +76,7 @@ int writing_abandon(StreamerObject *self, struct generation *generation)
         PyMem_Free(left);
         return -1;
     }
-    if (generation->written) { /* somebody was faster */
+    if (generation->written) { /* another thread was faster */
         PyMem_Free(left);
         pipeline_finish(&fresh);
         return 0;
@@ -282,8 +282,8 @@ static int put_ids(StreamerObject *self, const struct ids *ids)
     return rc < 0 ? lose_text(self) : rc;
 }
 
-/* An exception is set, for ids that are none. generate, which put them, may end by it and its thread go:
- * whoever waits has to learn of that, if this was the first put, too. */
+/* An exception is set, for ids that are none. generate, which put them, may end by it, and its thread with it:
+ * waiting consumers have to learn of that, even if this was the first put. */
 static void note_refused(StreamerObject *self)
 {
     PyObject *type, *value, *traceback;

@@ -425,7 +425,7 @@ PyType_Spec anext_spec = {
 
 PyObject *consumer_anext(struct consumer *self)
 {
-    /* One awaitable serves all steps, unless somebody holds on to it. */
+    /* One awaitable serves all steps, unless another reference to it is kept. */
     AnextObject *next = (AnextObject *)self->spare_anext;
     if (next != NULL && Py_REFCNT(next) == 1 && next->consumer == NULL) {
         /* Its reference goes with it: kept, one that nobody awaits would keep its owner. */

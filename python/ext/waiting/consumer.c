@@ -14,7 +14,7 @@ void consumer_init(struct consumer *self, PyObject *owner, const struct consumer
     self->watched.check_alive = kind->check_alive;
 }
 
-/* ---- being counted among those who are parked at a hub ---------------------------------------- */
+/* ---- being counted among the consumers parked at a hub ---------------------------------------- */
 
 static void enlist(struct consumer *self)
 {

@@ -226,7 +226,7 @@ static void read_asyncio_state(struct core *core)
     PyErr_Clear();
 }
 
-/* Resumes whoever is ready. What a resumed task raises goes to the loop's exception handler, but for
+/* Resumes the consumers that are ready. What a resumed task raises goes to the loop's exception handler, but for
  * the two that end a program (see future.c): those are raised here. How many were. */
 static size_t dispatch(HubObject *self)
 {

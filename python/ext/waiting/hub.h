@@ -17,11 +17,11 @@ typedef struct {
     struct watch_list watched; /* of those, whose producers are to be checked */
     bool trio;                 /* the loop is a run of trio */
     bool own_clock;            /* the loop does not go by the system's clock: waiting/clock.h */
-    bool dispatching;    /* resumes tasks now: whoever closes it leaves the descriptor to that */
-    bool holding;        /* whether the loop is to call _poll, and nobody signals */
-    uint64_t held_for;   /* how long the present or last hold is, in nanoseconds */
-    uint64_t drained_at; /* when the loop was here last */
-    uint64_t more;       /* reads that found something without waiting, so far */
+    bool dispatching;          /* resumes tasks now: a close leaves the descriptor to it */
+    bool holding;              /* whether the loop is to call _poll, and nobody signals */
+    uint64_t held_for;         /* how long the present or last hold is, in nanoseconds */
+    uint64_t drained_at;       /* when the loop was here last */
+    uint64_t more;             /* reads that found something without waiting, so far */
 } HubObject;
 
 /* The asyncio loop that runs here, or, in a run of trio, that run's burble._trio.Run: a new reference;

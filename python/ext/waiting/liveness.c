@@ -227,8 +227,8 @@ int watch_check(struct watch_list *list)
     while (watched != NULL) {
         if (rc == 0 && now - watched->since >= LIVENESS_INTERVAL_NS)
             rc = watched->check_alive(watched->owner, &frames);
-        /* The check may have run Python code: who comes after is known only now, and only where this one
-         * is still in the list. */
+        /* The check may have run Python code: only now is it known which one comes after, and only if this
+         * one is still in the list. */
         const bool goes_on = rc == 0 && --left > 0 && watched->list == list;
         struct watched *after = goes_on ? keep(watched->after) : NULL;
         Py_DECREF(watched->owner);
