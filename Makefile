@@ -35,7 +35,7 @@ TARGETS := $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
 # Ninja is what runs in parallel; pip and apt-get must not.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: $(TARGETS)
+.PHONY: $(TARGETS) $(addprefix test-,plain asan tsan) $(addprefix test-llama-,lint plain asan tsan python) command
 
 # $(call c_tests,KIND,ARGUMENTS): the C tests of a build, and what else `meson test` is given.
 define c_tests
@@ -53,7 +53,7 @@ all: $(BUILD)/.has-all $(BUILD)/release/build.ninja $(DONE)/package ## build the
 	@$(NINJA) -C $(BUILD)/release
 	@echo "-- done: the library is in $(BUILD)/release/src, the Python package in $(VENV)"
 
-llama: $(BUILD)/.has-llama $(BUILD)/llama-release/build.ninja $(DONE)/build ## build the same with llama.cpp, which takes some minutes once
+llama: $(BUILD)/.has-llama $(BUILD)/llama-release/build.ninja $(DONE)/build ## build library, command and package with llama.cpp, which takes some minutes once
 	@echo "-- building the library and the package with llama.cpp"
 	@$(NINJA) -C $(BUILD)/llama-release
 	@$(PIP) install --no-build-isolation --no-deps --force-reinstall \
@@ -82,21 +82,25 @@ test: $(BUILD)/.has-test $(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan) $(
 	$(call each,test-c test-python)
 test-c: $(BUILD)/.has-test ## the C tests: plain, under ASan + UBSan, and under TSan
 	$(call each,test-plain test-asan test-tsan)
-test-plain test-asan test-tsan: test-%: $(BUILD)/%/build.ninja
+test-plain test-asan test-tsan: test-%: $(BUILD)/.has-test $(BUILD)/%/build.ninja
 	$(call c_tests,$*)
-test-python: $(BUILD)/.has-test $(TESTED) $(DONE)/mistral ## the Python tests
+test-python: $(BUILD)/.has-test $(TESTED) $(DONE)/bench $(DONE)/mistral command ## the Python tests
 	@echo "-- Python tests"
 	@$(PY) -m pytest --quiet tests/python
+# The command that the Python tests run.
+command: $(BUILD)/plain/build.ninja
+	@$(NINJA) -C $(BUILD)/plain
 
 test-llama: $(BUILD)/.has-llama $(patsubst %,$(BUILD)/llama-%/build.ninja,plain asan tsan lint) $(BUILD)/llama-package $(BUILD)/vocabularies $(TESTED) $(DONE)/lint ## the engine on llama.cpp, with the same sanitizers, and its part of `make lint`
 	$(call each,$(addprefix test-llama-,lint plain asan tsan python))
 test-llama-plain test-llama-asan test-llama-tsan: test-%: $(BUILD)/%/build.ninja
 	$(call c_tests,$*,--suite llama)
-test-llama-lint: $(BUILD)/llama-lint/build.ninja
+test-llama-lint: $(BUILD)/llama-lint/build.ninja $(DONE)/lint
 	@echo "-- cc -Werror, clang-tidy (llama.cpp)"
 	@$(NINJA) -k 0 -C $(BUILD)/llama-lint
-	@$(RUN) tests/lint.sh clang-tidy $(BUILD)/llama-lint src/engine/llama_*.c
-test-llama-python:
+	@$(RUN) tests/lint.sh clang-tidy $(BUILD)/llama-lint src/engine/llama_*.c bench/llama_*.c
+test-llama-python: $(BUILD)/llama-plain/build.ninja $(BUILD)/llama-package $(BUILD)/vocabularies $(TESTED)
+	@$(NINJA) -C $(BUILD)/llama-plain
 	@BURBLE_TEST_COMPLETE=$(BUILD)/llama-plain/tests/llama/complete PYTHONPATH=$(BUILD)/llama-package \
 	    $(PY) -m pytest --quiet tests/llama
 
@@ -117,7 +121,7 @@ chromium: $(BUILD)/.has-chromium ## install the browser that some of the Python 
 
 # ---- what takes longer, or finds less often --------------------------------------------------------
 
-long: test-pythons test-python-debug valgrind coverage model-mutations fuzz ## all that `make test` and .ci/run leave out
+long: test-pythons test-python-debug valgrind coverage model-mutations fuzz ## what takes long: other Pythons, valgrind, coverage, mutations, T=<seconds> of fuzzing for each target
 msan: $(BUILD)/.has-msan $(BUILD)/msan/build.ninja ## the C tests under MSan
 	$(call c_tests,msan)
 valgrind: $(BUILD)/.has-valgrind $(BUILD)/plain/build.ninja ## the C tests under valgrind, in some minutes
@@ -127,13 +131,13 @@ coverage: $(BUILD)/.has-llama $(BUILD)/llama-coverage/build.ninja $(DONE)/covera
 	$(call c_tests,llama-coverage)
 	@mkdir -p $(BUILD)/coverage
 	@$(RUN) gcovr --fail-under-line 95 --fail-under-branch 85
-test-pythons: $(BUILD)/.has-all $(DONE)/nox ## the package with every Python from 3.9 on that is here; PYTHONS=<interpreters>
+test-pythons: $(BUILD)/.has-test $(DONE)/nox command ## the package with every Python from 3.9 on that is here; PYTHONS=<interpreters>
 	@$(NOX) --session pythons
-test-oldest-python: $(BUILD)/.has-all $(DONE)/nox ## the same with the oldest of them
+test-oldest-python: $(BUILD)/.has-test $(DONE)/nox command ## the package with the oldest Python that is here
 	@$(NOX) --session oldest
-test-python-asan: $(BUILD)/.has-test $(TESTED) $(DONE)/mistral $(DONE)/nox ## the Python tests with the extension under ASan + UBSan
+test-python-asan: $(BUILD)/.has-test $(TESTED) $(DONE)/mistral $(DONE)/nox command ## the Python tests with the extension under ASan + UBSan
 	@$(NOX) --session asan
-test-python-debug: $(BUILD)/.has-debug $(TESTED) $(DONE)/nox ## those of the extension in a debug build of CPython
+test-python-debug: $(BUILD)/.has-test-python-debug $(TESTED) $(DONE)/nox ## the tests of the extension in a debug build of CPython
 	@$(NOX) --session debug
 fuzz: $(BUILD)/.has-fuzz $(BUILD)/fuzz/build.ninja ## feed anything to what reads files or ids, T=<seconds> for each target
 	@$(NINJA) -C $(BUILD)/fuzz
@@ -148,7 +152,7 @@ litmus: $(BUILD)/.has-test $(BUILD)/plain/build.ninja $(BUILD)/tsan/build.ninja 
 	@$(NINJA) -C $(BUILD)/plain tests/soak/litmus tests/soak/litmus_no_fence
 	@$(NINJA) -C $(BUILD)/tsan tests/soak/litmus
 	@tests/soak/litmus.sh $(BUILD)/plain $(BUILD)/tsan $(T) $(SEED)
-model: $(BUILD)/.has-model ## check the concurrency of streams under all interleavings (Relacy, spin)
+model: $(BUILD)/.has-model ## check the concurrency of streams by model checkers (Relacy, spin)
 	@$(PYTHON) tests/model/run.py $(BUILD)/model
 model-mutations: $(BUILD)/.has-model ## check that the model notices each ordering that is taken away
 	@$(PYTHON) tests/model/run.py $(BUILD)/model mutations
@@ -170,13 +174,13 @@ dist: $(BUILD)/.has-dist $(DONE)/build $(DONE)/test $(DONE)/lint $(DONE)/dist ##
 clean: ## remove what was built
 	@rm -rf $(BUILD) dist $(DONE)/package
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
-distclean: clean ## the same, with .venv/ and .cache/
+distclean: clean ## remove what was built, .venv/ and .cache/
 	@rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .nox
 help: ## this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'Each installs what it lacks. PYTHON=<interpreter> (now: $(PYTHON)) chooses the Python that $(VENV)/ is'
-	@echo 'made with; CC and CFLAGS the compiler. T=<seconds> (now: $(T)).'
+	@echo 'made with; CC and CFLAGS the compiler of new build folders. T=<seconds> (now: $(T)).'
 
 # ---- what they need --------------------------------------------------------------------------------
 
@@ -224,8 +228,9 @@ $(LLAMA)/lib/pkgconfig/llama.pc: requirements/llama.sh requirements/llama.txt re
 	@$(RUN) requirements/llama.sh library $(LLAMA)
 $(BUILD)/vocabularies: requirements/llama.sh requirements/llama.txt $(DONE)/venv
 	@$(RUN) requirements/llama.sh vocabularies $@
-$(BUILD)/msan-libraries: tests/sanitizers/msan_libraries.sh
-	@MAKEFLAGS= tests/sanitizers/msan_libraries.sh $@
+# (cmocka is the last that is installed there.)
+$(BUILD)/msan-libraries/lib/pkgconfig/cmocka.pc: tests/sanitizers/msan_libraries.sh
+	@MAKEFLAGS= tests/sanitizers/msan_libraries.sh $(BUILD)/msan-libraries
 
 # The C builds, one folder for each kind.
 define configure
@@ -239,4 +244,4 @@ $(patsubst %,$(BUILD)/%/build.ninja,release bench plain asan tsan msan lint fuzz
 $(patsubst %,$(BUILD)/llama-%/build.ninja,release plain asan tsan lint coverage): $(BUILD)/llama-%/build.ninja: \
     builds/%.ini builds/llama.ini $(DONE)/build $(LLAMA)/lib/pkgconfig/llama.pc
 	$(configure)
-$(BUILD)/msan/build.ninja: tests/sanitizers/msan.ignore $(BUILD)/msan-libraries
+$(BUILD)/msan/build.ninja: tests/sanitizers/msan.ignore $(BUILD)/msan-libraries/lib/pkgconfig/cmocka.pc

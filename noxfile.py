@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ def works(python: Path) -> bool:
     """Whether it is an interpreter: a shim of pyenv's may stand for none."""
     try:
         return subprocess.run([python, "-VV"], capture_output=True, timeout=60).returncode == 0
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return False
 
 
@@ -85,6 +86,7 @@ def install(session: nox.Session, kind: str, *options: str) -> dict[str, str]:
             *meson, "setup", f"--native-file=builds/{kind}.ini", *options, str(build), silent=True
         )
     session.run("ninja", "--quiet", "-C", str(build))
+    shutil.rmtree(build / "site", ignore_errors=True)  # with modules that are no longer there
     session.run(
         *meson, "install", "-C", str(build), "--quiet", "--no-rebuild", "--tags", "python-runtime"
     )
@@ -116,8 +118,11 @@ def asan(session: nox.Session) -> None:
             sys.executable, "-X", "faulthandler", "-m", "pytest", "--quiet", *tests, env=env
         )
     finally:
-        for report in log.parent.glob(f"{log.name}.*"):
-            session.warn(report.read_text(errors="replace"))
+        reports = sorted(log.parent.glob(f"{log.name}.*"))
+        for report in reports:
+            print(report.read_text(errors="replace"))
+    if reports:  # of a child, say, whose status no test looks at
+        session.error(f"{len(reports)} reports of the sanitizers")
 
 
 @nox.session(python=False)

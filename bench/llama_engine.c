@@ -101,10 +101,10 @@ int main(int argc, char **argv)
         fputs("usage: llama_engine MODEL REQUESTS TOKENS THREADS\n", stderr);
         return 2;
     }
-    const int requests = atoi(argv[2]);
+    const int requests = (int)strtol(argv[2], NULL, 10);
     burble_llama_engine_options_init(&options);
     options.slots = (uint32_t)requests;
-    options.threads = (uint32_t)atoi(argv[4]);
+    options.threads = (uint32_t)strtoul(argv[4], NULL, 10);
     if (requests < 1 || requests > MOST) {
         fputs("llama_engine: REQUESTS: expected 1 to 64\n", stderr);
         return 2;
@@ -113,7 +113,7 @@ int main(int argc, char **argv)
     check(burble_llama_engine_create(model, &options, &engine, NULL), "the engine");
     check(burble_hub_create(NULL, &hub), "a hub");
     while (getchar() != EOF)
-        one_round(engine, hub, requests, (uint32_t)atoi(argv[3]));
+        one_round(engine, hub, requests, (uint32_t)strtoul(argv[3], NULL, 10));
     burble_llama_engine_destroy(&engine);
     burble_hub_destroy(&hub);
     burble_llama_model_unref(&model);

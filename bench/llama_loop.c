@@ -98,9 +98,9 @@ int main(int argc, char **argv)
 {
     if (argc != 5)
         die("usage: llama_loop MODEL SEQUENCES TOKENS THREADS");
-    const int sequences = atoi(argv[2]);
-    const int tokens = atoi(argv[3]);
-    const int threads = atoi(argv[4]);
+    const int sequences = (int)strtol(argv[2], NULL, 10);
+    const int tokens = (int)strtol(argv[3], NULL, 10);
+    const int threads = (int)strtol(argv[4], NULL, 10);
     if (sequences < 1 || sequences > MOST)
         die("SEQUENCES: expected 1 to 64");
     llama_log_set(quiet, NULL);

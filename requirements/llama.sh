@@ -9,7 +9,8 @@
 set -eu
 folder=$2
 here=$(cd "$(dirname "$0")" && pwd)
-WHEELS=${WHEELS:-.cache/wheels}
+# One folder for each way to build it.
+WHEELS=${WHEELS:-.cache/wheels}/$(cat "$0" "$here/llama.txt" "$here/llama.cmake" | cksum | cut -d ' ' -f 1)
 pip() {
     python -m pip --disable-pip-version-check --no-input -qq "$@"
 }
@@ -42,9 +43,10 @@ vocabularies)
     echo "-- getting llama.cpp's test vocabularies ($folder)"
     sources=$(mktemp -d)
     pip download --no-deps --no-binary=llama-cpp-python --dest="$sources" -r "$here/llama.txt"
-    mkdir -p "$folder"
-    tar -xzf "$sources"/llama_cpp_python-*.tar.gz -C "$folder" --strip-components=4 --wildcards \
+    mkdir "$sources/vocabularies"
+    tar -xzf "$sources"/llama_cpp_python-*.tar.gz -C "$sources/vocabularies" --strip-components=4 --wildcards \
         '*/models/ggml-vocab-*.gguf'
+    mv "$sources/vocabularies" "$folder"
     rm -r "$sources"
     ;;
 esac

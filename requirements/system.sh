@@ -9,7 +9,7 @@
 set -u
 
 PYTHON=${PYTHON:-python3}
-missing='' debian='' fedora=''
+missing='' debian='' fedora='' version=3
 
 lack() { # lack WHAT DEBIAN-PACKAGES FEDORA-PACKAGES, noted once
     case "$missing
@@ -31,11 +31,11 @@ has_package() { # has_package NAME DEBIAN-PACKAGE FEDORA-PACKAGE: whether pkg-co
 
 need_cc() {
     printf '%s\n' '#include <pthread.h>' '#include <stdatomic.h>' 'int main(void) { return 0; }' |
-        compiles "${CC:-cc}" -std=c11 -x c -fsyntax-only || lack 'a C11 compiler' 'gcc libc6-dev' 'gcc'
+        compiles ${CC:-cc} -std=c11 -x c -fsyntax-only || lack 'a C11 compiler' 'gcc libc6-dev' 'gcc'
 }
 need_cxx() {
     printf '%s\n' '#include <vector>' 'int main() { return std::vector<int>{0}[0]; }' |
-        compiles "${CXX:-c++}" -std=c++17 -x c++ -fsyntax-only || lack 'a C++17 compiler' g++ gcc-c++
+        compiles ${CXX:-c++} -std=c++17 -x c++ -fsyntax-only || lack 'a C++17 compiler' g++ gcc-c++
 }
 need_python() {
     command -v "$PYTHON" >/dev/null 2>&1 || {
@@ -58,7 +58,7 @@ need_python311() { # transformers and others of the pinned packages
     command -v "$PYTHON" >/dev/null 2>&1 || return
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
         echo "This target needs Python 3.11 or above, for the packages that it uses; $PYTHON is $version." \
-            "Choose another: make distclean, then make PYTHON=<interpreter> and the target." >&2
+            "Choose another: remove .venv, then call make with PYTHON=<interpreter>." >&2
         exit 1
     }
 }
@@ -129,7 +129,7 @@ case $1 in
 all) needs='cc python jansson' ;;
 bench) needs="$tests ck" ;;
 chromium) needs='chromium' ;;
-debug) needs="$tests debug_python" ;;
+test-python-debug) needs="$tests debug_python" ;;
 demo) needs='cc python311' ;;
 dist) needs='cc python311 jansson cmocka git' ;;
 docs) needs='cc python311 doxygen' ;;

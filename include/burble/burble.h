@@ -21,9 +21,9 @@
  *
  * The engine for llama.cpp is a separate library with a separate header: llama.h.
  *
- * Conventions, without exception:
+ * Conventions:
  *
- * Results: a function that has more than one outcome returns BURBLE_OK, which is 0, a positive code if
+ * Results: a function that can fail in more than one way returns BURBLE_OK, which is 0, a positive code if
  * there is nothing to return, or a negative code if it failed (error.h).
  *
  * Parameters: first the object, then the inputs, then the outputs. If a function takes a burble_error, it
@@ -39,7 +39,7 @@
  * valid as long as the object.
  *
  * Compatibility: a struct that the caller allocates has a member `reserved`, from which later versions take
- * room for new members; its size never changes. `reserved` must be 0 in a struct that is passed to a
+ * room for new members; its size does not change within a SONAME. `reserved` must be 0 in a struct that is passed to a
  * function, else the result is BURBLE_EINVAL: the program then asks for a member that this version does not
  * have. The functions that fill in defaults set it to 0; structs without such a function are to be
  * initialized with {0}. The library sets it to 0 in the structs that it fills in. The exceptions are small

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /** @file
  *
- * Results. Every function of burble that has more than one outcome returns one of these.
+ * Results. A function of burble that can fail in more than one way returns one of these; the others return
+ * a bool, or nothing.
  *
  *   0          success
  *   positive   no error, but nothing to return: nothing available yet, or the end

@@ -310,7 +310,7 @@ typedef struct burble_llama_stats {
 /** The most tokens of one request, prompt and text together. Any thread may call it. */
 BURBLE_API uint32_t burble_llama_engine_context(const burble_llama_engine *engine);
 
-/** Fills in the present counts. Any thread may call it. In a forked child of the process that opened the
+/** Fills in the present counts. Any thread may call it. In a forked child of the process that created the
  * engine, all counts are 0. */
 BURBLE_API void burble_llama_engine_stats(const burble_llama_engine *engine,
                                           burble_llama_stats *stats);

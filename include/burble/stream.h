@@ -68,7 +68,7 @@ typedef struct burble_record {
     uint32_t reserved[3]; /**< 0: see burble.h */
 } burble_record;
 
-/** The weight of a record: the unit in which a limit counts the records that a reader has not read. */
+/** What a limit counts of the records that a reader has not read. */
 typedef enum burble_lag_unit {
     BURBLE_LAG_BYTES = 0,      /**< its `len` */
     BURBLE_LAG_CHARACTERS = 1, /**< the number of characters that begin in it, read as UTF-8 */
@@ -147,8 +147,8 @@ BURBLE_API void burble_stream_unref(burble_stream **stream);
 /* ---- writing: one thread at a time ----------------------------------------------------------- */
 
 /** Appends one record of `len` bytes that represents `tokens` tokens, and wakes the waiting readers. The
- * bytes are copied. If `len` is 0, no record is created and the call does not wait, but the results are
- * the same. If a reader is at its limit with BURBLE_LAG_BLOCK (burble_reader_limit), the call waits for
+ * bytes are copied. If `len` is 0, no record is created and the call does not wait, but it returns
+ * the same codes. If a reader is at its limit with BURBLE_LAG_BLOCK (burble_reader_limit), the call waits for
  * that reader, or until the stream ends, fails or is cancelled.
  *
  * The thread that appends is the stream's producer from then on: if it exits while the stream is open,
@@ -176,7 +176,7 @@ BURBLE_API int burble_stream_append_until(burble_stream *stream, const char *tex
  * appends nothing. For a writer that holds a lock while it appends and must not hold it while it waits:
  * append with BURBLE_NO_WAIT; after BURBLE_EFULL, release the lock, call this function, and append again.
  *
- * @retval BURBLE_OK  there is room, until a reader's limit is set or lowered
+ * @retval BURBLE_OK  there is room. (Setting or lowering a limit may take it away.)
  *
  * BURBLE_ECANCELED, BURBLE_ECLOSED, BURBLE_EFULL, BURBLE_ETIMEDOUT  as above */
 BURBLE_API int burble_stream_wait_for_room(burble_stream *stream, uint64_t weight,

@@ -58,7 +58,7 @@ struct burble_llama_engine {
     llama_token_data *candidates;
     uint32_t turn; /* the slot whose prompt comes first in the next batch */
 
-    uint64_t forks; /* of the process that opened it, and has its thread: base/fork.h */
+    uint64_t forks; /* of the process that created it, and has its thread: base/fork.h */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t work; /* there is a request in the queue, or the engine closes */
@@ -355,7 +355,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* ---- opening and closing ----------------------------------------------------------------------------- */
+/* ---- creating and destroying ------------------------------------------------------------------------- */
 
 /* The number of processors that this thread, and the threads that it starts, may use. In a container,
  * these may be few of many. */

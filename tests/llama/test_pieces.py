@@ -19,7 +19,7 @@ import burble
 ROOT = Path(__file__).resolve().parents[2]
 PIECES = os.environ.get("BURBLE_TEST_PIECES", "build/llama-plain/tests/llama/pieces")
 
-# Vocabularies to compare beside our own; `make vocabularies` gets those of llama.cpp's own tests.
+# Vocabularies to compare beside our own; `make test-llama` gets those of llama.cpp's own tests.
 FOLDER = Path(os.environ.get("BURBLE_TEST_VOCABULARIES", ROOT / "build" / "vocabularies"))
 
 pytestmark = pytest.mark.skipif(

@@ -93,7 +93,10 @@ def compile_source(name: str, source: Path, out: Path) -> None:
 def build_checker(out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     checker = out / "checker.o"
-    newest = max(f.stat().st_mtime for f in (HERE / "checker.cpp", HERE / "model.h"))
+    newest = max(
+        f.stat().st_mtime
+        for f in (HERE / "checker.cpp", HERE / "model.h", ROOT / "src" / "stream" / "wake.h")
+    )
     with ThreadPoolExecutor(JOBS) as pool:
         jobs = [pool.submit(compile_source, name, ROOT / "src", out) for name in SOURCES]
         jobs.append(

@@ -25,7 +25,7 @@ typedef struct {
     pthread_rwlock_t lock;
     _Atomic(bool) closing;       /* set before closing waits, and never taken back */
     burble_llama_engine *engine; /* NULL: it is closed */
-    uint64_t forks; /* of the process that opened it, and has its thread: base/fork.h */
+    uint64_t forks; /* of the process that created it, and has its thread: base/fork.h */
     uint32_t context;
 } EngineObject;
 
