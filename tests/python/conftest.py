@@ -237,12 +237,15 @@ def train_byte_fallback() -> Any:
     backend = Tokenizer(models.BPE(unk_token="<unk>"))
     trainer = trainers.BpeTrainer(
         vocab_size=500,
-        limit_alphabet=120,
         special_tokens=["<unk>", "<s>", "</s>"],
         max_token_length=8,
         show_progress=False,
     )
-    backend.train_from_iterator([SAMPLE_TEXT.replace(" ", "\u2581")], trainer)
+    # All other characters become byte tokens. (The trainer's limit_alphabet would choose among
+    # equally frequent ones at random.)
+    text = SAMPLE_TEXT.replace(" ", "\u2581")
+    frequent = sorted(set(text), key=lambda c: (-text.count(c), c))[:120]
+    backend.train_from_iterator(["".join(c for c in text if c in frequent)], trainer)
     described = json.loads(backend.to_str())
     vocab: dict[str, int] = described["model"]["vocab"]
     for byte in range(256):

@@ -168,7 +168,8 @@ def test_metrics_of_the_production_page_count_streams_and_tokens() -> None:
         assert "generations_running 0" in counted()
         never_end(names["model"])
         with client.stream("GET", "/generate", params={"prompt": "ROMEO:"}) as answer:
-            assert next(answer.iter_bytes())
+            pieces = answer.iter_bytes()  # kept: without it, the connection is closed
+            assert next(pieces)
             assert "generations_running 1" in counted()
         until(lambda: 'streams_total{state="cancelled"} 1' in counted())
 
