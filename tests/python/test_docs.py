@@ -174,7 +174,8 @@ def test_fastapi_client_that_leaves_cancels_generation(path: str) -> None:
     with run_samples(FASTAPI) as names, served(names["app"]) as url, client_of(url) as client:
         never_end(names["model"])
         with client.stream("GET", path, params={"prompt": "ROMEO:"}) as answer:
-            assert next(answer.iter_bytes())
+            pieces = answer.iter_bytes()  # kept: without it, the connection is closed
+            assert next(pieces)
             assert names["pool"].running == 1
         until(lambda: names["pool"].running == 0)
 
