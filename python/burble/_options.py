@@ -152,8 +152,10 @@ def _checked(
     max_lag: int | None,
     lag_unit: LagUnit,
     coalesce: bool,
+    first_token_timeout: float | None,
+    token_timeout: float | None,
+    total_timeout: float | None,
     join_timeout: float,
-    **timeouts: float | None,
 ) -> Options:
     one_of("lag_unit", lag_unit, ("characters", "tokens", "bytes"))
     return _shared(
@@ -161,9 +163,15 @@ def _checked(
         limit(max_lag),
         lag_unit,
         bool(coalesce),
-        *(None if value is None else seconds(name, value) for name, value in timeouts.items()),
+        _timeout("first_token_timeout", first_token_timeout),
+        _timeout("token_timeout", token_timeout),
+        _timeout("total_timeout", total_timeout),
         seconds("join_timeout", join_timeout, 0.0),
     )
+
+
+def _timeout(name: str, value: float | None) -> float | None:
+    return None if value is None else seconds(name, value)
 
 
 def limit(max_lag: int | None, other: str = " or None") -> int:
