@@ -25,7 +25,7 @@ enum {
 int run_main(int argc, char **argv);
 int tokens_main(int argc, char **argv);
 
-/* What messages begin with, until another name is set. */
+/* Sets the name that messages begin with. */
 void set_command_name(const char *name);
 
 /* Writes a message to standard error: the command's name, ": ", the message, a newline. Returns

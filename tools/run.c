@@ -325,7 +325,7 @@ static void cancel(struct run *run)
     burble_llama_engine_destroy(&run->engine);
 }
 
-/* Whoever read standard output has gone: what a write would have done, without waiting for text. */
+/* The reader of standard output has gone: ends as a write would have, without waiting for text. */
 static int give_way(void)
 {
     raise(SIGPIPE);
@@ -362,7 +362,7 @@ static int stream_all(struct run *run)
 
 /* ---- the prompts ------------------------------------------------------------------------------------------ */
 
-/* What waits for a person looks as if it did nothing. */
+/* A program that waits for a person to type looks as if it did nothing. */
 static void say_reading(const struct run *run)
 {
     const struct run_options *options = run->options;

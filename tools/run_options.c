@@ -139,7 +139,7 @@ static int read_share(const char *name, const char *range, bool zero, float most
     return EXIT_DONE;
 }
 
-/* What llama.cpp reads as text: prompts are looked at where they are read. */
+/* A text for llama.cpp. (Prompts are checked where they are read.) */
 static int read_text(const char *name, const char **text)
 {
     const size_t len = strlen(optarg);
@@ -151,7 +151,7 @@ static int read_text(const char *name, const char **text)
                                    (unsigned)(unsigned char)optarg[good], good + 1);
 }
 
-/* What kinds of options were given, where that matters. */
+/* The kinds of options that were given, as far as that matters. */
 struct given {
     bool temperature, sampling, greedy, parallel;
 };

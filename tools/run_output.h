@@ -31,7 +31,7 @@ struct pace {
     uint64_t first, last; /* nanoseconds */
 };
 
-/* What became of a prompt, or of all of them. */
+/* The outcome of a prompt, or of all prompts. */
 struct figures {
     const char *reason; /* "stop", "length", "cancelled", "error" */
     const char *error;  /* NULL: none */

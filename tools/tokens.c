@@ -212,7 +212,7 @@ static ssize_t read_some(char *bytes, size_t size)
     }
 }
 
-/* What the detokenizer and the stop filter still hold. */
+/* Writes the text that the detokenizer and the stop filter still hold. */
 static int write_rest(struct filter *filter)
 {
     burble_text text;
@@ -225,7 +225,7 @@ static int write_rest(struct filter *filter)
     return result;
 }
 
-/* What waits for a person looks as if it did nothing. */
+/* A program that waits for a person to type looks as if it did nothing. */
 static void say_reading(void)
 {
     if (isatty(STDIN_FILENO) == 1)

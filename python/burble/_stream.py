@@ -259,8 +259,8 @@ class Stream(Handle, Generic[T]):
 
     @property
     def result(self) -> Any:
-        """What the generation returned; available once the iteration has ended. (None if burble had
-        to end the function by an exception, at a stop string or an end of sequence.)
+        """The return value of the generation; available once the iteration has ended. (None if
+        burble had to end the function by an exception, at a stop string or an end of sequence.)
 
         Raises the exception that ended the generation; :exc:`Cancelled` if it was cancelled and has
         not returned; RuntimeError while it runs.

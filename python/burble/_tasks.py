@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a task does in addition to reading: it yields to others, and it ends."""
+"""A task beside its reading: it yields to others, and it ends."""
 
 from __future__ import annotations
 

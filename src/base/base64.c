@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-/* What is no character of the alphabet; above every value that four of them make. */
+/* The value of a byte outside the alphabet: above every value that four characters make. */
 #define NONE ((uint32_t)1 << 24)
 
 static uint32_t value_of(char c)

@@ -10,8 +10,8 @@ enum shape {
     BROKEN      /* neither, whatever follows */
 };
 
-/* What the bytes begin with, and in *len how many bytes that is: where BROKEN, the maximal part of
- * a character (or one byte that can begin none). `n` is not 0. */
+/* The kind of the character at the beginning of the bytes, and in *len its bytes: if BROKEN, the maximal part
+ * of a character (or one byte that can begin none). `n` is not 0. */
 static enum shape look(const unsigned char *bytes, size_t n, size_t *len)
 {
     const unsigned char lead = bytes[0];
@@ -82,8 +82,8 @@ static size_t resume(struct burble__utf8 *utf8, const unsigned char *in, size_t 
             utf8->bytes[utf8->held++] = in[i];
             break;
         case BROKEN:
-            /* What was held was the beginning of a character, so it is this byte that breaks it;
-             * and the byte may begin a character itself. */
+            /* The held bytes were the beginning of a character, which this byte breaks; the byte may
+             * begin a character itself. */
             *written = burble__utf8_flush(utf8, out);
             return i;
         }

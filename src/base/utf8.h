@@ -23,7 +23,7 @@
 /* How many bytes of text one byte can become: one that is no UTF-8 becomes U+FFFD. */
 #define BURBLE__UTF8_GROWTH 3
 
-/* What a broken character of several bytes becomes. */
+/* The replacement of a broken character of several bytes. */
 enum burble__utf8_rule {
     BURBLE__UTF8_PER_PART, /* one U+FFFD for the maximal part of a character */
     BURBLE__UTF8_PER_BYTE  /* one U+FFFD for each of its bytes */

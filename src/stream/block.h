@@ -42,7 +42,7 @@ struct burble__block {
     unsigned char data[];
 };
 
-/* Who is told when a record goes. */
+/* The function that is called when a record is freed. */
 struct burble__release {
     burble_release_fn *call; /* NULL: nobody */
     void *arg;

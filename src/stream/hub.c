@@ -232,8 +232,8 @@ static void take_ready(burble_hub *hub)
     hub->last = top; /* the top of the stack was pushed last */
 }
 
-/* What this one will be looked at for is fetched while another is called: of many streams that move at
- * once, most is far away by then. */
+/* Prefetches the memory that this waiter's call will read, while another is called: of many streams that move
+ * at once, most are out of the cache by then. */
 static void fetch(const struct burble__waiter *waiter)
 {
     if (waiter == NULL)

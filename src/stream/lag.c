@@ -22,8 +22,8 @@ static bool admits(const struct burble__limit *limit, uint64_t written, uint64_t
     return lag == 0 || (weight <= limit->max && lag <= limit->max - weight);
 }
 
-/* What a reader that does not admit the record must have consumed before the writer goes on: enough
- * for the record, and for a quarter of its limit. More than 0, as its lag is. */
+/* The weight that a reader without room for the record must have consumed before the writer goes on: enough
+ * for the record, and for a quarter of its limit. Above 0, as its lag is. */
 static uint64_t goal_of(const struct burble__limit *limit, uint64_t written, uint64_t weight)
 {
     const uint64_t quarter = limit->max / 4;
@@ -182,7 +182,7 @@ static struct burble__block *drop(struct burble__lag *lag, struct burble__limit 
 
 int burble__lag_admit(burble_stream *stream, uint64_t weight, uint64_t deadline)
 {
-    /* Whoever set `admit_to` has made it, and we have acquired that. */
+    /* The thread that set `admit_to` had created it, and we have acquired that. */
     struct burble__lag *lag = burble__load_relaxed(&stream->lag);
     pthread_mutex_lock(&lag->lock);
     /* First waits, then drops: a record that is not appended in the end must not drop a reader. */
@@ -248,7 +248,7 @@ static struct burble__lag *lag_of(burble_stream *stream)
     return lag;
 }
 
-/* What the records before the reader's position weigh. */
+/* The weight of the records before the reader's position. */
 static uint64_t weight_before(const burble_reader *reader)
 {
     uint64_t weight = reader->block->first_weight;

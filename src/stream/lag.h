@@ -71,7 +71,7 @@ struct burble__limit {
     bool dropped;
 };
 
-/* What a record weighs. */
+/* The weight of a record. */
 static inline uint64_t burble__weigh(burble_lag_unit unit, const char *text, size_t len,
                                      uint32_t tokens)
 {

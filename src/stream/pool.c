@@ -27,7 +27,7 @@ struct job {
     struct job *next;
 };
 
-/* What a thread of the pool runs. */
+/* A thread of the pool. */
 struct worker {
     burble_pool *pool;
     pthread_t thread;

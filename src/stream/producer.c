@@ -14,7 +14,7 @@ struct burble__production {
     uint64_t ticket;
 };
 
-/* What a thread produces. Freed by the thread's own exit. */
+/* The streams that a thread produces. Freed by the thread's own exit. */
 struct productions {
     struct burble__production head; /* of a ring; its other fields are unused */
     size_t count;

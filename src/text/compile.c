@@ -192,7 +192,7 @@ size_t burble__compiler_spell(const struct burble__compiler *compiler,
         return 1;
     }
     if (compiler->core == BURBLE__CORE_BYTE_LEVEL) {
-        /* What does not spell bytes stands for its own. */
+        /* A text that spells no bytes stands for its own bytes. */
         if (spell(compiler->alphabet, text, out, &len)) {
             *is_text = len > 0 && burble__utf8_valid(out, len);
             return len;

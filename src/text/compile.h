@@ -61,10 +61,9 @@ int burble__compiler_run(struct burble__compiler *compiler, size_t begin, size_t
 bool burble__compiler_is_byte(const struct burble__compiler *compiler,
                               const struct burble__traced *text);
 
-/* What the text that came through all operations stands for: the bytes are written to `out`, which
- * has room for as many as the text has. `is_byte`: it is a byte token. *is_text says whether they
- * are characters, complete and apart from what comes before and after them. Returns how many bytes
- * they are. */
+/* Writes the bytes of a text that has passed all operations to `out`, which has room for as many bytes as
+ * the text has. `is_byte`: it is a byte token. *is_text says whether the bytes are complete characters,
+ * independent of the text before and after them. Returns the number of bytes. */
 size_t burble__compiler_spell(const struct burble__compiler *compiler,
                               const struct burble__traced *text, bool is_byte, char *out,
                               bool *is_text);

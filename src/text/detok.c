@@ -29,7 +29,7 @@
 /* No token before this one, for a filter. */
 #define NO_TOKEN UINT32_MAX
 
-/* What transformers' clean_up_tokenization replaces, in this order. */
+/* The replacements of transformers' clean_up_tokenization, in this order. */
 #define CLEAN_UP(pattern, with_text)                                                               \
     {.kind = BURBLE__REWRITE_REPLACE,                                                              \
      .text = (pattern),                                                                            \
@@ -317,8 +317,8 @@ static int rewrite(burble_detok *detok, bool end, struct burble__traced *text,
     return BURBLE_OK;
 }
 
-/* What `out` has, through the rewrites. `origins` are those of what burble__utf8 holds now; `held`
- * of what the rewrites held when the call began. */
+/* Passes the text of `out` through the rewrites. `origins` are those of the bytes that burble__utf8 holds
+ * now, `held` those of the text that the rewrites held when the call began. */
 static int rewrite_traced(burble_detok *detok, bool end, struct burble__traced *text,
                           const struct burble__origins *origins, const struct burble__origin *held)
 {
@@ -465,7 +465,7 @@ int burble_detok_create(burble_vocab *vocab, const burble_detok_options *options
         .state = (void *)(detok + 1),
     };
     detok->before.state = (void *)((char *)(detok + 1) + state_size);
-    /* What a push hands out is to fit in one record. */
+    /* The text of a push must fit into one record. */
     burble__writer_init(&detok->out, BURBLE_RECORD_MAX);
     burble__writer_init(&detok->stages[0], BURBLE_RECORD_MAX);
     burble__writer_init(&detok->stages[1], BURBLE_RECORD_MAX);

@@ -65,7 +65,7 @@ struct array {
     uint64_t n;
 };
 
-/* What of the metadata matters. */
+/* The metadata that burble uses. */
 struct metadata {
     struct text model;
     struct text pre; /* the pre-tokenizer of a gpt2 model */
@@ -405,7 +405,7 @@ static void fill_alphabet(struct alphabet *alphabet)
     }
 }
 
-/* What a token is in the table. */
+/* A token of the file, as an entry of the table. */
 static burble_token token_of(const struct text *text, uint64_t kind, enum rule rule,
                              const struct alphabet *alphabet)
 {

@@ -46,7 +46,7 @@ static struct spot spot_of(const char *bytes, size_t position)
     return spot;
 }
 
-/* What jansson says of the text that it was fed, with the place in the source. */
+/* Jansson's message about the text that it was fed, with the position in the source. */
 static int fail_parse(const struct feed *feed, const json_error_t *error)
 {
     const struct burble__source *source = feed->source;

@@ -107,7 +107,7 @@ struct burble__path burble__path_item(const char *path, size_t index);
 int burble__json_fail(const struct burble__source *source, const char *path, const char *expected,
                       struct burble__json found);
 
-/* What to do about a tokenizer that is not supported, as the end of a message. */
+/* The end of a message about an unsupported tokenizer: the remedy. */
 #define BURBLE__JSON_INSTEAD "; in Python, pass the tokenizer, not its file"
 
 /* ---- members of an object that have to be there; BURBLE_OK, BURBLE_EFORMAT or BURBLE_EUNSUPPORTED --------- */

@@ -13,10 +13,10 @@ struct burble__range {
     size_t begin, end;
 };
 
-/* What stands between the brackets of the array `model.merges`; empty where the text has none, or
- * where that is not certain.
+/* The text between the brackets of the array `model.merges`; empty if the file has none, or if that is not
+ * certain.
  *
- * What is found has been read in full, and is strings and arrays of strings, in UTF-8. So the text
+ * The text that is found has been read in full, and is strings and arrays of strings, in UTF-8. So the text
  * without it is JSON if, and only if, the text is; and where it is not, what is wrong is the same. */
 struct burble__range burble__find_merges(const char *bytes, size_t size);
 

@@ -321,7 +321,7 @@ static int read_model(struct model *model)
 
 /* ---- all of it ----------------------------------------------------------------------------------- */
 
-/* What only the whole model shows. */
+/* The checks that need the whole model. */
 static int check(const struct model *model)
 {
     const struct burble__source *source = model->source;

@@ -123,8 +123,7 @@ static int replace(const struct burble__normal *step, struct burble__buffer *tex
     struct burble__traced traced;
     struct burble__writer out;
     burble__writer_init(&out, text->max);
-    /* What is left of it by nothing in place of `text` shows how often that is there, and so whether
-     * there is room for what is to be in its place. */
+    /* Removing `text` shows how often it occurs, and so whether there is room for its replacement. */
     int result = rewrite_all(&rewrite, text, &traced, &out);
     if (result == BURBLE_OK && step->with_len > 0) {
         const size_t times = (text->len - traced.len) / step->text_len;

@@ -63,7 +63,7 @@ struct burble__writer {
 void burble__writer_init(struct burble__writer *writer, size_t max);
 void burble__writer_finish(struct burble__writer *writer);
 
-/* What was written; never NULL. `traced` says whether with its origins. */
+/* The text written so far, never NULL; with its origins if `traced`. */
 struct burble__traced burble__writer_text(const struct burble__writer *writer, bool traced);
 
 /* Writes `n` bytes that all came from one origin; it is NULL where nobody wants to know. BURBLE_OK

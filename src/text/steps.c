@@ -12,11 +12,11 @@
 /* More steps than this are refused; no tokenizer has even ten. */
 #define STEPS_MAX 256
 
-/* What one step becomes at most, and how many bytes its own patterns have beside its texts. */
+/* The most operations that one step becomes, and the bytes of its own patterns beside its texts. */
 #define OPS_PER_STEP 16
 #define CLEANUP_BYTES 64
 
-/* What `cleanup` of WordPiece and CTC replaces in each token, in this order.
+/* The replacements in each token by `cleanup` of WordPiece and CTC, in this order.
  * Source: cleanup in tokenizers/src/decoders/wordpiece.rs. */
 static const char *const cleanup[][2] = {
     {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},

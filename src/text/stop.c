@@ -101,7 +101,7 @@ int burble_stop_copy(const burble_stop *stop, burble_stop **out)
         return BURBLE_ENOMEM;
     *copy = *stop;
     burble__matcher_ref(copy->matcher);
-    /* What was handed out last is the other one's. */
+    /* The text that was handed out last belongs to the original. */
     burble__buffer_init(&copy->joined, stop->joined.max);
     return BURBLE_OK;
 }
@@ -150,7 +150,7 @@ int burble_stop_push(burble_stop *stop, const char *text, size_t len, burble_tex
         const size_t read = burble__matcher_run(stop->matcher, &state, text, len);
         const bool met = burble__matcher_met(stop->matcher, state);
         const burble_text end = burble__matcher_end(stop->matcher, state);
-        /* What `state` stands for is an end of this. */
+        /* The string of `state` is a suffix of this. */
         assert(end.len <= held.len + read);
         const size_t settled = held.len + read - (met && stop->include ? 0 : end.len);
         if (hand_out(stop, held, text, settled, out) != BURBLE_OK)

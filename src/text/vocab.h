@@ -94,7 +94,7 @@ static inline const char *burble__piece_bytes(const burble_vocab *vocab, burble_
     return vocab->blob + (size_t)(piece >> BURBLE__PIECE_OFFSET_SHIFT);
 }
 
-/* What the piece of `id` is at this place (BURBLE__AT_… together). */
+/* The piece of `id` at this place (BURBLE__AT_… together). */
 burble__piece burble__vocab_at(const burble_vocab *vocab, uint32_t id, burble__piece piece,
                                unsigned place);
 

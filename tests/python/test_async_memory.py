@@ -10,7 +10,7 @@ import os
 import threading
 import tracemalloc
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from drop_in import make_async, say
@@ -156,17 +156,23 @@ def test_streamer_in_cycle_is_collected(tie: Finalized) -> None:
     assert reference() is None
 
 
+async def read_and_deleted(timeout: float | None = None) -> weakref.ref[Any]:
+    """A reference to a streamer that was read to its end and then deleted."""
+    streamer = make_async(timeout=timeout)
+    reference = weakref.ref(streamer)
+    task = asyncio.ensure_future(listen(streamer))
+    await turns()
+    say(streamer, "text ")
+    streamer.end()
+    assert await soon(task) == ["text "]
+    del task, streamer
+    await turns()
+    return reference
+
+
 def test_streamer_without_references_is_freed_at_once(run: Run) -> None:
     async def main() -> None:
-        streamer = make_async()
-        reference = weakref.ref(streamer)
-        task = asyncio.ensure_future(listen(streamer))
-        await turns()
-        say(streamer, "text ")
-        streamer.end()
-        assert await soon(task) == ["text "]
-        del task, streamer
-        await turns()
+        reference = await read_and_deleted()
         gc.disable()
         try:
             assert reference() is None
@@ -178,15 +184,7 @@ def test_streamer_without_references_is_freed_at_once(run: Run) -> None:
 
 def test_timeout_does_not_keep_ended_streamer_alive(run: Run) -> None:
     async def main() -> None:
-        streamer = make_async(timeout=3600)
-        reference = weakref.ref(streamer)
-        task = asyncio.ensure_future(listen(streamer))
-        await turns()
-        say(streamer, "text ")
-        streamer.end()
-        assert await soon(task) == ["text "]
-        del task, streamer
-        await turns()
+        reference = await read_and_deleted(timeout=3600)
         gc.collect()
         assert reference() is None
 

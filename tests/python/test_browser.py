@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -31,12 +30,10 @@ from burble.starlette import sse_response  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 pytestmark = [
+    pytest.mark.no_asan,
     pytest.mark.slow,
     pytest.mark.timeout(180),
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which `make chromium` installs"),
-    pytest.mark.skipif(
-        "libasan" in os.environ.get("LD_PRELOAD", ""), reason="Chromium does not run under ASan"
-    ),
 ]
 
 # What bounds a wait; a browser reconnects after three seconds, and starts slowly on a busy machine.

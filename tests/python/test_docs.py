@@ -31,10 +31,8 @@ from helpers import SOON, in_thread, until  # noqa: E402
 from samples import PAGES, ROOT, masked, run_samples, samples_of  # noqa: E402
 
 pytestmark = [
+    pytest.mark.no_asan,
     pytest.mark.slow,
-    pytest.mark.skipif(
-        "libasan" in os.environ.get("LD_PRELOAD", ""), reason="torch takes too long under ASan"
-    ),
 ]
 
 DOCS = ROOT / "docs"

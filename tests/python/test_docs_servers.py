@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import socket
@@ -33,10 +32,8 @@ from samples import ROOT, run_samples, samples_of  # noqa: E402
 from test_docs import ENV, client_of, never_end, served  # noqa: E402
 
 pytestmark = [
+    pytest.mark.no_asan,
     pytest.mark.slow,
-    pytest.mark.skipif(
-        "libasan" in os.environ.get("LD_PRELOAD", ""), reason="torch takes too long under ASan"
-    ),
 ]
 
 PAGES = ROOT / "docs" / "python"

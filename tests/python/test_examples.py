@@ -36,9 +36,6 @@ pytestmark = [
     pytest.mark.no_asan,
     pytest.mark.timeout(60),
     pytest.mark.slow,
-    pytest.mark.skipif(
-        "libasan" in os.environ.get("LD_PRELOAD", ""), reason="torch takes too long under ASan"
-    ),
 ]
 
 ROOT = Path(__file__).parents[2]

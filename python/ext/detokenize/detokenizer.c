@@ -174,7 +174,7 @@ static int settle_rest(DetokenizerObject *self, struct kept_text *out)
     if (rc == 0 && self->stop != NULL)
         rc = filter(self, out);
     if (rc >= 0 && self->stop != NULL) {
-        /* What the filter gave out is its own until it is called again. */
+        /* The filter's text is valid until the filter is called again. */
         rc = join(out, (burble_text){"", 0});
         burble_text rest;
         burble_stop_finish(self->stop, &rest);
@@ -189,8 +189,8 @@ static int settle_rest(DetokenizerObject *self, struct kept_text *out)
 
 /* ---- tokens that end the text ---------------------------------------------------------------- */
 
-/* What a copy of the detokenizer would hand out if the sequence ended now, as a str: the sequence
- * itself, to which one may go back, stays. 0, or -1 with an exception. */
+/* The text that a copy of the detokenizer hands out if the sequence ends now, as a str: the sequence itself
+ * is kept, because one may go back to it. 0, or -1 with an exception. */
 static int take_rest_of_copy(DetokenizerObject *self, struct kept_text *out)
 {
     burble_detok *detok = self->detok, *copy = NULL;
@@ -225,7 +225,7 @@ static int take_rest_of_copy(DetokenizerObject *self, struct kept_text *out)
 static int end_text(DetokenizerObject *self, Py_ssize_t which, struct kept_text *out)
 {
     struct kept_text rest = {{"", 0}, NULL, false, 0};
-    /* What the filter and the detokenizer gave out is theirs until they are called again. */
+    /* The texts of the filter and the detokenizer are valid until these are called again. */
     if (join(out, (burble_text){"", 0}) < 0 || take_rest_of_copy(self, &rest) < 0)
         return -1;
     int rc = rest.text.len > 0 ? join(out, rest.text) : 0;
@@ -252,7 +252,7 @@ static int end_text(DetokenizerObject *self, Py_ssize_t which, struct kept_text 
 
 enum purpose { STREAM, PROMPT, PRIME };
 
-/* What the ids make final. Nothing here is undone on failure; *pushed says whether the ids are taken.
+/* The text that the ids make final. Nothing here is undone on failure; *pushed says whether the ids are taken.
  * 0, or -1 with an exception. */
 static int take(DetokenizerObject *self, const struct ids *ids, enum purpose purpose,
                 struct kept_text *out, bool *pushed)

@@ -74,8 +74,8 @@ int64_t detokenizer_rewind(DetokenizerObject *self, PyObject *count);
 /* Gives the text up for a str; NULL with an exception. */
 PyObject *kept_text_as_str(struct kept_text *kept);
 
-/* What the ids make final, up to a stop string or an ender: then progress.stopped is set. In a prompt none is
- * looked for. 0, or -1 with an exception. */
+/* The text that the ids make final, up to a stop string or an ender: then progress.stopped is set. A prompt is
+ * not searched. 0, or -1 with an exception. */
 int detokenizer_push(DetokenizerObject *self, const struct ids *ids, bool prompt,
                      struct kept_text *out);
 
@@ -87,7 +87,7 @@ int detokenizer_push_text(DetokenizerObject *self, burble_text text, struct kept
  * 0, or -1 with an exception and none of them taken. */
 int detokenizer_prime(DetokenizerObject *self, const struct ids *ids);
 
-/* What was held back, up to a stop string: then progress.has_met is set; the sequence is over. 0, or -1
+/* The text that was held back, up to a stop string: then progress.has_met is set; the sequence is over. 0, or -1
  * with an exception. */
 int detokenizer_finish(DetokenizerObject *self, struct kept_text *out);
 

@@ -57,7 +57,7 @@ static PyObject *detokenizer_new(PyTypeObject *type, PyObject *args, PyObject *k
     return (PyObject *)self;
 }
 
-/* What initialise has made, where it fails in the end. */
+/* Frees what initialise has made, if it fails in the end. */
 static void forget_settings(DetokenizerObject *self)
 {
     burble_stop_destroy(&self->stop);

@@ -92,7 +92,7 @@ int offsets_trace_compiled(struct offsets *offsets, const burble_detok *detok, b
     return 0;
 }
 
-/* What a window hands out comes from the tokens since it held nothing back. */
+/* The text of a window comes from the tokens since it last held nothing back. */
 int offsets_trace_windowed(struct offsets *offsets, burble_text text, bool end, bool holds)
 {
     struct offsets_state *state = &offsets->state;

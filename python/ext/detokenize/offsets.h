@@ -18,7 +18,7 @@ struct stretches {
     size_t n, room;
 };
 
-/* What there is to remember of a sequence. */
+/* The state of a sequence. */
 struct offsets_state {
     struct stretches pending; /* of the text that the stop filter holds back */
     uint64_t taken;           /* tokens of this sequence */

@@ -100,8 +100,8 @@ void piece_clear(struct piece *piece)
     Py_CLEAR(piece->str);
 }
 
-/* What the chunker holds and the last text of a sequence, for which `tokens` more stand, as one str;
- * the chunker is then as new. 0, or -1 with an exception. */
+/* The text of the chunker and the last text of a sequence, of `tokens` more tokens, as one str; the chunker
+ * is then as new. 0, or -1 with an exception. */
 static int drain(struct pipeline *pipeline, burble_text last, uint32_t tokens, struct piece *piece)
 {
     burble_text before, after;

@@ -35,7 +35,7 @@ struct piece {
     uint32_t taken;   /* of the ids that were put: those up to the end of the text */
 };
 
-/* What became of ids. */
+/* The outcome of ids that were put. */
 enum passed {
     PASSED_ERROR = -1, /* an exception is set */
     PASSED_NOTHING,    /* they are a prompt that is left out */
@@ -74,7 +74,7 @@ enum passed pipeline_put(struct pipeline *pipeline, const struct ids *ids, struc
 enum passed pipeline_put_text(struct pipeline *pipeline, burble_text text, uint32_t tokens,
                               struct piece *piece);
 
-/* What waits in the chunker for its word to end, as it is; the sequence goes on. The text is valid until the
+/* The unfinished word in the chunker, as it is; the sequence goes on. The text is valid until the
  * next call on this pipeline, and nothing is to be cleared. */
 void pipeline_cut(struct pipeline *pipeline, struct piece *piece);
 

@@ -3,7 +3,7 @@
 
 /* ---- going back ------------------------------------------------------------------------------ */
 
-/* What the stop filter holds back, as bytes. */
+/* The bytes that the stop filter holds back. */
 static PyObject *held_by_filter(DetokenizerObject *self)
 {
     burble_text held = {"", 0}, nothing;

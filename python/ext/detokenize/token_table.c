@@ -77,7 +77,7 @@ fail:
     return NULL;
 }
 
-/* What a step's name in Python is. */
+/* The names of the steps in Python. */
 static const struct {
     const char *name;
     burble_step_kind kind;

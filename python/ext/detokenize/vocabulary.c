@@ -19,7 +19,7 @@ static PyObject *vocabulary_new(PyTypeObject *type, PyObject *args, PyObject *kw
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O|z", names, &given, &PyDict_Type, &tokens,
                                      &special, &options.join))
         return NULL;
-    /* What may call Python, and so change the mapping, comes before it is looked at. */
+    /* Calls that may run Python code, and so change the mapping, come before the mapping is read. */
     PyObject *tuples = PySequence_Tuple(given);
     PyObject *ids = tuples == NULL ? NULL : PySequence_Tuple(special);
     if (ids == NULL)

@@ -81,8 +81,8 @@ bool log_wakes(const LogObject *self)
     return false;
 }
 
-/* What a writer is told that comes too late. A timeout that has ended the log is what has to end the
- * generation, too: one of its own, since the log's belongs to the readers. */
+/* The exception of a writer that comes too late. A timeout that has ended the log must end the generation,
+ * too: by an exception of its own, because the log's belongs to the readers. */
 static void raise_closed(LogObject *self, int rc)
 {
     PyObject *error = self->error;
@@ -180,7 +180,7 @@ int log_append(LogObject *self, const char *bytes, size_t len, uint32_t tokens)
     if (rc == BURBLE_OK)
         return 0;
     if (rc == BURBLE_ENOMEM && log_is_open(self)) {
-        /* What is missing now was given out of hand: no reader must read past the gap. */
+        /* The missing item had been accepted: no reader must read past the gap. */
         burble_stream_fail(self->stream, BURBLE_ENOMEM, NULL);
     }
     if (rc < 0)

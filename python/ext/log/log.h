@@ -90,8 +90,8 @@ PyObject *log_error(LogObject *self);
 /* Raises it, with the traceback with which it came here: several readers do not pile theirs up. */
 void log_raise(LogObject *self);
 
-/* What names the log anywhere: 128 random bits as text, made when it is first asked for. A new reference, or
- * NULL with an exception. */
+/* The log's id, unique everywhere: 128 random bits as text, made at the first call. A new reference, or NULL
+ * with an exception. */
 PyObject *log_id(LogObject *self);
 
 /* The exception with which it failed, as a new reference; else None. NULL with an exception. */

@@ -233,7 +233,7 @@ static enum reading timed_out(PyObject *object, bool in_thread)
     return READ_ERROR;
 }
 
-/* Whoever closes it while it is read leaves it to that. */
+/* A close during a read leaves the work to this. */
 static void after_reading(PyObject *object)
 {
     ReaderObject *self = (ReaderObject *)object;

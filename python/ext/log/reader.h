@@ -19,7 +19,7 @@ typedef struct ReaderObject {
     uint64_t position;        /* once `reader` is NULL */
     uint64_t until;           /* when waiting raises Timeout; 0: never */
     uint64_t timeout;         /* the nanoseconds that led to `until`, for the message */
-    /* What was read and could not be handed out, for want of memory: it comes next. */
+    /* Read, but not handed out, because there was no memory: it comes next. */
     burble_record unread;            /* where its `text` is not NULL */
     struct burble__buffer *gathered; /* or the text of several; or NULL */
     PyObject *kept;                  /* or as a value already; or NULL */

@@ -134,8 +134,8 @@ static PyObject *reader_close(ReaderObject *self, PyObject *unused)
         reader_let_go(self);
         Py_RETURN_NONE;
     }
-    /* Whoever reads or waits there lets it go. A loop may be long in coming to that: until then, it holds up
-     * nothing. (A thread comes at once; and a reader that a thread waits at is that thread's.) */
+    /* The thread or loop that reads or waits there destroys it. A loop may take long until then: meanwhile, the
+     * reader must not delay the writer. (A thread comes at once, and the reader that it waits at is its own.) */
     if (!self->read_by->blocked)
         burble_reader_limit(self->reader, 1, BURBLE_LAG_DROP);
     burble_reader_interrupt(self->reader);
@@ -195,7 +195,7 @@ static int set_coalesce(ReaderObject *self, PyObject *value, void *unused)
 
 /* ---- the type -------------------------------------------------------------------------------- */
 
-/* What burble_reader_create could not do. */
+/* Raises the error of burble_reader_create. */
 static void raise_position(struct core *core, int rc, long long start, uint64_t bound)
 {
     if (rc == BURBLE_EINVAL) {

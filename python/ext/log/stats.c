@@ -25,7 +25,7 @@ static size_t bucket_of(uint64_t time)
            + (size_t)((time - begin) * STATS_BUCKETS >> (STATS_FLOOR_BITS + octave));
 }
 
-/* What a bucket stands for: the number that is off by the same share of it at both its ends. */
+/* The value that stands for a bucket: its relative error is the same at both ends of the bucket. */
 static double middle_of(size_t bucket)
 {
     const double unit = (double)((uint64_t)STATS_FLOOR << bucket / STATS_BUCKETS) / STATS_BUCKETS;

@@ -116,7 +116,7 @@ static void count(WriterObject *self, uint32_t tokens, uint64_t now)
 
 /* ---- sequences ------------------------------------------------------------------------------- */
 
-/* What comes begins a sequence: the end of the last one is over. */
+/* The next ids begin a sequence: the end of the last one no longer counts. */
 static void begin_sequence(WriterObject *self)
 {
     self->begun = true;

@@ -25,8 +25,8 @@ void writer_stats_unref(struct writer_stats **handle)
     /* Acquire and release: all accesses of the other owner come before it is freed. */
     if (writer_stats == NULL || burble__sub_acq_rel(&writer_stats->owners, 1) != 1)
         return;
-    if (writer_stats->forks
-        == burble_forks()) /* else a thread that this process does not have may hold it */
+    /* After a fork, a thread that this process does not have may hold the lock. */
+    if (writer_stats->forks == burble_forks())
         pthread_mutex_destroy(&writer_stats->lock);
     stats_clear(&writer_stats->stats);
     burble__free(writer_stats);

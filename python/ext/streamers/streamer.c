@@ -40,8 +40,8 @@ static PyObject *rest_of(struct generation *generation, struct pipeline *left)
 {
     struct piece rest;
     if (pipeline_rest(left, &rest) < 0) {
-        /* What waits for its word to end is still to be read; and where a signal handler has raised, as
-         * that of Ctrl-C does, which says nothing of the tokenizer, all of it. */
+        /* The unfinished word is still to be read; and all of the text, if a signal handler has raised (as
+         * that of Ctrl-C does), which says nothing about the tokenizer. */
         if (PyErr_ExceptionMatches(PyExc_Exception))
             pipeline_clear(left);
         generation->abandoned = left;
@@ -54,7 +54,7 @@ static PyObject *rest_of(struct generation *generation, struct pipeline *left)
     return text;
 }
 
-/* What the dead producer's pipeline held, once: it is text that the model has generated. */
+/* The text that the dead producer's pipeline held, once: it is text that the model has generated. */
 static PyObject *take_last_text(StreamerObject *self, struct generation *generation)
 {
     /* A producer that is still inside put() is not dead, whatever it looked like. */

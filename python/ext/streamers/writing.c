@@ -327,7 +327,7 @@ static int end_after_stop(StreamerObject *self)
     return leave_stopped(self) < 0 ? -1 : !another;
 }
 
-/* What is left of the sequence, and the end. */
+/* Writes the rest of the sequence, and the end. */
 static int end_sequence(StreamerObject *self)
 {
     if (begin_writing(self) < 0)

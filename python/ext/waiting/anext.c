@@ -54,7 +54,7 @@ static void drop_future(AnextObject *self)
     Py_CLEAR(self->delegate);
 }
 
-/* What a step comes to: a result, something to yield, or an exception. */
+/* The outcome of a step: a result, something to yield, or an exception. */
 enum step { STEP_RETURN, STEP_YIELD, STEP_ERROR };
 
 /* Sends `sent` into the delegate. STEP_RETURN without a value: it is done. */
@@ -246,7 +246,7 @@ static PySendResult anext_am_send(PyObject *self, PyObject *sent, PyObject **res
 }
 #endif
 
-/* What a generator does to return a value: one that StopIteration would take apart is wrapped. */
+/* Returns a value as a generator does: one that StopIteration would take apart is wrapped. */
 static void return_value(PyObject *value)
 {
     PyObject *stop = PyObject_CallFunctionObjArgs(PyExc_StopIteration, value, NULL);

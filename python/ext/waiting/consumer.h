@@ -16,7 +16,7 @@
 #include "waiting/hub.h"
 #include "waiting/liveness.h"
 
-/* What reading without waiting comes to. */
+/* The outcome of reading without waiting. */
 enum reading {
     READ_VALUE,
     READ_NOTHING, /* nothing there yet */
@@ -24,7 +24,7 @@ enum reading {
     READ_ERROR /* with an exception */
 };
 
-/* What differs from one kind to another; `self` is the consumer's owner. */
+/* The functions of a kind of consumer; `self` is the consumer's owner. */
 struct consumer_kind {
     /* Reads without waiting: *value is a new reference where there is one. */
     enum reading (*read)(PyObject *self, PyObject **value);

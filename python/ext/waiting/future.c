@@ -126,7 +126,7 @@ void future_abandon(PyObject *future)
     Py_DECREF(self);
 }
 
-/* Whoever waits there is left in its suspension, as the parent's loop is. */
+/* A task that waits there stays suspended, as the parent's loop does. */
 void future_leak(PyObject *future)
 {
     FutureObject *self = as_future(future);
@@ -136,7 +136,7 @@ void future_leak(PyObject *future)
 
 /* ---- waking ---------------------------------------------------------------------------------- */
 
-/* What went wrong in a callback, told to the loop as its own callbacks' errors are. */
+/* Reports an error of a callback to the loop, as the loop reports those of its own callbacks. */
 static void report(PyObject *loop)
 {
     PyObject *type, *value, *traceback;
@@ -158,9 +158,9 @@ static void report(PyObject *loop)
     Py_XDECREF(traceback);
 }
 
-/* What a callback is told has come to its end: `self`. A task, which asks that for its result, gets one
- * that it can look into without a look-up by name; where it is written in C, its callback is a method of
- * its type's. Borrowed. */
+/* The finished future that a callback gets: `self`. But a task, which asks it for its result, gets one whose
+ * result it can read without a look-up by name; the callback of a task that is written in C is a method of
+ * its type. Borrowed. */
 static PyObject *what_is_done(FutureObject *self, PyObject *callback)
 {
     struct core *core = self->core;

@@ -44,10 +44,10 @@ PyObject *hub_running_loop(struct core *core, bool *trio)
     return PyObject_CallObject(core->get_running_loop, NULL);
 }
 
-/* What CPython notes in each thread about the loop that runs there, as an object that is a new one each
- * time a loop begins or ends to run: while it is the same one, so is the loop. (Which loop that is, it
- * does not say; but asking costs a system call, each time.) Borrowed; NULL where a version of Python
- * keeps its notes elsewhere, without an exception. */
+/* CPython's note in each thread about the loop that runs there: a new object each time a loop begins or ends
+ * to run, so while it is the same object, it is the same loop. (It does not say which loop that is; but asking
+ * costs a system call each time.) Borrowed; NULL, without an exception, if this version of Python keeps the
+ * note elsewhere. */
 static PyObject *note_of_running_loop(struct core *core)
 {
     PyObject *notes = PyThreadState_GetDict();

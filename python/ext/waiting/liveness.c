@@ -96,7 +96,7 @@ void producer_check_thread(struct producer *producer, burble_stream *stream)
         fail(stream);
 }
 
-/* What runs in each thread, by its number: a new reference. NULL with an exception. */
+/* The frames of all threads, by the threads' numbers: a new reference. NULL with an exception. */
 static PyObject *current_frames(void)
 {
     PyObject *function = PySys_GetObject("_current_frames"); /* borrowed */

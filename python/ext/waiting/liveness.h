@@ -24,8 +24,8 @@
 
 /* ---- producers ---- */
 
-/* Who writes a stream. Whoever calls a function below, which may run Python code, keeps the producer and
- * the stream meanwhile. */
+/* The producer of a stream. The functions below may run Python code: their callers hold references to the
+ * producer and the stream meanwhile. */
 struct producer {
     struct thread thread; /* that wrote it last */
     PyObject *frame;      /* the call of generate that writes it, where there is one; or NULL */
