@@ -22,7 +22,7 @@ static void refuses(burble_llama_engine *engine, const burble_llama_request *req
     assert_string_equal(error.message, message);
 }
 
-static void a_request_out_of_its_range_is_refused(void **state)
+static void request_out_of_range_is_refused(void **state)
 {
     int32_t ids[600] = {0};
     (void)state;
@@ -79,7 +79,7 @@ static void a_request_out_of_its_range_is_refused(void **state)
 
 /* Text that is too long by far is not tokenized: a context of 64 tokens of 64 bytes each, and 4096 bytes
  * more, is what may yet fit, although all that is said of it then is how many tokens it has. */
-static void a_prompt_that_cannot_fit_is_refused_unseen(void **state)
+static void prompt_longer_than_context_is_refused(void **state)
 {
     enum { MOST = 64 * 64 + 4096, FAR = 64 << 20 };
     burble_llama_engine *engine;
@@ -127,7 +127,7 @@ static void engine_refuses(const burble_llama_engine_options *options, const cha
     assert_string_equal(error.message, message);
 }
 
-static void an_engine_out_of_its_range_is_refused(void **state)
+static void engine_options_out_of_range_are_refused(void **state)
 {
     burble_llama_engine_options options;
     (void)state;
@@ -215,7 +215,7 @@ static bool one_processor_has_a_thread(void)
 }
 #endif
 
-static void there_is_a_thread_for_each_processor_that_may_be_used(void **state)
+static void engine_default_threads_equal_allowed_processors(void **state)
 {
     (void)state;
 #ifdef __linux__
@@ -246,7 +246,7 @@ static bool memory_is_too_short(void)
            && engine == NULL && strncmp(error.message, expected, strlen(expected)) == 0;
 }
 
-static void an_engine_that_memory_is_too_short_for_is_refused(void **state)
+static void engine_without_memory_is_refused(void **state)
 {
     (void)state;
     assert_in_a_child(memory_is_too_short);
@@ -277,7 +277,7 @@ static bool threads_cannot_be_made(void)
     return refused && burble_llama_engine_create(model, &options, &engine, &error) == BURBLE_OK;
 }
 
-static void an_engine_whose_threads_cannot_be_made_is_refused(void **state)
+static void engine_without_threads_is_refused(void **state)
 {
     (void)state;
     assert_in_a_child(threads_cannot_be_made);
@@ -286,12 +286,12 @@ static void an_engine_whose_threads_cannot_be_made_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_request_out_of_its_range_is_refused),
-        cmocka_unit_test(a_prompt_that_cannot_fit_is_refused_unseen),
-        cmocka_unit_test(an_engine_out_of_its_range_is_refused),
-        cmocka_unit_test(there_is_a_thread_for_each_processor_that_may_be_used),
-        cmocka_unit_test(an_engine_that_memory_is_too_short_for_is_refused),
-        cmocka_unit_test(an_engine_whose_threads_cannot_be_made_is_refused),
+        cmocka_unit_test(request_out_of_range_is_refused),
+        cmocka_unit_test(prompt_longer_than_context_is_refused),
+        cmocka_unit_test(engine_options_out_of_range_are_refused),
+        cmocka_unit_test(engine_default_threads_equal_allowed_processors),
+        cmocka_unit_test(engine_without_memory_is_refused),
+        cmocka_unit_test(engine_without_threads_is_refused),
     };
     return cmocka_run_group_tests(tests, load_once, unload);
 }

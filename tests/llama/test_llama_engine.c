@@ -12,7 +12,7 @@
 
 /* ---- cancelling ---------------------------------------------------------------------------------- */
 
-static void cancelling_frees_the_slot_within_a_step(void **state)
+static void cancel_running_request_frees_slot_within_a_step(void **state)
 {
     burble_reader *reader;
     burble_record record;
@@ -36,7 +36,7 @@ static void cancelling_frees_the_slot_within_a_step(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
-static void a_prompt_is_broken_off_in_the_middle_of_a_step(void **state)
+static void cancel_in_prompt_aborts_the_step(void **state)
 {
     enum { LONG = 500, TRIES = 100 };
     int32_t ids[LONG];
@@ -75,7 +75,7 @@ static void a_prompt_is_broken_off_in_the_middle_of_a_step(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
-static void closing_cancels_everything(void **state)
+static void close_engine_cancels_running_and_queued_requests(void **state)
 {
     enum { REQUESTS = 16 };
     burble_reader *readers[REQUESTS];
@@ -97,7 +97,7 @@ static void closing_cancels_everything(void **state)
     }
 }
 
-static void an_engine_outlives_its_callers_reference_to_the_model(void **state)
+static void engine_keeps_its_own_reference_to_model(void **state)
 {
     static struct output output;
     (void)state;
@@ -137,7 +137,7 @@ static void wait_for_tokens(burble_llama_engine *engine, uint64_t tokens)
     assert_int_equal(stats_of(engine).tokens, tokens);
 }
 
-static void a_reader_that_stops_does_not_hold_up_the_others(void **state)
+static void slow_reader_does_not_stall_other_requests(void **state)
 {
     enum { REQUESTS = 8, STALLED = 3, MAX_LAG = 5, TOKENS = 40 };
     static struct output alone[REQUESTS];
@@ -179,7 +179,7 @@ static void a_reader_that_stops_does_not_hold_up_the_others(void **state)
 }
 
 /* The last token's text is held, and the end with it, as nothing is read before. */
-static void an_end_comes_after_the_text_that_was_held(void **state)
+static void slow_reader_gets_held_text_before_end(void **state)
 {
     static struct output output;
     burble_stream *stream;
@@ -202,7 +202,7 @@ static void an_end_comes_after_the_text_that_was_held(void **state)
 }
 
 /* With room for one token, chunks are held again and again, also those that only the end brings. */
-static void held_chunks_are_the_chunks_that_there_are_without_a_limit(void **state)
+static void slow_reader_gets_same_chunks_as_without_limit(void **state)
 {
     enum { TOKENS = 24 };
     static struct output whole;
@@ -236,7 +236,7 @@ static void held_chunks_are_the_chunks_that_there_are_without_a_limit(void **sta
     burble_llama_engine_destroy(&engine);
 }
 
-static void cancelling_frees_the_slot_of_one_that_stands_still(void **state)
+static void cancel_stalled_request_frees_slot(void **state)
 {
     enum { MAX_LAG = 3 };
     static struct output output;
@@ -258,7 +258,7 @@ static void cancelling_frees_the_slot_of_one_that_stands_still(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
-static void whoever_comes_is_let_in_beside_those_who_stand_still(void **state)
+static void new_request_beside_stalled_ones_is_started(void **state)
 {
     enum { MAX_LAG = 3 };
     static struct output output;
@@ -280,7 +280,7 @@ static void whoever_comes_is_let_in_beside_those_who_stand_still(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
-static void closing_does_not_wait_for_those_who_stand_still(void **state)
+static void close_engine_with_stalled_requests_does_not_wait(void **state)
 {
     enum { SLOTS = 2, REQUESTS = 6, MAX_LAG = 3 };
     static struct output output;
@@ -310,7 +310,7 @@ static int64_t nanoseconds(clockid_t clock)
 }
 
 /* What the process computes, against the time that passes; with us asleep, all of it is the engine's. */
-static void an_engine_that_stands_still_does_not_spin(void **state)
+static void stalled_engine_uses_no_processor_time(void **state)
 {
     enum { MAX_LAG = 3 };
     const struct timespec a_while = {0, 300000000};
@@ -336,7 +336,7 @@ static void an_engine_that_stands_still_does_not_spin(void **state)
 /* ---- the queue ----------------------------------------------------------------------------------- */
 
 /* With no queue at all, there is never more than one request in. */
-static void whoever_has_seen_an_end_finds_room(void **state)
+static void queue_has_room_once_an_end_was_read(void **state)
 {
     static struct output output;
     (void)state;
@@ -349,7 +349,7 @@ static void whoever_has_seen_an_end_finds_room(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
-static void a_full_queue_refuses_and_takes_again(void **state)
+static void full_queue_refuses_until_there_is_room(void **state)
 {
     static struct output output;
     burble_reader *readers[4];
@@ -416,7 +416,7 @@ static void assert_watched_to_the_end_at(struct place at, const struct watched *
 }
 #define assert_watched_to_the_end(...) assert_watched_to_the_end_at(HERE, __VA_ARGS__)
 
-static void whoever_watches_is_told_each_token_and_the_end(void **state)
+static void progress_reports_each_token_and_end(void **state)
 {
     enum { TOKENS = 20, MAX_LAG = 5 };
     static struct output whole;
@@ -467,7 +467,7 @@ static void whoever_watches_is_told_each_token_and_the_end(void **state)
     assert_int_equal(stopped.last.stop_begin, output.len); /* the text before it is ASCII */
 }
 
-static void whoever_watches_is_told_when_all_is_given_up(void **state)
+static void progress_reports_cancel_by_close(void **state)
 {
     enum { REQUESTS = 4 };
     struct watched watched[REQUESTS] = {{0}};
@@ -547,7 +547,7 @@ static void submit_those_that_ended(struct requests *parent, const burble_llama_
     }
 }
 
-static void engine_is_closed_in_a_forked_child_and_its_streams_are_dead(void **state)
+static void fork_child_has_closed_engine_and_dead_streams(void **state)
 {
     struct requests parent;
     burble_stream *stream;
@@ -575,22 +575,22 @@ static void engine_is_closed_in_a_forked_child_and_its_streams_are_dead(void **s
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cancelling_frees_the_slot_within_a_step),
-        cmocka_unit_test(a_prompt_is_broken_off_in_the_middle_of_a_step),
-        cmocka_unit_test(closing_cancels_everything),
-        cmocka_unit_test(engine_is_closed_in_a_forked_child_and_its_streams_are_dead),
-        cmocka_unit_test(an_engine_outlives_its_callers_reference_to_the_model),
-        cmocka_unit_test(a_reader_that_stops_does_not_hold_up_the_others),
-        cmocka_unit_test(an_end_comes_after_the_text_that_was_held),
-        cmocka_unit_test(held_chunks_are_the_chunks_that_there_are_without_a_limit),
-        cmocka_unit_test(cancelling_frees_the_slot_of_one_that_stands_still),
-        cmocka_unit_test(whoever_comes_is_let_in_beside_those_who_stand_still),
-        cmocka_unit_test(closing_does_not_wait_for_those_who_stand_still),
-        cmocka_unit_test(an_engine_that_stands_still_does_not_spin),
-        cmocka_unit_test(whoever_has_seen_an_end_finds_room),
-        cmocka_unit_test(a_full_queue_refuses_and_takes_again),
-        cmocka_unit_test(whoever_watches_is_told_each_token_and_the_end),
-        cmocka_unit_test(whoever_watches_is_told_when_all_is_given_up),
+        cmocka_unit_test(cancel_running_request_frees_slot_within_a_step),
+        cmocka_unit_test(cancel_in_prompt_aborts_the_step),
+        cmocka_unit_test(close_engine_cancels_running_and_queued_requests),
+        cmocka_unit_test(fork_child_has_closed_engine_and_dead_streams),
+        cmocka_unit_test(engine_keeps_its_own_reference_to_model),
+        cmocka_unit_test(slow_reader_does_not_stall_other_requests),
+        cmocka_unit_test(slow_reader_gets_held_text_before_end),
+        cmocka_unit_test(slow_reader_gets_same_chunks_as_without_limit),
+        cmocka_unit_test(cancel_stalled_request_frees_slot),
+        cmocka_unit_test(new_request_beside_stalled_ones_is_started),
+        cmocka_unit_test(close_engine_with_stalled_requests_does_not_wait),
+        cmocka_unit_test(stalled_engine_uses_no_processor_time),
+        cmocka_unit_test(queue_has_room_once_an_end_was_read),
+        cmocka_unit_test(full_queue_refuses_until_there_is_room),
+        cmocka_unit_test(progress_reports_each_token_and_end),
+        cmocka_unit_test(progress_reports_cancel_by_close),
     };
     return cmocka_run_group_tests(tests, load_once, unload);
 }

@@ -43,7 +43,7 @@ static bool on_progress(float done, void *arg)
     return done < progress->give_up_at;
 }
 
-static void progress_rises_to_one(void **state)
+static void load_progress_rises_to_one(void **state)
 {
     struct progress progress = {.give_up_at = 2};
     burble_llama_model_options options;
@@ -61,7 +61,7 @@ static void progress_rises_to_one(void **state)
     assert_null(loaded);
 }
 
-static void loading_can_be_given_up(void **state)
+static void load_is_cancelled_by_progress_function(void **state)
 {
     struct progress progress = {.give_up_at = 0};
     burble_llama_model_options options;
@@ -90,7 +90,7 @@ static void refuses(const char *path, int code, const char *message)
         fail_msg("expected \"%s\", found \"%s\"", message, error.message);
 }
 
-static void a_missing_file_is_named(void **state)
+static void load_missing_file_error_names_it(void **state)
 {
     (void)state;
     refuses("/nowhere/at/all.gguf", BURBLE_ESYSTEM, "No such file");
@@ -115,7 +115,7 @@ static void write_part(const char *path, size_t size, const char *change)
     free(bytes);
 }
 
-static void a_broken_file_says_what_is_wrong(void **state)
+static void load_broken_file_error_says_what_is_wrong(void **state)
 {
     char path[] = "/tmp/burble-test-XXXXXX";
     (void)state;
@@ -160,7 +160,7 @@ static void write_as_rwkv(const char *path)
     fclose(out);
 }
 
-static void a_tokenizer_that_is_not_known_goes_by_llama_cpps_pieces(void **state)
+static void unknown_tokenizer_decodes_by_pieces_of_llama_cpp(void **state)
 {
     char path[] = "/tmp/burble-model-XXXXXX";
     (void)state;
@@ -194,7 +194,7 @@ static void a_tokenizer_that_is_not_known_goes_by_llama_cpps_pieces(void **state
     burble_llama_model_unref(&loaded);
 }
 
-static void a_model_is_freed_with_its_last_reference(void **state)
+static void model_is_freed_with_last_reference(void **state)
 {
     (void)state;
     burble_llama_model *first = load_model();
@@ -209,7 +209,7 @@ static void a_model_is_freed_with_its_last_reference(void **state)
 
 /* ---- ids ----------------------------------------------------------------------------------------- */
 
-static void ids_decode_to_the_text_that_they_are_of(void **state)
+static void tokenize_then_decode_gives_same_text(void **state)
 {
     (void)state;
     for (size_t i = 0; i < PROMPTS; i++) {
@@ -231,7 +231,7 @@ static void ids_decode_to_the_text_that_they_are_of(void **state)
     }
 }
 
-static void too_small_a_buffer_is_told_the_size(void **state)
+static void tokenize_into_small_buffer_reports_needed_size(void **state)
 {
     int32_t ids[64];
     size_t n;
@@ -253,7 +253,7 @@ static void too_small_a_buffer_is_told_the_size(void **state)
     assert_result(burble_llama_model_tokenize(model, NULL, 1, false, ids, 64, &n), BURBLE_EINVAL);
 }
 
-static void special_tokens_are_read_only_where_that_is_said(void **state)
+static void tokenize_reads_special_tokens_only_if_asked(void **state)
 {
     const char text[] = "<|endoftext|>";
     int32_t ids[64];
@@ -282,7 +282,7 @@ static const struct {
 };
 enum { BROKEN = sizeof broken / sizeof broken[0] };
 
-static void text_that_is_not_utf8_has_no_ids(void **state)
+static void tokenize_invalid_utf8_is_refused(void **state)
 {
     int32_t ids[64];
     size_t n = 7;
@@ -301,7 +301,7 @@ static void text_that_is_not_utf8_has_no_ids(void **state)
 
 /* ---- conversations ------------------------------------------------------------------------------- */
 
-static void a_built_in_template_makes_a_prompt(void **state)
+static void template_built_in_formats_prompt(void **state)
 {
     const burble_llama_message messages[] = {{.role = "system", .content = "Be brief."},
                                              {.role = "user", .content = "Hello"}};
@@ -333,7 +333,7 @@ static void a_built_in_template_makes_a_prompt(void **state)
     assert_int_equal(len, whole - strlen("<|im_start|>assistant\n"));
 }
 
-static void a_conversation_without_a_template_is_refused(void **state)
+static void template_missing_is_refused(void **state)
 {
     const burble_llama_message message = {.role = "user", .content = "Hello"};
     const burble_llama_message nobody = {.role = NULL, .content = "Hello"};
@@ -362,7 +362,7 @@ static void a_conversation_without_a_template_is_refused(void **state)
                      BURBLE_EINVAL);
 }
 
-static void a_conversation_that_is_not_utf8_is_refused(void **state)
+static void template_of_invalid_utf8_is_refused(void **state)
 {
     burble_llama_conversation conversation;
     burble_error error;
@@ -396,19 +396,19 @@ static void a_conversation_that_is_not_utf8_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(progress_rises_to_one),
-        cmocka_unit_test(loading_can_be_given_up),
-        cmocka_unit_test(a_missing_file_is_named),
-        cmocka_unit_test(a_broken_file_says_what_is_wrong),
-        cmocka_unit_test(a_tokenizer_that_is_not_known_goes_by_llama_cpps_pieces),
-        cmocka_unit_test(a_model_is_freed_with_its_last_reference),
-        cmocka_unit_test(ids_decode_to_the_text_that_they_are_of),
-        cmocka_unit_test(too_small_a_buffer_is_told_the_size),
-        cmocka_unit_test(special_tokens_are_read_only_where_that_is_said),
-        cmocka_unit_test(text_that_is_not_utf8_has_no_ids),
-        cmocka_unit_test(a_built_in_template_makes_a_prompt),
-        cmocka_unit_test(a_conversation_without_a_template_is_refused),
-        cmocka_unit_test(a_conversation_that_is_not_utf8_is_refused),
+        cmocka_unit_test(load_progress_rises_to_one),
+        cmocka_unit_test(load_is_cancelled_by_progress_function),
+        cmocka_unit_test(load_missing_file_error_names_it),
+        cmocka_unit_test(load_broken_file_error_says_what_is_wrong),
+        cmocka_unit_test(unknown_tokenizer_decodes_by_pieces_of_llama_cpp),
+        cmocka_unit_test(model_is_freed_with_last_reference),
+        cmocka_unit_test(tokenize_then_decode_gives_same_text),
+        cmocka_unit_test(tokenize_into_small_buffer_reports_needed_size),
+        cmocka_unit_test(tokenize_reads_special_tokens_only_if_asked),
+        cmocka_unit_test(tokenize_invalid_utf8_is_refused),
+        cmocka_unit_test(template_built_in_formats_prompt),
+        cmocka_unit_test(template_missing_is_refused),
+        cmocka_unit_test(template_of_invalid_utf8_is_refused),
     };
     return cmocka_run_group_tests(tests, load_once, unload);
 }

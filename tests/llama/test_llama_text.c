@@ -15,7 +15,7 @@ static burble_llama_request of_the_crowd(size_t i)
     return request_for(prompts[i % PROMPTS], (uint32_t)(4 + i * 7 % 29));
 }
 
-static void sixty_four_at_once_have_the_text_that_each_has_alone(void **state)
+static void concurrent_requests_give_same_text_as_alone(void **state)
 {
     static struct output alone[CROWD];
     static struct output together;
@@ -39,7 +39,7 @@ static void sixty_four_at_once_have_the_text_that_each_has_alone(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
-static void requests_that_come_and_go_do_not_disturb_each_other(void **state)
+static void queued_requests_give_same_text_as_alone(void **state)
 {
     enum { REQUESTS = 24 };
     static struct output alone[REQUESTS];
@@ -68,7 +68,7 @@ static void requests_that_come_and_go_do_not_disturb_each_other(void **state)
 }
 
 /* A prompt that needs many steps to come in, as those take few tokens of it each. */
-static void a_prompt_in_parts_makes_the_text_that_it_makes_whole(void **state)
+static void prompt_in_several_steps_gives_same_text(void **state)
 {
     static struct output whole;
     static struct output parts;
@@ -88,7 +88,7 @@ static void a_prompt_in_parts_makes_the_text_that_it_makes_whole(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
-static void ids_and_text_are_the_same_prompt(void **state)
+static void prompt_as_ids_equals_prompt_as_text(void **state)
 {
     static struct output of_text;
     static struct output of_ids;
@@ -107,7 +107,7 @@ static void ids_and_text_are_the_same_prompt(void **state)
 }
 
 /* The text goes on from the prompt's bytes: half a character there is a part of it. */
-static void what_a_prompt_leaves_incomplete_is_finished(void **state)
+static void prompt_with_incomplete_character_is_completed(void **state)
 {
     static struct output output;
     int32_t ids[64];
@@ -126,7 +126,7 @@ static void what_a_prompt_leaves_incomplete_is_finished(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
-static void a_chunk_comes_with_each_token(void **state)
+static void chunk_is_written_for_each_token(void **state)
 {
     static struct output output;
     static struct output words;
@@ -146,7 +146,7 @@ static void a_chunk_comes_with_each_token(void **state)
 
 /* ---- sampling ------------------------------------------------------------------------------------ */
 
-static void the_coldest_is_greedy(void **state)
+static void sampling_at_lowest_temperature_is_greedy(void **state)
 {
     static const float cold[] = {1e-6f, 1e-30f, 1e-37f, 1e-38f,
                                  1e-45f}; /* the last are not normal */
@@ -168,7 +168,7 @@ static void the_coldest_is_greedy(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
-static void a_seed_decides_what_chance_does(void **state)
+static void sampling_with_same_seed_repeats_text(void **state)
 {
     static struct output first;
     static struct output again;
@@ -190,7 +190,7 @@ static void a_seed_decides_what_chance_does(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
-static void whoever_leaves_only_the_likeliest_is_greedy(void **state)
+static void sampling_narrowed_to_likeliest_token_is_greedy(void **state)
 {
     static struct output greedy;
     static struct output narrow;
@@ -215,7 +215,7 @@ static void whoever_leaves_only_the_likeliest_is_greedy(void **state)
 
 /* ---- ends ---------------------------------------------------------------------------------------- */
 
-static void a_stop_string_ends_the_text_before_it(void **state)
+static void stop_string_ends_text_before_it(void **state)
 {
     static struct output whole;
     static struct output output;
@@ -248,7 +248,7 @@ static void a_stop_string_ends_the_text_before_it(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
-static void the_context_ends_a_text_that_nothing_else_ends(void **state)
+static void context_full_ends_text(void **state)
 {
     static struct output output;
     burble_llama_engine_options options;
@@ -274,7 +274,7 @@ static void the_context_ends_a_text_that_nothing_else_ends(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
-static void the_whole_context_can_be_used(void **state)
+static void context_is_usable_to_its_last_cell(void **state)
 {
     static struct output output;
     (void)state;
@@ -297,18 +297,18 @@ static void the_whole_context_can_be_used(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sixty_four_at_once_have_the_text_that_each_has_alone),
-        cmocka_unit_test(requests_that_come_and_go_do_not_disturb_each_other),
-        cmocka_unit_test(a_prompt_in_parts_makes_the_text_that_it_makes_whole),
-        cmocka_unit_test(ids_and_text_are_the_same_prompt),
-        cmocka_unit_test(what_a_prompt_leaves_incomplete_is_finished),
-        cmocka_unit_test(a_chunk_comes_with_each_token),
-        cmocka_unit_test(the_coldest_is_greedy),
-        cmocka_unit_test(a_seed_decides_what_chance_does),
-        cmocka_unit_test(whoever_leaves_only_the_likeliest_is_greedy),
-        cmocka_unit_test(a_stop_string_ends_the_text_before_it),
-        cmocka_unit_test(the_context_ends_a_text_that_nothing_else_ends),
-        cmocka_unit_test(the_whole_context_can_be_used),
+        cmocka_unit_test(concurrent_requests_give_same_text_as_alone),
+        cmocka_unit_test(queued_requests_give_same_text_as_alone),
+        cmocka_unit_test(prompt_in_several_steps_gives_same_text),
+        cmocka_unit_test(prompt_as_ids_equals_prompt_as_text),
+        cmocka_unit_test(prompt_with_incomplete_character_is_completed),
+        cmocka_unit_test(chunk_is_written_for_each_token),
+        cmocka_unit_test(sampling_at_lowest_temperature_is_greedy),
+        cmocka_unit_test(sampling_with_same_seed_repeats_text),
+        cmocka_unit_test(sampling_narrowed_to_likeliest_token_is_greedy),
+        cmocka_unit_test(stop_string_ends_text_before_it),
+        cmocka_unit_test(context_full_ends_text),
+        cmocka_unit_test(context_is_usable_to_its_last_cell),
     };
     return cmocka_run_group_tests(tests, load_once, unload);
 }
