@@ -15,30 +15,22 @@
  * A forked child has the engine's memory, but not its thread, which may have held the lock at the fork. So
  * the engine counts as closed in the child: it accepts no requests, and its memory is not touched.
  */
-#define _GNU_SOURCE /* sched_getaffinity */
 #define _POSIX_C_SOURCE 200809L
 
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error_message.h"
 #include "base/fork.h"
-#include "base/reserved.h"
+#include "engine/llama_context.h"
 #include "engine/llama_log.h"
 #include "engine/llama_request.h"
-
-#define DEFAULT_CONTEXT 4096
-#define MAX_THREADS 512
-#define MAX_BATCH (1u << 16)
-#define MAX_QUEUE (1u << 24)
 
 /* How often, in nanoseconds, the thread checks for room while all requests wait for it. */
 #define PATIENCE 2000000u
@@ -49,9 +41,7 @@ struct burble_llama_engine {
     size_t n_vocab;
 
     /* Only for the engine's thread. */
-    struct llama_context *context;
-    struct ggml_threadpool *pool; /* NULL: llama.cpp's own */
-    void (*free_pool)(struct ggml_threadpool *);
+    struct burble__context context;
     struct llama_batch batch;
     uint32_t prompt_tokens; /* in the batch */
     uint32_t rows;          /* of the batch whose logits are wanted: tokens to be generated */
@@ -89,7 +79,7 @@ static void release(burble_llama_engine *engine, uint32_t slot)
     engine->slots[slot] = NULL;
     engine->stats.active--;
     pthread_mutex_unlock(&engine->lock);
-    llama_memory_seq_rm(llama_get_memory(engine->context), (llama_seq_id)slot, -1, -1);
+    llama_memory_seq_rm(llama_get_memory(engine->context.llama), (llama_seq_id)slot, -1, -1);
     burble__request_destroy(&request);
 }
 
@@ -211,7 +201,7 @@ static void close_gap(burble_llama_engine *engine)
     if (end == to)
         return;
     const uint32_t from = end - 1;
-    llama_memory_t memory = llama_get_memory(engine->context);
+    llama_memory_t memory = llama_get_memory(engine->context.llama);
     llama_memory_seq_cp(memory, (llama_seq_id)from, (llama_seq_id)to, -1, -1);
     llama_memory_seq_rm(memory, (llama_seq_id)from, -1, -1);
     pthread_mutex_lock(&engine->lock);
@@ -291,7 +281,7 @@ static void hand_out(burble_llama_engine *engine)
         struct burble__request *request = engine->slots[slot];
         if (request == NULL || request->row < 0)
             continue;
-        const float *logits = llama_get_logits_ith(engine->context, request->row);
+        const float *logits = llama_get_logits_ith(engine->context.llama, request->row);
         const int32_t id =
             burble__request_sample(request, logits, engine->candidates, engine->n_vocab);
         if (!burble__request_take(request, engine->model->tokens, id))
@@ -333,7 +323,7 @@ static void step(burble_llama_engine *engine)
     close_gap(engine);
     fill(engine);
     burble__llama_listen();
-    const int32_t code = llama_decode(engine->context, engine->batch);
+    const int32_t code = llama_decode(engine->context.llama, engine->batch);
     if (code == 0) {
         count(engine);
         hand_out(engine);
@@ -357,162 +347,22 @@ static void *run(void *arg)
 
 /* ---- creating and destroying ------------------------------------------------------------------------- */
 
-/* The number of processors that this thread, and the threads that it starts, may use. In a container,
- * these may be few of many. */
-static uint32_t processors(void)
-{
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-#ifdef __linux__
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        n = CPU_COUNT(&set);
-#endif
-    return n < 1 ? 1 : n < MAX_THREADS ? (uint32_t)n : MAX_THREADS;
-}
-
-/* Fills in the options that depend on the model, and checks the others. */
-static int check(burble_llama_engine_options *options, uint32_t trained, burble_error *error)
-{
-    if (!BURBLE__UNUSED(options))
-        return burble__error_set(error, BURBLE_EINVAL, "options: " BURBLE__RESERVED);
-    if (options->context == 0)
-        options->context = trained < DEFAULT_CONTEXT ? trained : DEFAULT_CONTEXT;
-    if (options->threads == 0)
-        options->threads = processors();
-    const struct {
-        const char *name;
-        uint32_t found, least, most;
-    } bounds[] = {
-        {"slots", options->slots, 1, BURBLE_LLAMA_MAX_SLOTS},
-        {"context", options->context, 2, trained},
-        {"queue", options->queue, 0, MAX_QUEUE},
-        {"batch", options->batch, 1, MAX_BATCH},
-        {"threads", options->threads, 1, MAX_THREADS},
-    };
-    for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
-        if (bounds[i].found < bounds[i].least || bounds[i].found > bounds[i].most) {
-            return burble__error_set(
-                error, BURBLE_EINVAL, "%s: expected %" PRIu32 " to %" PRIu32 "%s, found %" PRIu32,
-                bounds[i].name, bounds[i].least, bounds[i].most,
-                i == 1 ? ", what the model was trained with" : "", bounds[i].found);
-        }
-    }
-    return BURBLE_OK;
-}
-
-static void *pass(void *gate)
-{
-    pthread_mutex_lock(gate);
-    pthread_mutex_unlock(gate);
-    return NULL;
-}
-
-/* Tries to create as many threads at once as the engine needs in addition to its own, in the way of
- * llama.cpp: if llama.cpp cannot create one of its threads, it aborts the process. (The system may run out of
- * threads between this test and llama.cpp's call; but a request for too many threads is reported.) Returns
- * 0, or the errno of the failure. */
-static int try_threads(uint32_t n)
-{
-    pthread_t threads[MAX_THREADS];
-    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
-    int reason = 0;
-    uint32_t made = 0;
-    pthread_mutex_lock(&gate); /* none is over before all are made */
-    while (made < n && reason == 0) {
-        reason = pthread_create(&threads[made], NULL, pass, &gate);
-        made += reason == 0;
-    }
-    pthread_mutex_unlock(&gate);
-    while (made > 0)
-        pthread_join(threads[--made], NULL);
-    return reason;
-}
-
-/* Creates threads that live as long as the engine; without them, llama.cpp starts new threads in each step.
- * The functions are looked up by name in the CPU backend, which may be a plug-in. BURBLE_OK, even if the
- * backend has no such functions, or BURBLE_ESYSTEM. */
-static int make_pool(burble_llama_engine *engine, burble_error *error)
-{
-    const uint32_t threads = engine->options.threads;
-    const int reason = try_threads(threads - 1);
-    if (reason != 0) {
-        errno = reason;
-        return burble__error_set(error, BURBLE_ESYSTEM,
-                                 "cannot start %" PRIu32 " threads for the engine: %s", threads,
-                                 strerror(reason));
-    }
-    union {
-        void *found;
-        struct ggml_threadpool *(*create)(struct ggml_threadpool_params *);
-    } create;
-    union {
-        void *found;
-        void (*free)(struct ggml_threadpool *);
-    } destroy;
-    ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
-    if (device == NULL)
-        return BURBLE_OK;
-    ggml_backend_reg_t backend = ggml_backend_dev_backend_reg(device);
-    create.found = ggml_backend_reg_get_proc_address(backend, "ggml_threadpool_new");
-    destroy.found = ggml_backend_reg_get_proc_address(backend, "ggml_threadpool_free");
-    if (create.found == NULL || destroy.found == NULL)
-        return BURBLE_OK;
-    struct ggml_threadpool_params params = ggml_threadpool_params_default((int)threads);
-    engine->pool = create.create(&params);
-    engine->free_pool = destroy.free;
-    if (engine->pool != NULL)
-        llama_attach_threadpool(engine->context, engine->pool, engine->pool);
-    return BURBLE_OK;
-}
-
-static int make_context(burble_llama_engine *engine, burble_error *error)
-{
-    const burble_llama_engine_options *options = &engine->options;
-    const uint32_t batch = options->batch + options->slots;
-    struct llama_context_params params = llama_context_default_params();
-    params.n_ctx = options->context * options->slots;
-    params.n_batch = batch;
-    params.n_ubatch = batch;
-    params.n_seq_max = options->slots;
-    params.n_outputs_max = options->slots;
-    params.n_threads = (int32_t)options->threads;
-    params.n_threads_batch = (int32_t)options->threads;
-    params.abort_callback = give_up;
-    params.abort_callback_data = engine;
-    params.kv_unified = false; /* each slot has room for its whole context */
-    params.no_perf = true;
-    if (options->cache_f32) {
-        params.type_k = GGML_TYPE_F32;
-        params.type_v = GGML_TYPE_F32;
-    }
-    burble__llama_listen();
-    if ((uint64_t)options->context * options->slots <= INT32_MAX)
-        engine->context = llama_init_from_model(engine->model->llama, params);
-    if (engine->context == NULL || llama_n_ctx_seq(engine->context) < options->context) {
-        return burble__error_set(error, BURBLE_ENOMEM,
-                                 "no memory for %" PRIu32 " slots of %" PRIu32 " tokens: %s",
-                                 options->slots, options->context, burble__llama_said());
-    }
-    return make_pool(engine, error);
-}
-
 static int make(burble_llama_engine *engine, burble_error *error)
 {
-    const uint32_t batch = engine->options.batch + engine->options.slots;
+    const uint32_t batch = burble__context_batch(&engine->options);
     engine->n_vocab = (size_t)llama_vocab_n_tokens(engine->model->tokens);
     engine->candidates = burble__malloc(engine->n_vocab * sizeof *engine->candidates);
     engine->batch = llama_batch_init((int32_t)batch, 0, 1);
     if (engine->candidates == NULL || engine->batch.token == NULL)
         return burble__error_set(error, BURBLE_ENOMEM, "no memory for an engine");
-    return make_context(engine, error);
+    return burble__context_create(&engine->context, engine->model, &engine->options, give_up,
+                                  engine, error);
 }
 
 /* Frees what make has created, even if make has failed half-way. */
 static void unmake(burble_llama_engine *engine)
 {
-    llama_free(engine->context);
-    if (engine->pool != NULL)
-        engine->free_pool(engine->pool);
+    burble__context_free(&engine->context);
     llama_batch_free(engine->batch);
     burble__free(engine->candidates);
     burble_llama_model_unref(&engine->model);
@@ -567,7 +417,7 @@ int burble_llama_engine_create(burble_llama_model *model,
     burble_llama_engine_options_init(&filled);
     if (options != NULL)
         filled = *options;
-    int result = check(&filled, burble_llama_model_context(model), error);
+    int result = burble__context_options(&filled, burble_llama_model_context(model), error);
     if (result != BURBLE_OK)
         return result;
     burble_llama_engine *engine = burble__calloc(1, sizeof *engine);
