@@ -10,11 +10,6 @@
 #include "base/reserved.h"
 #include "base/utf8.h"
 
-/* The lowest temperature that is passed to llama.cpp. It divides the logits by the temperature, and the
- * result is infinite below about 1e-37. Lower temperatures would not change the text: if the logits of two
- * tokens differ at all, the more likely token already has the whole probability. */
-#define COLDEST 1e-30f
-
 /* How many of the prompt's last ids are used to decide how the text after it begins: more than enough. */
 #define PRIME 16
 
@@ -29,23 +24,6 @@ static int check(const burble_llama_request *wanted, burble_error *error)
 {
     if (!BURBLE__UNUSED(wanted))
         return burble__error_set(error, BURBLE_EINVAL, "request: " BURBLE__RESERVED);
-    if (!(wanted->temperature >= 0.0f && wanted->temperature <= 100.0f)) {
-        return burble__error_set(error, BURBLE_EINVAL, "temperature: expected 0 to 100, found %g",
-                                 (double)wanted->temperature);
-    }
-    if (!(wanted->top_p > 0.0f && wanted->top_p <= 1.0f)) {
-        return burble__error_set(error, BURBLE_EINVAL,
-                                 "top_p: expected above 0, at most 1, found %g",
-                                 (double)wanted->top_p);
-    }
-    if (!(wanted->min_p >= 0.0f && wanted->min_p <= 1.0f)) {
-        return burble__error_set(error, BURBLE_EINVAL, "min_p: expected 0 to 1, found %g",
-                                 (double)wanted->min_p);
-    }
-    if (wanted->top_k > INT32_MAX) {
-        return burble__error_set(error, BURBLE_EINVAL, "top_k: expected at most %d, found %" PRIu32,
-                                 INT32_MAX, wanted->top_k);
-    }
     return BURBLE_OK;
 }
 
@@ -143,35 +121,6 @@ static int take_prompt(const burble_llama_model *model, const burble_llama_reque
     return BURBLE_OK;
 }
 
-/* Adds a link to the chain, which then owns it. */
-static bool link_sampler(struct llama_sampler *chain, struct llama_sampler *link)
-{
-    if (link != NULL)
-        llama_sampler_chain_add(chain, link);
-    return link != NULL;
-}
-
-static int make_sampler(const burble_llama_request *wanted, struct burble__request *request)
-{
-    if (wanted->temperature == 0.0f)
-        return BURBLE_OK;
-    struct llama_sampler_chain_params params = llama_sampler_chain_default_params();
-    params.no_perf = true;
-    const float temperature = wanted->temperature > COLDEST ? wanted->temperature : COLDEST;
-    struct llama_sampler *chain = llama_sampler_chain_init(params);
-    request->sampler = chain;
-    const bool done = chain != NULL
-                      && (wanted->top_k == 0
-                          || link_sampler(chain, llama_sampler_init_top_k((int32_t)wanted->top_k)))
-                      && (wanted->top_p >= 1.0f
-                          || link_sampler(chain, llama_sampler_init_top_p(wanted->top_p, 1)))
-                      && (wanted->min_p <= 0.0f
-                          || link_sampler(chain, llama_sampler_init_min_p(wanted->min_p, 1)))
-                      && link_sampler(chain, llama_sampler_init_temp(temperature))
-                      && link_sampler(chain, llama_sampler_init_dist(wanted->seed));
-    return done ? BURBLE_OK : BURBLE_ENOMEM;
-}
-
 /* Looks for stop strings that are the text of special tokens. Such tokens have no text in the stream if
  * special tokens are left out, or if they are the model's end-of-text token. The text to write for them is
  * stored after the table. BURBLE_OK or BURBLE_ENOMEM. */
@@ -248,11 +197,11 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
     request->include_stop = wanted->include_stop;
     request->skip_special = wanted->skip_special;
     burble__buffer_init(&request->held, SIZE_MAX);
-    result = take_prompt(model, wanted, context, request, error);
+    result = burble__sampler_create(wanted, &request->sampler, error);
+    if (result == BURBLE_OK)
+        result = take_prompt(model, wanted, context, request, error);
     if (result == BURBLE_OK)
         result = make_way(model, wanted, request, error);
-    if (result == BURBLE_OK)
-        result = make_sampler(wanted, request);
     if (result == BURBLE_ENOMEM)
         burble__error_set(error, result, "no memory for a request");
     if (result != BURBLE_OK)
@@ -285,7 +234,7 @@ void burble__request_destroy(struct burble__request **handle)
     burble__free(request->stop_tokens);
     burble_chunker_destroy(&request->chunker);
     burble__buffer_finish(&request->held);
-    llama_sampler_free(request->sampler);
+    burble__sampler_destroy(&request->sampler);
     burble__free(request->ids);
     burble__free(request);
 }
@@ -299,30 +248,10 @@ bool burble__request_is_over(const struct burble__request *request)
     return status.state != BURBLE_OPEN;
 }
 
-static int32_t likeliest(const float *logits, size_t n)
-{
-    size_t best = 0;
-    for (size_t i = 1; i < n; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return (int32_t)best;
-}
-
 int32_t burble__request_sample(struct burble__request *request, const float *logits,
                                llama_token_data *candidates, size_t n)
 {
-    if (request->sampler == NULL)
-        return likeliest(logits, n);
-    for (size_t i = 0; i < n; i++)
-        candidates[i] = (llama_token_data){(llama_token)i, logits[i], 0.0f};
-    llama_token_data_array all = {candidates, n, -1, false};
-    llama_sampler_apply(request->sampler, &all);
-    const size_t chosen = all.selected >= 0 && (size_t)all.selected < all.size
-                              ? (size_t)all.selected
-                              : 0; /* logits that are no numbers */
-    const int32_t id = all.data[chosen].id;
-    llama_sampler_accept(request->sampler, id);
-    return id;
+    return burble__sampler_choose(request->sampler, logits, candidates, n);
 }
 
 /* Holds a chunk until the stream has room for it. BURBLE_OK or BURBLE_ENOMEM. */

@@ -10,6 +10,7 @@
 
 #include "base/buffer.h"
 #include "engine/llama_model.h"
+#include "engine/llama_sampler.h"
 
 /* The most chunks that one token can make. For the last token these are its text (or its stop string), and
  * the rest of the text from the stop filter, the detokenizer and the chunker. */
@@ -33,7 +34,7 @@ struct burble__request {
     int32_t row;    /* of the present batch, whose logits are the request's; -1: none */
 
     /* The output of the model. */
-    struct llama_sampler *sampler; /* NULL: greedy */
+    struct burble__sampler *sampler;
     uint32_t max_tokens;
     bool ignore_end;
     bool skip_special;
@@ -82,8 +83,8 @@ void burble__request_destroy(struct burble__request **handle);
 /* Whether its text is no longer wanted: another thread has cancelled or ended the stream. */
 bool burble__request_is_over(const struct burble__request *request);
 
-/* Chooses the next token. `logits` has one value for each token; `candidates` has room for as many
- * entries. */
+/* Chooses the next token. `logits` has one value for each of the `n` tokens; `candidates` has room for as
+ * many entries. */
 int32_t burble__request_sample(struct burble__request *request, const float *logits,
                                llama_token_data *candidates, size_t n);
 
