@@ -354,7 +354,7 @@ static void begin(struct world *world, int round, uint64_t *seed)
     }
 }
 
-static void no_limit_is_exceeded_and_nobody_sleeps_for_ever(void **state)
+static void limits_hold_and_nobody_sleeps_for_ever(void **state)
 {
     (void)state;
     static struct world world;
@@ -398,7 +398,7 @@ static void *write_steps(void *arg)
 }
 
 /* The reader does not sleep, so that it makes room at every moment of the writer's going to sleep. */
-static void a_writer_never_sleeps_beside_the_room(void **state)
+static void writer_does_not_sleep_while_there_is_room(void **state)
 {
     (void)state;
     for (uint64_t max = 1; max <= 9; max += 4) {
@@ -425,8 +425,8 @@ static void a_writer_never_sleeps_beside_the_room(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_limit_is_exceeded_and_nobody_sleeps_for_ever),
-        cmocka_unit_test(a_writer_never_sleeps_beside_the_room),
+        cmocka_unit_test(limits_hold_and_nobody_sleeps_for_ever),
+        cmocka_unit_test(writer_does_not_sleep_while_there_is_room),
     };
     return cmocka_run_group_tests_name("stress_lag", tests, NULL, NULL);
 }

@@ -219,7 +219,7 @@ static void start(struct worker *worker, struct world *world, int stream, void *
     assert_int_equal(pthread_create(&worker->thread, NULL, run, worker), 0);
 }
 
-static void every_reader_gets_everything_in_order(void **state)
+static void readers_get_every_record_in_order(void **state)
 {
     (void)state;
     uint64_t seed = test_seed(20261123);
@@ -255,7 +255,7 @@ static void every_reader_gets_everything_in_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_reader_gets_everything_in_order),
+        cmocka_unit_test(readers_get_every_record_in_order),
     };
     return cmocka_run_group_tests_name("stress", tests, NULL, NULL);
 }

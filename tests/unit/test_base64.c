@@ -8,7 +8,7 @@
 
 #include "base/base64.h"
 
-static void it_decodes_the_vectors_of_the_standard(void **state)
+static void base64_vectors_of_rfc_are_decoded(void **state)
 {
     static const char *const vectors[][2] = {
         {"", ""},
@@ -29,7 +29,7 @@ static void it_decodes_the_vectors_of_the_standard(void **state)
     }
 }
 
-static void it_decodes_every_byte(void **state)
+static void base64_of_every_byte_is_decoded(void **state)
 {
     static const char alphabet[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -44,7 +44,7 @@ static void it_decodes_every_byte(void **state)
     }
 }
 
-static void it_refuses_what_is_none(void **state)
+static void base64_invalid_text_is_refused(void **state)
 {
     static const char *const bad[] = {"Z",    "Zg",   "Zg=",      "====",   "Z===", "Zg==Zg==",
                                       "Zh==", "Zm9=", "Zm 9",     "Zm\n9",  "=m9v", "Z=9v",
@@ -60,9 +60,9 @@ static void it_refuses_what_is_none(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_decodes_the_vectors_of_the_standard),
-        cmocka_unit_test(it_decodes_every_byte),
-        cmocka_unit_test(it_refuses_what_is_none),
+        cmocka_unit_test(base64_vectors_of_rfc_are_decoded),
+        cmocka_unit_test(base64_of_every_byte_is_decoded),
+        cmocka_unit_test(base64_invalid_text_is_refused),
     };
     return cmocka_run_group_tests_name("base64", tests, NULL, NULL);
 }

@@ -141,7 +141,7 @@ static void check_steps_at(struct place at, burble_chunking rule, const struct s
 
 /* ---- token ----------------------------------------------------------------------------------- */
 
-static void by_token_each_text_is_a_chunk_and_empty_ones_count_towards_the_next(void **state)
+static void by_token_each_text_is_a_chunk(void **state)
 {
     (void)state;
     const struct step steps[] = {
@@ -151,7 +151,7 @@ static void by_token_each_text_is_a_chunk_and_empty_ones_count_towards_the_next(
     check_steps(BURBLE_CHUNK_TOKEN, steps, COUNT(steps), "", 1);
 }
 
-static void by_token_nothing_is_copied(void **state)
+static void by_token_text_is_not_copied(void **state)
 {
     (void)state;
     burble_chunker *chunker = new_chunker(BURBLE_CHUNK_TOKEN);
@@ -165,7 +165,7 @@ static void by_token_nothing_is_copied(void **state)
 
 /* ---- word ------------------------------------------------------------------------------------ */
 
-static void by_word_a_chunk_ends_with_the_last_space(void **state)
+static void by_word_chunk_ends_with_last_space(void **state)
 {
     (void)state;
     const struct step steps[] = {
@@ -176,7 +176,7 @@ static void by_word_a_chunk_ends_with_the_last_space(void **state)
     check_steps(BURBLE_CHUNK_WORD, steps, COUNT(steps), "\xC2\xA0x", 2);
 }
 
-static void by_word_a_newline_at_the_end_lets_everything_out(void **state)
+static void by_word_newline_at_end_releases_all_text(void **state)
 {
     (void)state;
     const struct step steps[] = {
@@ -186,7 +186,7 @@ static void by_word_a_newline_at_the_end_lets_everything_out(void **state)
     check_steps(BURBLE_CHUNK_WORD, steps, COUNT(steps), "", 0);
 }
 
-static void by_word_an_ideograph_at_the_end_lets_everything_out(void **state)
+static void by_word_ideograph_at_end_releases_all_text(void **state)
 {
     (void)state;
     const struct step steps[] = {
@@ -197,7 +197,7 @@ static void by_word_an_ideograph_at_the_end_lets_everything_out(void **state)
     check_steps(BURBLE_CHUNK_WORD, steps, COUNT(steps), "かな한글。", 3);
 }
 
-static void by_word_exactly_the_ranges_of_transformers_are_ideographs(void **state)
+static void by_word_ideographs_are_those_of_transformers(void **state)
 {
     (void)state;
     static const uint32_t edges[][2] = {
@@ -227,7 +227,7 @@ static void by_word_exactly_the_ranges_of_transformers_are_ideographs(void **sta
     burble_chunker_destroy(&chunker);
 }
 
-static void by_word_text_in_front_of_a_held_character_does_not_end_there(void **state)
+static void by_word_text_before_held_character_stays_held(void **state)
 {
     (void)state;
     const struct step steps[] = {
@@ -239,7 +239,7 @@ static void by_word_text_in_front_of_a_held_character_does_not_end_there(void **
     check_steps(BURBLE_CHUNK_WORD, steps, COUNT(steps), "", 0);
 }
 
-static void by_word_any_text_is_cut_where_transformers_cuts_it(void **state)
+static void by_word_random_text_is_cut_as_by_transformers(void **state)
 {
     (void)state;
     static const char *const parts[] = {"a",   "bc", " ",  "d e", " f", "g ", "\n",  "h\n",
@@ -272,7 +272,7 @@ static void by_word_any_text_is_cut_where_transformers_cuts_it(void **state)
     burble_chunker_destroy(&chunker);
 }
 
-static void by_word_a_chunk_at_the_front_of_the_text_is_not_copied(void **state)
+static void by_word_chunk_at_start_of_text_is_not_copied(void **state)
 {
     (void)state;
     burble_chunker *chunker = new_chunker(BURBLE_CHUNK_WORD);
@@ -288,7 +288,7 @@ static void by_word_a_chunk_at_the_front_of_the_text_is_not_copied(void **state)
 }
 
 /* If each push looked at, or moved, all that waits, this would take hours. */
-static void by_word_a_word_without_end_costs_no_more_per_push(void **state)
+static void by_word_endless_word_costs_the_same_per_push(void **state)
 {
     (void)state;
     enum { PUSHES = 2000000 };
@@ -309,7 +309,7 @@ static void by_word_a_word_without_end_costs_no_more_per_push(void **state)
     burble_chunker_destroy(&chunker);
 }
 
-static void by_word_longest_word_waits_and_a_longer_one_is_handed_out(void **state)
+static void by_word_word_above_bound_is_released(void **state)
 {
     (void)state;
     static char word[BURBLE_WORD_MAX + 3]; /* room for a character of two bytes, and NUL */
@@ -331,7 +331,7 @@ static void by_word_longest_word_waits_and_a_longer_one_is_handed_out(void **sta
     burble_chunker_destroy(&chunker);
 }
 
-static void by_word_long_words_are_cut_where_the_naive_rule_cuts_them(void **state)
+static void by_word_long_words_are_cut_as_by_naive_rule(void **state)
 {
     (void)state;
     static const char *const ends[] = {"", " ", "\n", "中", "é", " é", "😀", "\nx", " 中"};
@@ -362,7 +362,7 @@ static void by_word_long_words_are_cut_where_the_naive_rule_cuts_them(void **sta
 
 /* ---- both ------------------------------------------------------------------------------------ */
 
-static void an_unknown_rule_is_refused(void **state)
+static void unknown_rule_is_refused(void **state)
 {
     (void)state;
     burble_chunker *chunker = (burble_chunker *)&state;
@@ -371,7 +371,7 @@ static void an_unknown_rule_is_refused(void **state)
     assert_null(chunker);
 }
 
-static void no_text_at_all_may_be_null(void **state)
+static void empty_text_may_be_null(void **state)
 {
     (void)state;
     for (int rule = BURBLE_CHUNK_TOKEN; rule <= BURBLE_CHUNK_WORD; rule++) {
@@ -385,7 +385,7 @@ static void no_text_at_all_may_be_null(void **state)
     }
 }
 
-static void the_count_of_tokens_stays_at_its_maximum(void **state)
+static void token_count_saturates(void **state)
 {
     (void)state;
     burble_chunker *chunker = new_chunker(BURBLE_CHUNK_WORD);
@@ -396,7 +396,7 @@ static void the_count_of_tokens_stays_at_its_maximum(void **state)
     burble_chunker_destroy(&chunker);
 }
 
-static void a_reset_forgets_what_waits(void **state)
+static void reset_discards_held_text(void **state)
 {
     (void)state;
     burble_chunker *chunker = new_chunker(BURBLE_CHUNK_WORD);
@@ -408,7 +408,7 @@ static void a_reset_forgets_what_waits(void **state)
     burble_chunker_destroy(&chunker);
 }
 
-static void text_beyond_the_longest_record_is_refused_and_not_taken(void **state)
+static void text_above_longest_record_is_refused_and_not_taken(void **state)
 {
     (void)state;
     /* Spaces to look at only at the end; the rest is never touched. */
@@ -434,7 +434,7 @@ static void text_beyond_the_longest_record_is_refused_and_not_taken(void **state
     munmap(text, len);
 }
 
-static void destroying_nothing_is_fine(void **state)
+static void destroy_of_null_does_nothing(void **state)
 {
     (void)state;
     burble_chunker *none = NULL;
@@ -445,24 +445,24 @@ static void destroying_nothing_is_fine(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(by_token_each_text_is_a_chunk_and_empty_ones_count_towards_the_next),
-        cmocka_unit_test(by_token_nothing_is_copied),
-        cmocka_unit_test(by_word_a_chunk_ends_with_the_last_space),
-        cmocka_unit_test(by_word_a_newline_at_the_end_lets_everything_out),
-        cmocka_unit_test(by_word_an_ideograph_at_the_end_lets_everything_out),
-        cmocka_unit_test(by_word_exactly_the_ranges_of_transformers_are_ideographs),
-        cmocka_unit_test(by_word_text_in_front_of_a_held_character_does_not_end_there),
-        cmocka_unit_test(by_word_any_text_is_cut_where_transformers_cuts_it),
-        cmocka_unit_test(by_word_a_chunk_at_the_front_of_the_text_is_not_copied),
-        cmocka_unit_test(by_word_a_word_without_end_costs_no_more_per_push),
-        cmocka_unit_test(by_word_longest_word_waits_and_a_longer_one_is_handed_out),
-        cmocka_unit_test(by_word_long_words_are_cut_where_the_naive_rule_cuts_them),
-        cmocka_unit_test(an_unknown_rule_is_refused),
-        cmocka_unit_test(no_text_at_all_may_be_null),
-        cmocka_unit_test(the_count_of_tokens_stays_at_its_maximum),
-        cmocka_unit_test(a_reset_forgets_what_waits),
-        cmocka_unit_test(text_beyond_the_longest_record_is_refused_and_not_taken),
-        cmocka_unit_test(destroying_nothing_is_fine),
+        cmocka_unit_test(by_token_each_text_is_a_chunk),
+        cmocka_unit_test(by_token_text_is_not_copied),
+        cmocka_unit_test(by_word_chunk_ends_with_last_space),
+        cmocka_unit_test(by_word_newline_at_end_releases_all_text),
+        cmocka_unit_test(by_word_ideograph_at_end_releases_all_text),
+        cmocka_unit_test(by_word_ideographs_are_those_of_transformers),
+        cmocka_unit_test(by_word_text_before_held_character_stays_held),
+        cmocka_unit_test(by_word_random_text_is_cut_as_by_transformers),
+        cmocka_unit_test(by_word_chunk_at_start_of_text_is_not_copied),
+        cmocka_unit_test(by_word_endless_word_costs_the_same_per_push),
+        cmocka_unit_test(by_word_word_above_bound_is_released),
+        cmocka_unit_test(by_word_long_words_are_cut_as_by_naive_rule),
+        cmocka_unit_test(unknown_rule_is_refused),
+        cmocka_unit_test(empty_text_may_be_null),
+        cmocka_unit_test(token_count_saturates),
+        cmocka_unit_test(reset_discards_held_text),
+        cmocka_unit_test(text_above_longest_record_is_refused_and_not_taken),
+        cmocka_unit_test(destroy_of_null_does_nothing),
     };
     return cmocka_run_group_tests_name("chunk", tests, NULL, NULL);
 }

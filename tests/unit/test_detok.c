@@ -340,7 +340,7 @@ static void byte_level_pieces_join_to_characters(void **state)
     CHECK_VECTORS(vectors);
 }
 
-static void byte_level_text_that_is_no_utf8_becomes_one_replacement_per_part(void **state)
+static void byte_level_invalid_utf8_becomes_replacements(void **state)
 {
     (void)state;
     const struct vector vectors[] = {
@@ -352,7 +352,7 @@ static void byte_level_text_that_is_no_utf8_becomes_one_replacement_per_part(voi
     CHECK_VECTORS(vectors);
 }
 
-static void a_skipped_special_token_does_not_part_a_character_and_another_does(void **state)
+static void special_token_in_character_splits_it_unless_skipped(void **state)
 {
     (void)state;
     const struct vector vectors[] = {
@@ -364,7 +364,7 @@ static void a_skipped_special_token_does_not_part_a_character_and_another_does(v
     CHECK_VECTORS(vectors);
 }
 
-static void an_id_without_a_token_is_as_if_never_there(void **state)
+static void id_without_token_is_ignored(void **state)
 {
     (void)state;
     const struct vector vectors[] = {
@@ -380,7 +380,7 @@ static void an_id_without_a_token_is_as_if_never_there(void **state)
 
 /* ---- byte fallback --------------------------------------------------------------------------- */
 
-static void byte_tokens_that_are_utf8_become_characters(void **state)
+static void byte_tokens_of_valid_utf8_become_characters(void **state)
 {
     (void)state;
     const struct vector vectors[] = {
@@ -390,7 +390,7 @@ static void byte_tokens_that_are_utf8_become_characters(void **state)
     CHECK_VECTORS(vectors);
 }
 
-static void byte_tokens_outside_a_character_become_one_replacement_each(void **state)
+static void byte_tokens_of_invalid_utf8_become_one_replacement_each(void **state)
 {
     (void)state;
     const struct vector vectors[] = {
@@ -402,7 +402,7 @@ static void byte_tokens_outside_a_character_become_one_replacement_each(void **s
     CHECK_VECTORS(vectors);
 }
 
-static void an_empty_token_ends_a_run_of_byte_tokens(void **state)
+static void empty_token_ends_run_of_byte_tokens(void **state)
 {
     (void)state;
     const struct vector vectors[] = {
@@ -412,7 +412,7 @@ static void an_empty_token_ends_a_run_of_byte_tokens(void **state)
     CHECK_VECTORS(vectors);
 }
 
-static void only_spaces_at_the_beginning_of_the_text_are_stripped(void **state)
+static void strip_removes_only_spaces_at_start_of_text(void **state)
 {
     (void)state;
     const struct vector vectors[] = {
@@ -435,7 +435,7 @@ static void only_spaces_at_the_beginning_of_the_text_are_stripped(void **state)
 
 /* ---- the law --------------------------------------------------------------------------------- */
 
-static void any_sequence_comes_out_as_a_whole_and_as_early_as_it_can(void **state)
+static void random_sequence_gives_whole_text_as_early_as_possible(void **state)
 {
     (void)state;
     const struct family *const families[] = {&byte_level, &byte_fallback, &byte_fallback_2,
@@ -456,7 +456,7 @@ static void any_sequence_comes_out_as_a_whole_and_as_early_as_it_can(void **stat
     }
 }
 
-static void every_short_sequence_comes_out_as_a_whole_and_as_early_as_it_can(void **state)
+static void short_sequence_gives_whole_text_as_early_as_possible(void **state)
 {
     (void)state;
     const struct family *const families[] = {&byte_level, &byte_fallback};
@@ -473,7 +473,7 @@ static void every_short_sequence_comes_out_as_a_whole_and_as_early_as_it_can(voi
 
 /* ---- the rest of the contract ---------------------------------------------------------------- */
 
-static void a_negative_id_is_refused_before_anything_is_taken(void **state)
+static void negative_id_is_refused_and_no_id_is_taken(void **state)
 {
     (void)state;
     burble_detok *detok = new_detok(&byte_level, false);
@@ -494,7 +494,7 @@ static void a_negative_id_is_refused_before_anything_is_taken(void **state)
     burble_detok_destroy(&detok);
 }
 
-static void where_memory_is_short_no_id_is_taken(void **state)
+static void push_without_memory_takes_no_id(void **state)
 {
     (void)state;
     burble_detok *detok = new_detok(&byte_fallback, false);
@@ -528,7 +528,7 @@ static void where_memory_is_short_no_id_is_taken(void **state)
     burble_detok_destroy(&detok);
 }
 
-static void the_text_of_one_ordinary_token_is_not_copied(void **state)
+static void text_of_one_ordinary_token_is_not_copied(void **state)
 {
     (void)state;
     burble_detok *detok = new_detok(&byte_fallback, false);
@@ -541,7 +541,7 @@ static void the_text_of_one_ordinary_token_is_not_copied(void **state)
     burble_detok_destroy(&detok);
 }
 
-static void a_reset_forgets_what_is_held_and_begins_a_new_text(void **state)
+static void reset_discards_held_text_and_starts_new_text(void **state)
 {
     (void)state;
     burble_detok *detok = new_detok(&byte_fallback, false);
@@ -557,7 +557,7 @@ static void a_reset_forgets_what_is_held_and_begins_a_new_text(void **state)
     burble_detok_destroy(&detok);
 }
 
-static void a_finish_with_nothing_held_hands_out_nothing(void **state)
+static void finish_without_held_text_gives_nothing(void **state)
 {
     (void)state;
     burble_detok *detok = new_detok(&byte_level, false);
@@ -568,7 +568,7 @@ static void a_finish_with_nothing_held_hands_out_nothing(void **state)
     burble_detok_destroy(&detok);
 }
 
-static void without_options_special_tokens_are_not_skipped(void **state)
+static void special_tokens_by_default_are_not_skipped(void **state)
 {
     (void)state;
     burble_vocab *vocab = new_vocab(&byte_level);
@@ -581,7 +581,7 @@ static void without_options_special_tokens_are_not_skipped(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void a_long_push_is_the_same_as_many_short_ones(void **state)
+static void push_of_many_ids_equals_many_pushes(void **state)
 {
     (void)state;
     enum { N = 100000 };
@@ -608,7 +608,7 @@ static void a_long_push_is_the_same_as_many_short_ones(void **state)
     free(ids);
 }
 
-static void destroying_nothing_is_fine(void **state)
+static void destroy_of_null_does_nothing(void **state)
 {
     (void)state;
     burble_detok *none = NULL;
@@ -620,23 +620,23 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(byte_level_pieces_join_to_characters),
-        cmocka_unit_test(byte_level_text_that_is_no_utf8_becomes_one_replacement_per_part),
-        cmocka_unit_test(a_skipped_special_token_does_not_part_a_character_and_another_does),
-        cmocka_unit_test(an_id_without_a_token_is_as_if_never_there),
-        cmocka_unit_test(byte_tokens_that_are_utf8_become_characters),
-        cmocka_unit_test(byte_tokens_outside_a_character_become_one_replacement_each),
-        cmocka_unit_test(an_empty_token_ends_a_run_of_byte_tokens),
-        cmocka_unit_test(only_spaces_at_the_beginning_of_the_text_are_stripped),
-        cmocka_unit_test(any_sequence_comes_out_as_a_whole_and_as_early_as_it_can),
-        cmocka_unit_test(every_short_sequence_comes_out_as_a_whole_and_as_early_as_it_can),
-        cmocka_unit_test(a_negative_id_is_refused_before_anything_is_taken),
-        cmocka_unit_test(where_memory_is_short_no_id_is_taken),
-        cmocka_unit_test(the_text_of_one_ordinary_token_is_not_copied),
-        cmocka_unit_test(a_reset_forgets_what_is_held_and_begins_a_new_text),
-        cmocka_unit_test(a_finish_with_nothing_held_hands_out_nothing),
-        cmocka_unit_test(without_options_special_tokens_are_not_skipped),
-        cmocka_unit_test(a_long_push_is_the_same_as_many_short_ones),
-        cmocka_unit_test(destroying_nothing_is_fine),
+        cmocka_unit_test(byte_level_invalid_utf8_becomes_replacements),
+        cmocka_unit_test(special_token_in_character_splits_it_unless_skipped),
+        cmocka_unit_test(id_without_token_is_ignored),
+        cmocka_unit_test(byte_tokens_of_valid_utf8_become_characters),
+        cmocka_unit_test(byte_tokens_of_invalid_utf8_become_one_replacement_each),
+        cmocka_unit_test(empty_token_ends_run_of_byte_tokens),
+        cmocka_unit_test(strip_removes_only_spaces_at_start_of_text),
+        cmocka_unit_test(random_sequence_gives_whole_text_as_early_as_possible),
+        cmocka_unit_test(short_sequence_gives_whole_text_as_early_as_possible),
+        cmocka_unit_test(negative_id_is_refused_and_no_id_is_taken),
+        cmocka_unit_test(push_without_memory_takes_no_id),
+        cmocka_unit_test(text_of_one_ordinary_token_is_not_copied),
+        cmocka_unit_test(reset_discards_held_text_and_starts_new_text),
+        cmocka_unit_test(finish_without_held_text_gives_nothing),
+        cmocka_unit_test(special_tokens_by_default_are_not_skipped),
+        cmocka_unit_test(push_of_many_ids_equals_many_pushes),
+        cmocka_unit_test(destroy_of_null_does_nothing),
     };
     return cmocka_run_group_tests_name("detok", tests, NULL, NULL);
 }

@@ -89,7 +89,7 @@ static burble_vocab *new_vocab(size_t i)
     return vocab;
 }
 
-static void making_a_vocabulary_without_memory_says_so_and_leaks_nothing(void **state)
+static void vocabulary_without_memory_fails_and_leaks_nothing(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT(decoders); i++) {
@@ -144,7 +144,7 @@ static void check_create(burble_vocab *vocab, const burble_detok_options *option
     burble_detok_destroy(&detok);
 }
 
-static void making_a_detokenizer_without_memory_says_so_and_leaks_nothing(void **state)
+static void detokenizer_without_memory_fails_and_leaks_nothing(void **state)
 {
     (void)state;
     for_all_options(check_create);
@@ -201,7 +201,7 @@ static void check_push(burble_vocab *vocab, const burble_detok_options *options)
         check_push_by(vocab, options, by);
 }
 
-static void a_push_without_memory_takes_no_id_and_a_finish_needs_none(void **state)
+static void push_without_memory_takes_no_id_and_finish_needs_none(void **state)
 {
     (void)state;
     for_all_options(check_push);
@@ -228,7 +228,7 @@ static void check_rewind(burble_vocab *vocab, const burble_detok_options *option
     burble_detok_destroy(&detok);
 }
 
-static void going_back_needs_no_memory(void **state)
+static void rewind_needs_no_memory(void **state)
 {
     (void)state;
     for_all_options(check_rewind);
@@ -237,10 +237,10 @@ static void going_back_needs_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(making_a_vocabulary_without_memory_says_so_and_leaks_nothing),
-        cmocka_unit_test(making_a_detokenizer_without_memory_says_so_and_leaks_nothing),
-        cmocka_unit_test(a_push_without_memory_takes_no_id_and_a_finish_needs_none),
-        cmocka_unit_test(going_back_needs_no_memory),
+        cmocka_unit_test(vocabulary_without_memory_fails_and_leaks_nothing),
+        cmocka_unit_test(detokenizer_without_memory_fails_and_leaks_nothing),
+        cmocka_unit_test(push_without_memory_takes_no_id_and_finish_needs_none),
+        cmocka_unit_test(rewind_needs_no_memory),
     };
     return cmocka_run_group_tests_name("detok_memory", tests, NULL, NULL);
 }

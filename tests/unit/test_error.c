@@ -18,7 +18,7 @@ static const int results[] = {
 };
 static const size_t n_results = sizeof results / sizeof results[0];
 
-static void each_result_has_a_name_and_a_text_of_its_own(void **state)
+static void result_has_name_and_text_of_its_own(void **state)
 {
     (void)state;
     for (size_t i = 0; i < n_results; i++) {
@@ -35,7 +35,7 @@ static void each_result_has_a_name_and_a_text_of_its_own(void **state)
     assert_string_equal(burble_result_name(BURBLE_ENOMEM), "BURBLE_ENOMEM");
 }
 
-static void what_is_no_result_is_called_so(void **state)
+static void unknown_result_is_called_unknown(void **state)
 {
     (void)state;
     assert_string_equal(burble_result_name(12345), "BURBLE_?");
@@ -43,7 +43,7 @@ static void what_is_no_result_is_called_so(void **state)
 }
 
 /* Whatever is quoted in it, and wherever it is cut. */
-static void a_message_is_utf_8(void **state)
+static void message_is_valid_utf8(void **state)
 {
     static const struct {
         const char *quoted, *message;
@@ -77,7 +77,7 @@ static void a_message_is_utf_8(void **state)
     }
 }
 
-static void the_library_is_the_version_of_its_headers(void **state)
+static void version_of_library_equals_headers(void **state)
 {
     (void)state;
     assert_string_equal(burble_version(), BURBLE_VERSION);
@@ -86,10 +86,10 @@ static void the_library_is_the_version_of_its_headers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_result_has_a_name_and_a_text_of_its_own),
-        cmocka_unit_test(what_is_no_result_is_called_so),
-        cmocka_unit_test(a_message_is_utf_8),
-        cmocka_unit_test(the_library_is_the_version_of_its_headers),
+        cmocka_unit_test(result_has_name_and_text_of_its_own),
+        cmocka_unit_test(unknown_result_is_called_unknown),
+        cmocka_unit_test(message_is_valid_utf8),
+        cmocka_unit_test(version_of_library_equals_headers),
     };
     return cmocka_run_group_tests_name("error", tests, NULL, NULL);
 }

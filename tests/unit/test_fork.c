@@ -141,7 +141,7 @@ static int read_of_a_dead_producer(void *arg)
     return well ? 0 : 1;
 }
 
-static void stream_of_another_thread_is_read_and_then_dead_in_a_child(void **state)
+static void child_reads_stream_of_other_thread_then_its_death(void **state)
 {
     (void)state;
     struct parent parent = written_by_a_thread(BURBLE_KEEP_ALL);
@@ -158,7 +158,7 @@ static int read_in_a_grandchild(void *arg)
     return in_child(read_of_a_dead_producer, arg);
 }
 
-static void stream_of_another_thread_is_dead_in_a_grandchild(void **state)
+static void grandchild_has_dead_stream_of_other_thread(void **state)
 {
     (void)state;
     struct parent parent = written_by_a_thread(BURBLE_KEEP_ALL);
@@ -189,7 +189,7 @@ static int arrive_amid_everything(void *arg)
     return read_of_a_dead_producer(parent);
 }
 
-static void locks_that_another_thread_holds_at_the_fork_are_not_taken_in_a_child(void **state)
+static void child_takes_no_lock_held_at_fork(void **state)
 {
     (void)state;
     struct parent parent = written_by_a_thread(BURBLE_KEEP_ALL);
@@ -218,7 +218,7 @@ static int arrive_amid_a_move(void *arg)
     return rc == BURBLE_AGAIN && seq == 100 ? 0 : 2;
 }
 
-static void reader_that_another_thread_moves_at_the_fork_is_whole_in_a_child(void **state)
+static void child_has_intact_reader_moved_at_fork(void **state)
 {
     (void)state;
     burble_record record;
@@ -260,7 +260,7 @@ static int go_on_writing(void *arg)
     return well ? 0 : 1;
 }
 
-static void stream_of_the_forking_thread_goes_on_in_a_child_and_in_its_parent(void **state)
+static void child_and_parent_both_write_stream_of_forking_thread(void **state)
 {
     (void)state;
     struct parent parent = setting(0);
@@ -287,7 +287,7 @@ static int write_first(void *arg)
                : 1;
 }
 
-static void stream_that_nobody_has_written_is_open_in_a_child(void **state)
+static void child_has_open_stream_if_nobody_has_written(void **state)
 {
     (void)state;
     struct parent parent = setting(0);
@@ -301,7 +301,7 @@ static int expect_dead(void *arg)
     return ends(parent->reader, BURBLE_EDIED) ? 0 : 1;
 }
 
-static void stream_that_was_handed_over_is_dead_in_a_child(void **state)
+static void child_has_dead_stream_if_handed_over(void **state)
 {
     (void)state;
     struct parent parent = setting(0);
@@ -321,7 +321,7 @@ static void *append_and_exit(void *stream)
     return NULL;
 }
 
-static void stream_whose_producer_may_exit_is_dead_in_a_child_all_the_same(void **state)
+static void child_has_dead_stream_if_producer_may_exit(void **state)
 {
     (void)state;
     struct parent parent = setting(0);
@@ -349,7 +349,7 @@ static int expect_lagged(void *arg)
     return well ? 0 : 1;
 }
 
-static void reader_that_was_dropped_is_dropped_in_a_child(void **state)
+static void child_has_dropped_reader_still_dropped(void **state)
 {
     (void)state;
     struct parent parent = setting(0);
@@ -385,7 +385,7 @@ static int arrive_in_threads(void *arg)
     return well ? read_of_a_dead_producer(arg) : 1;
 }
 
-static void threads_of_a_child_may_come_to_a_stream_at_once(void **state)
+static void child_threads_use_stream_at_once(void **state)
 {
 #ifdef __SANITIZE_THREAD__ /* which lets no threads begin in such a child */
     (void)state;
@@ -423,7 +423,7 @@ static int use_the_parents_hub(void *arg)
                : 1;
 }
 
-static void hub_of_a_parent_is_neither_signalled_nor_cleared_in_a_child(void **state)
+static void child_neither_signals_nor_clears_hub_of_parent(void **state)
 {
     static const burble_wake kinds[] = {BURBLE_WAKE_BEST, BURBLE_WAKE_PIPE};
     (void)state;
@@ -463,7 +463,7 @@ static void fork_here(burble_reader *reader, void *arg)
     }
 }
 
-static void function_that_a_hub_calls_may_fork(void **state)
+static void child_may_be_forked_by_function_of_hub(void **state)
 {
     (void)state;
     int status;
@@ -522,7 +522,7 @@ static int use_the_parents_pool(void *arg)
 }
 
 /* One generator runs and has written nothing, one waits. */
-static void pool_has_no_jobs_in_a_child_whose_streams_are_dead(void **state)
+static void child_has_pool_without_jobs_and_dead_streams(void **state)
 {
 #ifdef __SANITIZE_THREAD__ /* which lets no threads begin in such a child */
     (void)state;
@@ -562,7 +562,7 @@ static int fork_and_return(burble_stream *stream, void *arg)
     return burble_stream_append(stream, "one", 3, 1);
 }
 
-static void child_of_a_generator_that_forks_ends_with_it(void **state)
+static void child_forked_by_generator_exits_with_it(void **state)
 {
     (void)state;
     pid_t child = -1;
@@ -586,21 +586,21 @@ static void child_of_a_generator_that_forks_ends_with_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stream_of_another_thread_is_read_and_then_dead_in_a_child),
-        cmocka_unit_test(stream_of_another_thread_is_dead_in_a_grandchild),
-        cmocka_unit_test(locks_that_another_thread_holds_at_the_fork_are_not_taken_in_a_child),
-        cmocka_unit_test(reader_that_another_thread_moves_at_the_fork_is_whole_in_a_child),
-        cmocka_unit_test(stream_of_the_forking_thread_goes_on_in_a_child_and_in_its_parent),
-        cmocka_unit_test(stream_that_nobody_has_written_is_open_in_a_child),
-        cmocka_unit_test(stream_that_was_handed_over_is_dead_in_a_child),
-        cmocka_unit_test(stream_whose_producer_may_exit_is_dead_in_a_child_all_the_same),
-        cmocka_unit_test(reader_that_was_dropped_is_dropped_in_a_child),
-        cmocka_unit_test(threads_of_a_child_may_come_to_a_stream_at_once),
-        cmocka_unit_test(hub_of_a_parent_is_neither_signalled_nor_cleared_in_a_child),
-        cmocka_unit_test(function_that_a_hub_calls_may_fork),
-        cmocka_unit_test(pool_has_no_jobs_in_a_child_whose_streams_are_dead),
+        cmocka_unit_test(child_reads_stream_of_other_thread_then_its_death),
+        cmocka_unit_test(grandchild_has_dead_stream_of_other_thread),
+        cmocka_unit_test(child_takes_no_lock_held_at_fork),
+        cmocka_unit_test(child_has_intact_reader_moved_at_fork),
+        cmocka_unit_test(child_and_parent_both_write_stream_of_forking_thread),
+        cmocka_unit_test(child_has_open_stream_if_nobody_has_written),
+        cmocka_unit_test(child_has_dead_stream_if_handed_over),
+        cmocka_unit_test(child_has_dead_stream_if_producer_may_exit),
+        cmocka_unit_test(child_has_dropped_reader_still_dropped),
+        cmocka_unit_test(child_threads_use_stream_at_once),
+        cmocka_unit_test(child_neither_signals_nor_clears_hub_of_parent),
+        cmocka_unit_test(child_may_be_forked_by_function_of_hub),
+        cmocka_unit_test(child_has_pool_without_jobs_and_dead_streams),
 #ifndef __SANITIZE_ADDRESS__
-        cmocka_unit_test(child_of_a_generator_that_forks_ends_with_it),
+        cmocka_unit_test(child_forked_by_generator_exits_with_it),
 #endif
     };
     return cmocka_run_group_tests_name("fork", tests, NULL, NULL);

@@ -340,7 +340,7 @@ static void a_held_hub_is_quiet_and_its_release_signals_what_came(void **state)
     burble_hub_destroy(&hub);
 }
 
-static void parking_without_a_hub_is_an_error(void **state)
+static void park_without_hub_is_refused(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -370,7 +370,7 @@ static void waiting_detaches_also_where_there_is_something_to_read(void **state)
     burble_hub_destroy(&hub);
 }
 
-static void an_unknown_kind_of_descriptor_is_refused(void **state)
+static void create_with_unknown_kind_of_descriptor_is_refused(void **state)
 {
     (void)state;
     burble_hub *hub;
@@ -407,7 +407,7 @@ static void a_wake_up_crosses_threads(void **state)
     burble_hub_destroy(&hub);
 }
 
-static void a_blocked_thread_wakes_for_text_and_for_the_end(void **state)
+static void wait_is_woken_by_text_and_by_end(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -427,7 +427,7 @@ static void a_blocked_thread_wakes_for_text_and_for_the_end(void **state)
     burble_stream_unref(&stream);
 }
 
-static void a_deadline_ends_a_wait_and_not_before(void **state)
+static void wait_with_deadline_ends_no_earlier(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -449,7 +449,7 @@ static void *cancel(void *arg)
     return NULL;
 }
 
-static void cancelling_wakes_a_blocked_thread(void **state)
+static void wait_is_woken_by_cancel(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -470,7 +470,7 @@ static void *interrupt(void *arg)
     return NULL;
 }
 
-static void an_interrupted_reader_does_not_wait_but_reads_on(void **state)
+static void interrupt_prevents_waiting_but_not_reading(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -588,13 +588,13 @@ int main(void)
         ON_BOTH(a_hub_that_is_destroyed_leaves_its_readers_usable),
         ON_BOTH(a_wake_up_crosses_threads),
         ON_BOTH(a_held_hub_is_quiet_and_its_release_signals_what_came),
-        cmocka_unit_test(parking_without_a_hub_is_an_error),
+        cmocka_unit_test(park_without_hub_is_refused),
         ON_BOTH(waiting_detaches_also_where_there_is_something_to_read),
-        cmocka_unit_test(an_unknown_kind_of_descriptor_is_refused),
-        cmocka_unit_test(a_blocked_thread_wakes_for_text_and_for_the_end),
-        cmocka_unit_test(a_deadline_ends_a_wait_and_not_before),
-        cmocka_unit_test(cancelling_wakes_a_blocked_thread),
-        cmocka_unit_test(an_interrupted_reader_does_not_wait_but_reads_on),
+        cmocka_unit_test(create_with_unknown_kind_of_descriptor_is_refused),
+        cmocka_unit_test(wait_is_woken_by_text_and_by_end),
+        cmocka_unit_test(wait_with_deadline_ends_no_earlier),
+        cmocka_unit_test(wait_is_woken_by_cancel),
+        cmocka_unit_test(interrupt_prevents_waiting_but_not_reading),
         ON_BOTH(interrupting_calls_a_parked_reader),
         ON_BOTH(next_or_park_parks_when_all_is_read),
         ON_BOTH(next_or_park_without_waiting_is_refused_after_all_text),

@@ -102,7 +102,7 @@ static int result_of(struct writer *writer)
 
 /* ---- what is admitted ------------------------------------------------------------------------ */
 
-static void without_a_limit_there_is_always_room(void **state)
+static void no_limit_leaves_always_room(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_BYTES);
@@ -115,7 +115,7 @@ static void without_a_limit_there_is_always_room(void **state)
     done(stream, reader);
 }
 
-static void the_weight_is_bytes_characters_or_tokens(void **state)
+static void limit_counts_bytes_characters_or_tokens(void **state)
 {
     (void)state;
     static const struct {
@@ -143,7 +143,7 @@ static void the_weight_is_bytes_characters_or_tokens(void **state)
     }
 }
 
-static void a_full_stream_appends_nothing_until_there_is_room(void **state)
+static void full_stream_refuses_append_until_there_is_room(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -164,7 +164,7 @@ static void a_full_stream_appends_nothing_until_there_is_room(void **state)
     done(stream, reader);
 }
 
-static void a_record_above_the_limit_passes_when_all_was_read(void **state)
+static void record_above_limit_is_appended_once_all_is_read(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_BYTES);
@@ -179,7 +179,7 @@ static void a_record_above_the_limit_passes_when_all_was_read(void **state)
     done(stream, reader);
 }
 
-static void the_slowest_limited_reader_decides(void **state)
+static void slowest_limited_reader_decides(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -199,7 +199,7 @@ static void the_slowest_limited_reader_decides(void **state)
     done(stream, unlimited);
 }
 
-static void the_greatest_limit_is_as_good_as_none(void **state)
+static void greatest_limit_never_blocks(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -213,7 +213,7 @@ static void the_greatest_limit_is_as_good_as_none(void **state)
 }
 
 /* At each position in several blocks, so that what lies before it is weighed right. */
-static void a_limit_can_be_set_anywhere_and_counts_what_is_unread(void **state)
+static void limit_set_later_counts_unread_records(void **state)
 {
     (void)state;
     enum { RECORDS = 1500, STEP = 37 };
@@ -234,7 +234,7 @@ static void a_limit_can_be_set_anywhere_and_counts_what_is_unread(void **state)
     }
 }
 
-static void a_reader_beyond_its_new_limit_stops_the_next_append(void **state)
+static void limit_set_below_lag_blocks_next_append(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -255,7 +255,7 @@ static void a_reader_beyond_its_new_limit_stops_the_next_append(void **state)
     done(stream, reader);
 }
 
-static void what_is_out_of_range_is_refused(void **state)
+static void lag_options_out_of_range_are_refused(void **state)
 {
     (void)state;
     burble_stream_options options;
@@ -274,7 +274,7 @@ static void what_is_out_of_range_is_refused(void **state)
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-static void a_deadline_that_passes_appends_nothing(void **state)
+static void append_after_deadline_appends_nothing(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -290,7 +290,7 @@ static void a_deadline_that_passes_appends_nothing(void **state)
     done(stream, reader);
 }
 
-static void a_writer_that_waits_goes_on_when_a_quarter_is_free(void **state)
+static void waiting_writer_continues_once_a_quarter_is_free(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -307,7 +307,7 @@ static void a_writer_that_waits_goes_on_when_a_quarter_is_free(void **state)
     done(stream, reader);
 }
 
-static void a_small_limit_needs_only_room_for_the_record(void **state)
+static void small_limit_needs_room_for_the_record_only(void **state)
 {
     (void)state;
     for (uint64_t max = 1; max < 8; max++) {
@@ -323,7 +323,7 @@ static void a_small_limit_needs_only_room_for_the_record(void **state)
 }
 
 /* Room for the record, though not for a quarter of the limit, when the deadline passes. */
-static void a_deadline_does_not_refuse_a_record_for_which_there_is_room(void **state)
+static void append_with_room_ignores_deadline(void **state)
 {
     (void)state;
     uint64_t read_at;
@@ -343,7 +343,7 @@ static void a_deadline_does_not_refuse_a_record_for_which_there_is_room(void **s
 }
 
 /* A reader that has room is not asked for a quarter of its limit because another one was full. */
-static void only_a_reader_that_was_full_must_free_a_quarter(void **state)
+static void waiting_writer_needs_a_quarter_only_of_full_readers(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -358,7 +358,7 @@ static void only_a_reader_that_was_full_must_free_a_quarter(void **state)
     done(stream, full);
 }
 
-static void waiting_for_room_appends_nothing(void **state)
+static void wait_for_room_appends_nothing(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -414,7 +414,7 @@ static void let_it_be_dropped(burble_stream *stream, burble_reader **reader)
     assert_result(burble_reader_limit(*reader, 100, BURBLE_LAG_DROP), BURBLE_OK);
 }
 
-static void what_makes_waiting_pointless_ends_it(void **state)
+static void waiting_writer_wakes_for_cancel_end_and_lifted_limit(void **state)
 {
     (void)state;
     static const struct {
@@ -444,7 +444,7 @@ static void what_makes_waiting_pointless_ends_it(void **state)
     }
 }
 
-static void readers_come_and_go_while_the_writer_waits(void **state)
+static void waiting_writer_is_not_woken_by_other_readers(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -472,7 +472,7 @@ static void *only_be_refused(void *arg)
     return NULL;
 }
 
-static void a_writer_that_was_refused_and_dies_fails_the_stream(void **state)
+static void refused_writer_that_dies_fails_stream(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -488,7 +488,7 @@ static void a_writer_that_was_refused_and_dies_fails_the_stream(void **state)
 
 /* ---- dropping -------------------------------------------------------------------------------- */
 
-static void a_reader_beyond_its_limit_is_dropped_for_good(void **state)
+static void dropped_reader_stays_dropped(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -513,7 +513,7 @@ static void a_reader_beyond_its_limit_is_dropped_for_good(void **state)
     done(stream, reader);
 }
 
-static void a_reader_beyond_its_new_limit_is_dropped_by_the_next_append(void **state)
+static void drop_limit_set_below_lag_drops_at_next_append(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -528,7 +528,7 @@ static void a_reader_beyond_its_new_limit_is_dropped_by_the_next_append(void **s
     done(stream, reader);
 }
 
-static void a_dropped_readers_last_record_stays_valid(void **state)
+static void dropped_reader_keeps_its_last_record(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_BYTES);
@@ -553,7 +553,7 @@ static void a_dropped_readers_last_record_stays_valid(void **state)
     done(stream, reader);
 }
 
-static void a_record_that_is_refused_drops_nobody(void **state)
+static void refused_record_drops_no_reader(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -571,7 +571,7 @@ static void a_record_that_is_refused_drops_nobody(void **state)
     done(stream, blocking);
 }
 
-static void a_dropped_reader_counts_as_one_until_it_is_destroyed(void **state)
+static void dropped_reader_counts_until_destroyed(void **state)
 {
     (void)state;
     burble_stream_options options;
@@ -593,7 +593,7 @@ static void note(burble_reader *reader, void *arg)
     *(int *)arg = burble_reader_next(reader, &record);
 }
 
-static void a_parked_reader_learns_that_it_was_dropped(void **state)
+static void dropped_reader_that_is_parked_is_woken(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_TOKENS);
@@ -617,7 +617,7 @@ static void a_parked_reader_learns_that_it_was_dropped(void **state)
 
 /* ---- positions ------------------------------------------------------------------------------- */
 
-static void a_stream_says_what_it_has(void **state)
+static void stream_position_and_oldest_follow_appends(void **state)
 {
     (void)state;
     burble_stream *stream = stream_with_unit(BURBLE_LAG_BYTES);
@@ -638,31 +638,31 @@ static void a_stream_says_what_it_has(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(without_a_limit_there_is_always_room),
-        cmocka_unit_test(the_weight_is_bytes_characters_or_tokens),
-        cmocka_unit_test(a_full_stream_appends_nothing_until_there_is_room),
-        cmocka_unit_test(a_record_above_the_limit_passes_when_all_was_read),
-        cmocka_unit_test(the_slowest_limited_reader_decides),
-        cmocka_unit_test(the_greatest_limit_is_as_good_as_none),
-        cmocka_unit_test(a_limit_can_be_set_anywhere_and_counts_what_is_unread),
-        cmocka_unit_test(a_reader_beyond_its_new_limit_stops_the_next_append),
-        cmocka_unit_test(what_is_out_of_range_is_refused),
-        cmocka_unit_test(a_deadline_that_passes_appends_nothing),
-        cmocka_unit_test(a_writer_that_waits_goes_on_when_a_quarter_is_free),
-        cmocka_unit_test(a_small_limit_needs_only_room_for_the_record),
-        cmocka_unit_test(a_deadline_does_not_refuse_a_record_for_which_there_is_room),
-        cmocka_unit_test(only_a_reader_that_was_full_must_free_a_quarter),
-        cmocka_unit_test(waiting_for_room_appends_nothing),
-        cmocka_unit_test(what_makes_waiting_pointless_ends_it),
-        cmocka_unit_test(readers_come_and_go_while_the_writer_waits),
-        cmocka_unit_test(a_writer_that_was_refused_and_dies_fails_the_stream),
-        cmocka_unit_test(a_reader_beyond_its_limit_is_dropped_for_good),
-        cmocka_unit_test(a_reader_beyond_its_new_limit_is_dropped_by_the_next_append),
-        cmocka_unit_test(a_dropped_readers_last_record_stays_valid),
-        cmocka_unit_test(a_record_that_is_refused_drops_nobody),
-        cmocka_unit_test(a_dropped_reader_counts_as_one_until_it_is_destroyed),
-        cmocka_unit_test(a_parked_reader_learns_that_it_was_dropped),
-        cmocka_unit_test(a_stream_says_what_it_has),
+        cmocka_unit_test(no_limit_leaves_always_room),
+        cmocka_unit_test(limit_counts_bytes_characters_or_tokens),
+        cmocka_unit_test(full_stream_refuses_append_until_there_is_room),
+        cmocka_unit_test(record_above_limit_is_appended_once_all_is_read),
+        cmocka_unit_test(slowest_limited_reader_decides),
+        cmocka_unit_test(greatest_limit_never_blocks),
+        cmocka_unit_test(limit_set_later_counts_unread_records),
+        cmocka_unit_test(limit_set_below_lag_blocks_next_append),
+        cmocka_unit_test(lag_options_out_of_range_are_refused),
+        cmocka_unit_test(append_after_deadline_appends_nothing),
+        cmocka_unit_test(waiting_writer_continues_once_a_quarter_is_free),
+        cmocka_unit_test(small_limit_needs_room_for_the_record_only),
+        cmocka_unit_test(append_with_room_ignores_deadline),
+        cmocka_unit_test(waiting_writer_needs_a_quarter_only_of_full_readers),
+        cmocka_unit_test(wait_for_room_appends_nothing),
+        cmocka_unit_test(waiting_writer_wakes_for_cancel_end_and_lifted_limit),
+        cmocka_unit_test(waiting_writer_is_not_woken_by_other_readers),
+        cmocka_unit_test(refused_writer_that_dies_fails_stream),
+        cmocka_unit_test(dropped_reader_stays_dropped),
+        cmocka_unit_test(drop_limit_set_below_lag_drops_at_next_append),
+        cmocka_unit_test(dropped_reader_keeps_its_last_record),
+        cmocka_unit_test(refused_record_drops_no_reader),
+        cmocka_unit_test(dropped_reader_counts_until_destroyed),
+        cmocka_unit_test(dropped_reader_that_is_parked_is_woken),
+        cmocka_unit_test(stream_position_and_oldest_follow_appends),
     };
     return cmocka_run_group_tests_name("lag", tests, NULL, NULL);
 }

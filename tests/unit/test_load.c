@@ -51,7 +51,7 @@ static struct file make_file(void)
     return file;
 }
 
-static void format_is_told_by_the_content(void **state)
+static void format_is_detected_by_content(void **state)
 {
     static const char *const ranks[] = {"YQ== 0\n", "YQ== 0", "YQ== 0\r\nYg== 1\r\n"};
     (void)state;
@@ -66,7 +66,7 @@ static void format_is_told_by_the_content(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void what_is_none_of_the_formats_is_shown(void **state)
+static void format_unknown_error_shows_first_bytes(void **state)
 {
     static const char *const none[] = {"", "hello", "YQ==", "YQ== x", "a b c", "\n\n\n", "\x0A"};
     (void)state;
@@ -82,7 +82,7 @@ static void what_is_none_of_the_formats_is_shown(void **state)
                    "JSON, found a file of 6 bytes that begins with \"hel\\xFFlo\"");
 }
 
-static void an_unknown_format_is_refused(void **state)
+static void format_option_unknown_is_refused(void **state)
 {
     (void)state;
     assert_refused("", 0, (burble_vocab_format)77, BURBLE_EINVAL,
@@ -92,7 +92,7 @@ static void an_unknown_format_is_refused(void **state)
                   BURBLE_EINVAL);
 }
 
-static void a_file_that_cannot_be_read_is_a_system_error(void **state)
+static void file_that_cannot_be_read_is_a_system_error(void **state)
 {
     (void)state;
     burble_vocab *vocab;
@@ -109,7 +109,7 @@ static void a_file_that_cannot_be_read_is_a_system_error(void **state)
     assert_result(burble_vocab_load("/", BURBLE_VOCAB_AUTO, &vocab, NULL), BURBLE_ESYSTEM);
 }
 
-static void a_long_name_leaves_room_for_what_was_wrong(void **state)
+static void long_file_name_in_message_leaves_room_for_error(void **state)
 {
     char name[1024];
     (void)state;
@@ -123,7 +123,7 @@ static void a_long_name_leaves_room_for_what_was_wrong(void **state)
     assert_true(burble__utf8_valid(error.message, strlen(error.message)));
 }
 
-static void a_name_that_is_not_utf_8_leaves_a_message_that_is(void **state)
+static void invalid_utf8_file_name_gives_valid_utf8_message(void **state)
 {
     burble_vocab *vocab;
     burble_error error;
@@ -133,7 +133,7 @@ static void a_name_that_is_not_utf_8_leaves_a_message_that_is(void **state)
     assert_string_equal(error.message, "/nowhere/caf?: No such file or directory");
 }
 
-static void a_source_without_end_is_refused(void **state)
+static void endless_source_is_refused(void **state)
 {
     (void)state;
     burble_vocab *vocab;
@@ -147,7 +147,7 @@ static void a_source_without_end_is_refused(void **state)
                         "/dev/zero: expected a vocabulary in the first 256 MiB, found more");
 }
 
-static void metadata_may_be_longer_than_the_first_read(void **state)
+static void gguf_metadata_longer_than_first_read_is_loaded(void **state)
 {
     static const size_t fillers[] = {0, (1 << 20) - 150, (1 << 20) - 100, (1 << 20) - 60, 5 << 20};
     (void)state;
@@ -167,7 +167,7 @@ static void metadata_may_be_longer_than_the_first_read(void **state)
 }
 
 /* It is sparse: only its beginning takes room on the disk. */
-static void the_tensors_of_a_large_gguf_file_are_not_read(void **state)
+static void gguf_tensors_are_not_read(void **state)
 {
     (void)state;
     struct file file = make_file();
@@ -190,7 +190,7 @@ static void the_tensors_of_a_large_gguf_file_are_not_read(void **state)
 }
 
 /* A small piece of JSON takes much memory. */
-static void a_large_file_of_json_is_refused_before_it_is_read(void **state)
+static void json_file_above_bound_is_refused_unread(void **state)
 {
     static const char begun[] = "{\"model\":";
     const size_t size = ((size_t)128 << 20) + 1;
@@ -219,7 +219,7 @@ static void a_large_file_of_json_is_refused_before_it_is_read(void **state)
     free(bytes);
 }
 
-static void a_file_of_several_reads_is_loaded_whole(void **state)
+static void file_of_several_reads_is_loaded_whole(void **state)
 {
     enum { TOKENS = 200000 };
     (void)state;
@@ -241,17 +241,17 @@ static void a_file_of_several_reads_is_loaded_whole(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(format_is_told_by_the_content),
-        cmocka_unit_test(what_is_none_of_the_formats_is_shown),
-        cmocka_unit_test(an_unknown_format_is_refused),
-        cmocka_unit_test(a_file_that_cannot_be_read_is_a_system_error),
-        cmocka_unit_test(a_long_name_leaves_room_for_what_was_wrong),
-        cmocka_unit_test(a_name_that_is_not_utf_8_leaves_a_message_that_is),
-        cmocka_unit_test(a_source_without_end_is_refused),
-        cmocka_unit_test(metadata_may_be_longer_than_the_first_read),
-        cmocka_unit_test(a_large_file_of_json_is_refused_before_it_is_read),
-        cmocka_unit_test(the_tensors_of_a_large_gguf_file_are_not_read),
-        cmocka_unit_test(a_file_of_several_reads_is_loaded_whole),
+        cmocka_unit_test(format_is_detected_by_content),
+        cmocka_unit_test(format_unknown_error_shows_first_bytes),
+        cmocka_unit_test(format_option_unknown_is_refused),
+        cmocka_unit_test(file_that_cannot_be_read_is_a_system_error),
+        cmocka_unit_test(long_file_name_in_message_leaves_room_for_error),
+        cmocka_unit_test(invalid_utf8_file_name_gives_valid_utf8_message),
+        cmocka_unit_test(endless_source_is_refused),
+        cmocka_unit_test(gguf_metadata_longer_than_first_read_is_loaded),
+        cmocka_unit_test(json_file_above_bound_is_refused_unread),
+        cmocka_unit_test(gguf_tensors_are_not_read),
+        cmocka_unit_test(file_of_several_reads_is_loaded_whole),
     };
     return cmocka_run_group_tests_name("load", tests, NULL, NULL);
 }

@@ -88,7 +88,7 @@ static void refused(int code, const char *message)
     assert_refused(file.at, file.n, FORMAT, code, message);
 }
 
-static void a_gpt2_model_spells_bytes(void **state)
+static void gpt2_model_is_byte_level(void **state)
 {
     static const char *const tokens[] = {"Ġa", "ä¸", "Ń", "<e>"};
     (void)state;
@@ -102,7 +102,7 @@ static void a_gpt2_model_spells_bytes(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void a_llama_model_has_bytes_and_spaces(void **state)
+static void llama_model_has_byte_tokens_and_spaces(void **state)
 {
     (void)state;
     for (uint64_t version = 2; version <= 3; version++) {
@@ -117,7 +117,7 @@ static void a_llama_model_has_bytes_and_spaces(void **state)
     }
 }
 
-static void a_bert_model_has_spaces_only(void **state)
+static void bert_model_has_spaces_only(void **state)
 {
     static const char *const tokens[] = {"▁a", "b", "<0x41>"};
     (void)state;
@@ -136,7 +136,7 @@ static void put_pre(const char *pre)
 }
 
 /* The types are: normal, unknown, control, user-defined, unused, none, and one to come. */
-static void each_type_of_token_is_read_by_its_own_rule(void **state)
+static void token_type_decides_how_token_is_read(void **state)
 {
     static const char *const spelled[] = {"ü", "Ġ", "▁a", "<0x41>"};
     static const char *const normal[][COUNT(spelled)] = {
@@ -223,7 +223,7 @@ static void verbatim_token_is_not_changed_by_steps(void **state)
     }
 }
 
-static void what_is_not_supported_is_named(void **state)
+static void unsupported_field_is_named(void **state)
 {
     (void)state;
     begin(1, 0);
@@ -239,7 +239,7 @@ static void what_is_not_supported_is_named(void **state)
             "tokenizer.ggml.model: expected gpt2, gemma4, llama, t5 or bert, found \"rwkv\"");
 }
 
-static void an_error_names_the_byte(void **state)
+static void error_names_byte_offset(void **state)
 {
     (void)state;
     begin(3, 0);
@@ -276,7 +276,7 @@ static void an_error_names_the_byte(void **state)
                             "\"<s>\"");
 }
 
-static void a_token_that_is_not_utf8_is_refused(void **state)
+static void token_of_invalid_utf8_is_refused(void **state)
 {
     static const char *const tokens[] = {"a", "\xFF"};
     (void)state;
@@ -290,7 +290,7 @@ static void a_token_that_is_not_utf8_is_refused(void **state)
     assert_non_null(strstr(error.message, "token 1"));
 }
 
-static void arrays_of_arrays_are_refused(void **state)
+static void nested_arrays_are_refused(void **state)
 {
     (void)state;
     begin(3, 1);
@@ -302,7 +302,7 @@ static void arrays_of_arrays_are_refused(void **state)
     refused(BURBLE_EUNSUPPORTED, "byte 49: an array of arrays in the metadata");
 }
 
-static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
+static void damaged_file_is_refused_or_loaded(void **state)
 {
     (void)state;
     make_llama(3, 1);
@@ -312,17 +312,17 @@ static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_gpt2_model_spells_bytes),
-        cmocka_unit_test(a_llama_model_has_bytes_and_spaces),
-        cmocka_unit_test(a_bert_model_has_spaces_only),
-        cmocka_unit_test(each_type_of_token_is_read_by_its_own_rule),
+        cmocka_unit_test(gpt2_model_is_byte_level),
+        cmocka_unit_test(llama_model_has_byte_tokens_and_spaces),
+        cmocka_unit_test(bert_model_has_spaces_only),
+        cmocka_unit_test(token_type_decides_how_token_is_read),
         cmocka_unit_test(byte_token_is_its_byte),
         cmocka_unit_test(verbatim_token_is_not_changed_by_steps),
-        cmocka_unit_test(what_is_not_supported_is_named),
-        cmocka_unit_test(an_error_names_the_byte),
-        cmocka_unit_test(a_token_that_is_not_utf8_is_refused),
-        cmocka_unit_test(arrays_of_arrays_are_refused),
-        cmocka_unit_test(a_damaged_file_is_refused_or_a_vocabulary),
+        cmocka_unit_test(unsupported_field_is_named),
+        cmocka_unit_test(error_names_byte_offset),
+        cmocka_unit_test(token_of_invalid_utf8_is_refused),
+        cmocka_unit_test(nested_arrays_are_refused),
+        cmocka_unit_test(damaged_file_is_refused_or_loaded),
     };
     return cmocka_run_group_tests_name("load_gguf", tests, NULL, NULL);
 }

@@ -31,7 +31,7 @@ static void unsupported(const char *file, const char *message)
     assert_refused(file, strlen(file), FORMAT, BURBLE_EUNSUPPORTED, message);
 }
 
-static void each_decoder_becomes_its_step(void **state)
+static void decoder_becomes_its_step(void **state)
 {
     static const struct {
         const char *file, *text; /* of the ids 0, 1, 2, 0 */
@@ -68,7 +68,7 @@ static void each_decoder_becomes_its_step(void **state)
 
 /* The last token of a text loses its suffix, others a space in its place: what is said before that is
  * known are whole characters, though the two differ in the second byte of one. */
-static void what_may_still_differ_is_held_back_by_characters(void **state)
+static void uncertain_text_is_held_back_by_characters(void **state)
 {
     (void)state;
     burble_vocab *vocab =
@@ -93,7 +93,7 @@ static void what_may_still_differ_is_held_back_by_characters(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void a_unigram_vocabulary_is_an_array(void **state)
+static void unigram_vocabulary_is_an_array(void **state)
 {
     (void)state;
     burble_vocab *vocab = load(FILE_OF("null", "[[\"<unk>\",0],[\"a\",-1.5],[\"a\",-2]]",
@@ -104,7 +104,7 @@ static void a_unigram_vocabulary_is_an_array(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void an_added_token_has_the_models_id_or_the_next_one(void **state)
+static void added_token_has_id_of_model_or_next_one(void **state)
 {
     (void)state;
     burble_vocab *vocab = load(
@@ -116,7 +116,7 @@ static void an_added_token_has_the_models_id_or_the_next_one(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void an_added_token_takes_the_place_of_the_models(void **state)
+static void added_token_replaces_token_of_model(void **state)
 {
     (void)state;
     burble_vocab *vocab = load(FILE_OF("null", "{\"a\":0,\"b\":2}", ADDED("2", "X", "false")));
@@ -124,7 +124,7 @@ static void an_added_token_takes_the_place_of_the_models(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void a_text_is_added_once_and_special_if_any_of_them_is(void **state)
+static void added_text_twice_is_one_token_special_if_either_is(void **state)
 {
     (void)state;
     burble_vocab *vocab =
@@ -172,7 +172,7 @@ static void regex_without_operators_is_a_string(void **state)
 }
 
 /* Texts that become longer and shorter again: what they are on the way counts, too. */
-static void steps_have_a_bound_on_work(void **state)
+static void steps_above_bound_on_work_are_refused(void **state)
 {
     static struct bytes file;
     char token[32];
@@ -197,7 +197,7 @@ static void steps_have_a_bound_on_work(void **state)
         "tokens up to 116");
 }
 
-static void what_cannot_be_streamed_is_named(void **state)
+static void unstreamable_step_is_named(void **state)
 {
     (void)state;
     unsupported(FILE_OF("{\"type\":\"Foo\"}", "{}", ""),
@@ -211,7 +211,7 @@ static void what_cannot_be_streamed_is_named(void **state)
                 "decoder.suffix: a NUL in a decoder");
 }
 
-static void an_error_names_the_path(void **state)
+static void error_names_json_path(void **state)
 {
     (void)state;
     refused("{", "line 1, column 1 (byte 1): \"string or '}' expected near end of file\"");
@@ -256,7 +256,7 @@ static void an_error_names_the_path(void **state)
 }
 
 /* Wherever it is cut: names of all lengths move the end of a message that is too long. */
-static void a_message_that_is_cut_ends_with_a_character(void **state)
+static void message_that_is_cut_ends_with_whole_character(void **state)
 {
     static struct bytes file;
     char name[81];
@@ -284,7 +284,7 @@ static void a_message_that_is_cut_ends_with_a_character(void **state)
     assert_true(cut > 3);
 }
 
-static void a_file_has_bounds(void **state)
+static void file_above_bounds_is_refused(void **state)
 {
     static struct bytes file;
     burble_vocab *vocab;
@@ -314,7 +314,7 @@ static void a_file_has_bounds(void **state)
                         "found 65537");
 }
 
-static void absurd_depth_is_refused(void **state)
+static void json_nested_too_deeply_is_refused(void **state)
 {
     static struct bytes file;
     (void)state;
@@ -336,7 +336,7 @@ static void absurd_depth_is_refused(void **state)
                   BURBLE_EFORMAT);
 }
 
-static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
+static void damaged_file_is_refused_or_loaded(void **state)
 {
     static const char *const files[] = {
         FILE_OF(LLAMA, "{\"▁a\":0,\"<0x62>\":1,\"c\":2}", ADDED("3", "<s>", "true")),
@@ -354,20 +354,20 @@ static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_decoder_becomes_its_step),
-        cmocka_unit_test(what_may_still_differ_is_held_back_by_characters),
-        cmocka_unit_test(a_unigram_vocabulary_is_an_array),
-        cmocka_unit_test(an_added_token_has_the_models_id_or_the_next_one),
-        cmocka_unit_test(an_added_token_takes_the_place_of_the_models),
-        cmocka_unit_test(a_text_is_added_once_and_special_if_any_of_them_is),
+        cmocka_unit_test(decoder_becomes_its_step),
+        cmocka_unit_test(uncertain_text_is_held_back_by_characters),
+        cmocka_unit_test(unigram_vocabulary_is_an_array),
+        cmocka_unit_test(added_token_has_id_of_model_or_next_one),
+        cmocka_unit_test(added_token_replaces_token_of_model),
+        cmocka_unit_test(added_text_twice_is_one_token_special_if_either_is),
         cmocka_unit_test(regex_without_operators_is_a_string),
-        cmocka_unit_test(steps_have_a_bound_on_work),
-        cmocka_unit_test(what_cannot_be_streamed_is_named),
-        cmocka_unit_test(an_error_names_the_path),
-        cmocka_unit_test(a_message_that_is_cut_ends_with_a_character),
-        cmocka_unit_test(a_file_has_bounds),
-        cmocka_unit_test(absurd_depth_is_refused),
-        cmocka_unit_test(a_damaged_file_is_refused_or_a_vocabulary),
+        cmocka_unit_test(steps_above_bound_on_work_are_refused),
+        cmocka_unit_test(unstreamable_step_is_named),
+        cmocka_unit_test(error_names_json_path),
+        cmocka_unit_test(message_that_is_cut_ends_with_whole_character),
+        cmocka_unit_test(file_above_bounds_is_refused),
+        cmocka_unit_test(json_nested_too_deeply_is_refused),
+        cmocka_unit_test(damaged_file_is_refused_or_loaded),
     };
     return cmocka_run_group_tests_name("load_hf", tests, NULL, NULL);
 }

@@ -33,7 +33,7 @@ static void merges_of_both_kinds_are_found(void **state)
         "\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\uFfFf中\"");
 }
 
-static void what_comes_before_is_passed(void **state)
+static void merges_after_other_members_are_found(void **state)
 {
     (void)state;
     assert_string_equal(found("{\"merges\":[\"x\"],\"a\":{\"merges\":[\"y\"]},\"b\":[[],{},-1.5e3,"
@@ -42,7 +42,7 @@ static void what_comes_before_is_passed(void **state)
                         "\"z\"");
 }
 
-static void other_merges_are_not_found(void **state)
+static void merges_of_another_object_are_not_found(void **state)
 {
     static const char *const texts[] = {
         "",
@@ -67,7 +67,7 @@ static void other_merges_are_not_found(void **state)
         assert_string_equal(found(texts[i]), "");
 }
 
-static void merges_that_are_not_strings_are_left_to_the_parser(void **state)
+static void merges_of_other_types_are_left_to_parser(void **state)
 {
     static const char *const merges[] = {
         "1",           "null",        "{}",
@@ -120,7 +120,7 @@ static void assert_same_complaint(const char *text, size_t size)
     free(copy);
 }
 
-static void an_error_has_the_place_that_it_has_in_the_file(void **state)
+static void error_position_is_that_in_file(void **state)
 {
     static const char text[] = "{\"é\":\n1,\"model\":{\"vocab\":{\"a\":0},\n \"merges\":[\n  "
                                "[\"é\",\"b\"],\n\"中 d\\u0041\""
@@ -149,10 +149,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(merges_of_both_kinds_are_found),
-        cmocka_unit_test(what_comes_before_is_passed),
-        cmocka_unit_test(other_merges_are_not_found),
-        cmocka_unit_test(merges_that_are_not_strings_are_left_to_the_parser),
-        cmocka_unit_test(an_error_has_the_place_that_it_has_in_the_file),
+        cmocka_unit_test(merges_after_other_members_are_found),
+        cmocka_unit_test(merges_of_another_object_are_not_found),
+        cmocka_unit_test(merges_of_other_types_are_left_to_parser),
+        cmocka_unit_test(error_position_is_that_in_file),
     };
     return cmocka_run_group_tests_name("load_merges", tests, NULL, NULL);
 }

@@ -33,7 +33,7 @@ static void unsupported(const char *file, const char *message)
     assert_refused(file, strlen(file), FORMAT, BURBLE_EUNSUPPORTED, message);
 }
 
-static void an_added_token_is_spelled_as_its_normalizer_makes_it(void **state)
+static void added_token_is_normalized(void **state)
 {
     static const struct {
         const char *file, *text;
@@ -75,7 +75,7 @@ static void an_added_token_is_spelled_as_its_normalizer_makes_it(void **state)
 }
 
 /* Rather refused than spelled otherwise: these need tables that the library does not have. */
-static void what_needs_a_table_of_characters_is_refused(void **state)
+static void normalizer_that_needs_unicode_table_is_refused(void **state)
 {
     static const struct {
         const char *file, *message;
@@ -144,7 +144,7 @@ static void precompiled_file(char *file, size_t room, uint32_t size, unsigned ch
     assert_in_range(len, 1, room - 1);
 }
 
-static void what_a_precompiled_table_leaves_alone_stays(void **state)
+static void precompiled_table_keeps_unmapped_text(void **state)
 {
     static char file[1 << 12];
     (void)state;
@@ -161,7 +161,7 @@ static void what_a_precompiled_table_leaves_alone_stays(void **state)
                       "normalized \"é\"" INSTEAD);
 }
 
-static void a_precompiled_table_that_is_cut_is_refused(void **state)
+static void precompiled_table_that_is_cut_is_refused(void **state)
 {
     static char file[1 << 12];
     burble_vocab *vocab;
@@ -189,7 +189,7 @@ static void a_precompiled_table_that_is_cut_is_refused(void **state)
 
 /* ---- errors -------------------------------------------------------------------------------------- */
 
-static void an_error_names_the_path(void **state)
+static void error_names_json_path(void **state)
 {
     (void)state;
     refused(FILE_OF("7", "a"), "normalizer: expected an object, found 7");
@@ -212,7 +212,7 @@ static void an_error_names_the_path(void **state)
             "normalizer.lowercase: expected true or false, found nothing");
 }
 
-static void what_has_no_end_is_refused(void **state)
+static void normalizer_that_does_not_terminate_is_refused(void **state)
 {
     static struct bytes file;
     static const char head[] =
@@ -256,7 +256,7 @@ static void put_growth(struct bytes *file, unsigned times)
 
 #define GROWING "],\"model\":{\"vocab\":{}},\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":["
 
-static void a_token_may_not_grow_beyond_what_a_token_is(void **state)
+static void normalized_token_above_longest_is_refused(void **state)
 {
     static const char head[] = "{\"added_tokens\":[{\"id\":1,\"content\":\"aaaaaaaa\","
                                "\"normalized\":true}" GROWING;
@@ -289,7 +289,7 @@ static void a_token_may_not_grow_beyond_what_a_token_is(void **state)
 }
 
 /* Texts that become longer and shorter again, so that none is long in the end: all steps' are counted. */
-static void all_added_tokens_have_one_bound_on_work(void **state)
+static void normalizer_work_is_bounded_over_all_tokens(void **state)
 {
     static struct bytes file;
     char text[160];
@@ -314,7 +314,7 @@ static void all_added_tokens_have_one_bound_on_work(void **state)
         "together, found more");
 }
 
-static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
+static void damaged_file_is_refused_or_loaded(void **state)
 {
     static const char file[] =
         FILE_OF(SEQUENCE(PREPEND("▁") "," REPLACE("\"String\":\" \"", "▁") "," STRIP(
@@ -327,15 +327,15 @@ static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_added_token_is_spelled_as_its_normalizer_makes_it),
-        cmocka_unit_test(what_needs_a_table_of_characters_is_refused),
-        cmocka_unit_test(what_a_precompiled_table_leaves_alone_stays),
-        cmocka_unit_test(a_precompiled_table_that_is_cut_is_refused),
-        cmocka_unit_test(an_error_names_the_path),
-        cmocka_unit_test(what_has_no_end_is_refused),
-        cmocka_unit_test(a_token_may_not_grow_beyond_what_a_token_is),
-        cmocka_unit_test(all_added_tokens_have_one_bound_on_work),
-        cmocka_unit_test(a_damaged_file_is_refused_or_a_vocabulary),
+        cmocka_unit_test(added_token_is_normalized),
+        cmocka_unit_test(normalizer_that_needs_unicode_table_is_refused),
+        cmocka_unit_test(precompiled_table_keeps_unmapped_text),
+        cmocka_unit_test(precompiled_table_that_is_cut_is_refused),
+        cmocka_unit_test(error_names_json_path),
+        cmocka_unit_test(normalizer_that_does_not_terminate_is_refused),
+        cmocka_unit_test(normalized_token_above_longest_is_refused),
+        cmocka_unit_test(normalizer_work_is_bounded_over_all_tokens),
+        cmocka_unit_test(damaged_file_is_refused_or_loaded),
     };
     return cmocka_run_group_tests_name("load_normalizer", tests, NULL, NULL);
 }

@@ -77,7 +77,7 @@ static void refused(int code, const char *message)
     assert_refused(file.at, file.n, FORMAT, code, message);
 }
 
-static void bytes_join_and_spaces_are_spelled(void **state)
+static void byte_pieces_join_and_spaces_are_decoded(void **state)
 {
     (void)state;
     make(1, 0);
@@ -87,7 +87,7 @@ static void bytes_join_and_spaces_are_spelled(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void the_dummy_prefix_is_taken_away_once(void **state)
+static void dummy_prefix_is_removed_once(void **state)
 {
     (void)state;
     make(1, 0);
@@ -100,7 +100,7 @@ static void the_dummy_prefix_is_taken_away_once(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void extra_spaces_are_taken_away_once_for_each_piece(void **state)
+static void extra_spaces_are_removed_once_per_piece(void **state)
 {
     (void)state;
     make(0, 1);
@@ -111,7 +111,7 @@ static void extra_spaces_are_taken_away_once_for_each_piece(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void without_either_all_spaces_stay(void **state)
+static void spaces_without_prefix_rules_are_kept(void **state)
 {
     (void)state;
     make(0, 0);
@@ -120,7 +120,7 @@ static void without_either_all_spaces_stay(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void control_pieces_are_empty_and_break_bytes(void **state)
+static void control_piece_is_empty_and_splits_characters(void **state)
 {
     (void)state;
     make(1, 1);
@@ -130,7 +130,7 @@ static void control_pieces_are_empty_and_break_bytes(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void the_unknown_piece_is_its_surface(void **state)
+static void unknown_piece_is_its_surface(void **state)
 {
     (void)state;
     make(1, 1);
@@ -140,7 +140,7 @@ static void the_unknown_piece_is_its_surface(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void an_error_names_the_byte(void **state)
+static void error_names_byte_offset(void **state)
 {
     (void)state;
     file.n = 0;
@@ -172,7 +172,7 @@ static void an_error_names_the_byte(void **state)
     refused(BURBLE_EFORMAT, "piece 1: expected no bytes, as byte_fallback is off, found one");
 }
 
-static void what_is_not_supported_is_named(void **state)
+static void unsupported_field_is_named(void **state)
 {
     (void)state;
     make(1, 1);
@@ -183,7 +183,7 @@ static void what_is_not_supported_is_named(void **state)
     refused(BURBLE_EUNSUPPORTED, "byte 176: a model with a denormalizer");
 }
 
-static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
+static void damaged_file_is_refused_or_loaded(void **state)
 {
     (void)state;
     make(1, 0);
@@ -193,15 +193,15 @@ static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bytes_join_and_spaces_are_spelled),
-        cmocka_unit_test(the_dummy_prefix_is_taken_away_once),
-        cmocka_unit_test(extra_spaces_are_taken_away_once_for_each_piece),
-        cmocka_unit_test(without_either_all_spaces_stay),
-        cmocka_unit_test(control_pieces_are_empty_and_break_bytes),
-        cmocka_unit_test(the_unknown_piece_is_its_surface),
-        cmocka_unit_test(an_error_names_the_byte),
-        cmocka_unit_test(what_is_not_supported_is_named),
-        cmocka_unit_test(a_damaged_file_is_refused_or_a_vocabulary),
+        cmocka_unit_test(byte_pieces_join_and_spaces_are_decoded),
+        cmocka_unit_test(dummy_prefix_is_removed_once),
+        cmocka_unit_test(extra_spaces_are_removed_once_per_piece),
+        cmocka_unit_test(spaces_without_prefix_rules_are_kept),
+        cmocka_unit_test(control_piece_is_empty_and_splits_characters),
+        cmocka_unit_test(unknown_piece_is_its_surface),
+        cmocka_unit_test(error_names_byte_offset),
+        cmocka_unit_test(unsupported_field_is_named),
+        cmocka_unit_test(damaged_file_is_refused_or_loaded),
     };
     return cmocka_run_group_tests_name("load_sentencepiece", tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@ static void refused(const char *file, const char *message)
     assert_refused(file, strlen(file), FORMAT, BURBLE_EFORMAT, message);
 }
 
-static void ids_begin_with_special_tokens_and_fillers(void **state)
+static void special_tokens_and_fillers_have_first_ids(void **state)
 {
     (void)state;
     burble_vocab *vocab = parse(WHOLE, strlen(WHOLE), FORMAT);
@@ -32,7 +32,7 @@ static void ids_begin_with_special_tokens_and_fillers(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void special_tokens_part_characters_also_where_they_are_left_out(void **state)
+static void special_token_splits_character_also_if_skipped(void **state)
 {
     (void)state;
     burble_vocab *vocab = parse(WHOLE, strlen(WHOLE), FORMAT);
@@ -42,7 +42,7 @@ static void special_tokens_part_characters_also_where_they_are_left_out(void **s
     burble_vocab_unref(&vocab);
 }
 
-static void an_early_version_may_leave_the_special_tokens_out(void **state)
+static void special_tokens_may_be_missing_in_early_version(void **state)
 {
     static const char file[] = "{" CONFIG("24", "21", "v3") "," VOCAB "}";
     (void)state;
@@ -53,7 +53,7 @@ static void an_early_version_may_leave_the_special_tokens_out(void **state)
             "special_tokens: expected an array, found nothing");
 }
 
-static void only_as_many_tokens_count_as_the_configuration_says(void **state)
+static void tokens_beyond_configured_size_are_ignored(void **state)
 {
     static const char file[] = "{" CONFIG("3", "2", "v11") "," VOCAB "," SPECIAL "}";
     (void)state;
@@ -62,7 +62,7 @@ static void only_as_many_tokens_count_as_the_configuration_says(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void an_error_names_the_path(void **state)
+static void error_names_json_path(void **state)
 {
     (void)state;
     refused("{}", "config: expected an object, found nothing");
@@ -88,7 +88,7 @@ static void an_error_names_the_path(void **state)
             "special_tokens[0].token_str: expected a string, found 1");
 }
 
-static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
+static void damaged_file_is_refused_or_loaded(void **state)
 {
     (void)state;
     assert_survives(WHOLE, strlen(WHOLE), FORMAT);
@@ -97,12 +97,12 @@ static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ids_begin_with_special_tokens_and_fillers),
-        cmocka_unit_test(special_tokens_part_characters_also_where_they_are_left_out),
-        cmocka_unit_test(an_early_version_may_leave_the_special_tokens_out),
-        cmocka_unit_test(only_as_many_tokens_count_as_the_configuration_says),
-        cmocka_unit_test(an_error_names_the_path),
-        cmocka_unit_test(a_damaged_file_is_refused_or_a_vocabulary),
+        cmocka_unit_test(special_tokens_and_fillers_have_first_ids),
+        cmocka_unit_test(special_token_splits_character_also_if_skipped),
+        cmocka_unit_test(special_tokens_may_be_missing_in_early_version),
+        cmocka_unit_test(tokens_beyond_configured_size_are_ignored),
+        cmocka_unit_test(error_names_json_path),
+        cmocka_unit_test(damaged_file_is_refused_or_loaded),
     };
     return cmocka_run_group_tests_name("load_tekken", tests, NULL, NULL);
 }

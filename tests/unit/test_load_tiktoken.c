@@ -25,7 +25,7 @@ static void tokens_are_bytes_that_join_to_text(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void an_error_names_the_line(void **state)
+static void error_names_line(void **state)
 {
     (void)state;
     refused("YQ== 0\nYg=\n", "line 2: expected Base64, a space and a rank, found \"Yg=\"");
@@ -41,7 +41,7 @@ static void an_error_names_the_line(void **state)
     refused("\n\n", "expected lines of Base64, a space and a rank, found none");
 }
 
-static void a_damaged_file_is_refused_or_a_vocabulary(void **state)
+static void damaged_file_is_refused_or_loaded(void **state)
 {
     static const char file[] = "YQ== 0\n5A== 1\r\nuK0= 2\n/w== 4\n";
     (void)state;
@@ -52,8 +52,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_are_bytes_that_join_to_text),
-        cmocka_unit_test(an_error_names_the_line),
-        cmocka_unit_test(a_damaged_file_is_refused_or_a_vocabulary),
+        cmocka_unit_test(error_names_line),
+        cmocka_unit_test(damaged_file_is_refused_or_loaded),
     };
     return cmocka_run_group_tests_name("load_tiktoken", tests, NULL, NULL);
 }

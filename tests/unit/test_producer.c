@@ -42,7 +42,7 @@ static void *only_touch(void *arg)
     return NULL;
 }
 
-static void a_reader_gets_the_text_and_then_the_death(void **state)
+static void dead_producer_is_reported_after_its_text(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -59,7 +59,7 @@ static void a_reader_gets_the_text_and_then_the_death(void **state)
     burble_stream_unref(&stream);
 }
 
-static void a_producer_may_exit_where_the_stream_says_so(void **state)
+static void dead_producer_is_ignored_if_it_may_exit(void **state)
 {
     (void)state;
     burble_stream_options options;
@@ -88,7 +88,7 @@ static void *blocked_read(void *arg)
     return &result;
 }
 
-static void a_thread_that_is_already_blocked_learns_of_the_death(void **state)
+static void dead_producer_wakes_blocked_reader(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -104,7 +104,7 @@ static void a_thread_that_is_already_blocked_learns_of_the_death(void **state)
     burble_stream_unref(&stream);
 }
 
-static void a_thread_that_ended_its_stream_may_go(void **state)
+static void dead_producer_after_end_is_ignored(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -113,7 +113,7 @@ static void a_thread_that_ended_its_stream_may_go(void **state)
     burble_stream_unref(&stream);
 }
 
-static void a_thread_that_only_showed_activity_counts_as_the_producer(void **state)
+static void thread_that_showed_activity_becomes_producer(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -137,7 +137,7 @@ static void *write_then_wait(void *arg)
     return NULL;
 }
 
-static void a_stream_that_was_taken_over_survives_its_first_producer(void **state)
+static void dead_producer_after_takeover_is_ignored(void **state)
 {
     (void)state;
     struct relay relay = {.stream = new_stream(NULL)};
@@ -166,7 +166,7 @@ static void *write_many(void *arg)
     return NULL;
 }
 
-static void all_streams_of_a_thread_that_it_did_not_end_fail(void **state)
+static void dead_producer_fails_all_its_open_streams(void **state)
 {
     (void)state;
     burble_stream *streams[MANY];
@@ -196,7 +196,7 @@ static void *write_and_drop(void *arg)
     return NULL;
 }
 
-static void streams_may_go_before_the_thread_that_wrote_them(void **state)
+static void stream_is_destroyed_before_its_producer_exits(void **state)
 {
     (void)state;
     in_a_thread(write_and_drop, NULL);
@@ -218,7 +218,7 @@ static void *write_all_then_wait(void *arg)
     return NULL;
 }
 
-static void streams_may_be_dropped_by_another_thread_than_their_producer(void **state)
+static void stream_is_destroyed_by_another_thread(void **state)
 {
     (void)state;
     static struct handover handover;
@@ -257,7 +257,7 @@ static void *take_over(void *arg)
     return NULL;
 }
 
-static void a_producer_may_cancel_while_another_takes_over(void **state)
+static void cancel_by_producer_during_takeover_succeeds(void **state)
 {
     (void)state;
     static struct meeting meeting;
@@ -314,7 +314,7 @@ static void *write_to_all(void *arg)
 
 /* The thread that dies may be the last to let go of a stream, and then calls its release function in
  * the midst of failing them all. */
-static void a_release_function_may_write_while_a_producer_dies(void **state)
+static void release_function_may_write_while_producer_dies(void **state)
 {
     (void)state;
     for (int round = 0; round < ROUNDS; round++) {
@@ -344,17 +344,17 @@ static void a_release_function_may_write_while_a_producer_dies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_reader_gets_the_text_and_then_the_death),
-        cmocka_unit_test(a_producer_may_exit_where_the_stream_says_so),
-        cmocka_unit_test(a_thread_that_is_already_blocked_learns_of_the_death),
-        cmocka_unit_test(a_thread_that_ended_its_stream_may_go),
-        cmocka_unit_test(a_thread_that_only_showed_activity_counts_as_the_producer),
-        cmocka_unit_test(a_stream_that_was_taken_over_survives_its_first_producer),
-        cmocka_unit_test(all_streams_of_a_thread_that_it_did_not_end_fail),
-        cmocka_unit_test(streams_may_go_before_the_thread_that_wrote_them),
-        cmocka_unit_test(streams_may_be_dropped_by_another_thread_than_their_producer),
-        cmocka_unit_test(a_producer_may_cancel_while_another_takes_over),
-        cmocka_unit_test(a_release_function_may_write_while_a_producer_dies),
+        cmocka_unit_test(dead_producer_is_reported_after_its_text),
+        cmocka_unit_test(dead_producer_is_ignored_if_it_may_exit),
+        cmocka_unit_test(dead_producer_wakes_blocked_reader),
+        cmocka_unit_test(dead_producer_after_end_is_ignored),
+        cmocka_unit_test(thread_that_showed_activity_becomes_producer),
+        cmocka_unit_test(dead_producer_after_takeover_is_ignored),
+        cmocka_unit_test(dead_producer_fails_all_its_open_streams),
+        cmocka_unit_test(stream_is_destroyed_before_its_producer_exits),
+        cmocka_unit_test(stream_is_destroyed_by_another_thread),
+        cmocka_unit_test(cancel_by_producer_during_takeover_succeeds),
+        cmocka_unit_test(release_function_may_write_while_producer_dies),
     };
     return cmocka_run_group_tests_name("producer", tests, NULL, NULL);
 }

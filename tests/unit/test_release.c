@@ -98,7 +98,7 @@ static void finish_at(struct place at, struct log *log, unsigned n)
 }
 #define finish(...) finish_at(HERE, __VA_ARGS__)
 
-static void records_that_nobody_reads_are_released_too(void **state)
+static void unread_records_are_released(void **state)
 {
     (void)state;
     static struct log log;
@@ -112,7 +112,7 @@ static void records_that_nobody_reads_are_released_too(void **state)
     assert_int_equal(log.out_of_order, 0);
 }
 
-static void what_is_retained_is_not_released(void **state)
+static void retained_records_are_not_released(void **state)
 {
     (void)state;
     static struct log log;
@@ -127,7 +127,7 @@ static void what_is_retained_is_not_released(void **state)
     finish(&log, RECORDS);
 }
 
-static void a_reader_releases_what_it_leaves_behind(void **state)
+static void records_left_behind_by_reader_are_released(void **state)
 {
     (void)state;
     static struct log log;
@@ -151,7 +151,7 @@ static void a_reader_releases_what_it_leaves_behind(void **state)
     finish(&log, RECORDS);
 }
 
-static void a_refused_record_is_not_released(void **state)
+static void refused_record_is_not_released(void **state)
 {
     (void)state;
     static struct log log;
@@ -168,7 +168,7 @@ static void a_refused_record_is_not_released(void **state)
 }
 
 /* Several readers are dropped, each at another block; another one stays. */
-static void dropping_releases_all_but_the_block_of_the_last_record(void **state)
+static void dropped_reader_releases_all_but_block_of_last_record(void **state)
 {
     (void)state;
     enum { READERS = 5, APART = 400, BOUND = 2000 };
@@ -209,11 +209,11 @@ static void dropping_releases_all_but_the_block_of_the_last_record(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(records_that_nobody_reads_are_released_too),
-        cmocka_unit_test(what_is_retained_is_not_released),
-        cmocka_unit_test(a_reader_releases_what_it_leaves_behind),
-        cmocka_unit_test(a_refused_record_is_not_released),
-        cmocka_unit_test(dropping_releases_all_but_the_block_of_the_last_record),
+        cmocka_unit_test(unread_records_are_released),
+        cmocka_unit_test(retained_records_are_not_released),
+        cmocka_unit_test(records_left_behind_by_reader_are_released),
+        cmocka_unit_test(refused_record_is_not_released),
+        cmocka_unit_test(dropped_reader_releases_all_but_block_of_last_record),
     };
     return cmocka_run_group_tests_name("release", tests, NULL, NULL);
 }

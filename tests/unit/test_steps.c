@@ -202,7 +202,7 @@ static void check_splits(burble_vocab *vocab, const burble_vocab_options *option
     free(want.bytes);
 }
 
-static void any_order_of_steps_streams_to_the_same_text(void **state)
+static void steps_in_any_order_give_same_text_as_plain_ones(void **state)
 {
     (void)state;
     for_random_decoders(11, 6000, check_splits);
@@ -229,7 +229,7 @@ static void check_prime(burble_vocab *vocab, const burble_vocab_options *options
     free(want.bytes);
 }
 
-static void after_a_prompt_comes_exactly_what_follows_it(void **state)
+static void text_after_prompt_is_what_follows_it(void **state)
 {
     (void)state;
     for_random_decoders(12, 2000, check_prime);
@@ -270,7 +270,7 @@ static void check_copy(burble_vocab *vocab, const burble_vocab_options *options,
     free(want_copy.bytes);
 }
 
-static void a_copy_and_its_original_go_on_apart(void **state)
+static void copy_and_original_are_independent(void **state)
 {
     (void)state;
     for_random_decoders(13, 2000, check_copy);
@@ -319,7 +319,7 @@ static void check_rewind(burble_vocab *vocab, const burble_vocab_options *option
     free(want.bytes);
 }
 
-static void what_was_gone_back_by_is_as_if_it_never_had_been(void **state)
+static void rewind_leaves_no_trace_of_ids(void **state)
 {
     (void)state;
     for_random_decoders(14, 3000, check_rewind);
@@ -382,7 +382,7 @@ static void check_spans(burble_vocab *vocab, const burble_vocab_options *options
     free(want.bytes);
 }
 
-static void spans_cover_the_text_in_order_however_it_is_cut(void **state)
+static void spans_cover_text_in_order_for_any_split(void **state)
 {
     (void)state;
     for_random_decoders(15, 3000, check_spans);
@@ -432,7 +432,7 @@ static void check_vector(const struct vector *vector)
         check_vector(&(vectors)[v]);                                                               \
     }
 
-static void tokens_that_depend_on_the_first_place_go_out_at_once(void **state)
+static void tokens_that_depend_on_start_are_not_held_back(void **state)
 {
     (void)state;
     static const burble_step metaspace = {.kind = BURBLE_STEP_METASPACE, .text = "▁", .flag = true};
@@ -447,7 +447,7 @@ static void tokens_that_depend_on_the_first_place_go_out_at_once(void **state)
     CHECK_VECTORS(vectors);
 }
 
-static void only_what_the_last_place_changes_waits(void **state)
+static void tokens_that_depend_on_end_are_held_back(void **state)
 {
     (void)state;
     static const burble_step bpe = {.kind = BURBLE_STEP_BPE, .text = "</w>"};
@@ -459,7 +459,7 @@ static void only_what_the_last_place_changes_waits(void **state)
     CHECK_VECTORS(vectors);
 }
 
-static void repeated_and_empty_tokens_of_ctc_never_appear(void **state)
+static void ctc_repeated_and_empty_tokens_are_dropped(void **state)
 {
     (void)state;
     static const burble_step ctc_step = {
@@ -474,7 +474,7 @@ static void repeated_and_empty_tokens_of_ctc_never_appear(void **state)
     CHECK_VECTORS(vectors);
 }
 
-static void a_replacement_holds_back_only_what_may_still_be_its_pattern(void **state)
+static void replace_holds_back_only_possible_match(void **state)
 {
     (void)state;
     static const burble_step replace_whole[] = {
@@ -486,7 +486,7 @@ static void a_replacement_holds_back_only_what_may_still_be_its_pattern(void **s
     CHECK_VECTORS(vectors);
 }
 
-static void a_strip_on_the_right_holds_back_only_what_it_may_take(void **state)
+static void strip_right_holds_back_only_what_it_may_remove(void **state)
 {
     (void)state;
     static const burble_step strip_whole[] = {
@@ -498,7 +498,7 @@ static void a_strip_on_the_right_holds_back_only_what_it_may_take(void **state)
     CHECK_VECTORS(vectors);
 }
 
-static void clean_up_holds_back_only_what_a_rule_can_still_change(void **state)
+static void clean_up_holds_back_only_what_rule_may_change(void **state)
 {
     (void)state;
     static const burble_step fuse = {.kind = BURBLE_STEP_FUSE};
@@ -514,7 +514,7 @@ static void clean_up_holds_back_only_what_a_rule_can_still_change(void **state)
     CHECK_VECTORS(vectors);
 }
 
-static void between_byte_fallback_and_fuse_single_characters_may_be_replaced(void **state)
+static void replace_between_byte_fallback_and_fuse_is_per_character(void **state)
 {
     (void)state;
     static const burble_step steps[] = {
@@ -538,7 +538,7 @@ static void between_byte_fallback_and_fuse_single_characters_may_be_replaced(voi
     CHECK_VECTORS(vectors);
 }
 
-static void without_steps_tokens_are_joined_as_they_are(void **state)
+static void no_steps_join_tokens_unchanged(void **state)
 {
     (void)state;
     const burble_token tokens[] = {{"a", 1, 0}, {"", 0, 0}, {"\xC3", 1, 0}, {"\xA9", 1, 0}};
@@ -578,7 +578,7 @@ static void assert_spans_at(struct place at, const burble_detok *detok, const bu
 }
 #define assert_spans(...) assert_spans_at(HERE, __VA_ARGS__)
 
-static void a_character_of_several_tokens_came_from_all_of_them(void **state)
+static void span_of_character_covers_all_its_tokens(void **state)
 {
     (void)state;
     const burble_token tokens[] = {{"a", 1, 0},    {"\xE4", 1, 0}, {"\xB8", 1, 0},
@@ -607,7 +607,7 @@ static void a_character_of_several_tokens_came_from_all_of_them(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void a_special_token_that_breaks_leaves_what_it_broke_to_its_tokens(void **state)
+static void span_of_broken_character_excludes_special_token(void **state)
 {
     (void)state;
     const burble_token tokens[] = {
@@ -632,7 +632,7 @@ static void a_special_token_that_breaks_leaves_what_it_broke_to_its_tokens(void 
     burble_vocab_unref(&vocab);
 }
 
-static void held_bytes_keep_their_token(void **state)
+static void span_of_held_bytes_is_their_token(void **state)
 {
     (void)state;
     const burble_token tokens[] = {
@@ -656,7 +656,7 @@ static void held_bytes_keep_their_token(void **state)
 
 /* ---- worst cases ----------------------------------------------------------------------------- */
 
-static void a_near_miss_of_a_long_pattern_costs_no_more_than_its_text(void **state)
+static void replace_of_near_misses_takes_linear_time(void **state)
 {
     (void)state;
     enum { LONG = 30000, N = 100000 };
@@ -687,23 +687,23 @@ static void a_near_miss_of_a_long_pattern_costs_no_more_than_its_text(void **sta
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(any_order_of_steps_streams_to_the_same_text),
-        cmocka_unit_test(after_a_prompt_comes_exactly_what_follows_it),
-        cmocka_unit_test(a_copy_and_its_original_go_on_apart),
-        cmocka_unit_test(what_was_gone_back_by_is_as_if_it_never_had_been),
-        cmocka_unit_test(spans_cover_the_text_in_order_however_it_is_cut),
-        cmocka_unit_test(tokens_that_depend_on_the_first_place_go_out_at_once),
-        cmocka_unit_test(only_what_the_last_place_changes_waits),
-        cmocka_unit_test(repeated_and_empty_tokens_of_ctc_never_appear),
-        cmocka_unit_test(a_replacement_holds_back_only_what_may_still_be_its_pattern),
-        cmocka_unit_test(a_strip_on_the_right_holds_back_only_what_it_may_take),
-        cmocka_unit_test(clean_up_holds_back_only_what_a_rule_can_still_change),
-        cmocka_unit_test(between_byte_fallback_and_fuse_single_characters_may_be_replaced),
-        cmocka_unit_test(without_steps_tokens_are_joined_as_they_are),
-        cmocka_unit_test(a_character_of_several_tokens_came_from_all_of_them),
-        cmocka_unit_test(a_special_token_that_breaks_leaves_what_it_broke_to_its_tokens),
-        cmocka_unit_test(held_bytes_keep_their_token),
-        cmocka_unit_test(a_near_miss_of_a_long_pattern_costs_no_more_than_its_text),
+        cmocka_unit_test(steps_in_any_order_give_same_text_as_plain_ones),
+        cmocka_unit_test(text_after_prompt_is_what_follows_it),
+        cmocka_unit_test(copy_and_original_are_independent),
+        cmocka_unit_test(rewind_leaves_no_trace_of_ids),
+        cmocka_unit_test(spans_cover_text_in_order_for_any_split),
+        cmocka_unit_test(tokens_that_depend_on_start_are_not_held_back),
+        cmocka_unit_test(tokens_that_depend_on_end_are_held_back),
+        cmocka_unit_test(ctc_repeated_and_empty_tokens_are_dropped),
+        cmocka_unit_test(replace_holds_back_only_possible_match),
+        cmocka_unit_test(strip_right_holds_back_only_what_it_may_remove),
+        cmocka_unit_test(clean_up_holds_back_only_what_rule_may_change),
+        cmocka_unit_test(replace_between_byte_fallback_and_fuse_is_per_character),
+        cmocka_unit_test(no_steps_join_tokens_unchanged),
+        cmocka_unit_test(span_of_character_covers_all_its_tokens),
+        cmocka_unit_test(span_of_broken_character_excludes_special_token),
+        cmocka_unit_test(span_of_held_bytes_is_their_token),
+        cmocka_unit_test(replace_of_near_misses_takes_linear_time),
     };
     return cmocka_run_group_tests_name("steps", tests, NULL, NULL);
 }

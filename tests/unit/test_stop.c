@@ -169,7 +169,7 @@ static void check_text_at(struct place at, const burble_text *strings, size_t n,
 
 /* ---- what is met ----------------------------------------------------------------------------- */
 
-static void a_stop_string_is_met_wherever_the_text_is_split(void **state)
+static void stop_string_is_found_for_any_split(void **state)
 {
     (void)state;
     const burble_text strings[] = {TEXT("</s>"), TEXT("\n\n"), TEXT("User:")};
@@ -181,7 +181,7 @@ static void a_stop_string_is_met_wherever_the_text_is_split(void **state)
     check_text(strings, 3, "");
 }
 
-static void the_match_that_is_complete_first_wins(void **state)
+static void match_that_is_complete_first_wins(void **state)
 {
     (void)state;
     const burble_text strings[] = {TEXT("abcdef"), TEXT("cd"), TEXT("bcx")};
@@ -191,7 +191,7 @@ static void the_match_that_is_complete_first_wins(void **state)
     check_text(beginning, 2, "xxabcxx");
 }
 
-static void of_matches_that_end_together_the_longest_wins(void **state)
+static void match_that_is_longest_wins_at_same_end(void **state)
 {
     (void)state;
     const burble_text strings[] = {TEXT("c"), TEXT("abc"), TEXT("bc")};
@@ -202,7 +202,7 @@ static void of_matches_that_end_together_the_longest_wins(void **state)
     check_text(same, 3, "zab");
 }
 
-static void what_can_no_longer_be_met_is_not_held_back(void **state)
+static void text_that_cannot_match_is_not_held_back(void **state)
 {
     (void)state;
     /* "ab" is met before "xabc" and "yxabcd" can be, so that their beginnings are let through. */
@@ -217,7 +217,7 @@ static void what_can_no_longer_be_met_is_not_held_back(void **state)
     check_text(strings, 3, "yxayxabcd");
 }
 
-static void overlapping_beginnings_are_all_looked_for(void **state)
+static void overlapping_prefixes_are_all_searched(void **state)
 {
     (void)state;
     const burble_text one[] = {TEXT("aabaaaba")};
@@ -229,7 +229,7 @@ static void overlapping_beginnings_are_all_looked_for(void **state)
     check_text(runs, 3, "aaaaac");
 }
 
-static void characters_of_many_bytes_are_handed_out_whole(void **state)
+static void multibyte_characters_are_not_split(void **state)
 {
     (void)state;
     /* All share first bytes with each other: E4 B8 AD, E4 B8 8E, E4 BA 8C; F0 9F 98 80, … 81. */
@@ -264,7 +264,7 @@ static size_t random_string(uint64_t *random, unsigned letters, size_t max, char
     return len;
 }
 
-static void any_strings_are_met_as_a_naive_search_meets_them(void **state)
+static void random_strings_match_as_in_naive_search(void **state)
 {
     (void)state;
     uint64_t random = test_seed(11);
@@ -284,7 +284,7 @@ static void any_strings_are_met_as_a_naive_search_meets_them(void **state)
     }
 }
 
-static void any_strings_are_met_wherever_the_text_is_split(void **state)
+static void random_strings_are_found_for_any_split(void **state)
 {
     (void)state;
     uint64_t random = test_seed(12);
@@ -320,7 +320,7 @@ static void any_strings_are_met_wherever_the_text_is_split(void **state)
 
 /* ---- after a match, and after the end -------------------------------------------------------- */
 
-static void after_a_match_nothing_is_handed_out_and_the_match_is_told_again(void **state)
+static void push_after_match_gives_no_text_and_same_match(void **state)
 {
     (void)state;
     const burble_text strings[] = {TEXT("zz"), TEXT("stop")};
@@ -342,7 +342,7 @@ static void after_a_match_nothing_is_handed_out_and_the_match_is_told_again(void
     burble_stop_destroy(&stop);
 }
 
-static void finish_and_reset_leave_it_as_new(void **state)
+static void finish_and_reset_restore_initial_state(void **state)
 {
     (void)state;
     const burble_text strings[] = {TEXT("abc")};
@@ -386,7 +386,7 @@ static void assert_push_at(struct place at, burble_stop *stop, const char *text,
 }
 #define assert_push(...) assert_push_at(HERE, __VA_ARGS__)
 
-static void a_copy_goes_on_by_itself_from_where_it_was_made(void **state)
+static void copy_continues_independently(void **state)
 {
     (void)state;
     burble_stop *stop = new_filter((const burble_text[]){TEXT("stop")}, 1, false);
@@ -427,7 +427,7 @@ static void *use_a_copy(void *filter)
     return met && match.end == 51 * 9 + 1 ? filter : NULL;
 }
 
-static void copies_may_be_used_by_several_threads_at_once(void **state)
+static void copies_in_several_threads_share_no_state(void **state)
 {
     (void)state;
     enum { THREADS = 4 };
@@ -446,7 +446,7 @@ static void copies_may_be_used_by_several_threads_at_once(void **state)
     }
 }
 
-static void text_without_the_beginning_of_a_stop_string_is_not_copied(void **state)
+static void text_without_prefix_of_stop_string_is_not_copied(void **state)
 {
     (void)state;
     static const char text[] =
@@ -469,7 +469,7 @@ static void text_without_the_beginning_of_a_stop_string_is_not_copied(void **sta
     }
 }
 
-static void no_stop_strings_at_all_let_everything_through(void **state)
+static void no_stop_strings_pass_all_text(void **state)
 {
     (void)state;
     burble_stop *stop = new_filter(NULL, 0, true);
@@ -485,7 +485,7 @@ static void no_stop_strings_at_all_let_everything_through(void **state)
 }
 
 /* If each push went through all that is held back, or moved it, these would take minutes. */
-static void near_misses_cost_no_more_per_byte(void **state)
+static void near_misses_take_linear_time(void **state)
 {
     (void)state;
     enum { LONG = 100000, TEXT_LEN = 2000000 };
@@ -514,7 +514,7 @@ static void near_misses_cost_no_more_per_byte(void **state)
     free(string);
 }
 
-static void the_most_strings_of_the_most_bytes_are_taken(void **state)
+static void most_strings_of_most_bytes_are_accepted(void **state)
 {
     (void)state;
     enum { EACH = BURBLE_STOP_MAX_BYTES / BURBLE_STOP_MAX_STRINGS };
@@ -565,14 +565,14 @@ static void expect_refused_at(struct place at, const burble_text *strings, size_
 }
 #define expect_refused(...) expect_refused_at(HERE, __VA_ARGS__)
 
-static void an_empty_string_is_refused(void **state)
+static void empty_string_is_refused(void **state)
 {
     (void)state;
     const burble_text strings[] = {TEXT("a"), TEXT("")};
     expect_refused(strings, 2, "stop string 2 of 2: expected some text, found none");
 }
 
-static void what_is_not_utf8_is_refused(void **state)
+static void invalid_utf8_is_refused(void **state)
 {
     (void)state;
     const burble_text strings[] = {TEXT("a"), TEXT("b"), TEXT("\xE4\xB8")};
@@ -581,7 +581,7 @@ static void what_is_not_utf8_is_refused(void **state)
     expect_refused(tail, 1, "stop string 1 of 1: expected UTF-8");
 }
 
-static void more_than_the_bounds_is_refused(void **state)
+static void more_than_bounds_is_refused(void **state)
 {
     (void)state;
     static burble_text strings[BURBLE_STOP_MAX_STRINGS + 1];
@@ -601,7 +601,7 @@ static void more_than_the_bounds_is_refused(void **state)
     free(bytes);
 }
 
-static void destroying_nothing_is_fine(void **state)
+static void destroy_of_null_does_nothing(void **state)
 {
     (void)state;
     burble_stop *none = NULL;
@@ -629,7 +629,7 @@ static burble_vocab *new_vocab(const burble_step *step, const char *const *texts
     return vocab;
 }
 
-static void stop_tokens_are_special_tokens_with_the_text_of_a_stop_string(void **state)
+static void stop_token_is_special_token_with_text_of_stop_string(void **state)
 {
     (void)state;
     static const char *const texts[] = {"<eot>", "<eot>", "<end>", "<eot> ", "e", "<eot>"};
@@ -653,7 +653,7 @@ static void stop_tokens_are_special_tokens_with_the_text_of_a_stop_string(void *
     burble_vocab_unref(&vocab);
 }
 
-static void stop_tokens_are_found_by_their_text_at_any_place(void **state)
+static void stop_token_is_found_at_any_place(void **state)
 {
     (void)state;
     /* WordPiece puts a space before a token that is not the first. */
@@ -673,28 +673,28 @@ static void stop_tokens_are_found_by_their_text_at_any_place(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_stop_string_is_met_wherever_the_text_is_split),
-        cmocka_unit_test(the_match_that_is_complete_first_wins),
-        cmocka_unit_test(of_matches_that_end_together_the_longest_wins),
-        cmocka_unit_test(what_can_no_longer_be_met_is_not_held_back),
-        cmocka_unit_test(overlapping_beginnings_are_all_looked_for),
-        cmocka_unit_test(characters_of_many_bytes_are_handed_out_whole),
-        cmocka_unit_test(any_strings_are_met_as_a_naive_search_meets_them),
-        cmocka_unit_test(any_strings_are_met_wherever_the_text_is_split),
-        cmocka_unit_test(after_a_match_nothing_is_handed_out_and_the_match_is_told_again),
-        cmocka_unit_test(finish_and_reset_leave_it_as_new),
-        cmocka_unit_test(a_copy_goes_on_by_itself_from_where_it_was_made),
-        cmocka_unit_test(copies_may_be_used_by_several_threads_at_once),
-        cmocka_unit_test(text_without_the_beginning_of_a_stop_string_is_not_copied),
-        cmocka_unit_test(no_stop_strings_at_all_let_everything_through),
-        cmocka_unit_test(near_misses_cost_no_more_per_byte),
-        cmocka_unit_test(the_most_strings_of_the_most_bytes_are_taken),
-        cmocka_unit_test(an_empty_string_is_refused),
-        cmocka_unit_test(what_is_not_utf8_is_refused),
-        cmocka_unit_test(more_than_the_bounds_is_refused),
-        cmocka_unit_test(destroying_nothing_is_fine),
-        cmocka_unit_test(stop_tokens_are_special_tokens_with_the_text_of_a_stop_string),
-        cmocka_unit_test(stop_tokens_are_found_by_their_text_at_any_place),
+        cmocka_unit_test(stop_string_is_found_for_any_split),
+        cmocka_unit_test(match_that_is_complete_first_wins),
+        cmocka_unit_test(match_that_is_longest_wins_at_same_end),
+        cmocka_unit_test(text_that_cannot_match_is_not_held_back),
+        cmocka_unit_test(overlapping_prefixes_are_all_searched),
+        cmocka_unit_test(multibyte_characters_are_not_split),
+        cmocka_unit_test(random_strings_match_as_in_naive_search),
+        cmocka_unit_test(random_strings_are_found_for_any_split),
+        cmocka_unit_test(push_after_match_gives_no_text_and_same_match),
+        cmocka_unit_test(finish_and_reset_restore_initial_state),
+        cmocka_unit_test(copy_continues_independently),
+        cmocka_unit_test(copies_in_several_threads_share_no_state),
+        cmocka_unit_test(text_without_prefix_of_stop_string_is_not_copied),
+        cmocka_unit_test(no_stop_strings_pass_all_text),
+        cmocka_unit_test(near_misses_take_linear_time),
+        cmocka_unit_test(most_strings_of_most_bytes_are_accepted),
+        cmocka_unit_test(empty_string_is_refused),
+        cmocka_unit_test(invalid_utf8_is_refused),
+        cmocka_unit_test(more_than_bounds_is_refused),
+        cmocka_unit_test(destroy_of_null_does_nothing),
+        cmocka_unit_test(stop_token_is_special_token_with_text_of_stop_string),
+        cmocka_unit_test(stop_token_is_found_at_any_place),
     };
     return cmocka_run_group_tests_name("stop", tests, NULL, NULL);
 }

@@ -51,7 +51,7 @@ static void burble__free(void *p)
 
 static const burble_text strings[] = {{.bytes = "stop", .len = 4}, {.bytes = "stay", .len = 4}};
 
-static void making_one_without_memory_says_so_and_leaks_nothing(void **state)
+static void create_without_memory_fails_and_leaks_nothing(void **state)
 {
     (void)state;
     burble_stop *stop = NULL;
@@ -72,7 +72,7 @@ static void making_one_without_memory_says_so_and_leaks_nothing(void **state)
     burble_stop_destroy(&stop);
 }
 
-static void a_copy_without_memory_says_so_and_leaks_nothing(void **state)
+static void copy_without_memory_fails_and_leaks_nothing(void **state)
 {
     (void)state;
     burble_stop *stop, *copy;
@@ -87,7 +87,7 @@ static void a_copy_without_memory_says_so_and_leaks_nothing(void **state)
     burble_stop_destroy(&copy);
 }
 
-static void text_that_could_not_be_taken_can_be_pushed_again(void **state)
+static void push_without_memory_can_be_repeated(void **state)
 {
     (void)state;
     burble_stop *stop;
@@ -117,9 +117,9 @@ static void text_that_could_not_be_taken_can_be_pushed_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(making_one_without_memory_says_so_and_leaks_nothing),
-        cmocka_unit_test(a_copy_without_memory_says_so_and_leaks_nothing),
-        cmocka_unit_test(text_that_could_not_be_taken_can_be_pushed_again),
+        cmocka_unit_test(create_without_memory_fails_and_leaks_nothing),
+        cmocka_unit_test(copy_without_memory_fails_and_leaks_nothing),
+        cmocka_unit_test(push_without_memory_can_be_repeated),
     };
     return cmocka_run_group_tests_name("stop_memory", tests, NULL, NULL);
 }

@@ -33,7 +33,7 @@ static void records_are_read_whole_and_in_order(void **state)
     assert_null(stream);
 }
 
-static void a_record_says_how_many_tokens_it_is(void **state)
+static void record_counts_its_tokens(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -47,7 +47,7 @@ static void a_record_says_how_many_tokens_it_is(void **state)
 }
 
 /* Every length from 1 to beyond the largest block, so that each way to fill a block occurs. */
-static void records_of_every_length_survive_the_change_of_blocks(void **state)
+static void records_of_every_length_cross_blocks_intact(void **state)
 {
     (void)state;
     enum { LONGEST = 9000, STEP = 7 };
@@ -77,7 +77,7 @@ static void records_of_every_length_survive_the_change_of_blocks(void **state)
     burble_stream_unref(&stream);
 }
 
-static void each_reader_has_a_position_of_its_own(void **state)
+static void reader_has_position_of_its_own(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -94,7 +94,7 @@ static void each_reader_has_a_position_of_its_own(void **state)
     burble_stream_unref(&stream);
 }
 
-static void a_stream_outlives_its_handle_while_it_has_readers(void **state)
+static void stream_outlives_its_handle_while_it_has_readers(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -106,7 +106,7 @@ static void a_stream_outlives_its_handle_while_it_has_readers(void **state)
     burble_reader_destroy(&reader);
 }
 
-static void an_end_comes_after_all_text_and_never_changes(void **state)
+static void end_is_read_after_all_text_and_does_not_change(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -126,7 +126,7 @@ static void an_end_comes_after_all_text_and_never_changes(void **state)
     burble_stream_unref(&stream);
 }
 
-static void a_failure_reaches_readers_after_the_text_with_its_code_and_words(void **state)
+static void failure_is_read_after_all_text_with_code_and_message(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -146,7 +146,7 @@ static void a_failure_reaches_readers_after_the_text_with_its_code_and_words(voi
     burble_stream_unref(&stream);
 }
 
-static void a_failure_message_is_cut_at_a_character(void **state)
+static void failure_message_too_long_is_cut_at_character(void **state)
 {
     (void)state;
     char message[BURBLE_MESSAGE_MAX + 10];
@@ -161,7 +161,7 @@ static void a_failure_message_is_cut_at_a_character(void **state)
     burble_stream_unref(&stream);
 }
 
-static void cancelling_stops_the_writer_and_keeps_what_was_written(void **state)
+static void cancel_stops_writer_and_keeps_written_text(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -177,7 +177,7 @@ static void cancelling_stops_the_writer_and_keeps_what_was_written(void **state)
     burble_stream_unref(&stream);
 }
 
-static void the_last_reader_takes_the_stream_along_where_asked(void **state)
+static void cancel_on_last_reader_stops_writer(void **state)
 {
     (void)state;
     burble_stream_options options;
@@ -193,7 +193,7 @@ static void the_last_reader_takes_the_stream_along_where_asked(void **state)
     burble_stream_unref(&stream);
 }
 
-static void nothing_is_retained_unless_asked(void **state)
+static void retain_by_default_is_nothing(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -211,7 +211,7 @@ static void nothing_is_retained_unless_asked(void **state)
     burble_stream_unref(&stream);
 }
 
-static void a_reader_is_found_beside_one_that_is_behind(void **state)
+static void reader_started_beside_slower_one_reads_its_records(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -236,7 +236,7 @@ static void a_reader_is_found_beside_one_that_is_behind(void **state)
 }
 
 /* A generator may be through before the reader is made for which it was started. */
-static void everything_waits_for_the_first_reader(void **state)
+static void records_before_first_reader_are_kept(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -253,7 +253,7 @@ static void everything_waits_for_the_first_reader(void **state)
     burble_stream_unref(&stream);
 }
 
-static void everything_is_retained_where_asked(void **state)
+static void retain_all_keeps_every_record(void **state)
 {
     (void)state;
     burble_stream_options options;
@@ -278,7 +278,7 @@ static void everything_is_retained_where_asked(void **state)
     burble_stream_unref(&stream);
 }
 
-static void at_least_as_many_bytes_are_retained_as_asked(void **state)
+static void retain_bytes_keeps_at_least_as_many(void **state)
 {
     (void)state;
     burble_stream_options options;
@@ -299,7 +299,7 @@ static void at_least_as_many_bytes_are_retained_as_asked(void **state)
     burble_stream_unref(&stream);
 }
 
-static void a_reader_at_the_tail_gets_what_comes_next(void **state)
+static void reader_at_tail_gets_next_record(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -314,7 +314,7 @@ static void a_reader_at_the_tail_gets_what_comes_next(void **state)
     burble_stream_unref(&stream);
 }
 
-static void a_position_in_the_future_is_refused_but_the_next_one_is_not(void **state)
+static void reader_position_beyond_next_record_is_refused(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -331,7 +331,7 @@ static void a_position_in_the_future_is_refused_but_the_next_one_is_not(void **s
     burble_stream_unref(&stream);
 }
 
-static void absurd_records_are_refused(void **state)
+static void record_out_of_bounds_is_refused(void **state)
 {
     (void)state;
     burble_stream *stream = new_stream(NULL);
@@ -344,7 +344,7 @@ static void absurd_records_are_refused(void **state)
     burble_stream_unref(&stream);
 }
 
-static void null_handles_are_fine(void **state)
+static void destroy_of_null_handles_does_nothing(void **state)
 {
     (void)state;
     burble_stream *stream = NULL;
@@ -362,24 +362,24 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_are_read_whole_and_in_order),
-        cmocka_unit_test(a_record_says_how_many_tokens_it_is),
-        cmocka_unit_test(records_of_every_length_survive_the_change_of_blocks),
-        cmocka_unit_test(each_reader_has_a_position_of_its_own),
-        cmocka_unit_test(a_stream_outlives_its_handle_while_it_has_readers),
-        cmocka_unit_test(an_end_comes_after_all_text_and_never_changes),
-        cmocka_unit_test(a_failure_reaches_readers_after_the_text_with_its_code_and_words),
-        cmocka_unit_test(a_failure_message_is_cut_at_a_character),
-        cmocka_unit_test(cancelling_stops_the_writer_and_keeps_what_was_written),
-        cmocka_unit_test(the_last_reader_takes_the_stream_along_where_asked),
-        cmocka_unit_test(nothing_is_retained_unless_asked),
-        cmocka_unit_test(a_reader_is_found_beside_one_that_is_behind),
-        cmocka_unit_test(everything_waits_for_the_first_reader),
-        cmocka_unit_test(everything_is_retained_where_asked),
-        cmocka_unit_test(at_least_as_many_bytes_are_retained_as_asked),
-        cmocka_unit_test(a_reader_at_the_tail_gets_what_comes_next),
-        cmocka_unit_test(a_position_in_the_future_is_refused_but_the_next_one_is_not),
-        cmocka_unit_test(absurd_records_are_refused),
-        cmocka_unit_test(null_handles_are_fine),
+        cmocka_unit_test(record_counts_its_tokens),
+        cmocka_unit_test(records_of_every_length_cross_blocks_intact),
+        cmocka_unit_test(reader_has_position_of_its_own),
+        cmocka_unit_test(stream_outlives_its_handle_while_it_has_readers),
+        cmocka_unit_test(end_is_read_after_all_text_and_does_not_change),
+        cmocka_unit_test(failure_is_read_after_all_text_with_code_and_message),
+        cmocka_unit_test(failure_message_too_long_is_cut_at_character),
+        cmocka_unit_test(cancel_stops_writer_and_keeps_written_text),
+        cmocka_unit_test(cancel_on_last_reader_stops_writer),
+        cmocka_unit_test(retain_by_default_is_nothing),
+        cmocka_unit_test(reader_started_beside_slower_one_reads_its_records),
+        cmocka_unit_test(records_before_first_reader_are_kept),
+        cmocka_unit_test(retain_all_keeps_every_record),
+        cmocka_unit_test(retain_bytes_keeps_at_least_as_many),
+        cmocka_unit_test(reader_at_tail_gets_next_record),
+        cmocka_unit_test(reader_position_beyond_next_record_is_refused),
+        cmocka_unit_test(record_out_of_bounds_is_refused),
+        cmocka_unit_test(destroy_of_null_handles_does_nothing),
     };
     return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
 }

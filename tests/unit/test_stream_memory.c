@@ -65,7 +65,7 @@ void burble__free(void *p)
 
 /* ---- the tests ------------------------------------------------------------------------------- */
 
-static void an_idle_stream_with_a_reader_takes_less_than_a_kibibyte(void **state)
+static void memory_of_idle_stream_and_reader_is_below_a_kibibyte(void **state)
 {
     (void)state;
     burble_stream *stream;
@@ -111,7 +111,7 @@ static void *write_beside_stalled_readers(void *arg)
 }
 
 /* Stalled for ever, one before its first record and one after; both are dropped. */
-static void memory_is_bounded_while_readers_that_may_be_dropped_stall(void **state)
+static void memory_with_stalled_droppable_readers_is_bounded(void **state)
 {
     (void)state;
     struct stall stall = {0};
@@ -145,7 +145,7 @@ static void memory_is_bounded_while_readers_that_may_be_dropped_stall(void **sta
     assert_int_equal(live, before);
 }
 
-static void where_memory_is_short_a_limit_stays_what_it_was(void **state)
+static void limit_without_memory_is_unchanged(void **state)
 {
     (void)state;
     for (size_t n = 0;; n++) {
@@ -174,9 +174,9 @@ static void where_memory_is_short_a_limit_stays_what_it_was(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_idle_stream_with_a_reader_takes_less_than_a_kibibyte),
-        cmocka_unit_test(memory_is_bounded_while_readers_that_may_be_dropped_stall),
-        cmocka_unit_test(where_memory_is_short_a_limit_stays_what_it_was),
+        cmocka_unit_test(memory_of_idle_stream_and_reader_is_below_a_kibibyte),
+        cmocka_unit_test(memory_with_stalled_droppable_readers_is_bounded),
+        cmocka_unit_test(limit_without_memory_is_unchanged),
     };
     return cmocka_run_group_tests_name("stream_memory", tests, NULL, NULL);
 }

@@ -174,14 +174,14 @@ static size_t encode(uint32_t character, unsigned char *out)
     return len;
 }
 
-static void nothing_in_is_nothing_out(void **state)
+static void empty_input_gives_empty_output(void **state)
 {
     (void)state;
     check((const unsigned char *)"", 0);
     assert_true(burble__utf8_valid(NULL, 0));
 }
 
-static void every_sequence_of_one_or_two_bytes_is_decoded_as_unicode_says(void **state)
+static void sequences_of_one_and_two_bytes_are_decoded_per_unicode(void **state)
 {
     (void)state;
     for (unsigned a = 0; a < 256; a++) {
@@ -191,7 +191,7 @@ static void every_sequence_of_one_or_two_bytes_is_decoded_as_unicode_says(void *
     }
 }
 
-static void sequences_of_bytes_at_the_edges_of_ranges_are_decoded_as_unicode_says(void **state)
+static void sequences_at_edges_of_ranges_are_decoded_per_unicode(void **state)
 {
     (void)state;
     static const unsigned char edges[] = {0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF,
@@ -207,7 +207,7 @@ static void sequences_of_bytes_at_the_edges_of_ranges_are_decoded_as_unicode_say
     }
 }
 
-static void the_examples_of_the_unicode_standard_come_out_as_printed_there(void **state)
+static void examples_of_unicode_standard_are_decoded_as_printed(void **state)
 {
     (void)state;
 #define R "\xEF\xBF\xBD"
@@ -233,7 +233,7 @@ static void the_examples_of_the_unicode_standard_come_out_as_printed_there(void 
     }
 }
 
-static void every_character_goes_through_and_is_found_as_the_last_one(void **state)
+static void every_character_is_kept_and_found_as_last(void **state)
 {
     (void)state;
     for (uint32_t character = 0; character <= 0x10FFFF; character++) {
@@ -254,7 +254,7 @@ static void every_character_goes_through_and_is_found_as_the_last_one(void **sta
     }
 }
 
-static void a_bad_byte_is_found_wherever_it_stands(void **state)
+static void bad_byte_is_found_at_any_place(void **state)
 {
     (void)state;
     for (size_t n = 1; n <= 40; n++) {
@@ -269,7 +269,7 @@ static void a_bad_byte_is_found_wherever_it_stands(void **state)
     }
 }
 
-static void random_bytes_are_decoded_as_unicode_says(void **state)
+static void random_bytes_are_decoded_per_unicode(void **state)
 {
     (void)state;
     uint64_t random = test_seed(20250611);
@@ -296,13 +296,13 @@ static void random_bytes_are_decoded_as_unicode_says(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_in_is_nothing_out),
-        cmocka_unit_test(every_sequence_of_one_or_two_bytes_is_decoded_as_unicode_says),
-        cmocka_unit_test(sequences_of_bytes_at_the_edges_of_ranges_are_decoded_as_unicode_says),
-        cmocka_unit_test(the_examples_of_the_unicode_standard_come_out_as_printed_there),
-        cmocka_unit_test(every_character_goes_through_and_is_found_as_the_last_one),
-        cmocka_unit_test(a_bad_byte_is_found_wherever_it_stands),
-        cmocka_unit_test(random_bytes_are_decoded_as_unicode_says),
+        cmocka_unit_test(empty_input_gives_empty_output),
+        cmocka_unit_test(sequences_of_one_and_two_bytes_are_decoded_per_unicode),
+        cmocka_unit_test(sequences_at_edges_of_ranges_are_decoded_per_unicode),
+        cmocka_unit_test(examples_of_unicode_standard_are_decoded_as_printed),
+        cmocka_unit_test(every_character_is_kept_and_found_as_last),
+        cmocka_unit_test(bad_byte_is_found_at_any_place),
+        cmocka_unit_test(random_bytes_are_decoded_per_unicode),
     };
     return cmocka_run_group_tests_name("utf8", tests, NULL, NULL);
 }

@@ -69,7 +69,7 @@ static void assert_compiles_at(struct place at, enum decoder decoder, const char
 }
 #define assert_compiles(...) assert_compiles_at(HERE, __VA_ARGS__)
 
-static void the_defaults_are_no_steps_and_nothing_between_tokens(void **state)
+static void options_default_to_no_steps_and_no_separator(void **state)
 {
     (void)state;
     burble_vocab_options options;
@@ -102,7 +102,7 @@ static const char *const spelled[256] = {
     "ð", "ñ", "ò",  "ó", "ô", "õ", "ö", "÷", "ø", "ù", "ú", "û", "ü",  "ý", "þ", "ÿ", /* F0 */
 };
 
-static void the_byte_level_alphabet_spells_every_byte(void **state)
+static void byte_level_alphabet_covers_every_byte(void **state)
 {
     (void)state;
     burble_token tokens[256];
@@ -116,7 +116,7 @@ static void the_byte_level_alphabet_spells_every_byte(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void a_byte_level_token_outside_the_alphabet_stands_for_its_own_bytes(void **state)
+static void byte_level_token_outside_alphabet_is_its_own_bytes(void **state)
 {
     (void)state;
     /* The characters next to the alphabet on every side, and longer ones. */
@@ -127,7 +127,7 @@ static void a_byte_level_token_outside_the_alphabet_stands_for_its_own_bytes(voi
         assert_compiles(BYTE_LEVEL, outside[i], outside[i], strlen(outside[i]), BURBLE__PIECE_TEXT);
 }
 
-static void a_byte_level_token_is_text_only_where_it_is_whole_characters(void **state)
+static void byte_level_token_of_whole_characters_is_text(void **state)
 {
     (void)state;
     const enum decoder decoder = BYTE_LEVEL;
@@ -141,7 +141,7 @@ static void a_byte_level_token_is_text_only_where_it_is_whole_characters(void **
     assert_compiles(decoder, "é", "\xE9", 1, 0);
 }
 
-static void an_empty_byte_level_token_parts_no_character(void **state)
+static void byte_level_empty_token_splits_no_character(void **state)
 {
     (void)state;
     assert_compiles(BYTE_LEVEL, "", "", 0, 0);
@@ -149,7 +149,7 @@ static void an_empty_byte_level_token_parts_no_character(void **state)
 
 /* ---- byte fallback --------------------------------------------------------------------------- */
 
-static void with_byte_fallback_every_byte_token_is_its_byte(void **state)
+static void byte_fallback_token_is_its_byte(void **state)
 {
     (void)state;
     for (unsigned byte = 0; byte < 256; byte++) {
@@ -165,7 +165,7 @@ static void with_byte_fallback_every_byte_token_is_its_byte(void **state)
     assert_compiles(BYTE_FALLBACK, "<0x+A>", "\n", 1, BURBLE__PIECE_TEXT);
 }
 
-static void with_byte_fallback_what_only_looks_like_a_byte_token_is_text(void **state)
+static void byte_fallback_lookalike_is_text(void **state)
 {
     (void)state;
     static const char *const others[] = {"<0x4>",   "<0x041>", "<0x4G>", "<0xG4>", "<0x-1>",
@@ -176,7 +176,7 @@ static void with_byte_fallback_what_only_looks_like_a_byte_token_is_text(void **
         assert_compiles(BYTE_FALLBACK, others[i], others[i], strlen(others[i]), BURBLE__PIECE_TEXT);
 }
 
-static void with_byte_fallback_every_u2581_is_a_space(void **state)
+static void byte_fallback_u2581_is_a_space(void **state)
 {
     (void)state;
     const enum decoder decoder = BYTE_FALLBACK;
@@ -188,7 +188,7 @@ static void with_byte_fallback_every_u2581_is_a_space(void **state)
 
 /* ---- both ------------------------------------------------------------------------------------ */
 
-static void flags_are_kept_and_absent_tokens_stand_for_nothing(void **state)
+static void flags_are_kept_and_absent_tokens_are_empty(void **state)
 {
     (void)state;
     for (int decoder = 0; decoder <= 1; decoder++) {
@@ -212,7 +212,7 @@ static void flags_are_kept_and_absent_tokens_stand_for_nothing(void **state)
     }
 }
 
-static void tokens_are_copied_and_need_not_end_in_nul(void **state)
+static void tokens_are_copied_and_need_no_nul(void **state)
 {
     (void)state;
     char text[] = {'a', 'b', 'c', '\0', 'd'};
@@ -224,7 +224,7 @@ static void tokens_are_copied_and_need_not_end_in_nul(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void a_vocabulary_may_be_empty(void **state)
+static void vocabulary_may_be_empty(void **state)
 {
     (void)state;
     burble_vocab *vocab = create(BYTE_LEVEL, NULL, 0);
@@ -232,7 +232,7 @@ static void a_vocabulary_may_be_empty(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void the_longest_token_is_accepted_and_kept_whole(void **state)
+static void longest_token_is_kept_whole(void **state)
 {
     (void)state;
     char *text = malloc(BURBLE_VOCAB_MAX_TOKEN);
@@ -267,7 +267,7 @@ static void assert_refused_at(struct place at, const burble_vocab_options *optio
 }
 #define assert_refused(...) assert_refused_at(HERE, __VA_ARGS__)
 
-static void a_token_out_of_bounds_is_refused_and_named(void **state)
+static void token_out_of_bounds_is_refused_and_named(void **state)
 {
     (void)state;
     static char long_text[BURBLE_VOCAB_MAX_TOKEN + 1];
@@ -294,7 +294,7 @@ static void a_token_out_of_bounds_is_refused_and_named(void **state)
     }
 }
 
-static void without_steps_a_token_need_not_be_utf8(void **state)
+static void token_without_steps_may_be_invalid_utf8(void **state)
 {
     (void)state;
     const burble_token one = {.text = "\xFF", .len = 1};
@@ -308,7 +308,7 @@ static void without_steps_a_token_need_not_be_utf8(void **state)
     burble_vocab_unref(&vocab);
 }
 
-static void too_many_tokens_and_none_at_all_are_refused(void **state)
+static void token_array_null_or_too_long_is_refused(void **state)
 {
     (void)state;
     const burble_token one = token("a");
@@ -320,7 +320,7 @@ static void too_many_tokens_and_none_at_all_are_refused(void **state)
 }
 
 /* The same long text for each token takes memory only in the vocabulary. */
-static void texts_that_are_too_long_together_are_refused(void **state)
+static void token_texts_too_long_together_are_refused(void **state)
 {
     enum { MOST = BURBLE_VOCAB_MAX_TEXT / BURBLE_VOCAB_MAX_TOKEN };
     static char text[BURBLE_VOCAB_MAX_TOKEN];
@@ -339,7 +339,7 @@ static void texts_that_are_too_long_together_are_refused(void **state)
 }
 
 /* A small table, and a step that makes much of each token; also before repeated tokens are looked for. */
-static void texts_that_become_too_long_together_are_refused(void **state)
+static void token_texts_that_steps_make_too_long_are_refused(void **state)
 {
     enum { LONG = 65000, HALF = 4000, MOST = BURBLE_VOCAB_MAX_TEXT / LONG };
     static char text[LONG - HALF + 1];
@@ -369,7 +369,7 @@ static void texts_that_become_too_long_together_are_refused(void **state)
     }
 }
 
-static void a_step_without_what_it_needs_is_refused_and_named(void **state)
+static void step_with_invalid_text_is_refused_and_named(void **state)
 {
     (void)state;
     static char long_text[BURBLE_VOCAB_MAX_TOKEN + 2];
@@ -448,7 +448,7 @@ static void steps_that_cannot_be_streamed_are_unsupported(void **state)
     assert_refused(&options, &one, 1, BURBLE_EUNSUPPORTED, "at most 256 steps, found 300");
 }
 
-static void it_takes_eight_bytes_per_id_beside_the_bytes_of_its_pieces(void **state)
+static void memory_is_eight_bytes_per_id_plus_pieces(void **state)
 {
     (void)state;
     enum { N = 10000 };
@@ -467,7 +467,7 @@ static void it_takes_eight_bytes_per_id_beside_the_bytes_of_its_pieces(void **st
     free(tokens);
 }
 
-static void a_word_and_its_continuation_are_stored_once(void **state)
+static void memory_of_word_and_continuation_is_shared(void **state)
 {
     (void)state;
     enum { N = 30000 };
@@ -494,7 +494,7 @@ static void a_word_and_its_continuation_are_stored_once(void **state)
     free(tokens);
 }
 
-static void giving_back_nothing_is_fine(void **state)
+static void unref_of_null_does_nothing(void **state)
 {
     (void)state;
     burble_vocab *none = NULL;
@@ -514,7 +514,7 @@ static void *share(void *shared)
     return NULL;
 }
 
-static void the_last_of_several_threads_to_give_it_back_frees_it(void **state)
+static void unref_by_last_of_several_threads_frees(void **state)
 {
     (void)state;
     enum { THREADS = 4 };
@@ -535,29 +535,29 @@ static void the_last_of_several_threads_to_give_it_back_frees_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_defaults_are_no_steps_and_nothing_between_tokens),
-        cmocka_unit_test(the_byte_level_alphabet_spells_every_byte),
-        cmocka_unit_test(a_byte_level_token_outside_the_alphabet_stands_for_its_own_bytes),
-        cmocka_unit_test(a_byte_level_token_is_text_only_where_it_is_whole_characters),
-        cmocka_unit_test(an_empty_byte_level_token_parts_no_character),
-        cmocka_unit_test(with_byte_fallback_every_byte_token_is_its_byte),
-        cmocka_unit_test(with_byte_fallback_what_only_looks_like_a_byte_token_is_text),
-        cmocka_unit_test(with_byte_fallback_every_u2581_is_a_space),
-        cmocka_unit_test(flags_are_kept_and_absent_tokens_stand_for_nothing),
-        cmocka_unit_test(tokens_are_copied_and_need_not_end_in_nul),
-        cmocka_unit_test(a_vocabulary_may_be_empty),
-        cmocka_unit_test(the_longest_token_is_accepted_and_kept_whole),
-        cmocka_unit_test(a_token_out_of_bounds_is_refused_and_named),
-        cmocka_unit_test(without_steps_a_token_need_not_be_utf8),
-        cmocka_unit_test(too_many_tokens_and_none_at_all_are_refused),
-        cmocka_unit_test(texts_that_are_too_long_together_are_refused),
-        cmocka_unit_test(texts_that_become_too_long_together_are_refused),
-        cmocka_unit_test(a_step_without_what_it_needs_is_refused_and_named),
+        cmocka_unit_test(options_default_to_no_steps_and_no_separator),
+        cmocka_unit_test(byte_level_alphabet_covers_every_byte),
+        cmocka_unit_test(byte_level_token_outside_alphabet_is_its_own_bytes),
+        cmocka_unit_test(byte_level_token_of_whole_characters_is_text),
+        cmocka_unit_test(byte_level_empty_token_splits_no_character),
+        cmocka_unit_test(byte_fallback_token_is_its_byte),
+        cmocka_unit_test(byte_fallback_lookalike_is_text),
+        cmocka_unit_test(byte_fallback_u2581_is_a_space),
+        cmocka_unit_test(flags_are_kept_and_absent_tokens_are_empty),
+        cmocka_unit_test(tokens_are_copied_and_need_no_nul),
+        cmocka_unit_test(vocabulary_may_be_empty),
+        cmocka_unit_test(longest_token_is_kept_whole),
+        cmocka_unit_test(token_out_of_bounds_is_refused_and_named),
+        cmocka_unit_test(token_without_steps_may_be_invalid_utf8),
+        cmocka_unit_test(token_array_null_or_too_long_is_refused),
+        cmocka_unit_test(token_texts_too_long_together_are_refused),
+        cmocka_unit_test(token_texts_that_steps_make_too_long_are_refused),
+        cmocka_unit_test(step_with_invalid_text_is_refused_and_named),
         cmocka_unit_test(steps_that_cannot_be_streamed_are_unsupported),
-        cmocka_unit_test(a_word_and_its_continuation_are_stored_once),
-        cmocka_unit_test(it_takes_eight_bytes_per_id_beside_the_bytes_of_its_pieces),
-        cmocka_unit_test(giving_back_nothing_is_fine),
-        cmocka_unit_test(the_last_of_several_threads_to_give_it_back_frees_it),
+        cmocka_unit_test(memory_of_word_and_continuation_is_shared),
+        cmocka_unit_test(memory_is_eight_bytes_per_id_plus_pieces),
+        cmocka_unit_test(unref_of_null_does_nothing),
+        cmocka_unit_test(unref_by_last_of_several_threads_frees),
     };
     return cmocka_run_group_tests_name("vocab", tests, NULL, NULL);
 }
