@@ -54,7 +54,7 @@ static void note(burble_reader *reader, void *arg)
     calls->who[calls->n++] = reader;
 }
 
-static void a_parked_reader_is_called_once_per_parking(void **state)
+static void parked_reader_is_called_once(void **state)
 {
     burble_hub *hub = new_hub(state);
     burble_stream *stream = new_stream(NULL);
@@ -87,7 +87,7 @@ static void a_parked_reader_is_called_once_per_parking(void **state)
     burble_hub_destroy(&hub);
 }
 
-static void nothing_is_signalled_where_nobody_waits(void **state)
+static void append_without_parked_reader_signals_nothing(void **state)
 {
     burble_hub *hub = new_hub(state);
     burble_stream *stream = new_stream(NULL);
@@ -103,7 +103,7 @@ static void nothing_is_signalled_where_nobody_waits(void **state)
     burble_hub_destroy(&hub);
 }
 
-static void a_thousand_streams_that_move_together_cost_one_signal(void **state)
+static void thousand_streams_at_once_signal_once(void **state)
 {
     enum { STREAMS = 1000, STEPS = 5 };
     static burble_stream *streams[STREAMS];
@@ -134,7 +134,7 @@ static void a_thousand_streams_that_move_together_cost_one_signal(void **state)
     burble_hub_destroy(&hub);
 }
 
-static void readers_are_called_in_the_order_in_which_they_became_ready(void **state)
+static void dispatch_calls_readers_in_order_of_readiness(void **state)
 {
     enum { STREAMS = 20 };
     burble_hub *hub = new_hub(state);
@@ -159,7 +159,7 @@ static void readers_are_called_in_the_order_in_which_they_became_ready(void **st
     burble_hub_destroy(&hub);
 }
 
-static void dispatching_in_slices_calls_everybody_and_stays_readable_meanwhile(void **state)
+static void dispatch_in_slices_stays_readable_until_all_are_called(void **state)
 {
     enum { STREAMS = 10 };
     burble_hub *hub = new_hub(state);
@@ -204,7 +204,7 @@ static void kill_other(burble_reader *reader, void *arg)
     burble_reader_destroy(killer->victim);
 }
 
-static void a_reader_destroyed_by_another_ones_function_is_not_called(void **state)
+static void dispatch_skips_reader_destroyed_by_another_function(void **state)
 {
     burble_hub *hub = new_hub(state);
     burble_stream *stream = new_stream(NULL);
@@ -225,7 +225,7 @@ static void a_reader_destroyed_by_another_ones_function_is_not_called(void **sta
     burble_hub_destroy(&hub);
 }
 
-static void a_reader_may_go_while_parked_and_the_others_still_wake(void **state)
+static void parked_reader_that_is_destroyed_leaves_others_waking(void **state)
 {
     burble_hub *hub = new_hub(state);
     burble_stream *stream = new_stream(NULL);
@@ -251,7 +251,7 @@ static void a_reader_may_go_while_parked_and_the_others_still_wake(void **state)
     burble_hub_destroy(&hub);
 }
 
-static void a_reader_moves_to_another_hub(void **state)
+static void parked_reader_moves_to_another_hub(void **state)
 {
     burble_hub *from = new_hub(state);
     burble_hub *to = new_hub(state);
@@ -273,7 +273,7 @@ static void a_reader_moves_to_another_hub(void **state)
     burble_hub_destroy(&to);
 }
 
-static void a_hub_that_is_destroyed_leaves_its_readers_usable(void **state)
+static void destroyed_hub_leaves_its_readers_usable(void **state)
 {
     burble_hub *hub = new_hub(state);
     burble_stream *parked_on = new_stream(NULL), *fired_on = new_stream(NULL);
@@ -303,7 +303,7 @@ static void a_hub_that_is_destroyed_leaves_its_readers_usable(void **state)
     burble_hub_destroy(&hub);
 }
 
-static void a_held_hub_is_quiet_and_its_release_signals_what_came(void **state)
+static void held_hub_signals_only_when_released(void **state)
 {
     burble_hub *hub = new_hub(state);
     burble_stream *stream = new_stream(NULL);
@@ -352,7 +352,7 @@ static void park_without_hub_is_refused(void **state)
     burble_stream_unref(&stream);
 }
 
-static void waiting_detaches_also_where_there_is_something_to_read(void **state)
+static void wait_with_text_available_detaches_reader(void **state)
 {
     burble_hub *hub = new_hub(state);
     burble_stream *stream = new_stream(NULL);
@@ -388,7 +388,7 @@ static void *append_one(void *arg)
     return NULL;
 }
 
-static void a_wake_up_crosses_threads(void **state)
+static void parked_reader_is_woken_by_another_thread(void **state)
 {
     burble_hub *hub = new_hub(state);
     burble_stream *stream = new_stream(NULL);
@@ -492,7 +492,7 @@ static void interrupt_prevents_waiting_but_not_reading(void **state)
     burble_stream_unref(&stream);
 }
 
-static void interrupting_calls_a_parked_reader(void **state)
+static void interrupt_calls_parked_reader(void **state)
 {
     burble_hub *hub = new_hub(state);
     burble_stream *stream = new_stream(NULL);
@@ -577,25 +577,25 @@ int main(void)
 #endif
     static burble_wake pipe = BURBLE_WAKE_PIPE;
     const struct CMUnitTest tests[] = {
-        ON_BOTH(a_parked_reader_is_called_once_per_parking),
-        ON_BOTH(nothing_is_signalled_where_nobody_waits),
-        ON_BOTH(a_thousand_streams_that_move_together_cost_one_signal),
-        ON_BOTH(readers_are_called_in_the_order_in_which_they_became_ready),
-        ON_BOTH(dispatching_in_slices_calls_everybody_and_stays_readable_meanwhile),
-        ON_BOTH(a_reader_destroyed_by_another_ones_function_is_not_called),
-        ON_BOTH(a_reader_may_go_while_parked_and_the_others_still_wake),
-        ON_BOTH(a_reader_moves_to_another_hub),
-        ON_BOTH(a_hub_that_is_destroyed_leaves_its_readers_usable),
-        ON_BOTH(a_wake_up_crosses_threads),
-        ON_BOTH(a_held_hub_is_quiet_and_its_release_signals_what_came),
+        ON_BOTH(parked_reader_is_called_once),
+        ON_BOTH(append_without_parked_reader_signals_nothing),
+        ON_BOTH(thousand_streams_at_once_signal_once),
+        ON_BOTH(dispatch_calls_readers_in_order_of_readiness),
+        ON_BOTH(dispatch_in_slices_stays_readable_until_all_are_called),
+        ON_BOTH(dispatch_skips_reader_destroyed_by_another_function),
+        ON_BOTH(parked_reader_that_is_destroyed_leaves_others_waking),
+        ON_BOTH(parked_reader_moves_to_another_hub),
+        ON_BOTH(destroyed_hub_leaves_its_readers_usable),
+        ON_BOTH(parked_reader_is_woken_by_another_thread),
+        ON_BOTH(held_hub_signals_only_when_released),
         cmocka_unit_test(park_without_hub_is_refused),
-        ON_BOTH(waiting_detaches_also_where_there_is_something_to_read),
+        ON_BOTH(wait_with_text_available_detaches_reader),
         cmocka_unit_test(create_with_unknown_kind_of_descriptor_is_refused),
         cmocka_unit_test(wait_is_woken_by_text_and_by_end),
         cmocka_unit_test(wait_with_deadline_ends_no_earlier),
         cmocka_unit_test(wait_is_woken_by_cancel),
         cmocka_unit_test(interrupt_prevents_waiting_but_not_reading),
-        ON_BOTH(interrupting_calls_a_parked_reader),
+        ON_BOTH(interrupt_calls_parked_reader),
         ON_BOTH(next_or_park_parks_when_all_is_read),
         ON_BOTH(next_or_park_without_waiting_is_refused_after_all_text),
     };
