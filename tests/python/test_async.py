@@ -185,7 +185,7 @@ def test_streamer_read_in_two_alternating_loops_gives_all_text(loop_kind: str) -
             loop.close()
 
 
-def test_wait_cancelled_with_its_loop_leaves_streamer_to_next_loop(run: Run) -> None:
+def test_wait_cancelled_with_loop_frees_streamer_for_next_loop(run: Run) -> None:
     streamer = make_async()
 
     async def leave_a_task_waiting() -> None:
@@ -201,7 +201,7 @@ def test_wait_cancelled_with_its_loop_leaves_streamer_to_next_loop(run: Run) -> 
     assert run(read()) == ["Stay, "]
 
 
-def test_task_dropped_with_closed_loop_leaves_streamer_to_next_loop(loop_kind: str) -> None:
+def test_task_dropped_with_loop_frees_streamer_for_next_loop(loop_kind: str) -> None:
     streamer = make_async()
 
     async def leave_a_task_waiting() -> None:

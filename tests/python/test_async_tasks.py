@@ -250,7 +250,7 @@ def test_anext_driven_without_task_works(run: Run) -> None:
     run(main())
 
 
-def test_coroutine_closed_while_it_waits_leaves_streamer_to_others(run: Run) -> None:
+def test_coroutine_closed_in_wait_frees_streamer_for_others(run: Run) -> None:
     streamer = make_async()
 
     async def main() -> None:

@@ -71,7 +71,7 @@ def test_cancelled_wait_loses_no_text(run: Run) -> None:
     run(main())
 
 
-def test_wait_cancelled_after_text_arrived_leaves_it_to_next_wait(run: Run) -> None:
+def test_wait_cancelled_after_text_keeps_it_for_next_wait(run: Run) -> None:
     streamer = make_async()
 
     async def main() -> None:

@@ -201,7 +201,7 @@ def test_items_of_unread_reader_are_bounded() -> None:
         next(reader)
 
 
-def test_items_read_by_all_readers_of_uniterated_stream_are_freed() -> None:
+def test_items_of_uniterated_stream_once_read_are_freed() -> None:
     items = Items()
     with burble.iterate(items, max_lag=LIMIT) as handle:
         for _ in itertools.islice(handle.reader(), 50 * LIMIT):
@@ -295,7 +295,7 @@ def test_sse_clients_that_read_nothing_keep_no_items() -> None:
     asyncio.run(main())
 
 
-def test_sse_client_that_reads_nothing_blocks_stream_that_keeps_nothing() -> None:
+def test_sse_client_without_reading_blocks_stream_without_keep() -> None:
     async def main() -> None:
         handle = stream()
         events = burble.sse(handle)

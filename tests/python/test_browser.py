@@ -217,7 +217,7 @@ def test_cut_answer_is_resumed_by_browser(tmp_path: Path) -> None:
     assert site.asked == [None, f"{kept.id}:0000000006", f"{kept.id}:end"]
 
 
-def test_cut_answer_of_evicted_stream_is_not_restarted_by_browser(tmp_path: Path) -> None:
+def test_browser_does_not_restart_answer_of_evicted_stream(tmp_path: Path) -> None:
     """Each request has a separate stream, as on the page of the manual."""
     site = Site(CARELESS)
     streams: list[Any] = []

@@ -65,7 +65,7 @@ def some_ids(kind: str, rng: random.Random, n: int) -> list[int]:
 # ---- prompts -------------------------------------------------------------------------------------
 
 
-def test_prompt_is_not_returned_and_its_character_is_completed(path: str, kind: str) -> None:
+def test_prompt_is_left_out_but_its_character_is_completed(path: str, kind: str) -> None:
     ids = backend(kind).encode(TEXT).ids
     for at in range(1, len(ids)):
         detokenizer = make(path, kind)

@@ -154,7 +154,7 @@ def never_end(model: Any) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_fastapi_answers_what_page_shows() -> None:
+def test_fastapi_sample_answers_as_page_shows() -> None:
     with run_samples(FASTAPI) as names, served(names["app"]) as url:
         asked = [sample for sample in samples_of(FASTAPI, "sh") if "curl" in sample.code]
         assert len(asked) == 3

@@ -152,7 +152,7 @@ def test_websocket_client_that_disconnects_ends_the_generation() -> None:
 # ---- in-production.md --------------------------------------------------------------------------
 
 
-def test_metrics_of_the_production_page_count_streams_and_tokens() -> None:
+def test_production_page_metrics_count_streams_and_tokens() -> None:
     with run_samples(PRODUCTION) as names, served(names["app"]) as url, client_of(url) as client:
         client.get("/generate", params={"prompt": "ROMEO:"})
 
@@ -182,7 +182,7 @@ def test_production_page_refuses_requests_while_too_many_wait() -> None:
             stream.cancel()
 
 
-def test_kept_stream_of_the_production_page_is_removed_but_read_to_its_end() -> None:
+def test_production_page_evicts_kept_stream_after_its_readers() -> None:
     with run_samples(PRODUCTION) as names, served(names["app"]) as url, client_of(url) as client:
         names["KEPT_FOR"] = 0.5
         generate = names["model"].generate

@@ -119,7 +119,7 @@ def test_decode_stream_is_correct_for_real_tokenizers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ACROSS)
-def test_peers_are_wrong_where_tokens_are_replaced_together(name: str) -> None:
+def test_peers_fail_if_tokens_are_replaced_together(name: str) -> None:
     """They hold nothing back, and are the earlier for it."""
     backend = subject(name).backend
     ids = [backend.token_to_id(token) for token in "aba"]

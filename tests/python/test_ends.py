@@ -274,7 +274,7 @@ def test_batch_rows_end_at_special_token_that_is_stop_string(source: Any) -> Non
     ]
 
 
-def test_held_back_text_comes_before_special_token_that_ends_text() -> None:
+def test_held_back_text_is_released_before_final_special_token() -> None:
     for held, stop in (("now", "nowhere"), ("中", "x")):
         part = ids(held)[:-1] if held == "中" else ids(held)
         shown = "\ufffd" if held == "中" else held
@@ -286,7 +286,7 @@ def test_held_back_text_comes_before_special_token_that_ends_text() -> None:
         assert detokenizer.stopped == (1, SPECIAL, len(shown), len(shown) + len(SPECIAL))
 
 
-def test_stop_string_completed_by_flush_matches_before_special_token() -> None:
+def test_stop_string_completed_by_flush_precedes_special_token() -> None:
     detokenizer = burble.Detokenizer(
         tokenizer(), skip_special_tokens=True, stop=["\ufffd", SPECIAL]
     )
@@ -294,7 +294,7 @@ def test_stop_string_completed_by_flush_matches_before_special_token() -> None:
     assert detokenizer.stopped == (0, "\ufffd", 1, 2)
 
 
-def test_special_token_shown_or_spelled_otherwise_is_no_stop_token() -> None:
+def test_special_token_shown_or_spelled_otherwise_does_not_stop() -> None:
     for options in ({"skip_special_tokens": False}, {"skip_special_tokens": True}):
         for stop in ("endoftext", SPECIAL + "x"):
             detokenizer = burble.Detokenizer(tokenizer(), stop=stop, **options)

@@ -79,7 +79,7 @@ def test_asyncio_run_with_running_generation_returns() -> None:
     check_that_it_leaves(program)
 
 
-def test_asyncio_run_with_running_generation_and_consumer_returns() -> None:
+def test_asyncio_run_with_generation_and_consumer_returns() -> None:
     program = """
     async def forever(begun):
         async for text in streamer:

@@ -43,7 +43,7 @@ def test_thread_that_returns_without_end_raises_producer_died(streamer: Streamer
     assert isinstance(error, burble.ProducerDied)
 
 
-def test_incomplete_character_of_dead_thread_becomes_replacement(streamer: Streamer) -> None:
+def test_dead_thread_leaves_incomplete_character_as_replacement(streamer: Streamer) -> None:
     with in_thread(streamer.put, ids("€")[:1]):
         text, error = read_out(streamer)
     assert text == "\N{REPLACEMENT CHARACTER}"
@@ -126,7 +126,7 @@ class SlowTokenizer:
 
 
 @pytest.mark.parametrize("first", ["reader", "writer"])
-def test_generation_and_reader_at_dead_one_at_once_lose_nothing(first: str) -> None:
+def test_generation_begun_while_dead_one_is_read_loses_no_text(first: str) -> None:
     slow = SlowTokenizer()
     streamer = burble.TextIteratorStreamer(slow)
     with in_thread(speak, streamer, "one two thr"):

@@ -240,7 +240,7 @@ def run_program(*args: str | Path, timeout: float) -> tuple[str, str]:
 @pytest.mark.parametrize(
     "program", [WAITED_AT_IN_THE_PARENT, NOT_BEGUN_IN_THE_PARENT], ids=["waited", "not begun"]
 )
-def test_reader_in_forked_child_of_parents_generation_raises_producer_died(program: str) -> None:
+def test_fork_child_reading_parents_generation_raises_producer_died(program: str) -> None:
     out = run_program("-c", PROLOGUE + program, MODEL / "tokenizer.json", timeout=60)
     assert out == ("both\n", "")
 

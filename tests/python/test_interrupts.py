@@ -239,7 +239,7 @@ def interrupt_everywhere(use: Callable[[burble.Pool], None]) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("kind", ["stream", "iterate", "batch", "submit", "wait"])
-def test_reader_after_exception_at_any_line_of_pool_thread_does_not_wait(
+def test_reader_after_exception_at_any_line_of_pool_ends(
     kind: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda arguments: None)

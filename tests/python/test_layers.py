@@ -72,7 +72,7 @@ def assert_no_circle(graph: dict[str, set[str]]) -> None:
         visit(name, ())
 
 
-def test_no_header_includes_itself_by_way_of_others() -> None:
+def test_headers_have_no_include_cycle() -> None:
     assert_no_circle(
         {
             path.relative_to(ROOT / folder).as_posix(): included(path)
@@ -82,7 +82,7 @@ def test_no_header_includes_itself_by_way_of_others() -> None:
     )
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
+def test_modules_have_no_import_cycle() -> None:
     """Imports within functions, and those for type checkers alone, included."""
     graph: dict[str, set[str]] = {}
     for path in (ROOT / "python" / "burble").glob("*.py"):

@@ -117,7 +117,7 @@ def test_total_timeout_ends_wait_of_writer() -> None:
     assert isinstance(error, _core.TotalTimeout)
 
 
-def test_timeout_that_is_no_number_from_zero_on_is_refused() -> None:
+def test_timeout_negative_or_not_a_number_is_refused() -> None:
     log = Log()
     with pytest.raises(ValueError, match="token_timeout"):
         log.deadlines(None, -1, None)

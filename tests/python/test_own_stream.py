@@ -107,7 +107,7 @@ def test_generation_that_exits_sends_failed_event(
 
 
 @pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit, StopIteration])
-def test_encode_that_raises_control_exception_sends_failed_event(
+def test_encode_raising_control_exception_sends_failed_event(
     kind: type[BaseException],
 ) -> None:
     def encode(item: Any) -> Any:

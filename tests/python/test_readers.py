@@ -120,7 +120,7 @@ def test_uniterated_stream_beside_reader_does_not_block_and_lags() -> None:
     assert handle.result == "all"
 
 
-def test_uniterated_unlimited_stream_keeps_at_most_a_million_characters() -> None:
+def test_uniterated_stream_unlimited_keeps_a_million_characters() -> None:
     writer, handle = burble.channel(max_lag=None)
     reader = handle.reader()
     for _ in range(1200):
@@ -169,7 +169,7 @@ def test_anext_never_awaited_keeps_nothing_alive(n: int) -> None:
     asyncio.run(main())
 
 
-def test_uniterated_stream_that_keeps_text_is_read_from_beginning() -> None:
+def test_uniterated_stream_with_keep_is_read_from_beginning() -> None:
     text = TEXT * 20
     steps = Steps(text)
     handle = stream(steps, max_lag=100, keep="all")

@@ -73,16 +73,16 @@ def test_table_of_methods_has_each_of_extension() -> None:
 
 
 @pytest.mark.parametrize("family", every_method.FAMILIES)
-def test_every_method_with_all_others_called_within_does_no_harm(family: str) -> None:
+def test_reentrant_call_from_any_callback_is_harmless(family: str) -> None:
     by_collector = "gc:pairs" if family in every_method.IN_PAIRS else "gc"
     assert run(EVERY_METHOD, family, by_collector, "drop", "trace").endswith(" calls")
 
 
 @pytest.mark.parametrize("family", every_method.BLOCKING)
-def test_every_waiting_method_with_all_others_called_by_signal_does_no_harm(family: str) -> None:
+def test_reentrant_call_from_signal_handler_in_wait_is_harmless(family: str) -> None:
     assert run(EVERY_METHOD, family, "signal").endswith(" calls")
 
 
 @pytest.mark.parametrize("family", every_method.SHARED)
-def test_every_method_with_all_others_called_by_threads_does_no_harm(family: str) -> None:
+def test_concurrent_call_from_other_threads_is_harmless(family: str) -> None:
     assert run(EVERY_METHOD, family, "threads").endswith(" calls")

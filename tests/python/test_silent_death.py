@@ -57,7 +57,7 @@ def generate(model: Any, tokenizer: Any, streamer: Any, dies_at: int) -> Any:
 
 @pytest.mark.parametrize("dies_at", [0, 10])
 @pytest.mark.parametrize("skip_prompt", [False, True])
-def test_async_reader_of_dead_pool_generation_raises_producer_died(
+def test_async_reader_of_dead_pool_job_raises_producer_died(
     model: Any, tokenizer: Any, dies_at: int, skip_prompt: bool
 ) -> None:
     async def main(future: Future[Any]) -> str:
@@ -81,9 +81,7 @@ def test_async_reader_of_dead_pool_generation_raises_producer_died(
     assert bool(text) == (dies_at > 0 or not skip_prompt)
 
 
-def test_blocked_reader_of_dead_pool_generation_raises_producer_died(
-    model: Any, tokenizer: Any
-) -> None:
+def test_blocked_reader_of_dead_pool_job_raises_producer_died(model: Any, tokenizer: Any) -> None:
     streamer = burble.TextIteratorStreamer(tokenizer, chunk="token")
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(generate, model, tokenizer, streamer, 5)

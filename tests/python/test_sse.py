@@ -229,7 +229,7 @@ def test_unreferenced_events_that_wait_take_no_more_text() -> None:
     asyncio.run(main())
 
 
-def test_client_that_does_not_read_retains_no_more_than_keep() -> None:
+def test_client_without_reading_retains_at_most_keep() -> None:
     async def main() -> None:
         writer, stream = burble.channel(keep=1000, max_lag=1000)
         rude, good = burble.sse(stream), burble.sse(stream)
@@ -503,7 +503,7 @@ def test_refused_request_cancels_generation(server: Any) -> None:
     asyncio.run(main())
 
 
-def test_aiohttp_client_that_reads_nothing_and_leaves_is_no_error(
+def test_aiohttp_client_leaving_unread_response_is_no_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:

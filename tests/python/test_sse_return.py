@@ -156,7 +156,7 @@ def test_event_id_not_yet_sent_is_refused() -> None:
             burble.sse(stream, last_event_id=last_of(stream, number))
 
 
-def test_stream_that_keeps_nothing_is_gone_for_reconnecting_client() -> None:
+def test_reconnect_to_stream_without_keep_is_gone() -> None:
     stream = ended_channel(list("abc"))
     for number in range(3):
         with pytest.raises(burble.Gone, match="keeps nothing") as raised:
@@ -436,7 +436,7 @@ def test_exception_before_response_begins_cancels_generation() -> None:
     assert isinstance(kept[0], ValueError)
 
 
-def test_response_never_sent_because_of_exception_cancels_generation() -> None:
+def test_response_lost_to_exception_cancels_generation() -> None:
     writers: list[Any] = []
 
     async def handler(request: Any) -> Any:
@@ -521,7 +521,7 @@ async def by_a_generator(stream: Any) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("way", [direct, by_a_reader, as_events, by_a_generator])
 @pytest.mark.parametrize("waiting", [True, False])
-def test_stream_in_streaming_response_is_cancelled_when_client_leaves(
+def test_streaming_response_left_by_client_cancels_stream(
     way: Callable[[Any], Any], waiting: bool
 ) -> None:
     """While it waits for text, and while it waits for a client that does not read."""

@@ -363,7 +363,7 @@ def some_stop() -> tuple[str, str]:
     return piece, text[: text.index(piece)]
 
 
-def test_run_at_stop_string_ends_transformers_generate_with_tokens() -> None:
+def test_run_at_stop_string_ends_generate_and_returns_tokens() -> None:
     stop, before = some_stop()
     inputs = fast_tokenizer()(PROMPT, return_tensors="pt")
 

@@ -191,7 +191,7 @@ def test_cancel_after_death_of_thread_ends_wait(streamer: Streamer) -> None:
     assert isinstance(error, burble.Cancelled)
 
 
-def test_cancel_from_many_threads_while_written_and_read_ends_stream(streamer: Streamer) -> None:
+def test_cancel_from_many_threads_during_writes_ends_stream(streamer: Streamer) -> None:
     endless = Endless()
 
     def generate() -> None:

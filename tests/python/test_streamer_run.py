@@ -124,7 +124,7 @@ def test_exception_of_tokenizer_reaches_consumer() -> None:
     asyncio.run(main())
 
 
-def test_exception_delivered_to_consumer_is_not_reported_by_task(
+def test_exception_read_by_consumer_is_not_reported_by_task(
     own: burble.AsyncTextIteratorStreamer,
 ) -> None:
     noise: list[dict[str, Any]] = []
@@ -195,7 +195,7 @@ def test_run_ends_stream_without_text(
     asyncio.run(main())
 
 
-def test_exception_of_generate_after_end_does_not_fail_next_generation(
+def test_exception_of_generate_after_end_spares_next_generation(
     own: burble.AsyncTextIteratorStreamer,
 ) -> None:
     def generate(*, streamer: Any) -> None:

@@ -133,9 +133,7 @@ def test_exception_of_generate_comes_after_its_text(
 @pytest.mark.parametrize(
     "error", [StopIteration, StopAsyncIteration, GeneratorExit, asyncio.CancelledError]
 )
-def test_exception_that_looks_like_end_or_cancellation_is_a_failure(
-    kind: str, error: type[BaseException]
-) -> None:
+def test_exception_of_control_class_fails_stream(kind: str, error: type[BaseException]) -> None:
     text, found = text_to_error(kind, stream(raises, TEXT, error("pretended")))
     assert text == TEXT
     assert isinstance(found, RuntimeError)
@@ -177,7 +175,7 @@ def test_immutable_exception_costs_no_thread(kind: str, before: str, error: Exce
         assert pool.submit(lambda: 3).result(SOON) == 3
 
 
-def test_exception_read_by_many_readers_has_traceback_of_same_length(kind: str) -> None:
+def test_exception_for_many_readers_keeps_traceback_length(kind: str) -> None:
     gate = threading.Event()
 
     def generate(*, streamer: Any) -> None:
@@ -338,7 +336,7 @@ def test_wait_for_queued_stream_ends_on_cancel(loop: str, busy: burble.Pool) -> 
 
 
 @LOOPS
-def test_function_that_does_not_return_is_left_with_warning(loop: str) -> None:
+def test_function_never_returning_is_left_with_warning(loop: str) -> None:
     stuck = Stuck()
 
     async def main() -> None:

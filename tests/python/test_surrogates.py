@@ -263,7 +263,7 @@ bad = pytest.mark.parametrize("item", BAD.values(), ids=BAD.keys())
 
 
 @bad
-def test_item_that_cannot_be_json_sends_failed_event_after_earlier_ones(
+def test_item_not_json_sends_failed_event_after_earlier_ones(
     item: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     stream = burble.iterate(["one", "two", item, "three"])
@@ -281,7 +281,7 @@ def test_item_that_cannot_be_json_sends_failed_event_after_earlier_ones(
 
 
 @bad
-def test_reader_item_that_cannot_be_json_sends_failed_event(item: Any) -> None:
+def test_reader_item_not_json_sends_failed_event(item: Any) -> None:
     stream = burble.iterate([item], keep="all")
     assert [name for name, _ in events_of(stream.reader())] == ["failed"]
     assert [name for name, _ in events_of(stream)] == ["failed"]
@@ -315,6 +315,6 @@ def test_encode_that_raises_sends_failed_event(
 
 
 @pytest.mark.parametrize("result", [float("nan"), NotJson(), b"x"])
-def test_encode_with_result_that_is_no_json_sends_failed_event(result: Any) -> None:
+def test_encode_with_result_not_json_sends_failed_event(result: Any) -> None:
     ((name, _),) = events_of(burble.iterate(["a"]), encode=lambda text: result)
     assert name == "failed"

@@ -184,7 +184,7 @@ def test_prompt_that_ends_inside_character_is_completed(family: Family) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 30, 200])
-def test_primed_writer_with_windowed_detokenizer_continues_after_prompt(
+def test_primed_writer_decoding_by_window_continues_after_prompt(
     own_family: Family, length: int
 ) -> None:
     ids = own_family.tokenizer.encode(SAMPLE_TEXT, add_special_tokens=False)
@@ -712,7 +712,7 @@ def race(output: Output, letter: list[int], ends: Sequence[Callable[[], bool]]) 
     return len(put), sum(ended)
 
 
-def test_threads_writing_and_ending_at_once_leave_one_text_and_one_end() -> None:
+def test_concurrent_writes_and_ends_leave_one_text_and_one_end() -> None:
     for _ in range(20):
         output = Output(detokenizer(Yielding(backend())))
         ends = [functools.partial(output.log.fail, OSError()), output.log.cancel]
