@@ -206,6 +206,15 @@ BURBLE_API int burble_llama_engine_create(burble_llama_model *model,
  * memory is not freed. */
 BURBLE_API void burble_llama_engine_destroy(burble_llama_engine **engine);
 
+/** The most DRY sequence breakers of a request. */
+#define BURBLE_LLAMA_MAX_BREAKERS 64
+
+/** A change of one token's logit. */
+typedef struct burble_llama_bias {
+    int32_t id;
+    float bias; /**< not NaN, not +INFINITY */
+} burble_llama_bias;
+
 /** The progress of a request. The library allocates it, so later versions may add members at its end. */
 typedef struct burble_llama_progress {
     uint32_t prompt_tokens; /**< in the prompt */
@@ -216,6 +225,7 @@ typedef struct burble_llama_progress {
     size_t stop;     /**< if stopped: the index of the stop string */
     uint64_t stop_begin; /**< if stopped: the position of its first character in the text */
     bool over;           /**< the request is done or cancelled: `watch` is not called again */
+    float mirostat_mu;   /**< Mirostat's state after the token; 0 without Mirostat */
 } burble_llama_progress;
 
 /** Called in the engine's thread, which waits until it returns. It may use the request's stream, but not
@@ -234,16 +244,62 @@ typedef struct burble_llama_request {
     /** The most tokens to generate. 0, the default: as many as the context has room for. */
     uint32_t max_tokens;
 
-    /** Sampling, in this order: keep the `top_k` most likely tokens (0: all); of these, keep the most
-     * likely ones whose probabilities sum up to `top_p` (1: all); of these, keep the ones that are at
-     * least `min_p` times as likely as the most likely one (0: all); choose one at this `temperature`,
-     * with random numbers seeded by `seed`. A temperature of 0, the default, is greedy: it always
-     * chooses the most likely token. The other defaults keep all tokens. `seed` is 0 by default;
-     * UINT32_MAX chooses another seed each time. */
+    /** Sampling, in the order of the members below. First the logits are changed: */
+
+    /** `bias` is added to the logit of each `id`; -INFINITY means that it is never chosen. Default: none.
+     * (The model's own list of tokens that are never chosen, tokenizer.ggml.suppress_tokens, always
+     * applies.) */
+    const burble_llama_bias *logit_bias;
+    size_t n_logit_bias;
+
+    /** Penalties for tokens among the last `penalty_last_n` of the prompt and the text (default: 64; 0: no
+     * penalties; the most is the whole context). As in llama.cpp, the logit of such a token is divided by
+     * `repeat_penalty` if it is positive, and multiplied by it if not; then `presence_penalty`, and
+     * `frequency_penalty` for each time that the token is there, are subtracted. Defaults: 1, 0 and 0,
+     * which change nothing. Ranges: above 0 to 100, and -100 to 100. */
+    uint32_t penalty_last_n;
+    float repeat_penalty;
+    float presence_penalty;
+    float frequency_penalty;
+
+    /** DRY, the penalty of llama.cpp for tokens that would repeat a sequence of the last `dry_last_n` tokens
+     * of the prompt and the text (default: UINT32_MAX; the most is the whole context). If the sequence has n
+     * tokens, at least `dry_allowed_length` (default: 2), the penalty is
+     * dry_multiplier * dry_base ^ (n - dry_allowed_length). A sequence ends at each of the strings
+     * `dry_breakers` (llama.cpp uses the first 40 bytes of each; at most BURBLE_LLAMA_MAX_BREAKERS; default:
+     * "\n", ":", "\"" and "*"). Multiplier: 0 (the default: no penalty) to 100; base: 1 to 100, default 1.75. */
+    float dry_multiplier;
+    float dry_base;
+    uint32_t dry_allowed_length;
+    uint32_t dry_last_n;
+    const burble_text *dry_breakers;
+    size_t n_dry_breakers;
+
+    /** Then one token is chosen. A temperature of 0, the default, is greedy: it always chooses the token
+     * with the highest logit. Otherwise (at most 100): keep the `top_k` most likely tokens (0: all); of
+     * these, keep the ones whose surprise is nearest to the expected one, with probabilities that sum up to
+     * `typical_p` (1: all); of these, the most likely ones whose probabilities sum up to `top_p` (1: all);
+     * of these, the ones that are at least `min_p` times as likely as the most likely one (0: all); choose
+     * one at this `temperature`. The defaults keep all tokens. */
     float temperature;
     uint32_t top_k;
+    float typical_p;
     float top_p;
     float min_p;
+
+    /** Mirostat 1 or 2 instead of top_k, typical_p, top_p and min_p (0, the default: none): it keeps tokens
+     * such that the surprise of the text is near `mirostat_tau` (bits; above 0 to 100, default 5), with the
+     * learning rate `mirostat_eta` (0 to 1, default 0.1). It needs a temperature above 0. `mirostat_mu` is
+     * its state at the beginning (0 to 1,000; 0, the default: twice mirostat_tau); to continue a text, pass
+     * the one that burble_llama_progress had. */
+    uint32_t mirostat;
+    float mirostat_tau;
+    float mirostat_eta;
+    float mirostat_mu;
+
+    /** The choice is a function of the probabilities, of `seed` and of the token's position in the sequence of
+     * prompt and text. So the same seed makes the same choices alone, beside other requests, and in a text
+     * that is continued. Default: 0; UINT32_MAX chooses another seed each time. */
     uint32_t seed;
 
     /** The stop strings (see burble_stop_create), `n_stop` of them. Default: none. The text does not

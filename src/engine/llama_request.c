@@ -15,7 +15,8 @@
 
 void burble_llama_request_init(burble_llama_request *request)
 {
-    *request = (burble_llama_request){.top_p = 1.0f, .skip_special = true};
+    *request = (burble_llama_request){.skip_special = true};
+    burble__sampler_defaults(request);
 }
 
 /* ---- making one ---------------------------------------------------------------------------------- */
@@ -197,9 +198,11 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
     request->include_stop = wanted->include_stop;
     request->skip_special = wanted->skip_special;
     burble__buffer_init(&request->held, SIZE_MAX);
-    result = burble__sampler_create(wanted, &request->sampler, error);
+    result = burble__sampler_create(model, wanted, context, &request->sampler, error);
     if (result == BURBLE_OK)
         result = take_prompt(model, wanted, context, request, error);
+    if (result == BURBLE_OK)
+        burble__sampler_take_prompt(request->sampler, request->ids, request->n_ids);
     if (result == BURBLE_OK)
         result = make_way(model, wanted, request, error);
     if (result == BURBLE_ENOMEM)
@@ -251,7 +254,10 @@ bool burble__request_is_over(const struct burble__request *request)
 int32_t burble__request_sample(struct burble__request *request, const float *logits,
                                llama_token_data *candidates, size_t n)
 {
-    return burble__sampler_choose(request->sampler, logits, candidates, n);
+    const uint32_t position = request->n_ids + request->progress.tokens;
+    const int32_t id = burble__sampler_choose(request->sampler, position, logits, candidates, n);
+    request->progress.mirostat_mu = burble__sampler_mu(request->sampler);
+    return id;
 }
 
 /* Holds a chunk until the stream has room for it. BURBLE_OK or BURBLE_ENOMEM. */
@@ -398,8 +404,8 @@ static int take(struct burble__request *request, const struct llama_vocab *token
 bool burble__request_take(struct burble__request *request, const struct llama_vocab *tokens,
                           int32_t id)
 {
-    const int result = take(request, tokens, id);
-    if (result == BURBLE_ENOMEM) {
+    const int result = id < 0 ? BURBLE_EFAILED : take(request, tokens, id);
+    if (result == BURBLE_ENOMEM || id < 0) {
         request->done = true;
         request->code = result;
     } else if (result != BURBLE_OK) {
@@ -413,7 +419,10 @@ static void conclude(struct burble__request *request)
 {
     tell(request);
     if (request->code < 0)
-        burble_stream_fail(request->stream, request->code, "no memory for the text");
+        burble_stream_fail(request->stream, request->code,
+                           request->code == BURBLE_ENOMEM
+                               ? "no memory for the text"
+                               : "every token is excluded: by logit_bias or the model's own list");
     else
         burble_stream_end(request->stream, request->reason);
 }

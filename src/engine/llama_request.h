@@ -83,8 +83,8 @@ void burble__request_destroy(struct burble__request **handle);
 /* Whether its text is no longer wanted: another thread has cancelled or ended the stream. */
 bool burble__request_is_over(const struct burble__request *request);
 
-/* Chooses the next token. `logits` has one value for each of the `n` tokens; `candidates` has room for as
- * many entries. */
+/* Chooses the next token, to be taken by burble__request_take. `logits` has one value for each of the `n`
+ * tokens; `candidates` has room for as many entries. */
 int32_t burble__request_sample(struct burble__request *request, const float *logits,
                                llama_token_data *candidates, size_t n);
 

@@ -1,84 +1,269 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ *
+ * The parameters of sampling, in the order that burble/llama.h states.
+ *
+ * llama.cpp's samplers of the same names give the same probabilities (tests/llama/test_llama_sampling.c
+ * calculates them). They look each token of the vocabulary up in a hash table for a penalty, sort with memory
+ * that they allocate in each step, and draw from a generator whose state depends on all draws before. So only
+ * DRY is llama.cpp's.
+ */
 #include "engine/llama_sampler.h"
 
 #include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/atomic.h"
+#include "base/clock.h"
 #include "base/error_message.h"
+#include "engine/llama_candidates.h"
 
-/* The lowest temperature that is passed to llama.cpp. It divides the logits by the temperature, and the
- * result is infinite below about 1e-37. Lower temperatures would not change the text: if the logits of two
- * tokens differ at all, the more likely token already has the whole probability. */
-#define COLDEST 1e-30f
+/* Marks the count of a token that has been penalized in the present step. */
+#define DONE (UINT32_C(1) << 31)
 
 struct burble__sampler {
-    struct llama_sampler *chain; /* NULL: greedy */
+    /* The parameters; its pointers are not valid. */
+    burble_llama_request wanted;
+    uint64_t seed;
+    float mu; /* of Mirostat */
+
+    burble_llama_bias *biases; /* those of the request, then the model's */
+    size_t n_biases;
+
+    int32_t *window;  /* the last ids, as a ring; NULL: no penalties */
+    uint32_t size;    /* the most ids in it */
+    uint32_t in_it;   /* at present */
+    uint32_t next;    /* where the next one goes */
+    uint32_t *counts; /* how often each id of the vocabulary is in it */
+
+    struct llama_sampler *dry; /* NULL: none */
 };
 
-/* ---- making one ---------------------------------------------------------------------------------- */
-
-static int check(const burble_llama_request *wanted, burble_error *error)
+void burble__sampler_defaults(burble_llama_request *request)
 {
-    if (!(wanted->temperature >= 0.0f && wanted->temperature <= 100.0f)) {
-        return burble__error_set(error, BURBLE_EINVAL, "temperature: expected 0 to 100, found %g",
-                                 (double)wanted->temperature);
-    }
-    if (!(wanted->top_p > 0.0f && wanted->top_p <= 1.0f)) {
-        return burble__error_set(error, BURBLE_EINVAL,
-                                 "top_p: expected above 0, at most 1, found %g",
-                                 (double)wanted->top_p);
-    }
-    if (!(wanted->min_p >= 0.0f && wanted->min_p <= 1.0f)) {
-        return burble__error_set(error, BURBLE_EINVAL, "min_p: expected 0 to 1, found %g",
-                                 (double)wanted->min_p);
-    }
-    if (wanted->top_k > INT32_MAX) {
-        return burble__error_set(error, BURBLE_EINVAL, "top_k: expected at most %d, found %" PRIu32,
-                                 INT32_MAX, wanted->top_k);
+    static const burble_text breakers[] = {{"\n", 1}, {":", 1}, {"\"", 1}, {"*", 1}};
+    request->penalty_last_n = 64;
+    request->repeat_penalty = 1.0f;
+    request->dry_base = 1.75f;
+    request->dry_allowed_length = 2;
+    request->dry_last_n = UINT32_MAX;
+    request->dry_breakers = breakers;
+    request->n_dry_breakers = sizeof breakers / sizeof breakers[0];
+    request->typical_p = 1.0f;
+    request->top_p = 1.0f;
+    request->mirostat_tau = 5.0f;
+    request->mirostat_eta = 0.1f;
+}
+
+/* ---- checking ------------------------------------------------------------------------------------ */
+
+static int check_numbers(const burble_llama_request *wanted, burble_error *error)
+{
+    const struct {
+        const char *name;
+        float found, least, most;
+        bool above; /* least is not in the range itself */
+    } ranges[] = {
+        {"temperature", wanted->temperature, 0, 100, false},
+        {"typical_p", wanted->typical_p, 0, 1, true},
+        {"top_p", wanted->top_p, 0, 1, true},
+        {"min_p", wanted->min_p, 0, 1, false},
+        {"repeat_penalty", wanted->repeat_penalty, 0, 100, true},
+        {"presence_penalty", wanted->presence_penalty, -100, 100, false},
+        {"frequency_penalty", wanted->frequency_penalty, -100, 100, false},
+        {"dry_multiplier", wanted->dry_multiplier, 0, 100, false},
+        {"dry_base", wanted->dry_base, 1, 100, false},
+        {"mirostat_tau", wanted->mirostat_tau, 0, 100, true},
+        {"mirostat_eta", wanted->mirostat_eta, 0, 1, false},
+        {"mirostat_mu", wanted->mirostat_mu, 0, 1000, false},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
+        const float found = ranges[i].found;
+        if (!(found >= ranges[i].least && found <= ranges[i].most)
+            || (ranges[i].above && found == ranges[i].least)) {
+            return burble__error_set(error, BURBLE_EINVAL,
+                                     ranges[i].above ? "%s: expected above %g, at most %g, found %g"
+                                                     : "%s: expected %g to %g, found %g",
+                                     ranges[i].name, (double)ranges[i].least,
+                                     (double)ranges[i].most, (double)found);
+        }
     }
     return BURBLE_OK;
 }
 
-/* Adds a link to the chain, which then owns it. */
-static bool link_sampler(struct llama_sampler *chain, struct llama_sampler *link)
+static int check_mirostat(const burble_llama_request *wanted, burble_error *error)
 {
-    if (link != NULL)
-        llama_sampler_chain_add(chain, link);
-    return link != NULL;
+    if (wanted->mirostat > 2) {
+        return burble__error_set(error, BURBLE_EINVAL, "mirostat: expected 0 to 2, found %" PRIu32,
+                                 wanted->mirostat);
+    }
+    if (wanted->mirostat > 0 && wanted->temperature == 0.0f) {
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "mirostat: expected a temperature above 0, found 0");
+    }
+    return BURBLE_OK;
 }
 
-static int make_chain(const burble_llama_request *wanted, struct burble__sampler *sampler)
+static int check_biases(const burble_llama_request *wanted, int32_t ids, burble_error *error)
 {
-    if (wanted->temperature == 0.0f)
+    for (size_t i = 0; i < wanted->n_logit_bias; i++) {
+        const burble_llama_bias *bias = &wanted->logit_bias[i];
+        if (bias->id < 0 || bias->id >= ids) {
+            return burble__error_set(error, BURBLE_EINVAL,
+                                     "logit_bias %zu: expected an id from 0 to %" PRId32
+                                     ", found %" PRId32,
+                                     i, ids - 1, bias->id);
+        }
+        if (!(bias->bias < INFINITY)) {
+            return burble__error_set(error, BURBLE_EINVAL,
+                                     "logit_bias %zu: expected a number or -INFINITY, found %g", i,
+                                     (double)bias->bias);
+        }
+    }
+    return BURBLE_OK;
+}
+
+static int check_breakers(const burble_llama_request *wanted, burble_error *error)
+{
+    if (wanted->n_dry_breakers > BURBLE_LLAMA_MAX_BREAKERS) {
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "dry_breakers: expected at most %d, found %zu",
+                                 BURBLE_LLAMA_MAX_BREAKERS, wanted->n_dry_breakers);
+    }
+    for (size_t i = 0; i < wanted->n_dry_breakers; i++) {
+        const burble_text breaker = wanted->dry_breakers[i];
+        if (breaker.len == 0 || memchr(breaker.bytes, '\0', breaker.len) != NULL) {
+            return burble__error_set(error, BURBLE_EINVAL,
+                                     "dry_breakers %zu: expected text without NUL, found %s", i,
+                                     breaker.len == 0 ? "none" : "one");
+        }
+        const int result =
+            burble__llama_check_text("dry_breakers", breaker.bytes, breaker.len, error);
+        if (result != BURBLE_OK)
+            return result;
+    }
+    return BURBLE_OK;
+}
+
+static int check(const burble_llama_model *model, const burble_llama_request *wanted,
+                 burble_error *error)
+{
+    int result = check_numbers(wanted, error);
+    if (result == BURBLE_OK)
+        result = check_mirostat(wanted, error);
+    if (result == BURBLE_OK)
+        result = check_biases(wanted, llama_vocab_n_tokens(model->tokens), error);
+    if (result == BURBLE_OK)
+        result = check_breakers(wanted, error);
+    return result;
+}
+
+/* ---- making one ---------------------------------------------------------------------------------- */
+
+/* SplitMix64: all bits of the result depend on all bits of `x`. */
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+/* Another one each time, also in a forked child. */
+static uint64_t any_seed(void)
+{
+    static _Atomic(uint32_t) calls;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    const uint64_t call = burble__add_relaxed(&calls, 1);
+    const uint64_t time = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return mix(mix(time) + burble__now()) ^ mix((call << 32) + (uint64_t)getpid());
+}
+
+/* Copies the request's biases, and adds the tokens that the model never chooses. */
+static int make_biases(const burble_llama_model *model, const burble_llama_request *wanted,
+                       struct burble__sampler *sampler)
+{
+    int32_t n = 0;
+    const llama_token *never = llama_vocab_get_suppress_tokens(model->tokens, &n);
+    const int32_t ids = llama_vocab_n_tokens(model->tokens);
+    const size_t most = wanted->n_logit_bias + (n > 0 ? (size_t)n : 0);
+    if (most == 0)
         return BURBLE_OK;
-    struct llama_sampler_chain_params params = llama_sampler_chain_default_params();
-    params.no_perf = true;
-    const float temperature = wanted->temperature > COLDEST ? wanted->temperature : COLDEST;
-    struct llama_sampler *chain = llama_sampler_chain_init(params);
-    sampler->chain = chain;
-    const bool done = chain != NULL
-                      && (wanted->top_k == 0
-                          || link_sampler(chain, llama_sampler_init_top_k((int32_t)wanted->top_k)))
-                      && (wanted->top_p >= 1.0f
-                          || link_sampler(chain, llama_sampler_init_top_p(wanted->top_p, 1)))
-                      && (wanted->min_p <= 0.0f
-                          || link_sampler(chain, llama_sampler_init_min_p(wanted->min_p, 1)))
-                      && link_sampler(chain, llama_sampler_init_temp(temperature))
-                      && link_sampler(chain, llama_sampler_init_dist(wanted->seed));
-    return done ? BURBLE_OK : BURBLE_ENOMEM;
+    sampler->biases = burble__calloc(most, sizeof *sampler->biases);
+    if (sampler->biases == NULL)
+        return BURBLE_ENOMEM;
+    for (size_t i = 0; i < wanted->n_logit_bias; i++)
+        sampler->biases[sampler->n_biases++] = wanted->logit_bias[i];
+    for (int32_t i = 0; i < n; i++)
+        if (never[i] >= 0 && never[i] < ids)
+            sampler->biases[sampler->n_biases++] = (burble_llama_bias){never[i], -INFINITY};
+    return BURBLE_OK;
 }
 
-int burble__sampler_create(const burble_llama_request *wanted, struct burble__sampler **out,
-                           burble_error *error)
+static int make_window(const burble_llama_model *model, const burble_llama_request *wanted,
+                       uint32_t context, struct burble__sampler *sampler)
+{
+    const bool none = wanted->repeat_penalty == 1.0f && wanted->presence_penalty == 0.0f
+                      && wanted->frequency_penalty == 0.0f;
+    if (none || wanted->penalty_last_n == 0)
+        return BURBLE_OK;
+    sampler->size = wanted->penalty_last_n < context ? wanted->penalty_last_n : context;
+    sampler->window = burble__calloc(sampler->size, sizeof *sampler->window);
+    sampler->counts = burble__calloc((size_t)llama_vocab_n_tokens(model->tokens), sizeof(uint32_t));
+    return sampler->window == NULL || sampler->counts == NULL ? BURBLE_ENOMEM : BURBLE_OK;
+}
+
+/* llama.cpp takes the breakers as C strings. */
+static int make_dry(const burble_llama_model *model, const burble_llama_request *wanted,
+                    uint32_t context, struct burble__sampler *sampler)
+{
+    const char *breakers[BURBLE_LLAMA_MAX_BREAKERS];
+    size_t len = 0;
+    if (wanted->dry_multiplier == 0.0f || wanted->dry_last_n == 0)
+        return BURBLE_OK;
+    for (size_t i = 0; i < wanted->n_dry_breakers; i++)
+        len += wanted->dry_breakers[i].len + 1;
+    char *copies = burble__calloc(len + 1, 1);
+    if (copies == NULL)
+        return BURBLE_ENOMEM;
+    char *at = copies;
+    for (size_t i = 0; i < wanted->n_dry_breakers; i++) {
+        breakers[i] = at;
+        memcpy(at, wanted->dry_breakers[i].bytes, wanted->dry_breakers[i].len);
+        at += wanted->dry_breakers[i].len + 1;
+    }
+    const uint32_t last = wanted->dry_last_n < context ? wanted->dry_last_n : context;
+    const uint32_t allowed =
+        wanted->dry_allowed_length < INT32_MAX ? wanted->dry_allowed_length : INT32_MAX;
+    sampler->dry =
+        llama_sampler_init_dry(model->tokens, wanted->dry_multiplier, wanted->dry_base,
+                               (int32_t)allowed, (int32_t)last, breakers, wanted->n_dry_breakers);
+    burble__free(copies);
+    return sampler->dry == NULL ? BURBLE_ENOMEM : BURBLE_OK;
+}
+
+int burble__sampler_create(const burble_llama_model *model, const burble_llama_request *wanted,
+                           uint32_t context, struct burble__sampler **out, burble_error *error)
 {
     *out = NULL;
-    int result = check(wanted, error);
+    int result = check(model, wanted, error);
     if (result != BURBLE_OK)
         return result;
     struct burble__sampler *sampler = burble__calloc(1, sizeof *sampler);
     if (sampler == NULL)
         return BURBLE_ENOMEM;
-    result = make_chain(wanted, sampler);
+    sampler->wanted = *wanted;
+    sampler->seed = mix(wanted->seed == UINT32_MAX ? any_seed() : wanted->seed);
+    if (wanted->mirostat > 0)
+        sampler->mu = wanted->mirostat_mu > 0.0f ? wanted->mirostat_mu : 2 * wanted->mirostat_tau;
+    result = make_biases(model, wanted, sampler);
+    if (result == BURBLE_OK)
+        result = make_window(model, wanted, context, sampler);
+    if (result == BURBLE_OK)
+        result = make_dry(model, wanted, context, sampler);
     if (result != BURBLE_OK)
         burble__sampler_destroy(&sampler);
     *out = sampler;
@@ -89,13 +274,116 @@ void burble__sampler_destroy(struct burble__sampler **handle)
 {
     if (handle == NULL || *handle == NULL)
         return;
-    llama_sampler_free((*handle)->chain);
-    burble__free(*handle);
+    struct burble__sampler *sampler = *handle;
     *handle = NULL;
+    llama_sampler_free(sampler->dry);
+    burble__free(sampler->counts);
+    burble__free(sampler->window);
+    burble__free(sampler->biases);
+    burble__free(sampler);
+}
+
+float burble__sampler_mu(const struct burble__sampler *sampler)
+{
+    return sampler->mu;
 }
 
 /* ---- choosing ------------------------------------------------------------------------------------ */
 
+/* Remembers an id for the penalties. */
+static void accept(struct burble__sampler *sampler, int32_t id)
+{
+    if (sampler->window != NULL) {
+        if (sampler->in_it == sampler->size)
+            sampler->counts[sampler->window[sampler->next]]--;
+        else
+            sampler->in_it++;
+        sampler->counts[id]++;
+        sampler->window[sampler->next] = id;
+        sampler->next = sampler->next + 1 < sampler->size ? sampler->next + 1 : 0;
+    }
+    if (sampler->dry != NULL)
+        llama_sampler_accept(sampler->dry, id);
+}
+
+void burble__sampler_take_prompt(struct burble__sampler *sampler, const int32_t *ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        accept(sampler, ids[i]);
+}
+
+/* Penalizes each id of the window once. */
+static void penalize(struct burble__sampler *sampler, llama_token_data *candidates)
+{
+    const burble_llama_request *wanted = &sampler->wanted;
+    for (uint32_t i = 0; i < sampler->in_it; i++) {
+        const int32_t id = sampler->window[i];
+        uint32_t *count = &sampler->counts[id];
+        float *logit = &candidates[id].logit;
+        if ((*count & DONE) != 0)
+            continue;
+        *logit = *logit > 0.0f ? *logit / wanted->repeat_penalty : *logit * wanted->repeat_penalty;
+        *logit -= (float)*count * wanted->frequency_penalty + wanted->presence_penalty;
+        *count |= DONE;
+    }
+    for (uint32_t i = 0; i < sampler->in_it; i++)
+        sampler->counts[sampler->window[i]] &= ~DONE;
+}
+
+/* All tokens, in the order of their ids, with the changes of their logits. */
+static struct burble__candidates prepare(struct burble__sampler *sampler, const float *logits,
+                                         llama_token_data *data, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        data[i] = (llama_token_data){(llama_token)i, logits[i], 0.0f};
+    for (size_t i = 0; i < sampler->n_biases; i++)
+        data[sampler->biases[i].id].logit += sampler->biases[i].bias;
+    if (sampler->window != NULL)
+        penalize(sampler, data);
+    if (sampler->dry != NULL) {
+        llama_token_data_array all = {data, n, -1, false};
+        llama_sampler_apply(sampler->dry, &all);
+    }
+    return (struct burble__candidates){data, n, true};
+}
+
+/* The random number of a position, from 0 to below 1. */
+static double random_at(const struct burble__sampler *sampler, uint32_t position)
+{
+    const uint64_t step = 0x9e3779b97f4a7c15u; /* of SplitMix64's state */
+    return (double)(mix(sampler->seed + ((uint64_t)position + 1) * step) >> 11) * 0x1p-53;
+}
+
+static size_t pick(struct burble__sampler *sampler, uint32_t position,
+                   struct burble__candidates *candidates)
+{
+    const burble_llama_request *wanted = &sampler->wanted;
+    if (wanted->temperature == 0.0f)
+        return burble__candidates_best(candidates);
+    if (wanted->mirostat > 0) {
+        burble__candidates_mirostat(candidates, (int)wanted->mirostat, wanted->temperature,
+                                    sampler->mu);
+    } else {
+        if (wanted->top_k > 0)
+            burble__candidates_top_k(candidates, wanted->top_k);
+        if (wanted->typical_p < 1.0f)
+            burble__candidates_typical(candidates, wanted->typical_p);
+        if (wanted->top_p < 1.0f)
+            burble__candidates_top_p(candidates, wanted->top_p);
+        if (wanted->min_p > 0.0f)
+            burble__candidates_min_p(candidates, wanted->min_p);
+    }
+    const size_t chosen =
+        burble__candidates_draw(candidates, wanted->temperature, random_at(sampler, position));
+    if (wanted->mirostat > 0) {
+        const float surprise = -log2f(candidates->data[chosen].p);
+        const float mu = sampler->mu - wanted->mirostat_eta * (surprise - wanted->mirostat_tau);
+        sampler->mu = isfinite(mu) ? mu : sampler->mu;
+    }
+    return chosen;
+}
+
+/* Greedy, with nothing that changes the logits. */
 static int32_t likeliest(const float *logits, size_t n)
 {
     size_t best = 0;
@@ -105,19 +393,18 @@ static int32_t likeliest(const float *logits, size_t n)
     return (int32_t)best;
 }
 
-int32_t burble__sampler_choose(struct burble__sampler *sampler, const float *logits,
-                               llama_token_data *candidates, size_t n)
+int32_t burble__sampler_choose(struct burble__sampler *sampler, uint32_t position,
+                               const float *logits, llama_token_data *candidates, size_t n)
 {
-    if (sampler->chain == NULL)
+    const bool plain = sampler->wanted.temperature == 0.0f && sampler->n_biases == 0
+                       && sampler->window == NULL && sampler->dry == NULL;
+    if (plain)
         return likeliest(logits, n);
-    for (size_t i = 0; i < n; i++)
-        candidates[i] = (llama_token_data){(llama_token)i, logits[i], 0.0f};
-    llama_token_data_array all = {candidates, n, -1, false};
-    llama_sampler_apply(sampler->chain, &all);
-    const size_t chosen = all.selected >= 0 && (size_t)all.selected < all.size
-                              ? (size_t)all.selected
-                              : 0; /* logits that are no numbers */
-    const int32_t id = all.data[chosen].id;
-    llama_sampler_accept(sampler->chain, id);
-    return id;
+    struct burble__candidates left = prepare(sampler, logits, candidates, n);
+    const size_t picked = pick(sampler, position, &left);
+    const llama_token_data chosen = left.data[picked];
+    if (chosen.logit == -INFINITY)
+        return -1;
+    accept(sampler, chosen.id);
+    return chosen.id;
 }

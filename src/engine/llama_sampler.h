@@ -9,21 +9,30 @@
 
 struct burble__sampler;
 
-/* Creates what the request's parameters of sampling ask for.
+/* Fills in the defaults of the request's parameters of sampling. */
+void burble__sampler_defaults(burble_llama_request *request);
+
+/* Creates what the request's parameters of sampling ask for; `context` is the most tokens of its sequence.
  *
  * BURBLE_OK      *out is the sampler, which the caller owns
  * BURBLE_EINVAL  *error says which parameter is out of its range
  * BURBLE_ENOMEM
  * In all but the first case *out is NULL. */
-int burble__sampler_create(const burble_llama_request *wanted, struct burble__sampler **out,
-                           burble_error *error);
+int burble__sampler_create(const burble_llama_model *model, const burble_llama_request *wanted,
+                           uint32_t context, struct burble__sampler **out, burble_error *error);
 
 /* Frees it and sets *sampler to NULL. NULL and a pointer to NULL are allowed. */
 void burble__sampler_destroy(struct burble__sampler **sampler);
 
-/* Chooses the next token. `logits` has one value for each of the `n` tokens; `candidates` has room for as
- * many entries. */
-int32_t burble__sampler_choose(struct burble__sampler *sampler, const float *logits,
-                               llama_token_data *candidates, size_t n);
+/* Takes the ids of the prompt, once, before the first choice. */
+void burble__sampler_take_prompt(struct burble__sampler *sampler, const int32_t *ids, size_t n);
+
+/* Chooses the next token, which is at this position of the sequence of prompt and text. `logits` has one value
+ * for each of the `n` tokens; `candidates` has room for as many entries. Returns -1 if no token may be chosen. */
+int32_t burble__sampler_choose(struct burble__sampler *sampler, uint32_t position,
+                               const float *logits, llama_token_data *candidates, size_t n);
+
+/* Mirostat's state; 0 without it. */
+float burble__sampler_mu(const struct burble__sampler *sampler);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -66,6 +67,40 @@ static void request_out_of_range_is_refused(void **state)
     request = request_for("a", 1);
     request.min_p = 2;
     refuses(engine, &request, "min_p: expected 0 to 1, found 2");
+    request = request_for("a", 1);
+    request.typical_p = 1.5f;
+    refuses(engine, &request, "typical_p: expected above 0, at most 1, found 1.5");
+    request = request_for("a", 1);
+    request.repeat_penalty = 0;
+    refuses(engine, &request, "repeat_penalty: expected above 0, at most 100, found 0");
+    request = request_for("a", 1);
+    request.presence_penalty = NAN;
+    assert_result(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    request = request_for("a", 1);
+    request.frequency_penalty = 101;
+    refuses(engine, &request, "frequency_penalty: expected -100 to 100, found 101");
+    request = request_for("a", 1);
+    request.dry_base = 0.5f;
+    refuses(engine, &request, "dry_base: expected 1 to 100, found 0.5");
+    request = request_for("a", 1);
+    request.mirostat = 3;
+    refuses(engine, &request, "mirostat: expected 0 to 2, found 3");
+    request.mirostat = 2;
+    refuses(engine, &request, "mirostat: expected a temperature above 0, found 0");
+    request = request_for("a", 1);
+    burble_llama_bias bias = {2048, 1};
+    request.logit_bias = &bias;
+    request.n_logit_bias = 1;
+    refuses(engine, &request, "logit_bias 0: expected an id from 0 to 2047, found 2048");
+    bias = (burble_llama_bias){7, INFINITY};
+    refuses(engine, &request, "logit_bias 0: expected a number or -INFINITY, found inf");
+    const burble_text breakers[65] = {{"", 0}};
+    request = request_for("a", 1);
+    request.dry_breakers = breakers;
+    request.n_dry_breakers = 65;
+    refuses(engine, &request, "dry_breakers: expected at most 64, found 65");
+    request.n_dry_breakers = 1;
+    refuses(engine, &request, "dry_breakers 0: expected text without NUL, found none");
     request = request_for("a", 1);
     request.chunking = (burble_chunking)99;
     refuses(engine, &request, "chunking: expected a known rule, found 99");
