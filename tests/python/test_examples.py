@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The programs in examples/, run as a user runs them: the demo on a pipe and on a terminal, the web
-server with clients that stay and clients that leave."""
+"""The programs in examples/: the demo on a pipe and on a terminal, the web server with clients that
+stay and clients that leave. Each is started as a user starts it at least once; what needs no
+process of its own runs in this one, which has loaded PyTorch already."""
 
 from __future__ import annotations
 
@@ -18,8 +19,9 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,11 +42,10 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "examples" / "demo.py"
-ENV = {
-    name: value
-    for name, value in os.environ.items()
-    if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "MODEL", "PORT")
-} | {"TERM": "xterm-256color", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+# What a program must not find, and what it must, in its environment.
+UNSET = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "MODEL", "PORT")
+SET = {"TERM": "xterm-256color", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+ENV = {name: value for name, value in os.environ.items() if name not in UNSET} | SET
 
 # What bounds a wait that should end at once, and only then.
 SOON = 20.0
@@ -55,10 +56,10 @@ FIGURES = ("first text", "the event loop", "burble", "tokens/s", "put()")
 # ---- the demo on a pipe --------------------------------------------------------------------------
 
 
-def demo(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+def demo(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(DEMO), *args],
-        env=ENV | env,
+        env=ENV,
         capture_output=True,
         stdin=subprocess.DEVNULL,
         text=True,
@@ -67,7 +68,7 @@ def demo(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_demo_on_pipe_prints_lines_of_each_conversation_then_figures() -> None:
+def test_demo_on_pipe_prints_conversations_then_figures() -> None:
     done = demo("--max-new-tokens", "60")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -92,7 +93,7 @@ def program() -> Any:
 
 
 class Here:
-    """Runs the demo in this process, which has loaded torch already."""
+    """Runs the demo in this process."""
 
     def __init__(self, program: Any, capsys: pytest.CaptureFixture[str]) -> None:
         self.program = program
@@ -100,14 +101,26 @@ class Here:
 
     def __call__(self, *args: str) -> tuple[int, str, str]:
         self.capsys.readouterr()
-        code = self.program.main(args)
+        try:
+            code = self.program.main(args)
+        except SystemExit as error:  # argparse's
+            code = error.code
         return (code, *self.capsys.readouterr())
 
 
 @pytest.fixture
-def here(program: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of this process: as ENV, for what is read while the demo runs."""
+    for name in UNSET:
+        monkeypatch.delenv(name, raising=False)
     for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
         monkeypatch.setenv(name, "error")
+    monkeypatch.setenv("TERM", SET["TERM"])
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def here(program: Any, capsys: pytest.CaptureFixture[str], environment: None) -> Here:
     return Here(program, capsys)
 
 
@@ -145,6 +158,7 @@ def test_demo_without_limit_fills_context(here: Here) -> None:
         (("--model", str(ROOT / "src")), "holds no model: it has no config.json"),
         (("--prompt", ""), "the prompt is empty"),
         (("--prompt", "and so on " * 600), "the model's context only 512"),
+        (("--model", "no-such-model"), "demo: no-such-model: "),
     ],
 )
 def test_demo_error_is_one_line(here: Here, args: tuple[str, ...], message: str) -> None:
@@ -155,20 +169,13 @@ def test_demo_error_is_one_line(here: Here, args: tuple[str, ...], message: str)
     assert err.count("\n") == 1
 
 
-def test_demo_with_missing_model_prints_one_line() -> None:
-    done = demo("--model", "no-such-model")
-    assert done.returncode == 1
-    assert done.stderr.startswith("demo: no-such-model: ")
-    assert done.stderr.count("\n") == 1
-
-
 @pytest.mark.parametrize(
     "args", [("--conversations", "0"), ("--max-new-tokens", "x"), ("--temperature", "-1")]
 )
-def test_demo_with_invalid_option_is_refused(args: tuple[str, ...]) -> None:
-    done = demo(*args)
-    assert done.returncode == 2
-    assert args[0] in done.stderr.splitlines()[-1]
+def test_demo_with_invalid_option_is_refused(here: Here, args: tuple[str, ...]) -> None:
+    code, _, err = here(*args)
+    assert code == 2
+    assert args[0] in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("width", [2, 3, 7, 40])
@@ -187,15 +194,56 @@ def test_demo_wraps_any_text_into_lines_that_fit(program: Any, width: int) -> No
 # ---- the demo on a terminal ----------------------------------------------------------------------
 
 
-class OnTerminal:
-    """A program on a pseudo-terminal of 100 columns and 30 lines."""
+def open_terminal() -> tuple[int, int]:
+    """A pseudo-terminal of 100 columns and 30 lines: the side of its user, and the program's."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    return master, slave
 
-    def __init__(self, *args: str, **env: str) -> None:
-        self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+
+def read_terminal(master: int) -> bytes:
+    """What comes next from the program; b"" at its end."""
+    try:
+        return os.read(master, 65536)
+    except OSError:  # Linux says so when the other side has been closed
+        return b""
+
+
+@pytest.fixture
+def demo_on_terminal(
+    program: Any, environment: None, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """Runs the demo in this process with a terminal as its output, and returns the output."""
+
+    def run(*args: str, **env: str) -> str:
+        master, slave = open_terminal()
+        output: list[bytes] = []
+        reader = threading.Thread(
+            target=lambda: output.extend(iter(lambda: read_terminal(master), b""))
+        )
+        reader.start()
+        try:
+            with open(slave, "w") as stdout, monkeypatch.context() as patch:
+                patch.setattr(sys, "stdout", stdout)
+                for name, value in env.items():
+                    patch.setenv(name, value)
+                assert program.main(args) == 0
+        finally:
+            reader.join()
+            os.close(master)
+        return b"".join(output).decode()
+
+    return run
+
+
+class OnTerminal:
+    """The demo in a process of its own, which can be interrupted, on a terminal."""
+
+    def __init__(self, *args: str) -> None:
+        self.master, slave = open_terminal()
         self.process = subprocess.Popen(
             [sys.executable, str(DEMO), *args],
-            env=ENV | env,
+            env=ENV,
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -211,10 +259,7 @@ class OnTerminal:
             left = deadline - time.monotonic()
             assert left > 0, f"no {pattern or 'end'} within {seconds} s: {self.output[-2000:]!r}"
             if select.select([self.master], [], [], left)[0]:
-                try:
-                    data = os.read(self.master, 65536)
-                except OSError:  # Linux says so when the other side has been closed
-                    data = b""
+                data = read_terminal(self.master)
                 if not data:
                     assert not pattern, f"ended without {pattern}: {self.output[-2000:]!r}"
                     return
@@ -228,43 +273,39 @@ class OnTerminal:
 
 
 @contextmanager
-def on_terminal(*args: str, **env: str) -> Iterator[OnTerminal]:
-    program = OnTerminal(*args, **env)
+def on_terminal(*args: str) -> Iterator[OnTerminal]:
+    program = OnTerminal(*args)
     try:
         yield program
     finally:
         program.close()
 
 
-def test_demo_on_terminal_keeps_ticking_while_text_grows() -> None:
-    with on_terminal("--max-new-tokens", "200") as program:
-        program.read_until("")
-        assert program.process.wait(SOON) == 0
-    ticks = [int(n) for n in re.findall(r"has ticked (\d+) times", program.output)]
-    tokens = [int(n) for n in re.findall(r"└ .{0,8}?(\d+) tokens", program.output)]
+def test_demo_on_terminal_keeps_ticking_while_text_grows(
+    demo_on_terminal: Callable[..., str],
+) -> None:
+    output = demo_on_terminal("--max-new-tokens", "200")
+    ticks = [int(n) for n in re.findall(r"has ticked (\d+) times", output)]
+    tokens = [int(n) for n in re.findall(r"└ .{0,8}?(\d+) tokens", output)]
     assert ticks == sorted(ticks)
     assert len(set(ticks)) > 2  # however fast this machine is
     assert len(set(tokens)) > 2
-    assert program.output.count("✓") >= 3
-    assert program.output.rindex("\x1b[?25h") > program.output.index("\x1b[?25l")
+    assert output.count("✓") >= 3
+    assert output.rindex("\x1b[?25h") > output.index("\x1b[?25l")
     for figure in FIGURES:
-        assert figure in program.output[program.output.rindex("\x1b[?25h") :]
+        assert figure in output[output.rindex("\x1b[?25h") :]
 
 
-def test_demo_on_terminal_respects_no_color() -> None:
-    with on_terminal("--max-new-tokens", "20", NO_COLOR="1") as program:
-        program.read_until("")
-        assert program.process.wait(SOON) == 0
-    assert "ROMEO" in program.output
-    assert not re.search(r"\x1b\[[\d;]*m", program.output)
+def test_demo_on_terminal_respects_no_color(demo_on_terminal: Callable[..., str]) -> None:
+    output = demo_on_terminal("--max-new-tokens", "20", NO_COLOR="1")
+    assert "ROMEO" in output
+    assert not re.search(r"\x1b\[[\d;]*m", output)
 
 
-def test_demo_on_dumb_terminal_prints_lines() -> None:
-    with on_terminal("--max-new-tokens", "20", TERM="dumb") as program:
-        program.read_until("")
-        assert program.process.wait(SOON) == 0
-    assert "1| " in program.output
-    assert "\x1b" not in program.output
+def test_demo_on_dumb_terminal_prints_lines(demo_on_terminal: Callable[..., str]) -> None:
+    output = demo_on_terminal("--max-new-tokens", "20", TERM="dumb")
+    assert "1| " in output
+    assert "\x1b" not in output
 
 
 def test_demo_interrupted_in_mid_stream_ends_with_a_word() -> None:
@@ -291,7 +332,8 @@ def test_demo_interrupted_while_it_loads_ends() -> None:
 
 # ---- the web server ------------------------------------------------------------------------------
 
-# The example itself, whose model can be slowed down and held, and which tells what it is doing.
+# `uvicorn examples.fastapi_app:app`, with a model that can be slowed down and held, and that says
+# what it is doing.
 OBSERVED = """
 import threading
 import time
@@ -330,7 +372,7 @@ async def go() -> None:
 async def running() -> list[int]:
     return [default_pool().running, state["steps"]]
 
-uvicorn.run(app, port=0, access_log=False)
+uvicorn.main(["examples.fastapi_app:app", "--port", "0", "--no-access-log"])
 """
 
 
@@ -405,11 +447,8 @@ def greedy(tokenizer: Any, model: Any, prompt: str, n: int) -> str:
     return text
 
 
-@pytest.mark.parametrize("way", ["python examples/fastapi_app.py", "uvicorn"])
-def test_server_starts_in_each_documented_way(way: str, tmp_path: Path) -> None:
-    script = ("examples/fastapi_app.py",)
-    command = ("-m", "uvicorn", "examples.fastapi_app:app", "--port", "0")
-    server = Server(tmp_path / "log", *(command if way == "uvicorn" else script), PORT="0")
+def test_server_started_as_script_answers(tmp_path: Path) -> None:
+    server = Server(tmp_path / "log", "examples/fastapi_app.py", PORT="0")
     try:
         answer = server.get("/generate", prompt="ROMEO:", max_new_tokens=20)
     finally:
