@@ -54,6 +54,14 @@ int complain_of_usage(const char *format, ...)
     return EXIT_USAGE;
 }
 
+void say_reading(const char *what, const char *it)
+{
+    if (isatty(STDIN_FILENO) == 1) {
+        complain("reading %s from the terminal; to end %s, press Ctrl-D on an empty line", what,
+                 it);
+    }
+}
+
 /* A reader that has gone wants to hear of nothing any more. (Mostly SIGPIPE has ended us before.) */
 void complain_of_output(void)
 {

@@ -36,6 +36,10 @@ int complain(const char *format, ...) PRINTF_LIKE(1, 2);
  * message (NULL) only that. Returns EXIT_USAGE. */
 int complain_of_usage(const char *format, ...) PRINTF_LIKE(1, 2);
 
+/* If standard input is a terminal, says that `what` is read from it and how to end `it`: a program that
+ * waits for a person to type looks as if it did nothing. */
+void say_reading(const char *what, const char *it);
+
 /* Writes all of it to standard output, at once. Where that fails it says so on standard error, but
  * for a reader that has gone. Returns whether it worked. */
 bool write_out(const char *bytes, size_t len);

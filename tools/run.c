@@ -360,19 +360,6 @@ static int stream_all(struct run *run)
     }
 }
 
-/* ---- the prompts ------------------------------------------------------------------------------------------ */
-
-/* A program that waits for a person to type looks as if it did nothing. */
-static void say_reading(const struct run *run)
-{
-    const struct run_options *options = run->options;
-    if (!options->quiet && isatty(STDIN_FILENO) == 1) {
-        complain("reading the %s from the terminal; to end %s, press Ctrl-D on an empty line",
-                 options->prompts == NULL ? "prompt" : "prompts",
-                 options->prompts == NULL ? "it" : "them");
-    }
-}
-
 /* ---- loading ---------------------------------------------------------------------------------------------- */
 
 /* How far the model is, for a person to look at. */
@@ -436,8 +423,10 @@ static int read_prompts(struct run *run)
         options->prompts == NULL && options->prompt != NULL && strcmp(options->prompt, "-") != 0;
     int result = EXIT_DONE;
     if (!is_argument) {
-        if (options->prompts == NULL || strcmp(options->prompts, "-") == 0)
-            say_reading(run);
+        if (!options->quiet && (options->prompts == NULL || strcmp(options->prompts, "-") == 0)) {
+            say_reading(options->prompts == NULL ? "the prompt" : "the prompts",
+                        options->prompts == NULL ? "it" : "them");
+        }
         result = prompts_read(prompts, options->prompts == NULL ? "-" : options->prompts,
                               run->signals, &run->signal);
     }

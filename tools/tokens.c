@@ -225,13 +225,6 @@ static int write_rest(struct filter *filter)
     return result;
 }
 
-/* A program that waits for a person to type looks as if it did nothing. */
-static void say_reading(void)
-{
-    if (isatty(STDIN_FILENO) == 1)
-        complain("reading token ids from the terminal; to end them, press Ctrl-D on an empty line");
-}
-
 /* The stop token with this id; NULL: it is none. */
 static const burble_stop_token *stop_token_of(const struct filter *filter, int32_t id)
 {
@@ -336,7 +329,7 @@ static int filter_main(const struct options *options)
     filter->options = options;
     int result = prepare(options, filter);
     if (result == EXIT_DONE) {
-        say_reading();
+        say_reading("token ids", "them");
         result = run(filter);
         if (result == EXIT_DONE && !close_out())
             result = EXIT_ERROR;
