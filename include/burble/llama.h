@@ -19,9 +19,14 @@
  * An engine has one thread. Each of its steps computes the next token of every request that has a slot,
  * in one batch; requests start and end between steps. Requests without a slot wait in a bounded queue.
  *
+ * While answers are being computed, a step computes only as much of other requests' prompts as prolongs it
+ * by a bounded time. What was computed for a request is kept until its slot is needed, so the next turn of
+ * a conversation computes only what is new, and several requests with one prompt compute it once.
+ *
  * Back-pressure: if a reader of a stream is at its limit (burble_reader_limit with BURBLE_LAG_BLOCK), the
- * request keeps its slot, but is left out of the steps until its text fits into the stream again. The
- * other requests go on.
+ * request is left out of the steps until its text fits into the stream again. The other requests go on. It
+ * keeps its slot until another request needs one (after 0.1 s); then it waits beside the queue, and goes on
+ * when its reader reads.
  *
  * llama.cpp aborts the whole process if one of its internal checks fails, or if there is no memory for a
  * computation. (No memory for a model or an engine is an error that these functions return.)
@@ -170,9 +175,13 @@ typedef struct burble_llama_engine_options {
     uint32_t context;
     /** The most requests that may wait for a slot. Default: 1,024. */
     uint32_t queue;
-    /** The most prompt tokens of one step. A smaller value keeps the text of other requests more even
-     * while a long prompt is computed; a larger value computes prompts faster. Default: 512. */
+    /** The most prompt tokens of one step, where no other request is being answered. A larger value
+     * computes prompts faster. Default: 512. */
     uint32_t batch;
+    /** By how many milliseconds prompts may prolong a step while other requests are being answered, or by
+     * as much as a step without prompts takes, if that is more. A smaller value keeps the text of the
+     * others more even; a larger value computes prompts faster. 1 to 60,000. Default: 12. */
+    uint32_t prompt_ms;
     /** The number of computing threads, including the engine's own. 0, the default: one for each processor
      * that the process may use. */
     uint32_t threads;
@@ -218,6 +227,8 @@ typedef struct burble_llama_bias {
 /** The progress of a request. The library allocates it, so later versions may add members at its end. */
 typedef struct burble_llama_progress {
     uint32_t prompt_tokens; /**< in the prompt */
+    uint32_t prompt_done;   /**< of these, computed or reused so far */
+    uint32_t reused;        /**< of these, computed before: for another request, or another turn */
     uint32_t tokens;        /**< generated so far */
     uint64_t waited; /**< time that its text has waited for readers at their limits, nanoseconds */
     bool waits;      /**< its text waits for a reader at present */
@@ -313,6 +324,20 @@ typedef struct burble_llama_request {
     bool skip_special;        /**< leave special tokens out of the text; default: true */
     bool ignore_end;          /**< go on after the model's end-of-text token; default: false */
 
+    /** The requests of a higher priority get slots first, and their prompts are computed first; requests of
+     * the same priority in the order in which they came. Default: 0. */
+    int32_t priority;
+    /** When the stream fails with BURBLE_ETIMEDOUT unless it has ended, wherever the request is then: waiting
+     * for a slot, computed, or waiting for its reader. By burble_now; 0, the default: never. It is
+     * checked between steps. */
+    uint64_t deadline;
+    /** Use what the engine has computed before for a prompt with the same beginning, and keep what is computed
+     * for this one. The text is the same either way, except for rounding differences (see
+     * burble_llama_engine_submit). How long an answer takes to begin then tells others who can submit
+     * requests whether somebody has used a beginning before: pass false for a prompt whose existence must
+     * stay secret. Default: true. */
+    bool reuse;
+
     /** Called with `watch_arg` for each chosen token, before its text is in the stream; repeatedly while
      * the text waits for readers; and before the stream ends. If burble_llama_engine_submit has returned
      * BURBLE_OK, it is called exactly once with `over` true: the last call. This call may come from
@@ -352,13 +377,41 @@ BURBLE_API int burble_llama_engine_submit(burble_llama_engine *engine,
                                           const burble_llama_request *request,
                                           burble_stream *stream, burble_error *error);
 
+/** Where a request is. */
+typedef enum burble_llama_stage {
+    BURBLE_LLAMA_STAGE_NONE = 0,   /**< not in the engine: it is over, or was never there */
+    BURBLE_LLAMA_STAGE_QUEUED = 1, /**< waits for a slot */
+    BURBLE_LLAMA_STAGE_PROMPT = 2, /**< its prompt is being computed */
+    BURBLE_LLAMA_STAGE_ANSWER = 3, /**< its text is being computed, or waits for a reader */
+    BURBLE_LLAMA_STAGE_PAUSED =
+        4, /**< lost its slot to another one, since its reader does not read */
+} burble_llama_stage;
+
+/** The place of a request. The library fills it in. */
+typedef struct burble_llama_place {
+    burble_llama_stage stage;
+    uint32_t before;        /**< requests that get a slot before this one, if it is queued */
+    uint32_t prompt_tokens; /**< in the prompt */
+    uint32_t prompt_done;   /**< of these, computed or reused so far */
+    uint32_t reused;        /**< of these, computed before */
+    uint32_t reserved[7];   /**< 0: see burble.h */
+} burble_llama_place;
+
+/** Finds the request that writes to `stream`: for a keep-alive, or a page that shows what happens. It takes time
+ * that grows with the queue. Any thread may call it. In a forked child of the process that created the
+ * engine, the stage is always BURBLE_LLAMA_STAGE_NONE. */
+BURBLE_API void burble_llama_engine_find(const burble_llama_engine *engine,
+                                         const burble_stream *stream, burble_llama_place *place);
+
 /** Counts of an engine. */
 typedef struct burble_llama_stats {
     uint32_t active;        /**< requests that have a slot */
     uint32_t waiting;       /**< requests in the queue */
+    uint32_t paused;        /**< requests that lost their slots, since their readers do not read */
     uint64_t requests;      /**< accepted so far */
     uint64_t steps;         /**< completed so far, without the aborted ones */
     uint64_t prompt_tokens; /**< prompt tokens computed so far */
+    uint64_t reused_tokens; /**< prompt tokens that need not be computed, as they had been before */
     uint64_t tokens;        /**< generated so far */
     uint64_t reserved[6];   /**< 0: see burble.h */
 } burble_llama_stats;

@@ -52,12 +52,16 @@ class EngineStats(NamedTuple):
     """Requests that are being computed: each has a slot."""
     waiting: int
     """Requests that wait for a slot."""
+    paused: int
+    """Requests that lost their slots to others, because their readers do not read."""
     requests: int
     """Requests that came in."""
     steps: int
     """Steps: each computes a token for every request that has a slot."""
     prompt_tokens: int
     """Tokens of prompts that were computed."""
+    reused_tokens: int
+    """Tokens of prompts that did not have to be computed: another prompt began with the same ones."""
     tokens: int
     """Tokens that were generated."""
 
@@ -93,8 +97,8 @@ class Engine:
     :param context: the most tokens of one request, prompt and text together; each slot has memory
         for that many. None: the context that the model was trained with, but at most 4,096.
     :param queue: the most requests that may wait for a slot.
-    :param batch: the most prompt tokens of one step. A smaller value keeps the text of other
-        requests more even while a long prompt is computed; a larger value computes prompts faster.
+    :param batch: the most prompt tokens of one step, where no other request is being answered. A
+        larger value computes prompts faster.
     :param threads: the number of computing threads; None: one for each processor that the process
         may use. Small models are fastest with one.
     :param gpu_layers: the number of layers that the GPU computes, if llama.cpp was built for one;
@@ -166,8 +170,10 @@ class Engine:
         """Generate a text, and stream it. Returns at once; the text begins when a slot is free.
 
         A request whose stream was cancelled or deleted, or whose block was left, frees its slot
-        before the next step. While a reader is behind by ``max_lag``, the request keeps its slot,
-        but is left out of the steps. :attr:`burble.Stream.result` is None.
+        before the next step. While a reader is behind by ``max_lag``, the request is left out of
+        the steps; if another request needs its slot, it loses it until the reader reads. The
+        engine keeps what it has computed until it needs the room, so that the next turn of a
+        conversation computes only what is new. :attr:`burble.Stream.result` is None.
 
         :param prompt: text, or token ids.
         :param messages: instead of a prompt, a list of ``{"role": ..., "content": ...}``, which the

@@ -55,6 +55,7 @@ int burble__context_options(burble_llama_engine_options *options, uint32_t train
         {"context", options->context, 2, trained},
         {"queue", options->queue, 0, MAX_QUEUE},
         {"batch", options->batch, 1, MAX_BATCH},
+        {"prompt_ms", options->prompt_ms, 1, 60000},
         {"threads", options->threads, 1, MAX_THREADS},
     };
     for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {

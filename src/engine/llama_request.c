@@ -15,7 +15,7 @@
 
 void burble_llama_request_init(burble_llama_request *request)
 {
-    *request = (burble_llama_request){.skip_special = true};
+    *request = (burble_llama_request){.skip_special = true, .reuse = true};
     burble__sampler_defaults(request);
 }
 
@@ -194,6 +194,9 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
     if (request == NULL)
         return burble__error_set(error, BURBLE_ENOMEM, "no memory for a request");
     request->stream = burble_stream_ref(stream);
+    request->priority = wanted->priority;
+    request->deadline = wanted->deadline;
+    request->reuse = wanted->reuse;
     request->ignore_end = wanted->ignore_end;
     request->include_stop = wanted->include_stop;
     request->skip_special = wanted->skip_special;

@@ -23,15 +23,23 @@ struct burble__stop_token {
 };
 
 struct burble__request {
-    struct burble__request *next; /* in the queue */
+    struct burble__request *next, *previous; /* in the queue; `next` in other lists */
     burble_stream *stream;
+    uint64_t number;   /* in the order in which requests came */
+    int32_t priority;  /* the highest first */
+    uint64_t deadline; /* by burble__now; 0: none */
 
     /* The input of the model. */
-    int32_t *ids;   /* the prompt */
+    int32_t *ids;   /* the prompt; also what was generated before the request lost its slot */
     uint32_t n_ids; /* at least 1 */
     uint32_t fed;   /* ids, and generated tokens, that the model has been given */
     int32_t last;   /* the token that was generated last */
     int32_t row;    /* of the present batch, whose logits are the request's; -1: none */
+
+    /* What others have computed of the prompt. */
+    bool reuse;      /* wanted, and what is computed here may be used by others */
+    uint64_t leader; /* the number of a request that computes the same beginning; 0: none */
+    uint32_t shared; /* ids of this beginning */
 
     /* The output of the model. */
     struct burble__sampler *sampler;
@@ -82,6 +90,12 @@ void burble__request_destroy(struct burble__request **handle);
 
 /* Whether its text is no longer wanted: another thread has cancelled or ended the stream. */
 bool burble__request_is_over(const struct burble__request *request);
+
+/* Whether its deadline has passed. */
+static inline bool burble__request_is_late(const struct burble__request *request, uint64_t now)
+{
+    return request->deadline != 0 && now >= request->deadline;
+}
 
 /* Chooses the next token, to be taken by burble__request_take. `logits` has one value for each of the `n`
  * tokens; `candidates` has room for as many entries. */

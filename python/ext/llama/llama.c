@@ -334,9 +334,6 @@ static void watch(const burble_llama_progress *progress, void *arg)
     writer_stats->stop = progress->stop;
     writer_stats->stop_begin = progress->stop_begin;
     writer_stats_unlock(writer_stats);
-    /* Also if no reader is left: otherwise the request would keep its slot. */
-    if (writer_stats->total_at != 0 && now >= writer_stats->total_at)
-        burble_stream_fail(writer_stats->stream, BURBLE_ETIMEDOUT, NULL);
     if (progress->over)
         writer_stats_unref(&writer_stats);
 }
@@ -402,8 +399,8 @@ static int hand_in(EngineObject *self, burble_llama_request *request, LogObject 
         PyErr_NoMemory();
         return -1;
     }
-    writer_stats->total_at = log->deadlines.total_at;
-    writer_stats->stream = log->stream;
+    /* Also if no reader is left: otherwise the request would keep its place. */
+    request->deadline = log->deadlines.total_at;
     request->watch = watch;
     request->watch_arg = writer_stats;
     Py_BEGIN_ALLOW_THREADS
@@ -477,9 +474,10 @@ static PyObject *get_stats(EngineObject *self, void *unused)
     Py_END_ALLOW_THREADS
     if (!entered)
         return raise_closed(self->core);
-    return Py_BuildValue("(IIKKKK)", (unsigned int)stats.active, (unsigned int)stats.waiting,
-                         (unsigned long long)stats.requests, (unsigned long long)stats.steps,
-                         (unsigned long long)stats.prompt_tokens, (unsigned long long)stats.tokens);
+    return Py_BuildValue("(IIIKKKKK)", (unsigned int)stats.active, (unsigned int)stats.waiting,
+                         (unsigned int)stats.paused, (unsigned long long)stats.requests,
+                         (unsigned long long)stats.steps, (unsigned long long)stats.prompt_tokens,
+                         (unsigned long long)stats.reused_tokens, (unsigned long long)stats.tokens);
 }
 
 static PyObject *get_closed(EngineObject *self, void *unused)
@@ -518,7 +516,8 @@ static PyMemberDef engine_members[] = {
 
 static PyGetSetDef engine_getset[] = {
     {"stats", (getter)get_stats, NULL,
-     "(active, waiting, requests, steps, prompt_tokens, tokens), as burble_llama_stats has them.",
+     "(active, waiting, paused, requests, steps, prompt_tokens, reused_tokens, tokens), as "
+     "burble_llama_stats has them.",
      NULL},
     {"closed", (getter)get_closed, NULL, "Whether it is, or is about to be.", NULL},
     {"context", (getter)get_context, NULL,

@@ -15,8 +15,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <burble/stream.h>
-
 #include "log/stats.h"
 
 struct writer_stats {
@@ -35,8 +33,6 @@ struct writer_stats {
     bool stopped;       /* a stop string was met: which, and where it begins, in characters */
     size_t stop;
     uint64_t stop_begin;
-    uint64_t total_at;     /* when the stream is to fail; 0: never. For the writer: */
-    burble_stream *stream; /* this one, which that has a reference to */
 };
 
 /* How the writing stands at one moment; also of a log that Python writes. */

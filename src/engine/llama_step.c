@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The engine's thread. Each slot is one of llama.cpp's sequences. A step puts the last token of every
+ * generating request into one batch, adds tokens of prompts, computes the batch, and gives each request the
+ * token that its logits select. Between steps, requests leave their slots and others take them, so a
+ * long text never makes a short one wait. The thread never waits for a reader: a request whose text does
+ * not fit into its stream is left out of the steps until the text fits.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error_message.h"
+#include "engine/llama_engine.h"
+#include "engine/llama_log.h"
+
+/* llama_decode's results, beside 0. */
+enum { NO_ROOM = 1, ABORTED = 2 };
+
+/* ---- the batch ------------------------------------------------------------------------------------- */
+
+/* Adds a request's next token to the batch. */
+static void add(burble_llama_engine *engine, uint32_t slot, int32_t id, bool wants_logits)
+{
+    struct burble__request *request = engine->slots[slot];
+    struct llama_batch *batch = &engine->batch;
+    const int32_t row = batch->n_tokens++;
+    batch->token[row] = id;
+    batch->pos[row] = (llama_pos)request->fed++;
+    batch->n_seq_id[row] = 1;
+    batch->seq_id[row][0] = (llama_seq_id)slot;
+    batch->logits[row] = wants_logits;
+    request->row = wants_logits ? row : -1;
+    engine->rows += wants_logits;
+    burble__cells_add(&engine->cells, slot, id);
+}
+
+/* Adds up to `most` tokens of a prompt; returns how many. */
+static uint32_t add_prompt(burble_llama_engine *engine, uint32_t slot, uint32_t most)
+{
+    struct burble__request *request = engine->slots[slot];
+    uint32_t n = 0;
+    while (n < most && request->fed < request->n_ids) {
+        add(engine, slot, request->ids[request->fed], request->fed + 1 == request->n_ids);
+        n++;
+    }
+    return n;
+}
+
+/* One token for each generating request that is not full. Returns how many these are. */
+static uint32_t add_answers(burble_llama_engine *engine)
+{
+    uint32_t n = 0;
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        struct burble__request *request = engine->slots[slot];
+        if (request == NULL)
+            continue;
+        request->row = -1;
+        if (request->fed >= request->n_ids && !burble__request_is_full(request)) {
+            add(engine, slot, request->last, true);
+            n++;
+        }
+    }
+    return n;
+}
+
+/* A prompt that is not computed yet. */
+struct prompt {
+    uint32_t slot;
+    int32_t priority;
+    uint64_t number;
+};
+
+static int compare(const void *a, const void *b)
+{
+    const struct prompt *one = a;
+    const struct prompt *other = b;
+    if (one->priority != other->priority)
+        return one->priority > other->priority ? -1 : 1;
+    return one->number < other->number ? -1 : one->number > other->number;
+}
+
+/* The prompts that can be computed, the one whose turn is first in front. */
+static uint32_t find_prompts(burble_llama_engine *engine, struct prompt *prompts)
+{
+    uint32_t n = 0;
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        const struct burble__request *request = engine->slots[slot];
+        if (request != NULL && request->fed < request->n_ids
+            && !burble__slots_wait_for_leader(engine, slot)) {
+            prompts[n++] = (struct prompt){slot, request->priority, request->number};
+        }
+    }
+    qsort(prompts, n, sizeof *prompts, compare);
+    return n;
+}
+
+/* Adds up to `room` tokens of prompts. Half of the room is for all prompts in equal parts, so that a short one
+ * does not wait for long ones; what is left is for those that came first. */
+static void add_prompts(burble_llama_engine *engine, const struct prompt *prompts, uint32_t n,
+                        uint32_t room)
+{
+    const uint32_t part = n <= 1 ? 0 : room / 2 / n + (room / 2 % n != 0);
+    uint32_t left = room;
+    uint32_t kept = 0; /* of `left`, for the parts of those behind */
+    for (uint32_t i = 1; i < n; i++) {
+        const struct burble__request *request = engine->slots[prompts[i].slot];
+        const uint32_t rest = request->n_ids - request->fed;
+        kept += rest < part ? rest : part;
+    }
+    for (uint32_t i = 0; i < n && left > 0; i++) {
+        left -= add_prompt(engine, prompts[i].slot,
+                           left > kept   ? left - kept
+                           : left < part ? left
+                                         : part);
+        if (i + 1 < n) {
+            const struct burble__request *next = engine->slots[prompts[i + 1].slot];
+            const uint32_t rest = next->n_ids - next->fed;
+            kept -= rest < part ? rest : part;
+        }
+    }
+    engine->prompt_tokens = room - left;
+}
+
+/* Makes the next batch. Returns how many requests in it generate already. */
+static uint32_t fill(burble_llama_engine *engine)
+{
+    struct prompt prompts[BURBLE_LLAMA_MAX_SLOTS];
+    engine->batch.n_tokens = 0;
+    engine->prompt_tokens = 0;
+    engine->rows = 0;
+    const uint32_t answers = add_answers(engine);
+    const uint32_t n = find_prompts(engine, prompts);
+    const uint32_t most = engine->options.batch;
+    add_prompts(engine, prompts, n, answers == 0 ? most : burble__pace_room(&engine->pace, most));
+    return answers;
+}
+
+/* ---- computing it ---------------------------------------------------------------------------------- */
+
+/* llama.cpp calls this in the middle of a step. Requests that are full are not part of it. */
+bool burble__engine_gives_up(void *arg)
+{
+    const burble_llama_engine *engine = arg;
+    if (burble__load_relaxed(&engine->closing))
+        return true;
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        const struct burble__request *request = engine->slots[slot];
+        if (request != NULL && !burble__request_is_full(request)
+            && !burble__request_is_over(request)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Gives each request in the batch its token, if its logits were computed. */
+static void hand_out(burble_llama_engine *engine)
+{
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        struct burble__request *request = engine->slots[slot];
+        if (request == NULL || request->row < 0)
+            continue;
+        const float *logits = llama_get_logits_ith(engine->context.llama, request->row);
+        const int32_t id =
+            burble__request_sample(request, logits, engine->candidates, engine->n_vocab);
+        if (!burble__request_take(request, engine->model->tokens, id))
+            burble__slots_release(engine, slot);
+    }
+}
+
+/* The batch was not computed, or not as a whole: what it had is to be computed again. */
+static void take_back(burble_llama_engine *engine)
+{
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        struct burble__sequence *sequence = &engine->cells.sequences[slot];
+        if (sequence->pending == 0)
+            continue;
+        const uint32_t n = sequence->n;
+        const uint32_t left = burble__cells_cut(&engine->cells, slot, n);
+        struct burble__request *request = engine->slots[slot];
+        request->fed = left;
+        request->row = -1;
+        /* A recurrent model cannot go back. What an answer had so far is not in the prompt's ids. */
+        if (left < n && n > request->n_ids) {
+            burble_stream_fail(request->stream, BURBLE_EFAILED,
+                               "llama.cpp cannot repeat a computation that it has broken off");
+        }
+    }
+}
+
+/* llama.cpp cannot compute the batch: the requests in it fail, the others go on. */
+static void fail(burble_llama_engine *engine, int32_t code)
+{
+    burble_error error;
+    const int32_t n = engine->batch.n_tokens;
+    burble__error_set(
+        &error, BURBLE_EFAILED,
+        "llama.cpp cannot compute a batch of %" PRId32 " tokens (llama_decode: %" PRId32 "): %s", n,
+        code, code == NO_ROOM ? "its memory has no room for them" : burble__llama_said());
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        if (engine->cells.sequences[slot].pending == 0)
+            continue;
+        burble__cells_cut(&engine->cells, slot, 0);
+        burble_stream_fail(engine->slots[slot]->stream, error.code, error.message);
+        burble__slots_release(engine, slot);
+    }
+}
+
+/* Forgets what is kept for requests to come, of the sequence that was used least recently. Returns false if
+ * nothing is kept. */
+static bool forget_one(burble_llama_engine *engine)
+{
+    uint32_t oldest = engine->options.slots;
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        const struct burble__sequence *sequence = &engine->cells.sequences[slot];
+        if (engine->slots[slot] == NULL && sequence->n > 0
+            && (oldest == engine->options.slots
+                || sequence->used < engine->cells.sequences[oldest].used)) {
+            oldest = slot;
+        }
+    }
+    if (oldest < engine->options.slots)
+        burble__cells_cut(&engine->cells, oldest, 0);
+    return oldest < engine->options.slots;
+}
+
+/* Before the tokens are handed out, so that whoever has a text finds its tokens counted. */
+static void count(burble_llama_engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->stats.steps++;
+    engine->stats.prompt_tokens += engine->prompt_tokens;
+    engine->stats.tokens += engine->rows;
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        struct burble__request *request = engine->slots[slot];
+        if (request != NULL) {
+            const uint32_t most = request->progress.prompt_tokens;
+            request->progress.prompt_done = request->fed < most ? request->fed : most;
+        }
+    }
+    pthread_mutex_unlock(&engine->lock);
+}
+
+static void step(burble_llama_engine *engine)
+{
+    burble__slots_close_gap(engine);
+    const uint32_t answers = fill(engine);
+    const uint64_t begin = burble__now();
+    int32_t code;
+    burble__llama_listen();
+    do
+        code = llama_decode(engine->context.llama, engine->batch);
+    while (code == NO_ROOM && forget_one(engine));
+    if (code == 0) {
+        llama_synchronize(engine->context.llama);
+        const uint64_t time = burble__now() - begin;
+        burble__pace_note(&engine->pace, answers, engine->prompt_tokens, time);
+        engine->credit += (int64_t)(time / 8);
+        burble__cells_keep(&engine->cells, engine->stats.steps);
+        count(engine);
+        hand_out(engine);
+    } else if (code
+               == ABORTED) { /* nobody in the batch wants to go on: their slots are freed next */
+        take_back(engine);
+    } else {
+        fail(engine, code);
+    }
+}
+
+void *burble__engine_run(void *arg)
+{
+    burble_llama_engine *engine = arg;
+    while (burble__slots_admit(engine))
+        if (burble__slots_catch_up(engine))
+            step(engine);
+        else
+            burble__slots_wait_for_room(engine);
+    return NULL;
+}
