@@ -215,6 +215,9 @@ BURBLE_API int burble_llama_engine_create(burble_llama_model *model,
  * memory is not freed. */
 BURBLE_API void burble_llama_engine_destroy(burble_llama_engine **engine);
 
+/** The most alternatives of a token whose log-probabilities are reported. */
+#define BURBLE_LLAMA_MAX_LOGPROBS 20
+
 /** The most DRY sequence breakers of a request. */
 #define BURBLE_LLAMA_MAX_BREAKERS 64
 
@@ -237,6 +240,16 @@ typedef struct burble_llama_progress {
     uint64_t stop_begin; /**< if stopped: the position of its first character in the text */
     bool over;           /**< the request is done or cancelled: `watch` is not called again */
     float mirostat_mu;   /**< Mirostat's state after the token; 0 without Mirostat */
+    int32_t id;          /**< the token that was chosen last; -1: none yet */
+    /** The number of characters of the text before this token. If the token completes a character, or the
+     * detokenizer still holds text back, it is the position of that character, or of that text. Characters of
+     * a stop string count, also if it is left out. */
+    uint64_t offset;
+    bool has_logprobs; /**< the request wants log-probabilities, and a token was chosen: */
+    float logprob;     /**< of that token */
+    uint32_t n_top;    /**< the most likely tokens at its place, the likeliest first */
+    const int32_t *top_ids;
+    const float *top_logprobs;
 } burble_llama_progress;
 
 /** Called in the engine's thread, which waits until it returns. It may use the request's stream, but not
@@ -251,6 +264,12 @@ typedef struct burble_llama_request {
     const char *prompt;
     size_t prompt_len; /**< bytes */
     bool specials;     /**< see burble_llama_model_tokenize; default: false */
+    /** To continue an answer: the number of the last ids of `ids` that are its tokens so far (less than
+     * `n_ids`; default: 0). Their text is not written again. All else follows as if the answer had never been
+     * interrupted: text that was held back, such as a part of a character or of a stop string, the word that
+     * had begun, penalties and the choices of a seed. `max_tokens` and the counts of
+     * burble_llama_progress are those of the rest; its positions in the text are those of the whole. */
+    size_t answered;
 
     /** The most tokens to generate. 0, the default: as many as the context has room for. */
     uint32_t max_tokens;
@@ -312,6 +331,12 @@ typedef struct burble_llama_request {
      * prompt and text. So the same seed makes the same choices alone, beside other requests, and in a text
      * that is continued. Default: 0; UINT32_MAX chooses another seed each time. */
     uint32_t seed;
+
+    /** Report log-probabilities (natural logarithms) in burble_llama_progress: of the chosen token, and of the
+     * `top_logprobs` most likely ones (0 to BURBLE_LLAMA_MAX_LOGPROBS). As in OpenAI's API, they are those of
+     * the model, before any parameter above changes them. Defaults: false and 0. */
+    bool logprobs;
+    uint32_t top_logprobs;
 
     /** The stop strings (see burble_stop_create), `n_stop` of them. Default: none. The text does not
      * include the stop string, unless `include_stop` is true. If special tokens are left out, a special

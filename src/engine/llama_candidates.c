@@ -2,8 +2,7 @@
 #include "engine/llama_candidates.h"
 
 #include <math.h>
-#include <stdint.h>
-#include <stdlib.h>
+#include <stdbool.h>
 
 /* How many of the likeliest tokens Mirostat 1 estimates the distribution from, as in its paper. */
 #define MIROSTAT_TOP 100
@@ -49,13 +48,6 @@ static inline void pop(llama_token_data *heap, size_t n)
     heap[0] = heap[n - 1];
     heap[n - 1] = first;
     sink(heap, n - 1, 0, is_first);
-}
-
-static int compare_ids(const void *a, const void *b)
-{
-    const llama_token x = ((const llama_token_data *)a)->id;
-    const llama_token y = ((const llama_token_data *)b)->id;
-    return (x > y) - (x < y);
 }
 
 /* ---- probabilities --------------------------------------------------------------------------------- */
@@ -105,7 +97,6 @@ static void keep_popped(struct burble__candidates *candidates, size_t n)
 {
     candidates->data += candidates->n - n;
     candidates->n = n;
-    candidates->by_id = false;
 }
 
 void burble__candidates_top_k(struct burble__candidates *candidates, size_t k)
@@ -123,7 +114,6 @@ void burble__candidates_top_k(struct burble__candidates *candidates, size_t k)
         }
     }
     candidates->n = k;
-    candidates->by_id = false;
 }
 
 /* Tokens below 1 / 2n of the probability that may be left out cannot be needed: all of them together have
@@ -193,7 +183,6 @@ static double estimate(struct burble__candidates *candidates, float temperature,
     for (size_t i = 0; i < n; i++)
         data[i].p = data[i].logit;
     make_heap(data, n, is_first);
-    candidates->by_id = false;
     for (size_t i = 0; i < top; i++) {
         pop(data, n - i);
         if (i == 0)
@@ -229,21 +218,29 @@ void burble__candidates_mirostat(struct burble__candidates *candidates, int vers
 
 /* ---- the draw -------------------------------------------------------------------------------------- */
 
+/* A token's random number, above 0 and below 1. */
+static double random_of(uint64_t key, llama_token id)
+{
+    const uint64_t number = burble__mix(key + ((uint64_t)id + 1) * BURBLE__MIX_STEP);
+    return ((double)(number >> 12) + 0.5) * 0x1p-52;
+}
+
 size_t burble__candidates_draw(struct burble__candidates *candidates, float temperature,
-                               double random)
+                               uint64_t key)
 {
     llama_token_data *data = candidates->data;
-    if (!candidates->by_id)
-        qsort(data, candidates->n, sizeof *data, compare_ids);
-    candidates->by_id = true;
     const double total = weigh(candidates, temperature);
-    double sum = 0.0;
-    size_t chosen = burble__candidates_best(candidates); /* if the logits are no numbers */
+    size_t chosen = burble__candidates_best(candidates); /* also if the logits are no numbers */
+    double first = -log(random_of(key, data[chosen].id)) / (double)data[chosen].p;
     for (size_t i = 0; i < candidates->n; i++) {
-        sum += (double)data[i].p;
-        if (sum > random * total) {
+        const double random = random_of(key, data[i].id);
+        /* -log(r) is at least 1 - r, so most tokens are known to be late without their logarithm. */
+        if (!(1.0 - random < first * (double)data[i].p))
+            continue;
+        const double time = -log(random) / (double)data[i].p;
+        if (time < first) {
+            first = time;
             chosen = i;
-            break;
         }
     }
     data[chosen].p = (float)((double)data[chosen].p / total);

@@ -2,21 +2,19 @@
  *
  * The tokens that may come next: what sampling leaves of them, and the draw of one.
  *
- * No function allocates memory. In each, `p` of an entry is scratch, and the order of the entries is free:
- * a draw puts them into the order of their ids, so that a small difference of the logits rarely changes
- * what a random number chooses. If logits are equal, the lower id counts as likelier.
+ * No function allocates memory. In each, `p` of an entry is scratch, and the order of the entries is free. If
+ * logits are equal, the lower id counts as likelier.
  */
 #ifndef BURBLE_ENGINE_LLAMA_CANDIDATES_H
 #define BURBLE_ENGINE_LLAMA_CANDIDATES_H
 
 #include <llama.h>
-#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct burble__candidates {
     llama_token_data *data; /* the caller's memory, or the end of it */
     size_t n;               /* at least 1 */
-    bool by_id;             /* whether they are in the order of their ids */
 };
 
 /* The index of the likeliest. */
@@ -38,9 +36,26 @@ void burble__candidates_min_p(struct burble__candidates *candidates, float p);
 void burble__candidates_mirostat(struct burble__candidates *candidates, int version,
                                  float temperature, float mu);
 
-/* Draws one at a temperature (above 0) with a random number from 0 to below 1: returns its index, and its
- * probability in its `p`. */
+/* Draws one at a temperature (above 0): returns its index, and its probability in its `p`. The draw is a
+ * function of the logits and of `key`, which may be any number.
+ *
+ * Each token has a random number of its own, from `key` and its id, and they race: token i arrives after a time
+ * that is exponentially distributed with its probability as the rate, and the first one is chosen. So its
+ * probability is as it should be, and if the logits change a little, the choice changes with about the
+ * probability that the change moves. (With one random number for all, which falls into the part of one token in a
+ * row of them, any change of a token shifts all tokens behind it.) */
 size_t burble__candidates_draw(struct burble__candidates *candidates, float temperature,
-                               double random);
+                               uint64_t key);
+
+/* SplitMix64: all bits of the result depend on all bits of `x`. */
+static inline uint64_t burble__mix(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+/* The step of SplitMix64's state: burble__mix(key + i * step) for i = 1, 2, … are its numbers. */
+#define BURBLE__MIX_STEP 0x9e3779b97f4a7c15u
 
 #endif

@@ -25,6 +25,17 @@ static int check(const burble_llama_request *wanted, burble_error *error)
 {
     if (!BURBLE__UNUSED(wanted))
         return burble__error_set(error, BURBLE_EINVAL, "request: " BURBLE__RESERVED);
+    if (wanted->top_logprobs > BURBLE_LLAMA_MAX_LOGPROBS) {
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "top_logprobs: expected 0 to %d, found %" PRIu32,
+                                 BURBLE_LLAMA_MAX_LOGPROBS, wanted->top_logprobs);
+    }
+    if (wanted->answered > 0 && (wanted->ids == NULL || wanted->answered >= wanted->n_ids)) {
+        return burble__error_set(
+            error, BURBLE_EINVAL,
+            "answered: expected fewer than the ids of the prompt, %zu, found %zu",
+            wanted->ids == NULL ? 0 : wanted->n_ids, wanted->answered);
+    }
     return BURBLE_OK;
 }
 
@@ -115,6 +126,7 @@ static int take_prompt(const burble_llama_model *model, const burble_llama_reque
                                  context - 1, context, n);
     }
     request->n_ids = (uint32_t)n;
+    request->answered = (uint32_t)wanted->answered;
     request->progress.prompt_tokens = request->n_ids;
     const uint32_t most = context - request->n_ids;
     request->max_tokens =
@@ -164,8 +176,9 @@ static int make_way(const burble_llama_model *model, const burble_llama_request 
     options.skip_special = wanted->skip_special;
     int result = burble_detok_create(model->vocab, &options, &request->detok);
     if (result == BURBLE_OK) {
-        const uint32_t n = request->n_ids < PRIME ? request->n_ids : PRIME;
-        result = burble_detok_prime(request->detok, request->ids + request->n_ids - n, n);
+        const uint32_t before = request->n_ids - request->answered;
+        const uint32_t n = before < PRIME ? before : PRIME;
+        result = burble_detok_prime(request->detok, request->ids + before - n, n);
     }
     if (result == BURBLE_OK) {
         result = burble_chunker_create(wanted->chunking, &request->chunker);
@@ -181,6 +194,9 @@ static int make_way(const burble_llama_model *model, const burble_llama_request 
     }
     return result;
 }
+
+static int replay(const burble_llama_model *model, struct burble__request *request,
+                  burble_error *error);
 
 int burble__request_create(burble_llama_model *model, const burble_llama_request *wanted,
                            uint32_t context, burble_stream *stream, struct burble__request **out,
@@ -200,6 +216,9 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
     request->ignore_end = wanted->ignore_end;
     request->include_stop = wanted->include_stop;
     request->skip_special = wanted->skip_special;
+    request->wants_logprobs = wanted->logprobs;
+    request->logprobs.top = wanted->top_logprobs;
+    request->progress.id = -1;
     burble__buffer_init(&request->held, SIZE_MAX);
     result = burble__sampler_create(model, wanted, context, &request->sampler, error);
     if (result == BURBLE_OK)
@@ -208,6 +227,8 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
         burble__sampler_take_prompt(request->sampler, request->ids, request->n_ids);
     if (result == BURBLE_OK)
         result = make_way(model, wanted, request, error);
+    if (result == BURBLE_OK)
+        result = replay(model, request, error);
     if (result == BURBLE_ENOMEM)
         burble__error_set(error, result, "no memory for a request");
     if (result != BURBLE_OK)
@@ -257,9 +278,19 @@ bool burble__request_is_over(const struct burble__request *request)
 int32_t burble__request_sample(struct burble__request *request, const float *logits,
                                llama_token_data *candidates, size_t n)
 {
-    const uint32_t position = request->n_ids + request->progress.tokens;
+    const uint32_t position = request->progress.prompt_tokens + request->progress.tokens;
+    if (request->wants_logprobs)
+        burble__logprobs_take(&request->logprobs, logits, candidates, n);
     const int32_t id = burble__sampler_choose(request->sampler, position, logits, candidates, n);
-    request->progress.mirostat_mu = burble__sampler_mu(request->sampler);
+    burble_llama_progress *progress = &request->progress;
+    progress->mirostat_mu = burble__sampler_mu(request->sampler);
+    if (request->wants_logprobs && id >= 0) {
+        progress->has_logprobs = true;
+        progress->logprob = (float)((double)logits[id] - request->logprobs.norm);
+        progress->n_top = request->logprobs.n;
+        progress->top_ids = request->logprobs.ids;
+        progress->top_logprobs = request->logprobs.values;
+    }
     return id;
 }
 
@@ -379,21 +410,39 @@ static const struct burble__stop_token *stop_token_of(const struct burble__reque
     return NULL;
 }
 
+/* Whether the text ends with this token, before its text: at the end of the model's text, or because the
+ * token is a stop string (*stop, else NULL). */
+static bool is_end(const struct burble__request *request, const struct llama_vocab *tokens,
+                   int32_t id, const struct burble__stop_token **stop)
+{
+    const bool ends = !request->ignore_end && llama_vocab_is_eog(tokens, id);
+    *stop = ends || request->skip_special ? stop_token_of(request, id) : NULL;
+    return ends || *stop != NULL;
+}
+
+/* Converts the token to text, and passes that through the stop filter. Results as of look_for_stop. */
+static int text_of(struct burble__request *request, int32_t id, burble_text *text)
+{
+    const int result = burble_detok_push(request->detok, &id, 1, text);
+    if (result != BURBLE_OK)
+        return result;
+    request->converted += burble__utf8_count(text->bytes, text->len);
+    return look_for_stop(request, text);
+}
+
 /* Converts the token to text and writes it. BURBLE_OK, or the reason why nothing more can be written. */
 static int take(struct burble__request *request, const struct llama_vocab *tokens, int32_t id)
 {
+    const struct burble__stop_token *token;
+    burble_text text;
     request->last = id;
     request->progress.tokens++;
+    request->progress.id = id;
+    request->progress.offset = request->converted;
     tell(request);
-    const bool ends = !request->ignore_end && llama_vocab_is_eog(tokens, id);
-    const struct burble__stop_token *token =
-        ends || request->skip_special ? stop_token_of(request, id) : NULL;
-    if (ends || token != NULL)
+    if (is_end(request, tokens, id, &token))
         return finish(request, BURBLE_REASON_STOP, token);
-    burble_text text;
-    int result = burble_detok_push(request->detok, &id, 1, &text);
-    if (result == BURBLE_OK)
-        result = look_for_stop(request, &text);
+    int result = text_of(request, id, &text);
     const bool stopped = result == BURBLE_END;
     if (result == BURBLE_OK || stopped)
         result = write_text(request, text, 1, stopped);
@@ -402,6 +451,35 @@ static int take(struct burble__request *request, const struct llama_vocab *token
     else if (result == BURBLE_OK && request->progress.tokens == request->max_tokens)
         result = finish(request, BURBLE_REASON_LENGTH, NULL);
     return result;
+}
+
+/* Brings all that makes text of tokens to where the answered ids left it, and writes nothing. */
+static int replay(const burble_llama_model *model, struct burble__request *request,
+                  burble_error *error)
+{
+    for (uint32_t i = 0; i < request->answered; i++) {
+        const int32_t id = request->ids[request->n_ids - request->answered + i];
+        const struct burble__stop_token *token;
+        burble_text text;
+        int result = BURBLE_END;
+        if (!is_end(request, model->tokens, id, &token))
+            result = text_of(request, id, &text);
+        if (result == BURBLE_END) {
+            return burble__error_set(
+                error, BURBLE_EINVAL,
+                "answered: expected an answer that goes on, found one that ends "
+                "with its token %" PRIu32,
+                i);
+        }
+        if (result == BURBLE_OK) {
+            const bool holds = burble_detok_has_pending(request->detok);
+            result =
+                burble_chunker_push(request->chunker, text.bytes, text.len, 1, holds, &text, NULL);
+        }
+        if (result != BURBLE_OK)
+            return result;
+    }
+    return BURBLE_OK;
 }
 
 bool burble__request_take(struct burble__request *request, const struct llama_vocab *tokens,

@@ -9,6 +9,7 @@
 #include <burble/stop.h>
 
 #include "base/buffer.h"
+#include "engine/llama_logprobs.h"
 #include "engine/llama_model.h"
 #include "engine/llama_sampler.h"
 
@@ -30,11 +31,12 @@ struct burble__request {
     uint64_t deadline; /* by burble__now; 0: none */
 
     /* The input of the model. */
-    int32_t *ids;   /* the prompt; also what was generated before the request lost its slot */
-    uint32_t n_ids; /* at least 1 */
-    uint32_t fed;   /* ids, and generated tokens, that the model has been given */
-    int32_t last;   /* the token that was generated last */
-    int32_t row;    /* of the present batch, whose logits are the request's; -1: none */
+    int32_t *ids;      /* the prompt; also what was generated before the request lost its slot */
+    uint32_t n_ids;    /* at least 1 */
+    uint32_t answered; /* the last of the prompt that are the answer's */
+    uint32_t fed;      /* ids, and generated tokens, that the model has been given */
+    int32_t last;      /* the token that was generated last */
+    int32_t row;       /* of the present batch, whose logits are the request's; -1: none */
 
     /* What others have computed of the prompt. */
     bool reuse;      /* wanted, and what is computed here may be used by others */
@@ -43,6 +45,8 @@ struct burble__request {
 
     /* The output of the model. */
     struct burble__sampler *sampler;
+    struct burble__logprobs logprobs;
+    bool wants_logprobs;
     uint32_t max_tokens;
     bool ignore_end;
     bool skip_special;
@@ -58,6 +62,7 @@ struct burble__request {
     burble_llama_progress progress;
     uint64_t full_since; /* when its text began to wait; 0: it does not */
     uint64_t waited;     /* before that */
+    uint64_t converted;  /* characters that tokens have become */
     uint64_t characters; /* that have passed the stop strings; only where there are such */
     bool include_stop;   /* in what has passed */
 

@@ -163,14 +163,6 @@ static int check(const burble_llama_model *model, const burble_llama_request *wa
 
 /* ---- making one ---------------------------------------------------------------------------------- */
 
-/* SplitMix64: all bits of the result depend on all bits of `x`. */
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-
 /* Another one each time, also in a forked child. */
 static uint64_t any_seed(void)
 {
@@ -179,7 +171,8 @@ static uint64_t any_seed(void)
     clock_gettime(CLOCK_REALTIME, &now);
     const uint64_t call = burble__add_relaxed(&calls, 1);
     const uint64_t time = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    return mix(mix(time) + burble__now()) ^ mix((call << 32) + (uint64_t)getpid());
+    return burble__mix(burble__mix(time) + burble__now())
+           ^ burble__mix((call << 32) + (uint64_t)getpid());
 }
 
 /* Copies the request's biases, and adds the tokens that the model never chooses. */
@@ -256,7 +249,7 @@ int burble__sampler_create(const burble_llama_model *model, const burble_llama_r
     if (sampler == NULL)
         return BURBLE_ENOMEM;
     sampler->wanted = *wanted;
-    sampler->seed = mix(wanted->seed == UINT32_MAX ? any_seed() : wanted->seed);
+    sampler->seed = burble__mix(wanted->seed == UINT32_MAX ? any_seed() : wanted->seed);
     if (wanted->mirostat > 0)
         sampler->mu = wanted->mirostat_mu > 0.0f ? wanted->mirostat_mu : 2 * wanted->mirostat_tau;
     result = make_biases(model, wanted, sampler);
@@ -344,14 +337,7 @@ static struct burble__candidates prepare(struct burble__sampler *sampler, const 
         llama_token_data_array all = {data, n, -1, false};
         llama_sampler_apply(sampler->dry, &all);
     }
-    return (struct burble__candidates){data, n, true};
-}
-
-/* The random number of a position, from 0 to below 1. */
-static double random_at(const struct burble__sampler *sampler, uint32_t position)
-{
-    const uint64_t step = 0x9e3779b97f4a7c15u; /* of SplitMix64's state */
-    return (double)(mix(sampler->seed + ((uint64_t)position + 1) * step) >> 11) * 0x1p-53;
+    return (struct burble__candidates){data, n};
 }
 
 static size_t pick(struct burble__sampler *sampler, uint32_t position,
@@ -373,8 +359,8 @@ static size_t pick(struct burble__sampler *sampler, uint32_t position,
         if (wanted->min_p > 0.0f)
             burble__candidates_min_p(candidates, wanted->min_p);
     }
-    const size_t chosen =
-        burble__candidates_draw(candidates, wanted->temperature, random_at(sampler, position));
+    const uint64_t key = burble__mix(sampler->seed + ((uint64_t)position + 1) * BURBLE__MIX_STEP);
+    const size_t chosen = burble__candidates_draw(candidates, wanted->temperature, key);
     if (wanted->mirostat > 0) {
         const float surprise = -log2f(candidates->data[chosen].p);
         const float mu = sampler->mu - wanted->mirostat_eta * (surprise - wanted->mirostat_tau);
