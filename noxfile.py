@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The Python tests with other interpreters, and with other builds of the extension: `make help`."""
+"""The Python tests with other interpreters, and with other builds of the extension. Each session
+is the target of the Makefile that has its name."""
 
 from __future__ import annotations
 
@@ -53,13 +54,13 @@ def age(python: str) -> tuple[int, str]:
 INTERPRETERS = interpreters()
 
 
-@nox.session(python=INTERPRETERS)
+@nox.session(name="test-pythons", python=INTERPRETERS)
 def pythons(session: nox.Session) -> None:
     """The tests that need no PyTorch, in an environment of their own."""
     test_in_environment(session)
 
 
-@nox.session(python=INTERPRETERS[:1])
+@nox.session(name="test-oldest-python", python=INTERPRETERS[:1])
 def oldest(session: nox.Session) -> None:
     """The same, with the oldest one alone."""
     test_in_environment(session)
@@ -94,7 +95,7 @@ def install(session: nox.Session, kind: str, *options: str) -> dict[str, str]:
     return {"PYTHONPATH": f"{build}/site:{packages}", "BURBLE_TEST_TIMEOUT": "600"}
 
 
-@nox.session(python=False)
+@nox.session(name="test-python-asan", python=False)
 def asan(session: nox.Session) -> None:
     """With the extension under ASan + UBSan. Leaks are left to test_references.py: CPython and
     PyTorch keep too much until the end."""
@@ -125,7 +126,7 @@ def asan(session: nox.Session) -> None:
         session.error(f"{len(reports)} reports of the sanitizers")
 
 
-@nox.session(python=False)
+@nox.session(name="test-python-debug", python=False)
 def debug(session: nox.Session) -> None:
     """The tests of the extension in a debug build of CPython, which checks itself and counts
     references: Debian's, of the version that .venv has."""

@@ -333,8 +333,11 @@ def parse(args: Sequence[str] | None) -> argparse.Namespace:
         description="Stream a language model's text into an asyncio program."
     )
     add = parser.add_argument
-    add("--model", default=str(SHAKESPEARE), help="a folder, or a name on the Hugging Face hub")
-    add("--prompt", help="what all conversations begin with (default: each has its own)")
+    # `make demo` gives these two by the environment: any character may be in them.
+    model = os.environ.get("BURBLE_MODEL") or str(SHAKESPEARE)
+    prompt = os.environ.get("BURBLE_PROMPT") or None
+    add("--model", default=model, help="a folder, or a name on the Hugging Face hub")
+    add("--prompt", default=prompt, help="what all conversations begin with (default: its own)")
     add("--conversations", type=count, default=3, help="how many at once (default: 3)")
     add("--max-new-tokens", type=count, default=400, help="for each of them (default: 400)")
     add("--temperature", type=float, help="0: the likeliest token each time (default: the model's)")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # lint.sh all: every check of style, types and warnings, also after one that failed.
-# lint.sh clang-tidy BUILD FILE...: that check alone.
+# lint.sh llama: those of what includes the headers of llama.cpp, in a build that has it.
 # lint.sh format: formats the sources.
 set -u
 shopt -s globstar nullglob
@@ -30,13 +30,17 @@ clang_tidy() { # clang_tidy BUILD FILE...
         { grep -v 'Processing file' "$log" >&2; return 1; }
 }
 
-# What includes the headers of llama.cpp, which only builds with libburble-llama have, is left out.
+# What needs the headers of llama.cpp is left to `lint.sh llama`.
 without_llama() {
     printf '%s\n' "$@" | grep -Ev '^src/engine/llama_|^bench/llama_'
 }
 
 case $1 in
-clang-tidy) shift; clang_tidy "$@"; exit ;;
+llama)
+    check "cc -Werror (build/llama-lint)" ninja --quiet -k 0 -C build/llama-lint
+    check "clang-tidy (llama.cpp)" clang_tidy build/llama-lint src/engine/llama_*.c bench/llama_*.c
+    exit $failed
+    ;;
 format)
     echo "-- clang-format, ruff"
     clang-format -i "${c_files[@]}"

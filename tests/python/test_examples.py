@@ -43,7 +43,10 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "examples" / "demo.py"
 # What a program must not find, and what it must, in its environment.
-UNSET = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "MODEL", "PORT")
+UNSET = (
+    *("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"),
+    *("MODEL", "PORT", "BURBLE_MODEL", "BURBLE_PROMPT"),
+)
 SET = {"TERM": "xterm-256color", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 ENV = {name: value for name, value in os.environ.items() if name not in UNSET} | SET
 
