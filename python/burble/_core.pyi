@@ -267,6 +267,12 @@ class LlamaEngine:
         words: bool,
         skip_special: bool,
         ignore_end: bool,
+        typical_p: float,
+        penalties: tuple[int, float, float, float],
+        dry: tuple[float, float, int, int, tuple[str, ...]],
+        mirostat: tuple[int, float, float],
+        logit_bias: tuple[tuple[int, float], ...],
+        answered: int,
     ) -> None: ...
     def close(self) -> None: ...
     @property

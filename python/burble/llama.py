@@ -159,7 +159,22 @@ class Engine:
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
+        typical_p: float = 1.0,
         seed: int | None = None,
+        logit_bias: Mapping[int, float] | None = None,
+        repeat_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        repeat_last_n: int = 64,
+        dry_multiplier: float = 0.0,
+        dry_base: float = 1.75,
+        dry_allowed_length: int = 2,
+        dry_last_n: int | None = None,
+        dry_breakers: Iterable[str] = ("\n", ":", '"', "*"),
+        mirostat: int = 0,
+        mirostat_tau: float = 5.0,
+        mirostat_eta: float = 0.1,
+        answered: int = 0,
         ignore_eos: bool = False,
         skip_special_tokens: bool = True,
         chunk: Chunk = "token",
@@ -187,9 +202,24 @@ class Engine:
         :param max_new_tokens: the most tokens to generate; None: as many as the context has room
             for.
         :param temperature: 0: always the most likely token. Otherwise a token is drawn: from the
-            ``top_k`` most likely ones (0: all), of these the most likely ones whose probabilities
-            sum up to ``top_p``, of these the ones at least ``min_p`` times as likely as the most
-            likely one, with random numbers seeded by ``seed`` (None: another seed each time).
+            ``top_k`` most likely ones (0: all), of these the ones whose surprise is nearest to the
+            expected one, up to a sum of ``typical_p`` of their probabilities, of these the most
+            likely ones whose probabilities sum up to ``top_p``, of these the ones at least
+            ``min_p`` times as likely as the most likely one.
+        :param seed: the choice is a function of the probabilities, of the seed and of the token's
+            position in prompt and text; None: another seed each time.
+        :param logit_bias: numbers to be added to the logits of token ids before anything else;
+            ``-math.inf``: never choose it.
+        :param repeat_penalty: as in llama.cpp, for tokens among the last ``repeat_last_n`` of
+            prompt and text: their logits are divided by it (multiplied, if negative); then
+            ``presence_penalty``, and ``frequency_penalty`` for each time, are subtracted.
+        :param dry_multiplier: DRY, llama.cpp's penalty for what would repeat a sequence of tokens
+            of the last ``dry_last_n`` (None: all), with ``dry_base``, ``dry_allowed_length`` and
+            ``dry_breakers``, the strings at which a sequence ends.
+        :param mirostat: 1 or 2: Mirostat, with ``mirostat_tau`` and ``mirostat_eta``, instead of
+            ``top_k``, ``typical_p``, ``top_p`` and ``min_p``.
+        :param answered: to continue an answer: how many of the last ids of ``prompt`` are its
+            tokens so far. Their text is not streamed again; the rest is what would have followed.
         :param ignore_eos: go on after the model's end-of-text token.
 
         The other parameters are those of :func:`burble.stream`.
@@ -231,6 +261,23 @@ class Engine:
             words=chunk == "word",
             skip_special=skip_special_tokens,
             ignore_end=ignore_eos,
+            typical_p=typical_p,
+            penalties=(
+                _number("repeat_last_n", repeat_last_n, 0),
+                repeat_penalty,
+                presence_penalty,
+                frequency_penalty,
+            ),
+            dry=(
+                dry_multiplier,
+                dry_base,
+                _number("dry_allowed_length", dry_allowed_length, 0),
+                _UINT32_MAX if dry_last_n is None else _number("dry_last_n", dry_last_n, 0),
+                _strings("dry_breakers", dry_breakers),
+            ),
+            mirostat=(_number("mirostat", mirostat, 0, 2), mirostat_tau, mirostat_eta),
+            logit_bias=() if logit_bias is None else tuple(logit_bias.items()),
+            answered=_number("answered", answered, 0),
         )
         return stream
 
@@ -296,6 +343,12 @@ class Engine:
             f"<burble.llama.Engine of {self._path!r}: "
             f"{stats.active} running, {stats.waiting} waiting>"
         )
+
+
+def _strings(name: str, value: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise TypeError(f"{name}: expected an iterable of str, found a str")
+    return tuple(value)
 
 
 def _number(name: str, value: Any, least: int, most: int = _UINT32_MAX) -> int:

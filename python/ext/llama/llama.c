@@ -368,26 +368,6 @@ static int take_prompt(PyObject *prompt, burble_llama_request *request, int32_t 
     return 0;
 }
 
-static int take_stops(PyObject *strings, burble_llama_request *request, burble_text **stops)
-{
-    const Py_ssize_t n = PyTuple_GET_SIZE(strings);
-    *stops = PyMem_New(burble_text, (size_t)n + 1);
-    if (*stops == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        Py_ssize_t len;
-        (*stops)[i].bytes = text_of(PyTuple_GET_ITEM(strings, i), "stop", &len);
-        if ((*stops)[i].bytes == NULL)
-            return -1;
-        (*stops)[i].len = (size_t)len;
-    }
-    request->stop = *stops;
-    request->n_stop = (size_t)n;
-    return 0;
-}
-
 /* Hands the request in, and the log's stream with it. 0, or -1 with an exception. */
 static int hand_in(EngineObject *self, burble_llama_request *request, LogObject *log,
                    PyObject *stop_strings, PyObject *keeper)
@@ -423,36 +403,93 @@ static int hand_in(EngineObject *self, burble_llama_request *request, LogObject 
     return -1;
 }
 
+/* Pairs of an id and a bias. 0, or -1 with an exception. */
+static int take_biases(PyObject *pairs, burble_llama_request *request, burble_llama_bias **biases)
+{
+    const Py_ssize_t n = PyTuple_GET_SIZE(pairs);
+    *biases = PyMem_New(burble_llama_bias, (size_t)n + 1);
+    if (*biases == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(pairs, i), "if", &(*biases)[i].id,
+                              &(*biases)[i].bias))
+            return -1;
+    request->logit_bias = *biases;
+    request->n_logit_bias = (size_t)n;
+    return 0;
+}
+
+/* The strings of a tuple, in UTF-8. 0, or -1 with an exception. */
+static int take_strings(PyObject *strings, const char *what, burble_text **texts)
+{
+    const Py_ssize_t n = PyTuple_GET_SIZE(strings);
+    *texts = PyMem_New(burble_text, (size_t)n + 1);
+    if (*texts == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        Py_ssize_t len;
+        (*texts)[i].bytes = text_of(PyTuple_GET_ITEM(strings, i), what, &len);
+        if ((*texts)[i].bytes == NULL)
+            return -1;
+        (*texts)[i].len = (size_t)len;
+    }
+    return 0;
+}
+
 static PyObject *engine_submit(EngineObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"log",        "keeper",       "prompt",     "specials",
-                            "max_tokens", "temperature",  "top_k",      "top_p",
-                            "min_p",      "seed",         "stop",       "include_stop",
-                            "words",      "skip_special", "ignore_end", NULL};
-    PyObject *log, *keeper, *prompt, *strings;
+    static char *names[] = {
+        "log",      "keeper",       "prompt",     "specials",  "max_tokens", "temperature",
+        "top_k",    "top_p",        "min_p",      "seed",      "stop",       "include_stop",
+        "words",    "skip_special", "ignore_end", "typical_p", "penalties",  "dry",
+        "mirostat", "logit_bias",   "answered",   NULL};
+    PyObject *log, *keeper, *prompt, *strings, *breakers, *pairs;
     int specials, include_stop, words, skip_special, ignore_end;
+    Py_ssize_t answered;
     int32_t *ids = NULL;
-    burble_text *stops = NULL;
+    burble_text *stops = NULL, *breaks = NULL;
+    burble_llama_bias *biases = NULL;
     burble_llama_request request;
     burble_llama_request_init(&request);
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOpIfIffIO!pppp", names, self->core->log_type,
-                                     &log, &keeper, &prompt, &specials, &request.max_tokens,
-                                     &request.temperature, &request.top_k, &request.top_p,
-                                     &request.min_p, &request.seed, &PyTuple_Type, &strings,
-                                     &include_stop, &words, &skip_special, &ignore_end))
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "O!OOpIfIffIO!ppppf(Ifff)(ffIIO!)(Iff)O!n", names, self->core->log_type,
+            &log, &keeper, &prompt, &specials, &request.max_tokens, &request.temperature,
+            &request.top_k, &request.top_p, &request.min_p, &request.seed, &PyTuple_Type, &strings,
+            &include_stop, &words, &skip_special, &ignore_end, &request.typical_p,
+            &request.penalty_last_n, &request.repeat_penalty, &request.presence_penalty,
+            &request.frequency_penalty, &request.dry_multiplier, &request.dry_base,
+            &request.dry_allowed_length, &request.dry_last_n, &PyTuple_Type, &breakers,
+            &request.mirostat, &request.mirostat_tau, &request.mirostat_eta, &PyTuple_Type, &pairs,
+            &answered))
         return NULL;
     request.specials = specials != 0;
     request.include_stop = include_stop != 0;
     request.chunking = words ? BURBLE_CHUNK_WORD : BURBLE_CHUNK_TOKEN;
     request.skip_special = skip_special != 0;
     request.ignore_end = ignore_end != 0;
+    request.answered = (size_t)answered;
     int rc = take_prompt(prompt, &request, &ids);
     if (rc == 0)
-        rc = take_stops(strings, &request, &stops);
+        rc = take_strings(strings, "stop", &stops);
     if (rc == 0)
+        rc = take_strings(breakers, "dry_breakers", &breaks);
+    if (rc == 0)
+        rc = take_biases(pairs, &request, &biases);
+    if (rc == 0) {
+        request.stop = stops;
+        request.n_stop = (size_t)PyTuple_GET_SIZE(strings);
+        request.dry_breakers = breaks;
+        request.n_dry_breakers = (size_t)PyTuple_GET_SIZE(breakers);
         rc = hand_in(self, &request, (LogObject *)log, strings, keeper);
+    }
     PyMem_Free(ids);
     PyMem_Free(stops);
+    PyMem_Free(breaks);
+    PyMem_Free(biases);
     if (rc < 0)
         return NULL;
     Py_RETURN_NONE;
@@ -501,7 +538,8 @@ static PyMethodDef engine_methods[] = {
      "own where it is None."},
     {"submit", (PyCFunction)(void (*)(void))engine_submit, METH_VARARGS | METH_KEYWORDS,
      "submit($self, log, prompt, specials, max_tokens, temperature, top_k, top_p, min_p, seed,\n"
-     "       stop, include_stop, words, skip_special, ignore_end)\n--\n\n"
+     "       stop, include_stop, words, skip_special, ignore_end, typical_p, penalties, dry,\n"
+     "       mirostat, logit_bias, answered)\n--\n\n"
      "Have the engine's thread write a new log of text. prompt: a str or a list of ids."},
     {"close", (PyCFunction)engine_close, METH_NOARGS,
      "close($self, /)\n--\n\n"
