@@ -76,6 +76,8 @@ test-llama-lint: $(BUILD)/llama-lint/build.ninja $(DONE)/lint
 test-llama-python: built-llama-plain $(BUILD)/llama-package $(BUILD)/vocabularies $(TESTED)
 	@BURBLE_TEST_COMPLETE=$(BUILD)/llama-plain/tests/llama/complete PYTHONPATH=$(BUILD)/llama-package \
 	    $(PY) -m pytest --quiet tests/llama
+test-llama-peer: $(BUILD)/llama-package $(TESTED) $(LLAMA)/bin/llama-server ## greedy texts of 100 prompts beside those of llama-server and transformers
+	@PYTHONPATH=$(BUILD)/llama-package $(PY) -m pytest --quiet tests/llama/test_peer.py
 
 lint: $(BUILD)/.has-lint $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja ## check style, types and warnings
 	@$(RUN) tests/lint.sh all
@@ -93,7 +95,7 @@ chromium: $(BUILD)/.has-chromium ## install the browser that some of the Python 
 
 # ---- what takes longer, or finds less often --------------------------------------------------------
 
-long: test-pythons test-python-debug valgrind coverage model-mutations fuzz ## what takes long: other Pythons, valgrind, coverage, mutations, T=<seconds> of fuzzing for each target
+long: test-pythons test-python-debug valgrind coverage model-mutations test-llama-peer fuzz ## what takes long: other Pythons, valgrind, coverage, mutations, T=<seconds> of fuzzing for each target
 msan: $(BUILD)/.has-msan built-msan ## the C tests under MSan
 	$(call c_tests,msan)
 valgrind: $(BUILD)/.has-valgrind built-plain ## the C tests under valgrind, in some minutes
@@ -126,8 +128,8 @@ bench: $(BUILD)/.has-bench $(TESTED) built-bench ## measure, and write bench/res
 	@$(PY) bench/run.py --json bench/results.json --pages docs
 bench-check: $(BUILD)/.has-bench $(TESTED) built-bench ## measure quickly, and fail where a goal is missed by more than the noise
 	@$(PY) bench/run.py --quick --check
-bench-llama: $(BUILD)/.has-llama built-llama-release $(DONE)/bench ## measure the engine beside llama.cpp alone
-	@$(PY) bench/run.py --only llama --programs $(BUILD)/llama-release/bench
+bench-llama: $(BUILD)/.has-llama built-llama-release $(LLAMA)/bin/llama-server $(DONE)/bench ## measure the engine beside llama.cpp alone and llama-server (20 minutes)
+	@$(PY) bench/run.py --only llama --only llama_server --only llama_cancel --programs $(BUILD)/llama-release/bench
 compare: $(BUILD)/.has-demo $(TESTED) ## see what burble and its peers do when something goes wrong
 	@$(PY) tests/compare/run.py
 

@@ -29,8 +29,8 @@ BENCHMARKS = (
     "worst",
     "wakeup",
 )
-# Only by --only: this one needs llama.cpp.
-APART = ("llama",)
+# Only by --only: these need llama.cpp.
+APART = ("llama", "llama_server", "llama_cancel")
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:

@@ -48,6 +48,8 @@ $(BUILD)/llama-package: $(SOURCES) $(DONE)/build $(LLAMA)/lib/pkgconfig/llama.pc
 # Of other projects: llama.cpp, the vocabularies of its tests, and libraries instrumented for MSan.
 $(LLAMA)/lib/pkgconfig/llama.pc: requirements/llama.sh requirements/llama.txt requirements/llama.cmake $(DONE)/venv
 	@$(RUN) requirements/llama.sh library $(LLAMA)
+$(LLAMA)/bin/llama-server: requirements/llama_server.sh requirements/llama_server.cmake $(LLAMA)/lib/pkgconfig/llama.pc
+	@$(RUN) requirements/llama_server.sh $(LLAMA)
 $(BUILD)/vocabularies: requirements/llama.sh requirements/llama.txt $(DONE)/venv
 	@$(RUN) requirements/llama.sh vocabularies $@
 # (cmocka is the last that is installed there.)

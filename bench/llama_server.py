@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: MIT
+"""What clients see of burble's engine and of llama-server, which compute with the same llama.cpp.
+
+Both have the same model, threads, slots, context, batch and type of KV cache, and the same clients
+(llama_load.c): the engine's read streams in its process, the server's a socket each on the loopback
+interface. The workloads take turns between the two. A library that is preloaded into both
+(llama_decode_time.c) says how much of their processor time llama_decode has taken.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import llama_weights
+from benchmark import ROOT, Measured, Options, Report, Table, collect, shuffled, three_digits
+from goals import Goal, at_least, at_most, quartiles, ratios
+
+SERVER = ROOT / "build" / "llama" / "bin" / "llama-server"
+WHO = ("burble", "llama-server")
+CONTEXT, BATCH, THREADS = 512, 512, 1
+TURNS = 6
+# Seconds that a server may take to load its model.
+PATIENCE = 60
+
+
+class Load(NamedTuple):
+    """How much is asked for of a model."""
+
+    model: Callable[[], Path]
+    tokens: Mapping[int, int]  # that each answer has, by the number of answers at once
+    seconds: float  # of a measurement of gaps
+    interval: float  # between the prompts that come then, seconds
+    prompt: int  # their tokens
+    behind: int  # tokens of each of the eight prompts before a short one
+
+
+LOADS = {
+    "shipped": Load(
+        model=lambda: llama_weights.SHIPPED,
+        tokens={1: 480, 4: 256, 16: 256, 64: 128, 256: 64},
+        seconds=3,
+        interval=0.1,
+        prompt=500,
+        behind=500,
+    ),
+    "large": Load(
+        model=llama_weights.made,
+        tokens={1: 24, 4: 24, 16: 24},
+        seconds=8,
+        interval=2,
+        prompt=500,
+        behind=100,
+    ),
+}
+# The slots of what is not about their number.
+SLOTS = 16
+
+# ---- measuring -----------------------------------------------------------------------------------
+
+
+class Client:
+    """A process of llama_load.c, which carries out workloads one at a time."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def run(self, workload: str) -> dict[str, float]:
+        """Carry out a workload; return its figures by their names."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(workload + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{workload}: {self._process.args!r} ended")
+        pairs = (pair.partition("=") for pair in line.split())
+        return {name: float(value) for name, _, value in pairs}
+
+
+@contextmanager
+def _started(command: Sequence[object], environment: Mapping[str, str]) -> Iterator[Client]:
+    with subprocess.Popen(
+        [str(word) for word in command],
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield Client(process)
+        finally:
+            process.kill()
+
+
+@contextmanager
+def _environment(options: Options) -> Iterator[dict[str, str]]:
+    """What makes a program note the time that llama_decode takes."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(bytes(16))
+        file.flush()
+        library = options.program("llama_decode_time.so")
+        yield {"LLAMA_DECODE_TIME": file.name, "LD_PRELOAD": str(library)}
+
+
+@contextmanager
+def engine(model: Path, slots: int, options: Options) -> Iterator[Client]:
+    """Start burble's engine, in the process of its client."""
+    program = options.program("llama_load_engine")
+    with _environment(options) as environment:
+        command = [program, model, slots, CONTEXT, BATCH, THREADS]
+        with _started(command, environment) as client:
+            yield client
+
+
+@contextmanager
+def server(model: Path, slots: int, options: Options) -> Iterator[Client]:
+    """Start llama-server and a client of it.
+
+    It reuses what a slot has of a prompt, as it does by default, but copies nothing to a cache
+    outside of the slots, because the engine has none.
+    """
+    if not SERVER.exists():
+        raise SystemExit(f"{SERVER} is missing; `make bench-llama` builds it")
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        port = chosen.getsockname()[1]
+    command: list[object] = [SERVER, "--model", model, "--host", "127.0.0.1", "--port", port]
+    command += ["--threads", THREADS, "--threads-batch", THREADS, "--parallel", slots]
+    command += ["--ctx-size", slots * CONTEXT, "--no-kv-unified", "--fit", "off"]
+    command += ["--batch-size", BATCH, "--ubatch-size", BATCH, "--cache-ram", 0]
+    command += ["--no-ui", "--offline", "--log-disable"]
+    with (
+        _environment(options) as environment,
+        subprocess.Popen(
+            [str(word) for word in command],
+            env={**os.environ, **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process,
+    ):
+        try:
+            _wait_for(port, process)
+            program = options.program("llama_load_server")
+            variable = {"LLAMA_DECODE_TIME": environment["LLAMA_DECODE_TIME"]}
+            with _started([program, port, process.pid], variable) as client:
+                yield client
+        finally:
+            process.kill()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the server has loaded its model."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        try:
+            connection.request("GET", "/health")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.05)
+    raise SystemExit(f"llama-server does not answer on port {port} (status {process.poll()})")
+
+
+def measure(options: Options) -> Measured:
+    """Measure."""
+    samples: dict[str, list[float]] = {}
+    for name, load in LOADS.items():
+        if options.effort == "smoke" and name != "shipped":
+            continue
+        rounds = options.choose(full=11, quick=6, smoke=1)
+        if name == "large":
+            rounds = options.choose(full=5, quick=3, smoke=1)
+        for slots in load.tokens:
+            workloads = {f"{slots}": f"speed {slots} {load.tokens[slots]}"}
+            samples |= _measure(name, load, slots, workloads, rounds, options)
+        workloads = {
+            "quiet": f"gaps {load.seconds / 2} 0 0",
+            "prompts": f"gaps {load.seconds} {load.interval} {load.prompt}",
+            "turns": "turns",
+            "behind": f"behind {load.behind}",
+        }
+        samples |= _measure(name, load, SLOTS, workloads, rounds, options)
+    return Measured(samples, {"threads": THREADS, "batch": BATCH, "context": CONTEXT})
+
+
+def _measure(
+    name: str,
+    load: Load,
+    slots: int,
+    workloads: Mapping[str, str],
+    rounds: int,
+    options: Options,
+) -> dict[str, list[float]]:
+    """Return the figures of workloads, by "LOAD, WORKLOAD, WHO, FIGURE"."""
+    with ExitStack() as stack:
+        clients = {
+            who: stack.enter_context(start(load.model(), slots, options))
+            for who, start in zip(WHO, (engine, server), strict=True)
+        }
+
+        def one_round() -> dict[str, float]:
+            return {
+                f"{name}, {what}, {who}, {figure}": value
+                for what, workload in workloads.items()
+                for who in shuffled(WHO)
+                for figure, value in clients[who].run(workload).items()
+            }
+
+        return collect(f"{name}, {slots} slots", rounds, one_round)
+
+
+# ---- reporting -----------------------------------------------------------------------------------
+
+
+def report(measured: Measured) -> Report:
+    """Say what the values mean."""
+    report = Report("llama_server", "burble's engine beside llama-server; median [quartiles]")
+    report.notes.append(
+        f"{THREADS} thread, a context and a batch of {CONTEXT} tokens, KV cache of 16 bits"
+    )
+    for name, load in LOADS.items():
+        part = _Part(measured.samples, name)
+        if not part.has("turns", "turn1"):
+            continue
+        report.notes.append(f"{name}: {_describe(name, load)}")
+        report.tables += [_speeds(part, load), _processor(part, load), _latencies(part)]
+        report.goals += _goals(part, load)
+    return report
+
+
+def _describe(name: str, load: Load) -> str:
+    what = "models/shakespeare.gguf" if name == "shipped" else "random weights of 317 MB"
+    return (
+        f"{what}; answers of {', '.join(map(str, load.tokens.values()))} tokens; eight running"
+        f" answers while a prompt of {load.prompt} tokens comes every {load.interval} s"
+    )
+
+
+class _Part:
+    """The values of one model."""
+
+    def __init__(self, samples: Mapping[str, list[float]], name: str) -> None:
+        self._samples = samples
+        self.name = name
+
+    def has(self, what: str, figure: str) -> bool:
+        return f"{self.name}, {what}, burble, {figure}" in self._samples
+
+    def of(self, what: str, who: str, figure: str) -> list[float]:
+        return self._samples[f"{self.name}, {what}, {who}, {figure}"]
+
+    def both(self, what: str, figure: str) -> tuple[list[float], list[float]]:
+        ours, theirs = (self.of(what, who, figure) for who in WHO)
+        return ours, theirs
+
+    def row(self, title: str, what: str, figure: str) -> list[str]:
+        """Return a figure of both, and burble's by the server's."""
+        ours, theirs = self.both(what, figure)
+        ratio = f"{median(ratios(ours, theirs)):.2f}" if min(theirs) > 0 else ""
+        return [title, _format(ours), _format(theirs), ratio]
+
+
+def _format(values: Sequence[float]) -> str:
+    lower, middle, upper = map(three_digits, quartiles(values))
+    return f"{middle} [{lower}-{upper}]"
+
+
+def _speeds(part: _Part, load: Load) -> Table:
+    rows = [part.row(f"{slots} slots", f"{slots}", "tokens") for slots in load.tokens]
+    rows.append(part.row("8 answers, no prompts come", "quiet", "tokens"))
+    rows.append(part.row("8 answers, prompts come", "prompts", "tokens"))
+    return Table([f"{part.name}: tokens a second", *WHO, "ratio"], rows)
+
+
+def _outside(part: _Part, what: str, who: str) -> list[float]:
+    pairs = zip(part.of(what, who, "cpu"), part.of(what, who, "decode"), strict=True)
+    return [cpu - decode for cpu, decode in pairs]
+
+
+def _processor(part: _Part, load: Load) -> Table:
+    rows = []
+    for slots in load.tokens:
+        ours, theirs = (_outside(part, f"{slots}", who) for who in WHO)
+        ratio = f"{median(ratios(ours, theirs)):.2f}"
+        rows.append([f"{slots} slots", _format(ours), _format(theirs), ratio])
+        rows.append(part.row("  in llama_decode", f"{slots}", "decode"))
+        rows.append(part.row("  in the client", f"{slots}", "client"))
+    title = f"{part.name}: µs of CPU a token outside llama_decode"
+    return Table([title, *WHO, "ratio"], rows)
+
+
+def _latencies(part: _Part) -> Table:
+    rows = [
+        part.row(f"between tokens, {when}{clock}, {label}", what, f"{name}{percent}")
+        for what, when in (("quiet", "no prompts come"), ("prompts", "prompts come"))
+        for name, clock in (("p", ""), ("cpu", ", in CPU"))
+        for percent, label in ((50, "p50"), (90, "p90"), (99, "p99"), (100, "longest"))
+    ]
+    rows.append(part.row("a prompt that comes: its token, p50", "prompts", "first50"))
+    rows += [
+        part.row(f"first token of turn {turn}{clock}", "turns", f"{name}{turn}")
+        for name, clock in (("turn", ""), ("cpu", ", in CPU"))
+        for turn in range(1, TURNS + 1)
+    ]
+    rows.append(part.row("two tokens behind eight long prompts", "behind", "short"))
+    rows.append(part.row("the same, in CPU", "behind", "cpu"))
+    rows.append(part.row("the last of the eight", "behind", "long"))
+    return Table([f"{part.name}: milliseconds", *WHO, "ratio"], rows)
+
+
+def _goals(part: _Part, load: Load) -> list[Goal]:
+    """At least as good as the server."""
+
+    def beside(what: str, figure: str) -> list[float]:
+        return ratios(*part.both(what, figure))
+
+    goals = [
+        at_least(f"{part.name}: tokens a second, {slots} slots", 1, beside(f"{slots}", "tokens"))
+        for slots in load.tokens
+    ]
+    goals.append(
+        at_least(f"{part.name}: tokens a second, prompts come", 1, beside("prompts", "tokens"))
+    )
+    goals.append(at_most(f"{part.name}: p99 between tokens", 1, beside("prompts", "p99")))
+    if part.name == "shipped":
+        p99 = [1e-3 * value for value in part.of("prompts", "burble", "p99")]
+        goals.append(at_most("shipped: p99 between tokens while prompts come", 0.025, p99, "ms"))
+    goals += [
+        at_most(f"{part.name}: first token of turn {n}", 1, beside("turns", f"turn{n}"))
+        for n in range(1, TURNS + 1)
+    ]
+    goals.append(at_most(f"{part.name}: two tokens behind eight", 1, beside("behind", "short")))
+    return goals
