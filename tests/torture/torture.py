@@ -389,6 +389,34 @@ def streamer_word() -> None:
     check_text(made, clean.push(IDS) + clean.finish())
 
 
+def streamer_again() -> None:
+    """The writer makes the second generation."""
+    clean = burble.Detokenizer(GPT2)
+    expected = clean.push(IDS) + clean.finish()
+    made = burble.TextIteratorStreamer(GPT2, chunk="token")
+    made.put(IDS)
+    made.end()
+    write(lambda: made.put(IDS), made.end)
+    assert "".join(made) == expected
+    check_text(made, expected)
+
+
+def streamer_read_again() -> None:
+    """The reader makes the second generation."""
+    clean = burble.Detokenizer(GPT2)
+    expected = clean.push(IDS) + clean.finish()
+    made = burble.TextIteratorStreamer(GPT2, chunk="token")
+    made.put(IDS)
+    made.end()
+    got = ""
+    while text := repeat(lambda: next(made, "")):
+        got += text
+    assert got == expected
+    made.put(IDS)
+    made.end()
+    assert "".join(made) == expected
+
+
 # ---- asynchronous ------------------------------------------------------------------------------
 
 
@@ -515,6 +543,8 @@ SCENARIOS: dict[str, Callable[[], None]] = {
             streamer,
             streamer_read,
             streamer_word,
+            streamer_again,
+            streamer_read_again,
             async_ready,
             async_first_wait,
             async_wake,

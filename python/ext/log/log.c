@@ -218,12 +218,30 @@ bool log_end(LogObject *self, PyObject *reason, PyObject *match)
     return true;
 }
 
-int log_fail(LogObject *self, PyObject *exception)
+bool log_fail(LogObject *self, PyObject *exception)
 {
     PyObject *error = failure_of(exception);
     const bool failed = fail_as(self, BURBLE_EFAILED, error);
     Py_DECREF(error);
     return failed;
+}
+
+void log_fail_as_raised(LogObject *self)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL)
+        PyException_SetTraceback(value, traceback);
+    log_fail(self, value);
+    PyErr_Restore(type, value, traceback);
+}
+
+int log_lose_text(LogObject *self)
+{
+    if (PyErr_ExceptionMatches(PyExc_MemoryError) && log_is_open(self))
+        log_fail_as_raised(self);
+    return -1;
 }
 
 PyObject *log_error(LogObject *self)

@@ -46,6 +46,9 @@ typedef struct LogObject {
     bool objects;               /* a record is a reference to an object (objects.h), not text */
 } LogObject;
 
+/* A log of a stream with these options; NULL: the defaults. A new reference; NULL with an exception. */
+LogObject *log_create(struct core *core, const burble_stream_options *options);
+
 /* Appends text. With `len` 0, only counts `tokens` tokens for the timeouts, and reports the state of the log.
  * Waits, without the GIL, while a reader is at its limit: `bytes` must stay valid meanwhile. One
  * thread at a time, else RuntimeError.
@@ -62,8 +65,15 @@ void log_set_native_writer(LogObject *self, struct writer_stats *writer_stats,
 /* Ends it; `reason` (a str or None) and `match` (any object) may be NULL. Whether this was its end. */
 bool log_end(LogObject *self, PyObject *reason, PyObject *match);
 
-/* Fails it with an exception, as the exception stands. Whether this was its end; -1 with an exception. */
-int log_fail(LogObject *self, PyObject *exception);
+/* Fails it with an exception, as the exception stands. Whether this was its end. An exception that is set stays. */
+bool log_fail(LogObject *self, PyObject *exception);
+
+/* The same with the exception that is set, which stays. */
+void log_fail_as_raised(LogObject *self);
+
+/* An exception is set. If it says that there is no memory, text may have been lost, and the log fails with it, so
+ * that no reader reads past the gap. (A tokenizer that raises leaves all as it was.) Returns -1. */
+int log_lose_text(LogObject *self);
 
 /* Whether an append now wakes a thread that needs the GIL at once (see consumer_wakes). */
 bool log_wakes(const LogObject *self);

@@ -48,6 +48,24 @@ static int parse_keep(long long keep, bool objects, uint64_t *bytes)
     return 0;
 }
 
+LogObject *log_create(struct core *core, const burble_stream_options *options)
+{
+    burble_stream *stream;
+    const int rc = burble_stream_create(options, &stream);
+    if (rc != BURBLE_OK) {
+        core_raise(core, rc);
+        return NULL;
+    }
+    LogObject *self = (LogObject *)core->log_type->tp_alloc(core->log_type, 0);
+    if (self == NULL) {
+        burble_stream_unref(&stream);
+        return NULL;
+    }
+    self->core = core;
+    self->stream = stream;
+    return self;
+}
+
 static PyObject *log_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"keep", "lag_unit", "objects", "watch_producer", NULL};
@@ -67,18 +85,10 @@ static PyObject *log_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         options.lag_unit = BURBLE_LAG_TOKENS; /* there is nothing else to count */
         options.release = objects_release;
     }
-    burble_stream *stream;
-    const int rc = burble_stream_create(&options, &stream);
-    if (rc != BURBLE_OK)
-        return core_raise(core_of(type), rc);
-    LogObject *self = (LogObject *)type->tp_alloc(type, 0);
-    if (self == NULL) {
-        burble_stream_unref(&stream);
+    LogObject *self = log_create(core_of(type), &options);
+    if (self == NULL)
         return NULL;
-    }
-    self->core = core_of(type);
     self->objects = objects != 0;
-    self->stream = stream;
     if (!watch_producer) /* a job ends it, in its own threads */
         burble_stream_hand_over(self->stream);
     return (PyObject *)self;
@@ -162,8 +172,7 @@ static PyObject *log_fail_method(LogObject *self, PyObject *exception)
                      Py_TYPE(exception)->tp_name);
         return NULL;
     }
-    const int rc = log_fail(self, exception);
-    return rc < 0 ? NULL : PyBool_FromLong(rc);
+    return PyBool_FromLong(log_fail(self, exception));
 }
 
 static PyObject *log_cancel(LogObject *self, PyObject *unused)
@@ -335,7 +344,7 @@ static PyMethodDef log_methods[] = {
      "Set the timeouts, in seconds from now on, or None: for the first token, for each further "
      "one\n"
      "and for the end. Before the log is read."},
-    {"reader", (PyCFunction)(void (*)(void))reader_create, METH_VARARGS | METH_KEYWORDS,
+    {"reader", (PyCFunction)(void (*)(void))reader_create_method, METH_VARARGS | METH_KEYWORDS,
      reader_create_doc},
     {NULL, NULL, 0, NULL},
 };

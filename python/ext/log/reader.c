@@ -101,8 +101,7 @@ static PyObject *value_of(ReaderObject *self, burble_record *record)
     return value;
 }
 
-/* Why there is nothing to read: one of burble's results. */
-static enum reading no_value(ReaderObject *self, int rc)
+enum reading reader_no_value(ReaderObject *self, int rc)
 {
     switch (rc) {
     case BURBLE_AGAIN:
@@ -123,31 +122,33 @@ static enum reading no_value(ReaderObject *self, int rc)
     }
 }
 
-/* Reads a reader that is not closed. */
-static enum reading read_open(ReaderObject *self, PyObject **value)
+int reader_next_value(ReaderObject *self, PyObject **value)
 {
     burble_record record;
     if (self->kept != NULL) {
         *value = self->kept;
         self->kept = NULL;
-        return READ_VALUE;
+        return BURBLE_OK;
     }
     if (self->gathered != NULL) {
         *value = hand_out_gathered(self);
-        return *value == NULL ? READ_ERROR : READ_VALUE;
+        return BURBLE_OK;
     }
     const int rc = next_record(self, &record);
-    if (rc != BURBLE_OK)
-        return no_value(self, rc);
-    *value = value_of(self, &record);
-    return *value == NULL ? READ_ERROR : READ_VALUE;
+    if (rc == BURBLE_OK)
+        *value = value_of(self, &record);
+    return rc;
 }
 
 enum reading reader_read(ReaderObject *self, PyObject **value)
 {
     enum reading reading = READ_END;
     if (!self->closed) {
-        reading = read_open(self, value);
+        const int rc = reader_next_value(self, value);
+        if (rc != BURBLE_OK)
+            reading = reader_no_value(self, rc);
+        else
+            reading = *value == NULL ? READ_ERROR : READ_VALUE;
         objects_drop_released(); /* what is finalized may close this reader */
     }
     if (self->closed) {
@@ -170,6 +171,17 @@ int reader_park(ReaderObject *self, HubObject *hub, burble_ready_fn *ready, void
             return rc;
     }
     return burble_reader_park(self->reader);
+}
+
+int reader_wait(ReaderObject *self, uint64_t until)
+{
+    int rc;
+    Py_CLEAR(self->attached); /* waiting detaches it */
+    Py_BEGIN_ALLOW_THREADS
+        rc = burble_reader_wait(self->reader, until);
+    Py_END_ALLOW_THREADS
+    objects_drop_released();
+    return rc;
 }
 
 void reader_detach(ReaderObject *self)
@@ -197,15 +209,7 @@ static int park(PyObject *object, HubObject *hub)
 static int wait_here(PyObject *object, uint64_t until)
 {
     ReaderObject *self = (ReaderObject *)object;
-    int rc;
-    if (!log_may_be_waited_for(self->log))
-        return BURBLE_EINVAL;
-    Py_CLEAR(self->attached); /* waiting detaches it */
-    Py_BEGIN_ALLOW_THREADS
-        rc = burble_reader_wait(self->reader, until);
-    Py_END_ALLOW_THREADS
-    objects_drop_released();
-    return rc;
+    return log_may_be_waited_for(self->log) ? reader_wait(self, until) : BURBLE_EINVAL;
 }
 
 static uint64_t deadline(PyObject *object, uint64_t began)

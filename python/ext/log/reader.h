@@ -31,8 +31,11 @@ typedef struct ReaderObject {
     struct consumer consumer;
 } ReaderObject;
 
+/* A reader at `start` as Log.reader has it, without a limit: a new reference. NULL with an exception. */
+ReaderObject *reader_create(LogObject *log, long long start);
+
 /* log.reader(start=0, /, max_lag=0, on_lag="block"). */
-PyObject *reader_create(LogObject *log, PyObject *args, PyObject *kwargs);
+PyObject *reader_create_method(LogObject *log, PyObject *args, PyObject *kwargs);
 extern const char reader_create_doc[];
 
 /* Whether it is read by itself, not by a Merged; else RuntimeError. */
@@ -41,6 +44,13 @@ bool reader_is_own(ReaderObject *self);
 /* Reads without waiting. */
 enum reading reader_read(ReaderObject *self, PyObject **value);
 
+/* Reads a reader that is not closed, without waiting. BURBLE_OK with a value, or with NULL and an exception;
+ * otherwise burble's result. */
+int reader_next_value(ReaderObject *self, PyObject **value);
+
+/* What such a result means, with an exception if it is an error. */
+enum reading reader_no_value(ReaderObject *self, int rc);
+
 /* Nobody waits at it any more, and nobody will. The last one that goes cancels the log. */
 void reader_let_go(ReaderObject *self);
 
@@ -48,6 +58,9 @@ extern const struct consumer_kind reader_consumer;
 
 /* Parks at a hub, whose dispatch is to call `ready`. One of burble's results. */
 int reader_park(ReaderObject *self, HubObject *hub, burble_ready_fn *ready, void *arg);
+
+/* Blocks until there may be something, as burble_reader_wait does. */
+int reader_wait(ReaderObject *self, uint64_t until);
 
 /* Attaches it to no hub any more. */
 void reader_detach(ReaderObject *self);

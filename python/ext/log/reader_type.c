@@ -237,25 +237,9 @@ static int create_beside_others(LogObject *log, uint64_t from, burble_reader **o
     return BURBLE_EGONE;
 }
 
-const char reader_create_doc[] =
-    "reader($self, start=0, /, max_lag=0, on_lag='block')\n--\n\n"
-    "A reader at a position; -1: at the oldest record that is left; -2: at the tail, for what is\n"
-    "appended from now on. Raises Gone where that position is no longer retained, and ValueError\n"
-    "where it is beyond the end.\n\n"
-    "max_lag: how far it may fall behind, in the log's unit; 0: no limit. on_lag: 'block', then "
-    "the\n"
-    "writer waits for it, or 'drop_reader', then it loses its place, and reading raises Lagged.";
-
-PyObject *reader_create(LogObject *log, PyObject *args, PyObject *kwargs)
+ReaderObject *reader_create(LogObject *log, long long start)
 {
-    static char *names[] = {"", "max_lag", "on_lag", NULL};
-    long long start = 0, max_lag = 0;
-    const char *name = "block";
-    burble_on_lag on_lag;
     uint64_t bound;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|LLs", names, &start, &max_lag, &name)
-        || parse_limit(max_lag, name, &on_lag) < 0)
-        return NULL;
     if (start < -2) {
         PyErr_Format(PyExc_ValueError,
                      "start: expected a position, -1 (oldest) or -2 (tail), found %lld", start);
@@ -285,7 +269,29 @@ PyObject *reader_create(LogObject *log, PyObject *args, PyObject *kwargs)
         self->after->before = self;
     log->readers = self;
     self->closed = false;
-    if (max_lag > 0 && set_limit(self, max_lag, on_lag) < 0)
+    return self;
+}
+
+const char reader_create_doc[] =
+    "reader($self, start=0, /, max_lag=0, on_lag='block')\n--\n\n"
+    "A reader at a position; -1: at the oldest record that is left; -2: at the tail, for what is\n"
+    "appended from now on. Raises Gone where that position is no longer retained, and ValueError\n"
+    "where it is beyond the end.\n\n"
+    "max_lag: how far it may fall behind, in the log's unit; 0: no limit. on_lag: 'block', then "
+    "the\n"
+    "writer waits for it, or 'drop_reader', then it loses its place, and reading raises Lagged.";
+
+PyObject *reader_create_method(LogObject *log, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "max_lag", "on_lag", NULL};
+    long long start = 0, max_lag = 0;
+    const char *name = "block";
+    burble_on_lag on_lag;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|LLs", names, &start, &max_lag, &name)
+        || parse_limit(max_lag, name, &on_lag) < 0)
+        return NULL;
+    ReaderObject *self = reader_create(log, start);
+    if (self != NULL && max_lag > 0 && set_limit(self, max_lag, on_lag) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }

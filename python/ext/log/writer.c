@@ -55,52 +55,14 @@ static PyObject *leave(WriterObject *self, int rc)
     Py_RETURN_NONE;
 }
 
-static bool is_open(const WriterObject *self)
-{
-    burble_status status;
-    burble_stream_status(self->log->stream, &status);
-    return status.state == BURBLE_OPEN;
-}
-
-/* Fails the log with `error`, and leaves the exception alone that is set. */
-static void fail_log(WriterObject *self, PyObject *error)
-{
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    if (log_fail(self->log, error) < 0)
-        PyErr_WriteUnraisable((PyObject *)self);
-    PyErr_Restore(type, value, traceback);
-}
-
-/* Fails the log with the exception that is set, and stays. */
-static void fail_log_as_raised(WriterObject *self)
-{
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL)
-        PyException_SetTraceback(value, traceback);
-    fail_log(self, value);
-    PyErr_Restore(type, value, traceback);
-}
-
-/* An exception is set. Where it is that there is no memory, text may have got lost on its way, and no
- * reader may read past the gap. (A tokenizer that raises leaves all as it was.) -1. */
-static int lose_text(WriterObject *self)
-{
-    if (PyErr_ExceptionMatches(PyExc_MemoryError) && is_open(self))
-        fail_log_as_raised(self);
-    return -1;
-}
-
 /* Appends text for which `tokens` stand; without text, they are a sign of life. 0, or -1 with an
  * exception. */
 static int append(WriterObject *self, burble_text text, uint32_t tokens)
 {
     if (log_append(self->log, text.bytes, text.len, tokens) < 0) {
         /* Text that does not come back (a signal handler raised): no reader may read past the gap. */
-        if (text.len > 0 && is_open(self))
-            fail_log_as_raised(self);
+        if (text.len > 0 && log_is_open(self->log))
+            log_fail_as_raised(self->log);
         return -1;
     }
     self->stats.chunks += text.len > 0;
@@ -171,7 +133,7 @@ static int append_piece(WriterObject *self, enum passed passed, struct piece *pi
         if (rc == 0 && self->raise_stopped && self->match != NULL)
             rc = raise_stopped(self);
     }
-    return rc < 0 ? lose_text(self) : rc;
+    return rc < 0 ? log_lose_text(self->log) : rc;
 }
 
 /* ---- ids ------------------------------------------------------------------------------------- */
@@ -197,7 +159,7 @@ static int put_ids(WriterObject *self, const struct ids *ids)
         return put_prompt(self, ids);
     const enum passed passed = pipeline_put(&self->pipeline, ids, &piece);
     if (passed == PASSED_ERROR)
-        return lose_text(self);
+        return log_lose_text(self->log);
     if (!prompt)
         count(self, piece.taken, now);
     return append_piece(self, passed, &piece, piece.taken);
@@ -252,7 +214,7 @@ static int put_text(WriterObject *self, burble_text text)
     const enum passed passed =
         pipeline_put_text(&self->pipeline, text, text.len > 0 ? 1 : 0, &piece);
     if (passed == PASSED_ERROR)
-        return lose_text(self);
+        return log_lose_text(self->log);
     if (text.len > 0)
         count(self, 1, now);
     return append_piece(self, passed, &piece, 1);
@@ -287,7 +249,7 @@ static int hand_out_held(WriterObject *self)
     if (held.text.len > 0 && append(self, held.text, held.tokens) < 0)
         PyErr_Clear();
     PyErr_Restore(type, value, traceback);
-    return lose_text(self);
+    return log_lose_text(self->log);
 }
 
 static int flush(WriterObject *self)
@@ -315,14 +277,14 @@ static PyObject *writer_flush(WriterObject *self, PyObject *unused)
 /* Whether the exception that is set says no more than that the log has ended before. */
 static bool came_too_late(WriterObject *self)
 {
-    return !is_open(self) && PyErr_ExceptionMatches(self->core->error);
+    return !log_is_open(self->log) && PyErr_ExceptionMatches(self->core->error);
 }
 
 static int end(WriterObject *self, PyObject *reason)
 {
     if (flush(self) < 0) {
         if (!came_too_late(self)) {
-            fail_log_as_raised(self); /* no reader may wait for an end that does not come */
+            log_fail_as_raised(self->log); /* no reader may wait for an end that does not come */
             return -1;
         }
         PyErr_Clear();
@@ -353,7 +315,7 @@ static int fail(WriterObject *self, PyObject *exception)
         PyErr_Clear();
         return 0;
     }
-    fail_log(self, exception);
+    log_fail(self->log, exception);
     return rc;
 }
 
@@ -463,7 +425,7 @@ static void writer_dealloc(WriterObject *self)
 static PyObject *get_cancelled(WriterObject *self, void *unused)
 {
     (void)unused;
-    return PyBool_FromLong(self->log != NULL && !is_open(self));
+    return PyBool_FromLong(self->log != NULL && !log_is_open(self->log));
 }
 
 static PyObject *get_stopped(WriterObject *self, void *unused)

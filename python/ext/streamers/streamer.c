@@ -5,7 +5,6 @@
 #include "streamers/streamer.h"
 
 #include "common/failure.h"
-#include "common/str.h"
 #include "streamers/writing.h"
 
 #include <structmember.h>
@@ -25,14 +24,7 @@ static void raise_failure(StreamerObject *self, struct generation *generation, i
     if (none == NULL)
         PyErr_WriteUnraisable((PyObject *)self);
     Py_XDECREF(none);
-    PyObject *error = Py_XNewRef(generation->error);
-    if (error != NULL)
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    else if (rc == BURBLE_EDIED)
-        core_raise_failure(self->core, generation->stream);
-    else
-        core_raise(self->core, rc);
-    Py_XDECREF(error);
+    reader_no_value(generation->reader, rc);
 }
 
 /* The rest of a dead producer's text, whose pipeline this is: nobody else can come to it. */
@@ -71,9 +63,9 @@ static PyObject *take_last_text(StreamerObject *self, struct generation *generat
 static void note_finish(StreamerObject *self, struct generation *generation)
 {
     burble_status status;
-    burble_stream_status(generation->stream, &status);
+    burble_stream_status(generation->log->stream, &status);
     streamer_set_finish(self, status.reason == BURBLE_REASON_STOP ? FINISH_STOP : FINISH_END,
-                        generation->match);
+                        generation->log->match);
 }
 
 bool streamer_is_ready(StreamerObject *self)
@@ -89,7 +81,7 @@ static enum reading read_end(StreamerObject *self, struct generation *generation
 {
     if (rc == BURBLE_END) {
         note_finish(self, generation);
-        return generation_advance(self->core, &self->reading) < 0 ? READ_ERROR : READ_END;
+        return generation_advance(&self->reading) < 0 ? READ_ERROR : READ_END;
     }
     if (rc == BURBLE_EDIED) {
         *text = take_last_text(self, generation);
@@ -106,9 +98,14 @@ static enum reading read_end(StreamerObject *self, struct generation *generation
         return READ_ERROR;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    const int advanced = generation_advance(self->core, &self->reading);
-    if (advanced == 0)
+    const int advanced = generation_advance(&self->reading);
+    if (advanced == 0) {
         PyErr_Restore(type, value, traceback);
+    } else { /* it is raised by the next read */
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+    }
     return READ_ERROR;
 }
 
@@ -116,14 +113,9 @@ static enum reading read_end(StreamerObject *self, struct generation *generation
 static enum reading read_text(PyObject *object, PyObject **text)
 {
     StreamerObject *self = (StreamerObject *)object;
-    burble_record record;
     if (!streamer_is_ready(self))
         return READ_ERROR;
-    int rc = BURBLE_OK;
-    if (self->unread.text != NULL)
-        record = self->unread;
-    else
-        rc = burble_reader_next(self->reading->reader, &record);
+    const int rc = reader_next_value(self->reading->reader, text);
     if (rc == BURBLE_AGAIN)
         return READ_NOTHING;
     if (rc != BURBLE_OK) {
@@ -132,44 +124,20 @@ static enum reading read_text(PyObject *object, PyObject **text)
         generation_unref(generation);
         return reading;
     }
-    *text = str_from_utf8(record.text, record.len);
-    if (*text == NULL)
-        self->unread = record;
-    else
-        self->unread.text = NULL;
     if (self->finish != FINISH_NONE)
         streamer_set_finish(self, FINISH_NONE, NULL);
     return *text == NULL ? READ_ERROR : READ_VALUE;
 }
 
-/* Makes `hub` the one through which the present generation wakes. One of burble's results. */
-static int attach(StreamerObject *self, HubObject *hub)
-{
-    struct generation *generation = self->reading;
-    if (generation->hub == hub)
-        return BURBLE_OK;
-    const int rc =
-        burble_reader_attach(generation->reader, hub->hub, consumer_ready, &self->consumer);
-    HubObject *attached = rc == BURBLE_OK ? (HubObject *)Py_NewRef((PyObject *)hub) : NULL;
-    Py_XSETREF(generation->hub, attached);
-    return rc;
-}
-
 static int park(PyObject *object, HubObject *hub)
 {
     StreamerObject *self = (StreamerObject *)object;
-    const int rc = attach(self, hub);
-    return rc == BURBLE_OK ? burble_reader_park(self->reading->reader) : rc;
+    return reader_park(self->reading->reader, hub, consumer_ready, &self->consumer);
 }
 
 static int wait_for_text(PyObject *object, uint64_t until)
 {
-    burble_reader *reader = ((StreamerObject *)object)->reading->reader;
-    int rc;
-    Py_BEGIN_ALLOW_THREADS
-        rc = burble_reader_wait(reader, until);
-    Py_END_ALLOW_THREADS
-    return rc;
+    return reader_wait(((StreamerObject *)object)->reading->reader, until);
 }
 
 /* The timeout counts from the last token, or from the wait's beginning where that is later. */
@@ -202,7 +170,7 @@ static int check_alive(PyObject *object, PyObject **frames)
     if (self->reading == NULL)
         return 0;
     struct generation *generation = generation_ref(self->reading);
-    const int rc = producer_check_alive(&generation->producer, generation->stream, frames);
+    const int rc = producer_check_alive(&generation->producer, generation->log->stream, frames);
     generation_unref(generation);
     return rc;
 }
@@ -251,18 +219,10 @@ static PyObject *get_timeout(StreamerObject *self, void *unused)
     return Py_NewRef(self->timeout_given == NULL ? Py_None : self->timeout_given);
 }
 
-/* The two sides of a streamer with a consumer, in their first generation. 0, or -1 with an exception. */
-static int init_sides(StreamerObject *self)
+static bool has_consumer(StreamerObject *self)
 {
-    if (!PyObject_TypeCheck(self, self->core->iterator_type)
-        && !PyObject_TypeCheck(self, self->core->async_iterator_type))
-        return 0;
-    struct generation *generation = generation_create(self->core);
-    if (generation == NULL)
-        return -1;
-    self->writing = generation;
-    self->reading = generation_ref(generation);
-    return 0;
+    return PyObject_TypeCheck(self, self->core->iterator_type)
+           || PyObject_TypeCheck(self, self->core->async_iterator_type);
 }
 
 static void raise_initialised(void)
@@ -278,6 +238,7 @@ static int streamer_init(StreamerObject *self, PyObject *args, PyObject *kwargs)
     const char *chunk = "word";
     int skip_prompt = 0, stop_on_timeout = 0;
     struct pipeline pipeline;
+    struct generation *first = NULL;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|psOp", names, self->core->detokenizer_type,
                                      &detokenizer, &skip_prompt, &chunk, &timeout,
                                      &stop_on_timeout))
@@ -292,15 +253,21 @@ static int streamer_init(StreamerObject *self, PyObject *args, PyObject *kwargs)
                       skip_prompt != 0)
         < 0)
         return -1;
-    /* Once more, since making a pipeline may run Python code, which may do the same. */
-    if (self->pipeline.detokenizer != NULL)
+    if (has_consumer(self) && (first = generation_create(self->core, &self->consumer)) == NULL) {
+        pipeline_finish(&pipeline);
+        return -1;
+    }
+    /* Once more, since making these may run Python code, which may do the same. */
+    if (self->pipeline.detokenizer != NULL) {
         raise_initialised();
-    if (self->pipeline.detokenizer != NULL || init_sides(self) < 0) {
+        generation_unref(first);
         pipeline_finish(&pipeline);
         return -1;
     }
     burble_chunker_destroy(&self->pipeline.chunker); /* where the collector has cleared it */
     self->pipeline = pipeline;
+    self->writing = first;
+    self->reading = first == NULL ? NULL : generation_ref(first);
     self->stop_on_timeout = stop_on_timeout != 0;
     return 0;
 }

@@ -30,17 +30,15 @@ struct StreamerObject {
     struct under_way busy;      /* a method that uses the pipeline: one at a time */
     uint64_t busy_in;           /* the thread that is, as thread_my_number has it */
     bool used;                  /* put() or end() was called since _begin() */
-    struct under_way appending; /* a stream's append, perhaps without the GIL */
     uint64_t active_at;         /* when the last token came; noted only where there is a timeout */
     /* A stop string has ended the text; what generate still puts is ignored until it calls end(). */
     bool stopped;
     char raise_stopped;       /* put() raises Stopped once the generation is stopped */
     struct thread stopped_by; /* while stopped: the thread that was */
-    burble_reason reason;     /* with which on_finalized_text ends the stream */
+    PyObject *met;            /* with which on_finalized_text ends the log: borrowed; or NULL */
 
     /* The reading side: one consumer. */
     struct generation *reading;
-    burble_record unread;    /* where `text` is not NULL: could not be handed out, and comes next */
     uint64_t timeout;        /* nanoseconds; 0: none */
     PyObject *timeout_given; /* the same as it was given, or NULL */
     char stop_on_timeout;
@@ -56,7 +54,7 @@ bool streamer_is_ready(StreamerObject *self);
  * with which stop string, if one was the reason. */
 void streamer_set_finish(StreamerObject *self, enum finish finish, PyObject *match);
 
-/* on_finalized_text(text, stream_end=False) of the types with a consumer: appends to the stream. */
+/* on_finalized_text(text, stream_end=False) of the types with a consumer: appends to the log. */
 PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args, Py_ssize_t n,
                                      PyObject *names);
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The writing side of a streamer: what generate calls, down to the stream of a generation (or, in
+ * The writing side of a streamer: what generate calls, down to the log of a generation (or, in
  * TextStreamer, to on_finalized_text alone).
  */
 #include "streamers/writing.h"
 
-#include "common/failure.h"
 #include "common/str.h"
 
 static void raise_two_writers(StreamerObject *self)
@@ -16,46 +15,22 @@ static void raise_two_writers(StreamerObject *self)
                  Py_TYPE(self)->tp_name);
 }
 
-/* Appends to the stream of the generation that is being written. 0, or -1 with an exception. */
-static int append(StreamerObject *self, const char *bytes, size_t len, uint32_t tokens)
+/* Appends to the log of the generation that is being written. 0, or -1 with an exception. */
+static int append(StreamerObject *self, burble_text text, uint32_t tokens)
 {
-    if (is_under_way(&self->appending)) {
-        raise_two_writers(self);
-        return -1;
-    }
-    struct generation *generation = generation_ref(self->writing);
-    int rc;
-    set_under_way(&self->appending, true);
-    if (len > 0 && consumer_wakes(&self->consumer)) {
-        /* This append wakes the consumer's thread, which wants the GIL at once. If we kept it, the
-         * system would run that thread only to have it wait for us. */
-        Py_BEGIN_ALLOW_THREADS
-            rc = burble_stream_append(generation->stream, bytes, len, tokens);
-        Py_END_ALLOW_THREADS
-    } else {
-        rc = burble_stream_append(generation->stream, bytes, len, tokens);
-    }
-    set_under_way(&self->appending, false);
-    if (rc != BURBLE_OK) {
-        /* The text was already taken from the chunker: a consumer must not read past the gap. */
-        if (rc == BURBLE_ENOMEM)
-            burble_stream_fail(generation->stream, BURBLE_ENOMEM, NULL);
-        core_raise(self->core, rc);
-    }
-    generation_unref(generation);
-    return rc == BURBLE_OK ? 0 : -1;
+    LogObject *log = (LogObject *)Py_NewRef((PyObject *)self->writing->log);
+    const int rc = log_append(log, text.bytes, text.len, tokens);
+    Py_DECREF(log);
+    return rc;
 }
 
-/* An exception is set. Where it is that there is no memory, text may have got lost on its way, and no
- * consumer may read past the gap. (A tokenizer that raises leaves all as it was.) -1. */
+/* An exception is set, perhaps for lack of memory. -1. */
 static int lose_text(StreamerObject *self)
 {
-    if (self->writing != NULL && PyErr_ExceptionMatches(PyExc_MemoryError))
-        burble_stream_fail(self->writing->stream, BURBLE_ENOMEM, NULL);
-    return -1;
+    return self->writing == NULL ? -1 : log_lose_text(self->writing->log);
 }
 
-/* No more will be written to this generation. Its stream was told so before: this may run Python code. */
+/* No more will be written to this generation. Its log was told so before: this may run Python code. */
 static void finish_writing(struct generation *generation)
 {
     struct generation *kept = generation_ref(generation);
@@ -88,15 +63,16 @@ int writing_abandon(StreamerObject *self, struct generation *generation)
     return 0;
 }
 
-/* Goes on in `generation`, where its stream takes what is written: notes that its producer is alive. 1; 0
+/* Goes on in `generation`, where its log takes what is written: notes that its producer is alive. 1; 0
  * where it is over; or -1 with an exception. */
 static int go_on(StreamerObject *self, struct generation *generation)
 {
     if (generation->written)
         return 0;
-    if (producer_note(&generation->producer, self->core, generation->stream) < 0)
+    burble_stream *stream = generation->log->stream;
+    if (producer_note(&generation->producer, self->core, stream) < 0)
         return -1;
-    const int rc = burble_stream_append(generation->stream, NULL, 0, 0);
+    const int rc = burble_stream_append(stream, NULL, 0, 0);
     if (rc == BURBLE_OK)
         return 1;
     if (rc != BURBLE_ECLOSED) {
@@ -117,7 +93,7 @@ static int begin_writing(StreamerObject *self)
     }
     if (self->writing == NULL)
         return 0;
-    if (is_under_way(&self->appending)) {
+    if (is_under_way(&self->writing->log->appending)) { /* perhaps without the GIL */
         raise_two_writers(self);
         return -1;
     }
@@ -126,14 +102,14 @@ static int begin_writing(StreamerObject *self)
     struct generation *generation = generation_ref(self->writing);
     int rc = go_on(self, generation);
     if (rc == 0 && self->writing == generation)
-        rc = generation_advance(self->core, &self->writing);
+        rc = generation_advance(&self->writing);
     generation_unref(generation);
     if (rc != 0)
         return rc < 0 ? -1 : 0;
     generation = generation_ref(self->writing);
-    rc = producer_note(&generation->producer, self->core, generation->stream);
+    rc = producer_note(&generation->producer, self->core, generation->log->stream);
     generation_unref(generation);
-    return rc < 0 ? -1 : append(self, NULL, 0, 0);
+    return rc < 0 ? -1 : append(self, (burble_text){"", 0}, 0);
 }
 
 /* Whether on_finalized_text is the one below, not one of a subclass or of the instance. */
@@ -156,7 +132,7 @@ static PyObject *finalizer_of(StreamerObject *self)
 static int emit_piece(StreamerObject *self, PyObject *method, const struct piece *piece)
 {
     if (is_plain(self, method))
-        return append(self, piece->text.bytes, piece->text.len, piece->tokens);
+        return append(self, piece->text, piece->tokens);
     PyObject *text = str_from_utf8(piece->text.bytes, piece->text.len);
     PyObject *none = text == NULL ? NULL : PyObject_CallFunctionObjArgs(method, text, NULL);
     Py_XDECREF(text);
@@ -169,28 +145,22 @@ static int emit_piece(StreamerObject *self, PyObject *method, const struct piece
 static int emit_end(StreamerObject *self, PyObject *method, PyObject *text)
 {
     PyObject *match = NULL;
-    self->reason = BURBLE_REASON_NONE;
     if (self->pipeline.detokenizer->progress.has_met) {
         match = detokenizer_match(self->pipeline.detokenizer);
         if (match == NULL)
             return -1;
-        self->reason = BURBLE_REASON_STOP;
     }
-    if (self->writing == NULL) {
+    if (self->writing == NULL)
         streamer_set_finish(self, match == NULL ? FINISH_END : FINISH_STOP, match);
-    } else {
-        PyObject *before = self->writing->match;
-        self->writing->match = Py_XNewRef(match);
-        Py_XDECREF(before);
-    }
-    Py_XDECREF(match);
 
     PyObject *args[] = {text, Py_True};
     PyObject *names = PyTuple_Pack(1, self->core->str_stream_end);
+    self->met = match;
     PyObject *none = names == NULL ? NULL : PyObject_Vectorcall(method, args, 1, names);
+    self->met = NULL;
     Py_XDECREF(names);
     Py_XDECREF(none);
-    self->reason = BURBLE_REASON_NONE;
+    Py_XDECREF(match);
     return none == NULL ? -1 : 0;
 }
 
@@ -397,14 +367,15 @@ PyObject *streamer_on_finalized_text(StreamerObject *self, PyObject *const *args
         return NULL;
     }
     struct generation *generation = generation_ref(self->writing);
-    int rc = append(self, utf8.bytes, utf8.len, 1);
+    int rc = append(self, utf8, 1);
     Py_DECREF(keeper);
     if (rc == 0 && ends) {
         generation->written = true;
-        rc = burble_stream_end(generation->stream, self->reason);
+        const bool ended =
+            log_end(generation->log, self->met == NULL ? NULL : self->core->str_stop, self->met);
         finish_writing(generation);
-        if (rc != BURBLE_OK)
-            core_raise(self->core, rc);
+        if (!ended) /* it was over before: says how */
+            rc = log_append(generation->log, NULL, 0, 0);
     }
     generation_unref(generation);
     if (rc != 0)
@@ -418,8 +389,8 @@ static bool is_over(struct generation *generation)
     burble_status status;
     if (generation->written)
         return true;
-    producer_check_thread(&generation->producer, generation->stream);
-    burble_stream_status(generation->stream, &status);
+    producer_check_thread(&generation->producer, generation->log->stream);
+    burble_stream_status(generation->log->stream, &status);
     return status.state == BURBLE_FAILED;
 }
 
@@ -435,12 +406,12 @@ PyObject *writing_cancel(StreamerObject *self, PyObject *unused)
     struct generation *generation = generation_ref(self->writing);
     int rc = 0;
     if (is_over(generation) && self->writing == generation)
-        rc = generation_advance(self->core, &self->writing);
+        rc = generation_advance(&self->writing);
     generation_unref(generation);
     if (rc < 0)
         return NULL;
     generation = generation_ref(self->writing);
-    burble_stream_cancel(generation->stream);
+    burble_stream_cancel(generation->log->stream);
     Py_CLEAR(generation->producer.frame);
     generation_unref(generation);
     Py_RETURN_NONE;
@@ -459,34 +430,28 @@ PyObject *writing_begin(StreamerObject *self, PyObject *unused)
     }
     self->used = false;
     if (self->writing != NULL && self->writing->written && !self->cancelled
-        && generation_advance(self->core, &self->writing) < 0)
+        && generation_advance(&self->writing) < 0)
         return NULL;
     if (self->writing != NULL && !self->writing->written)
-        burble_stream_hand_over(self->writing->stream); /* to the thread that generates */
+        burble_stream_hand_over(self->writing->log->stream); /* to the thread that generates */
     Py_RETURN_NONE;
 }
 
 /* The rest of the text, then the failure of the generation. 0, or -1 with an exception. */
 static int fail(StreamerObject *self, PyObject *exception)
 {
-    PyObject *failure = failure_of(exception); /* which may run Python code */
-    if (begin_writing(self) < 0) {
-        Py_DECREF(failure);
+    if (begin_writing(self) < 0)
         return -1;
-    }
     struct generation *generation = generation_ref(self->writing);
     struct piece rest;
     int rc = pipeline_rest(&self->pipeline, &rest);
     if (rc == 0) {
-        rc = append(self, rest.text.bytes, rest.text.len, rest.tokens);
+        rc = append(self, rest.text, rest.tokens);
         piece_clear(&rest);
     }
-    PyObject *error = generation->error;
-    generation->error = failure;
     generation->written = true;
-    burble_stream_fail(generation->stream, BURBLE_EFAILED, NULL);
+    log_fail(generation->log, exception);
     finish_writing(generation);
-    Py_XDECREF(error);
     generation_unref(generation);
     return rc;
 }
