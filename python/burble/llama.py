@@ -61,7 +61,7 @@ class EngineStats(NamedTuple):
     prompt_tokens: int
     """Tokens of prompts that were computed."""
     reused_tokens: int
-    """Tokens of prompts that did not have to be computed: another prompt began with the same ones."""
+    """Tokens of prompts that need not be computed: another prompt began with the same ones."""
     tokens: int
     """Tokens that were generated."""
 

@@ -67,11 +67,12 @@ static uint32_t add_answers(burble_llama_engine *engine)
 /* A prompt that is not computed yet. */
 struct prompt {
     uint32_t slot;
+    uint32_t rest; /* ids to be computed */
     int32_t priority;
     uint64_t number;
 };
 
-static int compare(const void *a, const void *b)
+static int compare_order(const void *a, const void *b)
 {
     const struct prompt *one = a;
     const struct prompt *other = b;
@@ -80,7 +81,17 @@ static int compare(const void *a, const void *b)
     return one->number < other->number ? -1 : one->number > other->number;
 }
 
-/* The prompts that can be computed, the one whose turn is first in front. */
+static int compare_rest(const void *a, const void *b)
+{
+    const struct prompt *one = a;
+    const struct prompt *other = b;
+    if (one->priority != other->priority || one->rest == other->rest)
+        return compare_order(a, b);
+    return one->rest < other->rest ? -1 : 1;
+}
+
+/* The prompts that can be computed. In every second step, the one that came first is in front; in the others,
+ * the one of which least is left, so that a short one does not wait for long ones. */
 static uint32_t find_prompts(burble_llama_engine *engine, struct prompt *prompts)
 {
     uint32_t n = 0;
@@ -88,38 +99,21 @@ static uint32_t find_prompts(burble_llama_engine *engine, struct prompt *prompts
         const struct burble__request *request = engine->slots[slot];
         if (request != NULL && request->fed < request->n_ids
             && !burble__slots_wait_for_leader(engine, slot)) {
-            prompts[n++] = (struct prompt){slot, request->priority, request->number};
+            prompts[n++] = (struct prompt){slot, request->n_ids - request->fed, request->priority,
+                                           request->number};
         }
     }
-    qsort(prompts, n, sizeof *prompts, compare);
+    qsort(prompts, n, sizeof *prompts, engine->stats.steps % 2 == 0 ? compare_rest : compare_order);
     return n;
 }
 
-/* Adds up to `room` tokens of prompts. Half of the room is for all prompts in equal parts, so that a short one
- * does not wait for long ones; what is left is for those that came first. */
+/* Adds up to `room` tokens of prompts: as few prompts as fill it, since llama.cpp computes a part of a batch for
+ * each length that its sequences have there. */
 static void add_prompts(burble_llama_engine *engine, const struct prompt *prompts, uint32_t n,
                         uint32_t room)
 {
-    const uint32_t part = n <= 1 ? 0 : room / 2 / n + (room / 2 % n != 0);
-    uint32_t left = room;
-    uint32_t kept = 0; /* of `left`, for the parts of those behind */
-    for (uint32_t i = 1; i < n; i++) {
-        const struct burble__request *request = engine->slots[prompts[i].slot];
-        const uint32_t rest = request->n_ids - request->fed;
-        kept += rest < part ? rest : part;
-    }
-    for (uint32_t i = 0; i < n && left > 0; i++) {
-        left -= add_prompt(engine, prompts[i].slot,
-                           left > kept   ? left - kept
-                           : left < part ? left
-                                         : part);
-        if (i + 1 < n) {
-            const struct burble__request *next = engine->slots[prompts[i + 1].slot];
-            const uint32_t rest = next->n_ids - next->fed;
-            kept -= rest < part ? rest : part;
-        }
-    }
-    engine->prompt_tokens = room - left;
+    for (uint32_t i = 0; i < n && engine->prompt_tokens < room; i++)
+        engine->prompt_tokens += add_prompt(engine, prompts[i].slot, room - engine->prompt_tokens);
 }
 
 /* Makes the next batch. Returns how many requests in it generate already. */
