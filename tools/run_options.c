@@ -56,6 +56,14 @@ const char run_help[] = //
     "                       context of the model's training, at most 4096\n"
     "  --threads=N          number of computing threads; default: one for each\n"
     "                       processor that the process may use\n"
+    "  --prompt-threads=N   the same for steps that compute prompts, too; default: as\n"
+    "                       many as --threads\n"
+    "  --batch=N            most prompt tokens of one step; default: 512\n"
+    "  --flash=WHEN         attention in one pass: auto (the default), on, off\n"
+    "  --cache-k=TYPE       the type that attention's keys are kept in: f16 (the\n"
+    "                       default), f32, bf16, q8_0, q5_1, q5_0, q4_1 or q4_0\n"
+    "  --cache-v=TYPE       the same for its values\n"
+    "  --unified            one memory for all prompts instead of one for each\n"
     "  -h, --help           this text\n"
     "  -V, --version        the versions of burble and llama.cpp\n"
     "\n"
@@ -86,6 +94,12 @@ enum {
     STATS,
     CONTEXT,
     THREADS,
+    PROMPT_THREADS,
+    BATCH,
+    FLASH,
+    CACHE_K,
+    CACHE_V,
+    UNIFIED,
 };
 
 static const struct option names[] = {
@@ -109,6 +123,12 @@ static const struct option names[] = {
     {"quiet", no_argument, NULL, 'q'},
     {"context", required_argument, NULL, CONTEXT},
     {"threads", required_argument, NULL, THREADS},
+    {"prompt-threads", required_argument, NULL, PROMPT_THREADS},
+    {"batch", required_argument, NULL, BATCH},
+    {"flash", required_argument, NULL, FLASH},
+    {"cache-k", required_argument, NULL, CACHE_K},
+    {"cache-v", required_argument, NULL, CACHE_V},
+    {"unified", no_argument, NULL, UNIFIED},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
     {NULL, 0, NULL, 0},
@@ -151,6 +171,30 @@ static int read_text(const char *name, const char **text)
                                    (unsigned)(unsigned char)optarg[good], good + 1);
 }
 
+static int read_flash(burble_llama_flash *value)
+{
+    static const char *const words[] = {"auto", "on", "off"}; /* as burble_llama_flash counts */
+    for (int i = 0; i <= BURBLE_LLAMA_FLASH_OFF; i++) {
+        if (strcmp(optarg, words[i]) == 0) {
+            *value = (burble_llama_flash)i;
+            return EXIT_DONE;
+        }
+    }
+    return complain_of_usage("--flash: expected auto, on or off, found '%s'", optarg);
+}
+
+static int read_cache(const char *name, burble_llama_cache *value)
+{
+    const char *type;
+    for (int i = 0; (type = burble_llama_cache_name((burble_llama_cache)i)) != NULL; i++) {
+        if (strcmp(optarg, type) == 0) {
+            *value = (burble_llama_cache)i;
+            return EXIT_DONE;
+        }
+    }
+    return complain_of_usage("--%s: expected a type that --help names, found '%s'", name, optarg);
+}
+
 /* The kinds of options that were given, as far as that matters. */
 struct given {
     bool temperature, sampling, greedy, parallel;
@@ -172,6 +216,29 @@ static int take_sampling(int option, struct run_options *options, struct given *
         return read_share("min-p", "from 0 to 1", true, 1, &request->min_p);
     default:
         return read_count("seed", 0, UINT32_MAX, &request->seed);
+    }
+}
+
+static int take_size(int option, burble_llama_engine_options *engine)
+{
+    switch (option) {
+    case CONTEXT:
+        return read_count("context", 2, INT32_MAX, &engine->context);
+    case THREADS:
+        return read_count("threads", 1, 512, &engine->threads);
+    case PROMPT_THREADS:
+        return read_count("prompt-threads", 1, 512, &engine->prompt_threads);
+    case BATCH:
+        return read_count("batch", 1, 65536, &engine->batch);
+    case FLASH:
+        return read_flash(&engine->flash);
+    case CACHE_K:
+        return read_cache("cache-k", &engine->cache_k);
+    case CACHE_V:
+        return read_cache("cache-v", &engine->cache_v);
+    default:
+        engine->unified = true;
+        return EXIT_DONE;
     }
 }
 
@@ -217,12 +284,9 @@ static int take(int option, struct run_options *options, struct given *given)
     case 'q':
         options->quiet = true;
         break;
-    case CONTEXT:
-        return read_count("context", 2, INT32_MAX, &options->engine.context);
-    case THREADS:
-        return read_count("threads", 1, 512, &options->engine.threads);
     default:
-        return take_sampling(option, options, given);
+        return option >= CONTEXT ? take_size(option, &options->engine)
+                                 : take_sampling(option, options, given);
     }
     return EXIT_DONE;
 }

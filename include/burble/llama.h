@@ -166,6 +166,31 @@ BURBLE_API int burble_llama_model_apply_template(const burble_llama_model *model
 
 /* ---- engines ------------------------------------------------------------------------------------ */
 
+/** The types of the numbers in which llama.cpp keeps what attention needs of each token, its keys (K) and its
+ * values (V). The smaller ones, from Q8_0 on, cost accuracy. They keep numbers in blocks of 32, so that the
+ * length of the model's heads must be a multiple of 32. */
+typedef enum burble_llama_cache {
+    BURBLE_LLAMA_CACHE_F16 = 0,
+    BURBLE_LLAMA_CACHE_F32,
+    BURBLE_LLAMA_CACHE_BF16,
+    BURBLE_LLAMA_CACHE_Q8_0, /**< 8.5 bits for each number */
+    BURBLE_LLAMA_CACHE_Q5_1, /**< 6 */
+    BURBLE_LLAMA_CACHE_Q5_0, /**< 5.5 */
+    BURBLE_LLAMA_CACHE_Q4_1, /**< 5 */
+    BURBLE_LLAMA_CACHE_Q4_0, /**< 4.5 */
+} burble_llama_cache;
+
+/** The name that llama.cpp has for the type ("f16", "q8_0" …); NULL if there is no such type. Any thread may
+ * call it. */
+BURBLE_API const char *burble_llama_cache_name(burble_llama_cache type);
+
+/** Whether llama.cpp computes attention in one pass (flash attention), which needs less memory. */
+typedef enum burble_llama_flash {
+    BURBLE_LLAMA_FLASH_AUTO = 0, /**< if llama.cpp can do so for this model on this machine */
+    BURBLE_LLAMA_FLASH_ON,
+    BURBLE_LLAMA_FLASH_OFF,
+} burble_llama_flash;
+
 typedef struct burble_llama_engine_options {
     /** The most requests that are computed at once: 1 to BURBLE_LLAMA_MAX_SLOTS. Default: 8. */
     uint32_t slots;
@@ -176,7 +201,7 @@ typedef struct burble_llama_engine_options {
     /** The most requests that may wait for a slot. Default: 1,024. */
     uint32_t queue;
     /** The most prompt tokens of one step, where no other request is being answered. A larger value
-     * computes prompts faster. Default: 512. */
+     * computes prompts faster, and needs more memory. Default: 512. */
     uint32_t batch;
     /** By how many milliseconds prompts may prolong a step while other requests are being answered, or by
      * as much as a step without prompts takes, if that is more. A smaller value keeps the text of the
@@ -185,8 +210,16 @@ typedef struct burble_llama_engine_options {
     /** The number of computing threads, including the engine's own. 0, the default: one for each processor
      * that the process may use. */
     uint32_t threads;
-    /** Keep llama.cpp's KV cache in 32 bits instead of 16. Default: false. */
-    bool cache_f32;
+    /** The number of computing threads of steps that compute prompts, too. 0, the default: as many as
+     * `threads`. */
+    uint32_t prompt_threads;
+    burble_llama_flash flash;   /**< default: BURBLE_LLAMA_FLASH_AUTO */
+    burble_llama_cache cache_k; /**< the type of K; default: BURBLE_LLAMA_CACHE_F16 */
+    /** The type of V; default: BURBLE_LLAMA_CACHE_F16. The types from Q8_0 on need flash attention. */
+    burble_llama_cache cache_v;
+    /** Keep the tokens of all slots in one memory, as large as the separate ones together: requests with a
+     * common beginning share its tokens, but each step looks through the tokens of all. Default: false. */
+    bool unified;
     uint64_t reserved[4]; /**< 0: see burble.h */
 } burble_llama_engine_options;
 
@@ -197,10 +230,12 @@ BURBLE_API void burble_llama_engine_options_init(burble_llama_engine_options *op
  * the defaults apply. Any thread may call it.
  *
  * @retval BURBLE_OK       *out is the engine, which the caller owns
- * @retval BURBLE_EINVAL   an option is out of its range, `context` is above the one that the model was trained
- *                         with, or `reserved` is not 0
- * @retval BURBLE_ENOMEM   no memory for that many slots of that context
- * @retval BURBLE_ESYSTEM  the engine's threads could not be started (errno says why)
+ * @retval BURBLE_EINVAL       an option is out of its range, `context` is above the one that the model was
+ *                             trained with, `cache_v` needs flash attention, which is off, or `reserved` is
+ *                             not 0
+ * @retval BURBLE_EUNSUPPORTED llama.cpp cannot compute this model with these options
+ * @retval BURBLE_ENOMEM       no memory for that many slots of that context
+ * @retval BURBLE_ESYSTEM      the engine's threads could not be started (errno says why)
  *
  * Unless the result is BURBLE_OK, *out is NULL, and *error (may be NULL) says what was wrong. */
 BURBLE_API int burble_llama_engine_create(burble_llama_model *model,

@@ -244,9 +244,13 @@ class LlamaEngine:
         queue: int,
         batch: int,
         threads: int,
+        prompt_threads: int,
         gpu_layers: int,
         check_tensors: bool,
-        cache_f32: bool,
+        flash: int,
+        cache_k: str,
+        cache_v: str,
+        unified: bool,
     ) -> Self: ...
     def tokenize(self, text: str, specials: bool, /) -> list[int]: ...
     def chat(self, messages: tuple[tuple[str, str], ...], template: str | None, /) -> str: ...

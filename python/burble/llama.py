@@ -98,13 +98,23 @@ class Engine:
         for that many. None: the context that the model was trained with, but at most 4,096.
     :param queue: the most requests that may wait for a slot.
     :param batch: the most prompt tokens of one step, where no other request is being answered. A
-        larger value computes prompts faster.
+        larger value computes prompts faster, and needs more memory.
     :param threads: the number of computing threads; None: one for each processor that the process
         may use. Small models are fastest with one.
+    :param prompt_threads: the number of computing threads of steps that compute prompts, too; None:
+        as many as ``threads``.
     :param gpu_layers: the number of layers that the GPU computes, if llama.cpp was built for one;
         None: all.
     :param check_tensors: check all weights for invalid values, which takes long.
-    :param cache_f32: keep llama.cpp's KV cache in 32 bits instead of 16.
+    :param flash_attention: whether llama.cpp computes attention in one pass, which needs less
+        memory; None: if it can do so for this model on this machine.
+    :param cache_k: the type of the numbers in which llama.cpp keeps the keys of attention:
+        ``"f16"``, ``"f32"``, ``"bf16"``, or, smaller and less accurate, ``"q8_0"``, ``"q5_1"``,
+        ``"q5_0"``, ``"q4_1"``, ``"q4_0"``, for models whose heads have a multiple of 32 numbers.
+    :param cache_v: the same for the values of attention; the smaller types need flash attention.
+    :param unified: keep the tokens of all slots in one memory, as large as the separate ones
+        together: requests with a common beginning share its tokens, but each step looks through the
+        tokens of all.
     :param progress: called in this thread with the part that is loaded, from 0.0 to 1.0; an
         exception from it ends the loading.
     :raises OSError: if the file cannot be read, or the threads cannot be started.
@@ -122,9 +132,13 @@ class Engine:
         queue: int = 1024,
         batch: int = 512,
         threads: int | None = None,
+        prompt_threads: int | None = None,
         gpu_layers: int | None = None,
         check_tensors: bool = False,
-        cache_f32: bool = False,
+        flash_attention: bool | None = None,
+        cache_k: str = "f16",
+        cache_v: str = "f16",
+        unified: bool = False,
         progress: Callable[[float], object] | None = None,
     ) -> None:
         if progress is not None and not callable(progress):
@@ -137,10 +151,14 @@ class Engine:
             context=0 if context is None else _number("context", context, 1),
             queue=_number("queue", queue, 0),
             batch=_number("batch", batch, 1),
-            threads=0 if threads is None else _number("threads", threads, 1),
+            threads=_threads("threads", threads),
+            prompt_threads=_threads("prompt_threads", prompt_threads),
             gpu_layers=-1 if gpu_layers is None else _number("gpu_layers", gpu_layers, 0, 1 << 30),
             check_tensors=check_tensors,
-            cache_f32=cache_f32,
+            flash=_flash(flash_attention),
+            cache_k=cache_k,
+            cache_v=cache_v,
+            unified=unified,
         )
         _engines.add(self)
 
@@ -355,6 +373,15 @@ def _number(name: str, value: Any, least: int, most: int = _UINT32_MAX) -> int:
     if count(name, value, least) > most:
         raise ValueError(f"{name}: expected at most {most}, found {value}")
     return int(value)
+
+
+def _threads(name: str, threads: int | None) -> int:
+    return 0 if threads is None else _number(name, threads, 1)
+
+
+def _flash(wanted: bool | None) -> int:
+    """As burble_llama_flash counts: auto, on, off."""
+    return 0 if wanted is None else 1 if wanted else 2
 
 
 def _stats(log: _core.Log) -> Stats:

@@ -13,6 +13,8 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -38,15 +40,50 @@ static uint32_t processors(void)
     return n < 1 ? 1 : n < MAX_THREADS ? (uint32_t)n : MAX_THREADS;
 }
 
+/* ---- options --------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    enum ggml_type type;
+} caches[] = {
+    [BURBLE_LLAMA_CACHE_F16] = {"f16", GGML_TYPE_F16},
+    [BURBLE_LLAMA_CACHE_F32] = {"f32", GGML_TYPE_F32},
+    [BURBLE_LLAMA_CACHE_BF16] = {"bf16", GGML_TYPE_BF16},
+    [BURBLE_LLAMA_CACHE_Q8_0] = {"q8_0", GGML_TYPE_Q8_0},
+    [BURBLE_LLAMA_CACHE_Q5_1] = {"q5_1", GGML_TYPE_Q5_1},
+    [BURBLE_LLAMA_CACHE_Q5_0] = {"q5_0", GGML_TYPE_Q5_0},
+    [BURBLE_LLAMA_CACHE_Q4_1] = {"q4_1", GGML_TYPE_Q4_1},
+    [BURBLE_LLAMA_CACHE_Q4_0] = {"q4_0", GGML_TYPE_Q4_0},
+};
+enum { CACHES = sizeof caches / sizeof caches[0] };
+
+const char *burble_llama_cache_name(burble_llama_cache type)
+{
+    return (unsigned)type < CACHES ? caches[type].name : NULL;
+}
+
+static bool is_quantized(burble_llama_cache type)
+{
+    return ggml_is_quantized(caches[type].type);
+}
+
+/* Fills in the options that depend on the model and the machine. */
+static void fill_in(burble_llama_engine_options *options, uint32_t trained)
+{
+    if (options->context == 0)
+        options->context = trained < DEFAULT_CONTEXT ? trained : DEFAULT_CONTEXT;
+    if (options->threads == 0)
+        options->threads = processors();
+    if (options->prompt_threads == 0)
+        options->prompt_threads = options->threads;
+}
+
 int burble__context_options(burble_llama_engine_options *options, uint32_t trained,
                             burble_error *error)
 {
     if (!BURBLE__UNUSED(options))
         return burble__error_set(error, BURBLE_EINVAL, "options: " BURBLE__RESERVED);
-    if (options->context == 0)
-        options->context = trained < DEFAULT_CONTEXT ? trained : DEFAULT_CONTEXT;
-    if (options->threads == 0)
-        options->threads = processors();
+    fill_in(options, trained);
     const struct {
         const char *name;
         uint32_t found, least, most;
@@ -57,6 +94,10 @@ int burble__context_options(burble_llama_engine_options *options, uint32_t train
         {"batch", options->batch, 1, MAX_BATCH},
         {"prompt_ms", options->prompt_ms, 1, 60000},
         {"threads", options->threads, 1, MAX_THREADS},
+        {"prompt_threads", options->prompt_threads, 1, MAX_THREADS},
+        {"flash", (uint32_t)options->flash, 0, BURBLE_LLAMA_FLASH_OFF},
+        {"cache_k", (uint32_t)options->cache_k, 0, CACHES - 1},
+        {"cache_v", (uint32_t)options->cache_v, 0, CACHES - 1},
     };
     for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
         if (bounds[i].found < bounds[i].least || bounds[i].found > bounds[i].most) {
@@ -66,8 +107,46 @@ int burble__context_options(burble_llama_engine_options *options, uint32_t train
                 i == 1 ? ", what the model was trained with" : "", bounds[i].found);
         }
     }
+    if (is_quantized(options->cache_v) && options->flash == BURBLE_LLAMA_FLASH_OFF) {
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "cache_v: expected f16, f32 or bf16, as flash attention is off, "
+                                 "found %s",
+                                 caches[options->cache_v].name);
+    }
     return BURBLE_OK;
 }
+
+/* How many numbers each of a model's heads has in K or V (`what`: "key" or "value"). */
+static int32_t head_length(const struct llama_model *model, const char *what)
+{
+    char architecture[64];
+    char key[128];
+    char value[32];
+    if (llama_model_meta_val_str(model, "general.architecture", architecture, sizeof architecture)
+        > 0) {
+        snprintf(key, sizeof key, "%s.attention.%s_length", architecture, what);
+        if (llama_model_meta_val_str(model, key, value, sizeof value) > 0)
+            return (int32_t)strtol(value, NULL, 10);
+    }
+    const int32_t heads = llama_model_n_head(model);
+    return heads > 0 ? llama_model_n_embd(model) / heads : 0;
+}
+
+/* llama.cpp ends the process if a head's numbers are no whole blocks. */
+static int check_cache(const struct llama_model *model, const char *name, const char *what,
+                       burble_llama_cache type, burble_error *error)
+{
+    const int32_t length = head_length(model, what);
+    const int64_t block = ggml_blck_size(caches[type].type);
+    if (length % block == 0)
+        return BURBLE_OK;
+    return burble__error_set(error, BURBLE_EUNSUPPORTED,
+                             "%s: expected f16, f32 or bf16, as the model's heads have %" PRId32
+                             " numbers, no multiple of %" PRId64 ", found %s",
+                             name, length, block, caches[type].name);
+}
+
+/* ---- threads --------------------------------------------------------------------------------------- */
 
 static void *pass(void *gate)
 {
@@ -100,8 +179,10 @@ static int try_threads(uint32_t n)
 /* Creates threads that live as long as the engine; without them, llama.cpp starts new threads in each step.
  * The functions are looked up by name in the CPU backend, which may be a plug-in. BURBLE_OK, even if the
  * backend has no such functions, or BURBLE_ESYSTEM. */
-static int make_pool(struct burble__context *context, uint32_t threads, burble_error *error)
+static int make_pool(struct burble__context *context, burble_error *error)
 {
+    const uint32_t threads =
+        context->threads > context->prompt_threads ? context->threads : context->prompt_threads;
     const int reason = try_threads(threads - 1);
     if (reason != 0) {
         errno = reason;
@@ -133,10 +214,15 @@ static int make_pool(struct burble__context *context, uint32_t threads, burble_e
     return BURBLE_OK;
 }
 
-int burble__context_create(struct burble__context *context, const burble_llama_model *model,
-                           const burble_llama_engine_options *options, bool (*give_up)(void *arg),
-                           void *arg, burble_error *error)
+/* ---- the context ----------------------------------------------------------------------------------- */
+
+static struct llama_context_params params_of(const burble_llama_engine_options *options)
 {
+    static const enum llama_flash_attn_type flash[] = {
+        [BURBLE_LLAMA_FLASH_AUTO] = LLAMA_FLASH_ATTN_TYPE_AUTO,
+        [BURBLE_LLAMA_FLASH_ON] = LLAMA_FLASH_ATTN_TYPE_ENABLED,
+        [BURBLE_LLAMA_FLASH_OFF] = LLAMA_FLASH_ATTN_TYPE_DISABLED,
+    };
     const uint32_t batch = burble__context_batch(options);
     struct llama_context_params params = llama_context_default_params();
     params.n_ctx = options->context * options->slots;
@@ -146,23 +232,53 @@ int burble__context_create(struct burble__context *context, const burble_llama_m
     params.n_outputs_max = options->slots;
     params.n_threads = (int32_t)options->threads;
     params.n_threads_batch = (int32_t)options->threads;
+    params.flash_attn_type = flash[options->flash];
+    params.type_k = caches[options->cache_k].type;
+    params.type_v = caches[options->cache_v].type;
+    params.kv_unified = options->unified; /* otherwise each slot has room for its whole context */
+    params.no_perf = true;
+    return params;
+}
+
+/* llama.cpp has not made a context: it does not tell its reasons apart, but names what it cannot allocate. */
+static int explain(const burble_llama_engine_options *options, burble_error *error)
+{
+    const char *said = burble__llama_said();
+    if (strstr(said, "cache type") != NULL || strstr(said, "flash") != NULL) {
+        return burble__error_set(error, BURBLE_EUNSUPPORTED,
+                                 "llama.cpp cannot compute the model with these options: %s", said);
+    }
+    return burble__error_set(error, BURBLE_ENOMEM,
+                             "no memory for %" PRIu32 " slots of %" PRIu32 " tokens: %s",
+                             options->slots, options->context, said);
+}
+
+int burble__context_create(struct burble__context *context, const burble_llama_model *model,
+                           const burble_llama_engine_options *options, bool (*give_up)(void *arg),
+                           void *arg, burble_error *error)
+{
+    int result = check_cache(model->llama, "cache_k", "key", options->cache_k, error);
+    if (result == BURBLE_OK)
+        result = check_cache(model->llama, "cache_v", "value", options->cache_v, error);
+    if (result != BURBLE_OK)
+        return result;
+    struct llama_context_params params = params_of(options);
     params.abort_callback = give_up;
     params.abort_callback_data = arg;
-    params.kv_unified = false; /* each slot has room for its whole context */
-    params.no_perf = true;
-    if (options->cache_f32) {
-        params.type_k = GGML_TYPE_F32;
-        params.type_v = GGML_TYPE_F32;
-    }
     burble__llama_listen();
     if ((uint64_t)options->context * options->slots <= INT32_MAX)
         context->llama = llama_init_from_model(model->llama, params);
-    if (context->llama == NULL || llama_n_ctx_seq(context->llama) < options->context) {
-        return burble__error_set(error, BURBLE_ENOMEM,
-                                 "no memory for %" PRIu32 " slots of %" PRIu32 " tokens: %s",
-                                 options->slots, options->context, burble__llama_said());
-    }
-    return make_pool(context, options->threads, error);
+    if (context->llama == NULL || llama_n_ctx_seq(context->llama) < options->context)
+        return explain(options, error);
+    context->threads = options->threads;
+    context->prompt_threads = options->prompt_threads;
+    return make_pool(context, error);
+}
+
+void burble__context_step(struct burble__context *context, bool prompts)
+{
+    const int32_t threads = (int32_t)(prompts ? context->prompt_threads : context->threads);
+    llama_set_n_threads(context->llama, threads, threads);
 }
 
 void burble__context_free(struct burble__context *context)

@@ -13,6 +13,7 @@
 /* A context. All members are NULL before burble__context_create. */
 struct burble__context {
     struct llama_context *llama;
+    uint32_t threads, prompt_threads;
     struct ggml_threadpool *pool; /* NULL: llama.cpp's own */
     void (*free_pool)(struct ggml_threadpool *);
 };
@@ -29,11 +30,15 @@ static inline uint32_t burble__context_batch(const burble_llama_engine_options *
 }
 
 /* Creates a context for `options`, which are filled in. During a computation, it calls `give_up` with
- * `arg`, and gives the computation up if the result is true. BURBLE_OK; or BURBLE_ENOMEM or BURBLE_ESYSTEM
- * (errno says why), and *error; then *context must be freed, too. */
+ * `arg`, and gives the computation up if the result is true. BURBLE_OK; or BURBLE_EUNSUPPORTED, BURBLE_ENOMEM or
+ * BURBLE_ESYSTEM (errno says why), and *error; then *context must be freed, too. */
 int burble__context_create(struct burble__context *context, const burble_llama_model *model,
                            const burble_llama_engine_options *options, bool (*give_up)(void *arg),
                            void *arg, burble_error *error);
+
+/* Before each llama_decode: how many threads compute, as the batch has tokens of prompts or not. (llama.cpp's
+ * own choice is by the number of tokens: the answers of two requests would count as a prompt.) */
+void burble__context_step(struct burble__context *context, bool prompts);
 
 /* Frees what burble__context_create has made. */
 void burble__context_free(struct burble__context *context);

@@ -242,6 +242,7 @@ static void step(burble_llama_engine *engine)
     const uint32_t answers = fill(engine);
     const uint64_t begin = burble__now();
     int32_t code;
+    burble__context_step(&engine->context, engine->prompt_tokens > 0);
     burble__llama_listen();
     do
         code = llama_decode(engine->context.llama, engine->batch);

@@ -58,7 +58,7 @@ static void complete(burble_llama_model *model, char *const *prompts, uint32_t n
     options.slots = n;
     options.threads =
         1; /* several threads wait for each other by turning, which a busy machine punishes */
-    options.cache_f32 = true;
+    options.cache_k = options.cache_v = BURBLE_LLAMA_CACHE_F32;
     check(burble_llama_engine_create(model, &options, &engine, &error), &error);
     for (uint32_t i = 0; i < n; i++) {
         burble_llama_request request;

@@ -88,6 +88,20 @@ def test_text_equals_that_of_command(engine: llama.Engine) -> None:
     assert succeed("-p", "ROMEO:", "-n", "40", "--temperature", "0.9", "--seed", "7") == text
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"flash_attention": False, "cache_k": "f32", "cache_v": "f32"},
+        {"flash_attention": True, "unified": True},
+        {"prompt_threads": 2, "batch": 4},
+    ],
+)
+def test_options_of_size_leave_text_equal(engine: llama.Engine, options: dict[str, Any]) -> None:
+    with new_engine(slots=2, **options) as other:
+        text = text_of(other.generate("ROMEO:", max_new_tokens=20))
+    assert text == text_of(engine.generate("ROMEO:", max_new_tokens=20))
+
+
 def test_prompt_of_ids_is_taken(engine: llama.Engine) -> None:
     ids = engine.tokenize("ROMEO:")
     assert ids == burble_ids("ROMEO:")
@@ -376,12 +390,16 @@ def test_invalid_model_file_is_refused(tmp_path: Path) -> None:
     [
         ({"slots": 0}, "slots"),
         ({"slots": 257}, "slots: expected 1 to 256, found 257"),
+        ({"prompt_threads": 513}, "prompt_threads: expected 1 to 512, found 513"),
+        ({"cache_k": "f8"}, "cache_k: expected one of 'f16', 'f32', .*, found 'f8'"),
+        ({"cache_v": "q4_0"}, "cache_v: expected f16, f32 or bf16, as .* found q4_0"),
+        ({"cache_v": "q8_0", "flash_attention": False}, "as flash attention is off, found q8_0"),
         ({"context": 1_000_000}, "context"),
         ({"batch": 0}, "batch"),
         ({"threads": 100_000}, "threads"),
     ],
 )
-def test_invalid_engine_option_is_refused(options: dict[str, int], message: str) -> None:
+def test_invalid_engine_option_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         new_engine(**options)
 

@@ -275,7 +275,7 @@ static bool memory_is_too_short(void)
     const char *expected = "no memory for 256 slots of 512 tokens: ";
     burble_llama_engine_options_init(&options);
     options.slots = 256; /* which take 1 GB */
-    options.cache_f32 = true;
+    options.cache_k = options.cache_v = BURBLE_LLAMA_CACHE_F32;
     bound_memory((rlim_t)800 << 20);
     return burble_llama_engine_create(model, &options, &engine, &error) == BURBLE_ENOMEM
            && engine == NULL && strncmp(error.message, expected, strlen(expected)) == 0;

@@ -157,6 +157,27 @@ def test_context_has_length_asked_for() -> None:
     assert "context: expected" in fail(*RUN, "-p", "a", "--context", "100000")
 
 
+def test_options_of_size_leave_text_equal() -> None:
+    text = succeed("-p", "ROMEO:", "-n", "20")
+    for options in (
+        ("--flash", "off", "--batch", "2"),
+        ("--flash", "on", "--cache-k", "f32", "--cache-v", "f32", "--unified"),
+        ("--prompt-threads", "2"),
+    ):
+        assert succeed("-p", "ROMEO:", "-n", "20", *options) == text
+
+
+def test_option_of_size_out_of_range_is_refused() -> None:
+    prompt = (*RUN, "-p", "a")
+    assert "--flash: expected auto, on or off, found 'never'" in fail(
+        *prompt, "--flash", "never", code=2
+    )
+    assert "--cache-v: expected a type that --help names, found 'f8'" in fail(
+        *prompt, "--cache-v", "f8", code=2
+    )
+    assert "cache_k: expected f16, f32 or bf16" in fail(*prompt, "--cache-k", "q8_0")
+
+
 # ---- JSON and figures ----------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <burble/llama.h>
@@ -138,23 +139,60 @@ static int load(EngineObject *self, PyObject *path, burble_llama_model_options m
     return rc == BURBLE_OK ? 0 : -1;
 }
 
+/* The type of the KV cache that has this name. -1 with an exception. */
+static int cache_of(const char *option, const char *name, burble_llama_cache *type)
+{
+    char names[128] = "";
+    for (int i = 0; burble_llama_cache_name((burble_llama_cache)i) != NULL; i++) {
+        const char *found = burble_llama_cache_name((burble_llama_cache)i);
+        if (strcmp(found, name) == 0) {
+            *type = (burble_llama_cache)i;
+            return 0;
+        }
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s'%s'", i > 0 ? ", " : "",
+                 found);
+    }
+    PyErr_Format(PyExc_ValueError, "%s: expected one of %s, found '%.50s'", option, names, name);
+    return -1;
+}
+
+/* What a model and an engine are made with. */
+struct options {
+    PyObject *path, *progress;
+    burble_llama_model_options model;
+    burble_llama_engine_options engine;
+};
+
+static int read_options(PyObject *args, PyObject *kwargs, struct options *options)
+{
+    static char *names[] = {"path",  "progress", "slots",          "context",    "queue",
+                            "batch", "threads",  "prompt_threads", "gpu_layers", "check_tensors",
+                            "flash", "cache_k",  "cache_v",        "unified",    NULL};
+    int check_tensors, flash, unified;
+    const char *cache_k, *cache_v;
+    burble_llama_engine_options *engine = &options->engine;
+    burble_llama_model_options_init(&options->model);
+    burble_llama_engine_options_init(engine);
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO$IIIIIIipissp", names, &options->path,
+                                     &options->progress, &engine->slots, &engine->context,
+                                     &engine->queue, &engine->batch, &engine->threads,
+                                     &engine->prompt_threads, &options->model.gpu_layers,
+                                     &check_tensors, &flash, &cache_k, &cache_v, &unified))
+        return -1;
+    if (cache_of("cache_k", cache_k, &engine->cache_k) < 0
+        || cache_of("cache_v", cache_v, &engine->cache_v) < 0)
+        return -1;
+    options->model.check_tensors = check_tensors != 0;
+    engine->flash = (burble_llama_flash)flash;
+    engine->unified = unified != 0;
+    return 0;
+}
+
 static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"path",    "progress",   "slots",         "context",   "queue", "batch",
-                            "threads", "gpu_layers", "check_tensors", "cache_f32", NULL};
-    PyObject *path, *progress;
-    int check_tensors, cache_f32;
-    burble_llama_model_options model_options;
-    burble_llama_engine_options options;
-    burble_llama_model_options_init(&model_options);
-    burble_llama_engine_options_init(&options);
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO$IIIIIipp", names, &path, &progress,
-                                     &options.slots, &options.context, &options.queue,
-                                     &options.batch, &options.threads, &model_options.gpu_layers,
-                                     &check_tensors, &cache_f32))
+    struct options options;
+    if (read_options(args, kwargs, &options) < 0)
         return NULL;
-    model_options.check_tensors = check_tensors != 0;
-    options.cache_f32 = cache_f32 != 0;
     EngineObject *self = (EngineObject *)type->tp_alloc(type, 0);
     if (self == NULL)
         return NULL;
@@ -163,7 +201,7 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     pthread_rwlock_init(&self->lock, NULL);
     /* `progress` runs Python, which can find the engine before it is one. */
     burble__init(&self->closing, true);
-    if (load(self, path, model_options, &options, progress) < 0) {
+    if (load(self, options.path, options.model, &options.engine, options.progress) < 0) {
         Py_DECREF(self);
         return NULL;
     }
