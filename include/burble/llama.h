@@ -367,6 +367,18 @@ typedef struct burble_llama_request {
      * that is continued. Default: 0; UINT32_MAX chooses another seed each time. */
     uint32_t seed;
 
+    /** Generate only text that a grammar allows, up to its end: `grammar_len` bytes of UTF-8 in GBNF, the notation
+     * of llama.cpp (grammars/README.md there, without tokens in < >), whose rule `root` is the text. Or, with
+     * `json`, one JSON object. A token is chosen as above; if the grammar does not allow it, one of those that it
+     * allows is chosen. The model may end the text only where the grammar does; if max_tokens or a stop string ends
+     * it before, the text is incomplete. Special tokens have no text here. The stream fails with BURBLE_EFAILED if
+     * no token of the model goes on as the grammar wants it, or if the grammar has too many ways to read the text.
+     * The bounds are 64 KiB of text, 2,000 repetitions in { }, and 65,536 symbols once repetitions are written out.
+     * A grammar needs `ignore_end` to be false. Defaults: NULL and false. */
+    const char *grammar;
+    size_t grammar_len;
+    bool json;
+
     /** Report log-probabilities (natural logarithms) in burble_llama_progress: of the chosen token, and of the
      * `top_logprobs` most likely ones (0 to BURBLE_LLAMA_MAX_LOGPROBS). As in OpenAI's API, they are those of
      * the model, before any parameter above changes them. Defaults: false and 0. */

@@ -198,6 +198,7 @@ int burble_llama_model_load(const char *path, const burble_llama_model_options *
     if (model == NULL)
         return burble__error_set(error, BURBLE_ENOMEM, "%s: no memory", path);
     burble__init(&model->refs, 1);
+    burble__init(&model->pieces, NULL);
     result = load(path, options, model, error);
     if (result != BURBLE_OK)
         burble_llama_model_unref(&model);
@@ -220,9 +221,24 @@ void burble_llama_model_unref(burble_llama_model **handle)
     /* Acquire and release: what others did with the model comes before its end. */
     if (burble__sub_acq_rel(&model->refs, 1) != 1)
         return;
+    burble__pieces_destroy(burble__load_relaxed(&model->pieces));
     burble_vocab_unref(&model->vocab);
     llama_model_free(model->llama);
     burble__free(model);
+}
+
+const struct burble__pieces *burble__llama_pieces(const burble_llama_model *asked)
+{
+    burble_llama_model *model = (burble_llama_model *)asked; /* for what is made once */
+    struct burble__pieces *found = burble__load_acquire(&model->pieces);
+    struct burble__pieces *made;
+    if (found != NULL || burble__pieces_create(model->tokens, &made) != BURBLE_OK)
+        return found;
+    /* Release, for the loads above: who finds them also finds their texts. The first thread's stay. */
+    if (burble__cas_acq_rel(&model->pieces, &found, made))
+        return made;
+    burble__pieces_destroy(made);
+    return found;
 }
 
 burble_vocab *burble_llama_model_vocab(const burble_llama_model *model)

@@ -10,14 +10,19 @@
 #include <burble/llama.h>
 
 #include "base/atomic.h"
+#include "engine/llama_pieces.h"
 
 struct burble_llama_model {
     struct llama_model *llama;
     const struct llama_vocab *tokens; /* llama.cpp's vocabulary, a part of `llama` */
     burble_vocab *vocab;              /* burble's */
     size_t longest; /* how many bytes of text one token stands for at most; SIZE_MAX: any number */
+    _Atomic(struct burble__pieces *) pieces; /* NULL until a grammar needs them */
     _Atomic(uint32_t) refs;
 };
+
+/* The texts of the model's tokens, which are its own; NULL: no memory. Any thread may call it. */
+const struct burble__pieces *burble__llama_pieces(const burble_llama_model *model);
 
 /* Checks that text is UTF-8: for other text, llama.cpp throws a C++ exception, which ends the process.
  * BURBLE_OK, or BURBLE_EINVAL and an error that calls it `what`. */

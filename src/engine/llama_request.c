@@ -457,6 +457,11 @@ static int take(struct burble__request *request, const struct llama_vocab *token
 static int replay(const burble_llama_model *model, struct burble__request *request,
                   burble_error *error)
 {
+    const int allowed = burble__sampler_take_answer(
+        request->sampler, request->ids + request->n_ids - request->answered, request->answered,
+        error);
+    if (allowed != BURBLE_OK)
+        return allowed;
     for (uint32_t i = 0; i < request->answered; i++) {
         const int32_t id = request->ids[request->n_ids - request->answered + i];
         const struct burble__stop_token *token;
@@ -485,8 +490,12 @@ static int replay(const burble_llama_model *model, struct burble__request *reque
 bool burble__request_take(struct burble__request *request, const struct llama_vocab *tokens,
                           int32_t id)
 {
-    const int result = id < 0 ? BURBLE_EFAILED : take(request, tokens, id);
-    if (result == BURBLE_ENOMEM || id < 0) {
+    int result = BURBLE_EFAILED;
+    if (id >= 0)
+        result = take(request, tokens, id);
+    else if (burble__sampler_why(request->sampler) == NULL)
+        result = finish(request, BURBLE_REASON_STOP, NULL);
+    if (result == BURBLE_ENOMEM || (id < 0 && result == BURBLE_EFAILED)) {
         request->done = true;
         request->code = result;
     } else if (result != BURBLE_OK) {
@@ -501,9 +510,8 @@ static void conclude(struct burble__request *request)
     tell(request);
     if (request->code < 0)
         burble_stream_fail(request->stream, request->code,
-                           request->code == BURBLE_ENOMEM
-                               ? "no memory for the text"
-                               : "every token is excluded: by logit_bias or the model's own list");
+                           request->code == BURBLE_ENOMEM ? "no memory for the text"
+                                                          : burble__sampler_why(request->sampler));
     else
         burble_stream_end(request->stream, request->reason);
 }

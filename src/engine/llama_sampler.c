@@ -19,6 +19,8 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/error_message.h"
+#include "engine/grammar.h"
+#include "engine/grammar_rules.h"
 #include "engine/llama_candidates.h"
 
 /* Marks the count of a token that has been penalized in the present step. */
@@ -40,6 +42,11 @@ struct burble__sampler {
     uint32_t *counts; /* how often each id of the vocabulary is in it */
 
     struct llama_sampler *dry; /* NULL: none */
+
+    struct burble__grammar *grammar; /* NULL: none */
+    const struct burble__pieces *pieces;
+    const struct llama_vocab *tokens;
+    bool *allowed; /* for each token, by the grammar */
 };
 
 void burble__sampler_defaults(burble_llama_request *request)
@@ -238,6 +245,35 @@ static int make_dry(const burble_llama_model *model, const burble_llama_request 
     return sampler->dry == NULL ? BURBLE_ENOMEM : BURBLE_OK;
 }
 
+static int make_grammar(const burble_llama_model *model, const burble_llama_request *wanted,
+                        struct burble__sampler *sampler, burble_error *error)
+{
+    if (wanted->grammar == NULL && !wanted->json)
+        return BURBLE_OK;
+    if (wanted->grammar != NULL && wanted->json) {
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "json: expected no grammar beside it, found one");
+    }
+    if (wanted->ignore_end) {
+        return burble__error_set(
+            error, BURBLE_EINVAL,
+            "ignore_end: expected false, as a grammar ends the text, found true");
+    }
+    const char *text = wanted->json ? burble__grammar_of_json : wanted->grammar;
+    const size_t len = wanted->json ? strlen(text) : wanted->grammar_len;
+    int result = BURBLE_OK;
+    if (len <= BURBLE__GRAMMAR_MAX_TEXT)
+        result = burble__llama_check_text("grammar", text, len, error);
+    if (result == BURBLE_OK)
+        result = burble__grammar_create(text, len, &sampler->grammar, error);
+    if (result != BURBLE_OK)
+        return result;
+    sampler->tokens = model->tokens;
+    sampler->pieces = burble__llama_pieces(model);
+    sampler->allowed = burble__calloc((size_t)llama_vocab_n_tokens(model->tokens), sizeof(bool));
+    return sampler->pieces == NULL || sampler->allowed == NULL ? BURBLE_ENOMEM : BURBLE_OK;
+}
+
 int burble__sampler_create(const burble_llama_model *model, const burble_llama_request *wanted,
                            uint32_t context, struct burble__sampler **out, burble_error *error)
 {
@@ -257,6 +293,8 @@ int burble__sampler_create(const burble_llama_model *model, const burble_llama_r
         result = make_window(model, wanted, context, sampler);
     if (result == BURBLE_OK)
         result = make_dry(model, wanted, context, sampler);
+    if (result == BURBLE_OK)
+        result = make_grammar(model, wanted, sampler, error);
     if (result != BURBLE_OK)
         burble__sampler_destroy(&sampler);
     *out = sampler;
@@ -269,6 +307,8 @@ void burble__sampler_destroy(struct burble__sampler **handle)
         return;
     struct burble__sampler *sampler = *handle;
     *handle = NULL;
+    burble__grammar_destroy(&sampler->grammar);
+    burble__free(sampler->allowed);
     llama_sampler_free(sampler->dry);
     burble__free(sampler->counts);
     burble__free(sampler->window);
@@ -282,6 +322,68 @@ float burble__sampler_mu(const struct burble__sampler *sampler)
 }
 
 /* ---- choosing ------------------------------------------------------------------------------------ */
+
+/* Whether the grammar allows a token: one that ends the text where it may end, or text. */
+static bool is_allowed(struct burble__sampler *sampler, int32_t id)
+{
+    size_t len;
+    if (llama_vocab_is_eog(sampler->tokens, id))
+        return burble__grammar_may_end(sampler->grammar);
+    const char *bytes = burble__piece(sampler->pieces, id, &len);
+    return len > 0 && burble__grammar_allows(sampler->grammar, bytes, len);
+}
+
+/* Finds all tokens that the grammar allows. */
+static void find_allowed(struct burble__sampler *sampler)
+{
+    const struct burble__pieces *pieces = sampler->pieces;
+    const bool may_end = burble__grammar_may_end(sampler->grammar);
+    const char *before = NULL;
+    size_t before_len = 0;
+    burble__grammar_begin_walk(sampler->grammar);
+    for (size_t i = 0; i < pieces->n; i++) {
+        const int32_t id = pieces->order[i];
+        size_t len;
+        size_t common = 0;
+        const char *bytes = burble__piece(pieces, id, &len);
+        while (common < len && common < before_len && bytes[common] == before[common])
+            common++;
+        const bool allowed = burble__grammar_walk(sampler->grammar, bytes, len, common);
+        sampler->allowed[id] =
+            llama_vocab_is_eog(sampler->tokens, id) ? may_end : allowed && len > 0;
+        before = bytes;
+        before_len = len;
+    }
+    burble__grammar_end_walk(sampler->grammar);
+}
+
+int burble__sampler_take_answer(struct burble__sampler *sampler, const int32_t *ids, size_t n,
+                                burble_error *error)
+{
+    for (size_t i = 0; sampler->grammar != NULL && i < n; i++) {
+        size_t len;
+        const char *bytes = burble__piece(sampler->pieces, ids[i], &len);
+        if (!burble__grammar_take(sampler->grammar, bytes, len)) {
+            return burble__error_set(
+                error, BURBLE_EINVAL,
+                "answered: expected an answer of the grammar, found one that is "
+                "not from its token %zu on",
+                i);
+        }
+    }
+    return BURBLE_OK;
+}
+
+const char *burble__sampler_why(const struct burble__sampler *sampler)
+{
+    if (sampler->grammar == NULL)
+        return "every token is excluded, by logit_bias or by the model's own list";
+    if (burble__grammar_may_end(sampler->grammar))
+        return NULL;
+    return burble__grammar_gave_up(sampler->grammar)
+               ? "the grammar has too many ways to read the text"
+               : "no token goes on with the text as the grammar wants it";
+}
 
 /* Remembers an id for the penalties. */
 static void accept(struct burble__sampler *sampler, int32_t id)
@@ -379,18 +481,65 @@ static int32_t likeliest(const float *logits, size_t n)
     return (int32_t)best;
 }
 
+/* Removes what the grammar does not allow. */
+static void remove_refused(const struct burble__sampler *sampler,
+                           struct burble__candidates *candidates)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < candidates->n; i++)
+        if (sampler->allowed[candidates->data[i].id])
+            candidates->data[n++] = candidates->data[i];
+    candidates->n = n;
+}
+
+/* Chooses among all tokens, or among those that the grammar allows; -1: there is none. */
+static int32_t choose_from(struct burble__sampler *sampler, uint32_t position, const float *logits,
+                           llama_token_data *data, size_t n, bool allowed)
+{
+    struct burble__candidates left = prepare(sampler, logits, data, n);
+    if (allowed)
+        remove_refused(sampler, &left);
+    if (left.n == 0)
+        return -1;
+    const size_t picked = pick(sampler, position, &left);
+    const llama_token_data chosen = left.data[picked];
+    return chosen.logit == -INFINITY ? -1 : chosen.id;
+}
+
+/* Looking at one token costs little, and at all of them much: so a token is chosen first, and only if the grammar
+ * refuses it, one of those that it allows. The choice is as from those alone: both times each token has the same
+ * random number, and the first in the race of all tokens, if it is allowed, is the first of the allowed ones.
+ * (With top_k and the like, "all" are those that they keep: so the first choice may be from fewer.) */
+static int32_t choose_by_grammar(struct burble__sampler *sampler, uint32_t position,
+                                 const float *logits, llama_token_data *data, size_t n)
+{
+    const float mu = sampler->mu;
+    int32_t id = choose_from(sampler, position, logits, data, n, false);
+    if (id < 0 || is_allowed(sampler, id))
+        return id;
+    sampler->mu = mu;
+    find_allowed(sampler);
+    return choose_from(sampler, position, logits, data, n, true);
+}
+
 int32_t burble__sampler_choose(struct burble__sampler *sampler, uint32_t position,
                                const float *logits, llama_token_data *candidates, size_t n)
 {
     const bool plain = sampler->wanted.temperature == 0.0f && sampler->n_biases == 0
-                       && sampler->window == NULL && sampler->dry == NULL;
+                       && sampler->window == NULL && sampler->dry == NULL
+                       && sampler->grammar == NULL;
     if (plain)
         return likeliest(logits, n);
-    struct burble__candidates left = prepare(sampler, logits, candidates, n);
-    const size_t picked = pick(sampler, position, &left);
-    const llama_token_data chosen = left.data[picked];
-    if (chosen.logit == -INFINITY)
-        return -1;
-    accept(sampler, chosen.id);
-    return chosen.id;
+    const int32_t id = sampler->grammar != NULL
+                           ? choose_by_grammar(sampler, position, logits, candidates, n)
+                           : choose_from(sampler, position, logits, candidates, n, false);
+    if (id < 0)
+        return id;
+    accept(sampler, id);
+    if (sampler->grammar != NULL && !llama_vocab_is_eog(sampler->tokens, id)) {
+        size_t len;
+        const char *bytes = burble__piece(sampler->pieces, id, &len);
+        burble__grammar_take(sampler->grammar, bytes, len);
+    }
+    return id;
 }

@@ -21,16 +21,24 @@ void burble__sampler_defaults(burble_llama_request *request);
 int burble__sampler_create(const burble_llama_model *model, const burble_llama_request *wanted,
                            uint32_t context, struct burble__sampler **out, burble_error *error);
 
-/* Frees it and sets *sampler to NULL. NULL and a pointer to NULL are allowed. */
-void burble__sampler_destroy(struct burble__sampler **sampler);
+/* Frees it and sets *handle to NULL. NULL and a pointer to NULL are allowed. */
+void burble__sampler_destroy(struct burble__sampler **handle);
 
 /* Takes the ids of the prompt, once, before the first choice. */
 void burble__sampler_take_prompt(struct burble__sampler *sampler, const int32_t *ids, size_t n);
+
+/* Takes the ids of an answer that is continued, after the prompt, for the grammar. BURBLE_OK, or BURBLE_EINVAL with
+ * an error if the grammar does not allow them. */
+int burble__sampler_take_answer(struct burble__sampler *sampler, const int32_t *ids, size_t n,
+                                burble_error *error);
 
 /* Chooses the next token, which is at this position of the sequence of prompt and text. `logits` has one value
  * for each of the `n` tokens; `candidates` has room for as many entries. Returns -1 if no token may be chosen. */
 int32_t burble__sampler_choose(struct burble__sampler *sampler, uint32_t position,
                                const float *logits, llama_token_data *candidates, size_t n);
+
+/* After -1 was returned: NULL if the text is complete by its grammar, or why no token may be chosen. */
+const char *burble__sampler_why(const struct burble__sampler *sampler);
 
 /* Mirostat's state; 0 without it. */
 float burble__sampler_mu(const struct burble__sampler *sampler);

@@ -394,6 +394,146 @@ static void answer_that_has_ended_is_refused(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
+/* ---- grammars --------------------------------------------------------------------------------------- */
+
+static burble_llama_request with_grammar(const char *rules, uint32_t tokens)
+{
+    burble_llama_request request = request_for(prompts[0], tokens);
+    request.grammar = rules;
+    request.grammar_len = strlen(rules);
+    return request;
+}
+
+static void text_is_of_the_grammar_up_to_its_end(void **state)
+{
+    static struct answer found;
+    (void)state;
+    burble_llama_engine *engine = open_engine(model, 1, 0);
+    for (uint32_t seed = 0; seed < 40; seed++) {
+        burble_llama_request request =
+            with_grammar("root ::= (\"yes\" | \"no\") [0-9]{3} \"\xC3\xA9\"?", 0);
+        request.temperature = seed == 0 ? 0.0f : 1.5f;
+        request.seed = seed;
+        request.top_k = seed % 3 == 2 ? 5 : 0;
+        request.mirostat = seed % 7 == 6 ? 2 : 0;
+        answer(engine, request, &found);
+        found.output.text[found.output.len] = '\0';
+        assert_result(found.output.end, BURBLE_END);
+        const char *text = found.output.text;
+        const size_t word = strncmp(text, "yes", 3) == 0 ? 3 : 2;
+        assert_true(word == 3 || strncmp(text, "no", 2) == 0);
+        assert_int_equal(strspn(text + word, "0123456789"), 3);
+        assert_true(text[word + 3] == '\0' || strcmp(text + word + 3, "\xC3\xA9") == 0);
+    }
+    burble_llama_engine_destroy(&engine);
+}
+
+/* The choice is the same as with the refused tokens excluded by a bias. */
+static void grammar_chooses_as_if_others_were_excluded(void **state)
+{
+    enum { IDS = 2048 };
+    static struct answer by_grammar;
+    static struct answer by_bias;
+    static burble_llama_bias biases[IDS];
+    int32_t ids[PROMPT];
+    size_t n = 0;
+    int refused = 0;
+    (void)state;
+    burble_llama_engine *engine = open_engine(model, 1, 0);
+    for (int32_t i = 0; i < IDS; i++)
+        biases[i] = (burble_llama_bias){i, -INFINITY};
+    for (char letter = 'a'; letter <= 'z'; letter++) {
+        char text[2] = {letter, '\0'};
+        assert_int_equal(tokenize(text, ids), 1);
+        biases[ids[0]].bias = 0.0f;
+        n++;
+    }
+    assert_int_equal(n, 26);
+    burble_llama_request plain = request_for(prompts[1], 1);
+    plain.temperature = 1.0f;
+    plain.reuse = false;
+    for (uint32_t seed = 0; seed < 100; seed++) {
+        plain.seed = seed;
+        answer(engine, plain, &by_grammar);
+        refused += biases[by_grammar.ids[0]].bias < 0.0f;
+        burble_llama_request request = plain;
+        request.logit_bias = biases;
+        request.n_logit_bias = IDS;
+        answer(engine, request, &by_bias);
+        request = plain;
+        request.grammar = "root ::= [a-z] .*";
+        request.grammar_len = strlen(request.grammar);
+        const burble_llama_bias only[] = {{0, 0}};
+        request.logit_bias = only;
+        request.n_logit_bias = 1;
+        answer(engine, request, &by_grammar);
+        if (by_grammar.output.len == 1)
+            assert_int_equal(by_grammar.ids[0], by_bias.ids[0]);
+    }
+    assert_true(refused > 20);
+    burble_llama_engine_destroy(&engine);
+}
+
+static void answer_with_grammar_continues_from_each_token(void **state)
+{
+    int parted = 0;
+    int tried = 0;
+    (void)state;
+    burble_llama_engine *engine = open_engine(model, 1, 0);
+    for (int how = 0; how < 2; how++) {
+        burble_llama_request request = request_for(prompts[how], 40);
+        request.json = true;
+        request.temperature = how == 0 ? 0.0f : 1.0f;
+        parted += continue_from_each(engine, request, &tried);
+    }
+    assert_true(tried > 20 && parted <= tried / 10);
+    burble_llama_engine_destroy(&engine);
+}
+
+static void grammar_without_a_way_on_fails_text(void **state)
+{
+    static struct answer found;
+    (void)state;
+    burble_llama_engine *engine = open_engine(model, 1, 0);
+    burble_llama_request request = with_grammar("root ::= \"a\" []", 10);
+    answer(engine, request, &found);
+    assert_result(found.output.end, BURBLE_EFAILED);
+    assert_int_equal(found.output.len, 1);
+    request = with_grammar("root ::= \"\"", 10); /* only the end is allowed */
+    answer(engine, request, &found);
+    assert_result(found.output.end, BURBLE_END);
+    assert_int_equal(found.output.len, 0);
+    burble_llama_engine_destroy(&engine);
+}
+
+static void grammar_out_of_its_bounds_is_refused(void **state)
+{
+    burble_error error = {0};
+    (void)state;
+    burble_llama_engine *engine = open_engine(model, 1, 0);
+    burble_llama_request request = with_grammar("root ::= [", 10);
+    assert_result(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_string_equal(error.message,
+                        "grammar: line 1, column 11: expected a closing ], found the end");
+    request = with_grammar("root ::= \"\xFF\"", 10);
+    assert_result(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_string_equal(error.message, "grammar: expected UTF-8, found byte 0xff at 10");
+    request = with_grammar("root ::= .*", 10);
+    request.ignore_end = true;
+    assert_result(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    request.ignore_end = false;
+    request.json = true;
+    assert_result(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    int32_t ids[PROMPT];
+    request = with_grammar("root ::= [0-9]*", 10);
+    request.ids = ids;
+    request.n_ids = tokenize("ROMEO: hear", ids);
+    request.answered = 1;
+    assert_result(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_non_null(strstr(error.message, "answered: expected an answer of the grammar"));
+    burble_llama_engine_destroy(&engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +545,11 @@ int main(void)
         cmocka_unit_test(answer_with_held_text_continues_from_each_token),
         cmocka_unit_test(answer_that_ends_within_character_continues),
         cmocka_unit_test(answer_that_has_ended_is_refused),
+        cmocka_unit_test(text_is_of_the_grammar_up_to_its_end),
+        cmocka_unit_test(grammar_chooses_as_if_others_were_excluded),
+        cmocka_unit_test(answer_with_grammar_continues_from_each_token),
+        cmocka_unit_test(grammar_without_a_way_on_fails_text),
+        cmocka_unit_test(grammar_out_of_its_bounds_is_refused),
     };
     return cmocka_run_group_tests(tests, load_once, unload);
 }

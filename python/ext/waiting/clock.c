@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "waiting/loop_clock.h"
+#include "waiting/clock.h"
 
 /* 0, or -1 with an exception. */
 static int read_lead(PyObject *loop, int64_t *lead)
