@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "log/deadlines.h"
 
-#include "waiting/hub.h"
+#include "waiting/loop_hub.h"
 
 /* Notes the clock of the loop that runs here, if one does. 0, or -1 with an exception. */
 static int note_clock(struct deadlines *deadlines, struct core *core)

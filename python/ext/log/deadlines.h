@@ -8,7 +8,7 @@
 
 #include "common/core.h"
 #include "log/writer_stats.h"
-#include "waiting/clock.h"
+#include "waiting/loop_clock.h"
 
 /* Times in nanoseconds of CLOCK_MONOTONIC; 0: none. */
 struct deadlines {

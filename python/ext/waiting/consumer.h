@@ -12,9 +12,9 @@
 #define BURBLE_PYTHON_CONSUMER_H
 
 #include "common/core.h"
-#include "waiting/clock.h"
-#include "waiting/hub.h"
 #include "waiting/liveness.h"
+#include "waiting/loop_clock.h"
+#include "waiting/loop_hub.h"
 
 /* The outcome of reading without waiting. */
 enum reading {

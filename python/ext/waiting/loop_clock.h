@@ -6,8 +6,8 @@
  * system's, in nanoseconds; only its growth matters: the deadlines of the tasks in that loop come that much
  * earlier.
  */
-#ifndef BURBLE_PYTHON_CLOCK_H
-#define BURBLE_PYTHON_CLOCK_H
+#ifndef BURBLE_PYTHON_LOOP_CLOCK_H
+#define BURBLE_PYTHON_LOOP_CLOCK_H
 
 #include "common/core.h"
 

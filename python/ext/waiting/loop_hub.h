@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef BURBLE_PYTHON_HUB_H
-#define BURBLE_PYTHON_HUB_H
+#ifndef BURBLE_PYTHON_LOOP_HUB_H
+#define BURBLE_PYTHON_LOOP_HUB_H
 
 #include "common/core.h"
 #include "waiting/liveness.h"
@@ -16,12 +16,12 @@ typedef struct {
     size_t waiting; /* consumers that are parked here */
     struct watch_list watched; /* of those, whose producers are to be checked */
     bool trio;                 /* the loop is a run of trio */
-    bool own_clock;            /* the loop does not go by the system's clock: waiting/clock.h */
-    bool dispatching;          /* resumes tasks now: a close leaves the descriptor to it */
-    bool holding;              /* whether the loop is to call _poll, and nobody signals */
-    uint64_t held_for;         /* how long the present or last hold is, in nanoseconds */
-    uint64_t drained_at;       /* when the loop was here last */
-    uint64_t more;             /* reads that found something without waiting, so far */
+    bool own_clock;      /* the loop does not go by the system's clock: waiting/loop_clock.h */
+    bool dispatching;    /* resumes tasks now: a close leaves the descriptor to it */
+    bool holding;        /* whether the loop is to call _poll, and nobody signals */
+    uint64_t held_for;   /* how long the present or last hold is, in nanoseconds */
+    uint64_t drained_at; /* when the loop was here last */
+    uint64_t more;       /* reads that found something without waiting, so far */
 } HubObject;
 
 /* The asyncio loop that runs here, or, in a run of trio, that run's burble._trio.Run: a new reference;

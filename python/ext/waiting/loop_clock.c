@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "waiting/clock.h"
+#include "waiting/loop_clock.h"
 
 /* 0, or -1 with an exception. */
 static int read_lead(PyObject *loop, int64_t *lead)

@@ -2,9 +2,9 @@
  *
  * _core.Hub: the hub of one asyncio event loop, or of one run of trio.
  */
-#include "waiting/hub.h"
+#include "waiting/loop_hub.h"
 
-#include "waiting/clock.h"
+#include "waiting/loop_clock.h"
 
 /* How many tasks one drain resumes before the loop gets to look after others. */
 #define SLICE 1024
