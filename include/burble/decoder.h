@@ -35,7 +35,8 @@ typedef enum burble_step_kind {
     /** Replaces `text`, one character, by a space. If `flag` is true (any prepend scheme but "never"),
      * removes it in the first token. */
     BURBLE_STEP_METASPACE,
-    /** `text` (##) marks continuations; other tokens get a space before them; `flag`: cleanup. */
+    /** In each token but the first, removes `text` (##) from the beginning or, if it is not there, puts a
+     * space before the token. If `flag` (cleanup) is true, removes spaces before punctuation. */
     BURBLE_STEP_WORDPIECE,
     /** Replaces `text` (`</w>`) by a space; removes it in the last token. */
     BURBLE_STEP_BPE,

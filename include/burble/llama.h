@@ -19,8 +19,8 @@
  * An engine has one thread. Each of its steps computes the next token of every request that has a slot,
  * in one batch; requests start and end between steps. Requests without a slot wait in a bounded queue.
  *
- * While answers are being computed, a step computes only as much of other requests' prompts as prolongs it
- * by a bounded time. What was computed for a request is kept until its slot is needed, so the next turn of
+ * While answers are being computed, the prompts of other requests make a step longer only by a bounded
+ * time. What was computed for a request is kept until its slot is needed, so the next turn of
  * a conversation computes only what is new, and several requests with one prompt compute it once.
  *
  * Back-pressure: if a reader of a stream is at its limit (burble_reader_limit with BURBLE_LAG_BLOCK), the
@@ -203,8 +203,8 @@ typedef struct burble_llama_engine_options {
     /** The most prompt tokens of one step, where no other request is being answered. A larger value
      * computes prompts faster, and needs more memory. Default: 512. */
     uint32_t batch;
-    /** By how many milliseconds prompts may prolong a step while other requests are being answered, or by
-     * as much as a step without prompts takes, if that is more. A smaller value keeps the text of the
+    /** While other requests are being answered, prompts may make a step longer by this many milliseconds, or
+     * twice as long, if that is more. A smaller value keeps the text of the
      * others more even; a larger value computes prompts faster. 1 to 60,000. Default: 12. */
     uint32_t prompt_ms;
     /** The number of computing threads, including the engine's own. 0, the default: one for each processor

@@ -69,8 +69,8 @@ BURBLE_API void burble_vocab_options_init(burble_vocab_options *options);
  * @retval BURBLE_EINVAL        `n` is above BURBLE_VOCAB_MAX_IDS; `tokens` is NULL and `n` is above 0; a step is
  *                              unknown or lacks a member that it needs; `reserved` is not 0; a token is too long,
  *                              has NULL text and a length, has an unknown flag, or (with steps) is not UTF-8; the
- *                              texts are too long in total: as given, after the steps, or between two steps
- *                              (there, more than 64 MiB beyond 32 times the length of the tokens)
+ *                              texts are too long in total, as given or after the steps. (Between two steps they
+ *                              may have 32 times the length of the tokens, and 64 MiB more.)
  * @retval BURBLE_ENOMEM        out of memory
  *
  * Unless the result is BURBLE_OK, *out is NULL, and *error (may be NULL) says what was wrong, with the id
