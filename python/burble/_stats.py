@@ -29,6 +29,11 @@ class Stats(NamedTuple):
     together with the first one do not count."""
     blocked: float
     """How long the generation has waited for readers that were behind."""
+    prompt_tokens: int | None = None
+    """How many tokens the prompt has: of :class:`burble.llama.Engine`, once the first token has
+    come."""
+    reused_tokens: int | None = None
+    """How many of these did not have to be computed: another prompt began with the same ones."""
 
 
 def rate(

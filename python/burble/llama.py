@@ -107,7 +107,7 @@ class Engine:
         None: all.
     :param check_tensors: check all weights for invalid values, which takes long.
     :param flash_attention: whether llama.cpp computes attention in one pass, which needs less
-        memory; None: if it can do so for this model on this machine.
+        memory, and on a processor is slower; None: on a GPU, and on a processor only where it must.
     :param cache_k: the type of the numbers in which llama.cpp keeps the keys of attention:
         ``"f16"``, ``"f32"``, ``"bf16"``, or, smaller and less accurate, ``"q8_0"``, ``"q5_1"``,
         ``"q5_0"``, ``"q4_1"``, ``"q4_0"``, for models whose heads have a multiple of 32 numbers.
@@ -387,9 +387,11 @@ def _flash(wanted: bool | None) -> int:
 def _stats(log: _core.Log) -> Stats:
     stats = log.stats
     assert stats is not None  # the engine writes it
-    tokens, *times = stats
+    tokens, *times, (prompt, reused) = stats
     first, last, p50, p99 = (time if time >= 0 else None for time in times)
-    return Stats(tokens, log.position, first, p50, p99, rate(tokens, first, last), log.blocked)
+    speed = rate(tokens, first, last)
+    known = (prompt, reused) if tokens > 0 else (None, None)
+    return Stats(tokens, log.position, first, p50, p99, speed, log.blocked, *known)
 
 
 # ---- the end of the process --------------------------------------------------------------------

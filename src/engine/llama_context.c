@@ -27,6 +27,9 @@
 #define MAX_BATCH (1u << 16)
 #define MAX_QUEUE (1u << 24)
 
+/* The most bytes of scores for which flash attention is left off. */
+#define MOST_SCORES (256.0 * 1024 * 1024)
+
 /* The number of processors that this thread, and the threads that it starts, may use. In a container,
  * these may be few of many. */
 static uint32_t processors(void)
@@ -216,13 +219,26 @@ static int make_pool(struct burble__context *context, burble_error *error)
 
 /* ---- the context ----------------------------------------------------------------------------------- */
 
-static struct llama_context_params params_of(const burble_llama_engine_options *options)
+/* On a processor, llama.cpp's flash attention takes several times as long as the usual one, unless a sequence has
+ * 64 tokens and more in the batch; but the usual one needs memory for the scores of each token against each
+ * other one. */
+static enum llama_flash_attn_type flash_of(const struct llama_model *model,
+                                           const burble_llama_engine_options *options)
 {
-    static const enum llama_flash_attn_type flash[] = {
-        [BURBLE_LLAMA_FLASH_AUTO] = LLAMA_FLASH_ATTN_TYPE_AUTO,
-        [BURBLE_LLAMA_FLASH_ON] = LLAMA_FLASH_ATTN_TYPE_ENABLED,
-        [BURBLE_LLAMA_FLASH_OFF] = LLAMA_FLASH_ATTN_TYPE_DISABLED,
-    };
+    const double scores = (double)burble__context_batch(options) * options->context
+                          * llama_model_n_head(model) * sizeof(float);
+    if (options->flash == BURBLE_LLAMA_FLASH_ON)
+        return LLAMA_FLASH_ATTN_TYPE_ENABLED;
+    if (options->flash == BURBLE_LLAMA_FLASH_OFF)
+        return LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    return llama_supports_gpu_offload() || is_quantized(options->cache_v) || scores > MOST_SCORES
+               ? LLAMA_FLASH_ATTN_TYPE_AUTO
+               : LLAMA_FLASH_ATTN_TYPE_DISABLED;
+}
+
+static struct llama_context_params params_of(const struct llama_model *model,
+                                             const burble_llama_engine_options *options)
+{
     const uint32_t batch = burble__context_batch(options);
     struct llama_context_params params = llama_context_default_params();
     params.n_ctx = options->context * options->slots;
@@ -232,7 +248,7 @@ static struct llama_context_params params_of(const burble_llama_engine_options *
     params.n_outputs_max = options->slots;
     params.n_threads = (int32_t)options->threads;
     params.n_threads_batch = (int32_t)options->threads;
-    params.flash_attn_type = flash[options->flash];
+    params.flash_attn_type = flash_of(model, options);
     params.type_k = caches[options->cache_k].type;
     params.type_v = caches[options->cache_v].type;
     params.kv_unified = options->unified; /* otherwise each slot has room for its whole context */
@@ -262,7 +278,7 @@ int burble__context_create(struct burble__context *context, const burble_llama_m
         result = check_cache(model->llama, "cache_v", "value", options->cache_v, error);
     if (result != BURBLE_OK)
         return result;
-    struct llama_context_params params = params_of(options);
+    struct llama_context_params params = params_of(model->llama, options);
     params.abort_callback = give_up;
     params.abort_callback_data = arg;
     burble__llama_listen();

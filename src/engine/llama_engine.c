@@ -43,7 +43,7 @@ static int make(burble_llama_engine *engine, burble_error *error)
     if (result != BURBLE_OK)
         return result;
     if (burble__cells_init(&engine->cells, engine->context.llama, engine->options.slots,
-                           engine->options.context, false)
+                           engine->options.context, engine->options.unified)
         != BURBLE_OK) {
         return burble__error_set(error, BURBLE_ENOMEM, "no memory for an engine");
     }

@@ -148,8 +148,17 @@ def test_stats_are_those_of_generation(engine: llama.Engine) -> None:
     assert 0 < (stats.inter_token_p50 or 0) <= (stats.inter_token_p99 or 0)
     assert (stats.tokens_per_second or 0) > 0
     assert stats.blocked == 0
-    figures = engine.stats
-    assert (figures.requests, figures.tokens) == (1, 30)
+
+
+def test_stats_tell_how_much_of_prompt_was_reused(engine: llama.Engine) -> None:
+    prompt = "What is the city but the people?\n" * 10
+    tokens = len(engine.tokenize(prompt))
+    # The last token of a prompt is computed in any case.
+    for reused in (0, tokens - 1):
+        stream = engine.generate(prompt, max_new_tokens=1)
+        assert stream.stats.prompt_tokens in (None, tokens)  # None before its first token
+        text_of(stream)
+        assert (stream.stats.prompt_tokens, stream.stats.reused_tokens) == (tokens, reused)
 
 
 # ---- readers -----------------------------------------------------------------------------------

@@ -371,6 +371,8 @@ static void watch(const burble_llama_progress *progress, void *arg)
     writer_stats->stopped = progress->stopped;
     writer_stats->stop = progress->stop;
     writer_stats->stop_begin = progress->stop_begin;
+    writer_stats->prompt_tokens = progress->prompt_tokens;
+    writer_stats->reused_tokens = progress->reused;
     writer_stats_unlock(writer_stats);
     if (progress->over)
         writer_stats_unref(&writer_stats);

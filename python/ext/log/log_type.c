@@ -303,8 +303,11 @@ static PyObject *get_stats(LogObject *self, void *unused)
     const double first = tokens > 0 ? (double)(stats->first - stats->began) * 1e-9 : -1;
     const double last = tokens > 0 ? (double)(stats->last - stats->began) * 1e-9 : -1;
     const double p50 = stats_percentile(stats, 0.5), p99 = stats_percentile(stats, 0.99);
+    const uint32_t prompt = self->writer_stats->prompt_tokens;
+    const uint32_t reused = self->writer_stats->reused_tokens;
     writer_stats_unlock(self->writer_stats);
-    return Py_BuildValue("(Kdddd)", (unsigned long long)tokens, first, last, p50, p99);
+    return Py_BuildValue("(Kdddd(II))", (unsigned long long)tokens, first, last, p50, p99, prompt,
+                         reused);
 }
 
 PyDoc_STRVAR(

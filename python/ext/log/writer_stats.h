@@ -33,6 +33,8 @@ struct writer_stats {
     bool stopped;       /* a stop string was met: which, and where it begins, in characters */
     size_t stop;
     uint64_t stop_begin;
+    uint32_t prompt_tokens; /* known once a token has come */
+    uint32_t reused_tokens; /* of these, not computed for this text alone */
 };
 
 /* How the writing stands at one moment; also of a log that Python writes. */
