@@ -21,6 +21,7 @@ from helpers import SOON, at_some_pace, in_thread, until
 from shipped import MODEL, ids, tokenizer
 
 import burble
+from burble import _core
 
 pytestmark = [pytest.mark.extension, pytest.mark.timeout(60)]
 
@@ -174,6 +175,30 @@ def test_streamer_without_references_is_freed_at_once() -> None:
         assert reference() is None
     finally:
         gc.enable()
+
+
+def test_failed_streamer_in_cycle_with_its_error_is_collected() -> None:
+    streamer = make_blocking()
+    reference = weakref.ref(streamer)
+    say(streamer, "text ")
+    error = KeyError(streamer)
+    streamer._fail(error)
+    del streamer, error
+    gc.collect()
+    assert reference() is None
+
+
+def test_logs_of_streamer_are_not_found_by_collector() -> None:
+    kinds = (_core.Log, _core.Reader)
+    others = [each for each in gc.get_objects() if isinstance(each, kinds)]  # of other tests
+    streamer = make_blocking()
+    say(streamer, "one ")
+    streamer.end()
+    say(streamer, "two ")  # another generation, while the first one is not read
+    found = [each for each in gc.get_objects() if isinstance(each, kinds)]
+    assert {id(each) for each in found} <= {id(each) for each in others}
+    assert not any(isinstance(each, kinds) for each in gc.get_referents(streamer))
+    assert list(streamer) == ["one "]
 
 
 # ---- timeouts ----------------------------------------------------------------------------------
