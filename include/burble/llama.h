@@ -119,6 +119,15 @@ BURBLE_API int burble_llama_model_tokenize(const burble_llama_model *model, cons
                                            size_t len, bool specials, int32_t *ids, size_t capacity,
                                            size_t *n);
 
+/** The text of one token, alone: bytes, which may be a part of a character; special tokens have text, too. Writes at
+ * most `capacity` bytes, without a terminating NUL. Any thread may call it.
+ *
+ * @retval BURBLE_OK      *len bytes were written
+ * @retval BURBLE_EFULL   `capacity` is too small: *len is the number of bytes
+ * @retval BURBLE_EINVAL  the model does not have the id; *len is 0 */
+BURBLE_API int burble_llama_model_piece(const burble_llama_model *model, int32_t id, char *text,
+                                        size_t capacity, size_t *len);
+
 /** One message of a conversation. Both strings are UTF-8, terminated by NUL. */
 typedef struct burble_llama_message {
     const char *role; /**< "system", "user", "assistant" … */

@@ -271,13 +271,21 @@ class LlamaEngine:
         words: bool,
         skip_special: bool,
         ignore_end: bool,
-        typical_p: float,
-        penalties: tuple[int, float, float, float],
-        dry: tuple[float, float, int, int, tuple[str, ...]],
-        mirostat: tuple[int, float, float],
-        logit_bias: tuple[tuple[int, float], ...],
-        answered: int,
-    ) -> None: ...
+        typical_p: float = ...,
+        penalties: tuple[int, float, float, float] = ...,
+        dry: tuple[float, float, int, int, tuple[str, ...]] = ...,
+        mirostat: tuple[int, float, float] = ...,
+        logit_bias: tuple[tuple[int, float], ...] = ...,
+        answered: int = ...,
+        grammar: str | None = ...,
+        json: bool = ...,
+        logprobs: int = ...,
+    ) -> object: ...
+    @staticmethod
+    def logprobs(
+        tokens: object, /
+    ) -> list[tuple[int, int, float, tuple[tuple[int, float], ...]]]: ...
+    def piece(self, id: int, /) -> bytes: ...
     def close(self) -> None: ...
     @property
     def stats(self) -> tuple[int, int, int, int, int, int, int, int]: ...

@@ -36,7 +36,7 @@ if not hasattr(_core, "LlamaEngine"):
         name=__name__,
     )
 
-__all__ = ["Engine", "EngineStats"]
+__all__ = ["Engine", "EngineStats", "EngineStream", "TokenLogprob"]
 
 E = TypeVar("E", bound="Engine")
 
@@ -64,6 +64,41 @@ class EngineStats(NamedTuple):
     """Tokens of prompts that need not be computed: another prompt began with the same ones."""
     tokens: int
     """Tokens that were generated."""
+
+
+class TokenLogprob(NamedTuple):
+    """A token of a text, with log-probabilities (natural logarithms) of the model, before any
+    parameter of sampling changes them."""
+
+    id: int
+    bytes: bytes
+    """Its text, which may be a part of a character."""
+    offset: int
+    """Where its text begins: how many characters of the text come before it. If it completes a
+    character, it is where that is. (Text of a stop string counts.)"""
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+    """The most likely tokens at its place, the likeliest first: ids and log-probabilities."""
+
+
+class EngineStream(Stream[str]):
+    """The stream of an engine's text."""
+
+    __slots__ = ("_engine", "_tokens")
+    _engine: _core.LlamaEngine
+    _tokens: object
+
+    @property
+    def logprobs(self) -> list[TokenLogprob] | None:
+        """The tokens that were chosen so far, which may be ahead of the readers; None: ``logprobs``
+        was not asked for."""
+        if self._tokens is None:
+            return None
+        piece = self._engine.piece
+        return [
+            TokenLogprob(token, piece(token), offset, logprob, top)
+            for token, offset, logprob, top in self._engine.logprobs(self._tokens)
+        ]
 
 
 class _Request(Job):
@@ -193,13 +228,16 @@ class Engine:
         mirostat_tau: float = 5.0,
         mirostat_eta: float = 0.1,
         answered: int = 0,
+        grammar: str | None = None,
+        json: bool = False,
+        logprobs: int | None = None,
         ignore_eos: bool = False,
         skip_special_tokens: bool = True,
         chunk: Chunk = "token",
         stop: Stop = (),
         include_stop: bool = False,
         **given: Unpack[TextOptions],
-    ) -> Stream[str]:
+    ) -> EngineStream:
         """Generate a text, and stream it. Returns at once; the text begins when a slot is free.
 
         A request whose stream was cancelled or deleted, or whose block was left, frees its slot
@@ -238,6 +276,12 @@ class Engine:
             ``top_k``, ``typical_p``, ``top_p`` and ``min_p``.
         :param answered: to continue an answer: how many of the last ids of ``prompt`` are its
             tokens so far. Their text is not streamed again; the rest is what would have followed.
+        :param grammar: generate only text of this grammar, in GBNF, llama.cpp's notation; it ends
+            where the grammar's ``root`` does, unless ``max_new_tokens`` or a stop string ends it
+            before.
+        :param json: generate one JSON object.
+        :param logprobs: record the tokens with their log-probabilities, and with those of the so
+            many most likely ones (0 to 20) at each place: :attr:`EngineStream.logprobs`.
         :param ignore_eos: go on after the model's end-of-text token.
 
         The other parameters are those of :func:`burble.stream`.
@@ -260,8 +304,9 @@ class Engine:
         elif isinstance(prompt, (bytes, bytearray)):  # whose items are numbers, and no ids
             raise TypeError(f"prompt: expected text or token ids, found {type(prompt).__name__}")
         log = flow.new_log()
-        stream: Stream[str] = Stream(_Request(log), log, flow, _stats)
-        self._core.submit(
+        stream = EngineStream(_Request(log), log, flow, _stats)
+        stream._engine = self._core
+        stream._tokens = self._core.submit(
             log,
             self,  # which every reader of the log keeps
             prompt if isinstance(prompt, str) else list(prompt),
@@ -296,6 +341,9 @@ class Engine:
             mirostat=(_number("mirostat", mirostat, 0, 2), mirostat_tau, mirostat_eta),
             logit_bias=() if logit_bias is None else tuple(logit_bias.items()),
             answered=_number("answered", answered, 0),
+            grammar=grammar,
+            json=json,
+            logprobs=-1 if logprobs is None else _number("logprobs", logprobs, 0, 20),
         )
         return stream
 

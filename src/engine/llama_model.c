@@ -289,6 +289,20 @@ int burble_llama_model_tokenize(const burble_llama_model *model, const char *tex
     return found < 0 ? BURBLE_EFULL : BURBLE_OK;
 }
 
+int burble_llama_model_piece(const burble_llama_model *model, int32_t id, char *text,
+                             size_t capacity, size_t *len)
+{
+    char none;
+    *len = 0;
+    if (id < 0 || id >= llama_vocab_n_tokens(model->tokens))
+        return BURBLE_EINVAL;
+    const int32_t room = capacity < INT32_MAX ? (int32_t)capacity : INT32_MAX;
+    const int32_t n =
+        llama_token_to_piece(model->tokens, id, room > 0 ? text : &none, room, 0, true);
+    *len = (size_t)(n < 0 ? -n : n);
+    return n < 0 ? BURBLE_EFULL : BURBLE_OK;
+}
+
 void burble_llama_conversation_init(burble_llama_conversation *conversation)
 {
     *conversation = (burble_llama_conversation){.answer = true};

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -98,6 +99,10 @@ def test_greedy_answer_continues_from_each_of_its_tokens(engine: llama.Engine) -
         ({"dry_breakers": [""]}, ValueError, "expected text without NUL, found none"),
         ({"answered": 1}, ValueError, "answered: expected fewer than the ids of the prompt"),
         ({"answered": -1}, ValueError, "answered"),
+        ({"logprobs": 21}, ValueError, "logprobs: expected at most 20, found 21"),
+        ({"grammar": "root ::= ["}, ValueError, "grammar: line 1, column 11: expected a closing"),
+        ({"json": True, "grammar": ""}, ValueError, "json: expected no grammar beside it"),
+        ({"json": True, "ignore_eos": True}, ValueError, "ignore_end: expected false"),
     ],
 )
 def test_parameter_out_of_range_is_refused(
@@ -105,3 +110,54 @@ def test_parameter_out_of_range_is_refused(
 ) -> None:
     with pytest.raises(error, match=message.replace("(", r"\(")):
         text(engine, **options)
+
+
+def test_logprobs_line_up_with_text(engine: llama.Engine) -> None:
+    with engine.generate(PROMPT, max_new_tokens=30, logprobs=3) as stream:
+        whole = "".join(stream)
+        tokens = stream.logprobs
+    assert tokens is not None
+    assert len(tokens) == 30
+    for token, after in zip(tokens, tokens[1:]):
+        assert token.bytes.decode() == whole[token.offset : after.offset]
+        assert token.top[0] == (token.id, token.logprob)
+        assert [logprob for _, logprob in token.top] == sorted(
+            (logprob for _, logprob in token.top), reverse=True
+        )
+        assert sum(math.exp(logprob) for _, logprob in token.top) <= 1.000001
+
+
+def test_logprobs_without_alternatives_are_of_the_chosen_tokens(engine: llama.Engine) -> None:
+    with engine.generate(PROMPT, max_new_tokens=5, temperature=2.0, logprobs=0) as stream:
+        "".join(stream)
+        assert stream.logprobs is not None
+        assert [token.top for token in stream.logprobs] == [()] * 5
+        assert all(token.logprob < 0 for token in stream.logprobs)
+    with engine.generate(PROMPT, max_new_tokens=5) as plain:
+        assert plain.logprobs is None
+
+
+def test_log_of_logprobs_continues_text(engine: llama.Engine) -> None:
+    options: dict[str, Any] = {"temperature": 0.8, "seed": 5}
+    with engine.generate(PROMPT, max_new_tokens=30, logprobs=0, **options) as stream:
+        whole = "".join(stream)
+        assert stream.logprobs is not None
+        ids = [token.id for token in stream.logprobs]
+    prompt = engine.tokenize(PROMPT)
+    for n in range(1, len(ids)):
+        rest = text(engine, [*prompt, *ids[:n]], answered=n, max_new_tokens=len(ids) - n, **options)
+        assert whole.endswith(rest)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_json_is_an_object_if_it_ends(seed: int, engine: llama.Engine) -> None:
+    with engine.generate(PROMPT, json=True, temperature=1.0, seed=seed) as stream:
+        found = "".join(stream)
+        assert found.startswith("{")
+        if stream.finish_reason in ("eos", "stop"):
+            assert isinstance(json.loads(found), dict)
+
+
+def test_grammar_bounds_text(engine: llama.Engine) -> None:
+    found = text(engine, grammar='root ::= ("yes" | "no") "."', max_new_tokens=None)
+    assert found in ("yes.", "no.")

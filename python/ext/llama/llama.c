@@ -10,6 +10,7 @@
 #include <structmember.h>
 
 #include "base/atomic.h"
+#include "llama/token_log.h"
 #include "log/log.h"
 #include "log/writer_stats.h"
 
@@ -353,10 +354,17 @@ static PyObject *engine_chat(EngineObject *self, PyObject *args)
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
+/* What the engine's thread tells of a request. */
+struct watched {
+    struct writer_stats *writer_stats;
+    struct token_log *tokens; /* NULL: no log-probabilities are wanted */
+};
+
 /* In the engine's thread, without the GIL. */
 static void watch(const burble_llama_progress *progress, void *arg)
 {
-    struct writer_stats *writer_stats = arg;
+    struct watched *watched = arg;
+    struct writer_stats *writer_stats = watched->writer_stats;
     const uint64_t now = burble_now();
     writer_stats_lock(writer_stats);
     const uint32_t tokens = progress->tokens - (uint32_t)writer_stats->stats.tokens;
@@ -374,8 +382,13 @@ static void watch(const burble_llama_progress *progress, void *arg)
     writer_stats->prompt_tokens = progress->prompt_tokens;
     writer_stats->reused_tokens = progress->reused;
     writer_stats_unlock(writer_stats);
-    if (progress->over)
-        writer_stats_unref(&writer_stats);
+    if (watched->tokens != NULL)
+        token_log_add(watched->tokens, progress);
+    if (!progress->over)
+        return;
+    writer_stats_unref(&writer_stats);
+    token_log_unref(watched->tokens);
+    PyMem_RawFree(watched);
 }
 
 /* The prompt, in ids where it is a list of these. 0, or -1 with an exception. */
@@ -408,34 +421,51 @@ static int take_prompt(PyObject *prompt, burble_llama_request *request, int32_t 
     return 0;
 }
 
-/* Hands the request in, and the log's stream with it. 0, or -1 with an exception. */
-static int hand_in(EngineObject *self, burble_llama_request *request, LogObject *log,
-                   PyObject *stop_strings, PyObject *keeper)
+/* Hands the request in, with what is watched. BURBLE_OK, or what burble_llama_engine_submit says. */
+static int submit(EngineObject *self, burble_llama_request *request, burble_stream *stream,
+                  struct watched *watched, burble_error *error)
 {
-    burble_error error = {0};
     int rc = BURBLE_ECLOSED;
-    struct writer_stats *writer_stats = writer_stats_create();
-    if (writer_stats == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    /* Also if no reader is left: otherwise the request would keep its place. */
-    request->deadline = log->deadlines.total_at;
     request->watch = watch;
-    request->watch_arg = writer_stats;
+    request->watch_arg = watched;
     Py_BEGIN_ALLOW_THREADS
         if (enter(self)) {
-            rc = burble_llama_engine_submit(self->engine, request, log->stream, &error);
+            rc = burble_llama_engine_submit(self->engine, request, stream, error);
             leave(self);
         }
     Py_END_ALLOW_THREADS
+    return rc;
+}
+
+/* Hands the request in, and the log's stream with it; *tokens is one owner's, if log-probabilities are wanted. 0, or
+ * -1 with an exception. */
+static int hand_in(EngineObject *self, burble_llama_request *request, LogObject *log,
+                   PyObject *stop_strings, PyObject *keeper, struct token_log **tokens)
+{
+    burble_error error = {0};
+    struct writer_stats *writer_stats = writer_stats_create();
+    struct watched *watched = PyMem_RawMalloc(sizeof *watched);
+    int rc = BURBLE_ENOMEM;
+    *tokens = request->logprobs ? token_log_create() : NULL;
+    if (writer_stats != NULL && watched != NULL && (*tokens != NULL || !request->logprobs)) {
+        *watched = (struct watched){writer_stats, *tokens};
+        /* Also if no reader is left: otherwise the request would keep its place. */
+        request->deadline = log->deadlines.total_at;
+        rc = submit(self, request, log->stream, watched, &error);
+    }
     if (rc == BURBLE_OK) {
         log_set_native_writer(log, writer_stats, stop_strings, keeper);
         return 0;
     }
-    struct writer_stats *of_nobody = writer_stats;
-    writer_stats_unref(&of_nobody); /* nobody watches */
-    writer_stats_unref(&writer_stats);
+    if (writer_stats != NULL) {
+        struct writer_stats *of_nobody = writer_stats;
+        writer_stats_unref(&of_nobody); /* nobody watches */
+        writer_stats_unref(&writer_stats);
+    }
+    token_log_unref(*tokens);
+    token_log_unref(*tokens);
+    *tokens = NULL;
+    PyMem_RawFree(watched);
     if (rc == BURBLE_ECLOSED)
         raise_closed(self->core);
     else
@@ -480,31 +510,65 @@ static int take_strings(PyObject *strings, const char *what, burble_text **texts
     return 0;
 }
 
+#define TOKENS "burble._core.LlamaEngine.tokens"
+
+static void free_tokens(PyObject *capsule)
+{
+    token_log_unref(PyCapsule_GetPointer(capsule, TOKENS));
+}
+
+static PyObject *engine_logprobs(PyObject *unused, PyObject *capsule)
+{
+    (void)unused;
+    struct token_log *tokens = PyCapsule_GetPointer(capsule, TOKENS);
+    return tokens == NULL ? NULL : token_log_list(tokens);
+}
+
+static PyObject *engine_piece(EngineObject *self, PyObject *args)
+{
+    int id;
+    char text[256];
+    size_t len;
+    if (!PyArg_ParseTuple(args, "i", &id))
+        return NULL;
+    if (!is_here(self) || self->model == NULL)
+        return raise_closed(self->core);
+    int rc = burble_llama_model_piece(self->model, id, text, sizeof text, &len);
+    if (rc != BURBLE_EFULL)
+        return rc == BURBLE_OK ? PyBytes_FromStringAndSize(text, (Py_ssize_t)len)
+                               : core_raise(self->core, rc);
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)len);
+    if (bytes != NULL)
+        burble_llama_model_piece(self->model, id, PyBytes_AS_STRING(bytes), len, &len);
+    return bytes;
+}
+
 static PyObject *engine_submit(EngineObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {
-        "log",      "keeper",       "prompt",     "specials",  "max_tokens", "temperature",
-        "top_k",    "top_p",        "min_p",      "seed",      "stop",       "include_stop",
-        "words",    "skip_special", "ignore_end", "typical_p", "penalties",  "dry",
-        "mirostat", "logit_bias",   "answered",   NULL};
-    PyObject *log, *keeper, *prompt, *strings, *breakers, *pairs;
-    int specials, include_stop, words, skip_special, ignore_end;
-    Py_ssize_t answered;
+    static char *names[] = {"log",         "keeper",       "prompt", "specials",     "max_tokens",
+                            "temperature", "top_k",        "top_p",  "min_p",        "seed",
+                            "stop",        "include_stop", "words",  "skip_special", "ignore_end",
+                            "typical_p",   "penalties",    "dry",    "mirostat",     "logit_bias",
+                            "answered",    "grammar",      "json",   "logprobs",     NULL};
+    PyObject *log, *keeper, *prompt, *strings, *breakers = NULL, *pairs = NULL, *tokens;
+    int specials, include_stop, words, skip_special, ignore_end, json = 0, logprobs = -1;
+    Py_ssize_t answered = 0, grammar_len = 0;
+    struct token_log *token_log = NULL;
     int32_t *ids = NULL;
     burble_text *stops = NULL, *breaks = NULL;
     burble_llama_bias *biases = NULL;
     burble_llama_request request;
     burble_llama_request_init(&request);
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "O!OOpIfIffIO!ppppf(Ifff)(ffIIO!)(Iff)O!n", names, self->core->log_type,
-            &log, &keeper, &prompt, &specials, &request.max_tokens, &request.temperature,
-            &request.top_k, &request.top_p, &request.min_p, &request.seed, &PyTuple_Type, &strings,
-            &include_stop, &words, &skip_special, &ignore_end, &request.typical_p,
-            &request.penalty_last_n, &request.repeat_penalty, &request.presence_penalty,
-            &request.frequency_penalty, &request.dry_multiplier, &request.dry_base,
-            &request.dry_allowed_length, &request.dry_last_n, &PyTuple_Type, &breakers,
-            &request.mirostat, &request.mirostat_tau, &request.mirostat_eta, &PyTuple_Type, &pairs,
-            &answered))
+            args, kwargs, "O!OOpIfIffIO!pppp|f(Ifff)(ffIIO!)(Iff)O!nz#pi", names,
+            self->core->log_type, &log, &keeper, &prompt, &specials, &request.max_tokens,
+            &request.temperature, &request.top_k, &request.top_p, &request.min_p, &request.seed,
+            &PyTuple_Type, &strings, &include_stop, &words, &skip_special, &ignore_end,
+            &request.typical_p, &request.penalty_last_n, &request.repeat_penalty,
+            &request.presence_penalty, &request.frequency_penalty, &request.dry_multiplier,
+            &request.dry_base, &request.dry_allowed_length, &request.dry_last_n, &PyTuple_Type,
+            &breakers, &request.mirostat, &request.mirostat_tau, &request.mirostat_eta,
+            &PyTuple_Type, &pairs, &answered, &request.grammar, &grammar_len, &json, &logprobs))
         return NULL;
     request.specials = specials != 0;
     request.include_stop = include_stop != 0;
@@ -512,19 +576,24 @@ static PyObject *engine_submit(EngineObject *self, PyObject *args, PyObject *kwa
     request.skip_special = skip_special != 0;
     request.ignore_end = ignore_end != 0;
     request.answered = (size_t)answered;
+    request.grammar_len = (size_t)grammar_len;
+    request.json = json != 0;
+    request.logprobs = logprobs >= 0; /* -1: none */
+    request.top_logprobs = logprobs > 0 ? (uint32_t)logprobs : 0;
     int rc = take_prompt(prompt, &request, &ids);
     if (rc == 0)
         rc = take_strings(strings, "stop", &stops);
-    if (rc == 0)
+    if (rc == 0 && breakers != NULL) {
         rc = take_strings(breakers, "dry_breakers", &breaks);
-    if (rc == 0)
+        request.dry_breakers = breaks;
+        request.n_dry_breakers = (size_t)PyTuple_GET_SIZE(breakers);
+    }
+    if (rc == 0 && pairs != NULL)
         rc = take_biases(pairs, &request, &biases);
     if (rc == 0) {
         request.stop = stops;
         request.n_stop = (size_t)PyTuple_GET_SIZE(strings);
-        request.dry_breakers = breaks;
-        request.n_dry_breakers = (size_t)PyTuple_GET_SIZE(breakers);
-        rc = hand_in(self, &request, (LogObject *)log, strings, keeper);
+        rc = hand_in(self, &request, (LogObject *)log, strings, keeper, &token_log);
     }
     PyMem_Free(ids);
     PyMem_Free(stops);
@@ -532,7 +601,12 @@ static PyObject *engine_submit(EngineObject *self, PyObject *args, PyObject *kwa
     PyMem_Free(biases);
     if (rc < 0)
         return NULL;
-    Py_RETURN_NONE;
+    if (token_log == NULL)
+        Py_RETURN_NONE;
+    tokens = PyCapsule_New(token_log, TOKENS, free_tokens);
+    if (tokens == NULL)
+        token_log_unref(token_log);
+    return tokens;
 }
 
 /* ---- the type -------------------------------------------------------------------------------- */
@@ -579,8 +653,15 @@ static PyMethodDef engine_methods[] = {
     {"submit", (PyCFunction)(void (*)(void))engine_submit, METH_VARARGS | METH_KEYWORDS,
      "submit($self, log, prompt, specials, max_tokens, temperature, top_k, top_p, min_p, seed,\n"
      "       stop, include_stop, words, skip_special, ignore_end, typical_p, penalties, dry,\n"
-     "       mirostat, logit_bias, answered)\n--\n\n"
-     "Have the engine's thread write a new log of text. prompt: a str or a list of ids."},
+     "       mirostat, logit_bias, answered, grammar, json, logprobs)\n--\n\n"
+     "Have the engine's thread write a new log of text. prompt: a str or a list of ids. Returns "
+     "what\n"
+     "logprobs takes, or None where logprobs is -1."},
+    {"logprobs", engine_logprobs, METH_O | METH_STATIC,
+     "logprobs(tokens, /)\n--\n\n"
+     "The tokens of a text so far: a list of (id, offset, logprob, ((id, logprob), ...))."},
+    {"piece", (PyCFunction)engine_piece, METH_VARARGS,
+     "piece($self, id, /)\n--\n\nThe text of a token, as bytes."},
     {"close", (PyCFunction)engine_close, METH_NOARGS,
      "close($self, /)\n--\n\n"
      "Refuse what comes, cancel all requests, and wait for the thread. Idempotent."},
