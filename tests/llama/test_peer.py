@@ -6,6 +6,7 @@ Only where llama-server is (`make test-llama-peer` builds it).
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -35,6 +36,7 @@ SERVER = Path(os.environ.get("BURBLE_TEST_LLAMA_SERVER", ROOT / "build/llama/bin
 
 pytestmark = [
     pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning"),
     pytest.mark.skipif(not SERVER.exists(), reason=f"{SERVER} is not there: make test-llama-peer"),
 ]
 
@@ -172,7 +174,7 @@ class Company:
     def _come_and_go(self, seed: int) -> None:
         dice = random.Random(seed)
         while not self._leave.is_set():
-            prompt = dice.choice(PROMPTS) * dice.randint(1, 3)
+            prompt = dice.choice(PROMPTS) + dice.choice(PROMPTS[:20])
             sampling = {"temperature": dice.choice([0.0, 0.9]), "seed": seed}
             with self._engine.generate(prompt, max_new_tokens=TOKENS, **sampling) as stream:
                 for _ in itertools.islice(stream, dice.randint(0, 2 * TOKENS)):
@@ -203,14 +205,24 @@ def test_greedy_texts_in_company_equal_transformers(
     compare(model, tokenizer, PROMPTS, expected, found)
 
 
+@pytest.mark.parametrize("company", [False, True], ids=["alone", "in company"])
 def test_greedy_texts_of_growing_conversations_equal_transformers(
-    model: Any, tokenizer: Any, expected: list[str]
+    model: Any, tokenizer: Any, expected: list[str], company: bool
 ) -> None:
-    """Each prompt begins with what the engine has computed: another's prompt, its text, or both."""
-    with llama.Engine(SHIPPED, slots=8, threads=1) as engine, Company(engine):
-        compare(model, tokenizer, PROMPTS, expected, texts(engine, PROMPTS))
-        longer = [prompt + text for prompt, text in zip(PROMPTS, expected, strict=True)]
-        longer = [prompt[: 1 + len(prompt) * 3 // 4] + "\n\nROMEO:\n" for prompt in longer]
-        found = texts(engine, longer)
+    """Each prompt begins with a prompt and a part of its text that the engine has computed."""
+    longer = [prompt + text for prompt, text in zip(PROMPTS, expected, strict=True)]
+    longer = [text[: 1 + len(text) * 3 // 4] + "\n\nROMEO:\n" for text in longer]
     again = [generate(model, tokenizer, prompt) for prompt in longer]
-    compare(model, tokenizer, longer, again, found)
+    with llama.Engine(SHIPPED, slots=128, threads=1) as engine:
+        with Company(engine) if company else contextlib.nullcontext():
+            first = texts(engine, PROMPTS)
+            before = engine.stats
+            second = texts(engine, longer)
+            after = engine.stats
+    compare(model, tokenizer, PROMPTS, expected, first)
+    compare(model, tokenizer, longer, again, second)
+    reused = after.reused_tokens - before.reused_tokens
+    print(
+        f"{reused} prompt tokens were reused, {after.prompt_tokens - before.prompt_tokens} computed"
+    )
+    assert reused > 1000
