@@ -31,6 +31,8 @@ try:
 except ImportError as error:
     pytest.skip(str(error), allow_module_level=True)
 
+torch = pytest.importorskip("torch")
+
 ROOT = Path(__file__).resolve().parents[2]
 SERVER = Path(os.environ.get("BURBLE_TEST_LLAMA_SERVER", ROOT / "build/llama/bin/llama-server"))
 
@@ -226,3 +228,32 @@ def test_greedy_texts_of_growing_conversations_equal_transformers(
         f"{reused} prompt tokens were reused, {after.prompt_tokens - before.prompt_tokens} computed"
     )
     assert reused > 1000
+
+
+def chosen(model: Any, ids: list[int]) -> list[int]:
+    """The tokens of the greedy text that transformers makes."""
+    prompt = torch.tensor([ids])
+    every: list[int] = model.generate(prompt, max_new_tokens=TOKENS, do_sample=False)[0].tolist()
+    return every[len(ids) :]
+
+
+def test_greedy_texts_continued_from_any_token_equal_transformers(
+    model: Any, tokenizer: Any, expected: list[str]
+) -> None:
+    dice = random.Random(1)
+    prompts, wholes, found = [], [], []
+    with llama.Engine(SHIPPED, slots=8, threads=1) as engine:
+        for prompt, whole in zip(PROMPTS, expected, strict=True):
+            ids = tokenizer(prompt).input_ids
+            answer = chosen(model, ids)
+            for n in dice.sample(range(1, len(answer)), min(4, len(answer) - 1)):
+                begun = tokenizer.decode(answer[:n])
+                if not whole.startswith(begun):
+                    continue  # within a character
+                room = TOKENS - n
+                stream = engine.generate(ids + answer[:n], answered=n, max_new_tokens=room)
+                prompts.append(prompt)
+                wholes.append(whole)
+                found.append(begun + "".join(stream))
+    assert len(found) > 300
+    compare(model, tokenizer, prompts, wholes, found)
