@@ -106,7 +106,7 @@ BURBLE_API burble_vocab *burble_llama_model_vocab(const burble_llama_model *mode
 BURBLE_API uint32_t burble_llama_model_context(const burble_llama_model *model);
 
 /** Converts `len` bytes of text (UTF-8) to ids, including the tokens that the model expects at the
- * beginning, such as a BOS token. If `specials` is true, the text of a special token becomes that token:
+ * beginning, such as a BOS token, but none at the end: the text is to be continued. If `specials` is true, the text of a special token becomes that token:
  * pass true for the output of burble_llama_model_apply_template, false for text from untrusted sources.
  * Writes at most `capacity` ids; `ids` may be NULL if `capacity` is 0. Any thread may call it.
  *

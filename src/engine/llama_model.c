@@ -280,13 +280,20 @@ int burble_llama_model_tokenize(const burble_llama_model *model, const char *tex
         return BURBLE_EINVAL;
     if (burble__llama_check_text("text", text, len, NULL) != BURBLE_OK)
         return BURBLE_EINVAL;
-    const int32_t room = capacity < INT32_MAX ? (int32_t)capacity : INT32_MAX;
-    const int32_t found =
-        llama_tokenize(model->tokens, len > 0 ? text : "", (int32_t)len, ids, room, true, specials);
+    /* llama.cpp also adds an EOS token, if the model's add_eos_token wants it, and a text that ends is not
+     * continued. So BOS, if it is wanted, is added here in this case. */
+    const bool ends = llama_vocab_get_add_eos(model->tokens);
+    const size_t begin = ends && llama_vocab_get_add_bos(model->tokens) ? 1 : 0;
+    if (begin > 0 && capacity > 0)
+        ids[0] = llama_vocab_bos(model->tokens);
+    const size_t left = capacity > begin ? capacity - begin : 0;
+    const int32_t room = left < INT32_MAX ? (int32_t)left : INT32_MAX;
+    const int32_t found = llama_tokenize(model->tokens, len > 0 ? text : "", (int32_t)len,
+                                         left > 0 ? ids + begin : NULL, room, !ends, specials);
     if (found == INT32_MIN)
         return BURBLE_EINVAL;
-    *n = (size_t)(found < 0 ? -found : found);
-    return found < 0 ? BURBLE_EFULL : BURBLE_OK;
+    *n = begin + (size_t)(found < 0 ? -found : found);
+    return *n > capacity ? BURBLE_EFULL : BURBLE_OK;
 }
 
 int burble_llama_model_piece(const burble_llama_model *model, int32_t id, char *text,
