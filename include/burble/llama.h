@@ -67,6 +67,8 @@ typedef struct burble_llama_model_options {
     int32_t gpu_layers;
     /** Check all weights for invalid values. Default: false, because the check takes long. */
     bool check_tensors;
+    /** Load the weights even if they do not fit into the memory that is available. Default: false. */
+    bool overcommit;
     uint64_t reserved[4]; /**< 0: see burble.h */
 } burble_llama_model_options;
 
@@ -84,7 +86,8 @@ BURBLE_API void burble_llama_model_options_init(burble_llama_model_options *opti
  *                              vocabulary
  * @retval BURBLE_ECANCELED     `progress` returned false
  * @retval BURBLE_EINVAL        `reserved` is not 0
- * @retval BURBLE_ENOMEM        out of memory
+ * @retval BURBLE_ENOMEM        out of memory, or the file is larger than the memory that is available (see
+ *                              burble_llama_memory)
  *
  * Unless the result is BURBLE_OK, *out is NULL, and *error (may be NULL) names the file and says what was
  * wrong. */
@@ -233,11 +236,47 @@ typedef struct burble_llama_engine_options {
     /** Keep the tokens of all slots in one memory, as large as the separate ones together: requests with a
      * common beginning share its tokens, but each step looks through the tokens of all. Default: false. */
     bool unified;
+    /** Create the engine even if it does not fit into the memory that is available. Default: false. */
+    bool overcommit;
     uint64_t reserved[4]; /**< 0: see burble.h */
 } burble_llama_engine_options;
 
 /** Fills in the defaults. */
 BURBLE_API void burble_llama_engine_options_init(burble_llama_engine_options *options);
+
+/** The memory that a model and an engine take, in bytes. */
+typedef struct burble_llama_memory {
+    uint64_t weights; /**< the model's tensors; llama.cpp maps the file, so engines share them */
+    uint64_t cache;   /**< what attention and recurrent layers keep of the tokens of all slots */
+    uint64_t compute; /**< for intermediate results and logits */
+    /** What this process may still take: the least of the machine's available memory, what its control groups
+     * (cgroups) leave, and its limit of address space. UINT64_MAX: unknown, as on systems without /proc. */
+    uint64_t available;
+    uint64_t reserved[4]; /**< 0 */
+} burble_llama_memory;
+
+/** Says how much memory a model and an engine on it would take, without loading the weights. NULL for options:
+ * the defaults. The numbers come from llama.cpp, which simulates the engine; they hold for all models that it
+ * knows, within 1 % and 64 KiB of what it allocates. Not included: the vocabulary, threads' stacks, texts, and
+ * what sampling needs. With a GPU, they are the sums of what the GPU and the machine need. Any thread may call
+ * it.
+ *
+ * burble_llama_model_load and burble_llama_engine_create fail with BURBLE_ENOMEM if a file's size, or `cache`
+ * and `compute`, are more than `available`, unless the options say `overcommit`, or llama.cpp was built for a
+ * GPU.
+ *
+ * @retval BURBLE_OK           *memory says it
+ * @retval BURBLE_EINVAL       as burble_llama_engine_create
+ * @retval BURBLE_EUNSUPPORTED as burble_llama_engine_create; or llama.cpp does not say what it needs
+ * @retval BURBLE_ESYSTEM      the file cannot be read (errno says why)
+ * @retval BURBLE_EFORMAT      llama.cpp cannot load the file
+ * @retval BURBLE_ENOMEM       no memory to find out
+ *
+ * Unless the result is BURBLE_OK, *memory is all 0, and *error (may be NULL) says what was wrong. */
+BURBLE_API int burble_llama_memory_needed(const char *path,
+                                          const burble_llama_model_options *model_options,
+                                          const burble_llama_engine_options *engine_options,
+                                          burble_llama_memory *memory, burble_error *error);
 
 /** Creates an engine and starts its thread; the engine takes a reference to `model`. If `options` is NULL,
  * the defaults apply. Any thread may call it.
@@ -247,7 +286,8 @@ BURBLE_API void burble_llama_engine_options_init(burble_llama_engine_options *op
  *                             trained with, `cache_v` needs flash attention, which is off, or `reserved` is
  *                             not 0
  * @retval BURBLE_EUNSUPPORTED llama.cpp cannot compute this model with these options
- * @retval BURBLE_ENOMEM       no memory for that many slots of that context
+ * @retval BURBLE_ENOMEM       no memory for that many slots of that context: more is needed than is available
+ *                             (see burble_llama_memory), or the allocation failed
  * @retval BURBLE_ESYSTEM      the engine's threads could not be started (errno says why)
  *
  * Unless the result is BURBLE_OK, *out is NULL, and *error (may be NULL) says what was wrong. */
@@ -508,6 +548,78 @@ BURBLE_API uint32_t burble_llama_engine_context(const burble_llama_engine *engin
  * engine, all counts are 0. */
 BURBLE_API void burble_llama_engine_stats(const burble_llama_engine *engine,
                                           burble_llama_stats *stats);
+
+/* ---- embeddings --------------------------------------------------------------------------------- */
+
+/** Vectors of whole texts, for search and comparison: the nearer their directions, the more alike the model
+ * finds the texts. */
+typedef struct burble_llama_embedder burble_llama_embedder;
+
+/** How one vector is made of those of a text's tokens. */
+typedef enum burble_llama_pooling {
+    BURBLE_LLAMA_POOLING_MODEL =
+        0,                      /**< as the model's file says, or their mean if it says nothing */
+    BURBLE_LLAMA_POOLING_MEAN,  /**< their mean */
+    BURBLE_LLAMA_POOLING_FIRST, /**< the first token's (CLS) */
+    BURBLE_LLAMA_POOLING_LAST,  /**< the last token's */
+} burble_llama_pooling;
+
+typedef struct burble_llama_embedder_options {
+    /** The most tokens of one text; so many are computed at once, of one or of several texts. 0, the default:
+     * the context that the model was trained with, but at most 4,096. */
+    uint32_t context;
+    /** The number of computing threads, including the caller's. 0, the default: one for each processor that
+     * the process may use. */
+    uint32_t threads;
+    burble_llama_pooling pooling; /**< default: BURBLE_LLAMA_POOLING_MODEL */
+    uint64_t reserved[4];         /**< 0: see burble.h */
+} burble_llama_embedder_options;
+
+/** Fills in the defaults. */
+BURBLE_API void burble_llama_embedder_options_init(burble_llama_embedder_options *options);
+
+/** Creates an embedder, which takes a reference to `model`, and may be used beside engines on it. If `options`
+ * is NULL, the defaults apply. Any thread may call it.
+ *
+ * @retval BURBLE_OK           *out is the embedder, which the caller owns
+ * @retval BURBLE_EINVAL       an option is out of its range, or `reserved` is not 0
+ * @retval BURBLE_EUNSUPPORTED the model is made for ranking, and makes no vectors
+ * @retval BURBLE_ENOMEM       no memory for a context of that length
+ * @retval BURBLE_ESYSTEM      its threads could not be started (errno says why)
+ *
+ * Unless the result is BURBLE_OK, *out is NULL, and *error (may be NULL) says what was wrong. */
+BURBLE_API int burble_llama_embedder_create(burble_llama_model *model,
+                                            const burble_llama_embedder_options *options,
+                                            burble_llama_embedder **out, burble_error *error);
+
+/** Frees it and sets *embedder to NULL. NULL and a pointer to NULL are allowed. No other thread may use it at the
+ * same time. In a forked child, this does nothing for the parent's embedder, whose memory is not freed. */
+BURBLE_API void burble_llama_embedder_destroy(burble_llama_embedder **embedder);
+
+/** How many numbers a vector has. Any thread may call it. */
+BURBLE_API size_t burble_llama_embedder_length(const burble_llama_embedder *embedder);
+
+/** Makes the vectors of `n` texts (UTF-8), in their order: each has burble_llama_embedder_length numbers, and
+ * length 1. Text of special tokens is ordinary text. `out` has room for all. The texts are computed in this
+ * thread (and those that help it), as many at once as fit into `context`. Any thread may call it; calls wait for
+ * each other.
+ *
+ * @retval BURBLE_OK        `out` is complete
+ * @retval BURBLE_EINVAL    a text has no token, or more than `context`, or is not UTF-8
+ * @retval BURBLE_ECANCELED burble_llama_embedder_cancel was called
+ * @retval BURBLE_EFAILED   llama.cpp cannot compute the tokens
+ * @retval BURBLE_ECLOSED   the embedder is of the parent process
+ * @retval BURBLE_ENOMEM    out of memory
+ *
+ * Unless the result is BURBLE_OK, the contents of `out` are undefined, and *error (may be NULL) says what was
+ * wrong, with the number of the text, from 0. */
+BURBLE_API int burble_llama_embedder_embed(burble_llama_embedder *embedder,
+                                           const burble_text *texts, size_t n, float *out,
+                                           burble_error *error);
+
+/** Ends the call of burble_llama_embedder_embed that computes, even within a batch, and all later ones, with
+ * BURBLE_ECANCELED. Any thread may call it. */
+BURBLE_API void burble_llama_embedder_cancel(burble_llama_embedder *embedder);
 
 #ifdef __cplusplus
 }

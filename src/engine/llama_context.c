@@ -21,6 +21,7 @@
 #include "base/error_message.h"
 #include "base/reserved.h"
 #include "engine/llama_log.h"
+#include "engine/llama_memory.h"
 
 #define DEFAULT_CONTEXT 4096
 #define MAX_THREADS 512
@@ -149,6 +150,33 @@ static int check_cache(const struct llama_model *model, const char *name, const 
                              name, length, block, caches[type].name);
 }
 
+int burble__context_check(const struct llama_model *model,
+                          const burble_llama_engine_options *options, burble_error *error)
+{
+    const int result = check_cache(model, "cache_k", "key", options->cache_k, error);
+    return result == BURBLE_OK ? check_cache(model, "cache_v", "value", options->cache_v, error)
+                               : result;
+}
+
+static uint64_t row_size(const struct llama_model *model, const char *what, burble_llama_cache type)
+{
+    const enum ggml_type number = caches[type].type;
+    const int32_t length = head_length(model, what) * llama_model_n_head_kv(model);
+    return length <= 0
+               ? 0
+               : (uint64_t)length * ggml_type_size(number) / (uint64_t)ggml_blck_size(number);
+}
+
+uint64_t burble__context_rough_size(const struct llama_model *model,
+                                    const burble_llama_engine_options *options)
+{
+    const uint64_t rows =
+        (uint64_t)options->context * options->slots * (uint64_t)llama_model_n_layer(model);
+    return rows
+           * (row_size(model, "key", options->cache_k)
+              + row_size(model, "value", options->cache_v));
+}
+
 /* ---- threads --------------------------------------------------------------------------------------- */
 
 static void *pass(void *gate)
@@ -182,10 +210,8 @@ static int try_threads(uint32_t n)
 /* Creates threads that live as long as the engine; without them, llama.cpp starts new threads in each step.
  * The functions are looked up by name in the CPU backend, which may be a plug-in. BURBLE_OK, even if the
  * backend has no such functions, or BURBLE_ESYSTEM. */
-static int make_pool(struct burble__context *context, burble_error *error)
+static int make_pool(struct burble__context *context, uint32_t threads, burble_error *error)
 {
-    const uint32_t threads =
-        context->threads > context->prompt_threads ? context->threads : context->prompt_threads;
     const int reason = try_threads(threads - 1);
     if (reason != 0) {
         errno = reason;
@@ -215,6 +241,14 @@ static int make_pool(struct burble__context *context, burble_error *error)
     if (context->pool != NULL)
         llama_attach_threadpool(context->llama, context->pool, context->pool);
     return BURBLE_OK;
+}
+
+int burble__context_start(struct burble__context *context, uint32_t threads,
+                          uint32_t prompt_threads, burble_error *error)
+{
+    context->threads = threads;
+    context->prompt_threads = prompt_threads;
+    return make_pool(context, threads > prompt_threads ? threads : prompt_threads, error);
 }
 
 /* ---- the context ----------------------------------------------------------------------------------- */
@@ -269,26 +303,34 @@ static int explain(const burble_llama_engine_options *options, burble_error *err
                              options->slots, options->context, said);
 }
 
+int burble__context_init(struct llama_model *model, const burble_llama_engine_options *options,
+                         bool (*give_up)(void *arg), void *arg, struct llama_context **out,
+                         burble_error *error)
+{
+    struct llama_context_params params = params_of(model, options);
+    params.abort_callback = give_up;
+    params.abort_callback_data = arg;
+    *out = NULL;
+    burble__llama_listen();
+    if ((uint64_t)options->context * options->slots <= INT32_MAX)
+        *out = llama_init_from_model(model, params);
+    if (*out == NULL || llama_n_ctx_seq(*out) < options->context)
+        return explain(options, error);
+    return BURBLE_OK;
+}
+
 int burble__context_create(struct burble__context *context, const burble_llama_model *model,
                            const burble_llama_engine_options *options, bool (*give_up)(void *arg),
                            void *arg, burble_error *error)
 {
-    int result = check_cache(model->llama, "cache_k", "key", options->cache_k, error);
+    int result = burble__context_check(model->llama, options, error);
     if (result == BURBLE_OK)
-        result = check_cache(model->llama, "cache_v", "value", options->cache_v, error);
-    if (result != BURBLE_OK)
-        return result;
-    struct llama_context_params params = params_of(model->llama, options);
-    params.abort_callback = give_up;
-    params.abort_callback_data = arg;
-    burble__llama_listen();
-    if ((uint64_t)options->context * options->slots <= INT32_MAX)
-        context->llama = llama_init_from_model(model->llama, params);
-    if (context->llama == NULL || llama_n_ctx_seq(context->llama) < options->context)
-        return explain(options, error);
-    context->threads = options->threads;
-    context->prompt_threads = options->prompt_threads;
-    return make_pool(context, error);
+        result = burble__memory_check_engine(model, options, error);
+    if (result == BURBLE_OK)
+        result = burble__context_init(model->llama, options, give_up, arg, &context->llama, error);
+    if (result == BURBLE_OK)
+        result = burble__context_start(context, options->threads, options->prompt_threads, error);
+    return result;
 }
 
 void burble__context_step(struct burble__context *context, bool prompts)

@@ -36,6 +36,27 @@ int burble__context_create(struct burble__context *context, const burble_llama_m
                            const burble_llama_engine_options *options, bool (*give_up)(void *arg),
                            void *arg, burble_error *error);
 
+/* Its parts, for those that have no threads, or options of their own. */
+
+/* Whether llama.cpp can compute the model with these options: BURBLE_OK, or BURBLE_EUNSUPPORTED. */
+int burble__context_check(const struct llama_model *model,
+                          const burble_llama_engine_options *options, burble_error *error);
+
+/* llama.cpp's context alone. BURBLE_OK; or BURBLE_EUNSUPPORTED or BURBLE_ENOMEM, and *error; then *out may be
+ * one that is too small, or NULL. In each case, the caller frees it. */
+int burble__context_init(struct llama_model *model, const burble_llama_engine_options *options,
+                         bool (*give_up)(void *arg), void *arg, struct llama_context **out,
+                         burble_error *error);
+
+/* Creates the threads that compute, at most `prompt_threads` or `threads` at once. BURBLE_OK, or
+ * BURBLE_ESYSTEM. */
+int burble__context_start(struct burble__context *context, uint32_t threads,
+                          uint32_t prompt_threads, burble_error *error);
+
+/* About how many bytes the cache would have if all layers of the model were alike. */
+uint64_t burble__context_rough_size(const struct llama_model *model,
+                                    const burble_llama_engine_options *options);
+
 /* Before each llama_decode: how many threads compute, as the batch has tokens of prompts or not. (llama.cpp's
  * own choice is by the number of tokens: the answers of two requests would count as a prompt.) */
 void burble__context_step(struct burble__context *context, bool prompts);

@@ -10,9 +10,26 @@
 /* The first error is the most exact one: those after it say what failed because of it. */
 static _Thread_local char said[160];
 
+static _Thread_local struct burble__llama_sizes *measured;
+
+/* "...: size = 3.75 MiB (  1024 cells, ...": a cache; "...: CPU compute buffer size = 1.50 MiB". */
+static void measure(const char *text)
+{
+    double mebibytes;
+    const char *at = strstr(text, "size =");
+    if (at == NULL || sscanf(at, "size = %lf MiB", &mebibytes) != 1)
+        return;
+    if (strstr(text, "compute buffer") != NULL || strstr(text, "output buffer") != NULL)
+        measured->compute += mebibytes;
+    else if (strstr(at, " cells") != NULL)
+        measured->cache += mebibytes;
+}
+
 static void listen_to(enum ggml_log_level level, const char *text, void *unused)
 {
     (void)unused;
+    if (measured != NULL)
+        measure(text);
     if (level != GGML_LOG_LEVEL_ERROR || said[0] != '\0')
         return;
     snprintf(said, sizeof said, "%s", text);
@@ -41,4 +58,9 @@ void burble__llama_listen(void)
 const char *burble__llama_said(void)
 {
     return said[0] == '\0' ? "llama.cpp does not say why" : said;
+}
+
+void burble__llama_measure(struct burble__llama_sizes *sizes)
+{
+    measured = sizes;
 }

@@ -15,4 +15,13 @@ void burble__llama_listen(void);
  * "llama.cpp does not say why" where there is none. Valid until the next call in this thread. */
 const char *burble__llama_said(void);
 
+/* The sizes of a context's parts that llama.cpp logs while it makes one, in MiB. */
+struct burble__llama_sizes {
+    double cache;   /* what is kept of each token */
+    double compute; /* buffers for computing, and for results */
+};
+
+/* Adds up the sizes that are logged in this thread from now on; NULL: no more. */
+void burble__llama_measure(struct burble__llama_sizes *sizes);
+
 #endif

@@ -11,6 +11,7 @@
 #include "base/reserved.h"
 #include "base/utf8.h"
 #include "engine/llama_log.h"
+#include "engine/llama_memory.h"
 
 /* The longest text that is tokenized or made of a conversation, as llama.cpp counts with 32 bits. */
 #define TEXT_MAX ((size_t)1 << 30)
@@ -126,8 +127,7 @@ static const char *why_not(const struct llama_model *model)
     return llama_model_is_diffusion(model) ? "a model for diffusion" : NULL;
 }
 
-/* Checks that the file can be read, because llama.cpp would only report that loading failed. */
-static int look_at(const char *path, burble_error *error)
+int burble__llama_look_at(const char *path, burble_error *error)
 {
     FILE *file = fopen(path, "rb");
     if (file == NULL || fgetc(file) == EOF) {
@@ -190,7 +190,9 @@ int burble_llama_model_load(const char *path, const burble_llama_model_options *
     }
     if (!BURBLE__UNUSED(options))
         return burble__error_set(error, BURBLE_EINVAL, "options: " BURBLE__RESERVED);
-    int result = look_at(path, error);
+    int result = burble__llama_look_at(path, error);
+    if (result == BURBLE_OK)
+        result = burble__memory_check_file(path, options, error);
     if (result != BURBLE_OK)
         return result;
     burble__llama_begin();
@@ -199,6 +201,12 @@ int burble_llama_model_load(const char *path, const burble_llama_model_options *
         return burble__error_set(error, BURBLE_ENOMEM, "%s: no memory", path);
     burble__init(&model->refs, 1);
     burble__init(&model->pieces, NULL);
+    model->path = burble__malloc(strlen(path) + 1);
+    if (model->path == NULL) {
+        burble_llama_model_unref(&model);
+        return burble__error_set(error, BURBLE_ENOMEM, "%s: no memory", path);
+    }
+    memcpy(model->path, path, strlen(path) + 1);
     result = load(path, options, model, error);
     if (result != BURBLE_OK)
         burble_llama_model_unref(&model);
@@ -224,6 +232,7 @@ void burble_llama_model_unref(burble_llama_model **handle)
     burble__pieces_destroy(burble__load_relaxed(&model->pieces));
     burble_vocab_unref(&model->vocab);
     llama_model_free(model->llama);
+    burble__free(model->path);
     burble__free(model);
 }
 

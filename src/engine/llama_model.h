@@ -18,11 +18,16 @@ struct burble_llama_model {
     burble_vocab *vocab;              /* burble's */
     size_t longest; /* how many bytes of text one token stands for at most; SIZE_MAX: any number */
     _Atomic(struct burble__pieces *) pieces; /* NULL until a grammar needs them */
+    char *path;
     _Atomic(uint32_t) refs;
 };
 
 /* The texts of the model's tokens, which are its own; NULL: no memory. Any thread may call it. */
 const struct burble__pieces *burble__llama_pieces(const burble_llama_model *model);
+
+/* Checks that the file can be read, because llama.cpp would only report that loading failed. BURBLE_OK,
+ * BURBLE_ESYSTEM (errno says why) or BURBLE_EFORMAT, and *error. */
+int burble__llama_look_at(const char *path, burble_error *error);
 
 /* Checks that text is UTF-8: for other text, llama.cpp throws a C++ exception, which ends the process.
  * BURBLE_OK, or BURBLE_EINVAL and an error that calls it `what`. */

@@ -65,6 +65,8 @@ _Static_assert(sizeof(burble_llama_model_options) == 56, "burble_llama_model_opt
 _Static_assert(sizeof(burble_llama_message) == 32, "burble_llama_message");
 _Static_assert(sizeof(burble_llama_conversation) == 64, "burble_llama_conversation");
 _Static_assert(sizeof(burble_llama_engine_options) == 80, "burble_llama_engine_options");
+_Static_assert(sizeof(burble_llama_embedder_options) == 48, "burble_llama_embedder_options");
+_Static_assert(sizeof(burble_llama_memory) == 64, "burble_llama_memory");
 _Static_assert(sizeof(burble_llama_request) == 312, "burble_llama_request");
 _Static_assert(sizeof(burble_llama_place) == 48, "burble_llama_place");
 _Static_assert(sizeof(burble_llama_stats) == 104, "burble_llama_stats");

@@ -277,8 +277,42 @@ static bool memory_is_too_short(void)
     options.slots = 256; /* which take 1 GB */
     options.cache_k = options.cache_v = BURBLE_LLAMA_CACHE_F32;
     bound_memory((rlim_t)800 << 20);
-    return burble_llama_engine_create(model, &options, &engine, &error) == BURBLE_ENOMEM
-           && engine == NULL && strncmp(error.message, expected, strlen(expected)) == 0;
+    const bool found = burble_llama_engine_create(model, &options, &engine, &error) == BURBLE_ENOMEM
+                       && engine == NULL && strncmp(error.message, expected, strlen(expected)) == 0
+                       && strstr(error.message, "expected 1.0 GiB available, found 0.") != NULL;
+    options.overcommit = true; /* then llama.cpp finds out */
+    return found && burble_llama_engine_create(model, &options, &engine, &error) == BURBLE_ENOMEM
+           && engine == NULL && strncmp(error.message, expected, strlen(expected)) == 0
+           && strstr(error.message, "available") == NULL;
+}
+
+/* 1 MiB is left for a file of 5. */
+static bool weights_do_not_fit(void)
+{
+    burble_llama_model_options options;
+    burble_llama_model *other;
+    burble_error error = {0};
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file == NULL || fscanf(file, "%lu", &pages) != 1)
+        return false;
+    fclose(file);
+    bound_memory(pages * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)1 << 20));
+    burble_llama_model_options_init(&options);
+    return burble_llama_model_load(model_path(), &options, &other, &error) == BURBLE_ENOMEM
+           && other == NULL
+           && strstr(error.message, ": no memory for the weights: expected 0.0 GiB available")
+                  != NULL;
+}
+
+static void model_without_memory_is_refused(void **state)
+{
+    (void)state;
+#ifdef __linux__
+    assert_in_a_child(weights_do_not_fit);
+#else
+    skip();
+#endif
 }
 
 static void engine_without_memory_is_refused(void **state)
@@ -326,6 +360,7 @@ int main(void)
         cmocka_unit_test(engine_options_out_of_range_are_refused),
         cmocka_unit_test(engine_default_threads_equal_allowed_processors),
         cmocka_unit_test(engine_without_memory_is_refused),
+        cmocka_unit_test(model_without_memory_is_refused),
         cmocka_unit_test(engine_without_threads_is_refused),
     };
     return cmocka_run_group_tests(tests, load_once, unload);

@@ -7,6 +7,7 @@
 #include "llama_support.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -218,6 +219,124 @@ static void cache_name_of_no_type_is_null(void **state)
     assert_null(burble_llama_cache_name((burble_llama_cache)8));
 }
 
+/* ---- memory -------------------------------------------------------------------------------------- */
+
+static burble_llama_memory needed_with(const burble_llama_engine_options *options)
+{
+    burble_llama_memory memory;
+    burble_error error = {0};
+    if (burble_llama_memory_needed(model_path(), NULL, options, &memory, &error) != BURBLE_OK)
+        fail_msg("%s", error.message);
+    return memory;
+}
+
+/* Within 1 % and 64 KiB, as the header says. */
+static void about(uint64_t found, uint64_t expected)
+{
+    const uint64_t slack = expected / 100 + (64 << 10);
+    if (found + slack < expected || found > expected + slack)
+        fail_msg("expected about %" PRIu64 " bytes, found %" PRIu64, expected, found);
+}
+
+/* 5 layers that keep 192 numbers each of K and of V for each token. */
+static void memory_of_cache_is_tokens_times_numbers(void **state)
+{
+    burble_llama_engine_options options = small();
+    (void)state;
+    options.slots = 4;
+    options.context = 512;
+    about(needed_with(&options).cache, (uint64_t)4 * 512 * 5 * 192 * (2 + 2));
+    options.cache_k = BURBLE_LLAMA_CACHE_F32;
+    about(needed_with(&options).cache, (uint64_t)4 * 512 * 5 * 192 * (4 + 2));
+    options.unified = true;
+    options.slots = 64;
+    about(needed_with(&options).cache, (uint64_t)64 * 512 * 5 * 192 * (4 + 2));
+}
+
+static void memory_of_weights_is_that_of_file(void **state)
+{
+    (void)state;
+    const burble_llama_memory memory = needed_with(NULL);
+    FILE *file = fopen(model_path(), "rb");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    const long size = ftell(file);
+    fclose(file);
+    assert_true(memory.weights < (uint64_t)size); /* the vocabulary is in it, too */
+    assert_true(memory.weights > (uint64_t)size * 9 / 10);
+    assert_true(memory.available > 0);
+}
+
+static void memory_of_computing_grows_with_batch_and_without_flash(void **state)
+{
+    burble_llama_engine_options options = small();
+    (void)state;
+    options.flash = BURBLE_LLAMA_FLASH_ON;
+    const uint64_t least = needed_with(&options).compute;
+    options.batch = 512;
+    const uint64_t more = needed_with(&options).compute;
+    options.flash = BURBLE_LLAMA_FLASH_OFF;
+    const uint64_t most = needed_with(&options).compute;
+    assert_true(least > 0);
+    assert_true(more > least);
+    assert_true(most > more);
+}
+
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+static uint64_t resident(void)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%*u %lu", &pages), 1);
+    fclose(file);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+#endif
+
+/* The cache is cleared when it is made, so all of it is the process's; what is computed with is not yet. */
+static void process_grows_by_memory_of_engine(void **state)
+{
+    (void)state;
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    burble_llama_engine_options options = small();
+    burble_llama_engine *engine;
+    options.slots = 128;
+    options.context = 512;
+    const burble_llama_memory memory = needed_with(&options);
+    const uint64_t before = resident();
+    assert_result(burble_llama_engine_create(model, &options, &engine, NULL), BURBLE_OK);
+    const uint64_t grown = resident() - before;
+    burble_llama_engine_destroy(&engine);
+    assert_true(grown > memory.cache * 95 / 100);
+    assert_true(grown < (memory.cache + memory.compute) * 105 / 100 + (8 << 20));
+#else
+    skip();
+#endif
+}
+
+static void memory_of_what_is_no_model_is_refused(void **state)
+{
+    burble_llama_memory memory;
+    burble_error error = {0};
+    burble_llama_engine_options options = small();
+    (void)state;
+    assert_result(burble_llama_memory_needed("/nowhere", NULL, NULL, &memory, &error),
+                  BURBLE_ESYSTEM);
+    assert_string_equal(error.message, "/nowhere: No such file or directory");
+    assert_result(burble_llama_memory_needed("/proc/self/status", NULL, NULL, &memory, &error),
+                  BURBLE_EFORMAT);
+    options.slots = 257;
+    assert_result(burble_llama_memory_needed(model_path(), NULL, &options, &memory, &error),
+                  BURBLE_EINVAL);
+    assert_string_equal(error.message, "slots: expected 1 to 256, found 257");
+    options = small();
+    options.cache_k = BURBLE_LLAMA_CACHE_Q8_0;
+    assert_result(burble_llama_memory_needed(model_path(), NULL, &options, &memory, &error),
+                  BURBLE_EUNSUPPORTED);
+    assert_int_equal(memory.weights, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +348,11 @@ int main(void)
         cmocka_unit_test(quantized_cache_of_unfit_heads_is_refused),
         cmocka_unit_test(option_out_of_range_is_refused),
         cmocka_unit_test(cache_name_of_no_type_is_null),
+        cmocka_unit_test(memory_of_cache_is_tokens_times_numbers),
+        cmocka_unit_test(memory_of_weights_is_that_of_file),
+        cmocka_unit_test(memory_of_computing_grows_with_batch_and_without_flash),
+        cmocka_unit_test(process_grows_by_memory_of_engine),
+        cmocka_unit_test(memory_of_what_is_no_model_is_refused),
     };
     return cmocka_run_group_tests(tests, load_both, unload_both);
 }
