@@ -201,24 +201,6 @@ static void fail(burble_llama_engine *engine, int32_t code)
     }
 }
 
-/* Forgets what is kept for requests to come, of the sequence that was used least recently. Returns false if
- * nothing is kept. */
-static bool forget_one(burble_llama_engine *engine)
-{
-    uint32_t oldest = engine->options.slots;
-    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
-        const struct burble__sequence *sequence = &engine->cells.sequences[slot];
-        if (engine->slots[slot] == NULL && sequence->n > 0
-            && (oldest == engine->options.slots
-                || sequence->used < engine->cells.sequences[oldest].used)) {
-            oldest = slot;
-        }
-    }
-    if (oldest < engine->options.slots)
-        burble__cells_cut(&engine->cells, oldest, 0);
-    return oldest < engine->options.slots;
-}
-
 /* Before the tokens are handed out, so that whoever has a text finds its tokens counted. */
 static void count(burble_llama_engine *engine)
 {
@@ -241,12 +223,9 @@ static void step(burble_llama_engine *engine)
     burble__slots_close_gap(engine);
     const uint32_t answers = fill(engine);
     const uint64_t begin = burble__now();
-    int32_t code;
     burble__context_step(&engine->context, engine->prompt_tokens > 0);
     burble__llama_listen();
-    do
-        code = llama_decode(engine->context.llama, engine->batch);
-    while (code == NO_ROOM && forget_one(engine));
+    const int32_t code = llama_decode(engine->context.llama, engine->batch);
     if (code == 0) {
         llama_synchronize(engine->context.llama);
         const uint64_t time = burble__now() - begin;

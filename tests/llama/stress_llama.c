@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Stress: 32 clients hand in requests, some with a limit on what they may leave unread, read a part of
- * them and cancel at random places, with seeded choices. What is left whole must be the text that it is alone; afterwards the engine holds no slot
- * and no request, and (in the build with sanitizers) there is no byte that nobody freed.
+ * Stress: 32 clients hand in requests of different priorities and deadlines, for prompts of which several have
+ * the same beginning. Some have a limit on what they may leave unread, some stop for so long that they lose
+ * their slots, and some cancel at random places; all choices are seeded. What is left whole must be the
+ * text that it is alone; afterwards the engine holds no slot and no request, and (in the build with
+ * sanitizers) there is no byte that nobody freed.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -11,14 +13,34 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <time.h>
+
+#include <burble/clock.h>
 
 enum { CLIENTS = 32, REQUESTS = 8, SLOTS = 6, QUEUE = 16, TOKENS = 24 };
 
 struct world {
     burble_llama_engine *engine;
     struct output expected[PROMPTS];
-    atomic_uint whole, cancelled, refused, wrong;
+    atomic_uint whole, cancelled, late, refused, wrong;
 };
+
+/* Longer than a request may stand still before it loses its slot. */
+static const struct timespec long_pause = {0, 120000000};
+
+/* The prompts, each behind the same beginning, which is worth being reused. */
+static char texts[PROMPTS][512];
+
+static void make_texts(void)
+{
+    for (size_t i = 0; i < PROMPTS; i++)
+        snprintf(texts[i], sizeof texts[i], "%s%s",
+                 i % 3 == 0 ? ""
+                            : "SICINIUS:\nWhat is the city but the people?\n\nCitizens:\n"
+                              "True,\nThe people are the city.\n\nBRUTUS:\nBy the consent of "
+                              "all, we were establish'd\nThe people's magistrates.\n\n",
+                 prompts[i]);
+}
 
 struct client {
     struct world *world;
@@ -28,12 +50,16 @@ struct client {
 
 /* Reads up to `limit` records, then cancels, or leaves at once where there are no more. */
 static void consume(struct world *world, burble_stream *stream, burble_reader *reader,
-                    uint64_t limit, const struct output *expected)
+                    uint64_t limit, uint64_t pause_at, const struct output *expected)
 {
     burble_record record;
     size_t len = 0;
     int result = BURBLE_AGAIN;
     for (uint64_t n = 0; n < limit || limit == 0;) {
+        if (n == pause_at) {
+            nanosleep(&long_pause, NULL); /* this is what a slow reader does */
+            pause_at = 0;
+        }
         result = burble_reader_next(reader, &record);
         if (result == BURBLE_AGAIN) {
             burble_reader_wait(reader, 0);
@@ -52,6 +78,8 @@ static void consume(struct world *world, burble_stream *stream, burble_reader *r
     if (result == BURBLE_END) {
         atomic_fetch_add(&world->whole, 1);
         atomic_fetch_add(&world->wrong, len != expected->len);
+    } else if (result == BURBLE_ETIMEDOUT) {
+        atomic_fetch_add(&world->late, 1);
     } else {
         burble_stream_cancel(stream);
         atomic_fetch_add(&world->cancelled, 1);
@@ -65,7 +93,11 @@ static void *be_a_client(void *arg)
     for (int i = 0; i < REQUESTS; i++) {
         const uint64_t choice = next_random(&client->random);
         const size_t which = choice % PROMPTS;
-        const burble_llama_request request = request_for(prompts[which], TOKENS);
+        burble_llama_request request = request_for(texts[which], TOKENS);
+        request.priority = (int32_t)(choice >> 20 & 3);
+        request.reuse = (choice >> 22 & 3) != 0;
+        if ((choice >> 24 & 7) == 0)
+            request.deadline = burble_now() + 1 + (choice >> 27 & 0xFFFF) * 1000;
         burble_stream *stream;
         burble_reader *reader;
         if (burble_stream_create(NULL, &stream) != BURBLE_OK
@@ -85,7 +117,7 @@ static void *be_a_client(void *arg)
         if (choice >> 60 == 0)
             burble_stream_cancel(stream); /* maybe before it has a slot */
         consume(world, stream, reader, choice >> 32 & 1 ? 0 : 1 + (choice >> 40) % TOKENS,
-                &world->expected[which]);
+                choice >> 44 & 1 ? 1 + (choice >> 45 & 7) : UINT64_MAX, &world->expected[which]);
         burble_reader_destroy(&reader);
         burble_stream_unref(&stream);
     }
@@ -99,9 +131,11 @@ static void clients_that_cancel_at_random_leave_nothing_behind(void **state)
     uint64_t seed = test_seed(20);
     (void)state;
     burble_llama_model *model = load_model();
+    make_texts();
     world.engine = open_engine(model, 1, 0);
     for (size_t i = 0; i < PROMPTS; i++) {
-        const burble_llama_request request = request_for(prompts[i], TOKENS);
+        burble_llama_request request = request_for(texts[i], TOKENS);
+        request.reuse = false;
         generate(world.engine, &request, &world.expected[i]);
     }
     burble_llama_engine_destroy(&world.engine);
@@ -113,8 +147,9 @@ static void clients_that_cancel_at_random_leave_nothing_behind(void **state)
     }
     for (int i = 0; i < CLIENTS; i++)
         pthread_join(clients[i].thread, NULL);
-    print_message("%u whole, %u cancelled, %u times refused\n", atomic_load(&world.whole),
-                  atomic_load(&world.cancelled), atomic_load(&world.refused));
+    print_message("%u whole, %u cancelled, %u late, %u times refused\n", atomic_load(&world.whole),
+                  atomic_load(&world.cancelled), atomic_load(&world.late),
+                  atomic_load(&world.refused));
     assert_int_equal(atomic_load(&world.wrong), 0);
     assert_true(atomic_load(&world.whole) > 0);
     assert_true(atomic_load(&world.cancelled) > 0);
@@ -124,9 +159,10 @@ static void clients_that_cancel_at_random_leave_nothing_behind(void **state)
     do {
         sched_yield();
         burble_llama_engine_stats(world.engine, &stats);
-    } while (stats.active + stats.waiting > 0);
+    } while (stats.active + stats.waiting + stats.paused > 0);
+    assert_true(stats.reused_tokens > 0);
     static struct output output;
-    const burble_llama_request request = request_for(prompts[0], TOKENS);
+    const burble_llama_request request = request_for(texts[0], TOKENS);
     generate(world.engine, &request, &output);
     assert_result(output.end, BURBLE_END);
     assert_int_equal(output.len, world.expected[0].len);

@@ -26,6 +26,40 @@ static burble_llama_request request_of(int32_t *ids, size_t n, unsigned seed, ui
     return request;
 }
 
+/* As in most tests: each slot has memory of its own. */
+static bool unified;
+
+static int in_one_memory(void **state)
+{
+    (void)state;
+    unified = true;
+    return 0;
+}
+
+static int in_separate_memories(void **state)
+{
+    (void)state;
+    unified = false;
+    return 0;
+}
+
+static burble_llama_engine *open_engine_in(struct place at, uint32_t slots, uint32_t queue)
+{
+    burble_llama_engine *engine;
+    burble_llama_engine_options options;
+    burble_error error = {0};
+    burble_llama_engine_options_init(&options);
+    options.slots = slots;
+    options.queue = queue;
+    options.threads = 1;
+    options.unified = unified;
+    if (burble_llama_engine_create(model, &options, &engine, &error) != BURBLE_OK)
+        fail_at(at, "%s", error.message);
+    return engine;
+}
+#undef open_engine
+#define open_engine(model, slots, queue) open_engine_in(HERE, slots, queue)
+
 static burble_llama_place place_of(burble_llama_engine *engine, const burble_stream *stream)
 {
     burble_llama_place place;
@@ -472,6 +506,13 @@ static void moved_requests_have_the_same_text(void **state)
     burble_llama_engine_destroy(&engine);
 }
 
+/* A test in both kinds of memory. */
+#define IN_BOTH(test)                                                                              \
+    {#test, test, NULL, NULL, NULL},                                                               \
+    {                                                                                              \
+        #test "_in_one_memory", test, in_one_memory, in_separate_memories, NULL                    \
+    }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -480,13 +521,13 @@ int main(void)
         cmocka_unit_test(deadline_ends_an_answer),
         cmocka_unit_test(priority_comes_before_order),
         cmocka_unit_test(short_prompt_does_not_wait_for_long_ones),
-        cmocka_unit_test(conversation_computes_only_what_is_new),
-        cmocka_unit_test(requests_with_one_prompt_compute_it_once),
-        cmocka_unit_test(cancel_of_leader_leaves_followers),
+        IN_BOTH(conversation_computes_only_what_is_new),
+        IN_BOTH(requests_with_one_prompt_compute_it_once),
+        IN_BOTH(cancel_of_leader_leaves_followers),
         cmocka_unit_test(request_without_reuse_shares_nothing),
-        cmocka_unit_test(slow_readers_give_their_slots_to_others),
+        IN_BOTH(slow_readers_give_their_slots_to_others),
         cmocka_unit_test(cancel_or_deadline_ends_a_paused_request),
-        cmocka_unit_test(moved_requests_have_the_same_text),
+        IN_BOTH(moved_requests_have_the_same_text),
     };
     return cmocka_run_group_tests(tests, load_once, unload);
 }
