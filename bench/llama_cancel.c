@@ -316,6 +316,10 @@ static void die_in_queue(void)
     for (int i = 0; i < DEAD; i++)
         burble_stream_cancel(dead[i].stream);
     submit(&lives, 2, 4, false);
+    /* The step in progress may have begun when some were alive: one whose slot was free just then. */
+    const uint64_t steps = stats().steps;
+    while (stats().steps < steps + 2)
+        pause_for(0.02);
     const burble_llama_stats before = stats();
     const double begin = now();
     atomic_store(&n_gaps, 0);
