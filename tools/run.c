@@ -608,6 +608,7 @@ int run_main(int argc, char **argv)
         result = print_version();
     else if (result == EXIT_DONE)
         result = run_with(&options);
+    free(options.grammar);
     free(options.stops);
     return result;
 }

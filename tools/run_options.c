@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,12 @@ const char run_help[] = //
     "  --min-p=P            only tokens at least P times as likely as the most likely\n"
     "  --seed=N             seed of the random numbers; 4294967295: another one each\n"
     "                       time; default: 0\n"
+    "\n"
+    "  --repeat-penalty=X   divide the logits of the last 64 tokens by X; default: 1\n"
+    "  --presence-penalty=X, --frequency-penalty=X\n"
+    "                       subtract X from them, once, or for each time; default: 0\n"
+    "  --grammar-file=FILE  only text of the grammar in FILE (GBNF, as llama.cpp's)\n"
+    "  --json-object        only one JSON object\n"
     "\n"
     "  --chat               PROMPT is a message: apply the model's chat template\n"
     "  --system=TEXT        the system message before it; implies --chat\n"
@@ -85,6 +92,11 @@ enum {
     MIN_P,
     SEED,
     GREEDY,
+    REPEAT_PENALTY,
+    PRESENCE_PENALTY,
+    FREQUENCY_PENALTY,
+    GRAMMAR_FILE,
+    JSON_OBJECT,
     CHAT,
     SYSTEM,
     TEMPLATE,
@@ -113,6 +125,11 @@ static const struct option names[] = {
     {"min-p", required_argument, NULL, MIN_P},
     {"seed", required_argument, NULL, SEED},
     {"greedy", no_argument, NULL, GREEDY},
+    {"repeat-penalty", required_argument, NULL, REPEAT_PENALTY},
+    {"presence-penalty", required_argument, NULL, PRESENCE_PENALTY},
+    {"frequency-penalty", required_argument, NULL, FREQUENCY_PENALTY},
+    {"grammar-file", required_argument, NULL, GRAMMAR_FILE},
+    {"json-object", no_argument, NULL, JSON_OBJECT},
     {"chat", no_argument, NULL, CHAT},
     {"system", required_argument, NULL, SYSTEM},
     {"template", required_argument, NULL, TEMPLATE},
@@ -157,6 +174,37 @@ static int read_share(const char *name, const char *range, bool zero, float most
     if (end == optarg || *end != '\0' || !(*value >= 0 && *value <= most) || (*value == 0 && !zero))
         return complain_of_usage("--%s: expected a number %s, found '%s'", name, range, optarg);
     return EXIT_DONE;
+}
+
+/* A number from `-most` to `most`. */
+static int read_signed(const char *name, float most, float *value)
+{
+    char *end;
+    *value = strtof(optarg, &end);
+    if (end == optarg || *end != '\0' || !(*value >= -most && *value <= most)) {
+        return complain_of_usage("--%s: expected a number from %g to %g, found '%s'", name,
+                                 (double)-most, (double)most, optarg);
+    }
+    return EXIT_DONE;
+}
+
+/* A file's text; the engine says what is wrong with a grammar. One that is longer than a grammar may be is not read
+ * to its end. */
+static int read_grammar(struct run_options *options)
+{
+    enum { MOST = 65536 + 1 };
+    FILE *file = fopen(optarg, "rb");
+    if (file == NULL)
+        return complain("%s: %s", optarg, strerror(errno));
+    free(options->grammar);
+    options->grammar = malloc(MOST);
+    errno = options->grammar == NULL ? ENOMEM : 0;
+    const size_t n = options->grammar == NULL ? 0 : fread(options->grammar, 1, MOST, file);
+    const int reason = ferror(file) || options->grammar == NULL ? errno : 0;
+    fclose(file);
+    options->request.grammar = options->grammar;
+    options->request.grammar_len = n;
+    return reason == 0 ? EXIT_DONE : complain("%s: %s", optarg, strerror(reason));
 }
 
 /* A text for llama.cpp. (Prompts are checked where they are read.) */
@@ -260,6 +308,18 @@ static int take(int option, struct run_options *options, struct given *given)
     case GREEDY:
         given->greedy = true;
         break;
+    case REPEAT_PENALTY:
+        return read_share("repeat-penalty", "above 0, at most 100", false, 100,
+                          &request->repeat_penalty);
+    case PRESENCE_PENALTY:
+        return read_signed("presence-penalty", 100, &request->presence_penalty);
+    case FREQUENCY_PENALTY:
+        return read_signed("frequency-penalty", 100, &request->frequency_penalty);
+    case GRAMMAR_FILE:
+        return read_grammar(options);
+    case JSON_OBJECT:
+        request->json = true;
+        break;
     case SYSTEM:
         options->chat = true;
         return read_text("system", &options->system);
@@ -298,6 +358,8 @@ static int check(struct run_options *options, const struct given *given)
     burble_stop *stop;
     if (options->model == NULL)
         return complain_of_usage("expected a model (--model), found none");
+    if (options->grammar != NULL && options->request.json)
+        return complain_of_usage("expected --grammar-file or --json-object, found both");
     if (options->prompt != NULL && options->prompts != NULL)
         return complain_of_usage("expected --prompt or --prompts, found both");
     if (given->parallel && options->prompts == NULL)

@@ -21,6 +21,7 @@ struct run_options {
     bool help, version;
     burble_llama_request request;       /* all but the prompt */
     burble_llama_engine_options engine; /* `slots` is what --parallel says, or its default */
+    char *grammar;                      /* the text of --grammar-file; to be freed */
     burble_text *stops; /* the arguments'; room for as many as there are arguments */
 };
 

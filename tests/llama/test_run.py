@@ -132,6 +132,22 @@ def test_sampling_with_seed_is_repeatable() -> None:
     assert succeed(*args, "--min-p=0.01", "--seed=1") == texts[1]
 
 
+def test_penalties_change_greedy_text() -> None:
+    args = ("-p", "ROMEO:", "-n", "40")
+    plain = succeed(*args)
+    for option in ("--repeat-penalty=1.5", "--presence-penalty=3", "--frequency-penalty=2"):
+        assert succeed(*args, option) != plain
+        assert succeed(*args, option) == succeed(*args, option)
+    assert succeed(*args, "--repeat-penalty=1", "--presence-penalty=-0") == plain
+
+
+def test_grammar_file_bounds_text(tmp_path: Path) -> None:
+    grammar = tmp_path / "answer.gbnf"
+    grammar.write_text('root ::= ("yes" | "no") "."')
+    assert succeed("-p", "ROMEO:", "--grammar-file", str(grammar)) in ("yes.", "no.")
+    assert succeed("-p", "ROMEO:", "-n", "5", "--json-object").startswith("{")
+
+
 def test_sampling_with_one_option_is_enough() -> None:
     args = ("-p", "ROMEO:", "-n", "40")
     texts = {succeed(*args, f"--seed={seed}") for seed in range(4)}
@@ -367,6 +383,15 @@ def test_refused_prompt_counts_no_tokens() -> None:
         (("-m", MODEL, "--template", "a\udcc3"), "--template: expected UTF-8, found the byte 0xc3"),
         (("-m", MODEL, "--greedy", "--seed", "1"), "--greedy: expected no other option"),
         (("-m", MODEL, "--stop", ""), "--stop: "),
+        (("-m", MODEL, "--repeat-penalty", "0"), "--repeat-penalty: expected a number above 0"),
+        (
+            ("-m", MODEL, "--presence-penalty", "x"),
+            "--presence-penalty: expected a number from -100 to 100, found 'x'",
+        ),
+        (
+            ("-m", MODEL, "--json-object", "--grammar-file", "/dev/null"),
+            "expected --grammar-file or --json-object, found both",
+        ),
         (("-m", MODEL, "--nonsense"), "unrecognized option"),
     ],
 )

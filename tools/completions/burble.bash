@@ -22,7 +22,8 @@ _burble() {
         ;;
     run)
         options='--model --prompt --max-tokens --stop --greedy --temperature --top-k --top-p --min-p
-            --seed --chat --system --template --prompts --parallel --json --stats --quiet --context
+            --seed --repeat-penalty --presence-penalty --frequency-penalty --grammar-file --json-object
+            --chat --system --template --prompts --parallel --json --stats --quiet --context
             --threads --help --version'
         ;;
     tokens)
@@ -37,7 +38,7 @@ _burble() {
         mapfile -t COMPREPLY < <(compgen -f -X '!*.gguf' -- "$word"; compgen -d -S / -- "$word")
         compopt -o filenames -o nospace 2>/dev/null
         ;;
-    run--prompts)
+    run--prompts | run--grammar-file)
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         compopt -o filenames 2>/dev/null
         ;;
@@ -48,7 +49,8 @@ _burble() {
         mapfile -t COMPREPLY < <(compgen -W 'auto hf gguf tiktoken sentencepiece tekken' -- "$word")
         ;;
     run-[pns] | run--prompt | run--max-tokens | run--stop | run--temperature | run--top-[kp] | \
-        run--min-p | run--seed | run--system | run--parallel | run--context | run--threads | \
+        run--min-p | run--seed | run--repeat-penalty | run--presence-penalty | run--frequency-penalty | \
+        run--system | run--parallel | run--context | run--threads | \
         tokens-s | tokens--stop) ;;
     *)
         if [[ $word == -* || $verb == run ]]; then
