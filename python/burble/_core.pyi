@@ -280,7 +280,10 @@ class LlamaEngine:
         grammar: str | None = ...,
         json: bool = ...,
         logprobs: int = ...,
+        priority: int = ...,
+        reuse: bool = ...,
     ) -> object: ...
+    def find(self, log: Log, /) -> tuple[int, int, int, int, int]: ...
     @staticmethod
     def logprobs(
         tokens: object, /

@@ -36,7 +36,7 @@ if not hasattr(_core, "LlamaEngine"):
         name=__name__,
     )
 
-__all__ = ["Engine", "EngineStats", "EngineStream", "TokenLogprob"]
+__all__ = ["Engine", "EngineStats", "EngineStream", "Place", "TokenLogprob"]
 
 E = TypeVar("E", bound="Engine")
 
@@ -81,12 +81,37 @@ class TokenLogprob(NamedTuple):
     """The most likely tokens at its place, the likeliest first: ids and log-probabilities."""
 
 
+class Place(NamedTuple):
+    """Where a request is."""
+
+    stage: str
+    """``"queued"``; ``"prompt"``, which is being computed; ``"answer"``, which is being generated;
+    ``"paused"``, without a slot until its reader reads; ``"over"``."""
+    before: int
+    """How many requests get a slot before this one, if it is queued."""
+    prompt_tokens: int
+    """Tokens of the prompt."""
+    prompt_done: int
+    """How many of these are computed or reused so far."""
+    reused: int
+    """How many of these were computed before."""
+
+
+_STAGES = ("over", "queued", "prompt", "answer", "paused")  # as burble_llama_stage counts
+
+
 class EngineStream(Stream[str]):
     """The stream of an engine's text."""
 
     __slots__ = ("_engine", "_tokens")
     _engine: _core.LlamaEngine
     _tokens: object
+
+    @property
+    def place(self) -> Place:
+        """Where the request is at present: for a page that shows it, or a keep-alive."""
+        stage, *counts = self._engine.find(self._log)
+        return Place(_STAGES[stage], *counts)
 
     @property
     def logprobs(self) -> list[TokenLogprob] | None:
@@ -231,6 +256,8 @@ class Engine:
         grammar: str | None = None,
         json: bool = False,
         logprobs: int | None = None,
+        priority: int = 0,
+        reuse: bool = True,
         ignore_eos: bool = False,
         skip_special_tokens: bool = True,
         chunk: Chunk = "token",
@@ -282,6 +309,11 @@ class Engine:
         :param json: generate one JSON object.
         :param logprobs: record the tokens with their log-probabilities, and with those of the so
             many most likely ones (0 to 20) at each place: :attr:`EngineStream.logprobs`.
+        :param priority: requests of a higher one get slots first, and their prompts are computed
+            first.
+        :param reuse: use what was computed before for a prompt that begins with the same tokens,
+            and keep what is computed for this one. False for a prompt whose existence must stay
+            secret: how soon an answer begins tells whether somebody has used a beginning before.
         :param ignore_eos: go on after the model's end-of-text token.
 
         The other parameters are those of :func:`burble.stream`.
@@ -344,6 +376,8 @@ class Engine:
             grammar=grammar,
             json=json,
             logprobs=-1 if logprobs is None else _number("logprobs", logprobs, 0, 20),
+            priority=_number("priority", priority, -(1 << 31), (1 << 31) - 1),
+            reuse=reuse,
         )
         return stream
 

@@ -53,7 +53,7 @@ def text_of(stream: burble.Stream[str]) -> str:
     return "".join(stream)
 
 
-def endless(engine: llama.Engine, **options: Any) -> burble.Stream[str]:
+def endless(engine: llama.Engine, **options: Any) -> llama.EngineStream:
     """One that stands still until it is read, and would go on to the end of the context."""
     return engine.generate("ROMEO:", ignore_eos=True, max_lag=1, lag_unit="tokens", **options)
 
@@ -159,6 +159,33 @@ def test_stats_tell_how_much_of_prompt_was_reused(engine: llama.Engine) -> None:
         assert stream.stats.prompt_tokens in (None, tokens)  # None before its first token
         text_of(stream)
         assert (stream.stats.prompt_tokens, stream.stats.reused_tokens) == (tokens, reused)
+
+
+def test_place_of_request_goes_from_queue_to_over() -> None:
+    with new_engine(slots=1) as engine:
+        running = endless(engine)
+        next(iter(running))
+        assert running.place.stage == "answer"
+        assert running.place.prompt_done == running.place.prompt_tokens > 0
+        queued = [
+            engine.generate("JULIET:", max_new_tokens=1, priority=priority)
+            for priority in (0, 1, 0)
+        ]
+        places = [(stream.place.stage, stream.place.before) for stream in queued]
+        assert places == [("queued", 1), ("queued", 0), ("queued", 2)]
+        running.cancel()
+        for stream in queued:
+            text_of(stream)
+        until(lambda: all(stream.place.stage == "over" for stream in queued))
+    assert running.place.stage == "over"  # also of an engine that is closed
+
+
+def test_prompt_without_reuse_is_computed_again(engine: llama.Engine) -> None:
+    prompt = "We are accounted poor citizens, the patricians good.\n" * 6
+    for reuse in (False, True, False):
+        stream = engine.generate(prompt, max_new_tokens=1, reuse=reuse)
+        text_of(stream)
+        assert stream.stats.reused_tokens == 0
 
 
 # ---- readers -----------------------------------------------------------------------------------

@@ -543,15 +543,32 @@ static PyObject *engine_piece(EngineObject *self, PyObject *args)
     return bytes;
 }
 
+static PyObject *engine_find(EngineObject *self, PyObject *args)
+{
+    LogObject *log;
+    burble_llama_place place = {.stage = BURBLE_LLAMA_STAGE_NONE};
+    if (!PyArg_ParseTuple(args, "O!", self->core->log_type, &log))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+        if (enter(self)) {
+            burble_llama_engine_find(self->engine, log->stream, &place);
+            leave(self);
+        }
+    Py_END_ALLOW_THREADS
+    return Py_BuildValue("(iIIII)", (int)place.stage, place.before, place.prompt_tokens,
+                         place.prompt_done, place.reused);
+}
+
 static PyObject *engine_submit(EngineObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"log",         "keeper",       "prompt", "specials",     "max_tokens",
-                            "temperature", "top_k",        "top_p",  "min_p",        "seed",
-                            "stop",        "include_stop", "words",  "skip_special", "ignore_end",
-                            "typical_p",   "penalties",    "dry",    "mirostat",     "logit_bias",
-                            "answered",    "grammar",      "json",   "logprobs",     NULL};
+    static char *names[] = {
+        "log",      "keeper",       "prompt",     "specials",  "max_tokens", "temperature",
+        "top_k",    "top_p",        "min_p",      "seed",      "stop",       "include_stop",
+        "words",    "skip_special", "ignore_end", "typical_p", "penalties",  "dry",
+        "mirostat", "logit_bias",   "answered",   "grammar",   "json",       "logprobs",
+        "priority", "reuse",        NULL};
     PyObject *log, *keeper, *prompt, *strings, *breakers = NULL, *pairs = NULL, *tokens;
-    int specials, include_stop, words, skip_special, ignore_end, json = 0, logprobs = -1;
+    int specials, include_stop, words, skip_special, ignore_end, json = 0, logprobs = -1, reuse = 1;
     Py_ssize_t answered = 0, grammar_len = 0;
     struct token_log *token_log = NULL;
     int32_t *ids = NULL;
@@ -560,7 +577,7 @@ static PyObject *engine_submit(EngineObject *self, PyObject *args, PyObject *kwa
     burble_llama_request request;
     burble_llama_request_init(&request);
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "O!OOpIfIffIO!pppp|f(Ifff)(ffIIO!)(Iff)O!nz#pi", names,
+            args, kwargs, "O!OOpIfIffIO!pppp|f(Ifff)(ffIIO!)(Iff)O!nz#piip", names,
             self->core->log_type, &log, &keeper, &prompt, &specials, &request.max_tokens,
             &request.temperature, &request.top_k, &request.top_p, &request.min_p, &request.seed,
             &PyTuple_Type, &strings, &include_stop, &words, &skip_special, &ignore_end,
@@ -568,7 +585,8 @@ static PyObject *engine_submit(EngineObject *self, PyObject *args, PyObject *kwa
             &request.presence_penalty, &request.frequency_penalty, &request.dry_multiplier,
             &request.dry_base, &request.dry_allowed_length, &request.dry_last_n, &PyTuple_Type,
             &breakers, &request.mirostat, &request.mirostat_tau, &request.mirostat_eta,
-            &PyTuple_Type, &pairs, &answered, &request.grammar, &grammar_len, &json, &logprobs))
+            &PyTuple_Type, &pairs, &answered, &request.grammar, &grammar_len, &json, &logprobs,
+            &request.priority, &reuse))
         return NULL;
     request.specials = specials != 0;
     request.include_stop = include_stop != 0;
@@ -578,6 +596,7 @@ static PyObject *engine_submit(EngineObject *self, PyObject *args, PyObject *kwa
     request.answered = (size_t)answered;
     request.grammar_len = (size_t)grammar_len;
     request.json = json != 0;
+    request.reuse = reuse != 0;
     request.logprobs = logprobs >= 0; /* -1: none */
     request.top_logprobs = logprobs > 0 ? (uint32_t)logprobs : 0;
     int rc = take_prompt(prompt, &request, &ids);
@@ -660,6 +679,9 @@ static PyMethodDef engine_methods[] = {
     {"logprobs", engine_logprobs, METH_O | METH_STATIC,
      "logprobs(tokens, /)\n--\n\n"
      "The tokens of a text so far: a list of (id, offset, logprob, ((id, logprob), ...))."},
+    {"find", (PyCFunction)engine_find, METH_VARARGS,
+     "find($self, log, /)\n--\n\n"
+     "(stage, before, prompt_tokens, prompt_done, reused), as burble_llama_place has them."},
     {"piece", (PyCFunction)engine_piece, METH_VARARGS,
      "piece($self, id, /)\n--\n\nThe text of a token, as bytes."},
     {"close", (PyCFunction)engine_close, METH_NOARGS,
