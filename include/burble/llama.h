@@ -486,8 +486,9 @@ BURBLE_API void burble_llama_request_init(burble_llama_request *request);
  * the stream (burble_stream_cancel) frees the slot before the next step; if no other request needs the
  * present step, the step is aborted.
  *
- * Greedy text does not depend on the other requests, except for rounding differences in the last bits of
- * sums: if two tokens are almost equally likely, either may be chosen.
+ * Text does not depend on the other requests, except for rounding differences in the last bits of llama.cpp's
+ * sums: greedy text, if two tokens are almost equally likely; seeded text, if the random number of a token is as
+ * near to another one's.
  *
  * @retval BURBLE_OK       the request was accepted
  * @retval BURBLE_EFULL    all slots are busy and the queue is full; the caller may try again later
