@@ -18,7 +18,7 @@ lack() { # lack WHAT DEBIAN-PACKAGES FEDORA-PACKAGES, noted once
     missing="$missing
     $1"
     debian="$debian $2"
-    fedora="$fedora $3"
+    case "$fedora " in *" $3 "*) ;; *) fedora="$fedora $3" ;; esac
 }
 
 compiles() { # compiles COMMAND... <source: whether that compiles
