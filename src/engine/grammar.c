@@ -162,7 +162,7 @@ static bool close_set(struct burble__grammar *grammar)
 
 /* ---- characters ------------------------------------------------------------------------------------ */
 
-static struct mark here(const struct burble__grammar *grammar)
+static struct mark mark_here(const struct burble__grammar *grammar)
 {
     return (struct mark){grammar->n_items, grammar->n_sets, grammar->partial};
 }
@@ -241,7 +241,7 @@ static bool take_byte(struct burble__grammar *grammar, unsigned char byte)
 
 bool burble__grammar_take(struct burble__grammar *grammar, const char *bytes, size_t n)
 {
-    const struct mark before = here(grammar);
+    const struct mark before = mark_here(grammar);
     grammar->work = MAX_WORK;
     for (size_t i = 0; i < n; i++) {
         if (!take_byte(grammar, (unsigned char)bytes[i])) {
@@ -254,7 +254,7 @@ bool burble__grammar_take(struct burble__grammar *grammar, const char *bytes, si
 
 bool burble__grammar_allows(struct burble__grammar *grammar, const char *bytes, size_t n)
 {
-    const struct mark before = here(grammar);
+    const struct mark before = mark_here(grammar);
     const bool allowed = burble__grammar_take(grammar, bytes, n);
     go_back(grammar, before);
     return allowed;
@@ -282,7 +282,7 @@ bool burble__grammar_gave_up(const struct burble__grammar *grammar)
 void burble__grammar_begin_walk(struct burble__grammar *grammar)
 {
     grammar->n_walked = 0;
-    grammar->walked[0] = here(grammar);
+    grammar->walked[0] = mark_here(grammar);
     grammar->work = 4 * MAX_WORK; /* for all of it */
 }
 
@@ -296,7 +296,7 @@ bool burble__grammar_walk(struct burble__grammar *grammar, const char *bytes, si
     for (size_t i = common; i < n; i++) {
         if (i >= MAX_WALK || !take_byte(grammar, (unsigned char)bytes[i]))
             return false;
-        grammar->walked[++grammar->n_walked] = here(grammar);
+        grammar->walked[++grammar->n_walked] = mark_here(grammar);
     }
     return true;
 }

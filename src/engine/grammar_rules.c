@@ -394,7 +394,7 @@ static bool repetitions(struct parser *parser, size_t from, bool nested)
     }
 }
 
-static bool item(struct parser *parser, bool *any)
+static bool parse_item(struct parser *parser, bool *any)
 {
     *any = true;
     if (skip(parser, '"'))
@@ -422,7 +422,7 @@ static bool sequence(struct parser *parser, bool nested)
     for (;;) {
         const size_t from = parser->n_open;
         bool any;
-        if (!item(parser, &any))
+        if (!parse_item(parser, &any))
             return false;
         if (!any)
             return true;
@@ -444,7 +444,7 @@ static bool alternatives(struct parser *parser, uint32_t rule, bool nested)
 
 /* NOLINTEND(misc-no-recursion) */
 
-static bool rule(struct parser *parser)
+static bool parse_rule(struct parser *parser)
 {
     const uint32_t found = name(parser);
     if (found == BURBLE__NONE)
@@ -519,7 +519,7 @@ int burble__grammar_rules_parse(const char *text, size_t len, struct burble__gra
     skip_space(&parser, true);
     bool good = true;
     while (good && peek(&parser) >= 0)
-        good = rule(&parser);
+        good = parse_rule(&parser);
     if (good)
         check(&parser);
     burble__free(parser.open);

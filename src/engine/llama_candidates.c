@@ -183,6 +183,7 @@ static double estimate(struct burble__candidates *candidates, float temperature,
     for (size_t i = 0; i < n; i++)
         data[i].p = data[i].logit;
     make_heap(data, n, is_first);
+    /* cppcheck-suppress knownConditionTrueFalse ; it takes n for 0 after the loop above */
     for (size_t i = 0; i < top; i++) {
         pop(data, n - i);
         if (i == 0)

@@ -124,10 +124,10 @@ int burble__context_options(burble_llama_engine_options *options, uint32_t train
 static int32_t head_length(const struct llama_model *model, const char *what)
 {
     char architecture[64];
-    char key[128];
-    char value[32];
     if (llama_model_meta_val_str(model, "general.architecture", architecture, sizeof architecture)
         > 0) {
+        char key[128];
+        char value[32];
         snprintf(key, sizeof key, "%s.attention.%s_length", architecture, what);
         if (llama_model_meta_val_str(model, key, value, sizeof value) > 0)
             return (int32_t)strtol(value, NULL, 10);

@@ -294,13 +294,12 @@ static int embed(burble_llama_embedder *embedder, const burble_text *texts, size
 {
     struct llama_batch *batch = &embedder->batch;
     uint32_t texts_in = 0; /* the batch */
-    int result = BURBLE_OK;
     batch->n_tokens = 0;
     for (size_t i = 0; i < n; i++) {
         size_t tokens;
         if (burble__load_relaxed(&embedder->canceled))
             return burble__error_set(error, BURBLE_ECANCELED, "the embedder was cancelled");
-        result = ids_of(embedder, &texts[i], i, ids, &tokens, error);
+        int result = ids_of(embedder, &texts[i], i, ids, &tokens, error);
         if (result != BURBLE_OK)
             return result;
         if (texts_in == SEQUENCES || (size_t)batch->n_tokens + tokens > embedder->most) {

@@ -18,11 +18,11 @@ static int likelier_first(const void *a, const void *b)
 void burble__logprobs_take(struct burble__logprobs *logprobs, const float *logits,
                            llama_token_data *candidates, size_t n)
 {
-    double sum = 0.0;
     float most = logits[0];
     for (size_t i = 1; i < n; i++)
         most = logits[i] > most ? logits[i] : most;
-    for (size_t i = 0; i < n; i++)
+    double sum = (double)expf(logits[0] - most);
+    for (size_t i = 1; i < n; i++)
         sum += (double)expf(logits[i] - most);
     logprobs->norm = (double)most + log(sum);
     logprobs->n = logprobs->top < n ? logprobs->top : (uint32_t)n;

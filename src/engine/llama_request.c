@@ -223,10 +223,10 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
     result = burble__sampler_create(model, wanted, context, &request->sampler, error);
     if (result == BURBLE_OK)
         result = take_prompt(model, wanted, context, request, error);
-    if (result == BURBLE_OK)
+    if (result == BURBLE_OK) {
         burble__sampler_take_prompt(request->sampler, request->ids, request->n_ids);
-    if (result == BURBLE_OK)
         result = make_way(model, wanted, request, error);
+    }
     if (result == BURBLE_OK)
         result = replay(model, request, error);
     if (result == BURBLE_ENOMEM)

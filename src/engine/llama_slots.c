@@ -211,7 +211,7 @@ static bool has_free_slot(const burble_llama_engine *engine)
 }
 
 /* Takes the next request from the queue, if a slot is free for it. NULL: there is none. */
-static struct burble__request *next(burble_llama_engine *engine)
+static struct burble__request *next_request(burble_llama_engine *engine)
 {
     struct burble__request *over = NULL;
     struct burble__request *request = NULL;
@@ -239,7 +239,7 @@ bool burble__slots_admit(burble_llama_engine *engine)
     burble__queue_sweep(&engine->queue, LOOKED_AT, burble__now(), &over);
     pthread_mutex_unlock(&engine->lock);
     burble__slots_bury(over);
-    while ((request = next(engine)) != NULL)
+    while ((request = next_request(engine)) != NULL)
         place(engine, request);
     return !closing;
 }
