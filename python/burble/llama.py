@@ -13,6 +13,7 @@ It is available if burble was built with ``-Dllama=enabled``.
 
 from __future__ import annotations
 
+import array
 import atexit
 import os
 import weakref
@@ -36,7 +37,16 @@ if not hasattr(_core, "LlamaEngine"):
         name=__name__,
     )
 
-__all__ = ["Engine", "EngineStats", "EngineStream", "Place", "TokenLogprob"]
+__all__ = [
+    "Embedder",
+    "Engine",
+    "EngineStats",
+    "EngineStream",
+    "Memory",
+    "Place",
+    "TokenLogprob",
+    "memory",
+]
 
 E = TypeVar("E", bound="Engine")
 
@@ -175,12 +185,15 @@ class Engine:
     :param unified: keep the tokens of all slots in one memory, as large as the separate ones
         together: requests with a common beginning share its tokens, but each step looks through the
         tokens of all.
+    :param overcommit: load the model and create the engine even if they do not fit into the memory
+        that is available (see :func:`memory`).
     :param progress: called in this thread with the part that is loaded, from 0.0 to 1.0; an
         exception from it ends the loading.
     :raises OSError: if the file cannot be read, or the threads cannot be started.
     :raises ValueError: if the file is not a GGUF file or its model cannot continue a text, or an
         option is out of its range.
-    :raises MemoryError: if there is no memory for that many slots of that context.
+    :raises MemoryError: if there is no memory for the model, or for that many slots of that
+        context.
     """
 
     def __init__(
@@ -199,6 +212,7 @@ class Engine:
         cache_k: str = "f16",
         cache_v: str = "f16",
         unified: bool = False,
+        overcommit: bool = False,
         progress: Callable[[float], object] | None = None,
     ) -> None:
         if progress is not None and not callable(progress):
@@ -213,12 +227,13 @@ class Engine:
             batch=_number("batch", batch, 1),
             threads=_threads("threads", threads),
             prompt_threads=_threads("prompt_threads", prompt_threads),
-            gpu_layers=-1 if gpu_layers is None else _number("gpu_layers", gpu_layers, 0, 1 << 30),
+            gpu_layers=_layers(gpu_layers),
             check_tensors=check_tensors,
             flash=_flash(flash_attention),
             cache_k=cache_k,
             cache_v=cache_v,
             unified=unified,
+            overcommit=overcommit,
         )
         _engines.add(self)
 
@@ -457,6 +472,10 @@ def _number(name: str, value: Any, least: int, most: int = _UINT32_MAX) -> int:
     return int(value)
 
 
+def _layers(gpu_layers: int | None) -> int:
+    return -1 if gpu_layers is None else _number("gpu_layers", gpu_layers, 0, 1 << 30)
+
+
 def _threads(name: str, threads: int | None) -> int:
     return 0 if threads is None else _number(name, threads, 1)
 
@@ -476,9 +495,146 @@ def _stats(log: _core.Log) -> Stats:
     return Stats(tokens, log.position, first, p50, p99, speed, log.blocked, *known)
 
 
+# ---- memory ------------------------------------------------------------------------------------
+
+
+class Memory(NamedTuple):
+    """The memory that a model and an engine take, in bytes."""
+
+    weights: int
+    """The model's tensors. llama.cpp maps the file, so engines share them."""
+    cache: int
+    """What attention and recurrent layers keep of the tokens of all slots."""
+    compute: int
+    """For intermediate results and logits."""
+    available: int | None
+    """What this process may still take: the least of the machine's available memory, what its
+    control groups leave, and its limit of address space. None: unknown, as on systems without
+    /proc."""
+
+
+def memory(
+    path: str | os.PathLike[str],
+    *,
+    slots: int = 8,
+    context: int | None = None,
+    batch: int = 512,
+    gpu_layers: int | None = None,
+    flash_attention: bool | None = None,
+    cache_k: str = "f16",
+    cache_v: str = "f16",
+    unified: bool = False,
+) -> Memory:
+    """How much memory a model and an engine with these options would take, without loading the
+    weights. The numbers come from llama.cpp, which simulates the engine. Parameters and errors as
+    for :class:`Engine`."""
+    weights, cache, compute, available = _core.LlamaEngine.memory(
+        path,
+        None,
+        slots=_number("slots", slots, 1),
+        context=0 if context is None else _number("context", context, 1),
+        queue=0,
+        batch=_number("batch", batch, 1),
+        threads=1,
+        prompt_threads=1,
+        gpu_layers=_layers(gpu_layers),
+        check_tensors=False,
+        flash=_flash(flash_attention),
+        cache_k=cache_k,
+        cache_v=cache_v,
+        unified=unified,
+        overcommit=True,
+    )
+    return Memory(weights, cache, compute, None if available == (1 << 64) - 1 else available)
+
+
+# ---- embeddings --------------------------------------------------------------------------------
+
+
+class Embedder:
+    """Vectors of whole texts, by a model in llama.cpp, for search and comparison: the nearer their
+    directions, the more alike the model finds the texts.
+
+    The constructor loads the model, which blocks, and so does :meth:`embed`: in a task, call them
+    by ``asyncio.to_thread``. Leaving the block or :meth:`close` closes the embedder. In a forked
+    child, it is closed. All methods may be called from any thread.
+
+    :param path: a GGUF file.
+    :param context: the most tokens of one text; so many are computed at once, of one or of several
+        texts. None: the context that the model was trained with, but at most 4,096.
+    :param threads: the number of computing threads; None: one for each processor that the process
+        may use.
+    :param pooling: how one vector is made of those of a text's tokens: ``"mean"``, ``"first"`` or
+        ``"last"``; None: as the model's file says, or their mean if it says nothing.
+    :param gpu_layers: as for :class:`Engine`, as are ``overcommit`` and the errors.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        context: int | None = None,
+        threads: int | None = None,
+        pooling: str | None = None,
+        gpu_layers: int | None = None,
+        overcommit: bool = False,
+    ) -> None:
+        if pooling is not None:
+            one_of("pooling", pooling, _POOLING[1:])
+        self._path = os.fspath(path)
+        self._core = _core.LlamaEmbedder(
+            path,
+            context=0 if context is None else _number("context", context, 1),
+            threads=_threads("threads", threads),
+            pooling=0 if pooling is None else _POOLING.index(pooling),
+            gpu_layers=_layers(gpu_layers),
+            overcommit=overcommit,
+        )
+        _engines.add(self)
+
+    def embed(self, texts: Iterable[str]) -> list[array.array[float]]:
+        """The vectors of texts, in their order: each is an array of :attr:`length` floats, and has
+        the length 1. Blocks, without the GIL; calls of several threads wait for each other.
+
+        :raises ValueError: for a text without a token, or with more than ``context``.
+        :raises burble.Error: if the embedder is closed, also by another thread meanwhile.
+        """
+        if isinstance(texts, str):
+            raise TypeError("texts: expected several texts, found a str; pass [text]")
+        numbers = memoryview(self._core.embed(tuple(texts))).cast("f")
+        n = self.length
+        return [array.array("f", numbers[i : i + n]) for i in range(0, len(numbers), n)]
+
+    @property
+    def length(self) -> int:
+        """How many numbers a vector has."""
+        return self._core.length
+
+    @property
+    def closed(self) -> bool:
+        return self._core.closed
+
+    def close(self) -> None:
+        """Free the model and its memory; a call of :meth:`embed` in another thread raises
+        :exc:`burble.Error`, even in the middle of its computation. Idempotent."""
+        self._core.close()
+
+    def __enter__(self) -> Embedder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{self.length} numbers"
+        return f"<burble.llama.Embedder of {self._path!r}: {state}>"
+
+
+_POOLING = ("", "mean", "first", "last")  # as burble_llama_pooling counts
+
 # ---- the end of the process --------------------------------------------------------------------
 
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+_engines: weakref.WeakSet[Engine | Embedder] = weakref.WeakSet()
 
 
 def _at_exit() -> None:

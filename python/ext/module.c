@@ -134,7 +134,8 @@ PyObject *core_raise_failure(struct core *core, const burble_stream *stream)
     X(reader)                                                                                      \
     X(merged)                                                                                      \
     X(writer)                                                                                      \
-    X(llama)
+    X(llama)                                                                                       \
+    X(embedder)
 
 #define OBJECTS(X)                                                                                 \
     X(error)                                                                                       \
@@ -309,7 +310,8 @@ static int exec(PyObject *module)
         || add_type(module, &core->writer_type, &writer_spec, NULL) < 0)
         return -1;
 #ifdef BURBLE_PYTHON_LLAMA
-    if (add_type(module, &core->llama_type, &llama_spec, NULL) < 0)
+    if (add_type(module, &core->llama_type, &llama_spec, NULL) < 0
+        || add_type(module, &core->embedder_type, &embedder_spec, NULL) < 0)
         return -1;
 #endif
     if (add_exceptions(module, core) < 0)

@@ -45,7 +45,8 @@ struct core {
     PyTypeObject *reader_type;
     PyTypeObject *merged_type;
     PyTypeObject *writer_type;
-    PyTypeObject *llama_type; /* NULL in a build without llama.cpp */
+    PyTypeObject *llama_type;    /* NULL in a build without llama.cpp */
+    PyTypeObject *embedder_type; /* the same */
 
     PyObject *error;         /* burble.Error */
     PyObject *producer_died; /* burble.ProducerDied */

@@ -33,9 +33,7 @@ typedef struct {
 
 /* ---- errors ---------------------------------------------------------------------------------- */
 
-/* Raises what burble_llama_engine's functions say; returns NULL. `number` is errno as it was. */
-static PyObject *raise_error(struct core *core, int rc, int number, const char *message,
-                             PyObject *path)
+PyObject *llama_raise(struct core *core, int rc, int number, const char *message, PyObject *path)
 {
     switch (rc) {
     case BURBLE_ESYSTEM:
@@ -136,7 +134,7 @@ static int load(EngineObject *self, PyObject *path, burble_llama_model_options m
     PyEval_RestoreThread(loading.thread);
     Py_DECREF(bytes);
     if (rc != BURBLE_OK && !PyErr_Occurred())
-        raise_error(self->core, rc, number, error.message, self->model == NULL ? path : NULL);
+        llama_raise(self->core, rc, number, error.message, self->model == NULL ? path : NULL);
     return rc == BURBLE_OK ? 0 : -1;
 }
 
@@ -166,19 +164,20 @@ struct options {
 
 static int read_options(PyObject *args, PyObject *kwargs, struct options *options)
 {
-    static char *names[] = {"path",  "progress", "slots",          "context",    "queue",
-                            "batch", "threads",  "prompt_threads", "gpu_layers", "check_tensors",
-                            "flash", "cache_k",  "cache_v",        "unified",    NULL};
-    int check_tensors, flash, unified;
+    static char *names[] = {"path",       "progress",      "slots",      "context",
+                            "queue",      "batch",         "threads",    "prompt_threads",
+                            "gpu_layers", "check_tensors", "flash",      "cache_k",
+                            "cache_v",    "unified",       "overcommit", NULL};
+    int check_tensors, flash, unified, overcommit;
     const char *cache_k, *cache_v;
     burble_llama_engine_options *engine = &options->engine;
     burble_llama_model_options_init(&options->model);
     burble_llama_engine_options_init(engine);
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO$IIIIIIipissp", names, &options->path,
-                                     &options->progress, &engine->slots, &engine->context,
-                                     &engine->queue, &engine->batch, &engine->threads,
-                                     &engine->prompt_threads, &options->model.gpu_layers,
-                                     &check_tensors, &flash, &cache_k, &cache_v, &unified))
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "OO$IIIIIIipisspp", names, &options->path, &options->progress,
+            &engine->slots, &engine->context, &engine->queue, &engine->batch, &engine->threads,
+            &engine->prompt_threads, &options->model.gpu_layers, &check_tensors, &flash, &cache_k,
+            &cache_v, &unified, &overcommit))
         return -1;
     if (cache_of("cache_k", cache_k, &engine->cache_k) < 0
         || cache_of("cache_v", cache_v, &engine->cache_v) < 0)
@@ -186,7 +185,31 @@ static int read_options(PyObject *args, PyObject *kwargs, struct options *option
     options->model.check_tensors = check_tensors != 0;
     engine->flash = (burble_llama_flash)flash;
     engine->unified = unified != 0;
+    engine->overcommit = options->model.overcommit = overcommit != 0;
     return 0;
+}
+
+static PyObject *engine_memory(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    struct options options;
+    PyObject *path;
+    burble_llama_memory memory;
+    burble_error error = {0};
+    int rc, number;
+    if (read_options(args, kwargs, &options) < 0
+        || !PyUnicode_FSConverter(options.path, (void *)&path))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+        rc = burble_llama_memory_needed(PyBytes_AS_STRING(path), &options.model, &options.engine,
+                                        &memory, &error);
+        number = errno;
+    Py_END_ALLOW_THREADS
+    Py_DECREF(path);
+    if (rc != BURBLE_OK)
+        return llama_raise(core_of(type), rc, number, error.message, options.path);
+    return Py_BuildValue("(KKKK)", (unsigned long long)memory.weights,
+                         (unsigned long long)memory.cache, (unsigned long long)memory.compute,
+                         (unsigned long long)memory.available);
 }
 
 static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -319,7 +342,7 @@ static PyObject *apply_template(EngineObject *self, const burble_llama_conversat
     }
     PyObject *prompt = rc == BURBLE_OK
                            ? PyUnicode_DecodeUTF8(text == NULL ? "" : text, (Py_ssize_t)len, NULL)
-                           : raise_error(self->core, rc, 0, error.message, NULL);
+                           : llama_raise(self->core, rc, 0, error.message, NULL);
     PyMem_Free(text);
     return prompt;
 }
@@ -469,7 +492,7 @@ static int hand_in(EngineObject *self, burble_llama_request *request, LogObject 
     if (rc == BURBLE_ECLOSED)
         raise_closed(self->core);
     else
-        raise_error(self->core, rc, 0, error.message, NULL);
+        llama_raise(self->core, rc, 0, error.message, NULL);
     return -1;
 }
 
@@ -663,6 +686,10 @@ static PyObject *get_context(EngineObject *self, void *unused)
 }
 
 static PyMethodDef engine_methods[] = {
+    {"memory", (PyCFunction)(void (*)(void))engine_memory,
+     METH_CLASS | METH_VARARGS | METH_KEYWORDS,
+     "memory(path, progress, **options)\n--\n\n"
+     "(weights, cache, compute, available) in bytes, of an engine with the same arguments."},
     {"tokenize", (PyCFunction)engine_tokenize, METH_VARARGS,
      "tokenize($self, text, specials, /)\n--\n\nThe ids of a text, as a list."},
     {"chat", (PyCFunction)engine_chat, METH_VARARGS,

@@ -10,4 +10,10 @@
 
 extern PyType_Spec llama_spec;
 
+/* _core.LlamaEmbedder: libburble-llama's embedder. */
+extern PyType_Spec embedder_spec;
+
+/* Raises what libburble-llama's functions say; returns NULL. `number` is errno as it was. */
+PyObject *llama_raise(struct core *core, int rc, int number, const char *message, PyObject *path);
+
 #endif
