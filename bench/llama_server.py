@@ -270,7 +270,8 @@ class _Part:
         return _row(title, [self.of(what, who, figure) for who in WHO], figure == "tokens")
 
     def beside(self, what: str, figure: str) -> list[float]:
-        """Return burble's figure by that of the better server, round by round."""
+        """Return burble's figure by that of the better server, round by round; nothing, if a round
+        has not seen the server's."""
         ours, *theirs = (self.of(what, who, figure) for who in WHO)
         return _beside(ours, theirs, figure == "tokens")
 
@@ -279,14 +280,14 @@ def _beside(
     ours: Sequence[float], theirs: Sequence[Sequence[float]], more_is_better: bool
 ) -> list[float]:
     better = max if more_is_better else min
-    return ratios(ours, [better(values) for values in zip(*theirs, strict=True)])
+    best = [better(values) for values in zip(*theirs, strict=True)]
+    return ratios(ours, best) if min(best) > 0 else []
 
 
 def _row(title: str, values: Sequence[Sequence[float]], more_is_better: bool) -> list[str]:
     ours, *theirs = values
-    known = min(min(each) for each in theirs) > 0
-    ratio = f"{median(_beside(ours, theirs, more_is_better)):.2f}" if known else ""
-    return [title, *map(_format, values), ratio]
+    beside = _beside(ours, theirs, more_is_better)
+    return [title, *map(_format, values), f"{median(beside):.2f}" if beside else ""]
 
 
 def _format(values: Sequence[float]) -> str:
@@ -355,4 +356,4 @@ def _goals(part: _Part, load: Load) -> list[Goal]:
         for n in range(1, TURNS + 1)
     ]
     goals.append(at_most(f"{part.name}: two tokens behind eight", 1, beside("behind", "short")))
-    return goals
+    return [goal for goal in goals if goal.values]  # without what a round has not seen
