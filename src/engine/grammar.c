@@ -61,13 +61,20 @@ static bool give_up(struct burble__grammar *grammar)
     return false;
 }
 
-/* Counts one item looked at. */
+/* Counts work, in items looked at. */
+static bool spend_some(struct burble__grammar *grammar, uint32_t work)
+{
+    if (grammar->work < work) {
+        grammar->work = 0;
+        return give_up(grammar);
+    }
+    grammar->work -= work;
+    return true;
+}
+
 static bool spend(struct burble__grammar *grammar)
 {
-    if (grammar->work == 0)
-        return give_up(grammar);
-    grammar->work--;
-    return true;
+    return spend_some(grammar, 1);
 }
 
 static bool begin_set(struct burble__grammar *grammar)
@@ -174,6 +181,12 @@ static void go_back(struct burble__grammar *grammar, struct mark mark)
     grammar->partial = mark.partial;
 }
 
+/* Counts a look at an item whose symbol may have a character: some ranges take as long as an item. */
+static bool spend_on(struct burble__grammar *grammar, const struct burble__symbol *symbol)
+{
+    return spend_some(grammar, symbol->kind >= BURBLE__SYMBOL_SET ? 1 + symbol->b / 4 : 1);
+}
+
 /* A new set of what goes on behind this character. False: there is nothing, or it has given up. */
 static bool take_character(struct burble__grammar *grammar, uint32_t character)
 {
@@ -184,6 +197,8 @@ static bool take_character(struct burble__grammar *grammar, uint32_t character)
     for (size_t i = begin; i < end; i++) {
         const struct item item = grammar->items[i];
         const struct burble__symbol *symbol = &grammar->rules.symbols[item.at];
+        if (!spend_on(grammar, symbol))
+            return false;
         if (symbol->kind >= BURBLE__SYMBOL_SET
             && burble__symbol_has(&grammar->rules, symbol, character, character)
             && !add(grammar, item.at + 1, item.origin))
@@ -193,10 +208,12 @@ static bool take_character(struct burble__grammar *grammar, uint32_t character)
 }
 
 /* Whether a character from `low` to `high` may come. */
-static bool may_come(const struct burble__grammar *grammar, uint32_t low, uint32_t high)
+static bool may_come(struct burble__grammar *grammar, uint32_t low, uint32_t high)
 {
     for (size_t i = grammar->sets[grammar->n_sets - 1]; i < grammar->n_items; i++) {
         const struct burble__symbol *symbol = &grammar->rules.symbols[grammar->items[i].at];
+        if (!spend_on(grammar, symbol))
+            return false;
         if (symbol->kind >= BURBLE__SYMBOL_SET
             && burble__symbol_has(&grammar->rules, symbol, low, high))
             return true;
@@ -205,7 +222,7 @@ static bool may_come(const struct burble__grammar *grammar, uint32_t low, uint32
 }
 
 /* Whether the character that has begun may come. */
-static bool may_be_completed(const struct burble__grammar *grammar)
+static bool may_be_completed(struct burble__grammar *grammar)
 {
     const struct partial *partial = &grammar->partial;
     const uint32_t low = partial->value << (6 * partial->missing);

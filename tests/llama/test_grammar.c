@@ -254,6 +254,21 @@ static void grammar_cannot_cause_unbounded_work(void **state)
     for (int i = 0; i < 3000 && !burble__grammar_gave_up(grammar); i++)
         burble__grammar_take(grammar, "a", 1);
     burble__grammar_destroy(&grammar);
+    /* Sets of many ranges, at many places at once, which have none of the characters. */
+    n = sprintf(text, "root ::= \"a\"* [a");
+    for (unsigned c = 0x4E00; c < 0x4E00 + 15000; c += 2)
+        n += sprintf(text + n, "%c%c%c", (int)(0xE0 | c >> 12), (int)(0x80 | (c >> 6 & 0x3F)),
+                     (int)(0x80 | (c & 0x3F)));
+    sprintf(text + n, "]{2000}");
+    grammar = make(text);
+    for (int i = 0; i < 1000; i++)
+        assert_true(burble__grammar_take(grammar, "a", 1));
+    burble__grammar_begin_walk(grammar);
+    for (char c = 'b'; c <= 'z'; c++)
+        assert_false(burble__grammar_walk(grammar, &c, 1, 0));
+    burble__grammar_end_walk(grammar);
+    assert_true(burble__grammar_gave_up(grammar));
+    burble__grammar_destroy(&grammar);
     /* Parentheses, and repetitions of repetitions. */
     memset(text, '(', 60000);
     memcpy(text, "root ::= ", 9);
