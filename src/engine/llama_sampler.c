@@ -431,8 +431,12 @@ static struct burble__candidates prepare(struct burble__sampler *sampler, const 
 {
     for (size_t i = 0; i < n; i++)
         data[i] = (llama_token_data){(llama_token)i, logits[i], 0.0f};
-    for (size_t i = 0; i < sampler->n_biases; i++)
-        data[sampler->biases[i].id].logit += sampler->biases[i].bias;
+    for (size_t i = 0; i < sampler->n_biases; i++) {
+        const burble_llama_bias *bias = &sampler->biases[i];
+        float *logit = &data[bias->id].logit;
+        /* An infinite sum of other biases and -INFINITY would be no number. */
+        *logit = bias->bias == -INFINITY ? -INFINITY : *logit + bias->bias;
+    }
     if (sampler->window != NULL)
         penalize(sampler, data);
     if (sampler->dry != NULL) {
@@ -535,11 +539,12 @@ int32_t burble__sampler_choose(struct burble__sampler *sampler, uint32_t positio
                            : choose_from(sampler, position, logits, candidates, n, false);
     if (id < 0)
         return id;
-    accept(sampler, id);
     if (sampler->grammar != NULL && !llama_vocab_is_eog(sampler->tokens, id)) {
         size_t len;
         const char *bytes = burble__piece(sampler->pieces, id, &len);
-        burble__grammar_take(sampler->grammar, bytes, len);
+        if (!burble__grammar_take(sampler->grammar, bytes, len))
+            return -1; /* it was found within the bounds of all tokens, not within those of one; or no memory */
     }
+    accept(sampler, id);
     return id;
 }

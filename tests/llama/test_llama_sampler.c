@@ -131,6 +131,25 @@ static void dry_equals_that_of_llama(void **state)
     assert_equals_llama(&request, llama_sampler_init_dry(vocab, 3, 1.1f, 1, 50, NULL, 0));
 }
 
+/* Also where the sum of its other biases is infinite. */
+static void token_with_bias_of_minus_infinity_is_never_chosen(void **state)
+{
+    const burble_llama_bias biases[] = {{0, 3e38f}, {0, 3e38f}, {0, -INFINITY}, {0, 3e38f}};
+    burble_llama_request request;
+    uint64_t random = 3;
+    (void)state;
+    burble_llama_request_init(&request);
+    request.logit_bias = biases;
+    request.n_logit_bias = 4;
+    for (int warm = 0; warm < 2; warm++) {
+        request.temperature = (float)warm;
+        struct burble__sampler *sampler = make(&request);
+        make_logits(&random);
+        assert_int_not_equal(burble__sampler_choose(sampler, 0, logits, data, N), 0);
+        burble__sampler_destroy(&sampler);
+    }
+}
+
 static void logit_bias_is_added_up(void **state)
 {
     const llama_logit_bias biases[] = {{3, 2}, {3, 1.5f}, {9, -100}, {700, 6}, {20, -INFINITY}};
@@ -273,6 +292,7 @@ int main(void)
         cmocka_unit_test(penalties_equal_those_of_llama),
         cmocka_unit_test(dry_equals_that_of_llama),
         cmocka_unit_test(logit_bias_is_added_up),
+        cmocka_unit_test(token_with_bias_of_minus_infinity_is_never_chosen),
         cmocka_unit_test(excluded_tokens_are_never_chosen),
         cmocka_unit_test(choices_of_seeds_and_positions_are_uniform),
         cmocka_unit_test(seed_of_chance_differs_each_time),
