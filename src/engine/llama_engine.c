@@ -147,6 +147,8 @@ static void cancel_all(burble_llama_engine *engine)
     for (uint32_t slot = 0; slot < engine->options.slots; slot++)
         if (engine->slots[slot] != NULL)
             burble_stream_cancel(engine->slots[slot]->stream);
+    if (engine->arriving != NULL)
+        burble_stream_cancel(engine->arriving->stream);
     for (struct burble__request *at = engine->queue.first; at != NULL; at = at->next)
         burble_stream_cancel(at->stream);
     for (struct burble__request *at = engine->paused; at != NULL; at = at->next)
@@ -167,8 +169,7 @@ void burble_llama_engine_destroy(burble_llama_engine **handle)
     pthread_cond_signal(&engine->work);
     pthread_mutex_unlock(&engine->lock);
     pthread_join(engine->thread, NULL);
-    /* No other thread uses the engine now. One request may have been on its way to a slot before. */
-    cancel_all(engine);
+    /* No other thread uses the engine now, and all streams are cancelled. */
     for (uint32_t slot = 0; slot < engine->options.slots; slot++)
         if (engine->slots[slot] != NULL)
             burble__slots_release(engine, slot);
@@ -260,8 +261,9 @@ static void find(const burble_llama_engine *engine, const burble_stream *stream,
 {
     const struct burble__request *found = NULL;
     uint32_t n = 0;
-    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
-        const struct burble__request *at = engine->slots[slot];
+    for (uint32_t slot = 0; slot <= engine->options.slots; slot++) {
+        const struct burble__request *at =
+            slot < engine->options.slots ? engine->slots[slot] : engine->arriving;
         if (at != NULL && at->stream == stream) {
             found = at;
             place->stage = stage_of(at);

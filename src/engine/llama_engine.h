@@ -47,9 +47,10 @@ struct burble_llama_engine {
     uint32_t reserved; /* places in the queue for requests that are being made */
     /* Written by the thread, under the lock; so the thread may read them without it. */
     struct burble__request *slots[BURBLE_LLAMA_MAX_SLOTS];
-    struct burble__request *paused; /* they lost their slots, since their readers did not read */
-    burble_llama_stats stats;       /* `waiting` is the queue's */
-    _Atomic(bool) closing;          /* written under the lock */
+    struct burble__request *arriving; /* on its way from the queue to a slot; counts as active */
+    struct burble__request *paused;   /* they lost their slots, since their readers did not read */
+    burble_llama_stats stats;         /* `waiting` is the queue's */
+    _Atomic(bool) closing;            /* written under the lock */
 };
 
 /* The engine's thread; `engine` is a burble_llama_engine. */

@@ -48,13 +48,19 @@ void burble__slots_bury(struct burble__request *over)
     }
 }
 
-/* Takes the request out of a slot, which is free then. */
-static struct burble__request *vacate(burble_llama_engine *engine, uint32_t slot)
+/* Takes the request out of a slot, which is free then; puts it into the list of the paused ones, if it goes on
+ * later. */
+static struct burble__request *vacate(burble_llama_engine *engine, uint32_t slot, bool goes_on)
 {
     struct burble__request *request = engine->slots[slot];
     pthread_mutex_lock(&engine->lock);
     engine->slots[slot] = NULL;
     engine->stats.active--;
+    if (goes_on) {
+        request->next = engine->paused;
+        engine->paused = request;
+        engine->stats.paused++;
+    }
     pthread_mutex_unlock(&engine->lock);
     if (!request->reuse)
         burble__cells_cut(&engine->cells, slot, 0);
@@ -63,7 +69,7 @@ static struct burble__request *vacate(burble_llama_engine *engine, uint32_t slot
 
 void burble__slots_release(burble_llama_engine *engine, uint32_t slot)
 {
-    struct burble__request *request = vacate(engine, slot);
+    struct burble__request *request = vacate(engine, slot, false);
     burble__request_destroy(&request);
 }
 
@@ -133,7 +139,8 @@ static void find_leader(const burble_llama_engine *engine, struct burble__reques
     request->shared = n + WORTH_COPYING - 1;
     for (uint32_t slot = 0; request->reuse && slot < engine->options.slots; slot++) {
         const struct burble__request *other = engine->slots[slot];
-        if (other == NULL || !other->reuse || other->fed >= other->n_ids)
+        if (other == NULL || !other->reuse || other->fed >= other->n_ids
+            || other->priority < request->priority) /* it may be computed much later */
             continue;
         const uint32_t most = request->n_ids - 1 < other->n_ids ? request->n_ids - 1 : other->n_ids;
         uint32_t same = 0;
@@ -178,6 +185,7 @@ static void place(burble_llama_engine *engine, struct burble__request *request)
     set_reused(engine, request, common);
     pthread_mutex_lock(&engine->lock);
     engine->slots[slot] = request;
+    engine->arriving = NULL;
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -219,6 +227,7 @@ static struct burble__request *next_request(burble_llama_engine *engine)
     if (has_free_slot(engine) && !burble__load_relaxed(&engine->closing)) {
         request = burble__queue_take(&engine->queue, burble__now(), &over);
         engine->stats.active += request != NULL;
+        engine->arriving = request;
     }
     pthread_mutex_unlock(&engine->lock);
     burble__slots_bury(over);
@@ -276,16 +285,9 @@ static void pause(burble_llama_engine *engine)
             before = request->full_since;
         }
     }
-    if (longest == engine->options.slots
-        || !(engine->slots[longest]->done || remember(engine, longest))) {
-        return;
-    }
-    struct burble__request *request = vacate(engine, longest);
-    pthread_mutex_lock(&engine->lock);
-    request->next = engine->paused;
-    engine->paused = request;
-    engine->stats.paused++;
-    pthread_mutex_unlock(&engine->lock);
+    if (longest < engine->options.slots
+        && (engine->slots[longest]->done || remember(engine, longest)))
+        vacate(engine, longest, true);
 }
 
 /* Takes a request out of the list of the paused ones; back into the queue, if it goes on. */

@@ -229,6 +229,70 @@ static void priority_comes_before_order(void **state)
     burble_stream_unref(&stream);
 }
 
+/* From the queue to a slot, and into a pause and out of it, a request is always somewhere. */
+static void request_is_found_until_its_text_ends(void **state)
+{
+    enum { REQUESTS = 60 };
+    burble_reader *readers[REQUESTS];
+    burble_stream *streams[REQUESTS];
+    static struct output output;
+    int32_t ids[LONG];
+    (void)state;
+    burble_llama_engine *engine = open_engine(model, 2, REQUESTS);
+    burble_llama_request request = request_of(ids, LONG, 9, 2);
+    for (int i = 0; i < REQUESTS; i++) {
+        ids[LONG - 1 - i] ^= 1; /* so that the beginning is copied */
+        streams[i] = submit_stream(engine, &request, &readers[i]);
+    }
+    for (int i = 0; i < REQUESTS; i++) {
+        burble_status status = {.state = BURBLE_OPEN};
+        burble_llama_place place;
+        do {
+            place = place_of(engine, streams[i]);
+            burble_stream_status(streams[i], &status);
+        } while (status.state == BURBLE_OPEN && place.stage != BURBLE_LLAMA_STAGE_NONE);
+        assert_int_not_equal(status.state, BURBLE_OPEN);
+        read_all(readers[i], &output);
+        burble_stream_unref(&streams[i]);
+    }
+    burble_llama_engine_destroy(&engine);
+}
+
+/* One with a higher priority computes a prompt itself, before the same one of a lower priority. */
+static void priority_does_not_wait_for_a_lower_leader(void **state)
+{
+    static int32_t ids[LONG], others[LONG];
+    burble_reader *readers[3];
+    struct ending endings[3];
+    struct order order = {.n = 0};
+    static struct output output;
+    (void)state;
+    burble_llama_engine *engine = open_engine(model, 4, 8);
+    burble_reader *running;
+    burble_llama_request request = request_for(prompts[0], 0);
+    request.ignore_end = true;
+    burble_stream *stream = submit_stream(engine, &request, &running);
+    assert_result(burble_reader_wait(running, 0), BURBLE_OK);
+    const int32_t priorities[] = {-1, 1, 0};
+    for (int i = 0; i < 3; i++) {
+        request = i == 2 ? request_of(others, LONG, 12, 1) : request_of(ids, LONG, 11, 1);
+        endings[i] = (struct ending){&order, i};
+        request.watch = note_end;
+        request.watch_arg = &endings[i];
+        request.priority = priorities[i];
+        readers[i] = submit(engine, &request);
+        while (i == 0 && stats_of(engine).active < 2)
+            sched_yield();
+    }
+    for (int i = 0; i < 3; i++)
+        read_all(readers[i], &output);
+    burble_stream_cancel(stream);
+    burble_llama_engine_destroy(&engine);
+    assert_int_equal(order.ended[0], 1);
+    burble_reader_destroy(&running);
+    burble_stream_unref(&stream);
+}
+
 /* The long prompts need many steps, beside an answer; the short one is not behind them. */
 static void short_prompt_does_not_wait_for_long_ones(void **state)
 {
@@ -520,6 +584,8 @@ int main(void)
         cmocka_unit_test(deadline_in_queue_makes_room_for_others),
         cmocka_unit_test(deadline_ends_an_answer),
         cmocka_unit_test(priority_comes_before_order),
+        cmocka_unit_test(request_is_found_until_its_text_ends),
+        cmocka_unit_test(priority_does_not_wait_for_a_lower_leader),
         cmocka_unit_test(short_prompt_does_not_wait_for_long_ones),
         IN_BOTH(conversation_computes_only_what_is_new),
         IN_BOTH(requests_with_one_prompt_compute_it_once),
