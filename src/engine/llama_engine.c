@@ -220,6 +220,7 @@ static void enter(burble_llama_engine *engine, const burble_llama_request *wante
         request->watch = wanted->watch;
         request->watch_arg = wanted->watch_arg;
         request->number = ++engine->stats.requests;
+        request->turn = ++engine->turns;
         burble__queue_push(&engine->queue, request);
         pthread_cond_signal(&engine->work);
     }

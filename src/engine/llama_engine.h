@@ -44,6 +44,7 @@ struct burble_llama_engine {
     pthread_mutex_t lock;
     pthread_cond_t work; /* there is a request in the queue, or the engine closes */
     struct burble__queue queue;
+    uint64_t turns;    /* that have been given to requests */
     uint32_t reserved; /* places in the queue for requests that are being made */
     /* Written by the thread, under the lock; so the thread may read them without it. */
     struct burble__request *slots[BURBLE_LLAMA_MAX_SLOTS];

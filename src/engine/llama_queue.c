@@ -16,19 +16,10 @@ static void insert(struct burble__queue *queue, struct burble__request *behind,
 void burble__queue_push(struct burble__queue *queue, struct burble__request *request)
 {
     struct burble__request *behind = queue->last;
-    while (behind != NULL && behind->priority < request->priority)
+    while (behind != NULL
+           && (behind->priority < request->priority
+               || (behind->priority == request->priority && behind->turn > request->turn)))
         behind = behind->previous;
-    insert(queue, behind, request);
-}
-
-void burble__queue_push_front(struct burble__queue *queue, struct burble__request *request)
-{
-    struct burble__request *behind = NULL;
-    struct burble__request *next = queue->first;
-    while (next != NULL && next->priority > request->priority) {
-        behind = next;
-        next = next->next;
-    }
     insert(queue, behind, request);
 }
 

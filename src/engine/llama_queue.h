@@ -15,11 +15,8 @@ struct burble__queue {
     uint32_t n;
 };
 
-/* Puts a request behind those of its priority. */
+/* Puts a request behind those of its priority whose turn is before its own. */
 void burble__queue_push(struct burble__queue *queue, struct burble__request *request);
-
-/* Puts a request that had a slot before in front of those of its priority. */
-void burble__queue_push_front(struct burble__queue *queue, struct burble__request *request);
 
 void burble__queue_remove(struct burble__queue *queue, struct burble__request *request);
 

@@ -27,6 +27,7 @@ struct burble__request {
     struct burble__request *next, *previous; /* in the queue; `next` in other lists */
     burble_stream *stream;
     uint64_t number;   /* in the order in which requests came */
+    uint64_t turn;     /* in the order in which requests came, or lost their slots */
     int32_t priority;  /* the highest first */
     uint64_t deadline; /* by burble__now; 0: none */
 

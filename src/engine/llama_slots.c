@@ -57,6 +57,8 @@ static struct burble__request *vacate(burble_llama_engine *engine, uint32_t slot
     engine->slots[slot] = NULL;
     engine->stats.active--;
     if (goes_on) {
+        /* Those who wait already come before it, or a few slow readers could keep them waiting for ever. */
+        request->turn = ++engine->turns;
         request->next = engine->paused;
         engine->paused = request;
         engine->stats.paused++;
@@ -299,7 +301,7 @@ static void resume(burble_llama_engine *engine, struct burble__request **at, boo
     request->next = NULL;
     engine->stats.paused--;
     if (goes_on)
-        burble__queue_push_front(&engine->queue, request);
+        burble__queue_push(&engine->queue, request);
     pthread_mutex_unlock(&engine->lock);
     if (!goes_on)
         burble__slots_bury(request);

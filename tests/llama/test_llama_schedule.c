@@ -8,6 +8,7 @@
 #include "engine_support.h"
 
 #include <burble/clock.h>
+#include <time.h>
 
 enum { LONG = 400 };
 
@@ -468,6 +469,41 @@ static burble_reader *submit_slow(burble_llama_engine *engine, const burble_llam
     return reader;
 }
 
+/* They read a little, again and again, so that their requests go in and out of the slot. */
+static void slow_readers_do_not_keep_others_waiting(void **state)
+{
+    enum { SLOW = 3 };
+    burble_reader *readers[SLOW + 1];
+    burble_stream *streams[SLOW];
+    const struct timespec nap = {.tv_nsec = 110000000};
+    burble_record record;
+    int end = BURBLE_ETIMEDOUT;
+    (void)state;
+    burble_llama_engine *engine = open_engine(model, 1, 16);
+    burble_llama_request request = request_for(prompts[0], 400);
+    request.ignore_end = true;
+    for (int i = 0; i < SLOW; i++)
+        readers[i] = submit_slow(engine, &request, &streams[i]);
+    while (stats_of(engine).paused < SLOW - 1)
+        sched_yield();
+    request.max_tokens = 1;
+    for (int round = 0; round < 60 && end != BURBLE_OK; round++) {
+        if (round == 8)
+            readers[SLOW] = submit(engine, &request);
+        nanosleep(&nap, NULL);
+        for (int i = 0; i < 2 * SLOW; i++)
+            burble_reader_next(readers[i % SLOW], &record);
+        if (round >= 8)
+            end = burble_reader_wait(readers[SLOW], burble_now());
+    }
+    assert_result(end, BURBLE_OK);
+    burble_llama_engine_destroy(&engine);
+    for (int i = 0; i <= SLOW; i++)
+        burble_reader_destroy(&readers[i]);
+    for (int i = 0; i < SLOW; i++)
+        burble_stream_unref(&streams[i]);
+}
+
 /* More requests than slots, and no reader reads until all have begun: each slot must have changed hands. */
 static void slow_readers_give_their_slots_to_others(void **state)
 {
@@ -593,6 +629,7 @@ int main(void)
         cmocka_unit_test(request_without_reuse_shares_nothing),
         IN_BOTH(slow_readers_give_their_slots_to_others),
         cmocka_unit_test(cancel_or_deadline_ends_a_paused_request),
+        cmocka_unit_test(slow_readers_do_not_keep_others_waiting),
         IN_BOTH(moved_requests_have_the_same_text),
     };
     return cmocka_run_group_tests(tests, load_once, unload);
