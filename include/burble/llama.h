@@ -196,12 +196,12 @@ typedef enum burble_llama_cache {
  * call it. */
 BURBLE_API const char *burble_llama_cache_name(burble_llama_cache type);
 
-/** Whether llama.cpp computes attention in one pass (flash attention), which needs less memory. On a processor it
- * is slower (with the shipped model, one answer takes 1.6 times as long, and the next turn of a conversation up
- * to 6 times), on a GPU faster. */
+/** Whether llama.cpp computes attention in one pass (flash attention), which needs less memory, and is mostly
+ * faster. */
 typedef enum burble_llama_flash {
-    /** On a GPU, if llama.cpp can. On a processor only for a quantized V, or if the scores of a batch
-     * (`batch` + `slots` times `context` times the model's heads, 4 bytes each) exceed 256 MiB. */
+    /** If llama.cpp can. On a processor not for a model whose heads have no multiple of 32 numbers, for which
+     * it is slow in long contexts, unless V is quantized or the scores of a batch (`batch` + `slots`
+     * times `context` times the model's heads, 4 bytes each) exceed 256 MiB. */
     BURBLE_LLAMA_FLASH_AUTO = 0,
     BURBLE_LLAMA_FLASH_ON,
     BURBLE_LLAMA_FLASH_OFF,
@@ -256,8 +256,7 @@ typedef struct burble_llama_memory {
 } burble_llama_memory;
 
 /** Says how much memory a model and an engine on it would take, without loading the weights. NULL for options:
- * the defaults. The numbers come from llama.cpp, which simulates the engine; they hold for all models that it
- * knows, within 1 % and 64 KiB of what it allocates. Not included: the vocabulary, threads' stacks, texts, and
+ * the defaults. The numbers come from llama.cpp, which simulates the engine. Not included: the vocabulary, threads' stacks, texts, and
  * what sampling needs. With a GPU, they are the sums of what the GPU and the machine need. Any thread may call
  * it.
  *

@@ -253,12 +253,13 @@ int burble__context_start(struct burble__context *context, uint32_t threads,
 
 /* ---- the context ----------------------------------------------------------------------------------- */
 
-/* On a processor, llama.cpp's flash attention takes several times as long as the usual one, unless a sequence has
- * 64 tokens and more in the batch; but the usual one needs memory for the scores of each token against each
- * other one. */
+/* On a processor, llama.cpp's flash attention computes the products of a head's numbers 32 at a time, and those that
+ * are left over one by one: for heads of 48, half of the time and more is theirs. Without it, the scores of each
+ * token against each other one need memory. */
 static enum llama_flash_attn_type flash_of(const struct llama_model *model,
                                            const burble_llama_engine_options *options)
 {
+    enum { AT_A_TIME = 32 };
     const double scores = (double)burble__context_batch(options) * options->context
                           * llama_model_n_head(model) * sizeof(float);
     if (options->flash == BURBLE_LLAMA_FLASH_ON)
@@ -266,6 +267,7 @@ static enum llama_flash_attn_type flash_of(const struct llama_model *model,
     if (options->flash == BURBLE_LLAMA_FLASH_OFF)
         return LLAMA_FLASH_ATTN_TYPE_DISABLED;
     return llama_supports_gpu_offload() || is_quantized(options->cache_v) || scores > MOST_SCORES
+                   || head_length(model, "key") % AT_A_TIME == 0
                ? LLAMA_FLASH_ATTN_TYPE_AUTO
                : LLAMA_FLASH_ATTN_TYPE_DISABLED;
 }

@@ -176,7 +176,7 @@ static void take_back(burble_llama_engine *engine)
         request->fed = left;
         request->row = -1;
         /* A recurrent model cannot go back. What an answer had so far is not in the prompt's ids. */
-        if (left < n && n > request->n_ids) {
+        if (left < n && n >= request->n_ids) {
             burble_stream_fail(request->stream, BURBLE_EFAILED,
                                "llama.cpp cannot repeat a computation that it has broken off");
         }

@@ -24,7 +24,7 @@ _burble() {
         options='--model --prompt --max-tokens --stop --greedy --temperature --top-k --top-p --min-p
             --seed --repeat-penalty --presence-penalty --frequency-penalty --grammar-file --json-object
             --chat --system --template --prompts --parallel --json --stats --quiet --context
-            --threads --help --version'
+            --threads --prompt-threads --batch --flash --cache-k --cache-v --unified --help --version'
         ;;
     tokens)
         options='--binary --format --skip-special --clean-up --stop --include-stop --help --version'
@@ -45,12 +45,18 @@ _burble() {
     run--template)
         mapfile -t COMPREPLY < <(compgen -W 'chatml llama2 llama3 mistral-v7 gemma phi3' -- "$word")
         ;;
+    run--flash)
+        mapfile -t COMPREPLY < <(compgen -W 'auto on off' -- "$word")
+        ;;
+    run--cache-[kv])
+        mapfile -t COMPREPLY < <(compgen -W 'f16 f32 bf16 q8_0 q5_1 q5_0 q4_1 q4_0' -- "$word")
+        ;;
     tokens-f | tokens--format)
         mapfile -t COMPREPLY < <(compgen -W 'auto hf gguf tiktoken sentencepiece tekken' -- "$word")
         ;;
     run-[pns] | run--prompt | run--max-tokens | run--stop | run--temperature | run--top-[kp] | \
         run--min-p | run--seed | run--repeat-penalty | run--presence-penalty | run--frequency-penalty | \
-        run--system | run--parallel | run--context | run--threads | \
+        run--system | run--parallel | run--context | run--threads | run--prompt-threads | run--batch | \
         tokens-s | tokens--stop) ;;
     *)
         if [[ $word == -* || $verb == run ]]; then

@@ -44,6 +44,12 @@ complete -c burble -n '__burble_verb run' -l stats -d 'Say how much was done, an
 complete -c burble -n '__burble_verb run' -s q -l quiet -d 'Only errors and figures on standard error'
 complete -c burble -n '__burble_verb run' -l context -x -d 'Tokens of prompt and text together'
 complete -c burble -n '__burble_verb run' -l threads -x -d 'Threads that compute'
+complete -c burble -n '__burble_verb run' -l prompt-threads -x -d 'The same where prompts are computed, too'
+complete -c burble -n '__burble_verb run' -l batch -x -d 'Prompt tokens of one step'
+complete -c burble -n '__burble_verb run' -l flash -x -a 'auto on off' -d 'Attention in one pass'
+complete -c burble -n '__burble_verb run' -l cache-k -x -a 'f16 f32 bf16 q8_0 q5_1 q5_0 q4_1 q4_0' -d "The type of attention's keys"
+complete -c burble -n '__burble_verb run' -l cache-v -x -a 'f16 f32 bf16 q8_0 q5_1 q5_0 q4_1 q4_0' -d "The type of attention's values"
+complete -c burble -n '__burble_verb run' -l unified -d 'One memory for all prompts'
 
 complete -c burble -n '__burble_verb tokens' -F
 complete -c burble -n '__burble_verb tokens' -s b -l binary -d 'The ids are 32-bit integers'
