@@ -49,7 +49,25 @@ out:
 
 /* ---- an engine --------------------------------------------------------------------------------- */
 
-static const char *const prompts[REQUESTS] = {"ROMEO:", "First Citizen:\nWe", "\n"};
+/* Two have the same beginning, which is computed once, and copied. */
+#define BEGINNING                                                                                  \
+    "SICINIUS:\nWhat is the city but the people?\n\nCitizens:\nTrue,\nThe people are the "         \
+    "city.\n\nBRUTUS:\nBy the consent of all, we were establish'd\n"
+static const char *const prompts[REQUESTS] = {BEGINNING "ROMEO:", BEGINNING "We", "\n"};
+
+/* What else a request may ask for, each of the kinds that need memory. */
+static void ask_for_more(burble_llama_request *request, int which)
+{
+    static const burble_llama_bias bias[] = {{3, -1.0f}, {4, 1.0f}};
+    request->json = which == 2; /* which ends the text */
+    request->ignore_end = which != 2;
+    request->logprobs = which == 1;
+    request->top_logprobs = which == 1 ? 3 : 0;
+    request->logit_bias = which == 0 ? bias : NULL;
+    request->n_logit_bias = which == 0 ? COUNT(bias) : 0;
+    request->presence_penalty = which == 0 ? 0.5f : 0.0f;
+    request->dry_multiplier = which == 0 ? 0.8f : 0.0f;
+}
 
 struct text {
     char bytes[LENGTH];
@@ -88,17 +106,17 @@ static int generate(burble_llama_model *model, bool good[REQUESTS], struct text 
     int n = 0, n_read = 0;
     burble_llama_engine_options_init(&options);
     options.slots = 2;
-    options.context = 64;
+    options.context = 128;
     options.threads = 1;
     burble_llama_request_init(&request);
     request.max_tokens = TOKENS;
     request.stop = stop;
     request.n_stop = COUNT(stop);
-    request.ignore_end = true;
     TRY(burble_llama_engine_create(model, &options, &engine, NULL));
     for (; n < REQUESTS; n++) {
         request.prompt = prompts[n];
         request.prompt_len = strlen(prompts[n]);
+        ask_for_more(&request, n);
         request.chunking = n == 0 ? BURBLE_CHUNK_WORD : BURBLE_CHUNK_TOKEN;
         TRY(burble_stream_create(NULL, &streams[n]));
         TRY(burble_reader_create(streams[n], 0, &readers[n], NULL));
