@@ -171,6 +171,9 @@ class Engine:
         larger value computes prompts faster, and needs more memory.
     :param threads: the number of computing threads; None: one for each processor that the process
         may use. Small models are fastest with one.
+    :param prompt_ms: by how many milliseconds prompts may prolong a step while other requests are
+        being answered, or by as much as a step without prompts takes, if that is more. A smaller
+        value keeps the text of the others more even; a larger value computes prompts faster.
     :param prompt_threads: the number of computing threads of steps that compute prompts, too; None:
         as many as ``threads``.
     :param gpu_layers: the number of layers that the GPU computes, if llama.cpp was built for one;
@@ -205,6 +208,7 @@ class Engine:
         queue: int = 1024,
         batch: int = 512,
         threads: int | None = None,
+        prompt_ms: int = 12,
         prompt_threads: int | None = None,
         gpu_layers: int | None = None,
         check_tensors: bool = False,
@@ -226,6 +230,7 @@ class Engine:
             queue=_number("queue", queue, 0),
             batch=_number("batch", batch, 1),
             threads=_threads("threads", threads),
+            prompt_ms=_number("prompt_ms", prompt_ms, 1),
             prompt_threads=_threads("prompt_threads", prompt_threads),
             gpu_layers=_layers(gpu_layers),
             check_tensors=check_tensors,

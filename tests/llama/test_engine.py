@@ -93,7 +93,7 @@ def test_text_equals_that_of_command(engine: llama.Engine) -> None:
     [
         {"flash_attention": False, "cache_k": "f32", "cache_v": "f32"},
         {"flash_attention": True, "unified": True},
-        {"prompt_threads": 2, "batch": 4},
+        {"prompt_threads": 2, "batch": 4, "prompt_ms": 1},
     ],
 )
 def test_options_of_size_leave_text_equal(engine: llama.Engine, options: dict[str, Any]) -> None:
@@ -426,6 +426,7 @@ def test_invalid_model_file_is_refused(tmp_path: Path) -> None:
     [
         ({"slots": 0}, "slots"),
         ({"slots": 257}, "slots: expected 1 to 256, found 257"),
+        ({"prompt_ms": 60_001}, "prompt_ms: expected 1 to 60000, found 60001"),
         ({"prompt_threads": 513}, "prompt_threads: expected 1 to 512, found 513"),
         ({"cache_k": "f8"}, "cache_k: expected one of 'f16', 'f32', .*, found 'f8'"),
         ({"cache_v": "q4_0"}, "cache_v: expected f16, f32 or bf16, as .* found q4_0"),

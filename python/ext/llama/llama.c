@@ -164,20 +164,20 @@ struct options {
 
 static int read_options(PyObject *args, PyObject *kwargs, struct options *options)
 {
-    static char *names[] = {"path",       "progress",      "slots",      "context",
-                            "queue",      "batch",         "threads",    "prompt_threads",
-                            "gpu_layers", "check_tensors", "flash",      "cache_k",
-                            "cache_v",    "unified",       "overcommit", NULL};
+    static char *names[] = {
+        "path",    "progress",       "slots",      "context",       "queue", "batch",
+        "threads", "prompt_threads", "gpu_layers", "check_tensors", "flash", "cache_k",
+        "cache_v", "unified",        "overcommit", "prompt_ms",     NULL};
     int check_tensors, flash, unified, overcommit;
     const char *cache_k, *cache_v;
     burble_llama_engine_options *engine = &options->engine;
     burble_llama_model_options_init(&options->model);
     burble_llama_engine_options_init(engine);
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "OO$IIIIIIipisspp", names, &options->path, &options->progress,
+            args, kwargs, "OO$IIIIIIipisspp|I", names, &options->path, &options->progress,
             &engine->slots, &engine->context, &engine->queue, &engine->batch, &engine->threads,
             &engine->prompt_threads, &options->model.gpu_layers, &check_tensors, &flash, &cache_k,
-            &cache_v, &unified, &overcommit))
+            &cache_v, &unified, &overcommit, &engine->prompt_ms))
         return -1;
     if (cache_of("cache_k", cache_k, &engine->cache_k) < 0
         || cache_of("cache_v", cache_v, &engine->cache_v) < 0)
