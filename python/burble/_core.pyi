@@ -252,7 +252,7 @@ class LlamaEngine:
         cache_v: str,
         unified: bool,
         overcommit: bool,
-        prompt_ms: int = ...,
+        prompt_ms: int,
     ) -> Self: ...
     @classmethod
     def memory(

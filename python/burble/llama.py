@@ -541,6 +541,7 @@ def memory(
         queue=0,
         batch=_number("batch", batch, 1),
         threads=1,
+        prompt_ms=1,
         prompt_threads=1,
         gpu_layers=_layers(gpu_layers),
         check_tensors=False,

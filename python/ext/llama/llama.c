@@ -174,7 +174,7 @@ static int read_options(PyObject *args, PyObject *kwargs, struct options *option
     burble_llama_model_options_init(&options->model);
     burble_llama_engine_options_init(engine);
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "OO$IIIIIIipisspp|I", names, &options->path, &options->progress,
+            args, kwargs, "OO$IIIIIIipissppI", names, &options->path, &options->progress,
             &engine->slots, &engine->context, &engine->queue, &engine->batch, &engine->threads,
             &engine->prompt_threads, &options->model.gpu_layers, &check_tensors, &flash, &cache_k,
             &cache_v, &unified, &overcommit, &engine->prompt_ms))
