@@ -218,7 +218,7 @@ def test_stats_have_times_and_rate() -> None:
     assert stats.tokens_per_second > 0
     empty = stream(lambda streamer: None)
     assert list(empty) == []
-    assert empty.stats == (0, 0, None, None, None, None, 0.0)
+    assert empty.stats == (0, 0, None, None, None, None, 0.0, None, None)
 
 
 # ---- pools ---------------------------------------------------------------------------------------
