@@ -38,7 +38,7 @@ without_llama() {
 case $1 in
 llama)
     check "cc -Werror (build/llama-lint)" ninja --quiet -k 0 -C build/llama-lint
-    check "clang-tidy (llama.cpp)" clang_tidy build/llama-lint src/engine/llama_*.c bench/llama_*.c
+    check "clang-tidy (llama.cpp)" clang_tidy build/llama-lint src/engine/*.c bench/llama_*.c
     exit $failed
     ;;
 format)

@@ -159,7 +159,7 @@ int burble_llama_embedder_create(burble_llama_model *model,
                                  burble_llama_embedder **out, burble_error *error)
 {
     burble_llama_embedder_options defaults;
-    burble_llama_engine_options size;
+    burble_llama_engine_options size = {.context = 0};
     *out = NULL;
     burble_llama_embedder_options_init(&defaults);
     if (options == NULL)

@@ -54,11 +54,11 @@ struct burble_llama_engine {
     _Atomic(bool) closing;            /* written under the lock */
 };
 
-/* The engine's thread; `engine` is a burble_llama_engine. */
-void *burble__engine_run(void *engine);
+/* The engine's thread; `arg` is a burble_llama_engine, here and below. */
+void *burble__engine_run(void *arg);
 
 /* For llama.cpp: whether no request wants the present step any more. */
-bool burble__engine_gives_up(void *engine);
+bool burble__engine_gives_up(void *arg);
 
 /* ---- between steps, in the engine's thread --------------------------------------------------------- */
 

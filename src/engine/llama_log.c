@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <llama.h>
@@ -15,9 +16,13 @@ static _Thread_local struct burble__llama_sizes *measured;
 /* "...: size = 3.75 MiB (  1024 cells, ...": a cache; "...: CPU compute buffer size = 1.50 MiB". */
 static void measure(const char *text)
 {
-    double mebibytes;
-    const char *at = strstr(text, "size =");
-    if (at == NULL || sscanf(at, "size = %lf MiB", &mebibytes) != 1)
+    static const char name[] = "size =";
+    const char *at = strstr(text, name);
+    if (at == NULL)
+        return;
+    char *end;
+    const double mebibytes = strtod(at + sizeof name - 1, &end);
+    if (end == at + sizeof name - 1 || strncmp(end, " MiB", 4) != 0)
         return;
     if (strstr(text, "compute buffer") != NULL || strstr(text, "output buffer") != NULL)
         measured->compute += mebibytes;

@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -37,9 +38,15 @@ static uint64_t number_in(const char *path, const char *name)
     FILE *file = fopen(path, "r");
     if (file == NULL)
         return UINT64_MAX;
-    while (number == UINT64_MAX && fgets(line, sizeof line, file) != NULL)
-        if (strncmp(line, name, strlen(name)) == 0)
-            sscanf(line + strlen(name), "%" SCNu64, &number);
+    while (number == UINT64_MAX && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, name, strlen(name)) != 0)
+            continue;
+        const char *value = line + strlen(name);
+        char *end;
+        number = strtoull(value, &end, 10);
+        if (end == value)
+            number = UINT64_MAX;
+    }
     fclose(file);
     return number;
 }

@@ -236,15 +236,15 @@ void burble_llama_model_unref(burble_llama_model **handle)
     burble__free(model);
 }
 
-const struct burble__pieces *burble__llama_pieces(const burble_llama_model *asked)
+const struct burble__pieces *burble__llama_pieces(const burble_llama_model *model)
 {
-    burble_llama_model *model = (burble_llama_model *)asked; /* for what is made once */
-    struct burble__pieces *found = burble__load_acquire(&model->pieces);
+    burble_llama_model *changed = (burble_llama_model *)model; /* for what is made once */
+    struct burble__pieces *found = burble__load_acquire(&changed->pieces);
     struct burble__pieces *made;
     if (found != NULL || burble__pieces_create(model->tokens, &made) != BURBLE_OK)
         return found;
     /* Release, for the loads above: who finds them also finds their texts. The first thread's stay. */
-    if (burble__cas_acq_rel(&model->pieces, &found, made))
+    if (burble__cas_acq_rel(&changed->pieces, &found, made))
         return made;
     burble__pieces_destroy(made);
     return found;

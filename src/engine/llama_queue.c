@@ -53,6 +53,8 @@ void burble__queue_sweep(struct burble__queue *queue, uint32_t most, uint64_t no
     for (uint32_t i = queue->n < most ? queue->n : most; i > 0; i--) {
         struct burble__request *at = queue->looked_at;
         at = at == NULL || at->next == NULL ? queue->first : at->next;
+        if (at == NULL)
+            return;
         queue->looked_at = at;
         if (!is_wanted(at, now))
             move(queue, at, over);
