@@ -168,6 +168,37 @@ out:
     burble_llama_model_unref(&model);
 }
 
+/* ---- embeddings ---------------------------------------------------------------------------------- */
+
+static int embed(burble_llama_model *model, float *vectors)
+{
+    static const burble_text texts[] = {{"ROMEO:", 6}, {"First Citizen:\nWe", 17}};
+    burble_llama_embedder *embedder = NULL;
+    burble_llama_embedder_options options;
+    int result = -1;
+    burble_llama_embedder_options_init(&options);
+    options.context = 64;
+    options.threads = 1;
+    TRY(burble_llama_embedder_create(model, &options, &embedder, NULL));
+    TRY(burble_llama_embedder_embed(embedder, texts, COUNT(texts), vectors, NULL));
+    result = 0;
+out:
+    burble_llama_embedder_destroy(&embedder);
+    return result;
+}
+
+void torture_embedder(void)
+{
+    static float expected[2 * 2048], found[2 * 2048];
+    burble_llama_model *model = load();
+    CHECK(embed(model, expected) == 0);
+    torture_begin();
+    const int result = embed(model, found);
+    torture_end();
+    CHECK(result != 0 || memcmp(found, expected, sizeof found) == 0);
+    burble_llama_model_unref(&model);
+}
+
 /* ---- the command ------------------------------------------------------------------------------- */
 
 void torture_command_run(void)

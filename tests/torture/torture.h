@@ -75,6 +75,7 @@ enum torture_kinds {
 #define TORTURE_SCENARIOS(X)                                                                       \
     X(model, TORTURE_READS)                                                                        \
     X(engine, TORTURE_CALLS)                                                                       \
+    X(embedder, TORTURE_CALLS)                                                                     \
     X(threads, TORTURE_CALLS)                                                                      \
     X(command_run, TORTURE_WAKES)                                                                  \
     X(command_prompts, TORTURE_READS)                                                              \
