@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What becomes of cancelled requests, for llama_cancel.py:
+ * Measures what becomes of cancelled requests, for llama_cancel.py:
  *
  *     llama_cancel MODEL
  *

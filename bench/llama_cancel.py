@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What becomes of cancelled requests of burble's engine: when their slots are free again, what is
+"""Measures cancelled requests of burble's engine: when their slots are free again, what is
 still computed for them, and what they leave behind (llama_cancel.c)."""
 
 from __future__ import annotations

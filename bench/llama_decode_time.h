@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What llama_decode_time.c notes, in a file that another process can map.
+ * The counts of llama_decode_time.c, in a file that another process can map.
  */
 #ifndef BURBLE_BENCH_LLAMA_DECODE_TIME_H
 #define BURBLE_BENCH_LLAMA_DECODE_TIME_H

@@ -288,7 +288,7 @@ static void gaps_with_prompts(double seconds, double interval, size_t prompt)
     cancel_all(MOST);
 }
 
-/* What the user of the conversation says: about seventy tokens each. */
+/* The user's turns of the conversation, of about seventy tokens each. */
 static const char *const said[TURNS] = {
     "ROMEO:\nBut, soft! what light through yonder window breaks?\nIt is the east, and Juliet is "
     "the "

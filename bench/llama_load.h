@@ -46,7 +46,7 @@ int64_t checked(int64_t result, const char *what);
 /* For the transports: notes that text for `tokens` tokens has come. */
 void arrive(struct answer *answer, const char *text, size_t len, unsigned tokens);
 
-/* What the program's arguments must be, for its usage line. */
+/* The program's arguments, for its usage line. */
 extern const char transport_usage[];
 
 /* Reads the arguments and connects; ends the program if they are wrong. */

@@ -21,7 +21,7 @@ static burble_llama_model *model;
 static burble_llama_engine *engine;
 static burble_hub *hub;
 
-/* What an answer has of burble. */
+/* burble's objects of one answer. */
 struct connection {
     burble_stream *stream;
     burble_reader *reader;

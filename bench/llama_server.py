@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What clients see of burble's engine and of llama-server, which compute with the same llama.cpp.
+"""Compares burble's engine with llama-server, as clients see both, on the same llama.cpp.
 
 Both have the same model, threads, slots, context, batch and type of KV cache, and the same clients
 (llama_load.c): the engine's read streams in its process, the server's a socket each on the loopback
@@ -106,7 +106,7 @@ def _started(command: Sequence[object], environment: Mapping[str, str]) -> Itera
 
 @contextmanager
 def _environment(options: Options) -> Iterator[dict[str, str]]:
-    """What makes a program note the time that llama_decode takes."""
+    """The environment in which a program notes the time that llama_decode takes."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(bytes(16))
         file.flush()

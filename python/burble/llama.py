@@ -509,7 +509,7 @@ class Memory(NamedTuple):
     weights: int
     """The model's tensors. llama.cpp maps the file, so engines share them."""
     cache: int
-    """What attention and recurrent layers keep of the tokens of all slots."""
+    """The memory of attention and recurrent layers for the tokens of all slots."""
     compute: int
     """For intermediate results and logits."""
     available: int | None

@@ -4,7 +4,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include "llama_support.h"
+#include "engine_support.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -12,22 +12,6 @@
 #include <unistd.h>
 
 enum { LENGTH = 192 };
-
-static burble_llama_model *model;
-
-static int load_once(void **state)
-{
-    (void)state;
-    model = load_model();
-    return 0;
-}
-
-static int unload(void **state)
-{
-    (void)state;
-    burble_llama_model_unref(&model);
-    return 0;
-}
 
 static burble_llama_embedder *open_embedder(uint32_t context, burble_llama_pooling pooling)
 {

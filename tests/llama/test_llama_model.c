@@ -4,26 +4,10 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include "llama_support.h"
+#include "engine_support.h"
 
 #include <errno.h>
 #include <unistd.h>
-
-static burble_llama_model *model;
-
-static int load_once(void **state)
-{
-    (void)state;
-    model = load_model();
-    return 0;
-}
-
-static int unload(void **state)
-{
-    (void)state;
-    burble_llama_model_unref(&model);
-    return model != NULL;
-}
 
 /* ---- loading ------------------------------------------------------------------------------------- */
 

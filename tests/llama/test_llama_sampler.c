@@ -4,29 +4,14 @@
  */
 #include "engine/llama_sampler.h"
 
-#include "llama_support.h"
+#include "engine_support.h"
 
 #include <math.h>
 
 enum { N = 2048, ROUNDS = 200, PAST = 120, CONTEXT = 512 };
 
-static burble_llama_model *model;
 static float logits[N];
 static llama_token_data data[N];
-
-static int load_once(void **state)
-{
-    (void)state;
-    model = load_model();
-    return 0;
-}
-
-static int unload(void **state)
-{
-    (void)state;
-    burble_llama_model_unref(&model);
-    return 0;
-}
 
 /* Made-up logits; the first few tokens, which the made-up past consists of, are likely. */
 static void make_logits(uint64_t *random)
