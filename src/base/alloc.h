@@ -28,15 +28,6 @@ static inline void *burble__realloc(void *p, size_t size)
     return realloc(p, size);
 }
 
-/* At least `size` bytes at a multiple of `alignment`, a power of two; NULL where there is no
- * memory. C11 wants the size to be a multiple of the alignment, so it is rounded up to one. */
-static inline void *burble__aligned_alloc(size_t alignment, size_t size)
-{
-    if (size > SIZE_MAX - (alignment - 1))
-        return NULL;
-    return aligned_alloc(alignment, (size + alignment - 1) & ~(alignment - 1));
-}
-
 /* Frees what any of the above returned; NULL is fine. */
 static inline void burble__free(void *p)
 {

@@ -118,6 +118,7 @@ static int wait_for_room(burble_stream *stream, struct burble__lag *lag, uint64_
         return BURBLE_EFULL;
     /* Release: pairs with the acquire in burble__lag_closed, which then finds `lag`. */
     burble__store_release(&stream->writer_waits, true);
+    burble__waiter_wake(&stream->resting); /* readers that rest read at once now: pace.h */
     for (;;) {
         set_goals(lag, stream->written, weight);
         burble__fence_seq_cst(); /* L1, pairs with L2 and L3 */

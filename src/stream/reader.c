@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "stream/hub.h"
+#include "stream/pace.h"
 #include "stream/producer.h"
 #include "stream/stream.h"
 
@@ -125,6 +126,7 @@ int burble_reader_create_from(burble_reader *other, uint64_t from, burble_reader
 static void detach(burble_reader *reader)
 {
     struct burble__waiter *waiter = reader->waiter;
+    burble__pace_detach(reader);
     reader->waiter = NULL;
     if (waiter != NULL)
         burble__waiter_retire(waiter, &reader->stream->parked);
@@ -146,6 +148,7 @@ void burble_reader_destroy(burble_reader **handle)
         burble__block_unref(reader->block, &stream->release);
     else if (reader->block != NULL)
         burble__block_unpin(reader->block, &stream->release);
+    burble__free(reader->pace);
     burble__free(reader);
     burble_stream_unref(&stream);
 }
@@ -160,6 +163,10 @@ void burble__reader_renew(burble_reader *reader)
     if (reader->waiter != NULL) /* where the thread forked amid dispatching, its hub still has it */
         burble__store_release(&reader->waiter->retired, true);
     reader->waiter = NULL;
+    if (reader->pace != NULL && reader->pace->waiter != NULL) {
+        burble__store_release(&reader->pace->waiter->retired, true);
+        reader->pace->waiter = NULL;
+    }
     if (reader->limit != NULL && reader->limit->dropped) {
         reader->block = NULL; /* the pin is not dropped: the writer may not have set it yet */
         reader->end = BURBLE_ELAGGED;
@@ -211,7 +218,7 @@ static bool has_news(burble_reader *reader)
     if (reader->end != BURBLE_OK || burble__load_relaxed(&reader->interrupted)
         || !burble__limit_hold_place(reader->limit))
         return true;
-    const bool found = has_record(reader, &left);
+    const bool found = !burble__pace_rests(reader) && has_record(reader, &left);
     burble__limit_let_go(reader->limit);
     leave(reader, left);
     return found || burble__stream_closed(reader->stream);
@@ -250,7 +257,7 @@ static int next_here(burble_reader *reader, burble_record *record, struct burble
             return BURBLE_AGAIN;
         /* Once more: the last record was published before the end, perhaps after our first look. */
         if (!has_record(reader, left)) {
-            reader->end = end_of(reader->stream);
+            reader->end = (int16_t)end_of(reader->stream);
             return reader->end;
         }
     }
@@ -270,9 +277,12 @@ int burble_reader_next(burble_reader *reader, burble_record *record)
         return reader->end;
     if (!burble__limit_hold_place(reader->limit))
         return lose_place(reader);
-    const int rc = next_here(reader, record, &left);
+    const bool rests = burble__pace_rests(reader);
+    const int rc = rests ? BURBLE_AGAIN : next_here(reader, record, &left);
     burble__limit_let_go(reader->limit);
     leave(reader, left);
+    if (reader->pace != NULL && !rests)
+        burble__pace_note(reader->pace, rc);
     return rc;
 }
 
@@ -282,6 +292,24 @@ uint64_t burble_reader_position(const burble_reader *reader)
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */
+
+/* Arms the waiter that text wakes, or, if the reader rests, the one that only the end of the rest wakes. BURBLE_OK or
+ * BURBLE_ENOMEM. */
+static int arm(burble_reader *reader, bool rests)
+{
+    if (rests)
+        return burble__pace_arm(reader);
+    burble__waiter_arm(reader->waiter, &reader->stream->parked);
+    return BURBLE_OK;
+}
+
+/* After a wake-up: a waiter that was fired may be armed again. Acquire: the thread that fired it was done with `next` before.
+ * (It may still signal the parker: then the next wait returns early, and looks again.) NULL is allowed. */
+static void disarm_fired(struct burble__waiter *waiter)
+{
+    if (waiter != NULL && burble__load_acquire(&waiter->state) == BURBLE__FIRED)
+        burble__store_relaxed(&waiter->state, BURBLE__IDLE);
+}
 
 int burble_reader_wait(burble_reader *reader, uint64_t deadline)
 {
@@ -298,14 +326,20 @@ int burble_reader_wait(burble_reader *reader, uint64_t deadline)
     }
     struct burble__waiter *waiter = reader->waiter;
     while (!has_news(reader)) {
-        burble__waiter_arm(waiter, &reader->stream->parked);
+        const uint64_t due = burble__pace_is_early(reader) ? burble_reader_due(reader) : 0;
+        const bool until_due = due != 0 && (deadline == 0 || due < deadline);
+        const int rc = arm(reader, due != 0);
+        if (rc != BURBLE_OK)
+            return rc;
         if (has_news(reader))
             return BURBLE_OK; /* still ARMED: the next wait may return early, and looks again */
-        if (!burble__parker_wait(&waiter->to.parker, deadline))
+        if (burble__parker_wait(waiter->to.parker, until_due ? due : deadline)) {
+            disarm_fired(waiter);
+            if (reader->pace != NULL)
+                disarm_fired(reader->pace->waiter);
+        } else if (!until_due) {
             return has_news(reader) ? BURBLE_OK : BURBLE_ETIMEDOUT;
-        /* Relaxed: only this thread arms it, and whoever fired it was done with it before it
-         * signalled the parker. */
-        burble__store_relaxed(&waiter->state, BURBLE__IDLE);
+        }
     }
     return BURBLE_OK;
 }
@@ -326,7 +360,9 @@ int burble_reader_park(burble_reader *reader)
     struct burble__waiter *waiter = reader->waiter;
     if (waiter == NULL || waiter->hub == NULL || burble__hub_closed(waiter->hub))
         return BURBLE_EDETACHED;
-    burble__waiter_arm(waiter, &reader->stream->parked);
+    const int rc = arm(reader, burble__pace_is_early(reader));
+    if (rc != BURBLE_OK)
+        return rc;
     return has_news(reader) ? BURBLE_OK : BURBLE_AGAIN;
 }
 
@@ -337,17 +373,22 @@ void burble_reader_interrupt(burble_reader *reader)
     /* Its fence pairs with the one in burble__waiter_arm: either we see the reader on the stack, or it
      * sees that it was interrupted when it looks once more. The others there wake for nothing. */
     burble__waiter_wake(&reader->stream->parked);
+    burble__waiter_wake(&reader->stream->resting);
 }
 
 int burble_reader_next_or_park(burble_reader *reader, burble_record *record)
 {
-    int result = burble_reader_next(reader, record);
-    if (result != BURBLE_AGAIN)
-        return result;
-    result = burble_reader_park(reader);
-    if (result != BURBLE_OK)
-        return result;
-    /* Parking has found a record or the end, unless the reader was interrupted. */
+    int result;
+    /* Parking finds a record or the end, unless the reader was interrupted, or rests again because the writer no longer
+     * waits for room. */
+    do {
+        result = burble_reader_next(reader, record);
+        if (result != BURBLE_AGAIN)
+            return result;
+        result = burble_reader_park(reader);
+        if (result != BURBLE_OK)
+            return result;
+    } while (!burble__load_relaxed(&reader->interrupted));
     result = burble_reader_next(reader, record);
     return result == BURBLE_AGAIN ? BURBLE_EDETACHED : result;
 }

@@ -21,11 +21,12 @@ struct burble_reader {
     _Atomic(uint64_t) forks;     /* of the process that made or renewed it: base/fork.h */
     struct burble__block *block; /* where the reader stands: a reference; a pin once it was dropped
                                       for its lag; NULL once it has reported that */
-    uint32_t offset;             /* of the next record, in block->data */
-    int end;                     /* what it has reported as the end; BURBLE_OK: nothing yet */
     uint64_t seq;                /* of the next record */
     struct burble__waiter *waiter; /* a reference; NULL: attached to nothing */
     struct burble__limit *limit;   /* its own; NULL: none */
+    struct burble__pace *pace;     /* its own; NULL: no interval */
+    uint32_t offset;               /* of the next record, in block->data */
+    int16_t end;                   /* what it has reported as the end; BURBLE_OK: nothing yet */
     _Atomic(bool) interrupted;     /* does not wait any more */
 };
 

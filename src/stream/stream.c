@@ -18,7 +18,7 @@
 
 /* Blocks start small, so that a thousand idle streams take little, and double up to a few KiB, so
  * that a long text takes few blocks. Sizes include the block's own head. */
-#define FIRST_BLOCK 128
+#define FIRST_BLOCK 184
 #define LARGEST_BLOCK 4096
 
 void burble_stream_options_init(burble_stream_options *options)
@@ -42,10 +42,9 @@ int burble_stream_create(const burble_stream_options *options, burble_stream **o
         return BURBLE_EINVAL;
     if (burble__fork_watch() != BURBLE_OK)
         return BURBLE_ENOMEM;
-    burble_stream *stream = burble__aligned_alloc(BURBLE__CACHE_LINE, sizeof *stream);
+    burble_stream *stream = burble__calloc(1, sizeof *stream);
     if (stream == NULL)
         return BURBLE_ENOMEM;
-    memset(stream, 0, sizeof *stream);
     stream->head = burble__block_create(FIRST_BLOCK - sizeof(struct burble__block), 0, 0);
     if (stream->head == NULL)
         goto fail_memory;
@@ -63,6 +62,7 @@ int burble_stream_create(const burble_stream_options *options, burble_stream **o
     burble__init(&stream->producer.thread, 0);
     burble__init(&stream->producer.ticket, 0);
     burble__init(&stream->parked, NULL);
+    burble__init(&stream->resting, NULL);
     burble__init(&stream->state, BURBLE_OPEN);
     burble__init(&stream->readers, 0);
     burble__init(&stream->writer_waits, false);
@@ -111,6 +111,7 @@ void burble_stream_unref(burble_stream **handle)
     burble__stream_here(stream);
     /* Every reader has a reference, and takes its waiter off the stack when it goes. */
     assert(burble__load_relaxed(&stream->parked) == NULL);
+    assert(burble__load_relaxed(&stream->resting) == NULL);
     burble__producer_release(stream);
     burble__block_unref(stream->head, &stream->release);
     burble__lag_free(burble__load_relaxed(&stream->lag));
@@ -256,6 +257,7 @@ static int claim(burble_stream *stream)
 static void announce(burble_stream *stream)
 {
     burble__waiter_wake(&stream->parked);
+    burble__waiter_wake(&stream->resting);
     burble__lag_closed(stream);
     burble__producer_release(stream);
 }
@@ -337,6 +339,7 @@ static void renew(burble_stream *stream)
         "the thread that writes this stream stayed in the process that forked this one";
     pthread_mutex_init(&stream->head_lock, NULL);
     burble__store_relaxed(&stream->parked, NULL);
+    burble__store_relaxed(&stream->resting, NULL);
     burble__store_relaxed(&stream->lag, NULL);
     burble__store_relaxed(&stream->writer_waits, false);
     burble__store_relaxed(&stream->admit_to, UINT64_MAX);

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <burble/stream.h>
@@ -18,53 +19,61 @@
 #include "stream/producer.h"
 #include "stream/waiter.h"
 
-/* Keeps what the writer writes for itself off the lines that readers write. */
-#define BURBLE__CACHE_LINE 64
-
 /* A stream's state while the thread that ends it writes the reason. Readers treat it as OPEN: the
  * terminal state follows, and wakes them. */
 #define BURBLE__CLOSING 4
 
+/* What the writer writes at each append, and what it shares with readers, are more than a cache line (64 bytes) apart, whatever
+ * the address of the struct is: neither slows the other down. What seldom changes stands between. */
 struct burble_stream {
     /* The writer's own. */
     struct burble__block *tail; /* the end of the chain that `head` keeps */
-    uint32_t used;              /* bytes of tail->data, all committed */
-    bool cancel_when_unread;    /* never changes */
-    bool producer_may_exit;     /* never changes */
-    burble_lag_unit lag_unit;   /* never changes */
-    _Atomic(uint64_t) forks;    /* of the process that made or renewed it: base/fork.h */
     uint64_t retained;          /* bytes of text from `head` on */
-    uint64_t keep;              /* never changes */
     uint64_t written;           /* what all records weigh, in `lag_unit` */
     _Atomic(uint64_t) next_seq; /* of the next record; anybody may look */
     _Atomic(uint64_t) admit_to; /* `written` may come to this before readers are looked at: lag.h */
     struct burble__producer producer;
-    struct burble__release release; /* never changes */
+    uint32_t used; /* bytes of tail->data, all committed */
 
-    /* Shared. `parked` is written by readers that run out of text, and read at each append. */
-    _Alignas(BURBLE__CACHE_LINE) burble__waiter_stack parked;
-    _Atomic(uint32_t) state; /* burble_state or BURBLE__CLOSING */
-    _Atomic(uint32_t) readers;
-    _Atomic(bool) writer_waits;        /* for room: lag.h */
+    /* Under head_lock: before that, a stream that keeps nothing keeps everything. (In 4 bytes of its own, which are what the
+     * model checks as one.) */
+    bool had_reader;
+    burble_lag_unit lag_unit;       /* never changes */
+    bool cancel_when_unread;        /* never changes */
+    bool producer_may_exit;         /* never changes */
+    uint64_t keep;                  /* never changes */
+    struct burble__release release; /* never changes */
+    _Atomic(uint64_t) forks;        /* of the process that made or renewed it: base/fork.h */
+
+    /* The oldest block that is retained. Taken by readers that are made, and *tried* by the writer,
+     * which never waits for it. */
+    pthread_mutex_t head_lock;
+    struct burble__block *head;
+
+    /* Shared. `parked` is written by readers that run out of text, and read at each append. `resting` (pace.h) is read at the
+     * end, at an interruption, and by a writer that waits. */
+    burble__waiter_stack parked;
+    burble__waiter_stack resting;
     _Atomic(struct burble__lag *) lag; /* NULL until a reader is limited; then it stays */
+    _Atomic(uint32_t) state;           /* burble_state or BURBLE__CLOSING */
+    _Atomic(uint32_t) readers;
+    _Atomic(bool) writer_waits; /* for room: lag.h */
 
     /* `refs` keeps the stream; `weak` keeps only this memory, for threads that have it on their list
      * of streams to fail (see producer.h). All the strong references count as one weak one. */
     _Atomic(uint32_t) refs;
     _Atomic(uint32_t) weak;
 
-    /* The oldest block that is retained. Taken by readers that are made, and *tried* by the writer,
-     * which never waits for it. */
-    pthread_mutex_t head_lock;
-    struct burble__block *head;
-    bool
-        had_reader; /* under head_lock: before that, a stream that keeps nothing keeps everything */
-
     /* Written in BURBLE__CLOSING, published by the terminal state. */
     burble_reason reason;
     int code;
     char *message; /* NULL: none */
 };
+
+_Static_assert(offsetof(struct burble_stream, parked)
+                       - (offsetof(struct burble_stream, used) + sizeof(uint32_t))
+                   >= 64,
+               "parked is on a line of the writer's");
 
 /* A strong reference, if the stream has not gone. Needs a weak one. */
 bool burble__stream_try_ref(burble_stream *stream);

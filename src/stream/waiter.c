@@ -36,23 +36,48 @@ struct burble__waiter *burble__waiter_create_blocking(void)
     struct burble__waiter *waiter = create(NULL);
     if (waiter == NULL)
         return NULL;
-    if (burble__parker_init(&waiter->to.parker) != 0) {
+    waiter->to.parker = burble__malloc(sizeof *waiter->to.parker);
+    if (waiter->to.parker == NULL || burble__parker_init(waiter->to.parker) != 0) {
+        burble__free(waiter->to.parker);
         burble__free(waiter);
         return NULL;
     }
     return waiter;
 }
 
-void burble__waiter_unref(struct burble__waiter *waiter)
+struct burble__waiter *burble__waiter_create_beside(struct burble__waiter *lender)
+{
+    struct burble__waiter *waiter = create(NULL);
+    if (waiter == NULL)
+        return NULL;
+    burble__add_relaxed(&lender->refs, 1);
+    waiter->lender = lender;
+    waiter->to.parker = lender->to.parker;
+    return waiter;
+}
+
+/* Drops a reference. Returns the waiter's lender, if it was freed and had one. */
+static struct burble__waiter *drop_one(struct burble__waiter *waiter)
 {
     /* As with blocks: release what we did with it, acquire what the others did, before the end. */
     if (burble__sub_acq_rel(&waiter->refs, 1) != 1)
-        return;
-    if (waiter->hub != NULL)
+        return NULL;
+    struct burble__waiter *lender = waiter->lender;
+    if (waiter->hub != NULL) {
         burble__hub_unref(waiter->hub);
-    else
-        burble__parker_finish(&waiter->to.parker);
+    } else if (lender == NULL) {
+        burble__parker_finish(waiter->to.parker);
+        burble__free(waiter->to.parker);
+    }
     burble__free(waiter);
+    return lender;
+}
+
+void burble__waiter_unref(struct burble__waiter *waiter)
+{
+    struct burble__waiter *lender = drop_one(waiter);
+    if (lender != NULL)
+        drop_one(lender); /* a lender has no lender */
 }
 
 void burble__waiter_arm(struct burble__waiter *waiter, burble__waiter_stack *parked)
@@ -80,7 +105,7 @@ static void fire(struct burble__waiter *waiter)
     if (waiter->hub != NULL) {
         burble__hub_push(waiter->hub, waiter);
     } else {
-        burble__parker_signal(&waiter->to.parker);
+        burble__parker_signal(waiter->to.parker);
         burble__waiter_unref(waiter);
     }
 }

@@ -52,13 +52,14 @@ struct burble__waiter {
     _Atomic(uint32_t) refs;
     _Atomic(bool) retired; /* set by the reader's thread, for good */
     burble_hub *hub;       /* a reference; NULL: a thread blocks on the parker. Never changes. */
+    struct burble__waiter *lender; /* a reference: the one whose parker it uses; NULL: its own */
     union {
         struct {
             burble_reader *reader;
             burble_ready_fn *ready;
             void *arg;
-        } call;                       /* with a hub */
-        struct burble__parker parker; /* without */
+        } call;                        /* with a hub */
+        struct burble__parker *parker; /* without */
     } to;
 };
 
@@ -71,6 +72,9 @@ struct burble__waiter *burble__waiter_create(burble_hub *hub, burble_reader *rea
 
 /* The same for a thread that blocks. */
 struct burble__waiter *burble__waiter_create_blocking(void);
+
+/* A second waiter for the thread that blocks on `lender`: firing either of them wakes it. NULL: out of memory. */
+struct burble__waiter *burble__waiter_create_beside(struct burble__waiter *lender);
 
 void burble__waiter_unref(struct burble__waiter *waiter);
 

@@ -274,6 +274,52 @@ static int take(burble_detok *detok, int32_t id, struct burble__origins *origins
     return result;
 }
 
+/* Takes the ids up to the first whose piece is not text in the middle of a sequence, which is what take() does with
+ * them: those are nearly all ids of a long list. On failure, *taken ids were taken. */
+static int take_texts(burble_detok *detok, const int32_t *ids, size_t n, size_t *taken)
+{
+    const burble_vocab *vocab = detok->vocab;
+    struct burble__buffer *out = &detok->out.bytes;
+    const unsigned flags = detok->skip | BURBLE__PIECE_TEXT;
+    int result = BURBLE_OK;
+    size_t i = 0;
+    for (; i < n; i++) {
+        const burble__piece piece = burble__vocab_piece(vocab, (uint32_t)ids[i]);
+        const size_t len = burble__piece_len(piece);
+        if ((piece & flags) != BURBLE__PIECE_TEXT
+            || (result = burble__buffer_reserve(out, len)) != BURBLE_OK)
+            break;
+        if (len == 0)
+            continue; /* `out` may have no memory yet */
+        memcpy(out->bytes + out->len, burble__piece_bytes(vocab, piece), len);
+        out->len += len;
+    }
+    if (i > 0)
+        detok->state->in_run = false;
+    detok->state->taken += i;
+    *taken = i;
+    return result;
+}
+
+/* Takes all ids. */
+static int take_all(burble_detok *detok, const int32_t *ids, size_t n,
+                    struct burble__origins *origins)
+{
+    const struct burble__detok_state *state = detok->state;
+    const bool plain = (detok->vocab->places & BURBLE__AT_LAST) == 0 && detok->vocab->n_filters == 0
+                       && origins == NULL;
+    int result = BURBLE_OK;
+    for (size_t i = 0; i < n && result == BURBLE_OK;) {
+        size_t taken = 0;
+        if (plain && state->begun && state->utf8.held == 0)
+            result = take_texts(detok, ids + i, n - i, &taken);
+        i += taken;
+        if (i < n && result == BURBLE_OK)
+            result = take(detok, ids[i++], origins);
+    }
+    return result;
+}
+
 /* ---- from characters to text ----------------------------------------------------------------- */
 
 /* Whether clean_up leaves this text unchanged; decided by its first character and the one after each space
@@ -340,13 +386,11 @@ static int run(burble_detok *detok, const int32_t *ids, size_t n, bool end,
     struct burble__origins *origins = detok->options.spans ? &traced : NULL;
     const struct burble__origin *held = held_origins(detok);
     const size_t held_before = detok->state->utf8.held;
-    int result = BURBLE_OK;
     if (origins != NULL)
         memcpy(traced.at, held, held_before * sizeof *held);
     detok->out.bytes.len = 0;
     detok->out.origins.len = 0;
-    for (size_t i = 0; i < n && result == BURBLE_OK; i++)
-        result = take(detok, ids[i], origins);
+    int result = take_all(detok, ids, n, origins);
     if (end && result == BURBLE_OK) {
         result = resolve(detok, true, origins);
         if (result == BURBLE_OK && detok->state->utf8.held > 0)

@@ -19,8 +19,8 @@
  * largest kind. Of a GGUF file, only the part before the tensors counts. */
 #define BURBLE__LOAD_MAX ((size_t)256 << 20)
 
-/* The same for JSON, some four times the largest: jansson takes up to 80 times the size of what it
- * parses (an empty object, of 3 bytes with its comma, takes some 230), Python's json less. */
+/* The same for JSON, some four times the largest: what is made of it takes up to 20 times its size (a node of 16 bytes
+ * for a value, of 2 bytes with its comma, in a buffer that doubles). */
 #define BURBLE__LOAD_JSON_MAX ((size_t)128 << 20)
 
 struct burble__source {
@@ -29,10 +29,9 @@ struct burble__source {
     size_t size;
     uint64_t total;      /* of the whole file; above `size` where only its beginning is there */
     burble_error *error; /* may be NULL */
-    const struct burble__json_parser *json; /* NULL: the library's own (load_json.h) */
 };
 
-/* burble_vocab_load and burble_vocab_parse, of a source whose name, bytes, error and parser are filled in:
+/* burble_vocab_load and burble_vocab_parse, of a source whose name, bytes and error are filled in:
  * as those, with *out NULL on failure. */
 int burble__load_file(struct burble__source *source, burble_vocab_format format,
                       burble_vocab **out);

@@ -57,8 +57,9 @@ static struct burble__added_token *find(const struct burble__added *added,
 static struct burble__added_token *find_token(const struct burble__added *added,
                                               const burble_token *token)
 {
-    return token->len == 0 ? NULL
-                           : find(added, (struct burble__json_text){token->text, token->len});
+    return token->len == 0 || !added->begins[(unsigned char)token->text[0]]
+               ? NULL
+               : find(added, (struct burble__json_text){token->text, token->len});
 }
 
 /* Fills in the texts, each once. */
@@ -73,13 +74,16 @@ static int index_texts(struct burble__added *added, const struct burble__source 
     if (added->tokens == NULL)
         return burble__load_fail(source, BURBLE_ENOMEM, "%s", burble_result_text(BURBLE_ENOMEM));
     size_t found = 0;
-    for (size_t i = 0; i < n; i++) {
-        const struct burble__json_text text =
-            burble__json_text(burble__json_get(burble__json_at(list, i), "content"));
+    struct burble__json entry;
+    for (struct burble__json_cursor at = burble__json_begin(list);
+         burble__json_item(&at, &entry);) {
+        const struct burble__json_text text = burble__json_text(burble__json_get(entry, "content"));
         if (text.len > 0)
             added->tokens[found++] = (struct burble__added_token){.text = text, .id = -1};
     }
     qsort(added->tokens, found, sizeof *added->tokens, compare_tokens);
+    for (size_t i = 0; i < found; i++)
+        added->begins[(unsigned char)added->tokens[i].text.bytes[0]] = true;
     for (size_t i = 0; i < found; i++)
         if (i == 0 || compare(added->tokens[i].text, added->tokens[i - 1].text) != 0)
             added->tokens[added->n++] = added->tokens[i];
@@ -147,8 +151,9 @@ static int read_entry(struct reading *reading, struct burble__json object, const
 
 static bool any_normalized(struct burble__json list)
 {
-    for (size_t i = 0; i < burble__json_size(list); i++)
-        if (is_true(burble__json_at(list, i), "normalized"))
+    struct burble__json entry;
+    for (struct burble__json_cursor at = burble__json_begin(list); burble__json_item(&at, &entry);)
+        if (is_true(entry, "normalized"))
             return true;
     return false;
 }
@@ -164,9 +169,10 @@ static int read_all(struct reading *reading, struct burble__json list)
         if (entry != NULL)
             entry->id = (int64_t)i;
     }
-    for (size_t i = 0; i < burble__json_size(list); i++) {
-        const int result = read_entry(reading, burble__json_at(list, i),
-                                      burble__path_item("added_tokens", i).text);
+    struct burble__json object;
+    struct burble__json_cursor at = burble__json_begin(list);
+    for (size_t i = 0; burble__json_item(&at, &object); i++) {
+        const int result = read_entry(reading, object, burble__path_item("added_tokens", i).text);
         if (result != BURBLE_OK)
             return result;
     }

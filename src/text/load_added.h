@@ -10,6 +10,8 @@
 struct burble__added {
     struct burble__added_token *tokens; /* by their texts, each once */
     size_t n;
+    bool begins
+        [256]; /* whether a text begins with this byte: most tokens do not look like an added one */
 };
 
 /* Reads the member `added_tokens` into the table, which has the `size` tokens of the model. BURBLE_OK,

@@ -230,10 +230,10 @@ static int read_decoder(struct decoder *decoder, struct burble__json object, con
                                  DEPTH_MAX);
     }
     const struct burble__path at = burble__path_member(path, "decoders");
-    for (size_t i = 0; i < burble__json_size(parts) && result == BURBLE_OK; i++) {
-        result = read_decoder(decoder, burble__json_at(parts, i),
-                              burble__path_item(at.text, i).text, depth + 1);
-    }
+    struct burble__json part;
+    struct burble__json_cursor next = burble__json_begin(parts);
+    for (size_t i = 0; result == BURBLE_OK && burble__json_item(&next, &part); i++)
+        result = read_decoder(decoder, part, burble__path_item(at.text, i).text, depth + 1);
     return result;
 }
 
@@ -244,19 +244,17 @@ static int read_object(const struct burble__source *source, struct burble__json 
                        struct burble__table *table)
 {
     const struct burble__place place = {"model.vocab", BURBLE__NO_NUMBER};
-    struct burble__json_text key;
-    struct burble__json id;
-    struct burble__json_cursor at = {NULL, 0};
-    while (burble__json_next(vocab, &at, &key, &id)) {
-        const burble_token token = {key.bytes,
-                                    key.len > UINT32_MAX ? UINT32_MAX : (uint32_t)key.len, 0};
+    struct burble__json key, id;
+    struct burble__json_cursor at = burble__json_begin(vocab);
+    while (burble__json_pair(&at, &key, &id)) {
+        const burble_token token = burble__json_token(key, 0);
         int result;
         if (burble__json_is(id, BURBLE__JSON_INTEGER)) {
             result = burble__table_put(table, source, burble__json_integer(id), token, place);
         } else {
             struct burble__path path;
             snprintf(path.text, sizeof path.text, "model.vocab[%s]",
-                     burble__quote(key.bytes, key.len).text);
+                     burble__quote(token.text, token.len).text);
             result = burble__json_fail(source, path.text, "an id", id);
         }
         if (result != BURBLE_OK)
@@ -275,11 +273,13 @@ static bool is_number(struct burble__json value)
 static int read_array(const struct burble__source *source, struct burble__json vocab,
                       struct burble__table *table)
 {
-    for (size_t i = 0; i < burble__json_size(vocab); i++) {
-        struct burble__json pair = burble__json_at(vocab, i);
-        struct burble__json token = burble__json_at(pair, 0);
-        if (burble__json_size(pair) != 2 || !burble__json_is(token, BURBLE__JSON_STRING)
-            || !is_number(burble__json_at(pair, 1))) {
+    struct burble__json pair, token, score;
+    struct burble__json_cursor next = burble__json_begin(vocab);
+    for (size_t i = 0; burble__json_item(&next, &pair); i++) {
+        struct burble__json_cursor at = burble__json_begin(pair);
+        if (!burble__json_is(pair, BURBLE__JSON_ARRAY) || at.left != 2
+            || !burble__json_item(&at, &token) || !burble__json_is(token, BURBLE__JSON_STRING)
+            || !burble__json_item(&at, &score) || !is_number(score)) {
             return burble__json_fail(source, burble__path_item("model.vocab", i).text,
                                      "an array of a token and its score", pair);
         }

@@ -9,48 +9,63 @@
 
 enum burble__json_type burble__json_type(struct burble__json value)
 {
-    return value.at == NULL ? BURBLE__JSON_NOTHING : value.parser->type(value.at);
+    return value.at == NULL ? BURBLE__JSON_NOTHING : (enum burble__json_type)value.at->type;
 }
 
 size_t burble__json_size(struct burble__json value)
 {
     return burble__json_is(value, BURBLE__JSON_ARRAY) || burble__json_is(value, BURBLE__JSON_OBJECT)
-               ? value.parser->size(value.at)
+               ? value.at->n
                : 0;
 }
 
 struct burble__json burble__json_get(struct burble__json object, const char *key)
 {
-    const bool is_object = burble__json_is(object, BURBLE__JSON_OBJECT);
-    return (struct burble__json){object.parser,
-                                 is_object ? object.parser->member(object.at, key) : NULL};
-}
-
-struct burble__json burble__json_at(struct burble__json array, size_t index)
-{
-    const bool is_there =
-        burble__json_is(array, BURBLE__JSON_ARRAY) && index < array.parser->size(array.at);
-    return (struct burble__json){array.parser,
-                                 is_there ? array.parser->item(array.at, index) : NULL};
+    struct burble__json found, value;
+    struct burble__json_cursor at = burble__json_begin(object);
+    while (burble__json_is(object, BURBLE__JSON_OBJECT) && burble__json_pair(&at, &found, &value))
+        if (burble__json_equals(found, key))
+            return value;
+    return (struct burble__json){object.document, NULL};
 }
 
 struct burble__json_text burble__json_text(struct burble__json string)
 {
-    return burble__json_is(string, BURBLE__JSON_STRING) ? string.parser->text(string.at)
-                                                        : (struct burble__json_text){NULL, 0};
+    if (!burble__json_is(string, BURBLE__JSON_STRING))
+        return (struct burble__json_text){NULL, 0};
+    return (struct burble__json_text){string.document->texts + string.at->as.begin, string.at->n};
 }
 
 int64_t burble__json_integer(struct burble__json integer)
 {
-    return burble__json_is(integer, BURBLE__JSON_INTEGER) ? integer.parser->integer(integer.at) : 0;
+    return burble__json_is(integer, BURBLE__JSON_INTEGER) ? integer.at->as.integer : 0;
 }
 
-bool burble__json_next(struct burble__json object, struct burble__json_cursor *at,
-                       struct burble__json_text *key, struct burble__json *value)
+struct burble__json_cursor burble__json_begin(struct burble__json value)
 {
-    value->parser = object.parser;
-    return burble__json_is(object, BURBLE__JSON_OBJECT)
-           && object.parser->next(object.at, at, key, &value->at);
+    const size_t n = burble__json_size(value);
+    return (struct burble__json_cursor){{value.document, n == 0 ? NULL : value.at + 1}, n};
+}
+
+bool burble__json_item(struct burble__json_cursor *at, struct burble__json *item)
+{
+    if (at->left == 0)
+        return false;
+    *item = at->next;
+    const bool has_more = item->at->type <= BURBLE__JSON_ARRAY;
+    at->next.at += has_more ? item->at->as.span : 1;
+    at->left--;
+    return true;
+}
+
+bool burble__json_pair(struct burble__json_cursor *at, struct burble__json *key,
+                       struct burble__json *value)
+{
+    if (at->left == 0)
+        return false;
+    *key = at->next;
+    at->next.at++;
+    return burble__json_item(at, value);
 }
 
 bool burble__json_equals(struct burble__json string, const char *text)
@@ -137,28 +152,6 @@ int burble__json_flag(const struct burble__source *source, struct burble__json o
 
 /* ---- all of it ----------------------------------------------------------------------------------- */
 
-/* Where a bracket opens that is nested too deep; `size` where none is. Only strings and brackets are looked
- * at: that is enough for JSON, and what is no JSON its parser refuses. */
-static size_t find_too_deep(const char *bytes, size_t size)
-{
-    size_t depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < size; i++) {
-        const char byte = bytes[i];
-        if (byte == '"') {
-            in_string = !in_string;
-        } else if (in_string) {
-            i += byte == '\\';
-        } else if (byte == '{' || byte == '[') {
-            if (depth++ == BURBLE__JSON_DEPTH_MAX)
-                return i;
-        } else if ((byte == '}' || byte == ']') && depth > 0) {
-            depth--;
-        }
-    }
-    return size;
-}
-
 static int load(const struct burble__source *source, burble_vocab_format format,
                 struct burble__json root, burble_vocab **out)
 {
@@ -179,26 +172,11 @@ static int load(const struct burble__source *source, burble_vocab_format format,
 int burble__load_json(const struct burble__source *source, burble_vocab_format format,
                       burble_vocab **out)
 {
-    const struct burble__json_parser *parser =
-        source->json == NULL ? burble__json_own : source->json;
-    if (parser == NULL) {
-        return burble__load_fail(source, BURBLE_EUNSUPPORTED,
-                                 "a JSON file; this build of burble has no loader for them (it was "
-                                 "made with -Djson=disabled or without jansson)");
-    }
-    const size_t deep = find_too_deep(source->bytes, source->size);
-    if (deep < source->size) {
-        return burble__load_fail(source, BURBLE_EFORMAT,
-                                 "byte %zu: expected at most %d arrays and objects in one another, "
-                                 "found more",
-                                 deep, BURBLE__JSON_DEPTH_MAX);
-    }
-    struct burble__json root = {.parser = parser};
-    int result =
-        parser->parse(parser, source, burble__find_merges(source->bytes, source->size), &root.at);
+    struct burble__json_document document;
+    int result = burble__json_parse(source, &document);
     if (result == BURBLE_OK) {
-        result = load(source, format, root, out);
-        parser->release(parser, root.at);
+        result = load(source, format, (struct burble__json){&document, document.nodes}, out);
+        burble__json_finish(&document);
     }
     return result;
 }

@@ -1,42 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  * The values of a JSON file, and what the loaders of JSON files share.
- *
- * Each format has one loader, here. JSON itself is parsed by a library, behind a table of functions, the
- * *parser*: jansson in the C library (load_jansson.c), Python's json in the Python package
- * (python/ext/detokenize/json.c). Both accept the same texts: RFC 8259, with
- *
- *   - an object or an array at the top, nested up to BURBLE__JSON_DEPTH_MAX deep,
- *   - UTF-8 without surrogates, escaped ones included, and no NUL in a key,
- *   - each key once in its object,
- *   - integers of 64 bits, and real numbers of a `double` that are finite.
  */
 #ifndef BURBLE_TEXT_LOAD_JSON_H
 #define BURBLE_TEXT_LOAD_JSON_H
 
-#include "text/load.h"
-#include "text/load_merges.h"
+#include "text/json.h"
 
-/* How deep arrays and objects are nested, at most. Nobody's go to 20, but a decoder or a normalizer may be
- * 16 sequences in one another. */
-#define BURBLE__JSON_DEPTH_MAX 64
-
-enum burble__json_type {
-    BURBLE__JSON_OBJECT,
-    BURBLE__JSON_ARRAY,
-    BURBLE__JSON_STRING,
-    BURBLE__JSON_INTEGER,
-    BURBLE__JSON_REAL,
-    BURBLE__JSON_TRUE,
-    BURBLE__JSON_FALSE,
-    BURBLE__JSON_NULL,
-    BURBLE__JSON_NOTHING /* what is not there */
-};
-
-/* A value, borrowed from the text that was parsed. */
+/* A value, borrowed from its document. */
 struct burble__json {
-    const struct burble__json_parser *parser;
-    const void *at; /* the parser's own; NULL: nothing */
+    const struct burble__json_document *document;
+    const struct burble__json_node *at; /* NULL: nothing */
 };
 
 /* A string, borrowed. UTF-8, with a NUL behind it and maybe within. */
@@ -45,43 +19,25 @@ struct burble__json_text {
     size_t len;
 };
 
-/* How far a look through an object has come; zeros at the beginning. */
+/* How far a look through an array or object has come. */
 struct burble__json_cursor {
-    void *pointer;
-    ptrdiff_t position;
+    struct burble__json next;
+    size_t left;
 };
-
-struct burble__json_parser {
-    /* Parses the source without the bytes of `left_out`, which do not matter. BURBLE_OK, with *root to be
-     * released; BURBLE_EFORMAT or BURBLE_ENOMEM, which it reports. */
-    int (*parse)(const struct burble__json_parser *parser, const struct burble__source *source,
-                 struct burble__range left_out, const void **root);
-    void (*release)(const struct burble__json_parser *parser, const void *root);
-    /* Of a value that is there, and of the type that each is for: */
-    enum burble__json_type (*type)(const void *value);
-    size_t (*size)(const void *value); /* of an array or object */
-    const void *(*member)(const void *object, const char *key);
-    const void *(*item)(const void *array, size_t index); /* which is there */
-    struct burble__json_text (*text)(const void *string);
-    int64_t (*integer)(const void *integer);
-    /* The next member of an object, in no certain order; false: there is none. */
-    bool (*next)(const void *object, struct burble__json_cursor *at, struct burble__json_text *key,
-                 const void **value);
-};
-
-/* The C library's own; NULL in a build without jansson. */
-extern const struct burble__json_parser *const burble__json_own;
 
 /* ---- values: of one that is nothing, or of another type, these are nothing, 0, NULL or false ---------- */
 
 enum burble__json_type burble__json_type(struct burble__json value);
-size_t burble__json_size(struct burble__json value);
+size_t burble__json_size(struct burble__json value); /* of an array or object */
 struct burble__json burble__json_get(struct burble__json object, const char *key);
-struct burble__json burble__json_at(struct burble__json array, size_t index);
 struct burble__json_text burble__json_text(struct burble__json string);
 int64_t burble__json_integer(struct burble__json integer);
-bool burble__json_next(struct burble__json object, struct burble__json_cursor *at,
-                       struct burble__json_text *key, struct burble__json *value);
+
+/* To look at each item of an array, or at each member of an object; in the order of the file. */
+struct burble__json_cursor burble__json_begin(struct burble__json value);
+bool burble__json_item(struct burble__json_cursor *at, struct burble__json *item);
+bool burble__json_pair(struct burble__json_cursor *at, struct burble__json *key,
+                       struct burble__json *value);
 
 static inline bool burble__json_is(struct burble__json value, enum burble__json_type type)
 {

@@ -214,10 +214,10 @@ static int read_all(struct burble__normalizer *normalizer, const struct burble__
                                  DEPTH_MAX);
     }
     const struct burble__path at = burble__path_member(path, "normalizers");
-    for (size_t i = 0; result == BURBLE_OK && i < burble__json_size(parts); i++) {
-        result = read_all(normalizer, source, burble__json_at(parts, i),
-                          burble__path_item(at.text, i).text, depth + 1);
-    }
+    struct burble__json part;
+    struct burble__json_cursor next = burble__json_begin(parts);
+    for (size_t i = 0; result == BURBLE_OK && burble__json_item(&next, &part); i++)
+        result = read_all(normalizer, source, part, burble__path_item(at.text, i).text, depth + 1);
     return result;
 }
 

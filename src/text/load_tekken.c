@@ -112,8 +112,9 @@ static int check_rank(const struct tekken *tekken, struct burble__json object, c
 
 static int read_special(struct tekken *tekken, struct burble__json list)
 {
-    for (size_t i = 0; i < burble__json_size(list); i++) {
-        struct burble__json object = burble__json_at(list, i);
+    struct burble__json object;
+    struct burble__json_cursor next = burble__json_begin(list);
+    for (size_t i = 0; burble__json_item(&next, &object); i++) {
         const struct burble__path at = burble__path_item("special_tokens", i);
         struct burble__json text;
         int result = burble__json_member(tekken->source, object, at.text, "token_str",
@@ -219,8 +220,10 @@ static int read_vocab(struct tekken *tekken, struct burble__json root)
                                  "less the special ones), found %zu",
                                  n, burble__json_size(vocab));
     }
-    for (size_t i = 0; i < n && result == BURBLE_OK; i++)
-        result = read_token(tekken, burble__json_at(vocab, i), i);
+    struct burble__json object;
+    struct burble__json_cursor next = burble__json_begin(vocab);
+    for (size_t i = 0; i < n && result == BURBLE_OK && burble__json_item(&next, &object); i++)
+        result = read_token(tekken, object, i);
     return result;
 }
 

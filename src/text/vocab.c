@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/buffer.h"
 #include "base/error_message.h"
+#include "base/hash.h"
 #include "text/compile.h"
 
 #define ALL_TOKEN_FLAGS                                                                            \
@@ -166,14 +167,6 @@ static unsigned places_of(const struct burble__compiler *compiler)
 
 /* ---- filters --------------------------------------------------------------------------------- */
 
-static uint64_t hash(const char *bytes, size_t n)
-{
-    uint64_t hash = UINT64_C(0xCBF29CE484222325); /* FNV-1a */
-    for (size_t i = 0; i < n; i++)
-        hash = (hash ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001B3);
-    return hash ^ hash >> 29;
-}
-
 /* The texts of tokens, behind one another, and for each the number of the first that is the same. */
 struct texts {
     struct burble__buffer bytes;
@@ -188,7 +181,7 @@ static uint32_t intern(struct texts *texts, size_t i, size_t *work)
     const size_t begin = i == 0 ? 0 : texts->ends[i - 1];
     const size_t len = texts->ends[i] - begin;
     const char *bytes = len == 0 ? "" : texts->bytes.bytes + begin;
-    for (size_t at = hash(bytes, len) & texts->mask;; at = (at + 1) & texts->mask) {
+    for (size_t at = burble__hash(bytes, len) & texts->mask;; at = (at + 1) & texts->mask) {
         const uint32_t found = texts->slots[at];
         if (found == UINT32_MAX) {
             texts->slots[at] = (uint32_t)i;
