@@ -247,3 +247,13 @@ size_t burble__candidates_draw(struct burble__candidates *candidates, float temp
     data[chosen].p = (float)((double)data[chosen].p / total);
     return chosen;
 }
+
+float burble__candidates_probability(struct burble__candidates *candidates, float temperature,
+                                     llama_token id)
+{
+    const double total = weigh(candidates, temperature);
+    for (size_t i = 0; i < candidates->n; i++)
+        if (candidates->data[i].id == id)
+            return (float)((double)candidates->data[i].p / total);
+    return 0.0f;
+}

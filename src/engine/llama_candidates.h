@@ -58,4 +58,8 @@ static inline uint64_t burble__mix(uint64_t x)
 /* The step of SplitMix64's state: burble__mix(key + i * step) for i = 1, 2, … are its numbers. */
 #define BURBLE__MIX_STEP 0x9e3779b97f4a7c15u
 
+/* The probability of one of them; 0 if it is not there. */
+float burble__candidates_probability(struct burble__candidates *candidates, float temperature,
+                                     llama_token id);
+
 #endif

@@ -33,7 +33,11 @@ struct burble_llama_embedder {
     uint32_t most; /* tokens of one text, and of a batch */
     size_t length; /* of a vector */
     uint64_t forks;
-    pthread_mutex_t lock; /* one call at a time computes */
+    pthread_mutex_t lock;
+    pthread_cond_t free; /* signalled when a call has computed, and where calls are to end */
+    bool busy;           /* a call computes: one at a time */
+    uint32_t began;      /* the number of interrupts when that call began */
+    _Atomic(uint32_t) interrupts;
     _Atomic(bool) canceled;
 };
 
@@ -44,11 +48,23 @@ void burble_llama_embedder_options_init(burble_llama_embedder_options *options)
 
 /* ---- creating and destroying ------------------------------------------------------------------------- */
 
+/* Whether a call is to end that began after so many interrupts. Relaxed: only the flags themselves count. */
+static bool is_to_end(const burble_llama_embedder *embedder, uint32_t began)
+{
+    return burble__load_relaxed(&embedder->canceled)
+           || burble__load_relaxed(&embedder->interrupts) != began;
+}
+
+/* Whether the call that computes is to end. */
+static bool is_ended(const burble_llama_embedder *embedder)
+{
+    return is_to_end(embedder, embedder->began);
+}
+
 /* For llama.cpp, in the middle of a batch. */
 static bool gives_up(void *arg)
 {
-    struct burble_llama_embedder *embedder = arg;
-    return burble__load_relaxed(&embedder->canceled);
+    return is_ended(arg);
 }
 
 /* How llama.cpp makes one vector out of those of the tokens; UNSPECIFIED: in a way that is no vector of a text
@@ -142,15 +158,22 @@ static int make(burble_llama_embedder *embedder, const burble_llama_embedder_opt
         return burble__error_set(error, BURBLE_EUNSUPPORTED,
                                  "expected a model that makes vectors, found one that ranks texts");
     }
-    const int reason = pthread_mutex_init(&embedder->lock, NULL);
+    int reason = pthread_mutex_init(&embedder->lock, NULL);
+    if (reason == 0) {
+        reason = pthread_cond_init(&embedder->free, NULL);
+        if (reason != 0)
+            pthread_mutex_destroy(&embedder->lock);
+    }
     if (reason != 0) {
         errno = reason;
         return burble__error_set(error, BURBLE_ESYSTEM, "cannot create a lock: %s",
                                  strerror(reason));
     }
     const int result = make_context(embedder, pooling, size, error);
-    if (result != BURBLE_OK)
+    if (result != BURBLE_OK) {
+        pthread_cond_destroy(&embedder->free);
         pthread_mutex_destroy(&embedder->lock);
+    }
     return result;
 }
 
@@ -177,6 +200,7 @@ int burble_llama_embedder_create(burble_llama_model *model,
     embedder->length = (size_t)llama_model_n_embd_out(model->llama);
     embedder->forks = burble__forks();
     burble__init(&embedder->canceled, false);
+    burble__init(&embedder->interrupts, 0);
     sigset_t all;
     sigset_t before;
     sigfillset(&all); /* signals are not for the threads that compute */
@@ -201,13 +225,29 @@ void burble_llama_embedder_destroy(burble_llama_embedder **handle)
     *handle = NULL;
     if (embedder->forks != burble__forks())
         return;
+    pthread_cond_destroy(&embedder->free);
     pthread_mutex_destroy(&embedder->lock);
     unmake(embedder);
+}
+
+/* Has calls that wait look whether they are to end. */
+static void wake(burble_llama_embedder *embedder)
+{
+    pthread_mutex_lock(&embedder->lock);
+    pthread_cond_broadcast(&embedder->free);
+    pthread_mutex_unlock(&embedder->lock);
 }
 
 void burble_llama_embedder_cancel(burble_llama_embedder *embedder)
 {
     burble__store_relaxed(&embedder->canceled, true);
+    wake(embedder);
+}
+
+void burble_llama_embedder_interrupt(burble_llama_embedder *embedder)
+{
+    burble__add_relaxed(&embedder->interrupts, 1);
+    wake(embedder);
 }
 
 size_t burble_llama_embedder_length(const burble_llama_embedder *embedder)
@@ -272,7 +312,7 @@ static int compute(burble_llama_embedder *embedder, uint32_t n, float *out, burb
     llama_memory_clear(llama_get_memory(llama), false);
     burble__llama_listen();
     const int32_t code = llama_decode(llama, embedder->batch);
-    if (burble__load_relaxed(&embedder->canceled))
+    if (is_ended(embedder))
         return burble__error_set(error, BURBLE_ECANCELED, "the embedder was cancelled");
     for (uint32_t i = 0; code == 0 && i < n; i++) {
         const float *vector = llama_get_embeddings_seq(llama, (llama_seq_id)i);
@@ -297,7 +337,7 @@ static int embed(burble_llama_embedder *embedder, const burble_text *texts, size
     batch->n_tokens = 0;
     for (size_t i = 0; i < n; i++) {
         size_t tokens;
-        if (burble__load_relaxed(&embedder->canceled))
+        if (is_ended(embedder))
             return burble__error_set(error, BURBLE_ECANCELED, "the embedder was cancelled");
         int result = ids_of(embedder, &texts[i], i, ids, &tokens, error);
         if (result != BURBLE_OK)
@@ -315,6 +355,29 @@ static int embed(burble_llama_embedder *embedder, const burble_text *texts, size
     return texts_in == 0 ? BURBLE_OK : compute(embedder, texts_in, out, error);
 }
 
+/* Waits until no other call computes. Returns false if the call is to end before. */
+static bool begin(burble_llama_embedder *embedder, uint32_t began)
+{
+    pthread_mutex_lock(&embedder->lock);
+    while (embedder->busy && !is_to_end(embedder, began))
+        pthread_cond_wait(&embedder->free, &embedder->lock);
+    const bool begins = !embedder->busy;
+    if (begins) {
+        embedder->busy = true;
+        embedder->began = began;
+    }
+    pthread_mutex_unlock(&embedder->lock);
+    return begins;
+}
+
+static void end(burble_llama_embedder *embedder)
+{
+    pthread_mutex_lock(&embedder->lock);
+    embedder->busy = false;
+    pthread_cond_signal(&embedder->free);
+    pthread_mutex_unlock(&embedder->lock);
+}
+
 int burble_llama_embedder_embed(burble_llama_embedder *embedder, const burble_text *texts, size_t n,
                                 float *out, burble_error *error)
 {
@@ -326,9 +389,14 @@ int burble_llama_embedder_embed(burble_llama_embedder *embedder, const burble_te
     int32_t *ids = burble__malloc(embedder->most * sizeof *ids);
     if (ids == NULL)
         return burble__error_set(error, BURBLE_ENOMEM, "no memory for a text");
-    pthread_mutex_lock(&embedder->lock);
-    const int result = embed(embedder, texts, n, ids, out, error);
-    pthread_mutex_unlock(&embedder->lock);
+    const uint32_t began = burble__load_relaxed(&embedder->interrupts);
+    int result = BURBLE_OK;
+    if (begin(embedder, began)) {
+        result = embed(embedder, texts, n, ids, out, error);
+        end(embedder);
+    } else {
+        result = burble__error_set(error, BURBLE_ECANCELED, "the embedder was cancelled");
+    }
     burble__free(ids);
     return result;
 }

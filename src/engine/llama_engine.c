@@ -193,37 +193,40 @@ static uint64_t requests_in(const burble_llama_engine *engine)
     return n;
 }
 
-/* Reserves a place in the queue, if there is room. It comes before the request is made, since a prompt that is
- * refused need not be tokenized. */
-static bool reserve(burble_llama_engine *engine)
+/* Reserves `n` places in the queue, if there is room for all. It comes before the requests are made, since a prompt
+ * that is refused need not be tokenized. */
+static bool reserve(burble_llama_engine *engine, uint32_t n)
 {
     const uint64_t room = (uint64_t)engine->options.queue + engine->options.slots;
     struct burble__request *over = NULL;
     pthread_mutex_lock(&engine->lock);
-    if (requests_in(engine) >= room)
+    if (requests_in(engine) + n > room)
         burble__queue_sweep(&engine->queue, engine->queue.n, burble__now(), &over);
-    const bool reserved = requests_in(engine) < room;
-    engine->reserved += reserved;
+    const bool reserved = requests_in(engine) + n <= room;
+    engine->reserved += reserved ? n : 0;
     pthread_mutex_unlock(&engine->lock);
     burble__slots_bury(over);
     return reserved;
 }
 
-/* Gives up the reserved place, and puts the request there; NULL: none. */
-static void enter(burble_llama_engine *engine, const burble_llama_request *wanted,
+/* Gives up the `n` reserved places, and puts the requests there, a list by `next`; NULL: none. */
+static void enter(burble_llama_engine *engine, const burble_llama_request *wanted, uint32_t n,
                   struct burble__request *request)
 {
     pthread_mutex_lock(&engine->lock);
-    engine->reserved--;
-    if (request != NULL) { /* one that is refused is not told of its end, either */
+    engine->reserved -= n;
+    if (request != NULL) /* one that is refused is not told of its end, either */
         burble_stream_hand_over(request->stream);
+    while (request != NULL) {
+        struct burble__request *next = request->next;
         request->watch = wanted->watch;
         request->watch_arg = wanted->watch_arg;
         request->number = ++engine->stats.requests;
         request->turn = ++engine->turns;
         burble__queue_push(&engine->queue, request);
-        pthread_cond_signal(&engine->work);
+        request = next;
     }
+    pthread_cond_signal(&engine->work);
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -231,20 +234,25 @@ int burble_llama_engine_submit(burble_llama_engine *engine, const burble_llama_r
                                burble_stream *stream, burble_error *error)
 {
     struct burble__request *made;
+    const uint64_t most = (uint64_t)engine->options.queue + engine->options.slots;
+    uint32_t n;
     if (!is_here(engine)) {
         return burble__error_set(
             error, BURBLE_ECLOSED,
             "expected an engine of this process, found one of its parent process");
     }
-    if (!reserve(engine)) {
+    int result = burble__request_count(request, most, &n, error);
+    if (result != BURBLE_OK)
+        return result;
+    if (!reserve(engine, n)) {
         return burble__error_set(error, BURBLE_EFULL,
                                  "the queue is full: %" PRIu32 " requests wait for one of %" PRIu32
                                  " slots",
                                  engine->options.queue, engine->options.slots);
     }
-    const int result = burble__request_create(engine->model, request, engine->options.context,
-                                              stream, &made, error);
-    enter(engine, request, made);
+    result = burble__request_create(engine->model, request, engine->options.context, stream, &made,
+                                    error);
+    enter(engine, request, n, made);
     return result;
 }
 
@@ -256,39 +264,46 @@ static burble_llama_stage stage_of(const struct burble__request *request)
                : BURBLE_LLAMA_STAGE_ANSWER;
 }
 
-/* Fills in where the request of a stream is; under the lock. */
+/* Fills in where a request is, unless another one of the stream has come farther. */
+static void note_place(burble_llama_place *place, const struct burble__request *request,
+                       burble_llama_stage stage)
+{
+    static const int how_far[] = {[BURBLE_LLAMA_STAGE_NONE] = 0,
+                                  [BURBLE_LLAMA_STAGE_QUEUED] = 1,
+                                  [BURBLE_LLAMA_STAGE_PAUSED] = 2,
+                                  [BURBLE_LLAMA_STAGE_PROMPT] = 3,
+                                  [BURBLE_LLAMA_STAGE_ANSWER] = 4};
+    const burble_llama_progress *progress = &request->progress;
+    if (how_far[stage] < how_far[place->stage]
+        || (stage == place->stage && progress->prompt_done <= place->prompt_done)) {
+        return;
+    }
+    place->stage = stage;
+    place->prompt_tokens = progress->prompt_tokens;
+    place->prompt_done = progress->prompt_done;
+    place->reused = progress->reused;
+}
+
+/* Fills in where the request of a stream is, or the one of its choices that has come farthest; under the lock. */
 static void find(const burble_llama_engine *engine, const burble_stream *stream,
                  burble_llama_place *place)
 {
-    const struct burble__request *found = NULL;
     uint32_t n = 0;
     for (uint32_t slot = 0; slot <= engine->options.slots; slot++) {
         const struct burble__request *at =
             slot < engine->options.slots ? engine->slots[slot] : engine->arriving;
-        if (at != NULL && at->stream == stream) {
-            found = at;
-            place->stage = stage_of(at);
-        }
+        if (at != NULL && at->stream == stream)
+            note_place(place, at, stage_of(at));
     }
-    for (const struct burble__request *at = engine->paused; at != NULL; at = at->next) {
+    for (const struct burble__request *at = engine->paused; at != NULL; at = at->next)
+        if (at->stream == stream)
+            note_place(place, at, BURBLE_LLAMA_STAGE_PAUSED);
+    for (const struct burble__request *at = engine->queue.first;
+         at != NULL && place->stage == BURBLE_LLAMA_STAGE_NONE; at = at->next, n++) {
         if (at->stream == stream) {
-            found = at;
-            place->stage = BURBLE_LLAMA_STAGE_PAUSED;
+            note_place(place, at, BURBLE_LLAMA_STAGE_QUEUED);
+            place->before = n;
         }
-    }
-    for (const struct burble__request *at = engine->queue.first; at != NULL && found == NULL;
-         at = at->next) {
-        n++;
-        if (at->stream == stream) {
-            found = at;
-            place->stage = BURBLE_LLAMA_STAGE_QUEUED;
-            place->before = n - 1;
-        }
-    }
-    if (found != NULL) {
-        place->prompt_tokens = found->progress.prompt_tokens;
-        place->prompt_done = found->progress.prompt_done;
-        place->reused = found->progress.reused;
     }
 }
 

@@ -32,7 +32,7 @@ struct burble_llama_engine {
     /* Only for the engine's thread. */
     struct burble__context context;
     struct burble__cells cells; /* of each slot's sequence, with a request or without */
-    struct burble__pace pace;
+    struct burble__llama_pace pace;
     struct llama_batch batch;
     uint32_t prompt_tokens; /* in the batch */
     uint32_t rows;          /* of the batch whose logits are wanted: tokens to be generated */

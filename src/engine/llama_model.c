@@ -13,9 +13,6 @@
 #include "engine/llama_log.h"
 #include "engine/llama_memory.h"
 
-/* The longest text that is tokenized or made of a conversation, as llama.cpp counts with 32 bits. */
-#define TEXT_MAX ((size_t)1 << 30)
-
 void burble_llama_model_options_init(burble_llama_model_options *options)
 {
     *options = (burble_llama_model_options){.gpu_layers = -1};
@@ -201,6 +198,7 @@ int burble_llama_model_load(const char *path, const burble_llama_model_options *
         return burble__error_set(error, BURBLE_ENOMEM, "%s: no memory", path);
     burble__init(&model->refs, 1);
     burble__init(&model->pieces, NULL);
+    burble__init(&model->specials, NULL);
     model->path = burble__malloc(strlen(path) + 1);
     if (model->path == NULL) {
         burble_llama_model_unref(&model);
@@ -230,6 +228,7 @@ void burble_llama_model_unref(burble_llama_model **handle)
     if (burble__sub_acq_rel(&model->refs, 1) != 1)
         return;
     burble__pieces_destroy(burble__load_relaxed(&model->pieces));
+    burble__specials_destroy(burble__load_relaxed(&model->specials));
     burble_vocab_unref(&model->vocab);
     llama_model_free(model->llama);
     burble__free(model->path);
@@ -250,6 +249,19 @@ const struct burble__pieces *burble__llama_pieces(const burble_llama_model *mode
     return found;
 }
 
+const struct burble__specials *burble__llama_specials(const burble_llama_model *model)
+{
+    burble_llama_model *changed = (burble_llama_model *)model; /* as above */
+    struct burble__specials *found = burble__load_acquire(&changed->specials);
+    struct burble__specials *made;
+    if (found != NULL || burble__specials_create(model->tokens, &made) != BURBLE_OK)
+        return found;
+    if (burble__cas_acq_rel(&changed->specials, &found, made))
+        return made;
+    burble__specials_destroy(made);
+    return found;
+}
+
 burble_vocab *burble_llama_model_vocab(const burble_llama_model *model)
 {
     return model->vocab;
@@ -265,7 +277,7 @@ uint32_t burble_llama_model_context(const burble_llama_model *model)
 
 int burble__llama_check_text(const char *what, const char *text, size_t len, burble_error *error)
 {
-    if (burble__utf8_valid(text, len))
+    if (len == 0 || burble__utf8_valid(text, len))
         return BURBLE_OK;
     size_t at = 0;
     size_t character = 1;
@@ -285,7 +297,7 @@ int burble_llama_model_tokenize(const burble_llama_model *model, const char *tex
                                 bool specials, int32_t *ids, size_t capacity, size_t *n)
 {
     *n = 0;
-    if (len > TEXT_MAX || (text == NULL && len > 0))
+    if (len > BURBLE__LLAMA_MAX_TEXT || (text == NULL && len > 0))
         return BURBLE_EINVAL;
     if (burble__llama_check_text("text", text, len, NULL) != BURBLE_OK)
         return BURBLE_EINVAL;
@@ -319,80 +331,13 @@ int burble_llama_model_piece(const burble_llama_model *model, int32_t id, char *
     return n < 0 ? BURBLE_EFULL : BURBLE_OK;
 }
 
-void burble_llama_conversation_init(burble_llama_conversation *conversation)
+/* Each token represents a piece of the text, which is at most as long as the longest piece of the model.
+ * There are exceptions: a special token can also absorb the white space around it, and some bytes have no
+ * token in the vocabulary. So a piece counts as at least LEAST bytes, which is several times the average,
+ * and SPARE bytes are added. */
+bool burble__llama_is_too_long(const burble_llama_model *model, size_t len, uint32_t context)
 {
-    *conversation = (burble_llama_conversation){.answer = true};
-}
-
-/* Checks each message, and converts the messages to llama.cpp's form in *chat. */
-static int convert(const burble_llama_conversation *conversation, struct llama_chat_message **chat,
-                   burble_error *error)
-{
-    const size_t n = conversation->n;
-    size_t total = 0;
-    *chat = burble__calloc(n + 1, sizeof **chat);
-    if (*chat == NULL)
-        return burble__error_set(error, BURBLE_ENOMEM, "no memory for %zu messages", n);
-    for (size_t i = 0; i < n; i++) {
-        const burble_llama_message *message = &conversation->messages[i];
-        if (!BURBLE__UNUSED(message))
-            return burble__error_set(error, BURBLE_EINVAL, "message %zu: " BURBLE__RESERVED, i);
-        if (message->role == NULL || message->content == NULL) {
-            return burble__error_set(error, BURBLE_EINVAL, "message %zu: expected a %s, found NULL",
-                                     i, message->role == NULL ? "role" : "content");
-        }
-        const size_t role = strlen(message->role);
-        const size_t content = strlen(message->content);
-        total += role + content;
-        if (total > TEXT_MAX) {
-            return burble__error_set(error, BURBLE_EINVAL,
-                                     "message %zu: expected at most %zu bytes so far, found %zu", i,
-                                     TEXT_MAX, total);
-        }
-        char what[48];
-        snprintf(what, sizeof what, "message %zu: role", i);
-        if (burble__llama_check_text(what, message->role, role, error) != BURBLE_OK)
-            return BURBLE_EINVAL;
-        snprintf(what, sizeof what, "message %zu: content", i);
-        if (burble__llama_check_text(what, message->content, content, error) != BURBLE_OK)
-            return BURBLE_EINVAL;
-        (*chat)[i] = (struct llama_chat_message){message->role, message->content};
-    }
-    return BURBLE_OK;
-}
-
-int burble_llama_model_apply_template(const burble_llama_model *model,
-                                      const burble_llama_conversation *conversation, char *text,
-                                      size_t capacity, size_t *len, burble_error *error)
-{
-    *len = 0;
-    if (!BURBLE__UNUSED(conversation))
-        return burble__error_set(error, BURBLE_EINVAL, "conversation: " BURBLE__RESERVED);
-    const char *form = conversation->template_name;
-    if (form == NULL)
-        form = llama_model_chat_template(model->llama, NULL);
-    if (form == NULL)
-        return burble__error_set(error, BURBLE_EUNSUPPORTED, "the model has no chat template");
-    struct llama_chat_message *chat;
-    const int32_t room = capacity < INT32_MAX ? (int32_t)capacity : INT32_MAX;
-    int32_t size = 0;
-    const int result = convert(conversation, &chat, error);
-    if (result == BURBLE_OK) {
-        size = llama_chat_apply_template(form, chat, conversation->n, conversation->answer, text,
-                                         room);
-    }
-    burble__free(chat);
-    if (result != BURBLE_OK)
-        return result;
-    if (size < 0) {
-        return burble__error_set(error, BURBLE_EUNSUPPORTED,
-                                 "expected a chat template that llama.cpp knows, found: %.160s",
-                                 form);
-    }
-    *len = (size_t)size;
-    if (size > room) {
-        return burble__error_set(error, BURBLE_EFULL, "expected room for %zu bytes, found %zu",
-                                 *len, capacity);
-    }
-    return BURBLE_OK;
+    enum { LEAST = 64, SPARE = 4096 };
+    const size_t longest = model->longest > LEAST ? model->longest : LEAST;
+    return len > SPARE && (len - SPARE - 1) / longest >= context;
 }

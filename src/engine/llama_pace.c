@@ -13,7 +13,7 @@ static double mean(double before, double now)
     return before == 0.0 ? now : before + NEWEST * (now - before);
 }
 
-uint32_t burble__pace_room(const struct burble__pace *pace, uint32_t most)
+uint32_t burble__llama_pace_room(const struct burble__llama_pace *pace, uint32_t most)
 {
     /* A step of a large model takes long in any case; twice that is not noticed, either. */
     const double time = pace->limit > pace->answer ? pace->limit : pace->answer;
@@ -22,15 +22,18 @@ uint32_t burble__pace_room(const struct burble__pace *pace, uint32_t most)
     return room <= least ? least : room >= most ? most : (uint32_t)room;
 }
 
-void burble__pace_note(struct burble__pace *pace, uint32_t answers, uint32_t prompt, uint64_t ns)
+void burble__llama_pace_note(struct burble__llama_pace *pace, uint32_t answers, uint32_t prompt,
+                             uint64_t ns)
 {
     const double time = (double)ns;
     if (prompt == 0) {
         pace->answer = mean(pace->answer, time);
+        pace->answers = mean(pace->answers, answers);
         return;
     }
-    /* A few tokens say little of what many cost; and a step that is all prompt has no answers to subtract. */
-    const double rest = answers == 0 ? time : time - pace->answer;
+    /* A step with fewer answers than usual takes less for them. Few prompt tokens (below LEAST) say little of what many cost. */
+    const double share = answers < pace->answers ? answers / pace->answers : 1.0;
+    const double rest = time - share * pace->answer;
     if (prompt >= LEAST && rest > 0.0)
         pace->token = mean(pace->token, rest / prompt);
 }

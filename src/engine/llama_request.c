@@ -5,10 +5,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/error_message.h"
 #include "base/reserved.h"
-#include "base/utf8.h"
+#include "engine/llama_output.h"
 
 /* How many of the prompt's last ids are used to decide how the text after it begins: more than enough. */
 #define PRIME 16
@@ -36,6 +35,50 @@ static int check(const burble_llama_request *wanted, burble_error *error)
             "answered: expected fewer than the ids of the prompt, %zu, found %zu",
             wanted->ids == NULL ? 0 : wanted->n_ids, wanted->answered);
     }
+    if (wanted->answered > 0 && wanted->n_prompts > 0) {
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "answered: expected 0 with `prompts`, found %zu",
+                                 wanted->answered);
+    }
+    if (wanted->frames && wanted->ids != NULL && wanted->answered > 0 && wanted->choices > 1) {
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "choices: expected 1, as an answer is continued, found %" PRIu32,
+                                 wanted->choices);
+    }
+    return BURBLE_OK;
+}
+
+int burble__request_count(const burble_llama_request *wanted, uint64_t most, uint32_t *n,
+                          burble_error *error)
+{
+    *n = wanted->choices == 0 ? 1 : wanted->choices;
+    if (*n > BURBLE_FRAME_MAX_CHOICES) {
+        return burble__error_set(error, BURBLE_EINVAL, "choices: expected 0 to %d, found %" PRIu32,
+                                 BURBLE_FRAME_MAX_CHOICES, *n);
+    }
+    if (wanted->n_prompts > 0 && !wanted->frames) {
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "n_prompts: expected 0 without `frames`, found %zu",
+                                 wanted->n_prompts);
+    }
+    if (wanted->n_prompts > BURBLE_FRAME_MAX_CHOICES / *n) {
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "n_prompts: expected at most %" PRIu32 ", with %" PRIu32
+                                 " choices each, found %zu",
+                                 BURBLE_FRAME_MAX_CHOICES / *n, *n, wanted->n_prompts);
+    }
+    if (wanted->n_prompts > 1)
+        *n *= (uint32_t)wanted->n_prompts;
+    if (*n > 1 && !wanted->frames) {
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "choices: expected 1 without `frames`, found %" PRIu32, *n);
+    }
+    if (*n > most) {
+        return burble__error_set(error, BURBLE_EINVAL,
+                                 "choices: expected at most %" PRIu64
+                                 ", the slots and the places in the queue, found %" PRIu32,
+                                 most, *n);
+    }
     return BURBLE_OK;
 }
 
@@ -58,18 +101,19 @@ static int prompt_of_ids(const burble_llama_model *model, const burble_llama_req
     return BURBLE_OK;
 }
 
-/* Whether a text is too long for `context` tokens, whatever its content. Such a text is not tokenized:
- * for megabytes of text, that would take seconds, and a hundred times the text's memory.
- *
- * Each token represents a piece of the text, which is at most as long as the longest piece of the model.
- * There are exceptions: a special token can also absorb the white space around it, and some bytes have no
- * token in the vocabulary. So a piece counts as at least LEAST bytes, which is several times the average,
- * and SPARE bytes are added. */
-static bool is_too_long(const burble_llama_model *model, size_t len, uint32_t context)
+/* An empty text is the beginning of a new one, which the model knows by BOS, also if it needs none before others. If
+ * the file names no BOS, llama.cpp takes a token by its number in other models. */
+static size_t begin_text(const burble_llama_model *model, int32_t *ids)
 {
-    enum { LEAST = 64, SPARE = 4096 };
-    const size_t longest = model->longest > LEAST ? model->longest : LEAST;
-    return len > SPARE && (len - SPARE - 1) / longest >= context;
+    char value[32];
+    const llama_token bos = llama_vocab_bos(model->tokens);
+    if (bos == LLAMA_TOKEN_NULL
+        || llama_model_meta_val_str(model->llama, "tokenizer.ggml.bos_token_id", value,
+                                    sizeof value)
+               < 0)
+        return 0;
+    ids[0] = bos;
+    return 1;
 }
 
 /* *n is the number of tokens of the text. If it is above `room`, no ids are returned. */
@@ -89,6 +133,8 @@ static int prompt_of_text(const burble_llama_model *model, const burble_llama_re
         return burble__error_set(error, result, "prompt: expected at most 1 GiB of text, found %s",
                                  wanted->prompt == NULL ? "NULL" : "more");
     }
+    if (result == BURBLE_OK && *n == 0)
+        *n = begin_text(model, request->ids);
     if (result == BURBLE_OK && *n > 0) {
         int32_t *smaller = burble__realloc(request->ids, *n * sizeof *request->ids);
         request->ids = smaller != NULL ? smaller : request->ids;
@@ -102,8 +148,8 @@ static int take_prompt(const burble_llama_model *model, const burble_llama_reque
     size_t n = wanted->n_ids;
     int result = BURBLE_OK;
     if (wanted->ids == NULL && wanted->prompt != NULL
-        && is_too_long(model, wanted->prompt_len, context)) {
-        return burble__error_set(error, BURBLE_EINVAL,
+        && burble__llama_is_too_long(model, wanted->prompt_len, context)) {
+        return burble__error_set(error, BURBLE_ETOOLONG,
                                  "prompt: expected at most %" PRIu32
                                  " tokens, as the context is %" PRIu32
                                  ", found more: %zu bytes of text",
@@ -117,10 +163,11 @@ static int take_prompt(const burble_llama_model *model, const burble_llama_reque
         return result;
     if (n == 0) {
         return burble__error_set(error, BURBLE_EINVAL,
-                                 "prompt: expected at least 1 token, found none");
+                                 "prompt: expected at least 1 token, found none%s",
+                                 wanted->ids == NULL ? ", and the model has no BOS" : "");
     }
     if (n >= context) {
-        return burble__error_set(error, BURBLE_EINVAL,
+        return burble__error_set(error, BURBLE_ETOOLONG,
                                  "prompt: expected at most %" PRIu32
                                  " tokens, as the context is %" PRIu32 ", found %zu",
                                  context - 1, context, n);
@@ -195,20 +242,49 @@ static int make_way(const burble_llama_model *model, const burble_llama_request 
     return result;
 }
 
-static int replay(const burble_llama_model *model, struct burble__request *request,
-                  burble_error *error);
-
-int burble__request_create(burble_llama_model *model, const burble_llama_request *wanted,
-                           uint32_t context, burble_stream *stream, struct burble__request **out,
-                           burble_error *error)
+/* The answer's tokens are not a part of the prompt: each is computed alone, as it was before. */
+static int follow(struct burble__request *request)
 {
-    *out = NULL;
-    int result = check(wanted, error);
+    const uint32_t before = request->n_ids - request->answered;
+    request->followed = burble__malloc(request->answered * sizeof *request->followed);
+    if (request->followed == NULL)
+        return BURBLE_ENOMEM;
+    memcpy(request->followed, request->ids + before, request->answered * sizeof *request->followed);
+    request->n_followed = request->answered;
+    request->n_ids = before;
+    return BURBLE_OK;
+}
+
+static int make(burble_llama_model *model, const burble_llama_request *wanted, uint32_t context,
+                struct burble__request *request, burble_error *error)
+{
+    int result = burble__sampler_create(model, wanted, context, &request->sampler, error);
+    if (result == BURBLE_OK)
+        result = take_prompt(model, wanted, context, request, error);
     if (result != BURBLE_OK)
         return result;
+    const bool follows = burble__sampler_follows(request->sampler);
+    burble__sampler_take_prompt(request->sampler, request->ids,
+                                request->n_ids - (follows ? request->answered : 0));
+    result = make_way(model, wanted, request, error);
+    if (result == BURBLE_OK)
+        result = burble__request_replay(model, request, error);
+    return result == BURBLE_OK && follows && !request->done ? follow(request) : result;
+}
+
+/* Creates the request of choice `number`; `frames` (NULL: none are wanted) has a reference for it, which is dropped
+ * if it fails. */
+static int create(burble_llama_model *model, const burble_llama_request *wanted, uint32_t context,
+                  burble_stream *stream, struct burble__frames *frames, uint32_t number,
+                  struct burble__request **out, burble_error *error)
+{
+    int result = BURBLE_OK;
+    *out = NULL;
     struct burble__request *request = burble__calloc(1, sizeof *request);
-    if (request == NULL)
-        return burble__error_set(error, BURBLE_ENOMEM, "no memory for a request");
+    if (request == NULL) {
+        burble__frames_unref(frames);
+        return BURBLE_ENOMEM;
+    }
     request->stream = burble_stream_ref(stream);
     request->priority = wanted->priority;
     request->deadline = wanted->deadline;
@@ -219,339 +295,110 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
     request->wants_logprobs = wanted->logprobs;
     request->logprobs.top = wanted->top_logprobs;
     request->progress.id = -1;
+    request->progress.choice = number;
     burble__buffer_init(&request->held, SIZE_MAX);
-    result = burble__sampler_create(model, wanted, context, &request->sampler, error);
-    if (result == BURBLE_OK)
-        result = take_prompt(model, wanted, context, request, error);
-    if (result == BURBLE_OK) {
-        burble__sampler_take_prompt(request->sampler, request->ids, request->n_ids);
-        result = make_way(model, wanted, request, error);
+    if (frames != NULL) {
+        result = burble__choice_create(frames, number, &request->choice);
+        if (result != BURBLE_OK)
+            burble__frames_unref(frames);
     }
     if (result == BURBLE_OK)
-        result = replay(model, request, error);
-    if (result == BURBLE_ENOMEM)
-        burble__error_set(error, result, "no memory for a request");
+        result = make(model, wanted, context, request, error);
     if (result != BURBLE_OK)
-        burble__request_destroy(&request);
+        burble__llama_request_destroy(&request);
     *out = request;
     return result;
 }
 
-/* Calls the watch function with the present progress. */
-static void tell(struct burble__request *request)
+/* The request for the first answer to one of several prompts. */
+static void take_prompt_of(const burble_llama_request *wanted, uint32_t i,
+                           burble_llama_request *next)
 {
-    if (request->watch == NULL)
+    if (wanted->n_prompts == 0)
         return;
-    burble_llama_progress *progress = &request->progress;
-    progress->waits = request->full_since != 0;
-    progress->waited =
-        request->waited + (progress->waits ? burble__now() - request->full_since : 0);
-    request->watch(progress, request->watch_arg);
+    next->ids = wanted->prompts[i].ids;
+    next->n_ids = wanted->prompts[i].n_ids;
+    next->prompt = wanted->prompts[i].text;
+    next->prompt_len = wanted->prompts[i].len;
+    next->seed = wanted->seed;
 }
 
-void burble__request_destroy(struct burble__request **handle)
+/* "prompt: …" becomes "prompt[2]: …". */
+static void name_prompt(burble_error *error, uint32_t i)
+{
+    static const char name[] = "prompt: ";
+    if (error == NULL || strncmp(error->message, name, sizeof name - 1) != 0)
+        return;
+    const burble_error old = *error;
+    burble__error_set(error, old.code, "prompt[%" PRIu32 "]: %s", i, old.message + sizeof name - 1);
+}
+
+int burble__request_create(burble_llama_model *model, const burble_llama_request *wanted,
+                           uint32_t context, burble_stream *stream, struct burble__request **out,
+                           burble_error *error)
+{
+    const uint32_t each = wanted->choices == 0 ? 1 : wanted->choices;
+    const uint32_t n = wanted->n_prompts > 1 ? each * (uint32_t)wanted->n_prompts : each;
+    struct burble__frames *frames = NULL;
+    struct burble__request *first = NULL;
+    struct burble__request **last = &first;
+    burble_llama_request next = *wanted;
+    *out = NULL;
+    int result = check(wanted, error);
+    if (result == BURBLE_OK && wanted->frames)
+        result = burble__frames_create(wanted, n, &frames);
+    for (uint32_t i = 0; i < n && result == BURBLE_OK; i++) {
+        if (i % each == 0)
+            take_prompt_of(wanted, i / each, &next);
+        result = create(model, &next, context, stream, frames, i, last, error);
+        if (result != BURBLE_OK) {
+            for (uint32_t left = i + 1; left < n; left++)
+                burble__frames_unref(frames);
+            if (wanted->n_prompts > 1)
+                name_prompt(error, i / each);
+            break;
+        }
+        next.ids = (*last)->ids; /* the others need not tokenize it */
+        next.n_ids = (*last)->n_ids;
+        if (next.seed != UINT32_MAX)
+            next.seed = (uint32_t)(((uint64_t)wanted->seed + i % each + 1) % UINT32_MAX);
+        last = &(*last)->next;
+    }
+    if (result == BURBLE_ENOMEM)
+        burble__error_set(error, result, "no memory for a request");
+    if (result != BURBLE_OK) {
+        while (first != NULL) {
+            struct burble__request *rest = first->next;
+            burble__llama_request_destroy(&first);
+            first = rest;
+        }
+    }
+    *out = first;
+    return result;
+}
+
+void burble__llama_request_destroy(struct burble__request **handle)
 {
     struct burble__request *request = *handle;
     *handle = NULL;
     request->progress.over = true;
-    tell(request);
+    burble__request_tell(request);
     burble_stream_unref(&request->stream);
     burble_detok_destroy(&request->detok);
     burble_stop_destroy(&request->stop);
     burble__free(request->stop_tokens);
     burble_chunker_destroy(&request->chunker);
+    burble__choice_destroy(&request->choice);
     burble__buffer_finish(&request->held);
     burble__sampler_destroy(&request->sampler);
+    burble__free(request->followed);
     burble__free(request->ids);
     burble__free(request);
 }
-
-/* ---- tokens -------------------------------------------------------------------------------------- */
 
 bool burble__request_is_over(const struct burble__request *request)
 {
     burble_status status;
     burble_stream_status(request->stream, &status);
     return status.state != BURBLE_OPEN;
-}
-
-int32_t burble__request_sample(struct burble__request *request, const float *logits,
-                               llama_token_data *candidates, size_t n)
-{
-    const uint32_t position = request->progress.prompt_tokens + request->progress.tokens;
-    if (request->wants_logprobs)
-        burble__logprobs_take(&request->logprobs, logits, candidates, n);
-    const int32_t id = burble__sampler_choose(request->sampler, position, logits, candidates, n);
-    burble_llama_progress *progress = &request->progress;
-    progress->mirostat_mu = burble__sampler_mu(request->sampler);
-    if (request->wants_logprobs && id >= 0) {
-        progress->has_logprobs = true;
-        progress->logprob = (float)((double)logits[id] - request->logprobs.norm);
-        progress->n_top = request->logprobs.n;
-        progress->top_ids = request->logprobs.ids;
-        progress->top_logprobs = request->logprobs.values;
-    }
-    return id;
-}
-
-/* Holds a chunk until the stream has room for it. BURBLE_OK or BURBLE_ENOMEM. */
-static int hold(struct burble__request *request, burble_text chunk, uint32_t tokens)
-{
-    const int result = burble__buffer_append(&request->held, chunk.bytes, chunk.len);
-    if (result == BURBLE_OK) {
-        if (request->n_chunks == 0)
-            request->full_since = burble__now();
-        request->chunks[request->n_chunks].len = chunk.len;
-        request->chunks[request->n_chunks++].tokens = tokens;
-    }
-    return result;
-}
-
-static int append(struct burble__request *request, const char *text, size_t len, uint32_t tokens)
-{
-    return burble_stream_append_until(request->stream, text, len, tokens, BURBLE_NO_WAIT);
-}
-
-/* Writes a chunk, which may be empty, or holds it if there is no room or other chunks are already held.
- * BURBLE_OK, or the reason why nothing more can be written. */
-static int write_chunk(struct burble__request *request, burble_text chunk, uint32_t tokens)
-{
-    const int result = burble__request_is_full(request)
-                           ? BURBLE_EFULL
-                           : append(request, chunk.bytes, chunk.len, tokens);
-    if (result != BURBLE_EFULL)
-        return result;
-    return chunk.len > 0 ? hold(request, chunk, tokens) : BURBLE_OK;
-}
-
-/* Writes text that has passed the stop filter. If it is the last text, also writes the text that the chunker
- * still keeps back. */
-static int write_text(struct burble__request *request, burble_text text, uint32_t tokens, bool last)
-{
-    burble_text chunk;
-    uint32_t stands_for;
-    const bool holds = burble_detok_has_pending(request->detok);
-    int result = burble_chunker_push(request->chunker, text.bytes, text.len, tokens, holds, &chunk,
-                                     &stands_for);
-    if (result == BURBLE_OK)
-        result = write_chunk(request, chunk, stands_for);
-    if (result == BURBLE_OK && last) {
-        burble_chunker_finish(request->chunker, &chunk, &stands_for);
-        result = write_chunk(request, chunk, stands_for);
-    }
-    return result;
-}
-
-static void end_with(struct burble__request *request, burble_reason reason)
-{
-    request->done = true;
-    request->reason = reason;
-}
-
-/* Passes text through the stop filter, if there is one. BURBLE_OK, BURBLE_END if a stop string was found,
- * or BURBLE_ENOMEM. */
-static int look_for_stop(struct burble__request *request, burble_text *text)
-{
-    burble_stop_match match;
-    if (request->stop == NULL)
-        return BURBLE_OK;
-    const int result = burble_stop_push(request->stop, text->bytes, text->len, text, &match);
-    if (result == BURBLE_OK) {
-        request->characters += burble__utf8_count(text->bytes, text->len);
-    } else if (result == BURBLE_END) {
-        const size_t matched = request->include_stop ? (size_t)(match.end - match.begin) : 0;
-        request->progress.stopped = true;
-        request->progress.stop = match.which;
-        request->progress.stop_begin =
-            request->characters + burble__utf8_count(text->bytes, text->len - matched);
-    }
-    return result;
-}
-
-/* Ends the text: writes the text that was held back and the text of the stop token (NULL: none), and records
- * the reason of the end. */
-static int finish(struct burble__request *request, burble_reason reason,
-                  const struct burble__stop_token *token)
-{
-    burble_text text;
-    burble_detok_finish(request->detok, &text);
-    int result = BURBLE_OK;
-    if (request->stop != NULL) {
-        result = look_for_stop(request, &text);
-        if (result == BURBLE_OK) {
-            result = write_text(request, text, 0, false);
-            burble_stop_finish(request->stop, &text);
-        } else if (result == BURBLE_END) {
-            result = BURBLE_OK;
-            reason = BURBLE_REASON_STOP;
-            token = NULL; /* the text ends before it */
-        }
-    }
-    if (token != NULL) {
-        request->progress.stopped = true;
-        request->progress.stop = token->token.which;
-        request->progress.stop_begin =
-            request->characters + burble__utf8_count(text.bytes, text.len);
-        result = result == BURBLE_OK ? write_text(request, text, 0, false) : result;
-        text = token->text;
-    }
-    if (result == BURBLE_OK)
-        result = write_text(request, text, 0, true);
-    end_with(request, reason);
-    return result;
-}
-
-static const struct burble__stop_token *stop_token_of(const struct burble__request *request,
-                                                      int32_t id)
-{
-    for (size_t i = 0; i < request->n_stop_tokens; i++)
-        if (request->stop_tokens[i].token.id == (uint32_t)id)
-            return &request->stop_tokens[i];
-    return NULL;
-}
-
-/* Whether the text ends with this token, before its text: at the end of the model's text, or because the
- * token is a stop string (*stop, else NULL). */
-static bool is_end(const struct burble__request *request, const struct llama_vocab *tokens,
-                   int32_t id, const struct burble__stop_token **stop)
-{
-    const bool ends = !request->ignore_end && llama_vocab_is_eog(tokens, id);
-    *stop = ends || request->skip_special ? stop_token_of(request, id) : NULL;
-    return ends || *stop != NULL;
-}
-
-/* Converts the token to text, and passes that through the stop filter. Results as of look_for_stop. */
-static int text_of(struct burble__request *request, int32_t id, burble_text *text)
-{
-    const int result = burble_detok_push(request->detok, &id, 1, text);
-    if (result != BURBLE_OK)
-        return result;
-    request->converted += burble__utf8_count(text->bytes, text->len);
-    return look_for_stop(request, text);
-}
-
-/* Converts the token to text and writes it. BURBLE_OK, or the reason why nothing more can be written. */
-static int take(struct burble__request *request, const struct llama_vocab *tokens, int32_t id)
-{
-    const struct burble__stop_token *token;
-    burble_text text;
-    request->last = id;
-    request->progress.tokens++;
-    request->progress.id = id;
-    request->progress.offset = request->converted;
-    tell(request);
-    if (is_end(request, tokens, id, &token))
-        return finish(request, BURBLE_REASON_STOP, token);
-    int result = text_of(request, id, &text);
-    const bool stopped = result == BURBLE_END;
-    if (result == BURBLE_OK || stopped)
-        result = write_text(request, text, 1, stopped);
-    if (result == BURBLE_OK && stopped)
-        end_with(request, BURBLE_REASON_STOP);
-    else if (result == BURBLE_OK && request->progress.tokens == request->max_tokens)
-        result = finish(request, BURBLE_REASON_LENGTH, NULL);
-    return result;
-}
-
-/* Brings all that makes text of tokens to where the answered ids left it, and writes nothing. */
-static int replay(const burble_llama_model *model, struct burble__request *request,
-                  burble_error *error)
-{
-    const int allowed = burble__sampler_take_answer(
-        request->sampler, request->ids + request->n_ids - request->answered, request->answered,
-        error);
-    if (allowed != BURBLE_OK)
-        return allowed;
-    for (uint32_t i = 0; i < request->answered; i++) {
-        const int32_t id = request->ids[request->n_ids - request->answered + i];
-        const struct burble__stop_token *token;
-        burble_text text;
-        int result = BURBLE_END;
-        if (!is_end(request, model->tokens, id, &token))
-            result = text_of(request, id, &text);
-        if (result == BURBLE_END) {
-            return burble__error_set(
-                error, BURBLE_EINVAL,
-                "answered: expected an answer that goes on, found one that ends "
-                "with its token %" PRIu32,
-                i);
-        }
-        if (result == BURBLE_OK) {
-            const bool holds = burble_detok_has_pending(request->detok);
-            result =
-                burble_chunker_push(request->chunker, text.bytes, text.len, 1, holds, &text, NULL);
-        }
-        if (result != BURBLE_OK)
-            return result;
-    }
-    return BURBLE_OK;
-}
-
-bool burble__request_take(struct burble__request *request, const struct llama_vocab *tokens,
-                          int32_t id)
-{
-    int result = BURBLE_EFAILED;
-    if (id >= 0)
-        result = take(request, tokens, id);
-    else if (burble__sampler_why(request->sampler) == NULL)
-        result = finish(request, BURBLE_REASON_STOP, NULL);
-    if (result == BURBLE_ENOMEM || (id < 0 && result == BURBLE_EFAILED)) {
-        request->done = true;
-        request->code = result;
-    } else if (result != BURBLE_OK) {
-        return false; /* the stream is over */
-    }
-    return burble__request_catch_up(request);
-}
-
-/* Ends the stream, or fails it. */
-static void conclude(struct burble__request *request)
-{
-    tell(request);
-    if (request->code < 0)
-        burble_stream_fail(request->stream, request->code,
-                           request->code == BURBLE_ENOMEM ? "no memory for the text"
-                                                          : burble__sampler_why(request->sampler));
-    else
-        burble_stream_end(request->stream, request->reason);
-}
-
-/* Writes as many of the held chunks as fit. */
-static int write_held(struct burble__request *request)
-{
-    int result = BURBLE_OK;
-    uint32_t n = 0;
-    size_t len = 0;
-    while (n < request->n_chunks) {
-        result = append(request, request->held.bytes + len, request->chunks[n].len,
-                        request->chunks[n].tokens);
-        if (result != BURBLE_OK)
-            break;
-        len += request->chunks[n++].len;
-    }
-    burble__buffer_drop(&request->held, len);
-    request->n_chunks -= n;
-    if (request->n_chunks == 0 && request->full_since != 0) {
-        request->waited += burble__now() - request->full_since;
-        request->full_since = 0;
-    }
-    memmove(request->chunks, request->chunks + n, request->n_chunks * sizeof *request->chunks);
-    return result;
-}
-
-bool burble__request_catch_up(struct burble__request *request)
-{
-    if (burble__request_is_full(request)) {
-        const int result = write_held(request);
-        if (result == BURBLE_EFULL) {
-            tell(request);
-            return true;
-        }
-        if (result == BURBLE_ENOMEM)
-            request->code = result;
-        request->done = request->done || result != BURBLE_OK;
-    }
-    if (request->done)
-        conclude(request);
-    return !request->done;
 }

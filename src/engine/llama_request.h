@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One request: its prompt, the sampler that chooses its tokens, and the conversion of the tokens to text.
- * One thread at a time.
+ * One request: what the model is given, and what makes text of the tokens that it answers (llama_output.h). One
+ * thread at a time.
  */
 #ifndef BURBLE_ENGINE_LLAMA_REQUEST_H
 #define BURBLE_ENGINE_LLAMA_REQUEST_H
@@ -9,6 +9,7 @@
 #include <burble/stop.h>
 
 #include "base/buffer.h"
+#include "engine/llama_frames.h"
 #include "engine/llama_logprobs.h"
 #include "engine/llama_model.h"
 #include "engine/llama_sampler.h"
@@ -39,6 +40,10 @@ struct burble__request {
     int32_t last;      /* the token that was generated last */
     int32_t row;       /* of the present batch, whose logits are the request's; -1: none */
 
+    /* The tokens of an answer that is continued, if the sampler must follow them (burble__sampler_follows). */
+    int32_t *followed;
+    uint32_t n_followed, next_followed;
+
     /* What others have computed of the prompt. */
     bool reuse;      /* wanted, and what is computed here may be used by others */
     uint64_t leader; /* the number of a request that computes the same beginning; 0: none */
@@ -56,6 +61,7 @@ struct burble__request {
     struct burble__stop_token *stop_tokens; /* special tokens that are stop strings */
     size_t n_stop_tokens;
     burble_chunker *chunker;
+    struct burble__choice *choice; /* NULL: text is written, rather than frames */
 
     /* Called with the progress; may be NULL. */
     burble_llama_watch_fn *watch;
@@ -67,23 +73,23 @@ struct burble__request {
     uint64_t characters; /* that have passed the stop strings; only where there are such */
     bool include_stop;   /* in what has passed */
 
-    /* The chunks of one token that did not fit into the stream, because a reader is at its limit. */
+    /* The chunks of one token that did not fit into the stream, because a reader is at its limit; or a frame. */
     struct burble__buffer held; /* their text */
     struct {
         size_t len;
         uint32_t tokens;
     } chunks[BURBLE__CHUNKS_OF_A_TOKEN];
     uint32_t n_chunks;
-    /* How the stream ends after them. */
+    /* How the stream, or the choice, ends after them. */
     bool done;
     burble_reason reason;
     int code; /* negative: it fails */
 };
 
-/* Creates a request from the caller's struct, with a reference to the stream; `context` is the most tokens
- * of prompt and text together.
+/* Creates the requests of the caller's struct: one for each choice, a list by `next`, each with a reference to the
+ * stream. `context` is the most tokens of prompt and text together.
  *
- * BURBLE_OK      *out is the request, which the caller owns
+ * BURBLE_OK      *out is the first request; the caller owns all
  * BURBLE_EINVAL  *error says what is wrong
  * BURBLE_ENOMEM
  * In all but the first case *out is NULL. */
@@ -91,8 +97,13 @@ int burble__request_create(burble_llama_model *model, const burble_llama_request
                            uint32_t context, burble_stream *stream, struct burble__request **out,
                            burble_error *error);
 
+/* How many requests burble__request_create makes. BURBLE_OK, or BURBLE_EINVAL with an error, if they may not be that
+ * many where at most `most` find a place. */
+int burble__request_count(const burble_llama_request *wanted, uint64_t most, uint32_t *n,
+                          burble_error *error);
+
 /* Frees it and sets *handle to NULL; the stream is unchanged. The watch function is called. */
-void burble__request_destroy(struct burble__request **handle);
+void burble__llama_request_destroy(struct burble__request **handle);
 
 /* Whether its text is no longer wanted: another thread has cancelled or ended the stream. */
 bool burble__request_is_over(const struct burble__request *request);
@@ -103,24 +114,17 @@ static inline bool burble__request_is_late(const struct burble__request *request
     return request->deadline != 0 && now >= request->deadline;
 }
 
-/* Chooses the next token, to be taken by burble__request_take. `logits` has one value for each of the `n`
- * tokens; `candidates` has room for as many entries. */
-int32_t burble__request_sample(struct burble__request *request, const float *logits,
-                               llama_token_data *candidates, size_t n);
+/* Whether what is computed for one of them may be used for the other one. */
+static inline bool burble__request_shares(const struct burble__request *one,
+                                          const struct burble__request *other)
+{
+    return (one->reuse && other->reuse) || one->stream == other->stream;
+}
 
 /* Whether it holds text that did not fit into its stream. It takes no token then. */
 static inline bool burble__request_is_full(const struct burble__request *request)
 {
     return request->n_chunks > 0;
 }
-
-/* Takes the chosen token, and writes its text, or holds it if it does not fit. If the text ends with this
- * token, also ends the stream, once all text is written. Never waits. Returns whether the request must be
- * kept: it goes on, or holds text. */
-bool burble__request_take(struct burble__request *request, const struct llama_vocab *tokens,
-                          int32_t id);
-
-/* Writes the held text, as far as it fits now. Returns whether the request must be kept. */
-bool burble__request_catch_up(struct burble__request *request);
 
 #endif

@@ -30,7 +30,8 @@ struct burble__sampler {
     /* The parameters; its pointers are not valid. */
     burble_llama_request wanted;
     uint64_t seed;
-    float mu; /* of Mirostat */
+    float mu;     /* of Mirostat */
+    bool follows; /* it is to be learned from an answer that is continued */
 
     burble_llama_bias *biases; /* those of the request, then the model's */
     size_t n_biases;
@@ -245,6 +246,15 @@ static int make_dry(const burble_llama_model *model, const burble_llama_request 
     return sampler->dry == NULL ? BURBLE_ENOMEM : BURBLE_OK;
 }
 
+static int begin_grammar(const burble_llama_request *wanted, struct burble__sampler *sampler,
+                         burble_error *error)
+{
+    const char *text = wanted->json ? burble__grammar_of_json : wanted->grammar;
+    burble__grammar_destroy(&sampler->grammar);
+    return burble__grammar_create(text, wanted->json ? strlen(text) : wanted->grammar_len,
+                                  &sampler->grammar, error);
+}
+
 static int make_grammar(const burble_llama_model *model, const burble_llama_request *wanted,
                         struct burble__sampler *sampler, burble_error *error)
 {
@@ -259,13 +269,11 @@ static int make_grammar(const burble_llama_model *model, const burble_llama_requ
             error, BURBLE_EINVAL,
             "ignore_end: expected false, as a grammar ends the text, found true");
     }
-    const char *text = wanted->json ? burble__grammar_of_json : wanted->grammar;
-    const size_t len = wanted->json ? strlen(text) : wanted->grammar_len;
     int result = BURBLE_OK;
-    if (len <= BURBLE__GRAMMAR_MAX_TEXT)
-        result = burble__llama_check_text("grammar", text, len, error);
+    if (!wanted->json && wanted->grammar_len <= BURBLE__GRAMMAR_MAX_TEXT)
+        result = burble__llama_check_text("grammar", wanted->grammar, wanted->grammar_len, error);
     if (result == BURBLE_OK)
-        result = burble__grammar_create(text, len, &sampler->grammar, error);
+        result = begin_grammar(wanted, sampler, error);
     if (result != BURBLE_OK)
         return result;
     sampler->tokens = model->tokens;
@@ -288,6 +296,7 @@ int burble__sampler_create(const burble_llama_model *model, const burble_llama_r
     sampler->seed = burble__mix(wanted->seed == UINT32_MAX ? any_seed() : wanted->seed);
     if (wanted->mirostat > 0)
         sampler->mu = wanted->mirostat_mu > 0.0f ? wanted->mirostat_mu : 2 * wanted->mirostat_tau;
+    sampler->follows = wanted->mirostat > 0 && wanted->mirostat_mu == 0.0f && wanted->answered > 0;
     result = make_biases(model, wanted, sampler);
     if (result == BURBLE_OK)
         result = make_window(model, wanted, context, sampler);
@@ -314,6 +323,11 @@ void burble__sampler_destroy(struct burble__sampler **handle)
     burble__free(sampler->window);
     burble__free(sampler->biases);
     burble__free(sampler);
+}
+
+bool burble__sampler_follows(const struct burble__sampler *sampler)
+{
+    return sampler->follows;
 }
 
 float burble__sampler_mu(const struct burble__sampler *sampler)
@@ -360,7 +374,9 @@ static void find_allowed(struct burble__sampler *sampler)
 int burble__sampler_take_answer(struct burble__sampler *sampler, const int32_t *ids, size_t n,
                                 burble_error *error)
 {
-    for (size_t i = 0; sampler->grammar != NULL && i < n; i++) {
+    if (sampler->grammar == NULL)
+        return BURBLE_OK;
+    for (size_t i = 0; i < n; i++) {
         size_t len;
         const char *bytes = burble__piece(sampler->pieces, ids[i], &len);
         if (!burble__grammar_take(sampler->grammar, bytes, len)) {
@@ -371,7 +387,8 @@ int burble__sampler_take_answer(struct burble__sampler *sampler, const int32_t *
                 i);
         }
     }
-    return BURBLE_OK;
+    /* (The parameters' pointers are valid until the request is made.) */
+    return sampler->follows ? begin_grammar(&sampler->wanted, sampler, error) : BURBLE_OK;
 }
 
 const char *burble__sampler_why(const struct burble__sampler *sampler)
@@ -446,6 +463,15 @@ static struct burble__candidates prepare(struct burble__sampler *sampler, const 
     return (struct burble__candidates){data, n};
 }
 
+/* Mirostat's state after a token of this probability. */
+static void learn(struct burble__sampler *sampler, float probability)
+{
+    const burble_llama_request *wanted = &sampler->wanted;
+    const float surprise = -log2f(probability);
+    const float mu = sampler->mu - wanted->mirostat_eta * (surprise - wanted->mirostat_tau);
+    sampler->mu = isfinite(mu) ? mu : sampler->mu;
+}
+
 static size_t pick(struct burble__sampler *sampler, uint32_t position,
                    struct burble__candidates *candidates)
 {
@@ -467,11 +493,8 @@ static size_t pick(struct burble__sampler *sampler, uint32_t position,
     }
     const uint64_t key = burble__mix(sampler->seed + ((uint64_t)position + 1) * BURBLE__MIX_STEP);
     const size_t chosen = burble__candidates_draw(candidates, wanted->temperature, key);
-    if (wanted->mirostat > 0) {
-        const float surprise = -log2f(candidates->data[chosen].p);
-        const float mu = sampler->mu - wanted->mirostat_eta * (surprise - wanted->mirostat_tau);
-        sampler->mu = isfinite(mu) ? mu : sampler->mu;
-    }
+    if (wanted->mirostat > 0)
+        learn(sampler, candidates->data[chosen].p);
     return chosen;
 }
 
@@ -547,4 +570,39 @@ int32_t burble__sampler_choose(struct burble__sampler *sampler, uint32_t positio
     }
     accept(sampler, id);
     return id;
+}
+
+/* As choose_by_grammar: whether the token was chosen from those that the grammar allows alone. */
+static bool was_masked(struct burble__sampler *sampler, uint32_t position, const float *logits,
+                       llama_token_data *data, size_t n)
+{
+    if (sampler->grammar == NULL)
+        return false;
+    const float mu = sampler->mu;
+    const int32_t id = choose_from(sampler, position, logits, data, n, false);
+    sampler->mu = mu;
+    if (id < 0 || is_allowed(sampler, id))
+        return false;
+    find_allowed(sampler);
+    return true;
+}
+
+void burble__sampler_follow(struct burble__sampler *sampler, uint32_t position, int32_t id,
+                            const float *logits, llama_token_data *data, size_t n)
+{
+    const burble_llama_request *wanted = &sampler->wanted;
+    const bool masked = was_masked(sampler, position, logits, data, n);
+    struct burble__candidates left = prepare(sampler, logits, data, n);
+    if (masked)
+        remove_refused(sampler, &left);
+    burble__candidates_mirostat(&left, (int)wanted->mirostat, wanted->temperature, sampler->mu);
+    const float probability = burble__candidates_probability(&left, wanted->temperature, id);
+    if (probability > 0.0f) /* another sum may leave it out */
+        learn(sampler, probability);
+    if (sampler->grammar != NULL) {
+        size_t len;
+        const char *bytes = burble__piece(sampler->pieces, id, &len);
+        burble__grammar_take(sampler->grammar, bytes, len); /* as burble__sampler_take_answer saw */
+    }
+    accept(sampler, id);
 }

@@ -27,8 +27,8 @@ void burble__sampler_destroy(struct burble__sampler **handle);
 /* Takes the ids of the prompt, once, before the first choice. */
 void burble__sampler_take_prompt(struct burble__sampler *sampler, const int32_t *ids, size_t n);
 
-/* Takes the ids of an answer that is continued, after the prompt, for the grammar. BURBLE_OK, or BURBLE_EINVAL with
- * an error if the grammar does not allow them. */
+/* Takes the ids of an answer that is continued, after the prompt, for the grammar, while the request is made.
+ * BURBLE_OK, BURBLE_ENOMEM, or BURBLE_EINVAL with an error if the grammar does not allow them. */
 int burble__sampler_take_answer(struct burble__sampler *sampler, const int32_t *ids, size_t n,
                                 burble_error *error);
 
@@ -39,6 +39,14 @@ int32_t burble__sampler_choose(struct burble__sampler *sampler, uint32_t positio
 
 /* After -1 was returned: NULL if the text is complete by its grammar, or why no token may be chosen. */
 const char *burble__sampler_why(const struct burble__sampler *sampler);
+
+/* Whether its state depends on the probabilities of an answer that is continued: then take_prompt gets the ids before
+ * the answer, and burble__sampler_follow each of the answer's. */
+bool burble__sampler_follows(const struct burble__sampler *sampler);
+
+/* As burble__sampler_choose, for a token that was chosen before. */
+void burble__sampler_follow(struct burble__sampler *sampler, uint32_t position, int32_t id,
+                            const float *logits, llama_token_data *data, size_t n);
 
 /* Mirostat's state; 0 without it. */
 float burble__sampler_mu(const struct burble__sampler *sampler);

@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "engine/llama_engine.h"
+#include "engine/llama_output.h"
 
 /* How often, in nanoseconds, the thread checks for room while all requests wait for it. */
 #define PATIENCE 2000000u
@@ -43,7 +44,7 @@ void burble__slots_bury(struct burble__request *over)
         struct burble__request *next = over->next;
         if (over->deadline != 0 && burble__request_is_late(over, burble__now()))
             burble_stream_fail(over->stream, BURBLE_ETIMEDOUT, NULL);
-        burble__request_destroy(&over);
+        burble__llama_request_destroy(&over);
         over = next;
     }
 }
@@ -72,7 +73,7 @@ static struct burble__request *vacate(burble_llama_engine *engine, uint32_t slot
 void burble__slots_release(burble_llama_engine *engine, uint32_t slot)
 {
     struct burble__request *request = vacate(engine, slot, false);
-    burble__request_destroy(&request);
+    burble__llama_request_destroy(&request);
 }
 
 /* Frees the slots of requests that are over or late. */
@@ -99,8 +100,9 @@ static uint32_t find_donor(const burble_llama_engine *engine, const struct burbl
 {
     uint32_t donor = 0;
     *common = 0;
-    for (uint32_t slot = 0; request->reuse && slot < engine->options.slots; slot++) {
-        if (engine->slots[slot] != NULL && !engine->slots[slot]->reuse)
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        const struct burble__request *other = engine->slots[slot];
+        if (other != NULL ? !burble__request_shares(request, other) : !request->reuse)
             continue;
         const uint32_t n =
             burble__cells_common(&engine->cells, slot, request->ids, request->n_ids - 1);
@@ -139,9 +141,9 @@ static void find_leader(const burble_llama_engine *engine, struct burble__reques
 {
     request->leader = 0;
     request->shared = n + WORTH_COPYING - 1;
-    for (uint32_t slot = 0; request->reuse && slot < engine->options.slots; slot++) {
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
         const struct burble__request *other = engine->slots[slot];
-        if (other == NULL || !other->reuse || other->fed >= other->n_ids
+        if (other == NULL || !burble__request_shares(request, other) || other->fed >= other->n_ids
             || other->priority < request->priority) /* it may be computed much later */
             continue;
         const uint32_t most = request->n_ids - 1 < other->n_ids ? request->n_ids - 1 : other->n_ids;
@@ -177,6 +179,8 @@ static void place(burble_llama_engine *engine, struct burble__request *request)
     const uint32_t slot =
         fits ? donor : find_cheapest(engine, common > 0 ? donor : engine->options.slots);
     request->fed = 0;
+    if (request->choice != NULL && request->choice->shared->placed == 0)
+        request->choice->shared->placed = burble__now();
     find_leader(engine, request, common);
     if (slot == donor)
         common = burble__cells_cut(&engine->cells, slot, common);

@@ -13,6 +13,7 @@
 #include "base/error_message.h"
 #include "engine/llama_engine.h"
 #include "engine/llama_log.h"
+#include "engine/llama_output.h"
 
 /* llama_decode's results, beside 0. */
 enum { NO_ROOM = 1, ABORTED = 2 };
@@ -20,11 +21,13 @@ enum { NO_ROOM = 1, ABORTED = 2 };
 /* ---- the batch ------------------------------------------------------------------------------------- */
 
 /* Adds a request's next token to the batch. */
-static void add(burble_llama_engine *engine, uint32_t slot, int32_t id, bool wants_logits)
+static void add_next(burble_llama_engine *engine, uint32_t slot, struct burble__request *request)
 {
-    struct burble__request *request = engine->slots[slot];
     struct llama_batch *batch = &engine->batch;
     const int32_t row = batch->n_tokens++;
+    const bool in_prompt = request->fed < request->n_ids;
+    const bool wants_logits = request->fed + 1 >= request->n_ids;
+    const int32_t id = in_prompt ? request->ids[request->fed] : request->last;
     batch->token[row] = id;
     batch->pos[row] = (llama_pos)request->fed++;
     batch->n_seq_id[row] = 1;
@@ -35,33 +38,10 @@ static void add(burble_llama_engine *engine, uint32_t slot, int32_t id, bool wan
     burble__cells_add(&engine->cells, slot, id);
 }
 
-/* Adds up to `most` tokens of a prompt; returns how many. */
-static uint32_t add_prompt(burble_llama_engine *engine, uint32_t slot, uint32_t most)
+/* How many tokens a request adds to the batch: one if it generates and is not full. */
+static uint32_t count_answer(const struct burble__request *request)
 {
-    struct burble__request *request = engine->slots[slot];
-    uint32_t n = 0;
-    while (n < most && request->fed < request->n_ids) {
-        add(engine, slot, request->ids[request->fed], request->fed + 1 == request->n_ids);
-        n++;
-    }
-    return n;
-}
-
-/* One token for each generating request that is not full. Returns how many these are. */
-static uint32_t add_answers(burble_llama_engine *engine)
-{
-    uint32_t n = 0;
-    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
-        struct burble__request *request = engine->slots[slot];
-        if (request == NULL)
-            continue;
-        request->row = -1;
-        if (request->fed >= request->n_ids && !burble__request_is_full(request)) {
-            add(engine, slot, request->last, true);
-            n++;
-        }
-    }
-    return n;
+    return request != NULL && request->fed >= request->n_ids && !burble__request_is_full(request);
 }
 
 /* A prompt that is not computed yet. */
@@ -97,7 +77,7 @@ static uint32_t find_prompts(burble_llama_engine *engine, struct prompt *prompts
     uint32_t n = 0;
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
         const struct burble__request *request = engine->slots[slot];
-        if (request != NULL && request->fed < request->n_ids
+        if (request != NULL && request->fed < request->n_ids && !request->done
             && !burble__slots_wait_for_leader(engine, slot)) {
             prompts[n++] = (struct prompt){slot, request->n_ids - request->fed, request->priority,
                                            request->number};
@@ -107,26 +87,48 @@ static uint32_t find_prompts(burble_llama_engine *engine, struct prompt *prompts
     return n;
 }
 
-/* Adds up to `room` tokens of prompts: as few prompts as fill it, since llama.cpp computes a part of a batch for
- * each length that its sequences have there. */
-static void add_prompts(burble_llama_engine *engine, const struct prompt *prompts, uint32_t n,
-                        uint32_t room)
+/* Writes to `tokens` how many tokens of each slot's prompt the step computes: up to `alone` of the first prompt, and up to
+ * `room` of all together. As few prompts as possible fill the room, since llama.cpp computes a part of a batch for each
+ * length that its sequences have there. */
+static void share(burble_llama_engine *engine, const struct prompt *prompts, uint32_t n,
+                  uint32_t alone, uint32_t room, uint32_t *tokens)
 {
-    for (uint32_t i = 0; i < n && engine->prompt_tokens < room; i++)
-        engine->prompt_tokens += add_prompt(engine, prompts[i].slot, room - engine->prompt_tokens);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t most = i == 0 ? alone : room;
+        if (engine->prompt_tokens >= most)
+            break;
+        const uint32_t left = most - engine->prompt_tokens;
+        tokens[prompts[i].slot] = prompts[i].rest < left ? prompts[i].rest : left;
+        engine->prompt_tokens += tokens[prompts[i].slot];
+    }
 }
 
-/* Makes the next batch. Returns how many requests in it generate already. */
+/* Makes the next batch, in the order of the slots: llama.cpp computes sequences together whose numbers are successive
+ * there. Returns how many requests in it generate already. */
 static uint32_t fill(burble_llama_engine *engine)
 {
     struct prompt prompts[BURBLE_LLAMA_MAX_SLOTS];
+    uint32_t tokens[BURBLE_LLAMA_MAX_SLOTS] = {0};
+    uint32_t answers = 0;
     engine->batch.n_tokens = 0;
     engine->prompt_tokens = 0;
     engine->rows = 0;
-    const uint32_t answers = add_answers(engine);
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++)
+        answers += tokens[slot] = count_answer(engine->slots[slot]);
     const uint32_t n = find_prompts(engine, prompts);
     const uint32_t most = engine->options.batch;
-    add_prompts(engine, prompts, n, answers == 0 ? most : burble__pace_room(&engine->pace, most));
+    const uint32_t room = burble__llama_pace_room(&engine->pace, most);
+    /* Without answers, too, several steps share many short prompts: the first ones begin to answer sooner, and not all of them
+     * end, and are followed by new requests, in the same step. */
+    share(engine, prompts, n, answers == 0 ? most : room, room, tokens);
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        struct burble__request *request = engine->slots[slot];
+        if (request == NULL)
+            continue;
+        request->row = -1;
+        for (uint32_t i = 0; i < tokens[slot]; i++)
+            add_next(engine, slot, request);
+    }
     return answers;
 }
 
@@ -156,6 +158,8 @@ static void hand_out(burble_llama_engine *engine)
         if (request == NULL || request->row < 0)
             continue;
         const float *logits = llama_get_logits_ith(engine->context.llama, request->row);
+        if (burble__request_follow(request, logits, engine->candidates, engine->n_vocab))
+            continue;
         const int32_t id =
             burble__request_sample(request, logits, engine->candidates, engine->n_vocab);
         if (!burble__request_take(request, engine->model->tokens, id))
@@ -229,7 +233,7 @@ static void step(burble_llama_engine *engine)
     if (code == 0) {
         llama_synchronize(engine->context.llama);
         const uint64_t time = burble__now() - begin;
-        burble__pace_note(&engine->pace, answers, engine->prompt_tokens, time);
+        burble__llama_pace_note(&engine->pace, answers, engine->prompt_tokens, time);
         engine->credit += (int64_t)(time / 8);
         burble__cells_keep(&engine->cells, engine->stats.steps);
         count(engine);
