@@ -15,6 +15,9 @@ static const char help[] = //
     "\n"
     "verbs:\n"
     "  run -m MODEL   continue a text with a language model, as it comes\n"
+    "  serve -m MODEL serve language models over HTTP\n"
+    "  work -m MODEL  compute answers for servers on other machines, over Redis\n"
+    "  relay status URL  show the workers and queues of a Redis\n"
     "  tokens VOCAB   turn token ids on standard input into text on standard output\n"
     "\n"
     "  burble VERB --help  what a verb does, and its options\n"
@@ -25,8 +28,9 @@ static struct verb {
     char full_name[16]; /* what its messages begin with, getopt's as well: its argv[0] */
     int (*main)(int argc, char **argv);
 } verbs[] = {
-    {"run", "burble run", run_main},
-    {"tokens", "burble tokens", tokens_main},
+    {"relay", "burble relay", relay_main}, {"run", "burble run", run_main},
+    {"serve", "burble serve", serve_main}, {"tokens", "burble tokens", tokens_main},
+    {"work", "burble work", work_main},
 };
 
 static struct verb *find_verb(const char *name)

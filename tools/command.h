@@ -22,8 +22,11 @@ enum {
 
 /* The verbs: each takes its own arguments, the first being what messages begin with ("burble
  * tokens"), and returns an exit code. */
+int relay_main(int argc, char **argv);
 int run_main(int argc, char **argv);
+int serve_main(int argc, char **argv);
 int tokens_main(int argc, char **argv);
+int work_main(int argc, char **argv);
 
 /* Sets the name that messages begin with. */
 void set_command_name(const char *name);

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <burble/frame.h>
 #include <burble/hub.h>
 #include <burble/llama.h>
 
@@ -103,6 +104,29 @@ static bool take_text(struct job *job, const burble_record *record)
     return !job->text.failed;
 }
 
+/* A text, with the log-probabilities of its tokens; or the end, which may have tokens that make no text. Those of a stop
+ * string, and the one at which the model ended its text, do not count, as in text without frames. */
+static void take_frame(struct job *job, const burble_record *record)
+{
+    struct figures *figures = &job->figures;
+    burble_frame frame;
+    if (burble_frame_read(record->text, record->len, &frame) != BURBLE_OK)
+        return;
+    burble_text text = {"", 0};
+    burble_text logprobs = {"", 0};
+    if (frame.kind == BURBLE_FRAME_TEXT) {
+        text = frame.u.text.text;
+        logprobs = frame.u.text.logprobs;
+    } else if (frame.kind != BURBLE_FRAME_FINISH || frame.u.text.reason == BURBLE_FRAME_STOP
+               || frame.u.text.n_ids == 0) {
+        return;
+    }
+    if (figures->first == 0)
+        figures->first = now();
+    figures->tokens += frame.u.text.n_ids;
+    output_logprobs(&job->run->output, job->number, text, frame.u.text.n_ids, logprobs);
+}
+
 /* Called in the engine's thread, which knows when a token was made: several may be read at once. */
 static void on_token(const burble_llama_progress *progress, void *arg)
 {
@@ -173,7 +197,9 @@ static void on_ready(burble_reader *reader, void *arg)
     burble_record record;
     int result;
     while ((result = burble_reader_next_or_park(reader, &record)) == BURBLE_OK) {
-        if (!take_text(job, &record)) {
+        if (job->run->options->request.frames) {
+            take_frame(job, &record);
+        } else if (!take_text(job, &record)) {
             burble_stream_cancel(job->stream);
             end_job(job, "error", strerror(ENOMEM));
             return;
@@ -185,73 +211,45 @@ static void on_ready(burble_reader *reader, void *arg)
 
 /* ---- beginning a job ---------------------------------------------------------------------------------- */
 
-/* A template takes messages that end in NUL: what is behind one would be lost without a word. */
-static int refuse_nul(const struct prompt *prompt, burble_error *error)
+/* The ids of the prompt as the chat template has it; results as of burble_llama_model_tokenize_chat. */
+static int tokenize_chat(struct run *run, const struct prompt *prompt, int32_t *ids, size_t room,
+                         size_t *n, burble_error *error)
 {
-    const char *nul = prompt->len == 0 ? NULL : memchr(prompt->text, '\0', prompt->len);
-    if (nul == NULL)
-        return BURBLE_OK;
-    snprintf(error->message, sizeof error->message,
-             "expected no NUL in a message of a chat, found one at byte %zu",
-             (size_t)(nul - prompt->text) + 1);
-    return BURBLE_EINVAL;
-}
-
-/* The prompt as the chat template has it, in `made`. */
-static int make_chat(struct run *run, const struct prompt *prompt, struct bytes *made,
-                     burble_error *error)
-{
-    struct bytes content = {0};
     burble_llama_message messages[2];
     burble_llama_conversation conversation;
     burble_llama_conversation_init(&conversation);
-    bytes_put(&content, prompt->text, prompt->len);
-    bytes_put(&content, "", 1);
     if (run->options->system != NULL) {
         messages[conversation.n++] =
             (burble_llama_message){.role = "system", .content = run->options->system};
     }
-    messages[conversation.n++] = (burble_llama_message){.role = "user", .content = content.data};
+    messages[conversation.n++] = (burble_llama_message){
+        .role = "user",
+        .content = prompt->len > 0 ? prompt->text : "",
+        .content_len = prompt->len,
+    };
     conversation.messages = messages;
     conversation.template_name = run->options->template_name;
-    int result = content.failed ? BURBLE_ENOMEM : BURBLE_EFULL;
-    size_t n = 1024;
-    while (result == BURBLE_EFULL) {
-        result = bytes_reserve(made, n)
-                     ? burble_llama_model_apply_template(run->model, &conversation, made->data,
-                                                         made->capacity, &n, error)
-                     : BURBLE_ENOMEM;
-    }
-    made->len = result == BURBLE_OK ? n : 0;
-    bytes_free(&content);
-    return result;
+    return burble_llama_model_tokenize_chat(run->model, &conversation, ids, room, n, error);
+}
+
+static int tokenize(struct run *run, const struct prompt *prompt, int32_t *ids, size_t room,
+                    size_t *n, burble_error *error)
+{
+    return run->options->chat ? tokenize_chat(run, prompt, ids, room, n, error)
+                              : burble_llama_model_tokenize(run->model, prompt->text, prompt->len,
+                                                            false, ids, room, n);
 }
 
 /* The prompt's ids, *n of them, in *ids, which the caller frees. */
 static int make_ids(struct run *run, const struct prompt *prompt, int32_t **ids, size_t *n,
                     burble_error *error)
 {
-    struct bytes made = {0};
-    burble_text text = {prompt->text, prompt->len};
-    int result = BURBLE_OK;
     *ids = NULL;
-    *n = 0;
-    if (run->options->chat) {
-        result = refuse_nul(prompt, error);
-        result = result == BURBLE_OK ? make_chat(run, prompt, &made, error) : result;
-        text = (burble_text){made.data, made.len};
-    }
-    if (result == BURBLE_OK) {
-        result = burble_llama_model_tokenize(run->model, text.bytes, text.len, run->options->chat,
-                                             NULL, 0, n);
-    }
+    int result = tokenize(run, prompt, NULL, 0, n, error);
     if (result == BURBLE_EFULL) {
         *ids = calloc(*n, sizeof **ids);
-        result = *ids == NULL ? BURBLE_ENOMEM
-                              : burble_llama_model_tokenize(run->model, text.bytes, text.len,
-                                                            run->options->chat, *ids, *n, n);
+        result = *ids == NULL ? BURBLE_ENOMEM : tokenize(run, prompt, *ids, *n, n, error);
     }
-    bytes_free(&made);
     return result;
 }
 
@@ -603,7 +601,7 @@ int run_main(int argc, char **argv)
         return complain("%s", strerror(ENOMEM));
     int result = read_run_options(argc, argv, &options);
     if (result == EXIT_DONE && options.help)
-        result = print_only(run_help);
+        result = print_run_help();
     else if (result == EXIT_DONE && options.version)
         result = print_version();
     else if (result == EXIT_DONE)

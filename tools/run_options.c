@@ -13,9 +13,11 @@
 #include <burble/stop.h>
 
 #include "command.h"
+#include "llama_words.h"
 #include "utf8.h"
 
-const char run_help[] = //
+/* Two, as compilers need not take longer ones. */
+static const char *const help[] = {
     "usage: burble run -m MODEL [-p PROMPT] [OPTION]...\n"
     "\n"
     "Continues a text with a language model and writes what it generates to standard\n"
@@ -40,13 +42,24 @@ const char run_help[] = //
     "  --seed=N             seed of the random numbers; 4294967295: another one each\n"
     "                       time; default: 0\n"
     "\n"
-    "  --repeat-penalty=X   divide the logits of the last 64 tokens by X; default: 1\n"
+    "  --typical-p=P        only tokens of about the expected surprise; 1: all\n"
+    "  --mirostat=N         Mirostat 1 or 2 instead of all these but --temperature\n"
+    "  --mirostat-tau=X     its surprise, in bits; default: 5\n"
+    "  --mirostat-eta=X     its learning rate; default: 0.1\n"
+    "\n"
+    "  --repeat-penalty=X   divide the logits of the last tokens by X; default: 1\n"
     "  --presence-penalty=X subtract X from them; default: 0\n"
     "  --frequency-penalty=X\n"
     "                       subtract X from them for each time; default: 0\n"
+    "  --repeat-last-n=N    how many tokens these are; default: 64\n"
+    "  --dry-multiplier=X   DRY: penalty for repeated sequences; default: 0\n"
+    "  --dry-base=X         its growth with their length; default: 1.75\n"
+    "  --dry-allowed-length=N\n"
+    "                       the shortest of them; default: 2\n"
+    "  --dry-last-n=N       among how many tokens; default: the whole context\n"
     "  --grammar-file=FILE  only text of the grammar in FILE (GBNF, as llama.cpp's)\n"
     "  --json-object        only one JSON object\n"
-    "\n"
+    "\n",
     "  --chat               PROMPT is a message: apply the model's chat template\n"
     "  --system=TEXT        the system message before it; implies --chat\n"
     "  --template=NAME      use a template of llama.cpp, such as chatml, instead of\n"
@@ -58,6 +71,8 @@ const char run_help[] = //
     "\n"
     "  --json               a line of JSON for each piece of text, as it comes, and\n"
     "                       one for the end of each prompt, with reason and counts\n"
+    "  --logprobs=N         in these lines, the log-probability of each token, and N\n"
+    "                       (0 to 20) of the most likely tokens with theirs\n"
     "  --stats              print counts and speed on standard error\n"
     "  -q, --quiet          only errors and --stats on standard error\n"
     "  --context=N          most tokens of prompt and text together; default: the\n"
@@ -83,7 +98,8 @@ const char run_help[] = //
     "\n"
     "  burble run -m model.gguf -p 'Once upon a time' --max-tokens 100\n"
     "  burble run -m model.gguf --chat --stats <question.txt\n"
-    "  burble run -m model.gguf --prompts questions.txt --parallel 16 --json\n";
+    "  burble run -m model.gguf --prompts questions.txt --parallel 16 --json\n",
+};
 
 /* Options without a letter. */
 enum {
@@ -91,8 +107,17 @@ enum {
     TOP_K,
     TOP_P,
     MIN_P,
+    TYPICAL_P,
+    MIROSTAT,
+    MIROSTAT_TAU,
+    MIROSTAT_ETA,
     SEED,
     GREEDY,
+    REPEAT_LAST_N,
+    DRY_MULTIPLIER,
+    DRY_BASE,
+    DRY_ALLOWED_LENGTH,
+    DRY_LAST_N,
     REPEAT_PENALTY,
     PRESENCE_PENALTY,
     FREQUENCY_PENALTY,
@@ -104,6 +129,7 @@ enum {
     PROMPTS,
     PARALLEL,
     JSON,
+    LOGPROBS,
     STATS,
     CONTEXT,
     THREADS,
@@ -124,11 +150,20 @@ static const struct option names[] = {
     {"top-k", required_argument, NULL, TOP_K},
     {"top-p", required_argument, NULL, TOP_P},
     {"min-p", required_argument, NULL, MIN_P},
+    {"typical-p", required_argument, NULL, TYPICAL_P},
+    {"mirostat", required_argument, NULL, MIROSTAT},
+    {"mirostat-tau", required_argument, NULL, MIROSTAT_TAU},
+    {"mirostat-eta", required_argument, NULL, MIROSTAT_ETA},
     {"seed", required_argument, NULL, SEED},
     {"greedy", no_argument, NULL, GREEDY},
     {"repeat-penalty", required_argument, NULL, REPEAT_PENALTY},
     {"presence-penalty", required_argument, NULL, PRESENCE_PENALTY},
     {"frequency-penalty", required_argument, NULL, FREQUENCY_PENALTY},
+    {"repeat-last-n", required_argument, NULL, REPEAT_LAST_N},
+    {"dry-multiplier", required_argument, NULL, DRY_MULTIPLIER},
+    {"dry-base", required_argument, NULL, DRY_BASE},
+    {"dry-allowed-length", required_argument, NULL, DRY_ALLOWED_LENGTH},
+    {"dry-last-n", required_argument, NULL, DRY_LAST_N},
     {"grammar-file", required_argument, NULL, GRAMMAR_FILE},
     {"json-object", no_argument, NULL, JSON_OBJECT},
     {"chat", no_argument, NULL, CHAT},
@@ -137,6 +172,7 @@ static const struct option names[] = {
     {"prompts", required_argument, NULL, PROMPTS},
     {"parallel", required_argument, NULL, PARALLEL},
     {"json", no_argument, NULL, JSON},
+    {"logprobs", required_argument, NULL, LOGPROBS},
     {"stats", no_argument, NULL, STATS},
     {"quiet", no_argument, NULL, 'q'},
     {"context", required_argument, NULL, CONTEXT},
@@ -222,26 +258,17 @@ static int read_text(const char *name, const char **text)
 
 static int read_flash(burble_llama_flash *value)
 {
-    static const char *const words[] = {"auto", "on", "off"}; /* as burble_llama_flash counts */
-    for (int i = 0; i <= BURBLE_LLAMA_FLASH_OFF; i++) {
-        if (strcmp(optarg, words[i]) == 0) {
-            *value = (burble_llama_flash)i;
-            return EXIT_DONE;
-        }
-    }
-    return complain_of_usage("--flash: expected auto, on or off, found '%s'", optarg);
+    return read_flash_word(optarg, value)
+               ? EXIT_DONE
+               : complain_of_usage("--flash: expected auto, on or off, found '%s'", optarg);
 }
 
 static int read_cache(const char *name, burble_llama_cache *value)
 {
-    const char *type;
-    for (int i = 0; (type = burble_llama_cache_name((burble_llama_cache)i)) != NULL; i++) {
-        if (strcmp(optarg, type) == 0) {
-            *value = (burble_llama_cache)i;
-            return EXIT_DONE;
-        }
-    }
-    return complain_of_usage("--%s: expected a type that --help names, found '%s'", name, optarg);
+    return read_cache_word(optarg, value)
+               ? EXIT_DONE
+               : complain_of_usage("--%s: expected a type that --help names, found '%s'", name,
+                                   optarg);
 }
 
 /* The kinds of options that were given, as far as that matters. */
@@ -263,8 +290,41 @@ static int take_sampling(int option, struct run_options *options, struct given *
         return read_share("top-p", "above 0, at most 1", false, 1, &request->top_p);
     case MIN_P:
         return read_share("min-p", "from 0 to 1", true, 1, &request->min_p);
+    case TYPICAL_P:
+        return read_share("typical-p", "above 0, at most 1", false, 1, &request->typical_p);
+    case MIROSTAT:
+        return read_count("mirostat", 0, 2, &request->mirostat);
+    case MIROSTAT_TAU:
+        return read_share("mirostat-tau", "above 0, at most 100", false, 100,
+                          &request->mirostat_tau);
+    case MIROSTAT_ETA:
+        return read_share("mirostat-eta", "from 0 to 1", true, 1, &request->mirostat_eta);
     default:
         return read_count("seed", 0, UINT32_MAX, &request->seed);
+    }
+}
+
+/* What changes the logits before a token is chosen, also greedily. */
+static int take_penalty(int option, burble_llama_request *request)
+{
+    switch (option) {
+    case REPEAT_PENALTY:
+        return read_share("repeat-penalty", "above 0, at most 100", false, 100,
+                          &request->repeat_penalty);
+    case PRESENCE_PENALTY:
+        return read_signed("presence-penalty", 100, &request->presence_penalty);
+    case FREQUENCY_PENALTY:
+        return read_signed("frequency-penalty", 100, &request->frequency_penalty);
+    case REPEAT_LAST_N:
+        return read_count("repeat-last-n", 0, UINT32_MAX, &request->penalty_last_n);
+    case DRY_MULTIPLIER:
+        return read_share("dry-multiplier", "from 0 to 100", true, 100, &request->dry_multiplier);
+    case DRY_BASE:
+        return read_share("dry-base", "from 1 to 100", false, 100, &request->dry_base);
+    case DRY_ALLOWED_LENGTH:
+        return read_count("dry-allowed-length", 0, INT32_MAX, &request->dry_allowed_length);
+    default:
+        return read_count("dry-last-n", 0, UINT32_MAX, &request->dry_last_n);
     }
 }
 
@@ -310,12 +370,14 @@ static int take(int option, struct run_options *options, struct given *given)
         given->greedy = true;
         break;
     case REPEAT_PENALTY:
-        return read_share("repeat-penalty", "above 0, at most 100", false, 100,
-                          &request->repeat_penalty);
     case PRESENCE_PENALTY:
-        return read_signed("presence-penalty", 100, &request->presence_penalty);
     case FREQUENCY_PENALTY:
-        return read_signed("frequency-penalty", 100, &request->frequency_penalty);
+    case REPEAT_LAST_N:
+    case DRY_MULTIPLIER:
+    case DRY_BASE:
+    case DRY_ALLOWED_LENGTH:
+    case DRY_LAST_N:
+        return take_penalty(option, request);
     case GRAMMAR_FILE:
         return read_grammar(options);
     case JSON_OBJECT:
@@ -339,6 +401,10 @@ static int take(int option, struct run_options *options, struct given *given)
     case JSON:
         options->json = true;
         break;
+    case LOGPROBS:
+        /* Frames have tokens and text lined up. */
+        request->logprobs = request->frames = true;
+        return read_count("logprobs", 0, BURBLE_LLAMA_MAX_LOGPROBS, &request->top_logprobs);
     case STATS:
         options->stats = true;
         break;
@@ -363,6 +429,8 @@ static int check(struct run_options *options, const struct given *given)
         return complain_of_usage("expected --grammar-file or --json-object, found both");
     if (options->prompt != NULL && options->prompts != NULL)
         return complain_of_usage("expected --prompt or --prompts, found both");
+    if (options->request.logprobs && !options->json)
+        return complain_of_usage("--logprobs needs --json: text has no place for them");
     if (given->parallel && options->prompts == NULL)
         return complain_of_usage("--parallel needs --prompts: there is only one prompt");
     if (given->greedy && given->sampling) {
@@ -371,6 +439,11 @@ static int check(struct run_options *options, const struct given *given)
     }
     if (given->sampling && !given->temperature)
         options->request.temperature = 1;
+    if (options->request.mirostat > 0 && options->request.temperature == 0)
+        return complain_of_usage("--mirostat needs a --temperature above 0");
+    if (options->request.dry_base < 1)
+        return complain_of_usage("--dry-base: expected a number from 1 to 100, found %g",
+                                 (double)options->request.dry_base);
     options->request.stop = options->stops;
     if (options->request.n_stop > 0) {
         const int result =
@@ -407,4 +480,9 @@ int read_run_options(int argc, char **argv, struct run_options *options)
                                  argv[optind]);
     }
     return check(options, &given);
+}
+
+int print_run_help(void)
+{
+    return write_out(help[0], strlen(help[0])) ? print_only(help[1]) : EXIT_ERROR;
 }

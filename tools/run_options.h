@@ -25,7 +25,8 @@ struct run_options {
     burble_text *stops; /* the arguments'; room for as many as there are arguments */
 };
 
-extern const char run_help[];
+/* EXIT_DONE or EXIT_ERROR. */
+int print_run_help(void);
 
 /* Fills in the defaults and what the arguments say; `options->stops` has been made. EXIT_DONE, or
  * EXIT_USAGE after a message. */

@@ -11,7 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <burble/frame.h>
+
 #include "command.h"
+#include "utf8.h"
 
 void output_init(struct output *output, bool json, bool numbered)
 {
@@ -98,6 +101,63 @@ static void end_json(struct output *output, size_t number, const struct figures 
     put_number(output, "seconds", (double)(figures->over - figures->begun) / 1e9);
     put_number(output, "tokens_per_s", pace_rate(&figures->pace));
     bytes_print(&output->bytes, "}\n");
+}
+
+/* The text of a token; each byte that is no UTF-8 is shown as U+FFFD. */
+static void put_token(struct output *output, burble_text text)
+{
+    struct bytes shown = {0};
+    while (text.len > 0) {
+        const size_t good = utf8_prefix(text.bytes, text.len);
+        bytes_put(&shown, text.bytes, good);
+        if (good < text.len)
+            bytes_put(&shown, "\xef\xbf\xbd", 3);
+        const size_t done = good + (good < text.len);
+        text.bytes += done;
+        text.len -= done;
+    }
+    bytes_put_json(&output->bytes, shown.len > 0 ? shown.data : "", shown.len);
+    output->bytes.failed = output->bytes.failed || shown.failed;
+    bytes_free(&shown);
+}
+
+/* One entry, without its end. */
+static void put_entry(struct output *output, const burble_logprob *entry)
+{
+    bytes_print(&output->bytes, "{\"id\":%" PRId32 ",\"token\":", entry->id);
+    put_token(output, entry->text);
+    bytes_print(&output->bytes, ",\"bytes\":[");
+    for (size_t i = 0; i < entry->text.len; i++)
+        bytes_print(&output->bytes, "%s%u", i > 0 ? "," : "",
+                    (unsigned)(unsigned char)entry->text.bytes[i]);
+    /* JSON has no infinity, which the probability 0 has. */
+    bytes_print(&output->bytes, "],\"logprob\":%.6g",
+                entry->logprob < -9999 ? -9999.0 : (double)entry->logprob);
+}
+
+void output_logprobs(struct output *output, size_t number, burble_text text, uint32_t tokens,
+                     burble_text logprobs)
+{
+    burble_logprob entry;
+    const char *comma = "";
+    begin_object(output, number);
+    bytes_print(&output->bytes, "\"text\":");
+    bytes_put_json(&output->bytes, text.len > 0 ? text.bytes : "", text.len);
+    bytes_print(&output->bytes, ",\"tokens\":%" PRIu32 ",\"logprobs\":[", tokens);
+    while (burble_logprob_read(&logprobs, false, &entry)) {
+        const uint32_t n_top = entry.n_top;
+        bytes_print(&output->bytes, "%s", comma);
+        put_entry(output, &entry);
+        bytes_print(&output->bytes, ",\"top_logprobs\":[");
+        for (uint32_t i = 0; i < n_top && burble_logprob_read(&logprobs, true, &entry); i++) {
+            bytes_print(&output->bytes, "%s", i > 0 ? "," : "");
+            put_entry(output, &entry);
+            bytes_print(&output->bytes, "}");
+        }
+        bytes_print(&output->bytes, "]}");
+        comma = ",";
+    }
+    bytes_print(&output->bytes, "]}\n");
 }
 
 /* ---- both ------------------------------------------------------------------------------------------ */

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <burble/detok.h>
 #include <burble/stream.h>
 
 #include "bytes.h"
@@ -48,6 +49,10 @@ void output_heading(struct output *output, size_t number, const char *prompt, si
 /* A piece of a prompt's text. */
 void output_text(struct output *output, size_t number, const char *text, size_t len,
                  uint32_t tokens);
+
+/* A piece in JSON, with the log-probabilities of its tokens (burble/frame.h). */
+void output_logprobs(struct output *output, size_t number, burble_text text, uint32_t tokens,
+                     burble_text logprobs);
 
 /* The end of all, in the middle of a text, too: on a terminal, what comes next begins a line. Whether
  * that took a newline. */
