@@ -31,8 +31,12 @@ from ._core import (
     TotalTimeout,
     __version__,
 )
+from ._gather import gather
 from ._pool import Pool
-from ._sse import SSE_HEADERS, EventStream, sse
+from ._request import Request, RequestError
+from ._serve import serve
+from ._server import Server, ServerStats
+from ._sse import SSE_HEADERS, Event, EventStream, sse
 from ._start import ChannelWriter, channel, iterate, stream
 from ._stats import Stats
 from ._stream import Reader, Stream
@@ -48,6 +52,7 @@ __all__ = [
     "ChannelWriter",
     "Detokenizer",
     "Error",
+    "Event",
     "EventStream",
     "FirstTokenTimeout",
     "Gone",
@@ -55,6 +60,10 @@ __all__ = [
     "Pool",
     "ProducerDied",
     "Reader",
+    "Request",
+    "RequestError",
+    "Server",
+    "ServerStats",
     "Span",
     "Stats",
     "StopMatch",
@@ -67,7 +76,9 @@ __all__ = [
     "TotalTimeout",
     "__version__",
     "channel",
+    "gather",
     "iterate",
+    "serve",
     "sse",
     "stream",
 ]

@@ -261,10 +261,13 @@ class BatchStream(Handle):
         logs: Sequence[_core.Log],
         writers: Sequence[_core.Writer],
         options: Options,
+        prompt_tokens: Sequence[int | None] = (),
     ) -> None:
         super().__init__(job, options)
+        counts = prompt_tokens or [None] * len(logs)
         self._rows = tuple(
-            _RowStream(job, log, options, stats_of(writer)) for log, writer in zip(logs, writers)
+            _RowStream(job, log, options, stats_of(writer, prompt))
+            for log, writer, prompt in zip(logs, writers, counts)
         )
         self._merged: _core.Merged | None = None
 

@@ -231,6 +231,15 @@ class Call:
         pads = [row.index(1) if 1 in row else len(row) for row in mask.tolist()]
         return [n for n in pads for _ in range(each)]
 
+    def prompt_tokens(self, rows: int) -> list[int | None]:
+        """How many tokens each row's prompt has, without what pads it; None: it is not known."""
+        for value in self.prompts():
+            shape: Sequence[int] = getattr(value, "shape", ())
+            if len(shape) == 2 and "float" not in str(getattr(value, "dtype", "")):
+                pads = (rows > 1 and self.padding(rows)) or [0] * rows
+                return [int(shape[1]) - n for n in pads]
+        return [None] * rows
+
     def eos_ids(self, tokenizer: Any) -> list[int]:
         """The ids with which a sequence ends; empty where nothing says so."""
         found = self.option("eos_token_id")

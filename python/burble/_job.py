@@ -64,6 +64,7 @@ class Job:
         "_result",
         "_settled",
         "_sink",
+        "_telling",
         "_thread",
         "_traceback",
         "_turn",
@@ -86,6 +87,8 @@ class Job:
         self._process = _core.forks()
         self._thread: int | None = None  # that it runs in
         self._watching: list[_core.Log] = []
+        # Its one function is taken out by whoever calls it.
+        self._telling: list[Callable[[BaseException], object]] | None = None
 
     # ---- running -----------------------------------------------------------------------------
 
@@ -125,6 +128,7 @@ class Job:
             if self._result is _NOTHING:
                 self.error, self._traceback = failure, trace if failure is exception else None
             sink.fail(failure)
+            self._tell(failure)
             del trace, failure
         finally:
             del self, sink, function
@@ -185,6 +189,19 @@ class Job:
     def _over(self) -> bool:
         """Whether nothing runs any more in this process."""
         return self._settled or self._process != _core.forks()
+
+    def tell(self, function: Callable[[BaseException], object]) -> None:
+        """Have ``function`` called with the exception if the job fails, or has failed: where no
+        reader is in Python."""
+        self._telling = [function]
+        if self.error is not None:
+            self._tell(self.error)
+
+    def _tell(self, error: BaseException) -> None:
+        telling = self._telling
+        if telling:
+            with contextlib.suppress(IndexError):
+                telling.pop()(error)
 
     # ---- waiting for it ----------------------------------------------------------------------
 
@@ -291,6 +308,18 @@ class ExternalSink:
 
     def close(self) -> None:
         """Do nothing: the writer may still write, and is then told that the log is over."""
+
+
+class External(Job):
+    """The work of a thread of a C library, which writes and ends the log of one stream."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str, log: _core.Log) -> None:
+        super().__init__(name, None, ExternalSink((log,)))
+
+    def result(self, log: _core.Log) -> Any:
+        return None if log.state == "ended" else super().result(log)
 
 
 def _shield() -> AbstractContextManager[object]:

@@ -25,6 +25,7 @@ Start = Union[int, Literal["oldest", "tail"]]
 
 # What the core counts with.
 MOST = 2**63 - 1
+UINT32_MAX = 2**32 - 1
 
 # As Log.reader has them.
 _STARTS = {"oldest": -1, "tail": -2}
@@ -37,6 +38,7 @@ class Options(NamedTuple):
     max_lag: int  # 0: none
     lag_unit: LagUnit
     coalesce: bool
+    interval: float | None
     first_token_timeout: float | None
     token_timeout: float | None
     total_timeout: float | None
@@ -56,8 +58,13 @@ class Options(NamedTuple):
 
     def new_reader(self, log: _core.Log) -> _core.Reader:
         """A stream's own reader, from the beginning on."""
-        reader = log.reader(0, self.max_lag, "block")
+        return self.new_reader_at(0, log)
+
+    def new_reader_at(self, position: int, log: _core.Log) -> _core.Reader:
+        """A stream's own reader, from this position on."""
+        reader = log.reader(position, self.max_lag, "block")
         reader.coalesce = self.coalesce
+        reader.set_interval(self.interval)
         return reader
 
 
@@ -68,6 +75,7 @@ class _GivenOptions(TypedDict, total=False):
     keep: Keep
     max_lag: int | None
     coalesce: bool
+    interval: float | None
     first_token_timeout: float | None
     token_timeout: float | None
     total_timeout: float | None
@@ -91,6 +99,7 @@ _DEFAULTS: dict[str, Any] = {
     "max_lag": 1_048_576,
     "lag_unit": "characters",
     "coalesce": False,
+    "interval": None,
     "first_token_timeout": None,
     "token_timeout": None,
     "total_timeout": None,
@@ -152,6 +161,7 @@ def _checked(
     max_lag: int | None,
     lag_unit: LagUnit,
     coalesce: bool,
+    interval: float | None,
     first_token_timeout: float | None,
     token_timeout: float | None,
     total_timeout: float | None,
@@ -163,14 +173,16 @@ def _checked(
         limit(max_lag),
         lag_unit,
         bool(coalesce),
-        _timeout("first_token_timeout", first_token_timeout),
-        _timeout("token_timeout", token_timeout),
-        _timeout("total_timeout", total_timeout),
+        optional_seconds("interval", interval),
+        optional_seconds("first_token_timeout", first_token_timeout),
+        optional_seconds("token_timeout", token_timeout),
+        optional_seconds("total_timeout", total_timeout),
         seconds("join_timeout", join_timeout, 0.0),
     )
 
 
-def _timeout(name: str, value: float | None) -> float | None:
+def optional_seconds(name: str, value: float | None) -> float | None:
+    """Seconds, more than 0; or None."""
     return None if value is None else seconds(name, value)
 
 
@@ -197,6 +209,13 @@ def count(name: str, value: Any, least: int, other: str = "") -> int:
     if value > MOST:
         raise ValueError(f"{name}: expected at most {MOST}{other}, found {value}")
     return value
+
+
+def uint32(name: str, value: Any, least: int, most: int = UINT32_MAX) -> int:
+    """A count for which the core has 32 bits."""
+    if count(name, value, least) > most:
+        raise ValueError(f"{name}: expected at most {most}, found {value}")
+    return int(value)
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...], other: str = "") -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Vocabularies of what is no tokenizer of Hugging Face: files, pieces, other libraries' tokenizers.
 
-Files are read by the loaders of the C library (``src/text/load*.c``); their JSON is parsed here.
+Files are read by the loaders of the C library (``src/text/load*.c``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import weakref
 from typing import Any, Callable, NamedTuple
 
 from . import _core
-from ._json import decode
 
 
 class Found(NamedTuple):
@@ -117,7 +116,7 @@ _READERS: dict[tuple[str, str], Callable[[Any], Found | None]] = {
 def _load(path: str | os.PathLike[str]) -> _core.Vocabulary:
     with open(path, "rb") as opened:
         if opened.seekable():
-            return _core.Vocabulary.load(path, decode)
+            return _core.Vocabulary.load(path)
         # A pipe: Python's own reading heeds signals while it waits. One byte more is too many.
         data = opened.read(_core.FILE_MAX + 1)
-    return _core.Vocabulary.parse(data, os.fsencode(path).decode(errors="replace"), decode)
+    return _core.Vocabulary.parse(data, os.fsencode(path).decode(errors="replace"))

@@ -51,6 +51,35 @@ _ID = re.compile(r"([0-9a-f]{32}):([0-9]{10,18}|end)")
 _END = "end"
 
 
+class Event:
+    """One event, as the functions that are given to :func:`sse` may return it.
+
+    :param data: as ``encode`` returns it: a str, or what ``json.dumps`` takes.
+    :param name: of the event; None: it has none, which a browser calls ``message``.
+    """
+
+    __slots__ = ("data", "name")
+
+    def __init__(self, data: Any, name: str | None = None) -> None:
+        if name is not None and re.search(r"[\r\n]", name):
+            raise ValueError(f"name: expected a str without line breaks or None, found {name!r}")
+        self.data = data
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"burble.Event({self.data!r}, {self.name!r})"
+
+
+class Hooks(NamedTuple):
+    """What a program says of its events; see :func:`sse`."""
+
+    encode: Callable[[Any], Any] | None
+    first: Any
+    end: Callable[[Any], Any] | None
+    failed: Callable[[BaseException], Any] | None
+    ids: bool
+
+
 def sse(
     source: Source,
     /,
@@ -58,6 +87,10 @@ def sse(
     last_event_id: str | None = None,
     keep_alive: float | None = 15.0,
     encode: Callable[[Any], Any] | None = None,
+    first: Any = None,
+    end: Callable[[Any], Any] | None = None,
+    failed: Callable[[BaseException], Any] | None = None,
+    ids: bool = True,
     close: bool | None = None,
 ) -> EventStream:
     """Convert a stream to server-sent events: an asynchronous iterator of bytes.
@@ -99,7 +132,15 @@ def sse(
     :param encode: converts an item (in a batch, ``(i, text)``) to the data of an event: a str,
         which is sent as it is (except that a carriage return becomes a newline, because the format
         has no other line break, and a lone surrogate becomes U+FFFD), or anything else that
-        ``json.dumps`` takes. In JSON, a lone surrogate is escaped.
+        ``json.dumps`` takes. In JSON, a lone surrogate is escaped. To name the event, return an
+        :class:`Event`; to send several, a list of them.
+    :param first: the data of an event, or an ``Event`` (or a list of them), which is sent at once,
+        before the text. It has no id; a client that continues does not get it. None: none is sent.
+    :param end: called with the finish reason; returns what is sent instead of the event ``end``:
+        data for that event, an ``Event`` or a list of them.
+    :param failed: called with the exception; the same for the event ``failed``. (burble logs
+        exceptions as without it.)
+    :param ids: whether events have ids, by which a client continues.
     :param close: whether closing the iterator closes the source; None: it closes a stream, unless
         that keeps its text, and a reader.
     :raises ValueError: if ``last_event_id`` is not the id of an event of this stream, or the source
@@ -114,7 +155,8 @@ def sse(
         )
     if keep_alive is not None:
         keep_alive = seconds("keep_alive", keep_alive)
-    return EventStream(source, _position(source, last_event_id), keep_alive, encode, close)
+    hooks = Hooks(encode, first, end, failed, bool(ids))
+    return EventStream(source, _position(source, last_event_id), keep_alive, hooks, close)
 
 
 class _EventIdError(ValueError):
@@ -181,7 +223,7 @@ def respond(
         answer = Refusal(400, str(error))
     finally:
         if not isinstance(answer, EventStream):
-            _let_go(source, options.get("close"))
+            release(source, options.get("close"))
     return answer
 
 
@@ -191,7 +233,7 @@ def _closes(source: Any, close: bool | None) -> bool:
     return not (isinstance(source, Stream) and source.keeps)
 
 
-def _let_go(source: Any, close: bool | None) -> None:
+def release(source: Any, close: bool | None) -> None:
     if not _closes(source, close):
         return
     if isinstance(source, Reader):
@@ -208,12 +250,14 @@ class EventStream(AsyncIterator[bytes]):
         source: Source,
         position: int | None,
         keep_alive: float | None,
-        encode: Callable[[Any], Any] | None,
+        hooks: Hooks,
         close: bool | None,
     ) -> None:
         self._source: Source | None = source
         self._keep_alive = keep_alive
-        self._encode = encode or (_row_of_batch if isinstance(source, BatchStream) else _item)
+        self._hooks = hooks
+        self._encode = hooks.encode or (_row_of_batch if isinstance(source, BatchStream) else _item)
+        self._first = hooks.first if position == 0 else None
         self._over = position is None
         self._unencoded = False  # no event could be made of an item
         self._begun = False
@@ -259,6 +303,9 @@ class EventStream(AsyncIterator[bytes]):
         self._begun = True
         if self.over:
             raise StopAsyncIteration
+        if self._first is not None:
+            first, self._first = self._first, None
+            return _events(None, first, None)
         if self._busy:  # before anything is taken, which a cancelled task would lose
             await give_way()
         events: list[bytes] = []
@@ -302,7 +349,7 @@ class EventStream(AsyncIterator[bytes]):
         number = self._events if position is None else position
         self._events += 1
         try:
-            return _event(f"{self._id}:{number:010}", self._encode(item))
+            return _events(self._id_of(f"{number:010}"), self._encode(item), None)
         except (Exception, asyncio.CancelledError, GeneratorExit):
             # (Nothing is awaited here: a cancellation is one that `encode` has raised.)
             self._unencoded = True
@@ -340,18 +387,19 @@ class EventStream(AsyncIterator[bytes]):
 
     # ---- the end -----------------------------------------------------------------------------
 
+    def _id_of(self, event: str) -> str | None:
+        return f"{self._id}:{event}" if self._hooks.ids else None
+
     def _last_event(self, error: BaseException) -> bytes:
         """The last event for ``error``; or raise it, if it does not come from the stream."""
-        last = f"{self._id}:{_END}"
         if self._unencoded:
             self._over = True
             _logger.error("%r: cannot encode an item as an event", self._source, exc_info=error)
-            told = {"type": type(error).__name__, "message": "an event could not be encoded"}
-            return _event(last, told, name="failed")
+            return self._last("failed", self._hooks.failed, error, _unencodable(error))
         if isinstance(error, (StopIteration, StopAsyncIteration)):
             self._over = True
             reason = getattr(self._source, "finish_reason", None)
-            return _event(last, {"finish_reason": reason}, name="end")
+            return self._last("end", self._hooks.end, reason, {"finish_reason": reason})
         of_source = None if self._source is None else self._source.error
         if not isinstance(error, _core.Error) and error is not of_source:
             self._over = self._over or isinstance(error, Exception)
@@ -359,7 +407,18 @@ class EventStream(AsyncIterator[bytes]):
         self._over = True
         if not isinstance(error, _core.Error):  # the client is not told the message, so log it
             _logger.error("%r failed while its events were sent", self._source, exc_info=error)
-        return _event(last, _describe(error), name="failed")
+        return self._last("failed", self._hooks.failed, error, _describe(error))
+
+    def _last(self, name: str, hook: Callable[[Any], Any] | None, said: Any, default: Any) -> bytes:
+        """The last event: what ``hook`` makes of ``said``, else ``default``."""
+        id_ = self._id_of(_END)
+        if hook is not None:
+            try:
+                return _events(id_, hook(said), name)
+            except Exception as error:
+                _logger.error("%r: cannot encode its last event", self._source, exc_info=error)
+                name, default = "failed", _unencodable(error)
+        return _event(id_, default, name)
 
     async def aclose(self) -> None:
         """Stop reading, and close the source if ``close`` says so. Idempotent."""
@@ -408,21 +467,33 @@ def _row_of_batch(item: Any) -> Any:
     return {"row": item[0], "text": item[1]}
 
 
-def _event(id_: str, data: Any, *, name: str | None = None) -> bytes:
+def _events(id_: str | None, data: Any, name: str | None) -> bytes:
+    """What a hook has returned: an Event, some, or data for an event of this name. Only the last
+    one has the id: a client that has got a part of them gets all again."""
+    if isinstance(data, Event):
+        return _event(id_, data.data, data.name)
+    if isinstance(data, list) and data and all(isinstance(event, Event) for event in data):
+        parts = [_event(None, event.data, event.name) for event in data[:-1]]
+        return b"".join([*parts, _event(id_, data[-1].data, data[-1].name)])
+    return _event(id_, data, name)
+
+
+def _event(id_: str | None, data: Any, name: str | None) -> bytes:
     """One event. JSON has no line breaks, so that its data is a single line."""
     if isinstance(data, str):
         text = data if data.isascii() else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", data)
     else:
-        text = _json(data)
-    head = f"id: {id_}\n"
+        text = to_json(data)
+    head = "" if id_ is None else f"id: {id_}\n"
     if name is not None:
         head += f"event: {name}\n"
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return (head + "".join(f"data: {line}\n" for line in lines) + "\n").encode()
 
 
-def _json(data: Any) -> str:
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+def to_json(data: Any, separators: tuple[str, str] | None = None) -> str:
+    """JSON of which every client makes one line of valid UTF-8."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=separators)
     return text if text.isascii() else _ESCAPED.sub(_escape, text)
 
 
@@ -434,6 +505,10 @@ _ESCAPED = re.compile("[\ud800-\udfff\x85\u2028\u2029]")
 
 def _escape(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"
+
+
+def _unencodable(error: BaseException) -> dict[str, Any]:
+    return {"type": type(error).__name__, "message": "an event could not be encoded"}
 
 
 def _describe(error: BaseException) -> dict[str, Any]:

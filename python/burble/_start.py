@@ -59,6 +59,7 @@ def stream(
     max_lag: int | None = ...,
     lag_unit: LagUnit = ...,
     coalesce: bool = ...,
+    interval: float | None = ...,
     first_token_timeout: float | None = ...,
     token_timeout: float | None = ...,
     total_timeout: float | None = ...,
@@ -86,6 +87,7 @@ def stream(
     max_lag: int | None = ...,
     lag_unit: LagUnit = ...,
     coalesce: bool = ...,
+    interval: float | None = ...,
     first_token_timeout: float | None = ...,
     token_timeout: float | None = ...,
     total_timeout: float | None = ...,
@@ -159,6 +161,10 @@ def stream(
         ``lag_unit``: ``"characters"``, ``"tokens"`` or ``"bytes"``; None: any distance. Readers of
         :meth:`Stream.reader` have the same limit, unless they get their own.
     :param coalesce: return all available text in one piece (at most 1 MiB).
+    :param interval: the least time between two deliveries of text, in seconds; each delivery is
+        one piece. The first text is delivered at once, the last text when the stream ends. Tokens
+        in between do not wake the reader, so reading hardly slows the generation down; a person
+        does not notice 0.03. None: each token at once.
     :param first_token_timeout: seconds from the call to the first token; then reading raises
         :exc:`FirstTokenTimeout`, and the generation ends.
     :param token_timeout: seconds from one token to the next, without the time in which the
@@ -196,7 +202,8 @@ def _single(
         call.tell(sink.criterion) if text.stop else call.is_like_transformers
     )
     job = Job(call.name, ending.timed(call.bind(sink)), sink)
-    handle: Stream[str] = Stream(job, log, flow, stats_of(writer))
+    (prompt,) = call.prompt_tokens(1)
+    handle: Stream[str] = Stream(job, log, flow, stats_of(writer, prompt))
     pool.start(job)
     return handle
 
@@ -226,7 +233,7 @@ def _batch(
     )
     sink.told = call.tell(sink.criterion)
     job = Job(call.name, ending.timed(call.bind(sink)), sink)
-    handle = BatchStream(job, logs, writers, flow)
+    handle = BatchStream(job, logs, writers, flow, call.prompt_tokens(rows))
     pool.start(job)
     return handle
 
@@ -359,6 +366,8 @@ def iterate(
     :param max_lag: how many items the reader may be behind before the source waits; None: any.
     :param coalesce: for items of type str: return all available text in one piece. An item of
         another type raises TypeError.
+    :param interval: as for :func:`burble.stream`, but a delivery is one piece only with ``stop`` or
+        ``coalesce``; otherwise, it is the items that have come, one by one.
 
     The other parameters are those of :func:`burble.stream`, with items instead of tokens.
 

@@ -30,10 +30,11 @@ class Stats(NamedTuple):
     blocked: float
     """How long the generation has waited for readers that were behind."""
     prompt_tokens: int | None = None
-    """How many tokens the prompt has: of :class:`burble.llama.Engine`, once the first token has
-    come."""
+    """How many tokens the prompt has: of :func:`burble.stream`, if it was given ``input_ids`` (or
+    ``inputs``); of :class:`burble.llama.Engine`, once the first token has come."""
     reused_tokens: int | None = None
-    """How many of these did not have to be computed: another prompt began with the same ones."""
+    """How many of these did not have to be computed, since another prompt began with the same ones:
+    of :class:`burble.llama.Engine`."""
 
 
 def rate(

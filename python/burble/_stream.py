@@ -11,7 +11,16 @@ from typing import Any, Callable, Generic, Literal, TypeVar, cast
 from . import _core
 from ._collect import collect_after_cancellation
 from ._job import Job
-from ._options import MOST, OnLag, Options, Start, limit, one_of, start_position
+from ._options import (
+    MOST,
+    OnLag,
+    Options,
+    Start,
+    limit,
+    one_of,
+    optional_seconds,
+    start_position,
+)
 from ._stats import Stats
 from .detokenizer import StopMatch
 
@@ -144,9 +153,7 @@ class Stream(Handle, Generic[T]):
         self._reader.limit(self._options.max_lag, "block")
         if self._options.keep != 0 and self._log.oldest <= position:
             with contextlib.suppress(_core.Gone):  # it went just now
-                anew = self._log.reader(position, self._options.max_lag, "block")
-                anew.coalesce = self._options.coalesce
-                self._reader = anew
+                self._reader = self._options.new_reader_at(position, self._log)
 
     def reader(
         self,
@@ -155,6 +162,7 @@ class Stream(Handle, Generic[T]):
         max_lag: int | Literal["stream"] | None = "stream",
         on_lag: OnLag = "block",
         coalesce: bool = False,
+        interval: float | Literal["stream"] | None = "stream",
     ) -> Reader[T]:
         """Make one more reader, with its own position.
 
@@ -171,6 +179,8 @@ class Stream(Handle, Generic[T]):
         :param on_lag: what happens at this limit: ``"block"``: the generation waits;
             ``"drop_reader"``: the generation goes on, and this reader gets :exc:`Lagged`.
         :param coalesce: return all available text in one piece.
+        :param interval: seconds between two pieces of text, as for :func:`burble.stream`;
+            ``"stream"``: the ``interval`` of the stream. None: each piece at once.
         :raises Gone: if that position is no longer kept (``keep``); its ``oldest`` is the first
             position that is.
         :raises ValueError: for a position beyond the present end.
@@ -178,10 +188,14 @@ class Stream(Handle, Generic[T]):
         one_of("on_lag", on_lag, ("block", "drop_reader"))
         if max_lag == "stream":
             max_lag = self._lag_beside_kept(self._options.max_lag)
+        if interval == "stream":
+            interval = self._options.interval
+        seconds_between = optional_seconds("interval", interval)
         reader = self._log.reader(
             start_position(start), limit(max_lag, ", 'stream' or None"), on_lag
         )
         reader.coalesce = bool(coalesce)
+        reader.set_interval(seconds_between)
         self._pass_over()
         return Reader(reader)
 
@@ -348,6 +362,9 @@ class Reader(Generic[T]):
 
     def __init__(self, reader: _core.Reader) -> None:
         self._reader = reader
+
+    def _own(self) -> _core.Reader:
+        return self._reader
 
     def __aiter__(self) -> AsyncIterator[T]:
         collect_after_cancellation()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterable, Sequence
+from functools import partial
 from types import MethodType
 from typing import Any, Callable, Literal
 
@@ -177,14 +178,22 @@ def fail(log: _core.Log | None, writer: _core.Writer, exception: BaseException) 
             log.fail(exception)
 
 
-def stats_of(writer: _core.Writer) -> Callable[[_core.Log], Stats]:
-    return MethodType(_stats, writer)  # smaller than a closure, and every stream has one
+def stats_of(
+    writer: _core.Writer, prompt_tokens: int | None = None
+) -> Callable[[_core.Log], Stats]:
+    """The statistics of what it writes.
+
+    :param prompt_tokens: how many tokens the prompt has, if that is known.
+    """
+    if prompt_tokens is not None:
+        return partial(_stats, writer, prompt_tokens=prompt_tokens)
+    return MethodType(_stats, writer)  # smaller than a closure, and every channel has one
 
 
-def _stats(writer: _core.Writer, log: _core.Log) -> Stats:
+def _stats(writer: _core.Writer, log: _core.Log, prompt_tokens: int | None = None) -> Stats:
     tokens, chunks, first, last, p50, p99 = writer.stats
     speed = rate(tokens, first, last, writer.first_tokens)
-    return Stats(tokens, chunks, first, p50, p99, speed, log.blocked)
+    return Stats(tokens, chunks, first, p50, p99, speed, log.blocked, prompt_tokens)
 
 
 def closed(value: Any, /) -> None:

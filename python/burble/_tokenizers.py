@@ -6,10 +6,9 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
-import random
 import re
 import weakref
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Callable, NamedTuple, Union
 
 from . import _core
@@ -190,7 +189,7 @@ def _vocabulary(tokenizer: Any, backend: Any) -> _core.Vocabulary | None:
         state,
         backend.get_vocab_size(with_added_tokens=True),
         tuple(_spelled(backend, added).items()),
-        frozenset(_special_texts(added)),
+        _special_texts(added),
     )
     cached = _cached(tokenizer)
     if cached is not None and cached.fingerprint == fingerprint:
@@ -248,56 +247,60 @@ def _spelled(backend: Any, added: dict[int, Any]) -> dict[int, str]:
 
 
 def _texts(backend: Any, added: dict[int, Any]) -> dict[int, str]:
-    """The text of each id, as decode returns it."""
-    size = backend.get_vocab_size(with_added_tokens=True)
-    # To ask for each is quicker than the vocabulary as a whole, which is from text to id.
-    texts = dict(enumerate(map(backend.id_to_token, range(size))))
-    if (
-        None not in texts.values()
-        and backend.id_to_token(size) is None
-        and max(added, default=0) < size
-    ):
-        return texts
-    # There are gaps between the ids. (Of a piece that a Unigram model has twice, the vocabulary has
-    # one id alone.)
-    texts = {i: text for i, text in texts.items() if text is not None}
+    """The text of each id, as decode returns it, where there are gaps between the ids. (Of a piece
+    that a Unigram model has twice, the vocabulary has one id alone.)"""
+    ids = range(backend.get_vocab_size(with_added_tokens=True))
+    texts = {i: text for i, text in zip(ids, map(backend.id_to_token, ids)) if text is not None}
     texts.update((i, token) for token, i in backend.get_vocab(with_added_tokens=True).items())
     texts.update(_spelled(backend, added))
     return texts
 
 
-def _special_texts(added: dict[int, Any]) -> set[str]:
+def _special_texts(added: dict[int, Any]) -> frozenset[str]:
     """By what the tokenizers library tells special tokens when it decodes: text, not ids."""
-    return {token.content for token in added.values() if token.special}
+    return frozenset(token.content for token in added.values() if token.special)
 
 
 def _compile(
     backend: Any, steps: list[Step], join: str | None, added: dict[int, Any]
 ) -> _core.Vocabulary | None:
-    texts = _texts(backend, added)
     special = _special_texts(added)
+    size = backend.get_vocab_size(with_added_tokens=True)
+    vocabulary = None
+    ids: Collection[int] = range(size)
+    text_of: Callable[[int], str] = backend.id_to_token
     try:
-        vocabulary = _core.Vocabulary(
-            steps,
-            texts,
-            list(itertools.compress(texts, map(special.__contains__, texts.values()))),
-            join,
-        )
+        # To ask for each is quicker than the vocabulary as a whole, which is from text to id.
+        if backend.id_to_token(size) is None and max(added, default=0) < size:
+            vocabulary = _core.Vocabulary.ask(steps, text_of, size, special, join)
+        if vocabulary is None:
+            texts = _texts(backend, added)
+            ids, text_of = texts, texts.__getitem__
+            known = map(special.__contains__, texts.values())
+            vocabulary = _core.Vocabulary(
+                steps, texts, list(itertools.compress(texts, known)), join
+            )
     except (NotImplementedError, OverflowError, ValueError):
         # Steps that cannot be streamed, or ids, tokens or numbers beyond what the C side accepts.
         return None
-    return vocabulary if _agrees(vocabulary, backend, texts, list(added)) else None
+    return vocabulary if _agrees(vocabulary, backend, ids, text_of, list(added)) else None
 
 
 def _agrees(
-    vocabulary: _core.Vocabulary, backend: Any, texts: dict[int, str], specials: list[int]
+    vocabulary: _core.Vocabulary,
+    backend: Any,
+    known: Collection[int],
+    text_of: Callable[[int], str],
+    specials: list[int],
 ) -> bool:
     """Hold the compiled rule against the tokenizer itself, so that a version of the library with
     another rule costs speed, not text."""
+    import random  # here: it brings four modules, and only this needs it
+
     rng = random.Random(20261123)
     # A malformed run of byte tokens is where they differ by design.
-    some = rng.sample(list(texts), min(len(texts), _LOOKED_AT))
-    ids = [i for i in some if not _BYTE_TOKEN.fullmatch(texts[i])]
+    some = rng.sample(list(known), min(len(known), _LOOKED_AT))
+    ids = [i for i in some if not _BYTE_TOKEN.fullmatch(text_of(i))]
     if not ids:
         return False
     for n in range(32):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
@@ -207,6 +206,8 @@ class Window:
         # What a decoder counts in these ids, it counts in them again; in several orders, as some
         # have another meaning after one id than after another (such as in the middle of a word).
         once = [*dict.fromkeys(state.ids)]
+        import random  # as in _tokenizers.py
+
         rng = random.Random(len(once))
         orders = [once, once[::-1], *(rng.sample(once, len(once)) for _ in range(_ORDERS))]
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
+from . import openai
 from ._sse import KEEP_ALIVE, SSE_HEADERS, Refusal, Source, respond
 
 # How often a response that has nothing to send looks whether its client is still there, in seconds:
@@ -39,15 +40,36 @@ async def sse_response(
         return await _refuse(request, events)
     response = web.StreamResponse(headers=SSE_HEADERS)
     try:
+        await _send(request, response, events, keep_alive)
+    finally:
+        await events.aclose()
+    return response
+
+
+class _Parts(Protocol):
+    """What is sent."""
+
+    async def next(self, timeout: float | None) -> bytes | None: ...
+
+
+def _has_left(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+async def _send(
+    request: web.Request, response: web.StreamResponse, parts: _Parts, keep_alive: float | None
+) -> None:
+    """Send parts until they end or the client has gone."""
+    try:
         await response.prepare(request)
         quiet_since = monotonic()
         while True:
             try:
-                data = await events.next(_LOOK)
+                data = await parts.next(_LOOK)
             except StopAsyncIteration:
                 break
-            if request.transport is None or request.transport.is_closing():
-                return response
+            if _has_left(request):
+                return
             if data is None:
                 if keep_alive is None or monotonic() - quiet_since < keep_alive:
                     continue
@@ -57,8 +79,42 @@ async def sse_response(
         await response.write_eof()
     except ConnectionError:
         pass  # the client has gone
+
+
+async def openai_response(
+    request: web.Request,
+    source: openai.Source,
+    body: Any,
+    /,
+    *,
+    keep_alive: float | None = 15.0,
+    **options: Any,
+) -> web.StreamResponse:
+    """Answer ``request``, one of OpenAI's API, with ``source``, streamed or whole as ``body`` asks;
+    return when it has ended or the client has gone away::
+
+        async def chat(request):
+            body = await request.json()
+            stream = burble.stream(
+                model.generate, **tokenize(body["messages"]), tokenizer=tokenizer
+            )
+            return await burble.aiohttp.openai_response(request, stream, body)
+
+    If the client disconnects, the stream is cancelled, unless it keeps its text.
+
+    :param body: the request's, as ``await request.json()`` returns it.
+    :param keep_alive: seconds, in steps of half a second.
+    :param options: those of :func:`burble.openai.answer`.
+    """
+    answer = openai.answer(source, body, keep_alive=keep_alive, **options)
+    try:
+        while not await answer.begin(_LOOK):
+            if _has_left(request):
+                return web.StreamResponse(status=499)  # which nobody reads
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        await _send(request, response, answer, keep_alive)
     finally:
-        await events.aclose()
+        await answer.aclose()
     return response
 
 

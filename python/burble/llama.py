@@ -18,11 +18,11 @@ import atexit
 import os
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import Any, Callable, NamedTuple, TypeVar
+from typing import Callable, NamedTuple, TypeVar
 
 from . import _core
-from ._job import ExternalSink, Job
-from ._options import OptionSet, TextOptions, count, one_of
+from ._job import External
+from ._options import UINT32_MAX, OptionSet, TextOptions, one_of, uint32
 from ._stats import Stats, rate
 from ._stream import Stream
 from ._text import Chunk
@@ -50,7 +50,6 @@ __all__ = [
 
 E = TypeVar("E", bound="Engine")
 
-_UINT32_MAX = 0xFFFFFFFF
 
 _GENERATE = OptionSet(TextOptions.__annotations__, join_timeout=0.0)
 
@@ -136,16 +135,16 @@ class EngineStream(Stream[str]):
         ]
 
 
-class _Request(Job):
-    """What the engine's thread does for one stream."""
-
-    __slots__ = ()
-
-    def __init__(self, log: _core.Log) -> None:
-        super().__init__("the engine", None, ExternalSink((log,)))
-
-    def result(self, log: _core.Log) -> Any:
-        return None if log.state == "ended" else super().result(log)
+def _pairs(messages: Iterable[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for i, message in enumerate(messages):
+        try:
+            pairs.append((message["role"], message["content"]))
+        except (KeyError, TypeError):
+            raise ValueError(
+                f"messages: expected a dict with 'role' and 'content', found {message!r} at {i}"
+            ) from None
+    return tuple(pairs)
 
 
 class Engine:
@@ -225,12 +224,12 @@ class Engine:
         self._core = _core.LlamaEngine(
             path,
             progress,
-            slots=_number("slots", slots, 1),
-            context=0 if context is None else _number("context", context, 1),
-            queue=_number("queue", queue, 0),
-            batch=_number("batch", batch, 1),
+            slots=uint32("slots", slots, 1),
+            context=0 if context is None else uint32("context", context, 1),
+            queue=uint32("queue", queue, 0),
+            batch=uint32("batch", batch, 1),
             threads=_threads("threads", threads),
-            prompt_ms=_number("prompt_ms", prompt_ms, 1),
+            prompt_ms=uint32("prompt_ms", prompt_ms, 1),
             prompt_threads=_threads("prompt_threads", prompt_threads),
             gpu_layers=_layers(gpu_layers),
             check_tensors=check_tensors,
@@ -295,9 +294,8 @@ class Engine:
 
         :param prompt: text, or token ids.
         :param messages: instead of a prompt, a list of ``{"role": ..., "content": ...}``, which the
-            model's chat template converts to a prompt. llama.cpp recognises common templates. The
-            text of a special token in a message becomes that token: remove such text from messages
-            of untrusted sources, or it can start a message in another role.
+            model's chat template converts to a prompt. llama.cpp recognises common templates. No
+            message becomes a special token, whatever its text is.
         :param template: with ``messages``, the name of a template that is built into llama.cpp
             (``"chatml"``, ``"llama3"`` …); None: the model's own.
         :param specials: whether the text of a special token in ``prompt`` becomes that token; not
@@ -348,7 +346,7 @@ class Engine:
         if messages is not None:
             if prompt is not None:
                 raise TypeError("expected a prompt or messages, found both")
-            prompt, specials = self.chat(messages, template), True
+            prompt = self._core.chat_ids(_pairs(messages), template)
         elif prompt is None:
             raise TypeError("expected a prompt or messages, found neither")
         elif template is not None:
@@ -356,21 +354,19 @@ class Engine:
         elif isinstance(prompt, (bytes, bytearray)):  # whose items are numbers, and no ids
             raise TypeError(f"prompt: expected text or token ids, found {type(prompt).__name__}")
         log = flow.new_log()
-        stream = EngineStream(_Request(log), log, flow, _stats)
+        stream = EngineStream(External("the engine", log), log, flow, _stats)
         stream._engine = self._core
         stream._tokens = self._core.submit(
             log,
             self,  # which every reader of the log keeps
             prompt if isinstance(prompt, str) else list(prompt),
             specials=specials,
-            max_tokens=0
-            if max_new_tokens is None
-            else _number("max_new_tokens", max_new_tokens, 1),
+            max_tokens=0 if max_new_tokens is None else uint32("max_new_tokens", max_new_tokens, 1),
             temperature=temperature,
-            top_k=_number("top_k", top_k, 0),
+            top_k=uint32("top_k", top_k, 0),
             top_p=top_p,
             min_p=min_p,
-            seed=_UINT32_MAX if seed is None else _number("seed", seed, 0, _UINT32_MAX - 1),
+            seed=UINT32_MAX if seed is None else uint32("seed", seed, 0, UINT32_MAX - 1),
             stop=stop_strings(stop),
             include_stop=include_stop,
             words=chunk == "word",
@@ -378,7 +374,7 @@ class Engine:
             ignore_end=ignore_eos,
             typical_p=typical_p,
             penalties=(
-                _number("repeat_last_n", repeat_last_n, 0),
+                uint32("repeat_last_n", repeat_last_n, 0),
                 repeat_penalty,
                 presence_penalty,
                 frequency_penalty,
@@ -386,17 +382,17 @@ class Engine:
             dry=(
                 dry_multiplier,
                 dry_base,
-                _number("dry_allowed_length", dry_allowed_length, 0),
-                _UINT32_MAX if dry_last_n is None else _number("dry_last_n", dry_last_n, 0),
+                uint32("dry_allowed_length", dry_allowed_length, 0),
+                UINT32_MAX if dry_last_n is None else uint32("dry_last_n", dry_last_n, 0),
                 _strings("dry_breakers", dry_breakers),
             ),
-            mirostat=(_number("mirostat", mirostat, 0, 2), mirostat_tau, mirostat_eta),
+            mirostat=(uint32("mirostat", mirostat, 0, 2), mirostat_tau, mirostat_eta),
             logit_bias=() if logit_bias is None else tuple(logit_bias.items()),
-            answered=_number("answered", answered, 0),
+            answered=uint32("answered", answered, 0),
             grammar=grammar,
             json=json,
-            logprobs=-1 if logprobs is None else _number("logprobs", logprobs, 0, 20),
-            priority=_number("priority", priority, -(1 << 31), (1 << 31) - 1),
+            logprobs=-1 if logprobs is None else uint32("logprobs", logprobs, 0, 20),
+            priority=uint32("priority", priority, -(1 << 31), (1 << 31) - 1),
             reuse=reuse,
         )
         return stream
@@ -409,17 +405,11 @@ class Engine:
         return self._core.tokenize(text, specials)
 
     def chat(self, messages: Iterable[Mapping[str, str]], template: str | None = None) -> str:
-        """The prompt of a conversation, up to the beginning of the assistant's answer; for
-        ``generate(..., specials=True)``. Parameters and errors as for :meth:`generate`."""
-        pairs = []
-        for i, message in enumerate(messages):
-            try:
-                pairs.append((message["role"], message["content"]))
-            except (KeyError, TypeError):
-                raise ValueError(
-                    f"messages: expected a dict with 'role' and 'content', found {message!r} at {i}"
-                ) from None
-        return self._core.chat(tuple(pairs), template)
+        """The prompt of a conversation, up to the beginning of the assistant's answer, as text; for
+        ``generate(..., specials=True)``. There, unlike with ``generate(messages=...)``, the text of
+        a special token in a message becomes that token. Parameters and errors as for
+        :meth:`generate`."""
+        return self._core.chat(_pairs(messages), template)
 
     # ---- the engine --------------------------------------------------------------------------
 
@@ -471,18 +461,12 @@ def _strings(name: str, value: Iterable[str]) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _number(name: str, value: Any, least: int, most: int = _UINT32_MAX) -> int:
-    if count(name, value, least) > most:
-        raise ValueError(f"{name}: expected at most {most}, found {value}")
-    return int(value)
-
-
 def _layers(gpu_layers: int | None) -> int:
-    return -1 if gpu_layers is None else _number("gpu_layers", gpu_layers, 0, 1 << 30)
+    return -1 if gpu_layers is None else uint32("gpu_layers", gpu_layers, 0, 1 << 30)
 
 
 def _threads(name: str, threads: int | None) -> int:
-    return 0 if threads is None else _number(name, threads, 1)
+    return 0 if threads is None else uint32(name, threads, 1)
 
 
 def _flash(wanted: bool | None) -> int:
@@ -536,10 +520,10 @@ def memory(
     weights, cache, compute, available = _core.LlamaEngine.memory(
         path,
         None,
-        slots=_number("slots", slots, 1),
-        context=0 if context is None else _number("context", context, 1),
+        slots=uint32("slots", slots, 1),
+        context=0 if context is None else uint32("context", context, 1),
         queue=0,
-        batch=_number("batch", batch, 1),
+        batch=uint32("batch", batch, 1),
         threads=1,
         prompt_ms=1,
         prompt_threads=1,
@@ -590,7 +574,7 @@ class Embedder:
         self._path = os.fspath(path)
         self._core = _core.LlamaEmbedder(
             path,
-            context=0 if context is None else _number("context", context, 1),
+            context=0 if context is None else uint32("context", context, 1),
             threads=_threads("threads", threads),
             pooling=0 if pooling is None else _POOLING.index(pooling),
             gpu_layers=_layers(gpu_layers),
@@ -601,6 +585,7 @@ class Embedder:
     def embed(self, texts: Iterable[str]) -> list[array.array[float]]:
         """The vectors of texts, in their order: each is an array of :attr:`length` floats, and has
         the length 1. Blocks, without the GIL; calls of several threads wait for each other.
+        In the main thread, Ctrl-C ends it, even in the middle of its computation.
 
         :raises ValueError: for a text without a token, or with more than ``context``.
         :raises burble.Error: if the embedder is closed, also by another thread meanwhile.

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
 
 import anyio
 from starlette.background import BackgroundTask
@@ -11,15 +12,24 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from . import openai
 from ._sse import SSE_HEADERS, EventStream, Source, respond
 from ._tasks import when_task_ends
+
+
+class _Body(Protocol):
+    """What is sent, and then closed."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None: ...
 
 
 class EventResponse(StreamingResponse):
     """Sends events until they end or the client disconnects, and closes them in both cases, even if
     the client disconnects while there is nothing to send. Then it runs its background task."""
 
-    def __init__(self, events: EventStream, background: BackgroundTask | None = None) -> None:
+    def __init__(self, events: _Body, background: BackgroundTask | None = None) -> None:
         super().__init__(events, headers=SSE_HEADERS, background=background)
         self._events = events
 
@@ -83,6 +93,50 @@ def sse_response(
     if answer.status == 204:
         return Response(status_code=204, background=background)
     return PlainTextResponse(answer.message, answer.status, background=background)
+
+
+class AnswerResponse(EventResponse):
+    """The same for an answer, whose status comes with its first text."""
+
+    def __init__(self, answer: openai.Answer, background: BackgroundTask | None = None) -> None:
+        super().__init__(answer, background)
+        self._answer = answer
+
+    async def stream_response(self, send: Send) -> None:
+        await self._answer.begin()
+        self.status_code = self._answer.status
+        for name in SSE_HEADERS:
+            del self.headers[name]
+        self.headers.update(self._answer.headers)
+        await super().stream_response(send)
+
+
+def openai_response(
+    request: Request,
+    source: openai.Source,
+    body: Any,
+    /,
+    *,
+    background: BackgroundTask | None = None,
+    **options: Any,
+) -> Response:
+    """Return the response to ``request``, one of OpenAI's API, that sends ``source``, streamed or
+    whole as ``body`` asks::
+
+        @app.post("/v1/chat/completions")
+        async def chat(request: Request, body: dict):
+            stream = burble.stream(
+                model.generate, **tokenize(body["messages"]), tokenizer=tokenizer
+            )
+            return burble.starlette.openai_response(request, stream, body)
+
+    If the client disconnects, the stream is cancelled, unless it keeps its text.
+
+    :param body: the request's, as ``await request.json()`` returns it.
+    :param background: runs after the response, as with any response of Starlette's.
+    :param options: those of :func:`burble.openai.answer`.
+    """
+    return AnswerResponse(openai.answer(source, body, **options), background)
 
 
 async def _empty_body() -> Any:

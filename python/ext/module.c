@@ -7,6 +7,14 @@
 
 #include "text/load.h"
 
+#ifdef BURBLE_PYTHON_SERVE
+#include "server/answer.h"
+#include "server/server.h"
+#include "server/thread_state.h"
+#endif
+#ifdef BURBLE_PYTHON_RELAY
+#include "server/relay.h"
+#endif
 #ifdef BURBLE_PYTHON_LLAMA
 #include "llama/llama.h"
 #endif
@@ -113,11 +121,15 @@ PyObject *core_raise_failure(struct core *core, const burble_stream *stream)
 {
     burble_status status;
     burble_stream_status(stream, &status);
-    /* Not in the words of every producer that has exited: in a forked child, the stream has its own. */
-    if (status.code != BURBLE_EDIED || status.message[0] == '\0'
-        || strcmp(status.message, burble_result_text(BURBLE_EDIED)) == 0)
+    /* Not in the words of every failure of this kind: a native writer, and a forked child, have their own. */
+    if (status.code == BURBLE_ENOMEM || status.code == BURBLE_ESYSTEM || status.message[0] == '\0'
+        || strcmp(status.message, burble_result_text(status.code)) == 0)
         return core_raise(core, status.code);
-    PyErr_SetString(core->producer_died, status.message);
+    PyErr_SetString(status.code == BURBLE_EDIED       ? core->producer_died
+                    : status.code == BURBLE_ECANCELED ? core->cancelled
+                    : status.code == BURBLE_ETIMEDOUT ? core->timeout
+                                                      : core->error,
+                    status.message);
     return NULL;
 }
 
@@ -135,7 +147,10 @@ PyObject *core_raise_failure(struct core *core, const burble_stream *stream)
     X(merged)                                                                                      \
     X(writer)                                                                                      \
     X(llama)                                                                                       \
-    X(embedder)
+    X(embedder)                                                                                    \
+    X(server)                                                                                      \
+    X(relay)                                                                                       \
+    X(answer)
 
 #define OBJECTS(X)                                                                                 \
     X(error)                                                                                       \
@@ -192,6 +207,10 @@ static int add_type(PyObject *module, PyTypeObject **slot, PyType_Spec *spec, Py
 #ifndef Py_TPFLAGS_DISALLOW_INSTANTIATION
     if (spec == &future_spec || spec == &anext_spec || spec == &reader_spec)
         (*slot)->tp_new = NULL; /* only made by what is waited for */
+#ifdef BURBLE_PYTHON_SERVE
+    if (spec == &answer_spec)
+        (*slot)->tp_new = NULL; /* only made by a server */
+#endif
 #endif
     return PyModule_AddType(module, *slot);
 }
@@ -314,6 +333,15 @@ static int exec(PyObject *module)
         || add_type(module, &core->embedder_type, &embedder_spec, NULL) < 0)
         return -1;
 #endif
+#ifdef BURBLE_PYTHON_SERVE
+    if (add_type(module, &core->server_type, &server_spec, NULL) < 0
+        || add_type(module, &core->answer_type, &answer_spec, NULL) < 0)
+        return -1;
+#endif
+#ifdef BURBLE_PYTHON_RELAY
+    if (add_type(module, &core->relay_type, &relay_spec, NULL) < 0)
+        return -1;
+#endif
     if (add_exceptions(module, core) < 0)
         return -1;
     return PyModule_AddIntConstant(module, "FILE_MAX", (long)BURBLE__LOAD_MAX) < 0
@@ -381,6 +409,13 @@ static PyMethodDef methods[] = {
      "a RuntimeError of which it is the cause."},
     {"forks", forks, METH_NOARGS,
      "forks()\n--\n\nThe number of this process: a forked child has another one than its parent."},
+#ifdef BURBLE_PYTHON_SERVE
+    {"before_fork", thread_state_before_fork, METH_NOARGS,
+     "before_fork()\n--\n\n"
+     "Wait until no thread of a server is about to enter the interpreter, and keep it from that."},
+    {"after_fork", thread_state_after_fork, METH_NOARGS,
+     "after_fork()\n--\n\nIn parent and child: let them enter it again."},
+#endif
     {NULL, NULL, 0, NULL},
 };
 

@@ -47,6 +47,9 @@ struct core {
     PyTypeObject *writer_type;
     PyTypeObject *llama_type;    /* NULL in a build without llama.cpp */
     PyTypeObject *embedder_type; /* the same */
+    PyTypeObject *server_type;   /* NULL in a build without the libraries of libburble-serve */
+    PyTypeObject *answer_type;   /* the same */
+    PyTypeObject *relay_type;    /* NULL in a build without hiredis */
 
     PyObject *error;         /* burble.Error */
     PyObject *producer_died; /* burble.ProducerDied */

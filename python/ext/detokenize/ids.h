@@ -16,7 +16,8 @@ struct ids {
 
 /* Reads the ids of one sequence: an int; a list or tuple of them; whatever has `tolist` (NumPy
  * arrays and scalars, tensors on any device); each also with one dimension more, of size 1. Nothing
- * else is accepted, and no id below 0 or above 2^31 - 1.
+ * else is accepted, and no id below 0 or above 2^31 - 1. Arrays of int32 and int64 are read from
+ * their memory, without an object for each id.
  *
  * 0, and `ids` is to be cleared; or -1 with TypeError or ValueError set, nothing to clear. */
 int ids_read(struct core *core, PyObject *value, struct ids *ids);

@@ -77,6 +77,72 @@ fail:
     return NULL;
 }
 
+/* Texts behind one another. */
+struct texts {
+    char *bytes;
+    size_t len, capacity;
+};
+
+static int put_text(struct texts *texts, const char *bytes, size_t len)
+{
+    if (len == 0)
+        return 0;
+    if (len > texts->capacity - texts->len) {
+        /* (Less than twice BURBLE_VOCAB_MAX_TEXT, which the vocabulary refuses.) */
+        const size_t capacity = 2 * (texts->len + len);
+        char *larger =
+            texts->len + len > BURBLE_VOCAB_MAX_TEXT ? NULL : PyMem_Realloc(texts->bytes, capacity);
+        if (larger == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        texts->bytes = larger;
+        texts->capacity = capacity;
+    }
+    memcpy(texts->bytes + texts->len, bytes, len);
+    texts->len += len;
+    return 0;
+}
+
+/* Token `i`, whose text is put behind the others. 0; -1 where there is none, or with an exception. */
+static int ask_token(PyObject *text_of, size_t i, PyObject *special, struct texts *texts,
+                     burble_token *token)
+{
+    PyObject *id = PyLong_FromSize_t(i);
+    PyObject *text = id == NULL ? NULL : PyObject_CallOneArg(text_of, id);
+    Py_XDECREF(id);
+    int result = text == NULL || text == Py_None ? -1 : read_token(text, token);
+    const int is_special = result < 0 ? 0 : PySet_Contains(special, text);
+    if (result == 0)
+        result = is_special < 0 ? -1 : put_text(texts, token->text, token->len);
+    Py_XDECREF(text);
+    token->flags = is_special > 0 ? BURBLE_TOKEN_SPECIAL : 0u;
+    return result;
+}
+
+burble_token *token_table_ask(PyObject *text_of, size_t n, PyObject *special, char **memory)
+{
+    struct texts texts = {NULL, 0, 0};
+    burble_token *table = PyMem_New(burble_token, n == 0 ? 1 : n);
+    *memory = NULL;
+    if (table == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (ask_token(text_of, i, special, &texts, &table[i]) < 0) {
+            PyMem_Free(texts.bytes);
+            PyMem_Free(table);
+            return NULL;
+        }
+    }
+    size_t at = 0;
+    for (size_t i = 0; i < n; at += table[i++].len)
+        table[i].text = texts.bytes + at;
+    *memory = texts.bytes;
+    return table;
+}
+
 /* The names of the steps in Python. */
 static const struct {
     const char *name;

@@ -12,6 +12,11 @@
  * change. The caller frees the table by PyMem_Free. NULL with an exception. */
 burble_token *token_table_read(PyObject *tokens, PyObject *special, size_t *n);
 
+/* The tokens with ids 0 to n - 1, whose texts a function of an id returns; those in the set of texts `special` are
+ * marked. The texts are in *memory. The caller frees both by PyMem_Free. NULL where an id has no text (the
+ * function returns None) or with an exception; *memory is then NULL. */
+burble_token *token_table_ask(PyObject *text_of, size_t n, PyObject *special, char **memory);
+
 /* The steps of a tuple of tuples, which keeps their texts, `*n` of them. The caller frees them by PyMem_Free. NULL
  * with an exception. */
 burble_step *token_table_read_steps(PyObject *tuples, size_t *n);

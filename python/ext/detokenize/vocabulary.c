@@ -6,63 +6,7 @@
 
 #include <burble/stop.h>
 
-#include "detokenize/json.h"
 #include "detokenize/token_table.h"
-
-static PyObject *vocabulary_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"steps", "tokens", "special", "join", NULL};
-    PyObject *given, *tokens, *special;
-    PyObject *result = NULL;
-    burble_vocab_options options;
-    burble_vocab_options_init(&options);
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O|z", names, &given, &PyDict_Type, &tokens,
-                                     &special, &options.join))
-        return NULL;
-    /* Calls that may run Python code, and so change the mapping, come before the mapping is read. */
-    PyObject *tuples = PySequence_Tuple(given);
-    PyObject *ids = tuples == NULL ? NULL : PySequence_Tuple(special);
-    if (ids == NULL)
-        goto release_tuples;
-    burble_step *steps = token_table_read_steps(tuples, &options.n_steps);
-    if (steps == NULL)
-        goto release_tuples;
-    size_t n;
-    burble_token *table = token_table_read(tokens, ids, &n);
-    if (table == NULL)
-        goto free_steps;
-
-    burble_vocab *vocab;
-    burble_error error;
-    options.steps = steps;
-    const int rc = burble_vocab_create(&options, table, n, &vocab, &error);
-    if (rc == BURBLE_EINVAL || rc == BURBLE_EUNSUPPORTED) {
-        PyErr_Format(rc == BURBLE_EINVAL ? PyExc_ValueError : PyExc_NotImplementedError,
-                     "the vocabulary: %s", error.message);
-        goto free_table;
-    }
-    if (rc != BURBLE_OK) {
-        core_raise(core_of(type), rc);
-        goto free_table;
-    }
-    VocabularyObject *self = (VocabularyObject *)type->tp_alloc(type, 0);
-    if (self == NULL)
-        burble_vocab_unref(&vocab);
-    else
-        self->vocab = vocab;
-    result = (PyObject *)self;
-
-free_table:
-    PyMem_Free(table);
-free_steps:
-    PyMem_Free(steps);
-release_tuples:
-    Py_XDECREF(ids);
-    Py_XDECREF(tuples);
-    return result;
-}
-
-/* ---- of pieces and of files ------------------------------------------------------------------ */
 
 /* The vocabulary as an object, which takes the reference. */
 static PyObject *wrap(PyTypeObject *type, burble_vocab *vocab)
@@ -74,6 +18,80 @@ static PyObject *wrap(PyTypeObject *type, burble_vocab *vocab)
         self->vocab = vocab;
     return (PyObject *)self;
 }
+
+/* A vocabulary of tokens as the tokenizer spells them, and of steps in a tuple. */
+static PyObject *compile(PyTypeObject *type, PyObject *tuples, const char *join,
+                         const burble_token *table, size_t n)
+{
+    burble_vocab_options options;
+    burble_vocab_options_init(&options);
+    burble_step *steps = token_table_read_steps(tuples, &options.n_steps);
+    if (steps == NULL)
+        return NULL;
+    burble_vocab *vocab;
+    burble_error error;
+    options.steps = steps;
+    options.join = join;
+    const int rc = burble_vocab_create(&options, table, n, &vocab, &error);
+    PyMem_Free(steps);
+    if (rc == BURBLE_OK)
+        return wrap(type, vocab);
+    if (rc != BURBLE_EINVAL && rc != BURBLE_EUNSUPPORTED)
+        return core_raise(core_of(type), rc);
+    return PyErr_Format(rc == BURBLE_EINVAL ? PyExc_ValueError : PyExc_NotImplementedError,
+                        "the vocabulary: %s", error.message);
+}
+
+static PyObject *vocabulary_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"steps", "tokens", "special", "join", NULL};
+    PyObject *given, *tokens, *special;
+    PyObject *result = NULL;
+    const char *join = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O|z", names, &given, &PyDict_Type, &tokens,
+                                     &special, &join))
+        return NULL;
+    /* Calls that may run Python code, and so change the mapping, come before the mapping is read. */
+    PyObject *tuples = PySequence_Tuple(given);
+    PyObject *ids = tuples == NULL ? NULL : PySequence_Tuple(special);
+    size_t n;
+    burble_token *table = ids == NULL ? NULL : token_table_read(tokens, ids, &n);
+    if (table != NULL)
+        result = compile(type, tuples, join, table, n);
+    PyMem_Free(table);
+    Py_XDECREF(ids);
+    Py_XDECREF(tuples);
+    return result;
+}
+
+static PyObject *vocabulary_ask(PyTypeObject *type, PyObject *args)
+{
+    PyObject *given, *text_of, *special;
+    PyObject *result = NULL;
+    Py_ssize_t n;
+    const char *join;
+    if (!PyArg_ParseTuple(args, "OOnO!z:ask", &given, &text_of, &n, &PyFrozenSet_Type, &special,
+                          &join))
+        return NULL;
+    if (n < 0 || n > (Py_ssize_t)BURBLE_VOCAB_MAX_IDS)
+        return PyErr_Format(PyExc_ValueError, "ask: expected from 0 to %u ids, found %zd",
+                            BURBLE_VOCAB_MAX_IDS, n);
+    PyObject *tuples = PySequence_Tuple(given);
+    if (tuples == NULL)
+        return NULL;
+    char *memory;
+    burble_token *table = token_table_ask(text_of, (size_t)n, special, &memory);
+    if (table != NULL)
+        result = compile(type, tuples, join, table, (size_t)n);
+    else if (!PyErr_Occurred())
+        result = Py_NewRef(Py_None);
+    PyMem_Free(table);
+    PyMem_Free(memory);
+    Py_DECREF(tuples);
+    return result;
+}
+
+/* ---- of pieces and of files ------------------------------------------------------------------ */
 
 static PyObject *vocabulary_from_pieces(PyTypeObject *type, PyObject *args)
 {
@@ -120,8 +138,6 @@ release_pieces:
 /* The vocabulary that a loader has made, or its exception. */
 static PyObject *loaded(PyTypeObject *type, int rc, burble_vocab *vocab, const burble_error *error)
 {
-    if (PyErr_Occurred()) /* an exception of what decodes JSON */
-        return NULL;
     if (rc == BURBLE_OK)
         return wrap(type, vocab);
     if (rc != BURBLE_EFORMAT && rc != BURBLE_EUNSUPPORTED)
@@ -135,67 +151,48 @@ static PyObject *loaded(PyTypeObject *type, int rc, burble_vocab *vocab, const b
     return NULL;
 }
 
-static PyObject *vocabulary_load(PyTypeObject *type, PyObject *args)
+static PyObject *vocabulary_load(PyTypeObject *type, PyObject *path)
 {
-    PyObject *path, *bytes, *decode;
+    PyObject *bytes;
     burble_vocab *vocab;
     burble_error error;
-    struct json json;
     int rc;
-    if (!PyArg_ParseTuple(args, "OO:load", &path, &decode)
-        || !PyUnicode_FSConverter(path, (void *)&bytes))
+    if (!PyUnicode_FSConverter(path, (void *)&bytes))
         return NULL;
-    json_init(&json, decode);
-    struct burble__source source = {
-        .name = PyBytes_AS_STRING(bytes), .error = &error, .json = &json.parser};
-    json.state = PyEval_SaveThread();
-    rc = burble__load_file(&source, BURBLE_VOCAB_AUTO, &vocab);
-    PyEval_RestoreThread(json.state);
+    Py_BEGIN_ALLOW_THREADS
+        rc = burble_vocab_load(PyBytes_AS_STRING(bytes), BURBLE_VOCAB_AUTO, &vocab, &error);
+    Py_END_ALLOW_THREADS
     Py_DECREF(bytes);
     if (rc == BURBLE_ESYSTEM)
         return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
     return loaded(type, rc, vocab, &error);
 }
 
-static PyObject *vocabulary_parse(PyTypeObject *type, PyObject *args)
+/* A vocabulary from the bytes of a file in this format. */
+static PyObject *parse(PyTypeObject *type, PyObject *args, burble_vocab_format format)
 {
     Py_buffer data;
     const char *name;
-    PyObject *decode;
     burble_vocab *vocab;
     burble_error error;
-    struct json json;
     int rc;
-    if (!PyArg_ParseTuple(args, "y*sO:parse", &data, &name, &decode))
+    if (!PyArg_ParseTuple(args, "y*s", &data, &name))
         return NULL;
-    json_init(&json, decode);
-    struct burble__source source = {.name = name,
-                                    .bytes = data.len == 0 ? "" : data.buf,
-                                    .size = (size_t)data.len,
-                                    .error = &error,
-                                    .json = &json.parser};
-    json.state = PyEval_SaveThread();
-    rc = burble__load_bytes(&source, BURBLE_VOCAB_AUTO, &vocab);
-    PyEval_RestoreThread(json.state);
+    Py_BEGIN_ALLOW_THREADS
+        rc = burble_vocab_parse(data.buf, (size_t)data.len, format, name, &vocab, &error);
+    Py_END_ALLOW_THREADS
     PyBuffer_Release(&data);
     return loaded(type, rc, vocab, &error);
 }
 
+static PyObject *vocabulary_parse(PyTypeObject *type, PyObject *args)
+{
+    return parse(type, args, BURBLE_VOCAB_AUTO);
+}
+
 static PyObject *vocabulary_parse_sentencepiece(PyTypeObject *type, PyObject *args)
 {
-    Py_buffer model;
-    const char *name;
-    burble_vocab *vocab;
-    burble_error error;
-    int rc;
-    if (!PyArg_ParseTuple(args, "y*s:parse_sentencepiece", &model, &name))
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS
-        rc = burble_vocab_parse(model.buf, (size_t)model.len, BURBLE_VOCAB_SENTENCEPIECE, name,
-                                &vocab, &error);
-    Py_END_ALLOW_THREADS
-    PyBuffer_Release(&model);
-    return loaded(type, rc, vocab, &error);
+    return parse(type, args, BURBLE_VOCAB_SENTENCEPIECE);
 }
 
 static void vocabulary_dealloc(VocabularyObject *self)
@@ -289,13 +286,20 @@ PyDoc_STRVAR(from_pieces_doc,
              "sequence, decoded as UTF-8, are its text. special: the ids of the special tokens;\n"
              "breaks: they break a character also where they are left out.");
 
-PyDoc_STRVAR(load_doc,
-             "load($type, path, decode, /)\n--\n\n"
-             "Of a file: tokenizer.json, GGUF, tiktoken's ranks, SentencePiece or Tekken, told by\n"
-             "its content. decode: makes a value of the bytes of a JSON text (burble._json).\n"
-             "Raises OSError where it cannot be read, ValueError for what is wrong with it.");
+PyDoc_STRVAR(
+    ask_doc,
+    "ask($type, steps, text_of, n, special, join, /)\n--\n\n"
+    "Of the texts that a function of an id returns for 0 to n - 1; None if it returns None for\n"
+    "one of them. special: a frozenset of the texts of special tokens; steps and join: as\n"
+    "those of Vocabulary.");
 
-PyDoc_STRVAR(parse_doc, "parse($type, data, name, decode, /)\n--\n\n"
+PyDoc_STRVAR(
+    load_doc,
+    "load($type, path, /)\n--\n\n"
+    "Of a file: tokenizer.json, GGUF, tiktoken's ranks, SentencePiece or Tekken, told by\n"
+    "its content. Raises OSError where it cannot be read, ValueError for what is wrong with it.");
+
+PyDoc_STRVAR(parse_doc, "parse($type, data, name, /)\n--\n\n"
                         "The same of a file's bytes; the name stands in messages.");
 
 PyDoc_STRVAR(parse_sentencepiece_doc,
@@ -305,7 +309,8 @@ PyDoc_STRVAR(parse_sentencepiece_doc,
 static PyMethodDef vocabulary_methods[] = {
     {"from_pieces", (PyCFunction)vocabulary_from_pieces, METH_VARARGS | METH_CLASS,
      from_pieces_doc},
-    {"load", (PyCFunction)vocabulary_load, METH_VARARGS | METH_CLASS, load_doc},
+    {"ask", (PyCFunction)vocabulary_ask, METH_VARARGS | METH_CLASS, ask_doc},
+    {"load", (PyCFunction)vocabulary_load, METH_O | METH_CLASS, load_doc},
     {"parse", (PyCFunction)vocabulary_parse, METH_VARARGS | METH_CLASS, parse_doc},
     {"parse_sentencepiece", (PyCFunction)vocabulary_parse_sentencepiece, METH_VARARGS | METH_CLASS,
      parse_sentencepiece_doc},
@@ -321,12 +326,11 @@ static PyGetSetDef vocabulary_getset[] = {
 
 PyDoc_STRVAR(
     vocabulary_doc,
-    "Vocabulary(steps, tokens, added, special, join=None)\n--\n\n"
+    "Vocabulary(steps, tokens, special, join=None)\n--\n\n"
     "What each token id stands for. Immutable; may be shared between threads.\n\n"
     "steps: how tokens become text, each (name, text, with, start, stop, flag) or fewer of\n"
     "  these; the names are those of burble_step_kind\n"
-    "tokens: the text of each token, as the tokenizer spells it, to its id\n"
-    "added: ids whose text differs from, or is not in, tokens, to that text\n"
+    "tokens: a dict from each id to its text, as the tokenizer spells it\n"
     "special: the ids of the special tokens\n"
     "join: what stands between tokens where there are no steps\n\n"
     "Raises NotImplementedError for steps that cannot be streamed.");

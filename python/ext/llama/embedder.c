@@ -3,11 +3,16 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
+#include <time.h>
 
 #include <burble/llama.h>
 #include <structmember.h>
 
 #include "base/atomic.h"
+
+/* How often a call that is to end is interrupted. */
+#define INTERRUPT_NS 1000000u
 
 typedef struct {
     PyObject_HEAD
@@ -146,24 +151,157 @@ static burble_text *texts_of(PyObject *tuple)
     return texts;
 }
 
-static int embed(EmbedderObject *self, const burble_text *texts, size_t n, void *out,
-                 burble_error *error)
+/* One call of embed(). */
+struct call {
+    EmbedderObject *embedder;
+    const burble_text *texts;
+    size_t n;
+    float *out;
+    burble_error error;
+    int rc;
+    _Atomic(bool) interrupted;
+    pthread_mutex_t lock;
+    pthread_cond_t over; /* signalled when `done` is set */
+    bool done;
+};
+
+/* Without the GIL. An interrupt ends the calls of all threads: those for which it was not meant begin again. */
+static void compute(struct call *call)
 {
-    int rc = BURBLE_ECLOSED;
-    Py_BEGIN_ALLOW_THREADS
-        if (!burble__load_relaxed(&self->closing)) {
-            pthread_rwlock_rdlock(&self->lock);
-            if (self->embedder != NULL)
-                rc = burble_llama_embedder_embed(self->embedder, texts, n, out, error);
-            pthread_rwlock_unlock(&self->lock);
+    EmbedderObject *self = call->embedder;
+    do {
+        call->rc = BURBLE_ECLOSED;
+        if (burble__load_relaxed(&self->closing))
+            return;
+        pthread_rwlock_rdlock(&self->lock);
+        if (self->embedder != NULL) {
+            call->rc = burble_llama_embedder_embed(self->embedder, call->texts, call->n, call->out,
+                                                   &call->error);
         }
-    Py_END_ALLOW_THREADS
-    return rc == BURBLE_ECANCELED ? BURBLE_ECLOSED : rc; /* only closing cancels */
+        pthread_rwlock_unlock(&self->lock);
+    } while (call->rc == BURBLE_ECANCELED && !burble__load_relaxed(&call->interrupted)
+             && !burble__load_relaxed(&self->closing));
+}
+
+static void *run(void *arg)
+{
+    struct call *call = arg;
+    compute(call);
+    pthread_mutex_lock(&call->lock);
+    call->done = true;
+    pthread_cond_signal(&call->over);
+    pthread_mutex_unlock(&call->lock);
+    return NULL;
+}
+
+/* Whether the call is done, within `ns`. Without the GIL. */
+static bool wait_for(struct call *call, uint64_t ns)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)ns;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    int rc = 0;
+    pthread_mutex_lock(&call->lock);
+    while (!call->done && rc == 0)
+        rc = pthread_cond_timedwait(&call->over, &call->lock, &until);
+    const bool done = call->done;
+    pthread_mutex_unlock(&call->lock);
+    return done;
+}
+
+/* Interrupts until the call is over: it may not have begun to compute yet. Without the GIL. */
+static void interrupt(struct call *call)
+{
+    EmbedderObject *self = call->embedder;
+    burble__store_relaxed(&call->interrupted, true);
+    do {
+        pthread_rwlock_rdlock(&self->lock);
+        if (self->embedder != NULL)
+            burble_llama_embedder_interrupt(self->embedder);
+        pthread_rwlock_unlock(&self->lock);
+    } while (!wait_for(call, INTERRUPT_NS));
+}
+
+/* A thread, which no signal goes to. 0, or -1. */
+static int start(pthread_t *thread, struct call *call)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int rc = pthread_create(thread, NULL, run, call);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc == 0 ? 0 : -1;
+}
+
+static int init_condition(pthread_cond_t *condition)
+{
+    pthread_condattr_t monotonic;
+    if (pthread_condattr_init(&monotonic) != 0)
+        return -1;
+    int rc = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    if (rc == 0)
+        rc = pthread_cond_init(condition, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return rc == 0 ? 0 : -1;
+}
+
+/* Has another thread compute, while this one handles signals. 0; -1 with a handler's exception; 1 if there is no such
+ * thread. */
+static int compute_beside(struct call *call)
+{
+    pthread_t thread;
+    int rc = 0;
+    if (init_condition(&call->over) < 0)
+        return 1;
+    pthread_mutex_init(&call->lock, NULL);
+    if (start(&thread, call) < 0) {
+        rc = 1;
+    } else {
+        bool done = false;
+        do {
+            Py_BEGIN_ALLOW_THREADS
+                done = wait_for(call, SIGNAL_CHECK_NS);
+            Py_END_ALLOW_THREADS
+            rc = done ? 0 : PyErr_CheckSignals();
+        } while (!done && rc == 0);
+        Py_BEGIN_ALLOW_THREADS
+            if (rc < 0)
+                interrupt(call);
+            pthread_join(thread, NULL);
+        Py_END_ALLOW_THREADS
+    }
+    pthread_mutex_destroy(&call->lock);
+    pthread_cond_destroy(&call->over);
+    return rc;
+}
+
+/* 0, or -1 with an exception. */
+static int embed(struct call *call)
+{
+    EmbedderObject *self = call->embedder;
+    const int handles_signals = core_handles_signals(self->core);
+    int rc = handles_signals < 0 ? -1 : handles_signals ? compute_beside(call) : 1;
+    if (rc > 0) {
+        Py_BEGIN_ALLOW_THREADS
+            compute(call);
+        Py_END_ALLOW_THREADS
+        rc = 0;
+    }
+    if (rc < 0 || call->rc == BURBLE_OK)
+        return rc;
+    /* Only closing cancels. */
+    const bool closed = call->rc == BURBLE_ECLOSED || call->rc == BURBLE_ECANCELED;
+    llama_raise(self->core, closed ? BURBLE_ECLOSED : call->rc, 0,
+                closed ? "the embedder is closed" : call->error.message, NULL);
+    return -1;
 }
 
 static PyObject *embedder_embed(EmbedderObject *self, PyObject *tuple)
 {
-    burble_error error = {0};
     if (!PyTuple_Check(tuple)) {
         PyErr_Format(PyExc_TypeError, "expected a tuple of str, found %.100s",
                      Py_TYPE(tuple)->tp_name);
@@ -177,15 +315,24 @@ static PyObject *embedder_embed(EmbedderObject *self, PyObject *tuple)
     if (texts == NULL)
         return NULL;
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, n * size);
-    int rc = BURBLE_ECLOSED;
-    if (bytes != NULL && is_here(self))
-        rc = embed(self, texts, (size_t)n, PyBytes_AS_STRING(bytes), &error);
+    if (bytes != NULL) {
+        struct call call = {
+            .embedder = self,
+            .texts = texts,
+            .n = (size_t)n,
+            .out = (void *)PyBytes_AS_STRING(bytes),
+            .rc = BURBLE_ECLOSED,
+        };
+        burble__init(&call.interrupted, false);
+        if (!is_here(self)) {
+            llama_raise(self->core, BURBLE_ECLOSED, 0, "the embedder is closed", NULL);
+            Py_CLEAR(bytes);
+        } else if (embed(&call) < 0) {
+            Py_CLEAR(bytes);
+        }
+    }
     PyMem_Free(texts);
-    if (bytes == NULL || rc == BURBLE_OK)
-        return bytes;
-    Py_DECREF(bytes);
-    return llama_raise(self->core, rc, 0,
-                       rc == BURBLE_ECLOSED ? "the embedder is closed" : error.message, NULL);
+    return bytes;
 }
 
 static PyObject *get_length(EmbedderObject *self, void *unused)
@@ -216,7 +363,7 @@ static PyMemberDef embedder_members[] = {
 
 static PyGetSetDef embedder_getset[] = {
     {"length", (getter)get_length, NULL, "How many numbers a vector has.", NULL},
-    {"closed", (getter)get_closed, NULL, "Whether it is, or is about to be.", NULL},
+    {"closed", (getter)get_closed, NULL, "Whether it is closed, or is being closed.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -3,9 +3,9 @@
 
 #include <burble/binding.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/atomic.h"
 
 struct choice {
@@ -33,7 +33,7 @@ struct token_log {
 
 struct token_log *token_log_create(void)
 {
-    struct token_log *log = calloc(1, sizeof *log);
+    struct token_log *log = burble__calloc(1, sizeof *log);
     if (log == NULL)
         return NULL;
     burble__init(&log->owners, 2);
@@ -48,9 +48,9 @@ void token_log_unref(struct token_log *log)
     if (log == NULL || burble__sub_acq_rel(&log->owners, 1) != 1)
         return;
     pthread_mutex_destroy(&log->lock);
-    free(log->tokens);
-    free(log->tops);
-    free(log);
+    burble__free(log->tokens);
+    burble__free(log->tops);
+    burble__free(log);
 }
 
 /* Not in a forked child: the thread that adds is not there, and may have had the lock. */
@@ -72,7 +72,7 @@ static int reserve(void **array, size_t n, size_t more, size_t *capacity, size_t
     if (*capacity - n >= more)
         return 0;
     const size_t larger = 2 * (n + more);
-    void *moved = realloc(*array, larger * size);
+    void *moved = burble__realloc(*array, larger * size);
     if (moved == NULL)
         return -1;
     *array = moved;

@@ -32,13 +32,36 @@ static struct writing_state state_for_deadlines(const LogObject *self)
 
 uint64_t log_due(const LogObject *self, const struct consumer *consumer)
 {
+    static const struct loop_clock of_system = {.own = false};
     const struct writing_state state = state_for_deadlines(self);
-    return deadlines_due(&self->deadlines, &state, &consumer->clock);
+    return deadlines_due(&self->deadlines, &state,
+                         consumer == NULL ? &of_system : &consumer->clock);
+}
+
+/* What readers in C are told of a failure: of burble's own exceptions the message, of others the type alone, since what
+ * they say may be none of a client's business. Runs no Python. */
+static void describe(const LogObject *self, PyObject *error, char *message, size_t size)
+{
+    PyObject *args = ((PyBaseExceptionObject *)error)->args;
+    const char *text = NULL;
+    if (PyObject_TypeCheck(error, (PyTypeObject *)self->core->error) && args != NULL
+        && PyTuple_Check(args) && PyTuple_GET_SIZE(args) > 0
+        && PyUnicode_CheckExact(PyTuple_GET_ITEM(args, 0)))
+        text = PyUnicode_AsUTF8(PyTuple_GET_ITEM(args, 0));
+    if (text != NULL)
+        snprintf(message, size, "%s", text);
+    else
+        snprintf(message, size, "the generation failed: %s", Py_TYPE(error)->tp_name);
 }
 
 static bool fail_as(LogObject *self, int code, PyObject *error)
 {
-    if (burble_stream_fail(self->stream, code, NULL) != BURBLE_OK)
+    PyObject *type, *value, *traceback;
+    char message[512];
+    PyErr_Fetch(&type, &value, &traceback); /* it may have lone surrogates, which are no UTF-8 */
+    describe(self, error, message, sizeof message);
+    PyErr_Restore(type, value, traceback);
+    if (burble_stream_fail(self->stream, code, message) != BURBLE_OK)
         return false;
     self->error = Py_NewRef(error);
     self->traceback = PyException_GetTraceback(error);
@@ -76,7 +99,7 @@ bool log_wakes(const LogObject *self)
     /* Almost always there is one reader; if there are many, assume that one of them waits. */
     unsigned int left = 4;
     for (const ReaderObject *reader = self->readers; reader != NULL; reader = reader->after)
-        if (left-- == 0 || consumer_wakes(reader->read_by))
+        if (left-- == 0 || (consumer_wakes(reader->read_by) && !reader_rests(reader)))
             return true;
     return false;
 }

@@ -83,7 +83,8 @@ bool log_is_open(const LogObject *self);
 /* The state of the writing, by Python or by a thread that knows nothing of it. */
 struct writing_state log_writing_state(const LogObject *self);
 
-/* When this consumer, which finds nothing, should look whether the log is overdue. 0: never. */
+/* When this consumer, which finds nothing, or, NULL, one that goes by the system's clock, should look whether the log
+ * is overdue. 0: never. */
 uint64_t log_due(const LogObject *self, const struct consumer *consumer);
 
 /* Whether this thread may wait for the log; false with RuntimeError if the log is generated in it, so that it

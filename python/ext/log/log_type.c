@@ -104,6 +104,18 @@ static PyObject *log_deadlines(LogObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyObject *log_check_deadlines(LogObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (log_expire(self, NULL) < 0)
+        return NULL;
+    const uint64_t due = log_is_open(self) ? log_due(self, NULL) : 0;
+    if (due == 0)
+        Py_RETURN_NONE;
+    const uint64_t now = burble_now();
+    return PyFloat_FromDouble(due > now ? (double)(due - now) / 1e9 : 0.0);
+}
+
 static int append_object(LogObject *self, PyObject *value, uint32_t tokens)
 {
     struct object_record record;
@@ -271,10 +283,12 @@ static PyObject *get_reason(LogObject *self, void *unused)
     (void)unused;
     burble_status status;
     burble_stream_status(self->stream, &status);
-    if (self->reason != NULL || self->writer_stats == NULL || status.state != BURBLE_ENDED)
+    if (self->reason != NULL || status.state != BURBLE_ENDED)
         return Py_NewRef(self->reason == NULL ? Py_None : self->reason);
-    if (status.reason == BURBLE_REASON_LENGTH)
+    if (status.reason == BURBLE_REASON_LENGTH) /* a native writer has ended it, as below */
         return PyUnicode_FromString("length");
+    if (self->writer_stats == NULL)
+        return Py_NewRef(status.reason == BURBLE_REASON_STOP ? self->core->str_stop : Py_None);
     return PyUnicode_FromString(log_writing_state(self).stopped ? "stop" : "eos");
 }
 
@@ -347,6 +361,10 @@ static PyMethodDef log_methods[] = {
      "Set the timeouts, in seconds from now on, or None: for the first token, for each further "
      "one\n"
      "and for the end. Before the log is read."},
+    {"check_deadlines", (PyCFunction)log_check_deadlines, METH_NOARGS,
+     "check_deadlines($self, /)\n--\n\n"
+     "Fail the log if a timeout has passed, for readers that do not look themselves. In how many\n"
+     "seconds to call it again; None: never."},
     {"reader", (PyCFunction)(void (*)(void))reader_create_method, METH_VARARGS | METH_KEYWORDS,
      reader_create_doc},
     {NULL, NULL, 0, NULL},

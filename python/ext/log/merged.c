@@ -13,8 +13,9 @@
 #include <structmember.h>
 
 enum row_state {
-    QUEUED, /* to be read next, in its turn */
-    IDLE,   /* had nothing, and is not parked yet */
+    QUEUED,  /* to be read next, in its turn */
+    READING, /* taken from the queue */
+    IDLE,    /* had nothing, and is not parked yet */
     PARKED,
     OVER
 };
@@ -22,22 +23,28 @@ enum row_state {
 struct row {
     ReaderObject *reader;        /* a reference */
     struct MergedObject *merged; /* what it is a part of: not a reference */
+    PyObject *number;            /* of the row: a reference */
     enum row_state state;
+    bool listed; /* in `idle` */
     bool at_own; /* attached to the Merged's own hub */
 };
 
 typedef struct MergedObject {
     PyObject_HEAD
     struct row *rows;
-    Py_ssize_t *queue;     /* the numbers of those QUEUED, in a ring with room for all */
+    Py_ssize_t *queue; /* the numbers of those QUEUED, in a ring with room for all */
+    Py_ssize_t *idle;  /* the numbers of those that are `listed`: all IDLE ones, and maybe others */
+    Py_ssize_t n_idle;
     Py_ssize_t n;          /* rows */
     Py_ssize_t first;      /* in the ring */
     Py_ssize_t queued;     /* how many are in it */
     Py_ssize_t open;       /* rows that are not OVER */
     burble_hub *own;       /* of a thread that blocks; NULL: none has yet */
     const void *parked_at; /* the hub where PARKED rows are: compared, never used */
+    bool says_ends;        /* the last value of a row is its end or error */
     PyObject *error[3]; /* the first that a row has ended with, raised after all values; or NULLs */
     PyObject *weak;
+    struct resumed_last last;
     struct consumer consumer;
 } MergedObject;
 
@@ -46,20 +53,30 @@ static MergedObject *as_merged(PyObject *object)
     return (MergedObject *)object;
 }
 
+static void rest(MergedObject *self, struct row *row)
+{
+    row->state = IDLE;
+    if (!row->listed)
+        self->idle[self->n_idle++] = row - self->rows;
+    row->listed = true;
+}
+
 static void enqueue(MergedObject *self, struct row *row)
 {
     if (row->state == QUEUED || row->state == OVER)
         return;
     row->state = QUEUED;
-    self->queue[(self->first + self->queued++) % self->n] = row - self->rows;
+    Py_ssize_t at = self->first + self->queued++;
+    at -= at >= self->n ? self->n : 0;
+    self->queue[at] = row - self->rows;
 }
 
 static struct row *dequeue(MergedObject *self)
 {
     struct row *row = &self->rows[self->queue[self->first]];
-    self->first = (self->first + 1) % self->n;
+    self->first = self->first + 1 == self->n ? 0 : self->first + 1;
     self->queued--;
-    row->state = IDLE;
+    row->state = READING;
     return row;
 }
 
@@ -89,10 +106,36 @@ static enum reading read_end(MergedObject *self)
     return READ_ERROR;
 }
 
-/* (index, value) of what was just read; where there is no memory, it comes next of its row. */
-static PyObject *numbered(MergedObject *self, struct row *row, PyObject *value)
+/* The end of a row as its last value: None, or the exception that ended it. After a MemoryError, or an exception that ends
+ * the program, the next read returns the end again. */
+static PyObject *last_value(MergedObject *self, struct row *row)
 {
-    PyObject *both = Py_BuildValue("nO", (Py_ssize_t)(row - self->rows), value);
+    PyObject *type, *error, *traceback;
+    if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception)) {
+        enqueue(self, row);
+        return NULL;
+    }
+    PyErr_Fetch(&type, &error, &traceback);
+    if (type != NULL) {
+        PyErr_NormalizeException(&type, &error, &traceback);
+        if (traceback != NULL)
+            PyException_SetTraceback(error, traceback);
+    }
+    PyObject *both = PyTuple_Pack(2, row->number, error == NULL ? Py_None : error);
+    Py_XDECREF(type);
+    Py_XDECREF(error);
+    Py_XDECREF(traceback);
+    if (both == NULL)
+        enqueue(self, row);
+    else
+        end_row(self, row);
+    return both;
+}
+
+/* (index, value) of what was just read; where there is no memory, it comes next of its row. */
+static PyObject *numbered(struct row *row, PyObject *value)
+{
+    PyObject *both = PyTuple_Pack(2, row->number, value);
     if (both == NULL && row->reader->reader != NULL)
         row->reader->kept = value;
     else
@@ -106,12 +149,22 @@ static enum reading merged_read(PyObject *object, PyObject **value)
     while (self->queued > 0) {
         struct row *row = dequeue(self);
         PyObject *text = NULL;
-        switch (reader_read(row->reader, &text)) {
+        const enum reading reading = reader_read(row->reader, &text);
+        if (reading == READ_ERROR && reader_holds_value(row->reader)) {
+            enqueue(self, row); /* no memory for its text, which comes next */
+            return READ_ERROR;
+        }
+        if (self->says_ends && (reading == READ_END || reading == READ_ERROR)) {
+            *value = last_value(self, row);
+            return *value == NULL ? READ_ERROR : READ_VALUE;
+        }
+        switch (reading) {
         case READ_VALUE:
             enqueue(self, row); /* behind the others */
-            *value = numbered(self, row, text);
+            *value = numbered(row, text);
             return *value == NULL ? READ_ERROR : READ_VALUE;
         case READ_NOTHING:
+            rest(self, row);
             break;
         case READ_ERROR:
             keep_error(self);
@@ -134,7 +187,8 @@ static void row_ready(burble_reader *reader, void *arg)
     MergedObject *self = row->merged;
     if (row->state == PARKED)
         enqueue(self, row);
-    consumer_ready(reader, &self->consumer);
+    if (row->reader->attached != NULL) /* the hub of a loop, not our own */
+        hub_resume_last(row->reader->attached, &self->last);
 }
 
 /* Parks a row at a loop's hub, or, where that is NULL, at our own. One of burble's results. */
@@ -159,17 +213,28 @@ static int park_row(MergedObject *self, struct row *row, HubObject *hub)
     return burble_reader_park(reader->reader);
 }
 
+/* Rows that are parked at another hub than the one to be used are IDLE again. */
+static void unpark_rows(MergedObject *self)
+{
+    for (Py_ssize_t i = 0; i < self->n; i++)
+        if (self->rows[i].state == PARKED)
+            rest(self, &self->rows[i]);
+}
+
 /* Parks all that have nothing: BURBLE_AGAIN; BURBLE_OK where something has come; or an error. */
 static int park_rows(MergedObject *self, HubObject *hub)
 {
     const void *where = hub != NULL ? (const void *)hub : (const void *)self->own;
-    for (Py_ssize_t i = 0; i < self->n; i++) {
-        struct row *row = &self->rows[i];
-        if (row->state == PARKED && self->parked_at != where)
-            row->state = IDLE;
-        if (row->state != IDLE)
+    if (self->parked_at != where)
+        unpark_rows(self);
+    self->parked_at = where;
+    for (; self->n_idle > 0; self->n_idle--) {
+        struct row *row = &self->rows[self->idle[self->n_idle - 1]];
+        row->listed = row->state == IDLE; /* until it is parked */
+        if (!row->listed)
             continue;
         const int rc = park_row(self, row, hub);
+        row->listed = rc != BURBLE_AGAIN && rc != BURBLE_OK;
         if (rc == BURBLE_AGAIN)
             row->state = PARKED;
         else if (rc == BURBLE_OK)
@@ -177,7 +242,6 @@ static int park_rows(MergedObject *self, HubObject *hub)
         else
             return rc;
     }
-    self->parked_at = where;
     return self->queued > 0 ? BURBLE_OK : BURBLE_AGAIN;
 }
 
@@ -220,8 +284,9 @@ static uint64_t merged_deadline(PyObject *object, uint64_t began)
     uint64_t earliest = 0;
     (void)began;
     for (Py_ssize_t i = 0; i < self->n; i++) {
-        const uint64_t due =
-            self->rows[i].state == OVER ? 0 : log_due(self->rows[i].reader->log, &self->consumer);
+        const uint64_t due = self->rows[i].state == OVER
+                                 ? 0
+                                 : reader_deadline(self->rows[i].reader, &self->consumer);
         if (due != 0 && (earliest == 0 || due < earliest))
             earliest = due;
     }
@@ -246,12 +311,9 @@ static enum reading merged_timed_out(PyObject *object, bool in_thread)
 static void merged_renew(PyObject *object)
 {
     MergedObject *self = as_merged(object);
-    for (Py_ssize_t i = 0; i < self->n; i++) {
-        struct row *row = &self->rows[i];
-        row->at_own = false;
-        if (row->state == PARKED)
-            row->state = IDLE;
-    }
+    for (Py_ssize_t i = 0; i < self->n; i++)
+        self->rows[i].at_own = false;
+    unpark_rows(self);
     burble_hub_destroy(&self->own);
     self->parked_at = NULL;
 }
@@ -279,10 +341,15 @@ static int add_row(MergedObject *self, PyObject *object)
     /* In this order: the first may run Python code, which may give the reader to another Merged. */
     if (!consumer_is_free(&reader->consumer) || !reader_is_own(reader))
         return -1;
+    PyObject *number = PyLong_FromSsize_t(self->n);
+    if (number == NULL)
+        return -1;
     struct row *row = &self->rows[self->n++];
     row->reader = (ReaderObject *)Py_NewRef(object);
+    row->number = number;
     row->merged = self;
     row->state = IDLE;
+    reader_detach(reader); /* from the hub that would wake it alone, where it was parked before */
     reader->read_by = &self->consumer;
     self->open++;
     return 0;
@@ -294,7 +361,8 @@ static int fill(MergedObject *self, PyObject *readers)
     const Py_ssize_t n = PyTuple_GET_SIZE(readers);
     self->rows = PyMem_Calloc((size_t)n, sizeof *self->rows);
     self->queue = PyMem_Calloc((size_t)n, sizeof *self->queue);
-    if (self->rows == NULL || self->queue == NULL) {
+    self->idle = PyMem_Calloc((size_t)n, sizeof *self->idle);
+    if (self->rows == NULL || self->queue == NULL || self->idle == NULL) {
         PyErr_NoMemory();
         return -1;
     }
@@ -308,14 +376,17 @@ static int fill(MergedObject *self, PyObject *readers)
 
 static PyObject *merged_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"readers", NULL};
+    static char *names[] = {"readers", "says_ends", NULL};
     PyObject *readers;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O", names, &readers))
+    int says_ends = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|p", names, &readers, &says_ends))
         return NULL;
     readers = PySequence_Tuple(readers);
     MergedObject *self = readers == NULL ? NULL : (MergedObject *)type->tp_alloc(type, 0);
     if (self != NULL) {
         consumer_init(&self->consumer, (PyObject *)self, &merged_consumer, core_of(type));
+        self->says_ends = says_ends != 0;
+        self->last.consumer = &self->consumer;
         self->consumer.reading = true; /* nobody reads it before it is whole */
         if (fill(self, readers) < 0)
             Py_CLEAR(self);
@@ -357,7 +428,7 @@ static int merged_traverse(MergedObject *self, visitproc visit, void *arg)
 static Py_ssize_t give_back(MergedObject *self)
 {
     const Py_ssize_t n = self->n;
-    self->n = self->queued = self->open = 0;
+    self->n = self->n_idle = self->queued = self->open = 0;
     for (Py_ssize_t i = 0; i < n; i++) {
         ReaderObject *reader = self->rows[i].reader;
         reader_detach(reader);
@@ -366,12 +437,20 @@ static Py_ssize_t give_back(MergedObject *self)
     return n;
 }
 
+/* Drops the references of rows that were given back. */
+static void release(MergedObject *self, Py_ssize_t n)
+{
+    for (Py_ssize_t i = 0; i < n; i++) {
+        Py_CLEAR(self->rows[i].reader);
+        Py_CLEAR(self->rows[i].number);
+    }
+}
+
 static int merged_clear(MergedObject *self)
 {
     const Py_ssize_t n = give_back(self);
     consumer_clear(&self->consumer);
-    for (Py_ssize_t i = 0; i < n; i++)
-        Py_CLEAR(self->rows[i].reader);
+    release(self, n);
     for (int i = 0; i < 3; i++)
         Py_CLEAR(self->error[i]);
     return 0;
@@ -384,12 +463,12 @@ static void merged_dealloc(MergedObject *self)
     const Py_ssize_t n = give_back(self); /* before anything that may run Python code */
     if (self->weak != NULL)
         PyObject_ClearWeakRefs((PyObject *)self);
-    for (Py_ssize_t i = 0; i < n; i++)
-        Py_CLEAR(self->rows[i].reader);
+    release(self, n);
     merged_clear(self);
     burble_hub_destroy(&self->own);
     PyMem_Free(self->rows);
     PyMem_Free(self->queue);
+    PyMem_Free(self->idle);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -406,10 +485,11 @@ static PyMemberDef merged_members[] = {
 
 PyDoc_STRVAR(
     merged_doc,
-    "Merged(readers)\n--\n\n"
+    "Merged(readers, says_ends=False)\n--\n\n"
     "Several readers as one: (index, value) of each in its turn, by a thread with `for` or a\n"
     "task with `async for`. It ends when all of them have; the first error that one of them\n"
-    "ended with is raised then, after all values.");
+    "ended with is raised then, after all values. says_ends: instead, each reader's last value is\n"
+    "None, or the exception that it ended with.");
 
 static PyType_Slot merged_slots[] = {
     {Py_tp_doc, (void *)merged_doc},   {Py_tp_new, merged_new},

@@ -19,18 +19,13 @@ static void drop_gathered(ReaderObject *self)
     self->gathered = NULL;
 }
 
-void reader_let_go(ReaderObject *self)
+/* Takes the reader out, and so out of the log's list. */
+static burble_reader *take_out(ReaderObject *self)
 {
-    if (self->reader == NULL)
-        return;
     burble_reader *reader = self->reader;
-    HubObject *attached = self->attached;
-    PyObject *kept = self->kept;
     self->position = burble_reader_position(reader);
     self->reader = NULL;
-    self->attached = NULL;
     self->unread.text = NULL;
-    self->kept = NULL;
     drop_gathered(self);
     if (self->before != NULL)
         self->before->after = self->after;
@@ -39,6 +34,37 @@ void reader_let_go(ReaderObject *self)
     if (self->after != NULL)
         self->after->before = self->before;
     self->before = self->after = NULL;
+    return reader;
+}
+
+bool reader_holds_value(const ReaderObject *self)
+{
+    return self->unread.text != NULL || self->gathered != NULL || self->kept != NULL;
+}
+
+burble_reader *reader_give_away(ReaderObject *self)
+{
+    if (self->closed || self->reader == NULL || self->read_by != &self->consumer
+        || self->attached != NULL || self->consumer.reading || self->consumer.blocked
+        || reader_holds_value(self)) {
+        PyErr_SetString(PyExc_RuntimeError, "the reader is closed, or was read");
+        return NULL;
+    }
+    self->closed = true;
+    /* The new owner may set no timer (burble_reader_due). */
+    burble_reader_interval(self->reader, 0);
+    return take_out(self);
+}
+
+void reader_let_go(ReaderObject *self)
+{
+    if (self->reader == NULL)
+        return;
+    HubObject *attached = self->attached;
+    PyObject *kept = self->kept;
+    self->attached = NULL;
+    self->kept = NULL;
+    burble_reader *reader = take_out(self);
     burble_reader_destroy(&reader);
     /* Last: letting go of them may run Python code. */
     Py_XDECREF((PyObject *)attached);
@@ -161,8 +187,30 @@ enum reading reader_read(ReaderObject *self, PyObject **value)
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
+/* When its text is due; 0: at once. */
+static uint64_t due(const ReaderObject *self)
+{
+    return self->reader == NULL ? 0 : burble_reader_due(self->reader);
+}
+
+/* The due time changes only in burble_reader_next, and so under the GIL, whichever thread reads. */
+bool reader_rests(const ReaderObject *self)
+{
+    const uint64_t time = due(self);
+    return time != 0 && burble_now() < time;
+}
+
+uint64_t reader_deadline(const ReaderObject *self, const struct consumer *consumer)
+{
+    const uint64_t expires = log_due(self->log, consumer), text = due(self);
+    return expires == 0 || (text != 0 && text < expires) ? text : expires;
+}
+
 int reader_park(ReaderObject *self, HubObject *hub, burble_ready_fn *ready, void *arg)
 {
+    /* If the loop has a clock of its own, no timer fires at a known time: no interval then. */
+    if (hub->own_clock)
+        burble_reader_interval(self->reader, 0);
     if (self->attached != hub) {
         const int rc = burble_reader_attach(self->reader, hub->hub, ready, arg);
         HubObject *attached = rc == BURBLE_OK ? (HubObject *)Py_NewRef((PyObject *)hub) : NULL;
@@ -216,9 +264,9 @@ static uint64_t deadline(PyObject *object, uint64_t began)
 {
     (void)began;
     const ReaderObject *self = (ReaderObject *)object;
-    const uint64_t due = log_due(self->log, &self->consumer);
+    const uint64_t first = reader_deadline(self, &self->consumer);
     const uint64_t until = clock_earlier_by(self->until, clock_ahead(&self->consumer.clock, NULL));
-    return due == 0 || (until != 0 && until < due) ? until : due;
+    return first == 0 || (until != 0 && until < first) ? until : first;
 }
 
 static enum reading timed_out(PyObject *object, bool in_thread)

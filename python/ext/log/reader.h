@@ -41,8 +41,14 @@ extern const char reader_create_doc[];
 /* Whether it is read by itself, not by a Merged; else RuntimeError. */
 bool reader_is_own(ReaderObject *self);
 
+/* Whether the reader rests: text does not wake it, because of its interval. */
+bool reader_rests(const ReaderObject *self);
+
 /* Reads without waiting. */
 enum reading reader_read(ReaderObject *self, PyObject **value);
+
+/* Whether it has read a value that it could not hand out, because there was no memory: reading gives that next. */
+bool reader_holds_value(const ReaderObject *self);
 
 /* Reads a reader that is not closed, without waiting. BURBLE_OK with a value, or with NULL and an exception;
  * otherwise burble's result. */
@@ -51,10 +57,16 @@ int reader_next_value(ReaderObject *self, PyObject **value);
 /* What such a result means, with an exception if it is an error. */
 enum reading reader_no_value(ReaderObject *self, int rc);
 
+/* The reader of the library, which is the caller's: this one is closed. NULL with RuntimeError if it was read. */
+burble_reader *reader_give_away(ReaderObject *self);
+
 /* Nobody waits at it any more, and nobody will. The last one that goes cancels the log. */
 void reader_let_go(ReaderObject *self);
 
 extern const struct consumer_kind reader_consumer;
+
+/* When a wait at it ends without text: at a deadline of the log, or because its text is due. 0: never. */
+uint64_t reader_deadline(const ReaderObject *self, const struct consumer *consumer);
 
 /* Parks at a hub, whose dispatch is to call `ready`. One of burble's results. */
 int reader_park(ReaderObject *self, HubObject *hub, burble_ready_fn *ready, void *arg);

@@ -12,7 +12,9 @@ bool reader_is_own(ReaderObject *self)
 {
     if (self->read_by == &self->consumer)
         return true;
-    PyErr_SetString(PyExc_RuntimeError, "this reader belongs to a Merged: only that may read it");
+    PyErr_SetString(
+        PyExc_RuntimeError,
+        "this reader is read by a gather or a batch: nothing else may read it meanwhile");
     return false;
 }
 
@@ -193,6 +195,18 @@ static int set_coalesce(ReaderObject *self, PyObject *value, void *unused)
     return 0;
 }
 
+static PyObject *reader_set_interval(ReaderObject *self, PyObject *seconds)
+{
+    uint64_t interval;
+    if (core_nanoseconds(seconds, "interval", &interval) < 0 || !consumer_is_free(self->read_by))
+        return NULL;
+    const int rc = self->closed ? BURBLE_OK : burble_reader_interval(self->reader, interval);
+    if (rc != BURBLE_OK)
+        return core_raise(self->log->core, rc), NULL;
+    self->coalesce = self->coalesce || (interval != 0 && !self->log->objects);
+    Py_RETURN_NONE;
+}
+
 /* ---- the type -------------------------------------------------------------------------------- */
 
 /* Raises the error of burble_reader_create. */
@@ -331,6 +345,11 @@ static PyMethodDef reader_methods[] = {
      "last record's number. None: nothing yet. At the end StopIteration; errors as in iteration."},
     {"limit", (PyCFunction)reader_limit, METH_VARARGS,
      "limit($self, max_lag, on_lag, /)\n--\n\nSet the limit anew, as Log.reader has it."},
+    {"set_interval", (PyCFunction)reader_set_interval, METH_O,
+     "set_interval($self, seconds, /)\n--\n\n"
+     "Hand values over at most once in so many seconds, text in one piece; None: at once. Not "
+     "while "
+     "it is read."},
     {"give_up", (PyCFunction)reader_give_up, METH_O,
      "give_up($self, seconds, /)\n--\n\n"
      "Waiting raises Timeout from then on; None: never. Only the thread or task that reads may "

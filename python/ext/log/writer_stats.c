@@ -18,6 +18,12 @@ struct writer_stats *writer_stats_create(void)
     return writer_stats;
 }
 
+struct writer_stats *writer_stats_ref(struct writer_stats *writer_stats)
+{
+    burble__add_relaxed(&writer_stats->owners, 1);
+    return writer_stats;
+}
+
 void writer_stats_unref(struct writer_stats **handle)
 {
     struct writer_stats *writer_stats = *handle;

@@ -22,7 +22,7 @@ struct writer_stats {
     PyObject *stop_strings;
     PyObject *keeper;
 
-    _Atomic(uint32_t) owners; /* the log and its writer */
+    _Atomic(uint32_t) owners; /* the log, its writer, and a server that sends it */
     uint64_t forks;           /* of the process that made it: base/fork.h */
     pthread_mutex_t lock;     /* for all that follows */
     struct stats stats;
@@ -50,6 +50,9 @@ struct writing_state {
 
 /* For two owners; NULL: no memory. */
 struct writer_stats *writer_stats_create(void);
+
+/* One owner more. */
+struct writer_stats *writer_stats_ref(struct writer_stats *writer_stats);
 
 /* One owner less; NULL is fine. Any thread. */
 void writer_stats_unref(struct writer_stats **handle);

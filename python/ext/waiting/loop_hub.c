@@ -4,6 +4,7 @@
  */
 #include "waiting/loop_hub.h"
 
+#include "waiting/consumer.h"
 #include "waiting/loop_clock.h"
 
 /* How many tasks one drain resumes before the loop gets to look after others. */
@@ -226,6 +227,33 @@ static void read_asyncio_state(struct core *core)
     PyErr_Clear();
 }
 
+void hub_resume_last(HubObject *self, struct resumed_last *last)
+{
+    if (last->noted_at == self)
+        return;
+    if (last->noted_at != NULL) {
+        consumer_ready(NULL, last->consumer);
+        return;
+    }
+    last->noted_at = self;
+    last->next = self->last;
+    self->last = last;
+    Py_INCREF(last->consumer->owner);
+}
+
+static void resume_noted(HubObject *self)
+{
+    while (self->last != NULL) {
+        struct resumed_last *last = self->last;
+        PyObject *owner = last->consumer->owner;
+        self->last = last->next;
+        last->noted_at = NULL;
+        if (last->consumer->hub == self) /* else it waits elsewhere by now */
+            consumer_ready(NULL, last->consumer);
+        Py_DECREF(owner);
+    }
+}
+
 /* Resumes the consumers that are ready. What a resumed task raises goes to the loop's exception handler, but for
  * the two that end a program (see future.c): those are raised here. How many were. */
 static size_t dispatch(HubObject *self)
@@ -238,6 +266,7 @@ static size_t dispatch(HubObject *self)
     note_loop(self);
     read_asyncio_state(self->core);
     const size_t resumed = self->hub == NULL ? 0 : burble_hub_dispatch(hub, SLICE);
+    resume_noted(self);
     self->dispatching = false;
     if (self->hub == NULL)
         burble_hub_destroy(&hub); /* closed meanwhile */

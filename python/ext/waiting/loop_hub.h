@@ -5,10 +5,21 @@
 #include "common/core.h"
 #include "waiting/liveness.h"
 
+struct consumer;
+
+/* A part of a consumer that reads many readers, for hub_resume_last. */
+struct resumed_last {
+    struct consumer *consumer;
+    const void *noted_at; /* the hub in whose list it is: compared, never used; NULL: in none */
+    struct resumed_last *next; /* there */
+};
+
 typedef struct {
     PyObject_HEAD
     struct core *core;
     burble_hub *hub; /* NULL once closed */
+    /* A list of those that hub_resume_last has noted, with references to their owners. */
+    struct resumed_last *last;
     /* Which loop it serves, without a reference: the loop closes the hub when it goes. So it is only
      * compared, unless that loop is known to run. */
     PyObject *loop;
@@ -35,6 +46,11 @@ HubObject *hub_of_running_loop(struct core *core, HubObject *last, PyObject **lo
 /* Ends the loop's hold early, because a writer waits for a reader that is parked here. Any thread that has
  * the GIL. */
 void hub_hurry(HubObject *self);
+
+/* To be called by a reader that the hub calls as ready, for a consumer that reads many: its task is resumed after
+ * all of them have been called, and so once for the step of an engine. One that is noted at another hub is resumed at
+ * once: it has moved to this loop while the other one resumes tasks, or this is a child that one of those has forked. */
+void hub_resume_last(HubObject *self, struct resumed_last *last);
 
 /* Has the hub's loop, which is `loop`, check the producers that are watched (waiting/liveness.h). 0, or -1 with
  * an exception. */
