@@ -5,9 +5,10 @@ In C (detokenize.c, on the public API), a million ids of a real text are pushed 
 "memcpy" only copies the same texts. (burble can be quicker: it hands out the vocabulary's own
 bytes where a token's text is whole.) From Python, the first 20,000 ids go through
 ``burble.Detokenizer.push`` and the tokenizers library's ``DecodeStream.step``, one call for each
-id, and through its ``Tokenizer.decode`` all at once. tiktoken, for the vocabularies that it can
-have, gets them in both ways: ``decode_single_token_bytes`` with an incremental UTF-8 decoder,
-which is how one streams with it, and ``decode``. All of them take turns in each round. Times are
+id; and through ``push`` (as a list and as an array of NumPy) and its ``Tokenizer.decode`` all at
+once. tiktoken, for the vocabularies that it can have, gets them in both ways:
+``decode_single_token_bytes`` with an incremental UTF-8 decoder, which is how one streams with it,
+and ``decode``. All of them take turns in each round. Times are
 CPU times of the one thread that works. DecodeStream "gives up" where a token changes text that it
 has handed out.
 """
@@ -19,12 +20,14 @@ import codecs
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import thread_time
 from typing import Any
 
+import numpy as np
 from benchmark import Measured, Options, Report, Table, collect, micros, shuffled
 from goals import Comparison, at_least, median, ratios
 from tokenizers.decoders import DecodeStream
@@ -34,16 +37,10 @@ import burble
 
 # Tokens a second in C; how many times less than DecodeStream in C, and from Python.
 GOAL_RATE, GOAL_LESS_C, GOAL_LESS = 30e6, 20.0, 6.0
-# One id at a time, in C and from Python; all at once.
-WAYS = (
-    "memcpy",
-    "burble in C",
-    "burble",
-    "DecodeStream",
-    "tiktoken",
-    "tokenizers.decode",
-    "tiktoken.decode",
-)
+# One id at a time, in C and from Python; all at once, from Python.
+ONE_BY_ONE = ("memcpy", "burble in C", "burble", "DecodeStream", "tiktoken")
+AT_ONCE = ("burble, list", "burble, array", "tokenizers.decode", "tiktoken.decode")
+WAYS = ONE_BY_ONE + AT_ONCE
 
 
 class Native:
@@ -111,6 +108,14 @@ def _push(case: Case) -> float:
     return thread_time() - begin
 
 
+def _push_all(ids: Any, case: Case) -> float:
+    detokenizer = burble.Detokenizer(case.vocabulary.tokenizer)
+    begin = thread_time()
+    detokenizer.push(ids)
+    detokenizer.finish()
+    return thread_time() - begin
+
+
 def _step(case: Case) -> float:
     stream, backend = DecodeStream(skip_special_tokens=False), case.vocabulary.tokenizer
     begin = thread_time()
@@ -143,7 +148,12 @@ def _decode_with_tiktoken(case: Case) -> float:
 
 def _calls(case: Case) -> dict[str, Callable[[Case], float]]:
     """Return the ways that this vocabulary has."""
-    calls: dict[str, Callable[[Case], float]] = {"burble": _push, "tokenizers.decode": _decode}
+    calls: dict[str, Callable[[Case], float]] = {
+        "burble": _push,
+        "burble, list": partial(_push_all, case.ids),
+        "burble, array": partial(_push_all, np.array(case.ids)),
+        "tokenizers.decode": _decode,
+    }
     try:
         _step(case)
         calls["DecodeStream"] = _step
@@ -192,20 +202,22 @@ def report(measured: Measured) -> Report:
     """Say what the values mean."""
     samples, names = measured.samples, measured.facts["families"]
     report = Report("detokenize", "CPU microseconds a token; median [quartiles]")
+    ways = [way for way in WAYS if any(f"{name}, {way}" in samples for name in names)]
+    at_once = "; ".join(way for way in ways if way in AT_ONCE)
     report.notes.append(
-        f"{len(samples[f'{names[0]}, burble'])} rounds; memcpy: copies the texts, in C; the two"
-        " decode: all ids in one call, the others: one id at a time"
+        f"{len(samples[f'{names[0]}, burble'])} rounds; memcpy: copies the texts, in C; all ids in"
+        f" one call: {at_once}; the others: one id at a time"
     )
     rows = []
     for name in names:
         rate = f"{1e-6 / median(samples[f'{name}, burble in C']):.0f}"
-        cells = [samples.get(f"{name}, {way}", []) for way in WAYS]
+        cells = [samples.get(f"{name}, {way}", []) for way in ways]
         times = [
             micros(values) if values else "gives up" if way == "DecodeStream" else ""
-            for way, values in zip(WAYS, cells, strict=True)
+            for way, values in zip(ways, cells, strict=True)
         ]
         rows.append([name, rate, *times])
-    report.tables.append(Table(["", "M tokens/s in C", *WAYS], rows))
+    report.tables.append(Table(["", "M tokens/s in C", *ways], rows))
     for name in names:
         if name.startswith("byte level"):
             rates = [1 / seconds for seconds in samples[f"{name}, burble in C"]]
@@ -220,10 +232,15 @@ def report(measured: Measured) -> Report:
                 at_least(f"{what} C", GOAL_LESS_C, ratios(theirs, in_c)),
                 at_least(f"{what} burble from Python", GOAL_LESS, ratios(theirs, own)),
             ]
+    # (Older results have no list of ours: there, one id at a time is compared with everything.)
+    one_by_one = ONE_BY_ONE if "burble, list" in ways else WAYS
     for name in names:
-        others = {way: samples.get(f"{name}, {way}") for way in WAYS if "burble" not in way}
-        peers = {way: values for way, values in others.items() if values and way != "memcpy"}
-        report.comparisons.append(
-            Comparison(f"a token of {name} from Python", samples[f"{name}, burble"], peers)
-        )
+        for what, ours, group in (
+            (f"a token of {name} from Python", "burble", one_by_one),
+            (f"a token of {name} in a list, from Python", "burble, list", AT_ONCE),
+        ):
+            others = {way: samples.get(f"{name}, {way}") for way in group if "burble" not in way}
+            peers = {way: values for way, values in others.items() if values and way != "memcpy"}
+            if ours in ways:
+                report.comparisons.append(Comparison(what, samples[f"{name}, {ours}"], peers))
     return report

@@ -3,14 +3,15 @@
 
 The shipped model generates a fixed number of tokens greedily in a thread, while an event loop runs
 in the main thread: without a streamer, with each of transformers' three classes and of burble's,
-with ``burble.stream()``, and with the ``DirectStreamer`` of transformers' server. Each is read as
-its users do: by a task of the loop, by a thread that blocks, or not at all where the text is
-printed (to the null device). The clock runs around ``generate`` alone.
+with ``burble.stream()``, also with an interval, and with the ``DirectStreamer`` of transformers'
+server. Each is read as its users do: by a task of the loop, by a thread that blocks, or not at all
+where the text is printed (to the null device). The clock runs around ``generate`` alone.
 
 Each round runs all of them in a random order, and a streamer's time is divided by that of the run
 without one in the same round. A round has a second run without one: its time over the first run's
-should be 1, and shows the noise. Torch computes in one thread, so that the consumer has a core to
-itself.
+should be 1, and shows the noise. transformers itself pays for having a streamer: it copies each id
+to it. So a round has a run with a streamer that does nothing, and the cost of ``burble.stream`` is
+also given over that. Torch computes in one thread, so that the consumer has a core to itself.
 """
 
 from __future__ import annotations
@@ -33,13 +34,16 @@ from goals import Comparison, at_most, known, median, median_interval, ratios
 import burble
 
 PROMPT = "ROMEO:"
-# With a streamer over without; and what is reached at any rate.
+# With a streamer over without, and with an interval over a streamer that does nothing; and what is
+# reached at any rate.
 GOAL, BOUNDS = 1.02, {"burble": 1.10, "burble.stream": 1.12}
 WHY = (
     "two threads of one Python process wake each other, and waking an event loop alone takes some"
     " hundredths of what this small model takes for a token"
 )
-WITHOUT, AGAIN = "without", "without, again"
+WITHOUT, AGAIN, NOTHING = "without", "without, again", "a streamer that does nothing"
+# Seconds; and the one that has the goal.
+INTERVALS, INTERVAL = (0.01, 0.02, 0.03, 0.05), 0.03
 DECODING = {"skip_prompt": True, "skip_special_tokens": True}
 
 
@@ -50,6 +54,16 @@ class Run:
     wall: float
     cpu: float
     chunks: int
+
+
+class DoesNothing:
+    """The least that transformers takes for a streamer."""
+
+    def put(self, value: Any) -> None:
+        """Take ids."""
+
+    def end(self) -> None:
+        """Take the end."""
 
 
 class Generator:
@@ -102,6 +116,10 @@ async def _without(generator: Generator) -> Seen:
     return *await generator.start(None), None
 
 
+async def _for_nothing(generator: Generator) -> Seen:
+    return *await generator.start(DoesNothing()), None
+
+
 def _printed(library: Any) -> Way:
     async def run(generator: Generator) -> Seen:
         streamer = library.TextStreamer(generator.tokenizer, **DECODING)
@@ -144,17 +162,28 @@ async def _direct(generator: Generator) -> Seen:
     return *await done, chunks
 
 
-async def _stream(generator: Generator) -> Seen:
-    async with burble.stream(generator.timed, tokenizer=generator.tokenizer) as stream:
-        chunks = [text async for text in stream]
-    return *stream.result, chunks
+def _stream(interval: float | None) -> Way:
+    async def run(generator: Generator) -> Seen:
+        async with burble.stream(
+            generator.timed, tokenizer=generator.tokenizer, interval=interval
+        ) as stream:
+            chunks = [text async for text in stream]
+        return *stream.result, chunks
+
+    return run
+
+
+def with_interval(seconds: float) -> str:
+    """Return the name of ``burble.stream`` with an interval."""
+    return f"burble.stream, interval={seconds:g}"
 
 
 OURS = {
     "burble, TextStreamer": _printed(burble),
     "burble, TextIteratorStreamer": _blocking(burble),
     "burble, AsyncTextIteratorStreamer": _awaiting(burble),
-    "burble.stream": _stream,
+    "burble.stream": _stream(None),
+    **{with_interval(seconds): _stream(seconds) for seconds in INTERVALS},
 }
 THEIRS = {
     "TextStreamer": _printed(transformers),
@@ -162,7 +191,13 @@ THEIRS = {
     "AsyncTextIteratorStreamer": _awaiting(transformers),
     "DirectStreamer": _direct,
 }
-WAYS: dict[str, Way] = {WITHOUT: _without, AGAIN: _without, **OURS, **THEIRS}
+WAYS: dict[str, Way] = {
+    WITHOUT: _without,
+    AGAIN: _without,
+    NOTHING: _for_nothing,
+    **OURS,
+    **THEIRS,
+}
 
 
 def measure(options: Options) -> Measured:
@@ -186,6 +221,29 @@ def measure(options: Options) -> Measured:
     return Measured(samples, {"tokens": tokens, "chunks": chunks})
 
 
+def measured_ways(measured: Measured) -> list[str]:
+    """Return the ways that were measured: older results lack some."""
+    return [name for name in WAYS if f"{name}, wall" in measured.samples]
+
+
+def _percent(values: list[float]) -> str:
+    return "{:+.1f} % [{:+.1f} to {:+.1f}]".format(*values)
+
+
+def _report_over_nothing(measured: Measured, report: Report) -> None:
+    """The cost of reading, by how late text may be, and its goal."""
+    rows = []
+    for seconds in (0.0, *INTERVALS):
+        name = with_interval(seconds) if seconds else "burble.stream"
+        costs = (added_percent(measured, name, clock, NOTHING) for clock in ("wall", "CPU"))
+        rows.append([name, f"{1e3 * seconds:.0f}", *map(_percent, costs)])
+    header = [f"over {NOTHING}", "ms that text may wait", "wall", "CPU"]
+    report.tables.append(Table(header, rows))
+    name = with_interval(INTERVAL)
+    over = added(measured, name, "wall", NOTHING)
+    report.goals.append(at_most(f"{name}, time over {NOTHING}", GOAL, over, "percent"))
+
+
 def report(measured: Measured) -> Report:
     """Say what the values mean."""
     samples, facts = measured
@@ -198,16 +256,18 @@ def report(measured: Measured) -> Report:
         f"{len(samples[f'{WITHOUT}, wall'])} rounds, torch on one thread; added: paired in each"
         " round, with its 95 % interval"
     )
+    names = measured_ways(measured)
     rows = []
-    for name in WAYS:
+    for name in names:
         row = [name, str(facts["chunks"].get(name, ""))]
         for clock in ("wall", "CPU"):
             row.append(micros(samples[f"{name}, {clock}"]))
-            values = added_percent(measured, name, clock)
-            row.append("" if name == WITHOUT else "{:+.1f} % [{:+.1f} to {:+.1f}]".format(*values))
+            row.append("" if name == WITHOUT else _percent(added_percent(measured, name, clock)))
         rows.append(row)
     header = ["", "chunks", "wall µs/token", "added", "CPU µs/token", "added"]
     report.tables.append(Table(header, rows))
+    if NOTHING in names:
+        _report_over_nothing(measured, report)
     for what, name in (
         ("burble", "burble, AsyncTextIteratorStreamer"),
         ("burble.stream", "burble.stream"),
@@ -216,7 +276,7 @@ def report(measured: Measured) -> Report:
         goal = at_most(f"{what}, time added to generate", GOAL, paired, "percent")
         report.goals.append(known(goal, WHY, BOUNDS[what]))
     for clock in ("wall", "CPU"):
-        for name in OURS:
+        for name in (name for name in names if name in OURS):
             # What is read on a loop is compared with what is read on a loop.
             peers = [name.removeprefix("burble, ")]
             if name not in ("burble, TextStreamer", "burble, TextIteratorStreamer"):
@@ -231,12 +291,12 @@ def report(measured: Measured) -> Report:
     return report
 
 
-def added(measured: Measured, name: str, clock: str) -> list[float]:
-    """Return the time with a streamer over that without one, round by round."""
-    return ratios(measured.samples[f"{name}, {clock}"], measured.samples[f"{WITHOUT}, {clock}"])
+def added(measured: Measured, name: str, clock: str, over: str = WITHOUT) -> list[float]:
+    """Return the time with a streamer over that without one (or another one), round by round."""
+    return ratios(measured.samples[f"{name}, {clock}"], measured.samples[f"{over}, {clock}"])
 
 
-def added_percent(measured: Measured, name: str, clock: str) -> list[float]:
+def added_percent(measured: Measured, name: str, clock: str, over: str = WITHOUT) -> list[float]:
     """Return by how many percent a streamer lengthens it: the median, and its interval."""
-    paired = added(measured, name, clock)
+    paired = added(measured, name, clock, over)
     return [100 * (ratio - 1) for ratio in (median(paired), *median_interval(paired))]

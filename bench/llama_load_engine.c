@@ -15,11 +15,15 @@
 
 #include "llama_load.h"
 
-const char transport_usage[] = "llama_load_engine MODEL SLOTS CONTEXT BATCH THREADS";
+const char transport_usage[] =
+    "llama_load_engine MODEL SLOTS CONTEXT BATCH THREADS [frames|sampled|logprobs]...";
 
 static burble_llama_model *model;
 static burble_llama_engine *engine;
 static burble_hub *hub;
+
+/* Each request asks for these. */
+static bool wants_frames, wants_sampling, wants_logprobs;
 
 /* burble's objects of one answer. */
 struct connection {
@@ -37,8 +41,17 @@ void transport_open(int argc, char **argv)
 {
     burble_llama_engine_options options;
     burble_error error;
-    if (argc != 6)
+    if (argc < 6)
         die("usage", transport_usage);
+    for (int i = 6; i < argc; i++)
+        if (strcmp(argv[i], "frames") == 0)
+            wants_frames = true;
+        else if (strcmp(argv[i], "sampled") == 0)
+            wants_sampling = true;
+        else if (strcmp(argv[i], "logprobs") == 0)
+            wants_logprobs = true;
+        else
+            die("usage", transport_usage);
     burble_llama_engine_options_init(&options);
     options.slots = (uint32_t)strtoul(argv[2], NULL, 10);
     options.context = (uint32_t)strtoul(argv[3], NULL, 10);
@@ -89,6 +102,13 @@ void transport_submit(struct answer *answer)
     request.prompt_len = answer->prompt == NULL ? 0 : strlen(answer->prompt);
     request.max_tokens = answer->max_tokens;
     request.ignore_end = true;
+    request.frames = wants_frames;
+    request.logprobs = wants_logprobs;
+    if (wants_sampling) {
+        request.temperature = 0.8f;
+        request.top_k = 40;
+        request.top_p = 0.95f;
+    }
     check(burble_stream_create(NULL, &connection->stream), "a stream");
     check(burble_reader_create(connection->stream, 0, &connection->reader, NULL), "a reader");
     check(burble_reader_attach(connection->reader, hub, read_on, answer), "attaching");

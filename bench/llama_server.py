@@ -180,6 +180,8 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 def measure(options: Options) -> Measured:
     """Measure."""
     samples: dict[str, list[float]] = {}
+    every = [f"{name}:{what}" for name, load in LOADS.items() for what in (*load.tokens, "rest")]
+    wanted = os.environ.get("LLAMA_SERVER_PARTS", ",".join(every)).split(",")
     for name, load in LOADS.items():
         if options.effort == "smoke" and name != "shipped":
             continue
@@ -187,6 +189,8 @@ def measure(options: Options) -> Measured:
         if name == "large":
             rounds = options.choose(full=4, quick=2, smoke=1)
         for slots in load.tokens:
+            if f"{name}:{slots}" not in wanted:
+                continue
             workloads = {f"{slots}": f"speed {slots} {load.tokens[slots]}"}
             samples |= _measure(name, load, slots, workloads, rounds, options)
         workloads = {
@@ -195,7 +199,8 @@ def measure(options: Options) -> Measured:
             "turns": "turns",
             "behind": f"behind {load.behind}",
         }
-        samples |= _measure(name, load, SLOTS, workloads, rounds, options)
+        if f"{name}:rest" in wanted:
+            samples |= _measure(name, load, SLOTS, workloads, rounds, options)
     return Measured(samples, {"threads": THREADS, "batch": BATCH, "context": CONTEXT})
 
 
@@ -235,13 +240,18 @@ def report(measured: Measured) -> Report:
         f"{THREADS} thread, a context and a batch of {CONTEXT} tokens, KV cache of 16 bits"
     )
     for name, load in LOADS.items():
-        part = _Part(measured.samples, name)
-        if not part.has("turns", "turn1"):
-            continue
-        report.notes.append(f"{name}: {_describe(name, load)}")
-        report.tables += [_speeds(part, load), _processor(part, load), _latencies(part)]
-        report.goals += _goals(part, load)
+        part = Part(measured.samples, name)
+        if part.has("turns", "turn1") or any(part.has(f"{n}", "tokens") for n in load.tokens):
+            report.notes.append(f"{name}: {_describe(name, load)}")
+            report.tables += tables(part, load)
+            report.goals += _goals(part, load)
     return report
+
+
+def tables(part: Part, load: Load) -> list[Table]:
+    """Return the tables of one model, of what was measured."""
+    found = [_speeds(part, load), _processor(part, load)]
+    return [*found, _latencies(part)] if part.has("turns", "turn1") else found
 
 
 def _describe(name: str, load: Load) -> str:
@@ -252,8 +262,8 @@ def _describe(name: str, load: Load) -> str:
     )
 
 
-class _Part:
-    """The values of one model."""
+class Part:
+    """The values of one model, or those that were measured of them."""
 
     def __init__(self, samples: Mapping[str, list[float]], name: str) -> None:
         self._samples = samples
@@ -295,21 +305,29 @@ def _format(values: Sequence[float]) -> str:
     return f"{middle} [{lower}-{upper}]"
 
 
-def _speeds(part: _Part, load: Load) -> Table:
-    rows = [part.row(f"{slots} slots", f"{slots}", "tokens") for slots in load.tokens]
-    rows.append(part.row("8 answers, no prompts come", "quiet", "tokens"))
-    rows.append(part.row("8 answers, prompts come", "prompts", "tokens"))
+def _speeds(part: Part, load: Load) -> Table:
+    rows = [
+        part.row(title, what, "tokens")
+        for title, what in (
+            *[(f"{slots} slots", f"{slots}") for slots in load.tokens],
+            ("8 answers, no prompts come", "quiet"),
+            ("8 answers, prompts come", "prompts"),
+        )
+        if part.has(what, "tokens")
+    ]
     return Table([f"{part.name}: tokens a second", *WHO, "ratio"], rows)
 
 
-def _outside(part: _Part, what: str, who: str) -> list[float]:
+def _outside(part: Part, what: str, who: str) -> list[float]:
     pairs = zip(part.of(what, who, "cpu"), part.of(what, who, "decode"), strict=True)
     return [cpu - decode for cpu, decode in pairs]
 
 
-def _processor(part: _Part, load: Load) -> Table:
+def _processor(part: Part, load: Load) -> Table:
     rows = []
     for slots in load.tokens:
+        if not part.has(f"{slots}", "cpu"):
+            continue
         outside = [_outside(part, f"{slots}", who) for who in WHO]
         rows.append(_row(f"{slots} slots", outside, False))
         rows.append(part.row("  in llama_decode", f"{slots}", "decode"))
@@ -318,7 +336,7 @@ def _processor(part: _Part, load: Load) -> Table:
     return Table([title, *WHO, "ratio"], rows)
 
 
-def _latencies(part: _Part) -> Table:
+def _latencies(part: Part) -> Table:
     rows = [
         part.row(f"between tokens, {when}{clock}, {label}", what, f"{name}{percent}")
         for what, when in (("quiet", "no prompts come"), ("prompts", "prompts come"))
@@ -337,13 +355,16 @@ def _latencies(part: _Part) -> Table:
     return Table([f"{part.name}: milliseconds", *WHO, "ratio"], rows)
 
 
-def _goals(part: _Part, load: Load) -> list[Goal]:
+def _goals(part: Part, load: Load) -> list[Goal]:
     """At least as good as the better server."""
     beside = part.beside
     goals = [
         at_least(f"{part.name}: tokens a second, {slots} slots", 1, beside(f"{slots}", "tokens"))
         for slots in load.tokens
+        if part.has(f"{slots}", "tokens")
     ]
+    if not part.has("turns", "turn1"):
+        return goals
     goals.append(
         at_least(f"{part.name}: tokens a second, prompts come", 1, beside("prompts", "tokens"))
     )

@@ -31,12 +31,12 @@ def update(results: Results, reports: Mapping[str, Report], folder: Path) -> Non
     }
     text = page.read_text(encoding="utf-8")
     for name, part in parts.items():
-        text = _replace(page, text, f"bench-{name}", part)
+        text = replace(page, text, f"bench-{name}", part)
     page.write_text(text, encoding="utf-8")
     plots.draw(results.parts, folder / "plots")
 
 
-def _replace(page: Path, text: str, name: str, part: str) -> str:
+def replace(page: Path, text: str, name: str, part: str) -> str:
     """Return a page's text with another part between the marks of this name."""
     begin_mark, end_mark = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before, begin, rest = text.partition(begin_mark)
@@ -132,7 +132,7 @@ def _streams(parts: Parts) -> list[list[str]]:
         return _row(what, "`asyncio.Queue`", theirs, ours, unit)
 
     step = "10,000 streams: how long a step of the engine takes"
-    arrived = "have arrived after their `put`, within"
+    arrived = "have arrived after the start of their step, within"
     (idle,) = samples["burble, idle stream, bytes"]
     return [
         *(
@@ -140,8 +140,8 @@ def _streams(parts: Parts) -> list[list[str]]:
             for count in (256, 1000)
         ),
         row(step, 10_000, "step", "ms"),
-        row(f"1,000 streams: half of the chunks {arrived}", 1000, "p50", "ms"),
-        row(f"1,000 streams: 99 % of them {arrived}", 1000, "p99", "ms"),
+        row(f"1,000 streams: half of the chunks {arrived}", 1000, "step p50", "ms"),
+        row(f"1,000 streams: 99 % of them {arrived}", 1000, "step p99", "ms"),
         ["an idle stream with its writer and reader", "", "", f"{idle / 1024:.1f} KiB", ""],
     ]
 

@@ -47,6 +47,7 @@ COLOURS = {
     FLOOR: "#8a8a8a",
     "memcpy": "#8a8a8a",
     generate.AGAIN: "#8a8a8a",
+    generate.NOTHING: "#8a8a8a",
 }
 INK, FAINT = "#333333", "#e4e4e4"
 STYLE = {
@@ -278,7 +279,7 @@ def draw_detokenize(found: Found) -> Any:
     samples, families = found["detokenize"].samples, found["detokenize"].facts["families"]
     figure, axes = _figure(
         "Tokens a second, by kind of tokenizer",
-        "CPU time; one id at a time; hollow: the two decode, which get all ids at once",
+        "CPU time; one id at a time; hollow: all ids at once",
         0.4 * len(families) + 2.0,
         1.75,
         0.5,
@@ -294,7 +295,7 @@ def draw_detokenize(found: Found) -> Any:
         seen += rates.values()
         for way, rate in rates.items():
             shade = colour(way)
-            face = "white" if way.endswith("decode") else shade
+            face = "white" if way in detokenize.AT_ONCE else shade
             axes.plot(rate, row, "o", color=face, markeredgecolor=shade, markersize=8, mew=1.8)
             if row == 0:
                 first[way] = rate
@@ -327,13 +328,13 @@ def _name_dots(axes: Any, dots: Mapping[str, float]) -> None:
 def draw_generate(found: Found) -> Any:
     """What streaming adds to generate."""
     measured = found["generate"]
-    names = [name for name in generate.WAYS if name != generate.WITHOUT]
+    names = [name for name in generate.measured_ways(measured) if name != generate.WITHOUT]
     base = median(measured.samples[f"{generate.WITHOUT}, wall"])
     figure, axes = _figure(
         "What streaming adds to generate",
         f"time beyond that without a streamer, {1e3 * base:.1f} ms a token; median of the rounds"
         " with its 95 % interval",
-        4.0,
+        0.4 * len(names) + 0.4,
         3.05,
         0.5,
     )

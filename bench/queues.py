@@ -62,12 +62,12 @@ class Channel(_NoClose):
     """A ``burble.channel()``."""
 
     def __init__(self) -> None:
-        writer, self._stream = burble.channel()
+        writer, self.stream = burble.channel()
         self.put = writer.put_text
         self.end = writer.end
 
     async def read(self, arrived: Callable[[], object]) -> None:
-        async for _ in self._stream:
+        async for _ in self.stream:
             arrived()
 
 

@@ -10,7 +10,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -59,11 +59,18 @@ class Results:
         path.write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def read(cls, path: Path) -> Results:
-        """Read what was written."""
-        document = json.loads(path.read_text(encoding="utf-8"))
-        parts = {name: Measured(**part) for name, part in document["parts"].items()}
-        return cls(document["machine"], document["quick"], parts)
+    def read(cls, paths: Sequence[Path]) -> Results:
+        """Read what was written, in one file or several: of one benchmark, each has other values.
+        The machine is that of the last one."""
+        results = cls({})
+        for path in paths:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            results.machine = document["machine"]
+            results.quick = results.quick or document["quick"]
+            for name, part in document["parts"].items():
+                found = results.parts.setdefault(name, Measured({}, part["facts"]))
+                found.samples.update(part["samples"])
+        return results
 
 
 # ---- the machine ---------------------------------------------------------------------------------

@@ -29,8 +29,8 @@ BENCHMARKS = (
     "worst",
     "wakeup",
 )
-# Only by --only: these need llama.cpp.
-APART = ("llama", "llama_server", "llama_cancel")
+# Only by --only: these need llama.cpp, or Redis.
+APART = ("llama", "llama_parts", "llama_server", "llama_cancel", "serve", "relay")
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -56,7 +56,11 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         help="one round of very little, only to see that everything runs",
     )
     effort.add_argument(
-        "--read", type=Path, metavar="FILE", help="measure nothing: take the values from FILE"
+        "--read",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: take the values from FILE (may be given again: all together)",
     )
     add("--json", type=Path, metavar="FILE", help="write every value to FILE")
     add(
@@ -85,6 +89,19 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         metavar="FOLDER",
         default=ROOT / "build" / "bench" / "bench",
         help="the benchmarks' programs in C (default: %(default)s)",
+    )
+    add(
+        "--engine-page",
+        type=Path,
+        metavar="FOLDER",
+        help="write the figures of the engine into FOLDER/engine-performance.md",
+    )
+    add(
+        "--serve-page",
+        type=Path,
+        metavar="FOLDER",
+        help="write the figures of the server into FOLDER/serve-performance.md, and those of the"
+        " relay into FOLDER/relay-performance.md",
     )
     options = parser.parse_args(given)
     if options.pages and options.only:
@@ -152,6 +169,10 @@ def main(given: Sequence[str] | None = None) -> int:
         results.write(chosen.json)
     if chosen.pages is not None:
         importlib.import_module("pages").update(results, reports(results), chosen.pages)
+    if chosen.engine_page is not None:
+        importlib.import_module("engine_page").update(results, chosen.engine_page)
+    if chosen.serve_page is not None:
+        importlib.import_module("serve_page").update(results, chosen.serve_page)
     return 0 if passed else 1
 
 

@@ -1,25 +1,51 @@
 # SPDX-License-Identifier: MIT
-"""The cost of a vocabulary of 128,000 tokens: Llama 3's, or the shipped model's.
+"""The cost of a start: a vocabulary of 128,000 tokens (Llama 3's, or the shipped model's), and the
+import of the package.
 
-Measured are its creation from a ``tokenizers.Tokenizer``, a new one each time, so that burble's
-cache does not have it; its loading in C from tokenizer.json (17 MB, which the system has in
-memory); and its memory, compared with the bytes of its pieces. Times are CPU times of the one
-thread that works.
+Measured are the vocabulary's creation from a ``tokenizers.Tokenizer``, a new one each time, so that
+burble's cache does not have it, and beside it its floor: that tokenizer's ``id_to_token`` of each
+id; its loading in C from tokenizer.json (17 MB, which the system has in memory); its memory,
+compared with the bytes of its pieces; and ``import burble`` in a new process that has asyncio.
+Times are CPU times of the one thread that works.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import deque
 from time import thread_time
 
 import tokenizers
 from benchmark import MODEL, SHARED, Measured, Options, Report, Table, collect, millis
 from detokenize import Native
-from goals import at_most
+from goals import at_most, known, ratios
 
 import burble
 
 # Seconds, and bytes for each byte of `2 * pieces + 8 * ids`.
-GOAL_OBJECT, GOAL_FILE, GOAL_MEMORY = 0.100, 0.250, 1.0
+GOAL_OBJECT, GOAL_FILE, GOAL_IMPORT, GOAL_MEMORY = 0.040, 0.040, 0.015, 1.0
+# The same from an object, over its floor.
+GOAL_OVER_FLOOR = 1.5
+WHY_OBJECT = (
+    "the tokenizers library gives a token's text for its id, and nothing quicker for all of them:"
+    " to ask for each takes most of the time"
+)
+WHY_FILE = "the goal was set on a processor that is twice as fast as some"
+_IMPORT = """
+import asyncio, time
+begin = time.thread_time()
+import burble
+print(time.thread_time() - begin)
+"""
+
+
+def _import() -> float:
+    """Return the seconds of the import."""
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORT], stdout=subprocess.PIPE, check=True, timeout=120
+    )
+    return float(done.stdout)
 
 
 def _piece_bytes(backend: tokenizers.Tokenizer) -> int:
@@ -44,7 +70,14 @@ def measure(options: Options) -> Measured:
             begin = thread_time()
             burble.Detokenizer(backend)
             created = thread_time() - begin
-            return {"from an object": created, "from a file": native.load(0)[0]}
+            begin = thread_time()
+            deque(map(backend.id_to_token, range(backend.get_vocab_size())), maxlen=0)
+            return {
+                "from an object": created,
+                "the text of each id, from the object": thread_time() - begin,
+                "from a file": native.load(0)[0],
+                "import burble, after asyncio": _import(),
+            }
 
         samples = collect("vocabulary", options.choose(full=7, quick=3, smoke=1), one_round)
         _, size, memory = native.load(0)
@@ -67,11 +100,30 @@ def report(measured: Measured) -> Report:
     )
     (memory,) = samples["bytes of memory"]
     report.notes.append(f"memory: {memory:,.0f} bytes")
-    names = ("from an object", "from a file")
+    names = (
+        "from an object",
+        "the text of each id, from the object",
+        "from a file",
+        "import burble, after asyncio",
+    )
     report.tables.append(Table(["", "ms"], [[name, millis(samples[name])] for name in names]))
     report.goals = [
-        at_most("made from a tokenizer", GOAL_OBJECT, samples["from an object"], "ms"),
-        at_most("loaded from tokenizer.json in C", GOAL_FILE, samples["from a file"], "ms"),
+        known(
+            at_most("made from a tokenizer", GOAL_OBJECT, samples[names[0]], "ms"),
+            WHY_OBJECT,
+            0.100,
+        ),
+        at_most(
+            "made from a tokenizer, over asking it for the text of each id",
+            GOAL_OVER_FLOOR,
+            ratios(samples[names[0]], samples[names[1]]),
+        ),
+        known(
+            at_most("loaded from tokenizer.json in C", GOAL_FILE, samples["from a file"], "ms"),
+            WHY_FILE,
+            0.080,
+        ),
+        at_most("import burble, after asyncio", GOAL_IMPORT, samples[names[3]], "ms"),
         at_most(
             "memory over 2 bytes for each byte of a piece and 8 for each id",
             GOAL_MEMORY,
