@@ -2,7 +2,7 @@
  *
  * Stress: 32 clients hand in requests of different priorities and deadlines, for prompts of which several have
  * the same beginning. Some have a limit on what they may leave unread, some stop for so long that they lose
- * their slots, and some cancel at random places; all choices are seeded. What is left whole must be the
+ * their slots, and some cancel at random places; some want frames, of one or several choices; all choices are seeded. What is left whole must be the
  * text that it is alone; afterwards the engine holds no slot and no request, and (in the build with
  * sanitizers) there is no byte that nobody freed.
  */
@@ -16,8 +16,9 @@
 #include <time.h>
 
 #include <burble/clock.h>
+#include <burble/frame.h>
 
-enum { CLIENTS = 32, REQUESTS = 8, SLOTS = 6, QUEUE = 16, TOKENS = 24 };
+enum { CLIENTS = 32, REQUESTS = 8, SLOTS = 6, QUEUE = 16, TOKENS = 24, CHOICES = 4 };
 
 struct world {
     burble_llama_engine *engine;
@@ -48,12 +49,37 @@ struct client {
     pthread_t thread;
 };
 
+/* Takes the text of a record, which is a frame if `choices` is not 0, and behind the `lens` of its choice. Returns
+ * whether it is the expected one. (Greedy choices are all alike.) */
+static bool take_record(const burble_record *record, uint32_t choices,
+                        const struct output *expected, size_t lens[CHOICES])
+{
+    burble_text text = {record->text, record->len};
+    size_t *len = lens;
+    if (choices > 0) {
+        burble_frame frame;
+        if (burble_frame_read(record->text, record->len, &frame) != BURBLE_OK)
+            return false;
+        if (frame.kind == BURBLE_FRAME_USAGE)
+            return true;
+        if (frame.choice >= choices)
+            return false;
+        len += frame.choice;
+        text = frame.kind == BURBLE_FRAME_TEXT ? frame.u.text.text : (burble_text){"", 0};
+    }
+    if (text.len > expected->len - *len || memcmp(text.bytes, expected->text + *len, text.len) != 0)
+        return false;
+    *len += text.len;
+    return true;
+}
+
 /* Reads up to `limit` records, then cancels, or leaves at once where there are no more. */
 static void consume(struct world *world, burble_stream *stream, burble_reader *reader,
-                    uint64_t limit, uint64_t pause_at, const struct output *expected)
+                    uint64_t limit, uint64_t pause_at, uint32_t choices,
+                    const struct output *expected)
 {
     burble_record record;
-    size_t len = 0;
+    size_t lens[CHOICES] = {0};
     int result = BURBLE_AGAIN;
     for (uint64_t n = 0; n < limit || limit == 0;) {
         if (n == pause_at) {
@@ -67,17 +93,16 @@ static void consume(struct world *world, burble_stream *stream, burble_reader *r
         }
         if (result != BURBLE_OK)
             break;
-        if (record.len > expected->len - len
-            || memcmp(record.text, expected->text + len, record.len) != 0) {
+        if (!take_record(&record, choices, expected, lens)) {
             atomic_fetch_add(&world->wrong, 1);
             break;
         }
-        len += record.len;
         n++;
     }
     if (result == BURBLE_END) {
         atomic_fetch_add(&world->whole, 1);
-        atomic_fetch_add(&world->wrong, len != expected->len);
+        for (uint32_t i = 0; i < (choices > 0 ? choices : 1); i++)
+            atomic_fetch_add(&world->wrong, lens[i] != expected->len);
     } else if (result == BURBLE_ETIMEDOUT) {
         atomic_fetch_add(&world->late, 1);
     } else {
@@ -98,6 +123,8 @@ static void *be_a_client(void *arg)
         request.reuse = (choice >> 22 & 3) != 0;
         if ((choice >> 24 & 7) == 0)
             request.deadline = burble_now() + 1 + (choice >> 27 & 0xFFFF) * 1000;
+        request.frames = (choice >> 52 & 3) == 0;
+        request.choices = request.frames ? 1 + (uint32_t)(choice >> 54 & 3) : 0;
         burble_stream *stream;
         burble_reader *reader;
         if (burble_stream_create(NULL, &stream) != BURBLE_OK
@@ -117,7 +144,8 @@ static void *be_a_client(void *arg)
         if (choice >> 60 == 0)
             burble_stream_cancel(stream); /* maybe before it has a slot */
         consume(world, stream, reader, choice >> 32 & 1 ? 0 : 1 + (choice >> 40) % TOKENS,
-                choice >> 44 & 1 ? 1 + (choice >> 45 & 7) : UINT64_MAX, &world->expected[which]);
+                choice >> 44 & 1 ? 1 + (choice >> 45 & 7) : UINT64_MAX, request.choices,
+                &world->expected[which]);
         burble_reader_destroy(&reader);
         burble_stream_unref(&stream);
     }

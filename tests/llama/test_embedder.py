@@ -6,7 +6,9 @@ from __future__ import annotations
 import gc
 import math
 import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,38 @@ def test_close_ends_call_of_another_thread(embedder: llama.Embedder) -> None:
     embedder.close()
     thread.join()
     assert len(errors) == 1
+
+
+def test_ctrl_c_ends_call_and_no_other(embedder: llama.Embedder) -> None:
+    """In the middle of a computation of minutes, beside a call that goes on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    found: list[Any] = []
+    other = threading.Thread(target=lambda: found.append(embedder.embed(PROMPTS * 20)))
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        other.start()
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            embedder.embed(["ROMEO: " * 100] * 20000)
+        ended = time.monotonic()
+        other.join()
+        assert found == [embedder.embed(PROMPTS * 20)]
+        assert time.monotonic() - ended < 60
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, before)
+
+
+def test_signal_handler_may_close_embedder(embedder: llama.Embedder) -> None:
+    before = signal.signal(signal.SIGINT, lambda *_: embedder.close())
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        with pytest.raises(burble.Error, match="the embedder is closed"):
+            embedder.embed(["ROMEO: " * 100] * 20000)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_embedder_in_forked_child_is_closed(embedder: llama.Embedder) -> None:

@@ -299,6 +299,18 @@ def test_close_ends_running_and_queued_requests() -> None:
             use()
 
 
+def test_closed_engine_refuses_texts_ids_and_messages() -> None:
+    engine = new_engine()
+    engine.close()
+    messages = [{"role": "user", "content": "Who is there?"}]
+    for arguments in (("ROMEO:",), ([815, 26],)):
+        with pytest.raises(burble.Error, match="the engine is closed"):
+            engine.generate(*arguments)
+    with pytest.raises(burble.Error, match="the engine is closed"):
+        engine.generate(messages=messages, template="chatml")
+    assert engine.tokenize("ROMEO:") != []
+
+
 def test_close_does_not_wait_for_new_requests() -> None:
     engine = new_engine(slots=1)
     long = "\n" * 16_000  # is tokenized before it is refused, so that one of them is always in
@@ -444,7 +456,6 @@ def test_invalid_engine_option_is_refused(options: dict[str, Any], message: str)
 @pytest.mark.parametrize(
     ("prompt", "options", "message"),
     [
-        ("", {}, "at least 1 token"),
         ([], {}, "at least 1 token"),
         ([1 << 20], {}, "expected an id"),
         ([-1], {}, "expected an id"),

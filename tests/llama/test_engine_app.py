@@ -67,5 +67,6 @@ def test_client_that_leaves_frees_slot(server: Server) -> None:
 
 
 def test_prompt_that_does_not_fit_is_refused(server: Server) -> None:
-    assert server.get("/generate", prompt="").status_code == 422
-    assert "context" in server.get("/generate", prompt="ROMEO: " * 1000).text
+    refused = server.get("/generate", prompt="ROMEO: " * 1000)
+    assert refused.status_code == 422
+    assert "context" in refused.text

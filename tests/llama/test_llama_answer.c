@@ -253,7 +253,7 @@ static int continue_from_each_at(struct place at, burble_llama_engine *engine,
         request.n_ids = n + k;
         request.answered = k;
         request.max_tokens = most - k;
-        request.mirostat_mu = whole.mu[k - 1];
+        request.mirostat_mu = k % 2 == 0 ? whole.mu[k - 1] : 0; /* as told, or from the tokens */
         answer_at(at, engine, request, &rest);
         ++*tried;
         uint32_t same = 0;
@@ -298,7 +298,7 @@ static void sampled_answer_continues_from_each_token(void **state)
     int tried = 0;
     (void)state;
     burble_llama_engine *engine = open_engine(model, 1, 0);
-    for (int how = 0; how < 6; how++) {
+    for (int how = 0; how < 7; how++) {
         burble_llama_request request = request_for(prompts[how % 4], 20);
         request.temperature = 0.9f;
         request.seed = (uint32_t)how + 3;
@@ -306,7 +306,8 @@ static void sampled_answer_continues_from_each_token(void **state)
         request.repeat_penalty = how == 1 ? 1.3f : 1.0f;
         request.penalty_last_n = 12;
         request.dry_multiplier = how == 2 ? 1.0f : 0.0f;
-        request.mirostat = how == 3 ? 1 : how == 4 ? 2 : 0;
+        request.mirostat = how == 3 ? 1 : how == 4 || how == 6 ? 2 : 0;
+        request.json = how == 6;
         request.top_k = how == 5 ? 30 : 0;
         parted += continue_from_each(engine, request, &tried);
     }

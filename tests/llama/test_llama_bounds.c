@@ -23,20 +23,30 @@ static void refuses(burble_llama_engine *engine, const burble_llama_request *req
     assert_string_equal(error.message, message);
 }
 
+static void is_too_long(burble_llama_engine *engine, const burble_llama_request *request,
+                        const char *message)
+{
+    burble_error error = {0};
+    assert_result(try_to_submit(engine, request, &error), BURBLE_ETOOLONG);
+    assert_string_equal(error.message, message);
+}
+
 static void request_out_of_range_is_refused(void **state)
 {
     int32_t ids[600] = {0};
     (void)state;
     burble_llama_engine *engine = open_engine(model, 1, 0);
     burble_llama_request request = request_for("", 1);
+    request.ids = ids;
     refuses(engine, &request, "prompt: expected at least 1 token, found none");
+    request.ids = NULL;
     request.prompt = NULL;
     request.prompt_len = 3;
     refuses(engine, &request, "prompt: expected at most 1 GiB of text, found NULL");
     request.ids = ids;
     request.n_ids = 512;
-    refuses(engine, &request,
-            "prompt: expected at most 511 tokens, as the context is 512, found 512");
+    is_too_long(engine, &request,
+                "prompt: expected at most 511 tokens, as the context is 512, found 512");
     request.n_ids = 3;
     ids[2] = 2048;
     refuses(engine, &request, "prompt: token 2: expected an id from 0 to 2047, found 2048");
@@ -51,11 +61,11 @@ static void request_out_of_range_is_refused(void **state)
     long_text[4000] = '\0';
     request = request_for(long_text, 1);
     burble_error error;
-    assert_result(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_result(try_to_submit(engine, &request, &error), BURBLE_ETOOLONG);
     assert_non_null(strstr(error.message, "prompt: expected at most 511 tokens"));
 
     request = request_for("a", 1);
-    request.reserved[7] = 1;
+    request.reserved[4] = 1;
     refuses(engine, &request,
             "request: expected 0 in `reserved`, found a member of a later version");
     request = request_for("a", 1);
@@ -139,16 +149,18 @@ static void prompt_longer_than_context_is_refused(void **state)
     assert_result(burble_llama_model_tokenize(model, text, MOST, false, ids, 0, &n), BURBLE_EFULL);
     snprintf(expected, sizeof expected,
              "prompt: expected at most 63 tokens, as the context is 64, found %zu", n);
-    assert_result(try_to_submit(engine, &request, &error), BURBLE_EINVAL);
+    assert_result(try_to_submit(engine, &request, &error), BURBLE_ETOOLONG);
     assert_string_equal(error.message, expected);
     request.prompt_len = MOST + 1;
-    refuses(engine, &request,
-            "prompt: expected at most 63 tokens, as the context is 64, found more: 8193 bytes of "
-            "text");
+    is_too_long(
+        engine, &request,
+        "prompt: expected at most 63 tokens, as the context is 64, found more: 8193 bytes of "
+        "text");
     request.prompt_len = FAR;
-    refuses(engine, &request,
-            "prompt: expected at most 63 tokens, as the context is 64, found more: 67108864 bytes "
-            "of text");
+    is_too_long(
+        engine, &request,
+        "prompt: expected at most 63 tokens, as the context is 64, found more: 67108864 bytes "
+        "of text");
     burble_llama_engine_destroy(&engine);
     free(text);
 }

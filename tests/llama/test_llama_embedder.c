@@ -8,6 +8,8 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -166,6 +168,38 @@ static void cancel_ends_call_of_another_thread(void **state)
     burble_llama_embedder_destroy(&embedder);
 }
 
+static atomic_int ended;
+
+static void *embed_until_interrupted(void *arg)
+{
+    void *result = embed_for_ever(arg);
+    ended++;
+    return result;
+}
+
+/* Both calls end: that which computes, and that which waits for it. */
+static void interrupt_ends_calls_and_no_later_ones(void **state)
+{
+    float out[LENGTH];
+    const burble_text text = text_of("a");
+    pthread_t threads[2];
+    void *result;
+    (void)state;
+    burble_llama_embedder *embedder = open_embedder(0, BURBLE_LLAMA_POOLING_MEAN);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, embed_until_interrupted, embedder), 0);
+    while (ended < 2) {
+        burble_llama_embedder_interrupt(embedder);
+        sched_yield();
+    }
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], &result);
+        assert_int_equal((intptr_t)result, BURBLE_ECANCELED);
+    }
+    assert_result(burble_llama_embedder_embed(embedder, &text, 1, out, NULL), BURBLE_OK);
+    burble_llama_embedder_destroy(&embedder);
+}
+
 static void forked_child_is_refused(void **state)
 {
     float out[LENGTH];
@@ -194,6 +228,7 @@ int main(void)
         cmocka_unit_test(text_out_of_bounds_is_refused),
         cmocka_unit_test(option_out_of_range_is_refused),
         cmocka_unit_test(cancel_ends_call_of_another_thread),
+        cmocka_unit_test(interrupt_ends_calls_and_no_later_ones),
         cmocka_unit_test(forked_child_is_refused),
     };
     return cmocka_run_group_tests(tests, load_once, unload);

@@ -99,9 +99,24 @@ def test_each_end_of_generation_token_ends_text(opened: Opened) -> None:
         assert stream.finish_reason == "eos"
 
 
-def test_empty_prompt_needs_bos() -> None:
+def test_empty_text_is_continued_from_bos() -> None:
+    """Also by a model that needs no BOS before other texts, as the shipped one."""
     with llama.Engine(SHIPPED, threads=1) as engine:
-        with pytest.raises(ValueError, match="prompt: expected at least 1 token, found none"):
+        assert engine.tokenize("") == []
+        with engine.generate("", max_new_tokens=10) as stream:
+            found = "".join(stream)
+            assert stream.stats.prompt_tokens == 1
+        with engine.generate([0], max_new_tokens=10) as stream:
+            assert "".join(stream) == found != ""
+
+
+def test_empty_text_without_bos_is_refused(opened: Opened) -> None:
+    def remove(writer: Any) -> None:
+        writer.kv_data[0].pop("tokenizer.ggml.bos_token_id")
+
+    with opened(remove) as engine:
+        message = "prompt: expected at least 1 token, found none, and the model has no BOS"
+        with pytest.raises(ValueError, match=message):
             engine.generate("")
 
 

@@ -135,10 +135,29 @@ def test_sampling_with_seed_is_repeatable() -> None:
 def test_penalties_change_greedy_text() -> None:
     args = ("-p", "ROMEO:", "-n", "40")
     plain = succeed(*args)
-    for option in ("--repeat-penalty=1.5", "--presence-penalty=3", "--frequency-penalty=2"):
+    for option in (
+        "--repeat-penalty=1.5",
+        "--presence-penalty=3",
+        "--frequency-penalty=2",
+        "--dry-multiplier=5",
+    ):
         assert succeed(*args, option) != plain
         assert succeed(*args, option) == succeed(*args, option)
     assert succeed(*args, "--repeat-penalty=1", "--presence-penalty=-0") == plain
+    assert succeed(*args, "--repeat-penalty=1.5", "--repeat-last-n=0") == plain
+    dry = ("--dry-base=1", "--dry-allowed-length=1000", "--dry-last-n=9")
+    assert succeed(*args, "--dry-multiplier=5", *dry) == plain
+
+
+def test_typical_and_mirostat_change_sampled_text() -> None:
+    args = ("-p", "ROMEO:", "-n", "40", "--seed=3", "--temperature=1.5")
+    plain = succeed(*args)
+    mirostat = succeed(*args, "--mirostat=2", "--mirostat-tau=2", "--mirostat-eta=0.2")
+    assert len({plain, mirostat, succeed(*args, "--typical-p=0.2")}) == 3
+    said = "--mirostat needs a --temperature above 0"
+    assert said in fail(*RUN, "--mirostat=1", "--temperature=0", code=2)
+    said = "--dry-base: expected a number from 1 to 100, found 0.5"
+    assert said in fail(*RUN, "--dry-base=0.5", code=2)
 
 
 def test_grammar_file_bounds_text(tmp_path: Path) -> None:
@@ -207,6 +226,60 @@ def test_json_has_pieces_of_text_and_end() -> None:
     assert 0 < end["first_text_s"] <= end["seconds"]
     assert end["tokens_per_s"] > 0
     assert all(set(piece) == {"text", "tokens"} for piece in pieces)
+
+
+def test_logprobs_line_up_with_text() -> None:
+    arguments = ("-p", "ROMEO:", "-n", "40")
+    *pieces, end = records(succeed(*arguments, "--json", "--logprobs=3"))
+    assert "".join(piece["text"] for piece in pieces) == succeed(*arguments)
+    assert sum(piece["tokens"] for piece in pieces) == end["tokens"] == 40
+    tokens = [token for piece in pieces for token in piece["logprobs"]]
+    assert len(tokens) == 40
+    said = b"".join(bytes(token["bytes"]) for token in tokens)
+    assert said.decode() == succeed(*arguments)
+    for token in tokens:
+        tops = token["top_logprobs"]
+        assert len(tops) == 3
+        # The most likely token is always chosen.
+        assert [tops[0][name] for name in ("id", "token", "logprob")] == [
+            token[name] for name in ("id", "token", "logprob")
+        ]
+        assert 0 >= tops[0]["logprob"] >= tops[1]["logprob"] >= tops[2]["logprob"]
+        assert token["token"] == bytes(token["bytes"]).decode(errors="replace")
+
+
+def test_logprobs_of_stop_string_and_end_of_text_are_left_out() -> None:
+    arguments = ("-p", "ROMEO:", "-n", "40")
+    text = succeed(*arguments)
+    stop = text[len(text) // 2 :][:4]
+    cut = text[: text.index(stop)]
+    *pieces, end = records(succeed(*arguments, "-s", stop, "--json", "--logprobs=0"))
+    plain = records(succeed(*arguments, "-s", stop, "--json"))[-1]
+    assert "".join(piece["text"] for piece in pieces) == cut
+    assert (end["reason"], end["tokens"]) == ("stop", plain["tokens"])
+    tokens = [token for piece in pieces for token in piece["logprobs"]]
+    said = b"".join(bytes(token["bytes"]) for token in tokens).decode()
+    assert cut.startswith(said) or said.startswith(cut)
+    assert all(token["top_logprobs"] == [] for token in tokens)
+
+
+def test_logprobs_of_prompts_have_their_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "prompts"
+    path.write_text("\n".join(["ROMEO:", "JULIET:", "The king"]))
+    found = records(succeed("--prompts", str(path), "-n", "10", "--json", "--logprobs=1"))
+    for number in (1, 2, 3):
+        pieces = [record for record in found if record["prompt"] == number]
+        assert sum(len(piece.get("logprobs", [])) for piece in pieces) == 10
+
+
+def test_logprobs_without_json_are_refused() -> None:
+    for arguments, message in (
+        (("--logprobs=3",), b"--logprobs needs --json"),
+        (("--json", "--logprobs=21"), b"--logprobs: expected a number from 0 to 20, found '21'"),
+    ):
+        result = burble(*RUN, "-p", "a", *arguments)
+        assert result.returncode == 2
+        assert message in result.stderr
 
 
 def test_rate_counts_generated_tokens_and_is_null_for_one(tmp_path: Path) -> None:
@@ -344,14 +417,13 @@ def test_prompt_that_is_not_utf_8_is_error() -> None:
     assert b"--prompt: expected UTF-8" in result.stderr
 
 
-def test_chat_message_with_nul_is_refused() -> None:
-    """A template takes text that ends there: the rest would be lost."""
-    said = "expected no NUL in a message of a chat, found one at byte 6"
-    assert fail(*RUN, "--template", "chatml", data=b"hello\0 secret") == f"burble run: {said}\n"
-    args = ("--template=chatml", "--prompts=-", "-n", "1")
-    result = burble(*RUN, *args, data=b"\nhello\0!\nhello\n")
-    assert result.returncode == 1
-    assert result.stderr.decode() == f"burble run: prompt 1, line 2: {said}\n"
+def test_chat_message_may_have_nul() -> None:
+    chat = ("--template", "chatml", "-n", "1", "--json")
+    whole, part = (
+        records(burble(*RUN, *chat, data=data).stdout.decode())[-1]["prompt_tokens"]
+        for data in (b"hello\0 secret", b"hello")
+    )
+    assert whole > part > 5
     assert succeed("-n", "4", data=b"hello\0 secret") != succeed("-n", "4", data=b"hello")
 
 

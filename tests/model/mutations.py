@@ -84,9 +84,75 @@ SOURCES = [
     Mutation(
         "end: no wake",
         "stream.c",
-        "{\n    burble__waiter_wake(&stream->parked);\n    burble__lag_closed(stream);",
-        "{\n    burble__lag_closed(stream);",
+        "{\n    burble__waiter_wake(&stream->parked);",
+        "{",
         "park_end",
+    ),
+    # ---- resting
+    Mutation(
+        "end: wakes nobody who rests",
+        "stream.c",
+        "    burble__waiter_wake(&stream->resting);\n",
+        "",
+        "rest_end rest_cancel",
+    ),
+    Mutation(
+        "room: wakes nobody who rests",
+        "lag.c",
+        "    burble__waiter_wake(&stream->resting);",
+        "",
+        "rest_limit",
+    ),
+    Mutation(
+        "room: wakes those who rest too early",
+        "lag.c",
+        "    burble__store_release(&stream->writer_waits, true);\n"
+        "    burble__waiter_wake(&stream->resting);",
+        "    burble__waiter_wake(&stream->resting);\n"
+        "    burble__store_release(&stream->writer_waits, true);",
+        "rest_limit",
+    ),
+    Mutation(
+        "interrupt: wakes nobody who rests",
+        "reader.c",
+        "    burble__waiter_wake(&reader->stream->resting);",
+        "",
+        "rest_interrupt",
+    ),
+    Mutation(
+        "rest: the writer that waits is not looked for",
+        "pace.c",
+        "\n           && !burble__load_relaxed(&reader->stream->writer_waits);",
+        ";",
+        "rest_limit",
+    ),
+    Mutation(
+        "rest: parks for text if a writer waits",
+        "reader.c",
+        "    const int rc = arm(reader, burble__pace_is_early(reader));",
+        "    const int rc = arm(reader, burble__pace_rests(reader));",
+        "rest_limit",
+    ),
+    Mutation(
+        "rest: beside text's waiter alone",
+        "pace.c",
+        "burble__waiter_arm(pace->waiter, &reader->stream->resting);",
+        "",
+        "rest_end",
+    ),
+    Mutation(
+        "rest: second waiter stays behind",
+        "reader.c",
+        "    burble__pace_detach(reader);\n",
+        "",
+        "rest_leave",
+    ),
+    Mutation(
+        "rest: parker not kept",
+        "waiter.c",
+        "    burble__add_relaxed(&lender->refs, 1);\n    waiter->lender = lender;\n",
+        "    waiter->lender = NULL;\n",
+        "rest_block_leave",
     ),
     Mutation(
         "arm: push relaxed",
@@ -150,8 +216,8 @@ SOURCES = [
     Mutation(
         "fire: reference dropped before the signal",
         "waiter.c",
-        "        burble__parker_signal(&waiter->to.parker);\n        burble__waiter_unref(waiter);",
-        "        burble__waiter_unref(waiter);\n        burble__parker_signal(&waiter->to.parker);",
+        "        burble__parker_signal(waiter->to.parker);\n        burble__waiter_unref(waiter);",
+        "        burble__waiter_unref(waiter);\n        burble__parker_signal(waiter->to.parker);",
         "block block_until",
     ),
     Mutation(
@@ -215,7 +281,7 @@ SOURCES = [
         "wait: not IDLE again",
         "reader.c",
         "        burble__store_relaxed(&waiter->state, BURBLE__IDLE);",
-        "",
+        "        {}",
         "block_two",
     ),
     # ---- the parker
@@ -789,9 +855,18 @@ SOURCES = [
 ]
 
 # What the models are checked with: the file, and a macro.
-MODELS = [("park", ""), ("park", "CANCEL"), ("lag", "")]
+MODELS = [
+    *[("park", ""), ("park", "CANCEL"), ("lag", "")],
+    *[("relay_session", ""), ("relay_session", "LEASES"), ("relay_session", "CONNECTIONS")],
+    *[("relay_rollback", ""), ("relay_rollback", "WORKER_FREEZES")],
+    *[("relay_rollback", "FRONT_DIES"), ("relay_rollback", "NOBODY_LEFT")],
+    *[("relay_rollback", "NO_ROLLBACK"), ("relay_rollback", "TWICE")],
+    ("relay_cancel", ""),
+]
+# Models whose waits end however the steps are ordered: a cycle is an error, too.
+ACYCLIC = ["relay_session", "relay_rollback", "relay_cancel"]
 
-# The macros that break a step.
+# The macros that break a step, after those of the scenario that notices.
 MODEL_MUTATIONS = [
     ("park", "NO_SECOND_LOOK"),
     ("park", "WAKE_FIRST"),
@@ -814,7 +889,36 @@ MODEL_MUTATIONS = [
     ("lag", "LOOK_AT_WAKE_AT_FIRST"),
     ("lag", "NO_SIGNAL_OF_CHANGE"),
     ("lag", "NO_SIGNAL_OF_END"),
+    ("relay_session", "CONNECTIONS NO_SESSION_NUMBER"),
+    ("relay_session", "CONNECTIONS NO_NUMBER_ON_CLAIM"),
+    ("relay_session", "NO_NUMBER_ON_REJOIN"),
+    ("relay_session", "CONNECTIONS LOG_BEFORE_CLAIM"),
+    ("relay_session", "LEASES ONE_PASS"),
+    ("relay_session", "CONNECTIONS NO_FENCE"),
+    ("relay_session", "LEASES REJOIN_OWNED"),
+    ("relay_session", "LEASES REJOIN_ANY_LOG"),
+    ("relay_rollback", "NO_HASH"),
+    ("relay_rollback", "NO_SESSION_NUMBER"),
+    ("relay_rollback", "WORKER_FREEZES REJOIN_ANY_LOG"),
+    ("relay_rollback", "WORKER_FREEZES REJOIN_OWNED"),
+    ("relay_rollback", "OWN_SESSION_IS_LIVE"),
+    ("relay_rollback", "REJOIN_LEAVES_QUEUED"),
+    ("relay_rollback", "REAP_ANY_OWNER"),
+    ("relay_rollback", "COUNTED_SESSIONS"),
+    ("relay_rollback", "NO_GRACE"),
+    ("relay_rollback", "NO_WAIT"),
+    ("relay_rollback", "NO_POLL"),
+    ("relay_rollback", "POLL_BY_NUMBER"),
+    ("relay_rollback", "NO_RESUBMIT"),
+    ("relay_rollback", "NOBODY_LEFT ONLY_WORKERS_REAP"),
+    ("relay_cancel", "CANCEL_WRITES"),
+    ("relay_cancel", "TRIM_AT_ONCE"),
+    ("relay_cancel", "TRIM_ALL"),
+    ("relay_cancel", "REAP_FORGETS"),
+    ("relay_cancel", "RELEASE_FORGETS"),
 ]
+# Those that make a cycle.
+MODEL_CYCLES = [("relay_cancel", "TRIM_NEVER")]
 
 # What breaks nothing that is promised, so that no check can notice.
 HARMLESS = [

@@ -43,7 +43,7 @@ MUTANT_RANDOM = 10000
 # How deep spin's verifier goes.
 DEPTH = 1000000
 
-SOURCES = ["block", "hub", "lag", "parker", "reader", "stream", "waiter"]
+SOURCES = ["block", "hub", "lag", "pace", "parker", "reader", "stream", "waiter"]
 # What the sources call is renamed to what checker.cpp has.
 RENAMED = {
     "": ["malloc", "calloc", "realloc", "free", "aligned_alloc", "memcpy", "memset"],
@@ -190,19 +190,25 @@ def scenarios_of(program: Path) -> list[str]:
 # ---- Promela -------------------------------------------------------------------------------------
 
 
-def check_model(out: Path, model: str, define: str = "") -> Outcome:
-    """Generates, compiles and runs spin's verifier in a separate folder."""
-    folder = out / f"{model}{define and '-' + define}"
+def check_model(out: Path, model: str, define: str = "", cycles: bool = False) -> Outcome:
+    """Generates, compiles and runs spin's verifier in a separate folder. It looks for assertions
+    and invalid end states, or for cycles (`define`: macros, with spaces between them)."""
+    name = "-".join([model, *define.split(), *(["cycles"] if cycles else [])])
+    folder = out / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    macros = " ".join(f"-D{macro}" for macro in define.split())
+    search = "-DNP" if cycles else "-DSAFETY"
     build(
         "sh",
         "-c",
-        f"cd '{folder}' && spin {define and '-D' + define} -a '{HERE / model}.pml' && "
-        "gcc -O2 -w -DSAFETY -DCOLLAPSE -DMEMLIM=3500 -o pan pan.c",
+        f"cd '{folder}' && spin {macros} -a '{HERE / model}.pml' && "
+        f"gcc -O2 -w {search} -DCOLLAPSE -DMEMLIM=3500 -o pan pan.c",
     )
     try:
-        done = command("sh", "-c", f"cd '{folder}' && ./pan -m{DEPTH} -w24")
+        done = command(
+            "sh", "-c", f"cd '{folder}' && ./pan {'-l' if cycles else ''} -m{DEPTH} -w24"
+        )
     except subprocess.TimeoutExpired:
         return Outcome("broken", "it does not end")
     return outcome_of_pan(done.stdout)
@@ -271,11 +277,14 @@ def check_mutations(out: Path, chosen: list[mutations.Mutation], names: list[str
 
 def check_models(out: Path) -> bool:
     passed = True
+    tasks = [(*m, False) for m in mutations.MODELS]
+    tasks += [(*m, True) for m in mutations.MODELS if m[0] in mutations.ACYCLIC]
     with ThreadPoolExecutor(JOBS) as pool:
-        results = pool.map(lambda m: check_model(out, m[0], m[1]), mutations.MODELS)
-        for (model, define), (outcome, text) in zip(mutations.MODELS, results):
+        results = pool.map(lambda task: check_model(out, *task), tasks)
+        for (model, define, cycles), (outcome, text) in zip(tasks, results):
+            what = f"{model}.pml {define}{', cycles' if cycles else ''}"
             failure = "" if outcome == "passed" else f"{outcome.upper()} "
-            print(f"   {model}.pml {define}: {failure}{text}")
+            print(f"   {what}: {failure}{text}")
             passed = passed and outcome == "passed"
     return passed
 
@@ -283,9 +292,10 @@ def check_models(out: Path) -> bool:
 def check_model_mutations(out: Path) -> bool:
     passed = True
     with ThreadPoolExecutor(JOBS) as pool:
-        chosen = mutations.MODEL_MUTATIONS
-        results = pool.map(lambda m: check_model(out, m[0], m[1]), chosen)
-        for (model, define), (outcome, text) in zip(chosen, results):
+        tasks = [(*m, False) for m in mutations.MODEL_MUTATIONS]
+        tasks += [(*m, True) for m in mutations.MODEL_CYCLES]
+        results = pool.map(lambda task: check_model(out, *task), tasks)
+        for (model, define, _), (outcome, text) in zip(tasks, results):
             caught = outcome == "failed"
             passed = passed and caught
             by = text if caught else f"NOT CAUGHT ({outcome}: {text})"

@@ -832,6 +832,89 @@ static void after_drop_and_block(void)
     model_check(appended == 2 && released == appended);
 }
 
+/* ---- intervals ------------------------------------------------------------------------------------ */
+
+/* The reader's clock, which moves by `step` with each look. */
+static uint64_t now, step;
+
+uint64_t burble__now(void)
+{
+    return now += step;
+}
+
+static void interval(uint64_t length, uint64_t moves_by)
+{
+    now = 1;
+    step = moves_by;
+    model_check(burble_reader_interval(readers[0], length) == BURBLE_OK);
+}
+
+static void before_rest(void)
+{
+    before_loop();
+    interval(1, 0);
+}
+
+static void before_rest_at_limit(void)
+{
+    before_rest();
+    limit(0, 1, BURBLE_LAG_BLOCK);
+}
+
+static void before_rest_of_two(void)
+{
+    before_loops();
+    interval(1, 0);
+}
+
+static void before_block_and_rest(void)
+{
+    before_block_one();
+    interval(2, 1);
+}
+
+/* A delivery has begun, so that the reader rests from now on. */
+static void before_long_rest(void)
+{
+    before_rest();
+    model_check(append(1) == BURBLE_OK);
+    model_check(read_all(readers[0]) == BURBLE_AGAIN && burble_reader_due(readers[0]) != 0);
+}
+
+/* The same of a thread, which then may go while the writer wakes it. */
+static void before_block_in_rest(void)
+{
+    before_block_one();
+    interval(1, 0);
+    model_check(append(1) == BURBLE_OK);
+    model_check(read_all(readers[0]) == BURBLE_AGAIN && burble_reader_due(readers[0]) != 0);
+}
+
+static void wait_and_leave(void)
+{
+    const int rc = burble_reader_wait(readers[0], 1);
+    model_check(rc == BURBLE_OK || rc == BURBLE_ETIMEDOUT);
+    leave();
+}
+
+/* An event loop: of a reader that rests, its timer may come or not; then something else has to wake it. */
+static void loop_with_timer(void)
+{
+    while ((ends[0] = read_all(readers[0])) == BURBLE_AGAIN) {
+        const uint64_t due = burble_reader_due(readers[0]);
+        if (due != 0 && model_choose(2) == 0) {
+            now = due;
+            continue;
+        }
+        parked[0] = burble_reader_park(readers[0]) == BURBLE_AGAIN;
+        while (parked[0]) {
+            model_poll(burble_hub_fd(hubs[0]));
+            burble_hub_dispatch(hubs[0], 1);
+        }
+    }
+    finish_readers(0, 1, 0);
+}
+
 const struct model_scenario model_scenarios[] = {
     {"park", 2, before_loop, {write_one, loop_0}, after_end},
     {"park_end", 2, before_loop, {end, loop_0}, after_end},
@@ -890,5 +973,14 @@ const struct model_scenario model_scenarios[] = {
      before_drop_and_block,
      {write_two, read_or_drop, block_1},
      after_drop_and_block},
+    {"rest", 2, before_rest, {write_two, loop_with_timer}, after_end},
+    {"rest_end", 2, before_long_rest, {end, loop_with_timer}, after_end},
+    {"rest_cancel", 2, before_long_rest, {cancel, loop_with_timer}, nothing},
+    {"rest_leave", 2, before_long_rest, {end, park_and_leave}, after_left_alone},
+    {"rest_leave_others", 3, before_rest_of_two, {write_one, park_and_leave, loop_1}, after_left},
+    {"rest_interrupt", 2, before_long_rest, {interrupt, park_once}, destroy_loop},
+    {"rest_limit", 2, before_rest_at_limit, {write_three, loop_with_timer}, after_end},
+    {"rest_block_leave", 2, before_block_in_rest, {end, wait_and_leave}, after_left_alone},
+    {"rest_block", 2, before_block_and_rest, {write_two, block_0}, after_end},
     {NULL, 0, NULL, {NULL, NULL, NULL}, NULL},
 };

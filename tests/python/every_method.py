@@ -28,6 +28,7 @@ import itertools
 import queue
 import random
 import signal
+import socket
 import sys
 import threading
 import types
@@ -71,7 +72,7 @@ def is_wrong(error: BaseException) -> bool:
 # Tested with what makes the objects, or not the extension's.
 LEFT_OUT = {"__new__", "__doc__", "__module__", "__weaklistoffset__"}
 
-# Needs llama.cpp and a model: tests/llama.
+# It needs llama.cpp and a model: tests/llama.
 TYPES_LEFT_OUT = {"LlamaEngine"}
 
 Call = Callable[[Any], object]
@@ -119,8 +120,9 @@ ARGUMENTS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "__len__": NONE,
         "cleaned_up": NONE,
         "from_pieces": [(PIECES, [3])],
-        "load": [("/nowhere", noop)],
-        "parse": [(b"{}", "name", noop)],
+        "ask": [([("fuse",)], str, 3, frozenset("1"), None)],
+        "load": [("/nowhere",)],
+        "parse": [(b"{}", "name")],
         "parse_sentencepiece": [(b"", "name")],
         "stop_tokens": [(("A", "to"),)],
     },
@@ -183,6 +185,7 @@ ARGUMENTS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "fail": [(KeyError("failed"),)],
         "cancel": NONE,
         "deadlines": [(None, None, SOON), (SOON, SOON, None)],
+        "check_deadlines": NONE,
         "generate_here": NONE,
         "reader": [(), (-2,), (0, 1 << 20)],
     },
@@ -193,6 +196,7 @@ ARGUMENTS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "__anext__": NONE,
         "take": NONE,
         "limit": [(1, "drop_reader"), (1 << 20, "block")],
+        "set_interval": [(SOON,), (0.0,)],
         "give_up": [(SOON,)],
         "close": NONE,
         "_on_timer": NONE,
@@ -212,7 +216,37 @@ ARGUMENTS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "end": [(), ("length",)],
         "fail": [(KeyError("failed"),)],
     },
+    "Server": {
+        "add_handler": [("new", noop, None, True, 0), ("other", noop, ("stop",), False, 5)],
+        "add_engine": [("new", None)],
+        "remove_model": [("default",), ("new",)],
+        "start": NONE,
+        "set_keys": [((),), (("key",),)],
+        "drain": [(0,), (1 << 40,)],
+        "wait": [(SOON,)],
+        "close": NONE,
+        "__del__": NONE,
+    },
+    "Answer": {
+        "read": [()],
+        "fail": [(503, "failed")],
+    },
+    "Relay": {
+        "add_handler": [("new", noop, None, True, 0), ("other", noop, ("stop",), False, 5)],
+        "add_engine": [("new", None)],
+        "start": NONE,
+        "play": [()],
+        "drain": [(0,), (1 << 40,)],
+        "wait": [(SOON,)],
+        "close": NONE,
+        "__del__": NONE,
+    },
 }
+for missing in {"Server", "Answer", "Relay"} - set(vars(_core)):  # a build without its libraries
+    del ARGUMENTS[missing]
+if not hasattr(_core, "LlamaEngine"):
+    for host in {"Server", "Relay"} & set(ARGUMENTS):
+        del ARGUMENTS[host]["add_engine"]
 
 # What is set is what was read, or this.
 VALUES: dict[str, Callable[[], Any]] = {"timeout": lambda: Seconds(SOON)}
@@ -272,6 +306,10 @@ def call_method(type_name: str, name: str, arguments: tuple[Any, ...]) -> Prepar
             given = INIT[type_name]()
         if name == "append" and getattr(subject, "holds_objects", False):
             given = (Deleted(back),)
+        if type_name == "Answer" and name == "read":
+            given = ((_core.Log(keep=-1).reader(),), 5)
+        if type_name == "Relay" and name == "play":
+            given = ("0" * 32, 0, _core.Log(), SOON)
         return (lambda _: method(*given)) if of_class else (lambda s: method(s, *given))
 
     return prepare
@@ -442,6 +480,7 @@ class ObjectLog:
 def coalescing_readers() -> Objects:
     objects = readers()
     objects[1].coalesce = True
+    objects[1].set_interval(3600.0)
     return objects
 
 
@@ -493,6 +532,63 @@ def limited_writers() -> Objects:
     return Objects([writer, log, reader])
 
 
+# ---- a server ------------------------------------------------------------------------------------
+
+BODY = b'{"model": "default", "prompt": "", "stream": true}'
+REQUEST = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+REQUEST += b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+class Take:
+    """What takes requests, with a finalizer."""
+
+    def __init__(self) -> None:
+        self.taken: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def __call__(self, answer: Any, facts: dict[str, Any]) -> None:
+        self.taken.put(answer)
+
+    def __del__(self) -> None:
+        back()
+
+
+def new_server(take: Take) -> Any:
+    server = _core.Server("127.0.0.1", {"port": 0, "drain_delay": 0}, (), (), (), 64)
+    server.add_handler("default", take, None, True, 0)
+    return server
+
+
+def new_servers() -> Objects:
+    return Objects([new_server(Take())])
+
+
+def servers() -> Objects:
+    objects = new_servers()
+    objects[0].start()
+    return objects
+
+
+def answers(n: int = 1) -> Objects:
+    """A server that listens, and requests of clients that wait."""
+    take = Take()
+    server = new_server(take)
+    server.start()
+    objects = Objects([])
+    objects.kept = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(n)]
+    for connection in objects.kept:
+        connection.sendall(REQUEST)
+    objects += [take.taken.get(timeout=60) for _ in range(n)]
+    objects.append(server)
+    return objects
+
+
+def relays() -> Objects:
+    """A relay whose Redis is not there."""
+    relay = _core.Relay("unix:///nowhere/redis.sock", "burble", {"lease": 200_000_000}, 2)
+    relay.add_handler("default", Take(), None, True, 0)
+    return Objects([relay])
+
+
 FAMILIES: dict[str, Callable[[], Objects]] = {
     "vocabulary": lambda: Objects([VOCABULARY.cleaned_up()]),
     "detokenizer": lambda: detokenizers(False),
@@ -515,15 +611,24 @@ FAMILIES: dict[str, Callable[[], Objects]] = {
     "windowed_writer": lambda: writers(True),
     "limited_writer": limited_writers,
 }
+if hasattr(_core, "Server"):
+    FAMILIES.update(new_server=new_servers, server=servers, answer=answers)
+if hasattr(_core, "Relay"):
+    FAMILIES["relay"] = relays
 
 # Where calls block, so that a signal finds one that waits.
-BLOCKING = ("windowed_streamer", "dead_streamer", "reader", "merged", "limited_writer")
+BLOCKING = ["windowed_streamer", "dead_streamer", "reader", "merged", "limited_writer"]
 
 # Where each pair of methods is tried: it takes long.
 IN_PAIRS = ("detokenizer", "windowed_detokenizer", "windowed_streamer", "waiting_reader")
 
 # Where Python code runs in the middle of a call, so that other threads get their turn there.
-SHARED = ("windowed_detokenizer", "dead_streamer", "waiting_reader", "merged", "windowed_writer")
+SHARED = ["windowed_detokenizer", "dead_streamer", "waiting_reader", "merged", "windowed_writer"]
+if "server" in FAMILIES:
+    BLOCKING += ["server"]
+    SHARED += ["new_server", "server", "answer"]
+if "relay" in FAMILIES:
+    SHARED += ["relay"]
 
 
 # ---- the ways ------------------------------------------------------------------------------------

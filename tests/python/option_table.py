@@ -381,6 +381,12 @@ def coalesce(begin: Begun) -> None:
     assert len(list(stream)) == 1
 
 
+def interval(begin: Begun) -> None:
+    of_items: dict[str, Any] = {"coalesce": True} if "iterate" in begin.way.name else {}
+    stream = begin(interval=3600.0, **of_items)
+    assert len(list(stream)) <= 2
+
+
 def times_out(begin: Begun, stall: int, error: type[Exception], **options: Any) -> None:
     if begin.way.is_engine:  # which nothing makes stand still
         options = dict.fromkeys(options, 1e-9)
@@ -438,6 +444,7 @@ OPTIONS: dict[str, Callable[[Begun], None]] = {
     "max_lag": max_lag,
     "lag_unit": lag_unit,
     "coalesce": coalesce,
+    "interval": interval,
     "first_token_timeout": first_token_timeout,
     "token_timeout": token_timeout,
     "total_timeout": total_timeout,

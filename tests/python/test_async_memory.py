@@ -55,6 +55,7 @@ async def park_and_abandon(count: int) -> None:
 
 
 @pytest.mark.no_asan
+@pytest.mark.timeout(300)
 def test_ten_thousand_abandoned_streamers_are_freed(run: Run) -> None:
     async def main() -> None:
         await park_and_abandon(100)  # what is made once and for all

@@ -166,8 +166,11 @@ def test_reader_of_unlimited_stream_has_no_limit() -> None:
 
 def test_reader_with_own_limit_keeps_it() -> None:
     with stream() as handle:
+        # The generation may have been blocked before, by the limit of the stream.
         reader = handle.reader(max_lag=2 * LIMIT)
-        until_blocked(handle)
+        until(lambda: written(handle) >= 2 * LIMIT / len(TEN))
+        before = handle.stats.blocked
+        until(lambda: handle.stats.blocked > before)
         assert written(handle) == 2 * LIMIT / len(TEN)
         assert next(reader) == TEN
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import array
 import gc
 import random
 import weakref
@@ -223,6 +224,14 @@ TAKEN_MANY = {
     "torch, not contiguous": lambda ids: torch.tensor([[i, 0] for i in ids])[:, 0],
     "numpy [n]": np.array,
     "numpy [1, n]": lambda ids: np.array([ids]),
+    "numpy int32": lambda ids: np.array(ids, dtype=np.int32),
+    "numpy, backwards": lambda ids: np.array(ids[::-1])[::-1],
+    "numpy, a column": lambda ids: np.array([[i, -1] for i in ids])[:, 0],
+    "numpy [1, n], not contiguous": lambda ids: np.array([[[i, -1] for i in ids]])[:, :, 0],
+    "numpy, other byte order": lambda ids: np.array(ids, dtype=">i8"),
+    "array": lambda ids: array.array("l", ids),
+    "memoryview": lambda ids: memoryview(array.array("i", ids)),
+    "masked array": np.ma.array,
     "numpy uint16": lambda ids: np.array(ids, dtype=np.uint16),
     "numpy objects": lambda ids: np.array(ids, dtype=object),
     "list of numpy scalars": lambda ids: list(np.array(ids)),
@@ -273,6 +282,16 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "beyond int32": (2**31, ValueError, r"found 2147483648$"),
     "beyond int64": ([5, 2**70], ValueError, r"found 1180591620717411303424$"),
     "beyond int32 in an array": (np.array([2**40]), ValueError, r"found 1099511627776$"),
+    "beyond int32, whose low half is an id": (
+        np.array([5, 2**32 + 5]),
+        ValueError,
+        r"found 4294967301$",
+    ),
+    "negative in an array": (np.array([5, -7]), ValueError, r"found -7$"),
+    "negative in an int32 array": (np.array([5, -7], np.int32), ValueError, r"found -7$"),
+    "masked id": (np.ma.array([5, 6], mask=[False, True]), TypeError, r"found NoneType$"),
+    "two rows in an array": (np.array([[5], [5]]), ValueError, r"found 2 rows$"),
+    "bytearray": (bytearray(b"5678"), TypeError, r"found bytearray$"),
     "float": (1.0, TypeError, r"found float$"),
     "float in a list": ([5, 1.5], TypeError, r"found float$"),
     "float tensor": (torch.tensor([1.0]), TypeError, r"found float$"),

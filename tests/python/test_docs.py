@@ -43,7 +43,10 @@ LLAMA = (DOCS / "python" / "llama-cpp.md", DOCS / "python" / "llama-engine.md")
 SSE = DOCS / "python" / "server-sent-events.md"
 
 # Those that need more than running have tests of their own below.
-PLAIN = [page for page in PAGES if samples_of(page) and page not in (FASTAPI, GRADIO, SSE, *LLAMA)]
+OTHERS = [FASTAPI, GRADIO, SSE, *LLAMA, DOCS / "relay.md"]  # the last one's: tests/relay
+if not hasattr(burble._core, "Server"):  # this burble was built without a server
+    OTHERS.append(DOCS / "python" / "serve.md")
+PLAIN = [page for page in PAGES if samples_of(page) and page not in OTHERS]
 
 ENV = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "OMP_NUM_THREADS": "1"}
 

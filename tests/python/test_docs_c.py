@@ -37,7 +37,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = tmp_path_factory.mktemp("docs")
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     meson = (sys.executable, "-m", "mesonbuild.mesonmain")
-    options = [f"-D{option}=disabled" for option in ("json", "llama", "python", "tests")]
+    options = [f"-D{option}=disabled" for option in ("llama", "python", "serve", "tests")]
     for command in (
         (*meson, "setup", build, ROOT, "-Dbuildtype=debug", *options),
         (*meson, "compile", "-C", build),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,7 +29,7 @@ fastapi = pytest.importorskip("fastapi")
 
 import test_browser  # noqa: E402
 from helpers import SOON, until  # noqa: E402
-from samples import ROOT, run_samples, samples_of  # noqa: E402
+from samples import ROOT, masked, run_samples, samples_of  # noqa: E402
 from test_docs import ENV, client_of, never_end, served  # noqa: E402
 
 pytestmark = [
@@ -38,6 +39,8 @@ pytestmark = [
 
 PAGES = ROOT / "docs" / "python"
 CHAT = PAGES / "chat.md"
+OPENAI = PAGES / "openai.md"
+SERVE = PAGES / "serve.md"
 PRODUCTION = PAGES / "in-production.md"
 WEBSOCKET = PAGES / "websocket.md"
 
@@ -112,6 +115,57 @@ def test_openai_client_reads_the_completions_of_the_chat_page() -> None:
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert text.rstrip() == shown.rstrip()
     assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+# ---- openai.md ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_openai_page_answers_as_it_shows() -> None:
+    with run_samples(OPENAI) as names, served(names["app"]) as url:
+        asked = samples_of(OPENAI, "sh")
+        assert len(asked) == 2
+        for sample in asked:
+            command = sample.code.replace("http://127.0.0.1:8000", url)
+            done = subprocess.run(
+                ["sh", "-c", command], env=ENV, capture_output=True, text=True, timeout=60
+            )
+            assert masked(done.stdout) == masked(sample.printed or ""), done.stderr
+        told = httpx.get(f"{url}/v1/models/x", trust_env=False).json()
+        assert told["error"]["code"] == "model_not_found"
+
+
+def test_openai_page_client_prints_answer_and_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openai")
+    monkeypatch.setenv("NO_PROXY", "*")
+    with run_samples(OPENAI) as names, served(names["app"]) as url:
+        names["ask"](url, max_tokens=3)
+    assert capsys.readouterr().out == "I'll tell 3 tokens\n"
+
+
+# ---- serve.md ----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(burble._core, "Server"), reason="built without a server")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_serve_page_answers_as_it_shows() -> None:
+    (sample,) = samples_of(SERVE, "sh")
+    with run_samples(SERVE) as names:
+        options = {"parameters": ["max_tokens", "stop"], "port": 0}
+        with burble.Server(names["handler"], **options) as server:
+            command = sample.code.replace("http://127.0.0.1:8000", server.url)
+            done = subprocess.run(
+                ["sh", "-c", command], env=ENV, capture_output=True, text=True, timeout=60
+            )
+            assert masked(done.stdout) == masked(sample.printed or ""), done.stderr
+            for prompt, status in (("ROMEO:", 200), ("", 400), ([1, 2], 400)):
+                body = {"model": "default", "prompt": prompt, "max_tokens": 3}
+                answer = httpx.post(
+                    f"{server.url}/v1/completions", json=body, timeout=60, trust_env=False
+                )
+                assert answer.status_code == status, answer.text
 
 
 # ---- websocket.md ------------------------------------------------------------------------------

@@ -119,11 +119,52 @@ thread.join()
 print("both")
 """
 
+# A task forks while the loop has another one, which reads many streams, still to resume.
+GATHERED_WHILE_TASKS_ARE_RESUMED = """
+(writer, stream), (other_writer, other) = burble.channel(), burble.channel()
+gathered = burble.gather([stream])
+
+async def in_child():
+    assert await gathered.__anext__() == (0, "text")  # for which it was to be resumed
+    waiting = asyncio.ensure_future(gathered.__anext__())
+    await asyncio.sleep(0)
+    writer.put_text("more")
+    assert await asyncio.wait_for(waiting, 20) == (0, "more")
+
+async def fork():
+    async for _ in other:
+        child = os.fork()
+        if child == 0:
+            try:
+                asyncio.run(in_child())
+                os._exit(0)
+            finally:
+                os._exit(1)
+        return child
+
+async def main():
+    tasks = [asyncio.ensure_future(task) for task in (gathered.__anext__(), fork())]
+    await asyncio.sleep(0)
+    writer.put_text("text")  # first: it is noted
+    other_writer.put_text("text")
+    text, child = await asyncio.gather(*tasks)
+    assert text == (0, "text")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+asyncio.run(main())
+print("both")
+"""
+
 
 @pytest.mark.parametrize(
     "script",
-    [RUN_IN_BOTH, PRODUCER_LEFT_BEHIND, CHANNEL_LEFT_BEHIND],
-    ids=["run", "producer", "channel"],
+    [
+        RUN_IN_BOTH,
+        PRODUCER_LEFT_BEHIND,
+        CHANNEL_LEFT_BEHIND,
+        GATHERED_WHILE_TASKS_ARE_RESUMED,
+    ],
+    ids=["run", "producer", "channel", "gathered"],
 )
 def test_forked_child_neither_hangs_nor_disturbs_parent(script: str) -> None:
     done = subprocess.run(

@@ -13,22 +13,21 @@ ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = re.compile(r'^# *include [<"]([^>"]+)[>"]', re.MULTILINE)
 # Files in these folders are included by a path that begins with the name of the folder. Those of
 # the extension are in the order of the table.
-EXTENSION = ["common", "detokenize", "waiting", "log", "streamers", "llama"]
-FOLDERS = ["burble", "base", "stream", "text", "engine", *EXTENSION]
-LOADERS = {
-    "text/load.h",
-    "text/load_json.h",
-}  # for JSON that Python parses: python/ext/detokenize/json.h
+EXTENSION = ["common", "detokenize", "waiting", "log", "streamers", "llama", "server"]
+FOLDERS = ["burble", "base", "stream", "text", "frame", "engine", "serve", "relay", *EXTENSION]
 # What each part may include of those, beside its own files.
 MAY = {
     "include": {"burble"},
     "src/base": {"burble", "base"},
     "src/stream": {"burble", "base", "stream"},
     "src/text": {"burble", "base", "text"},
+    "src/frame": {"burble"},
     "src/engine": {"burble", "base", "engine"},
+    "src/serve": {"burble", "base", "serve"},
+    "src/relay": {"burble", "base", "serve", "relay"},
     "tools": {"burble"},
     **{
-        f"python/ext/{folder}": {"burble", "base", *LOADERS, *EXTENSION[: at + 1]}
+        f"python/ext/{folder}": {"burble", "base", *EXTENSION[: at + 1]}
         for at, folder in enumerate(EXTENSION)
     },
     "examples": {"burble"},

@@ -11,10 +11,12 @@ import pytest
 from helpers import (
     KINDS,
     SOON,
+    all_wait,
     in_thread,
     listen,
     read_to_error,
     run,
+    together,
 )
 from logs import Broken, Waiting
 
@@ -111,6 +113,39 @@ def test_merged_moved_from_thread_to_loop_gives_all_text() -> None:
     assert sorted(got) == [(i % 4, str(i)) for i in (0, 4, 1, 5, 2, 6, 3, 7)]
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", KINDS)
+def test_merged_is_woken_by_readers_that_waited_in_the_same_loop(kind: str) -> None:
+    logs = [Log() for _ in range(3)]
+    readers = [log.reader() for log in logs]
+
+    async def wait_at(source: Any, log: Log) -> list[Any]:
+        """The outcome of text that is written once a task waits there."""
+        found = []
+
+        async def read() -> None:
+            found.append(await source.__anext__())
+
+        async def write() -> None:
+            await all_wait(kind)
+            log.append("text")
+
+        await together(kind, read, write)
+        return found
+
+    async def main() -> None:
+        for log, reader in zip(logs, readers):  # now they are attached to the hub of the loop
+            assert await wait_at(reader, log) == ["text"]
+        merged = Merged(readers)
+        for i, log in enumerate(logs):
+            assert await wait_at(merged, log) == [(i, "text")]
+        del merged
+        for log, reader in zip(logs, readers):
+            assert await wait_at(reader, log) == ["text"]
+
+    run(kind, main)
+
+
 @pytest.mark.parametrize("kind", ["thread", *KINDS])
 def test_merged_timeout_of_row_reaches_reader_of_all(kind: str) -> None:
     logs, merged = make_rows(3)
@@ -144,7 +179,7 @@ def test_merged_reader_cannot_be_read_by_itself() -> None:
     reader = log.reader()
     merged = Merged([reader])
     for read in (reader.take, reader.__next__, reader.__anext__, lambda: Merged([reader])):
-        with pytest.raises(RuntimeError, match="belongs to a Merged"):
+        with pytest.raises(RuntimeError, match="is read by a gather or a batch"):
             read()
     log.append("a")
     assert next(merged) == (0, "a")

@@ -9,7 +9,6 @@ import contextlib
 import copy
 import functools
 import gc
-import json
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -147,7 +146,22 @@ def vocabulary_is_made() -> None:
     _core.Vocabulary.from_pieces([b"a", None, b"\xff"], [0])
     expect(TypeError, _core.Vocabulary, [("fuse",)], {"a": "b"}, [])
     expect(ValueError, _core.Vocabulary, [("nothing",)], {0: "a"}, [])
-    expect(OSError, _core.Vocabulary.load, "/nowhere", json.loads)
+    expect(OSError, _core.Vocabulary.load, "/nowhere")
+    expect(ValueError, _core.Vocabulary.parse, b'{"model": {"vocab": {"a": true}}}', "name")
+
+
+@operation
+def vocabulary_asks_for_texts() -> None:
+    steps = [("fuse",)]
+    vocabulary = _core.Vocabulary.ask(steps, str, 100, frozenset(["7", "x"]), None)
+    assert vocabulary is not None
+    assert _core.Detokenizer(vocabulary, True).push([6, 7, 8]) == "68"
+    assert _core.Vocabulary.ask(steps, {0: "a"}.get, 2, frozenset(), None) is None
+    expect(ZeroDivisionError, _core.Vocabulary.ask, steps, lambda i: 1 // i, 2, frozenset(), None)
+    expect(TypeError, _core.Vocabulary.ask, steps, lambda i: b"", 2, frozenset(), None)
+    expect(ValueError, _core.Vocabulary.ask, steps, lambda i: "a" * 70000, 2, frozenset(), None)
+    expect(ValueError, _core.Vocabulary.ask, steps, str, -1, frozenset(), None)
+    expect(ValueError, _core.Vocabulary.ask, [("nothing",)], str, 1, frozenset(), None)
 
 
 # ---- streamers -----------------------------------------------------------------------------------

@@ -51,8 +51,6 @@ Decode = Callable[[list[int], bool], str]  # ids, and whether special tokens are
 def tokens(path: Path, ids: list[int], skip: bool) -> str:
     """What the command says."""
     result = burble("tokens", "-b", *["-k"] * skip, str(path), data=in_binary(ids))
-    if b"without jansson" in result.stderr:
-        pytest.skip("this burble command was built without jansson")
     assert (result.returncode, result.stderr) == (0, b"")
     return str(result.stdout.decode())
 
@@ -280,8 +278,6 @@ def by_command(path: Path, ids: list[int], skip: bool) -> str | None:
     """None where it refuses a token that is normalized."""
     data = " ".join(map(str, ids)).encode()
     result = burble("tokens", *["-k"] * skip, str(path), data=data)
-    if b"without jansson" in result.stderr:
-        pytest.skip("this burble command was built without jansson")
     if result.returncode != 0:
         assert re.search(NOT_SUPPORTED.encode(), result.stderr.strip())
         return None

@@ -110,6 +110,7 @@ def test_signature_shows_each_stream_option_with_its_default(
         "max_lag": 1_048_576,
         "lag_unit": "characters",
         "coalesce": False,
+        "interval": None,
         "first_token_timeout": None,
         "token_timeout": None,
         "total_timeout": None,

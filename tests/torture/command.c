@@ -28,11 +28,7 @@ static void run_tokens(const char *name, const char *const *options, const char 
 void torture_command(void)
 {
     static const char *const options[] = {"--clean-up", "--skip-special", NULL};
-#ifdef TORTURE_JSON
     run_tokens("hf/fallback.json", options, SOME_IDS);
-#else
-    (void)options;
-#endif
 }
 
 void torture_command_binary(void)
@@ -70,9 +66,7 @@ void torture_command_sentencepiece(void)
 
 void torture_command_tekken(void)
 {
-#ifdef TORTURE_JSON
     run_tokens("tekken/special.json", NULL, SOME_IDS);
-#endif
 }
 
 void torture_command_help(void)

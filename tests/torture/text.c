@@ -321,21 +321,13 @@ void torture_load_hf(void)
     static const char *const names[] = {"hf/bpe.json",      "hf/bytelevel.json",
                                         "hf/fallback.json", "hf/metaspace.json",
                                         "hf/merges.json",   "hf/wordpiece.json"};
-#ifdef TORTURE_JSON
     load_from_corpus(BURBLE_VOCAB_HF_JSON, names, COUNT(names));
-#else
-    (void)names;
-#endif
 }
 
 void torture_load_tekken(void)
 {
     static const char *const names[] = {"tekken/special.json", "tekken/implied.json"};
-#ifdef TORTURE_JSON
     load_from_corpus(BURBLE_VOCAB_TEKKEN, names, COUNT(names));
-#else
-    (void)names;
-#endif
 }
 
 void torture_load_gguf(void)

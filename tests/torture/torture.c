@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifdef TORTURE_JSON
+#ifdef TORTURE_JANSSON
 #include <jansson.h>
 #endif
 
@@ -140,7 +140,7 @@ void torture_check_error(const char *file, int line, const char *call, int resul
     abort();
 }
 
-#ifdef TORTURE_JSON
+#ifdef TORTURE_JANSSON
 /* Where its buffer for one string cannot grow, jansson 2.14 goes on without some of the text: it then
  * writes beyond a block, unless the next allocation fails as well (lex_save in its load.c ignores that
  * there was no memory). So this alone, told by its size, fails only where all does. */
@@ -300,7 +300,7 @@ int main(int argc, char **argv)
     }
     report = &shared->report;
     fail_report_to(report);
-#ifdef TORTURE_JSON
+#ifdef TORTURE_JANSSON
     json_set_alloc_funcs(allocate_for_json, free);
 #endif
     unsigned total = 0;

@@ -64,9 +64,19 @@ enum torture_kinds {
     TORTURE_WAKES = TORTURE_CALLS | 1 << FAIL_EINTR, /* reads, writes: of 8 bytes, perhaps */
     TORTURE_READS = TORTURE_WAKES | 1 << FAIL_SHORT,
 #ifdef TORTURE_JSON
-    TORTURE_JSON_READS = TORTURE_READS
+    TORTURE_JSON_READS = TORTURE_READS,
 #else
-    TORTURE_JSON_READS = TORTURE_NOTHING /* such a file cannot be read in this build */
+    TORTURE_JSON_READS = TORTURE_NOTHING, /* such a file cannot be read in this build */
+#endif
+#ifdef TORTURE_PROTOCOL
+    TORTURE_PROTOCOL_CALLS = TORTURE_CALLS,
+#else
+    TORTURE_PROTOCOL_CALLS = TORTURE_NOTHING, /* there is no libburble-serve in this build */
+#endif
+#ifdef TORTURE_SERVE
+    TORTURE_SERVE_CALLS = TORTURE_CALLS
+#else
+    TORTURE_SERVE_CALLS = TORTURE_NOTHING /* there is no server in this build */
 #endif
 };
 
@@ -79,7 +89,8 @@ enum torture_kinds {
     X(threads, TORTURE_CALLS)                                                                      \
     X(command_run, TORTURE_WAKES)                                                                  \
     X(command_prompts, TORTURE_READS)                                                              \
-    X(command_chat, TORTURE_READS)
+    X(command_chat, TORTURE_READS)                                                                 \
+    X(command_serve, TORTURE_SERVE_CALLS)
 #else
 #define TORTURE_SCENARIOS(X)                                                                       \
     X(stream, TORTURE_CALLS)                                                                       \
@@ -95,6 +106,8 @@ enum torture_kinds {
     X(detok, TORTURE_CALLS)                                                                        \
     X(stop, TORTURE_CALLS)                                                                         \
     X(chunk, TORTURE_CALLS)                                                                        \
+    X(requests, TORTURE_PROTOCOL_CALLS)                                                            \
+    X(answers, TORTURE_PROTOCOL_CALLS)                                                             \
     X(load_hf, TORTURE_JSON_READS)                                                                 \
     X(load_gguf, TORTURE_READS)                                                                    \
     X(load_tiktoken, TORTURE_READS)                                                                \

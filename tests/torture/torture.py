@@ -314,6 +314,26 @@ def reader_take() -> None:
         assert list(reader) == []
 
 
+def gather_make() -> None:
+    writer, stream = burble.channel()
+    writer.put_text("x")
+    writer.end()
+    assert list(repeat(lambda: burble.gather([stream]))) == [(0, "x"), (0, None)]
+
+
+def gather_next() -> None:
+    writer, stream = burble.channel()
+    late_writer, late = burble.channel(coalesce=True)
+    writer.put_text("x" * 200)
+    writer.end()
+    gathered = burble.gather([stream, late])
+    got = [repeat(lambda: next(gathered)) for _ in range(2)]
+    late_writer.put_text("y" * 200)
+    late_writer.end()
+    got += [repeat(lambda: next(gathered)) for _ in range(2)]
+    assert got == [(0, "x" * 200), (0, None), (1, "y" * 200), (1, None)], got
+
+
 # ---- generations -------------------------------------------------------------------------------
 
 
@@ -537,6 +557,8 @@ SCENARIOS: dict[str, Callable[[], None]] = {
             stream_properties,
             reader_make,
             reader_take,
+            gather_make,
+            gather_next,
             generation_start,
             generation_inside,
             iteration,

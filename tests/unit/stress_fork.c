@@ -28,6 +28,18 @@
 
 #include "forked.h"
 
+/* ASan's allocator is not locked around a fork (GCC 12): a child that needs memory from what all threads share can wait for
+ * ever for a thread that only the parent has. So a child that hangs is no fault of burble's there; the other builds judge
+ * that. A thread always begins with such memory, and TSan lets none begin in a child of a process with threads. */
+#ifdef __SANITIZE_ADDRESS__
+enum { CHILDREN_MAY_HANG = 1 };
+#else
+enum { CHILDREN_MAY_HANG = 0 };
+#ifndef __SANITIZE_THREAD__
+#define CHILDREN_HAVE_THREADS 1
+#endif
+#endif
+
 enum { LOOPS = 3, TEXTS = 4, DEFAULT_SECONDS = 4, LIMIT = 64 };
 
 /* One writer, a loop that reads through a hub, and a thread that blocks; and one that makes and destroys
@@ -345,7 +357,7 @@ static int generate_for_ever(burble_stream *stream, void *arg)
     return rc;
 }
 
-#ifndef __SANITIZE_THREAD__
+#ifdef CHILDREN_HAVE_THREADS
 static int generate(burble_stream *stream, void *arg)
 {
     (void)arg;
@@ -415,7 +427,7 @@ static const struct {
     {"hub", do_hub},
     {"mine", do_mine},
     {"destroy_hub", do_destroy_hub},
-#ifndef __SANITIZE_THREAD__ /* which lets no threads begin in such a child */
+#ifdef CHILDREN_HAVE_THREADS
     {"pool", do_pool},
     {"threads", do_threads},
 #endif
@@ -523,7 +535,7 @@ int main(int argc, char **argv)
     unsigned long forks = 0, hung = 0, crashed = 0, bad = 0;
     const time_t end = time(NULL) + DEFAULT_SECONDS;
     begin();
-    while (hung < 3 && crashed < 3 && (wanted > 0 ? forks < wanted : time(NULL) < end)) {
+    while (hung == 0 && crashed < 3 && (wanted > 0 ? forks < wanted : time(NULL) < end)) {
         write_mine();
         const int result = in_child(act, &verb);
         hung += result == CHILD_HUNG;
@@ -546,5 +558,6 @@ int main(int argc, char **argv)
            "wrong%s\n",
            forks, hung, crashed, bad, records, atomic_load(&wrong),
            ended ? "" : ", and its readers did not come to their ends");
-    return hung + crashed + bad == 0 && atomic_load(&wrong) == 0 && ended ? 0 : 1;
+    const bool well = (hung == 0 || CHILDREN_MAY_HANG) && crashed + bad == 0;
+    return well && atomic_load(&wrong) == 0 && ended ? 0 : 1;
 }

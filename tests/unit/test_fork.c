@@ -180,7 +180,7 @@ static int arrive_amid_everything(void *arg)
     pthread_mutex_lock(&lag->lock);
     pthread_mutex_lock(&lag->room.lock);
     pthread_mutex_lock(&reader->limit->place);
-    pthread_mutex_lock(&reader->waiter->to.parker.lock);
+    pthread_mutex_lock(&reader->waiter->to.parker->lock);
     burble__store_relaxed(&reader->waiter->state, BURBLE__FIRED);
     burble__store_relaxed(&stream->state, BURBLE__CLOSING);
     burble__store_relaxed(&stream->writer_waits, true);

@@ -214,7 +214,9 @@ static void unstreamable_step_is_named(void **state)
 static void error_names_json_path(void **state)
 {
     (void)state;
-    refused("{", "line 1, column 1 (byte 1): \"string or '}' expected near end of file\"");
+    refused(
+        "{",
+        "line 1, column 2 (byte 1): expected a key in quotation marks, found the end of the file");
     refused("[]", "the file: expected an object, found an array of 0");
     refused("{\"model\":[]}", "model: expected an object, found an array of 0");
     refused("{\"model\":{}}", "model.vocab: expected an object or an array, found nothing");

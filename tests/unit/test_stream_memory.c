@@ -21,30 +21,22 @@
 static atomic_size_t live;            /* bytes asked for and not yet freed */
 static size_t allocations = SIZE_MAX; /* still to succeed */
 
-/* Each allocation has its size, and where it begins, before it. */
-struct prefix {
+/* Each allocation has its size before it. */
+union prefix {
     size_t size;
-    void *begin;
+    max_align_t aligned;
 };
 
-void *burble__aligned_alloc(size_t alignment, size_t size)
+void *burble__malloc(size_t size)
 {
     if (allocations == 0)
         return NULL;
     allocations--;
-    char *begin = malloc(sizeof(struct prefix) + alignment + size);
-    assert_non_null(begin);
-    const uintptr_t first = (uintptr_t)begin + sizeof(struct prefix);
-    char *p = begin + sizeof(struct prefix) + (alignment - first % alignment) % alignment;
-    const struct prefix prefix = {size, begin};
-    memcpy(p - sizeof prefix, &prefix, sizeof prefix);
+    union prefix *prefix = malloc(sizeof *prefix + size);
+    assert_non_null(prefix);
+    prefix->size = size;
     atomic_fetch_add(&live, size);
-    return p;
-}
-
-void *burble__malloc(size_t size)
-{
-    return burble__aligned_alloc(_Alignof(max_align_t), size);
+    return prefix + 1;
 }
 
 void *burble__calloc(size_t n, size_t size)
@@ -57,10 +49,9 @@ void burble__free(void *p)
 {
     if (p == NULL)
         return;
-    struct prefix prefix;
-    memcpy(&prefix, (char *)p - sizeof prefix, sizeof prefix);
-    atomic_fetch_sub(&live, prefix.size);
-    free(prefix.begin);
+    union prefix *prefix = (union prefix *)p - 1;
+    atomic_fetch_sub(&live, prefix->size);
+    free(prefix);
 }
 
 /* ---- the tests ------------------------------------------------------------------------------- */

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""burble.gather: many streams, read by one task or thread."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from typing import Any
+
+import pytest
+from helpers import KINDS, SOON, in_thread, listen, run
+
+import burble
+from burble._loops import hub_of
+
+pytestmark = [pytest.mark.extension, pytest.mark.timeout(60)]
+
+
+def gathered(kind: str, streams: Any) -> list[Any]:
+    source = burble.gather(streams)
+    return list(source) if kind == "thread" else run(kind, listen, source)
+
+
+@pytest.mark.parametrize("kind", ["thread", *KINDS])
+def test_gather_gives_text_of_each_stream_in_order_and_its_end(kind: str) -> None:
+    pairs = [burble.channel() for _ in range(50)]
+
+    def write() -> None:
+        for step in range(100):
+            for i, (writer, _) in enumerate(pairs):
+                if step < 2 * i:
+                    writer.put_text(str(step))
+                elif step == 2 * i:
+                    writer.end()
+
+    with in_thread(write):
+        got = gathered(kind, [stream for _, stream in pairs])
+    for i in range(50):
+        assert [text for row, text in got if row == i] == [*map(str, range(2 * i)), None]
+
+
+@pytest.mark.parametrize("kind", ["thread", *KINDS])
+def test_gather_error_of_stream_is_its_last_value_and_others_go_on(kind: str) -> None:
+    (failing, first), (_, second), (late, third), (going_on, fourth) = (
+        burble.channel(),
+        burble.channel(),
+        burble.channel(first_token_timeout=0.05),
+        burble.channel(),
+    )
+    wrong = KeyError("wrong")
+    failing.put_text("a")
+    failing.fail(wrong)
+    second.cancel()
+    going_on.put_text("b")
+    over = threading.Event()
+
+    def write() -> None:
+        assert over.wait(SOON)
+        going_on.put_text("c")
+        going_on.end()
+
+    def note(pair: tuple[int, Any]) -> tuple[int, Any]:
+        if isinstance(pair[1], burble.FirstTokenTimeout):
+            over.set()
+        return pair
+
+    async def read(source: Any) -> list[Any]:
+        return [note(pair) async for pair in source]
+
+    source = burble.gather([first, second, third, fourth])
+    with in_thread(write):
+        got = [note(pair) for pair in source] if kind == "thread" else run(kind, read, source)
+    last = {i: [value for row, value in got if row == i] for i in range(4)}
+    assert last[0] == ["a", wrong]
+    assert [type(value) for value in last[1]] == [burble.Cancelled]
+    assert [type(value) for value in last[2]] == [burble.FirstTokenTimeout]
+    assert last[3] == ["b", "c", None]
+    assert late.cancelled
+
+
+def test_gather_task_is_resumed_once_for_step_of_many_streams() -> None:
+    pairs = [burble.channel() for _ in range(300)]
+    resumed = 0
+
+    class Counting:
+        """An awaitable's steps, counted."""
+
+        def __init__(self, awaitable: Any) -> None:
+            self._steps = awaitable.__await__()
+
+        def __await__(self) -> Any:
+            return self
+
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> Any:
+            nonlocal resumed
+            resumed += 1
+            return next(self._steps)
+
+    async def main() -> None:
+        nonlocal resumed
+        source = burble.gather([stream for _, stream in pairs])
+        waiting = asyncio.ensure_future(_first(Counting(source.__anext__())))
+        await asyncio.sleep(0)
+        before = resumed
+        signals = hub_of(asyncio.get_running_loop()).signals
+        for writer, _ in pairs:  # the loop does not run meanwhile
+            writer.put_text("text")
+        seen = [await waiting]
+        while len(seen) < len(pairs):
+            seen.append(await Counting(source.__anext__()))
+        assert {i for i, _ in seen} == set(range(len(pairs)))
+        # A step for each value, and now and then one that gives way to the loop; but not one more
+        # for each stream, as if the task were resumed for each alone.
+        assert resumed - before < 1.5 * len(pairs)
+        assert hub_of(asyncio.get_running_loop()).signals - signals == 1
+
+    asyncio.run(main())
+
+
+async def _first(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def test_gather_takes_readers_and_items() -> None:
+    writer, stream = burble.channel(keep="all")
+    items = burble.iterate(iter([(1,), (2,)]))
+    writer.put_text("text")
+    writer.end()
+    got = list(burble.gather([stream.reader("oldest"), items]))
+    assert sorted(got, key=repr) == sorted(
+        [(0, "text"), (0, None), (1, (1,)), (1, (2,)), (1, None)], key=repr
+    )
+    assert list(burble.gather([])) == []
+
+
+def test_gather_refuses_what_is_no_stream_or_is_being_read() -> None:
+    with pytest.raises(TypeError, match="gather: expected streams and readers, found list"):
+        burble.gather([[]])  # type: ignore[list-item]
+    _, stream = burble.channel()
+    kept = burble.gather([stream])
+    with pytest.raises(RuntimeError, match="is read by a gather or a batch"):
+        burble.gather([stream])
+    with pytest.raises(RuntimeError, match="is read by a gather or a batch"):
+        next(iter(stream))
+    del kept
+
+
+def test_gather_keeps_streams_that_nothing_else_refers_to() -> None:
+    writer, stream = burble.channel()
+    source = burble.gather([stream])
+    del stream
+    gc.collect()
+    writer.put_text("text")
+    assert next(source) == (0, "text")
+    del source
+    gc.collect()
+    assert writer.cancelled
