@@ -7,6 +7,7 @@
 PYTHON ?= python3
 PREFIX ?= /usr/local
 T ?= 60
+PORT ?= 8080
 
 VENV := .venv
 BUILD := build
@@ -18,7 +19,7 @@ RUN := MAKEFLAGS= PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 MESON := $(RUN) $(PY) -m mesonbuild.mesonmain
 TESTED := $(patsubst %,$(DONE)/%,demo test bench mistral package)
 
-export PKG_CONFIG_PATH := $(CURDIR)/$(LLAMA)/lib/pkgconfig:$(PKG_CONFIG_PATH)
+export PKG_CONFIG_PATH := $(CURDIR)/$(LLAMA)/lib/pkgconfig:$(CURDIR)/$(BUILD)/llhttp/lib/pkgconfig:$(PKG_CONFIG_PATH)
 
 # How a target gets what it needs: the rules of all that has no ## here.
 include requirements/setup.mk
@@ -56,6 +57,9 @@ demo: export BURBLE_PROMPT := $(value PROMPT)
 demo: $(BUILD)/.has-demo $(DONE)/demo $(DONE)/package ## stream the text of a small model; MODEL=<name or folder> PROMPT="<text>"
 	@$(PY) examples/demo.py
 
+demo-serve: $(BUILD)/.has-llama built-llama-release ## serve the small model, with a page for the browser; PORT=<port>
+	@$(BUILD)/llama-release/tools/burble serve -m models/shakespeare.gguf --port $(PORT)
+
 # ---- to change it: what each change should pass ----------------------------------------------------
 
 test: $(BUILD)/.has-test $(patsubst %,$(BUILD)/%/build.ninja,plain asan tsan) $(TESTED) ## test-c, then test-python
@@ -78,6 +82,15 @@ test-llama-python: built-llama-plain $(BUILD)/llama-package $(BUILD)/vocabularie
 	    $(PY) -m pytest --quiet tests/llama
 test-llama-peer: $(BUILD)/llama-package $(TESTED) $(LLAMA)/bin/llama-server ## greedy texts of 100 prompts beside those of llama-server and transformers
 	@PYTHONPATH=$(BUILD)/llama-package $(PY) -m pytest --quiet tests/llama/test_peer.py
+test-serve: $(BUILD)/.has-llama built-plain built-llama-plain $(TESTED) ## burble serve, with clients, browsers and proxies that are here
+	@BURBLE_TEST_NUMBERS=$(BUILD)/plain/tests/serve/numbers_server BURBLE_COMMAND=$(BUILD)/llama-plain/tools/burble \
+	    $(PY) -m pytest --quiet tests/serve
+test-relay: $(BUILD)/.has-llama built-llama-plain $(TESTED) ## answers across machines: the scripts, and processes that are killed and stopped
+	@BURBLE_TEST_FAKE_ENGINE=$(BUILD)/llama-plain/tests/relay/fake_engine BURBLE_COMMAND=$(BUILD)/llama-plain/tools/burble \
+	    $(PY) -m pytest --quiet tests/relay
+test-serve-peer: $(BUILD)/.has-llama built-llama-release $(TESTED) $(DONE)/llama_tests $(BUILD)/llama-tests $(LLAMA)/bin/llama-server ## llama.cpp's own tests of its server with burble serve: a table (some 30 minutes)
+	@$(PY) tests/serve/peer/llama_tests.py $(BUILD)/llama-tests/tests $(BUILD)/llama-release/tools/burble $(LLAMA)/bin/llama-server \
+	    $(BUILD)/llama-tests/chat.gguf
 
 lint: $(BUILD)/.has-lint $(DONE)/lint $(DONE)/test $(BUILD)/lint/build.ninja ## check style, types and warnings
 	@$(RUN) tests/lint.sh all
@@ -92,10 +105,11 @@ reference: $(BUILD)/.has-docs ## the reference of the C API (build/reference)
 	@doxygen docs/reference/Doxyfile
 	@echo "-- $(BUILD)/reference/html/index.html"
 chromium: $(BUILD)/.has-chromium ## install the browser that some of the Python tests use where it is there
+proxies: $(BUILD)/.has-proxies ## install nginx and Caddy, which tests of the server use where they are there
 
 # ---- what takes longer, or finds less often --------------------------------------------------------
 
-long: test-pythons test-python-debug valgrind coverage model-mutations test-llama-peer fuzz ## what takes long: other Pythons, valgrind, coverage, mutations, T=<seconds> of fuzzing for each target
+long: test-pythons test-python-asan test-python-debug valgrind coverage model-mutations test-llama-peer fuzz ## what takes long: other Pythons, the extension under ASan, valgrind, coverage, mutations, T=<seconds> of fuzzing for each target
 msan: $(BUILD)/.has-msan built-msan ## the C tests under MSan
 	$(call c_tests,msan)
 valgrind: $(BUILD)/.has-valgrind built-plain ## the C tests under valgrind, in some minutes
@@ -107,19 +121,21 @@ coverage: $(BUILD)/.has-llama built-llama-coverage $(DONE)/coverage ## what the 
 	@$(RUN) gcovr --fail-under-line 95 --fail-under-branch 85
 test-pythons: $(BUILD)/.has-test $(DONE)/nox built-plain ## the package with every Python from 3.9 on that is here; PYTHONS=<interpreters>
 test-oldest-python: $(BUILD)/.has-test $(DONE)/nox built-plain ## the package with the oldest Python that is here
-test-python-asan: $(BUILD)/.has-test $(TESTED) $(DONE)/nox built-plain ## the Python tests with the extension under ASan + UBSan
+test-python-asan: $(BUILD)/.has-test $(TESTED) $(DONE)/nox built-plain ## the Python tests with the extension under ASan + UBSan; ONLY=<marks>
 test-python-debug: $(BUILD)/.has-test-python-debug $(TESTED) $(DONE)/nox ## the tests of the extension in a debug build of CPython
 test-pythons test-oldest-python test-python-asan test-python-debug:
-	@$(RUN) $(PY) -m nox --non-interactive --session $@
+	@$(RUN) $(PY) -m nox --non-interactive --session $@ $(if $(ONLY),-- -m "$(ONLY)" tests/python)
 fuzz: $(BUILD)/.has-fuzz built-fuzz ## feed anything to what reads files or ids, T=<seconds> for each target
 	@tests/fuzz/fuzz.sh $(BUILD)/fuzz $(T)
 torture: $(BUILD)/.has-test built-plain $(DONE)/package ## fail every allocation and system call beneath the package in turn (in C: make test)
 	@$(PY) tests/torture/torture.py $(BUILD)/plain/tests/torture/fail_python.so
 soak: $(BUILD)/.has-test built-plain $(TESTED) ## streams at random for T seconds, in C and Python; SEED=<what a run printed>
 	@tests/soak/soak.sh $(BUILD)/plain $(PY) $(T) $(SEED)
+soak-llama: $(BUILD)/.has-llama built-llama-plain ## engines and requests at random for T seconds; SEED=<what a run printed>
+	@$(BUILD)/llama-plain/tests/soak/soak_llama models/shakespeare.gguf $(T) $(SEED)
 litmus: $(BUILD)/.has-test built-plain built-tsan ## threads race where the fences decide, for T seconds
 	@tests/soak/litmus.sh $(BUILD)/plain $(BUILD)/tsan $(T) $(SEED)
-model: $(BUILD)/.has-model ## check the concurrency of streams by model checkers (Relacy, spin)
+model: $(BUILD)/.has-model ## check the concurrency of streams and the protocol of the relay by model checkers (Relacy, spin)
 	@$(PYTHON) tests/model/run.py $(BUILD)/model
 model-mutations: $(BUILD)/.has-model ## check that the model notices each ordering that is taken away
 	@$(PYTHON) tests/model/run.py $(BUILD)/model mutations
@@ -128,8 +144,14 @@ bench: $(BUILD)/.has-bench $(TESTED) built-bench ## measure, and write bench/res
 	@$(PY) bench/run.py --json bench/results.json --pages docs
 bench-check: $(BUILD)/.has-bench $(TESTED) built-bench ## measure quickly, and fail where a goal is missed by more than the noise
 	@$(PY) bench/run.py --quick --check
-bench-llama: $(BUILD)/.has-llama built-llama-release $(LLAMA)/bin/llama-server $(DONE)/bench ## measure the engine beside llama.cpp alone and llama-server (20 minutes)
-	@$(PY) bench/run.py --only llama --only llama_server --only llama_cancel --programs $(BUILD)/llama-release/bench
+bench-llama: $(BUILD)/.has-llama built-llama-release $(LLAMA)/bin/llama-server $(DONE)/bench ## measure the engine beside llama.cpp alone and llama-server, and write its page (20 minutes)
+	@$(PY) bench/run.py --only llama --only llama_parts --only llama_server --only llama_cancel \
+	    --programs $(BUILD)/llama-release/bench --engine-page docs
+bench-serve: $(BUILD)/.has-llama $(TESTED) $(DONE)/serve_peers built-llama-release $(BUILD)/llama-package $(LLAMA)/bin/llama-server ## measure the server beside llama-server and others, and write its page (40 minutes)
+	@$(RUN) ninja --quiet -C $(BUILD)/llama-release bench/serve_load bench/serve_floor bench/serve_numbers
+	@$(PY) bench/run.py --only serve --programs $(BUILD)/llama-release/bench --serve-page docs
+bench-relay: $(BUILD)/.has-test $(TESTED) built-bench ## measure answers over Redis, beside the same without it and the usual ways, and write their page (6 minutes)
+	@$(PY) bench/run.py --only relay --serve-page docs
 compare: $(BUILD)/.has-demo $(TESTED) ## see what burble and its peers do when something goes wrong
 	@$(PY) tests/compare/run.py
 

@@ -62,19 +62,18 @@ def pythons(session: nox.Session) -> None:
 
 @nox.session(name="test-oldest-python", python=INTERPRETERS[:1])
 def oldest(session: nox.Session) -> None:
-    """The same, with the oldest one alone."""
-    test_in_environment(session)
+    """The same with the oldest one alone, but for the slow ones."""
+    test_in_environment(session, "-m", "not slow")
 
 
-def test_in_environment(session: nox.Session) -> None:
+def test_in_environment(session: nox.Session, *chosen: str) -> None:
     session.install("-r", "requirements/build.txt", "-r", "requirements/pythons.txt")
     options = ["--no-build-isolation", "--no-deps", "--force-reinstall"]
     build = f"--config-settings=build-dir={session.virtualenv.location}/build"
     session.install(*options, build, ".", env={"MAKEFLAGS": ""})
     cache = f"cache_dir={session.virtualenv.location}/cache"
-    session.run(
-        "python", "-m", "pytest", "--quiet", "-o", cache, *(session.posargs or ["tests/python"])
-    )
+    tests = session.posargs or [*chosen, "tests/python"]
+    session.run("python", "-m", "pytest", "--quiet", "-o", cache, *tests)
 
 
 def install(session: nox.Session, kind: str, *options: str) -> dict[str, str]:

@@ -10,7 +10,9 @@ export PIP_ROOT_USER_ACTION := ignore
 PIP := $(RUN) $(PY) -m pip --disable-pip-version-check --no-input -qq
 
 # $(call package,KIND,ARGUMENTS): the Python package, built in build/KIND, and what else `pip install` is given.
-package = $(PIP) install --no-build-isolation --no-deps --config-settings=build-dir=$(BUILD)/$1 $2 .
+# (An old folder may hold options that there are no longer.)
+package = { [ meson.options -ot $(BUILD)/$1/build.ninja ] && [ pyproject.toml -ot $(BUILD)/$1/build.ninja ] \
+    || rm -rf $(BUILD)/$1; } && $(PIP) install --no-build-isolation --no-deps --config-settings=build-dir=$(BUILD)/$1 $2 .
 with_llama := --config-settings=setup-args=-Dllama=enabled
 
 # Of the system (requirements/system.sh says what for each): one message, before anything is downloaded.
@@ -24,7 +26,7 @@ $(DONE)/venv:
 	@$(PY) -m pip --version >/dev/null 2>&1 || { echo "-- making $(VENV)/"; $(PYTHON) -m venv --clear $(VENV); }
 	@mkdir -p $(DONE)
 	@touch $@
-$(patsubst %,$(DONE)/%,build demo test bench coverage lint docs dist nox mistral): $(DONE)/%: requirements/%.txt $(DONE)/venv
+$(patsubst %,$(DONE)/%,build demo test bench coverage lint docs dist nox mistral serve_peers llama_tests): $(DONE)/%: requirements/%.txt $(DONE)/venv
 	@echo "-- installing Python packages ($<)"
 	@$(PIP) install $(if $(filter mistral,$*),--no-deps) -r $<
 	@touch $@
@@ -34,22 +36,28 @@ $(DONE)/mistral: $(DONE)/demo $(DONE)/test
 # Folders are listed, too: a file that was removed counts as a change.
 SOURCES := $(shell find include src python tools pyproject.toml meson.build meson.options LICENSE README.md \
     -name __pycache__ -prune -o -print 2>/dev/null)
-$(DONE)/package: $(SOURCES) $(DONE)/build
+$(DONE)/package: $(SOURCES) $(DONE)/build $(BUILD)/llhttp
 	@echo "-- building and installing the Python package"
 	@$(call package,python,--force-reinstall)
 	@touch $@
 # The package with llama.cpp, in a folder of its own: tests put it onto the path, also without $(VENV)'s packages.
-$(BUILD)/llama-package: $(SOURCES) $(DONE)/build $(LLAMA)/lib/pkgconfig/llama.pc
+$(BUILD)/llama-package: $(SOURCES) $(DONE)/build $(BUILD)/llhttp $(LLAMA)/lib/pkgconfig/llama.pc
 	@echo "-- building the Python package with llama.cpp ($@)"
 	@rm -rf $@
 	@$(call package,python-llama,$(with_llama) --target=$@)
 	@touch $@
 
-# Of other projects: llama.cpp, the vocabularies of its tests, and libraries instrumented for MSan.
+# Of other projects: llama.cpp, llhttp, the vocabularies of its tests, and libraries instrumented for MSan.
 $(LLAMA)/lib/pkgconfig/llama.pc: requirements/llama.sh requirements/llama.txt requirements/llama.cmake $(DONE)/venv
 	@$(RUN) requirements/llama.sh library $(LLAMA)
 $(LLAMA)/bin/llama-server: requirements/llama_server.sh requirements/llama_server.cmake $(LLAMA)/lib/pkgconfig/llama.pc
 	@$(RUN) requirements/llama_server.sh $(LLAMA)
+# (The model is made by gguf, which the benchmarks bring.)
+$(BUILD)/llama-tests: requirements/llama_tests.sh requirements/llama.txt $(DONE)/bench
+	@$(RUN) requirements/llama_tests.sh $@
+	@touch $@
+$(BUILD)/llhttp: requirements/llhttp.sh requirements/llhttp.txt $(DONE)/venv
+	@$(RUN) requirements/llhttp.sh $@
 $(BUILD)/vocabularies: requirements/llama.sh requirements/llama.txt $(DONE)/venv
 	@$(RUN) requirements/llama.sh vocabularies $@
 # (cmocka is the last that is installed there.)
@@ -66,9 +74,9 @@ define configure
 	@$(MESON) setup $(addprefix --native-file=,$(filter %.ini,$^)) $(@D) >$(BUILD)/meson.log 2>&1 || \
 	    { cat $(BUILD)/meson.log >&2; rm -rf $(@D); exit 1; }
 endef
-$(patsubst %,$(BUILD)/%/build.ninja,release bench plain asan tsan msan lint fuzz): $(BUILD)/%/build.ninja: builds/%.ini $(DONE)/build
+$(patsubst %,$(BUILD)/%/build.ninja,release bench plain asan tsan msan lint fuzz): $(BUILD)/%/build.ninja: builds/%.ini $(DONE)/build $(BUILD)/llhttp
 	$(configure)
 $(patsubst %,$(BUILD)/llama-%/build.ninja,release plain asan tsan lint coverage): $(BUILD)/llama-%/build.ninja: \
-    builds/%.ini builds/llama.ini $(DONE)/build $(LLAMA)/lib/pkgconfig/llama.pc
+    builds/%.ini builds/llama.ini $(DONE)/build $(BUILD)/llhttp $(LLAMA)/lib/pkgconfig/llama.pc
 	$(configure)
 $(BUILD)/msan/build.ninja: tests/sanitizers/msan.ignore $(BUILD)/msan-libraries/lib/pkgconfig/cmocka.pc

@@ -73,9 +73,17 @@ need_cmocka() {
     need_pkgconfig
     has_package cmocka libcmocka-dev libcmocka-devel
 }
-need_loops() {
+need_uv() {
     need_pkgconfig
     has_package libuv libuv1-dev libuv-devel
+}
+need_hiredis() { # and a Redis for the tests
+    need_pkgconfig
+    has_package hiredis libhiredis-dev hiredis-devel
+    command -v redis-server >/dev/null || lack Redis redis-server redis
+}
+need_loops() {
+    need_uv
     has_package libevent libevent-dev libevent-devel
     has_package glib-2.0 libglib2.0-dev glib2-devel
 }
@@ -85,6 +93,11 @@ need_ck() {
 }
 need_chromium() {
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null || lack Chromium chromium chromium
+}
+need_proxies() {
+    PATH=$PATH:/usr/sbin
+    command -v nginx >/dev/null || lack nginx nginx-light nginx
+    command -v caddy >/dev/null || lack Caddy caddy caddy
 }
 need_git() {
     command -v git >/dev/null || lack git git git
@@ -123,12 +136,13 @@ need_model() {
     command -v gcc >/dev/null || lack gcc 'gcc libc6-dev' gcc
 }
 
-c_tests='cc python jansson cmocka'
-tests='cc python311 jansson cmocka'
+c_tests='cc python jansson cmocka uv hiredis'
+tests='cc python311 jansson cmocka uv hiredis'
 case $1 in
 all) needs='cc python jansson' ;;
 bench) needs="$tests ck" ;;
 chromium) needs='chromium' ;;
+proxies) needs='proxies' ;;
 test-python-debug) needs="$tests debug_python" ;;
 demo) needs='cc python311' ;;
 dist) needs='cc python311 jansson cmocka git' ;;

@@ -11,6 +11,7 @@
  *     detok.h    converts token ids to text as soon as the text is final
  *     stop.h     finds stop strings, also across token boundaries
  *     chunk.h    cuts text into records
+ *     frame.h    the records of an answer that goes over a network
  *     pool.h     runs a blocking generator on a thread of a pool
  *     clock.h    the clock of deadlines
  *     binding.h  for bindings to other languages
@@ -19,7 +20,7 @@
  * Three headers, to include or to copy, watch a hub in an event loop: loop_uv.h, loop_glib.h and
  * loop_libevent.h. They need the headers of that loop.
  *
- * The engine for llama.cpp is a separate library with a separate header: llama.h.
+ * The engine for llama.cpp is a separate library with a separate header: llama.h. So is the server: serve.h.
  *
  * Conventions:
  *
@@ -58,6 +59,7 @@
 #include <burble/decoder.h>
 #include <burble/detok.h>
 #include <burble/error.h>
+#include <burble/frame.h>
 #include <burble/hub.h>
 #include <burble/pool.h>
 #include <burble/stop.h>

@@ -33,7 +33,8 @@
     X(EFORMAT, -11, "the data is malformed")                                                       \
     X(EUNSUPPORTED, -12, "not supported")                                                          \
     X(EFULL, -13, "no room")                                                                       \
-    X(ELAGGED, -14, "the reader fell behind its limit and was dropped")
+    X(ELAGGED, -14, "the reader fell behind its limit and was dropped")                            \
+    X(ETOOLONG, -15, "longer than the limit")
 
 typedef enum burble_result {
 #define BURBLE_RESULT_ENUM(name, value, text) BURBLE_##name = (value),

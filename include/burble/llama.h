@@ -40,6 +40,7 @@
 
 #include <burble/chunk.h>
 #include <burble/detok.h>
+#include <burble/frame.h>
 #include <burble/stream.h>
 #include <burble/vocab.h>
 
@@ -110,7 +111,7 @@ BURBLE_API uint32_t burble_llama_model_context(const burble_llama_model *model);
 
 /** Converts `len` bytes of text (UTF-8) to ids, including the tokens that the model expects at the
  * beginning, such as a BOS token, but none at the end: the text is to be continued. If `specials` is true, the text of a special token becomes that token:
- * pass true for the output of burble_llama_model_apply_template, false for text from untrusted sources.
+ * pass true for the output of burble_llama_model_apply_template (but see burble_llama_model_tokenize_chat), false for text from untrusted sources.
  * Writes at most `capacity` ids; `ids` may be NULL if `capacity` is 0. Any thread may call it.
  *
  * @retval BURBLE_OK      *n ids were written
@@ -131,11 +132,12 @@ BURBLE_API int burble_llama_model_tokenize(const burble_llama_model *model, cons
 BURBLE_API int burble_llama_model_piece(const burble_llama_model *model, int32_t id, char *text,
                                         size_t capacity, size_t *len);
 
-/** One message of a conversation. Both strings are UTF-8, terminated by NUL. */
+/** One message of a conversation. Both strings are UTF-8. */
 typedef struct burble_llama_message {
-    const char *role; /**< "system", "user", "assistant" … */
+    const char *role; /**< "system", "user", "assistant" …, terminated by NUL */
     const char *content;
-    uint64_t reserved[2]; /**< 0: see burble.h */
+    size_t content_len;   /**< bytes of `content`; 0: it is terminated by NUL */
+    uint64_t reserved[1]; /**< 0: see burble.h */
 } burble_llama_message;
 
 typedef struct burble_llama_conversation {
@@ -157,8 +159,8 @@ BURBLE_API void burble_llama_conversation_init(burble_llama_conversation *conver
  *
  * Security: the content of a message is copied as it is. The prompt must be tokenized with `specials`,
  * because the template's own tokens are special ones. So the text of a special token within a message
- * becomes that token, too, and can start a message in another role. Remove such text from messages of
- * untrusted sources.
+ * becomes that token, too, and can start a message in another role. burble_llama_model_tokenize_chat has not
+ * this fault: use it for messages of untrusted sources.
  *
  * Writes at most `capacity` bytes, without a terminating NUL; `text` may be NULL if `capacity` is 0. Any
  * thread may call it.
@@ -175,6 +177,26 @@ BURBLE_API int burble_llama_model_apply_template(const burble_llama_model *model
                                                  const burble_llama_conversation *conversation,
                                                  char *text, size_t capacity, size_t *len,
                                                  burble_error *error);
+
+/** Converts a conversation to ids, by a chat template: those of burble_llama_model_apply_template and
+ * burble_llama_model_tokenize with `specials`, but what a message has becomes no control token, and none of the tokens
+ * that the template uses, whatever its text is. Roles that templates do not know are text like that, too. If the template
+ * begins with the BOS token that the model adds, there is only one. A content may have NUL bytes. Writes at most `capacity` ids; `ids` may be NULL
+ * if `capacity` is 0. Any thread may call it.
+ *
+ * (Templates that have no special tokens, such as "User: " before each message, can be imitated by any text.)
+ *
+ * @retval BURBLE_OK            *n ids were written
+ * @retval BURBLE_EFULL         `capacity` is too small: *n is the number of ids; the contents of `ids` are undefined
+ * @retval BURBLE_EUNSUPPORTED  as burble_llama_model_apply_template; *n is 0
+ * @retval BURBLE_EINVAL        as burble_llama_model_apply_template; *n is 0
+ * @retval BURBLE_ENOMEM        out of memory; *n is 0
+ *
+ * Unless the result is BURBLE_OK, *error (may be NULL) says what was wrong. */
+BURBLE_API int burble_llama_model_tokenize_chat(const burble_llama_model *model,
+                                                const burble_llama_conversation *conversation,
+                                                int32_t *ids, size_t capacity, size_t *n,
+                                                burble_error *error);
 
 /* ---- engines ------------------------------------------------------------------------------------ */
 
@@ -200,8 +222,8 @@ BURBLE_API const char *burble_llama_cache_name(burble_llama_cache type);
  * faster. */
 typedef enum burble_llama_flash {
     /** If llama.cpp can. On a processor not for a model whose heads have no multiple of 32 numbers, for which
-     * it is slow in long contexts, unless V is quantized or the scores of a batch (`batch` + `slots`
-     * times `context` times the model's heads, 4 bytes each) exceed 256 MiB. */
+     * it is slow in texts of more than about 200 tokens, unless `context` is at most 192, V is quantized or
+     * the scores of a batch (`batch` + `slots` times `context` times the model's heads, 4 bytes each) exceed 256 MiB. */
     BURBLE_LLAMA_FLASH_AUTO = 0,
     BURBLE_LLAMA_FLASH_ON,
     BURBLE_LLAMA_FLASH_OFF,
@@ -337,15 +359,25 @@ typedef struct burble_llama_progress {
     uint32_t n_top;    /**< the most likely tokens at its place, the likeliest first */
     const int32_t *top_ids;
     const float *top_logprobs;
+    uint32_t choice; /**< from 0 */
 } burble_llama_progress;
 
 /** Called in the engine's thread, which waits until it returns. It may use the request's stream, but not
  * the engine. `progress` is valid until it returns. */
 typedef void burble_llama_watch_fn(const burble_llama_progress *progress, void *arg);
 
+/** One of several prompts: ids or, if `ids` is NULL, text. */
+typedef struct burble_llama_prompt {
+    const int32_t *ids;
+    size_t n_ids;
+    const char *text;
+    size_t len; /**< bytes */
+} burble_llama_prompt;
+
 typedef struct burble_llama_request {
     /** The prompt: `n_ids` ids or, if `ids` is NULL, text to be tokenized as by
-     * burble_llama_model_tokenize. It must have at least one token. */
+     * burble_llama_model_tokenize. It must have at least one token; an empty text stands for BOS, if the model has
+     * that. */
     const int32_t *ids;
     size_t n_ids;
     const char *prompt;
@@ -407,8 +439,9 @@ typedef struct burble_llama_request {
     /** Mirostat 1 or 2 instead of top_k, typical_p, top_p and min_p (0, the default: none): it keeps tokens
      * such that the surprise of the text is near `mirostat_tau` (bits; above 0 to 100, default 5), with the
      * learning rate `mirostat_eta` (0 to 1, default 0.1). It needs a temperature above 0. `mirostat_mu` is
-     * its state at the beginning (0 to 1,000; 0, the default: twice mirostat_tau); to continue a text, pass
-     * the one that burble_llama_progress had. */
+     * its state at the beginning (0 to 1,000). 0, the default: twice mirostat_tau; if an answer is continued
+     * (`answered`), its state after those tokens, for which each of them is computed in a step of its own, as
+     * before. That of burble_llama_progress saves these steps. */
     uint32_t mirostat;
     float mirostat_tau;
     float mirostat_eta;
@@ -464,18 +497,40 @@ typedef struct burble_llama_request {
 
     /** Called with `watch_arg` for each chosen token, before its text is in the stream; repeatedly while
      * the text waits for readers; and before the stream ends. If burble_llama_engine_submit has returned
-     * BURBLE_OK, it is called exactly once with `over` true: the last call. This call may come from
+     * BURBLE_OK, it is called exactly once for each choice with `over` true: the last call. This call may come from
      * burble_llama_engine_destroy, or from another burble_llama_engine_submit that removes the cancelled
      * request from the queue. Default: NULL. */
     burble_llama_watch_fn *watch;
     void *watch_arg;
-    uint64_t reserved[8]; /**< 0: see burble.h */
+
+    /** Write frames (frame.h) instead of text: the records of an answer that goes over a network. `stream` may have
+     * records already, such as a begin frame; the engine writes none. Each token makes at most one TEXT frame, with the
+     * ids since the last one, also those whose text is still held back, and, with `logprobs`, their log-probabilities.
+     * FINISH has the ids that are left, and the stop string that was found. USAGE is the last frame. The tokens of a
+     * stop string that is left out have no log-probabilities, nor has a token that ends the text.
+     *
+     * To continue an answer whose frames got lost from any place on, pass all ids of those before it as the last ones of
+     * `ids`, and their number as `answered`. If they end the answer, only FINISH and USAGE are
+     * written. An answer that has all its `max_tokens`, or fills the context, lacks only a FINISH frame, which the caller
+     * writes. The counts of USAGE are those of the whole answer. Default: false. */
+    bool frames;
+    /** With `frames`: the number of answers, 0 (the default, as 1) to BURBLE_FRAME_MAX_CHOICES. They share what is
+     * computed of the prompt, also without `reuse`. Each is a request of the engine's, with a slot and a
+     * place in the queue of its own: all are accepted, or none. Choice i has the seed `seed` + i, modulo 2^32 - 1. If one
+     * fails, the stream fails, and the others end. The reason of the stream's end is that of the choice that ends last. */
+    uint32_t choices;
+    /** With `frames`: several prompts, `n_prompts` (0, the default: the one above), each with as many answers: choice
+     * i * `choices` + j is answer j to prompt i, with the seed `seed` + j. The answers are at most
+     * BURBLE_FRAME_MAX_CHOICES in all, and `answered` is 0. */
+    const burble_llama_prompt *prompts;
+    size_t n_prompts;
+    uint64_t reserved[5]; /**< 0: see burble.h */
 } burble_llama_request;
 
 /** Fills in the defaults; the prompt is empty. */
 BURBLE_API void burble_llama_request_init(burble_llama_request *request);
 
-/** Submits a request. Its text is written to `stream`, which must be open and have no records. The engine
+/** Submits a request. Its text is written to `stream`, which must be open and, without `frames`, have no records. The engine
  * takes a reference to the stream, and the engine's thread becomes its writer. Everything in `request` is
  * copied. Any thread may call it.
  *
@@ -490,10 +545,12 @@ BURBLE_API void burble_llama_request_init(burble_llama_request *request);
  * near to another one's.
  *
  * @retval BURBLE_OK       the request was accepted
- * @retval BURBLE_EFULL    all slots are busy and the queue is full; the caller may try again later
+ * @retval BURBLE_EFULL    all slots are busy and the queue is full, or has not as many places as there are `choices`;
+ *                         the caller may try again later
  * @retval BURBLE_ECLOSED  the engine belongs to the parent of this process
- * @retval BURBLE_EINVAL   the prompt is empty, is not UTF-8, has an id that the model does not have, or leaves no
- *                         room in the context; an option is out of its range; or `reserved` is not 0
+ * @retval BURBLE_EINVAL   the prompt is empty, is not UTF-8, or has an id that the model does not have; an option is out
+ *                         of its range; or `reserved` is not 0
+ * @retval BURBLE_ETOOLONG the prompt leaves no room in the context
  * @retval BURBLE_ENOMEM   out of memory
  *
  * Unless the result is BURBLE_OK, the stream is unchanged, and *error (may be NULL) says what was
@@ -522,7 +579,8 @@ typedef struct burble_llama_place {
     uint32_t reserved[7];   /**< 0: see burble.h */
 } burble_llama_place;
 
-/** Finds the request that writes to `stream`: for a keep-alive, or a page that shows what happens. It takes time
+/** Finds the request that writes to `stream`, or the one of its choices that has come farthest: for a keep-alive, or a
+ * page that shows what happens. It takes time
  * that grows with the queue. Any thread may call it. In a forked child of the process that created the
  * engine, the stage is always BURBLE_LLAMA_STAGE_NONE. */
 BURBLE_API void burble_llama_engine_find(const burble_llama_engine *engine,
@@ -606,7 +664,7 @@ BURBLE_API size_t burble_llama_embedder_length(const burble_llama_embedder *embe
  *
  * @retval BURBLE_OK        `out` is complete
  * @retval BURBLE_EINVAL    a text has no token, or more than `context`, or is not UTF-8
- * @retval BURBLE_ECANCELED burble_llama_embedder_cancel was called
+ * @retval BURBLE_ECANCELED burble_llama_embedder_cancel or burble_llama_embedder_interrupt was called
  * @retval BURBLE_EFAILED   llama.cpp cannot compute the tokens
  * @retval BURBLE_ECLOSED   the embedder is of the parent process
  * @retval BURBLE_ENOMEM    out of memory
@@ -620,6 +678,10 @@ BURBLE_API int burble_llama_embedder_embed(burble_llama_embedder *embedder,
 /** Ends the call of burble_llama_embedder_embed that computes, even within a batch, and all later ones, with
  * BURBLE_ECANCELED. Any thread may call it. */
 BURBLE_API void burble_llama_embedder_cancel(burble_llama_embedder *embedder);
+
+/** Ends the calls of burble_llama_embedder_embed that compute or wait for others, even within a batch, with
+ * BURBLE_ECANCELED; later calls are not affected. Any thread may call it. */
+BURBLE_API void burble_llama_embedder_interrupt(burble_llama_embedder *embedder);
 
 #ifdef __cplusplus
 }

@@ -289,6 +289,28 @@ BURBLE_API int burble_reader_next(burble_reader *reader, burble_record *record);
  * record that it missed. */
 BURBLE_API uint64_t burble_reader_position(const burble_reader *reader);
 
+/** Sets the reader's interval, in nanoseconds. The reader gets records in deliveries, and each delivery begins at
+ * least one interval after the beginning of the one before it. 0: no interval, as in a new reader.
+ *
+ * A delivery is all that burble_reader_next returns until BURBLE_AGAIN. The first delivery begins with the first
+ * record. While the next delivery is not due, burble_reader_next returns BURBLE_AGAIN, and a new record neither wakes
+ * burble_reader_wait nor makes a hub call the reader's function: a writer that is much faster than the interval wakes
+ * nobody. If there is no record when a delivery is due, it begins as soon as one is appended. A delivery begins early
+ * when the stream is no longer open, and when a writer waits for room (burble_reader_limit).
+ *
+ * A hub has no clock: an event loop needs a timer, as burble_reader_due says.
+ *
+ * @retval BURBLE_OK      the interval applies from the next delivery on
+ * @retval BURBLE_ENOMEM  the interval is unchanged */
+BURBLE_API int burble_reader_interval(burble_reader *reader, uint64_t nanoseconds);
+
+/** When the next delivery of a reader with an interval is due, in nanoseconds of CLOCK_MONOTONIC. 0: at once.
+ *
+ * If burble_reader_park (or burble_reader_next_or_park) has returned BURBLE_AGAIN, and this is not 0, set a timer of
+ * the event loop for this time, and call the reader's function then. Until then, the hub calls that function only
+ * when the stream is no longer open, or when a writer waits for room. */
+BURBLE_API uint64_t burble_reader_due(const burble_reader *reader);
+
 /** Blocks the calling thread until there may be a record to read, or the stream is no longer open.
  * `deadline` is in nanoseconds of CLOCK_MONOTONIC; 0: none. Detaches the reader from its hub.
  *
@@ -316,7 +338,8 @@ BURBLE_API int burble_reader_attach(burble_reader *reader, burble_hub *hub, burb
  * @retval BURBLE_AGAIN      the reader is parked
  * @retval BURBLE_OK         do not wait, but call burble_reader_next: a record may already be available. The
  *                           reader's function may be called, too.
- * @retval BURBLE_EDETACHED  the reader is attached to no hub, or its hub was destroyed or created before a fork */
+ * @retval BURBLE_EDETACHED  the reader is attached to no hub, or its hub was destroyed or created before a fork
+ * @retval BURBLE_ENOMEM     only with an interval: the reader is not parked */
 BURBLE_API int burble_reader_park(burble_reader *reader);
 
 /** Returns the next record or, if there is none, parks an attached reader. This is all that a reader's

@@ -105,7 +105,7 @@ typedef enum burble_vocab_format {
  *
  * A JSON file may have at most 128 MiB, a file of another format 256 MiB (the tensors of a GGUF file do
  * not count). In addition to BURBLE_VOCAB_MAX_TEXT bytes of text, memory is used in proportion to the
- * size of the file: for JSON, up to 80 times its size. Any thread may call it. */
+ * size of the file: for JSON, up to 20 times its size. Any thread may call it. */
 BURBLE_API int burble_vocab_load(const char *path, burble_vocab_format format, burble_vocab **out,
                                  burble_error *error);
 
