@@ -17,8 +17,11 @@
 #include "serve/routes.h"
 #include "serve/server.h"
 
-/* How long, in ms, a connection is still read after its last answer. */
-#define LINGER 2000u
+/* How long, in ms, a connection is still read after its last answer: since its client last sent something, and in all.
+ * Whoever closes a socket with unread bytes resets it, and a reset takes the answer from a client that has yet to read
+ * it. So what counts is the time, not the bytes: a client in the midst of a large body has to be read until it looks. */
+#define LINGER_QUIET 2000u
+#define LINGER_WHOLE 30000u
 
 /* Bytes that wait for the socket: memory of this write, and of libuv's request. */
 struct output {
@@ -118,7 +121,7 @@ static void linger(struct burble__connection *connection)
         return;
     }
     enter(connection, BURBLE__LINGER);
-    connection->head_bytes = 0;
+    connection->lingered = 0;
     burble__connection_watch(connection);
 }
 
@@ -155,7 +158,8 @@ static uint64_t due(const struct burble__connection *connection)
         at = burble__exchange_due(connection->exchange);
         break;
     case BURBLE__LINGER:
-        at = connection->since + LINGER;
+        at = connection->lingered + LINGER_QUIET;
+        at = connection->since + (at < LINGER_WHOLE ? at : LINGER_WHOLE);
         break;
     case BURBLE__CLOSED:
         break;
@@ -595,8 +599,11 @@ static void read_kept(struct burble__connection *connection)
 
 static void on_bytes(struct burble__connection *connection, const char *bytes, size_t n)
 {
-    if (connection->phase == BURBLE__LINGER
-        || (connection->phase == BURBLE__ANSWER && connection->last)) {
+    if (connection->phase == BURBLE__LINGER) {
+        connection->lingered = (uint32_t)(burble__loop_now(connection->loop) - connection->since);
+        return;
+    }
+    if (connection->phase == BURBLE__ANSWER && connection->last) {
         connection->head_bytes += (uint32_t)n;
         if (connection->head_bytes > options_of(connection)->max_ignored)
             burble__connection_close(connection);

@@ -66,7 +66,10 @@ struct burble__connection {
     struct burble__exchange *exchange; /* the present request; NULL: IDLE, LINGER, CLOSED */
     struct burble__kept *kept;         /* what came during an answer; NULL: nothing */
     struct burble__waiting *waiting;   /* bytes for the socket; NULL: none */
-    uint32_t head_bytes;               /* of the present request; LINGER: bytes dropped */
+    union {
+        uint32_t head_bytes; /* of the present request; a last ANSWER: bytes that were dropped */
+        uint32_t lingered;   /* LINGER: when its client last sent something, in ms since its beginning */
+    };
     uint64_t since;                    /* ms: when the phase began */
     uint64_t key;                      /* that counts this connection; 0: none */
     unsigned char address[16];         /* the client's, as IPv6 */

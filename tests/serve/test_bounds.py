@@ -67,6 +67,17 @@ def test_body_above_max_body_gets_413_at_once() -> None:
         assert client.rest() == b""
 
 
+def test_refusal_reaches_a_client_that_sends_its_whole_body_first() -> None:
+    """Unread bytes would reset the connection, and the refusal be lost with it."""
+    with serving("--max-body", 1000) as server:
+        for _ in range(20):
+            with server.connect() as client:
+                client.send(start_of(9_000_000))
+                for _ in range(90):
+                    client.send(b" " * 100_000)
+                assert client.response().status == 413
+
+
 def test_chunked_body_above_max_body_gets_413() -> None:
     with serving("--max-body", 1000) as server, server.connect() as client:
         client.send(

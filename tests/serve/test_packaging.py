@@ -195,11 +195,15 @@ def test_proxy_passes_pieces_on_as_they_come(proxied: tuple[Serving, int], versi
 
 @needs_curl
 def test_proxy_bounds_bodies(proxied: tuple[Serving, int], tmp_path: Path) -> None:
+    """The status arrives. (Over HTTP/1.1 it need not: Caddy closes with bytes of the body unread.)"""
     _, port = proxied
     path = tmp_path / "large"
     path.write_bytes(b" " * (9 << 20))
-    show = ("-o", "/dev/null", "-w", "%{http_code}")
-    assert output(port, "/v1/completions", "--json", f"@{path}", *show) == "413"
+    show = ("--http2", "-o", "/dev/null", "-w", "%{http_code}")
+    words = curl(port, "/v1/completions", "--json", f"@{path}", *show)
+    # Not `check`: Caddy may cut what follows the status.
+    client = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert client.stdout == "413", client.stderr
 
 
 @needs_curl
