@@ -68,11 +68,12 @@ struct burble__connection {
     struct burble__waiting *waiting;   /* bytes for the socket; NULL: none */
     union {
         uint32_t head_bytes; /* of the present request; a last ANSWER: bytes that were dropped */
-        uint32_t lingered;   /* LINGER: when its client last sent something, in ms since its beginning */
+        uint32_t
+            lingered; /* LINGER: when its client last sent something, in ms since its beginning */
     };
-    uint64_t since;                    /* ms: when the phase began */
-    uint64_t key;                      /* that counts this connection; 0: none */
-    unsigned char address[16];         /* the client's, as IPv6 */
+    uint64_t since;            /* ms: when the phase began */
+    uint64_t key;              /* that counts this connection; 0: none */
+    unsigned char address[16]; /* the client's, as IPv6 */
     uint8_t phase;
     bool served;  /* it had a request before */
     bool last;    /* it is closed after the present answer */

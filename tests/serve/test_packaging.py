@@ -195,7 +195,7 @@ def test_proxy_passes_pieces_on_as_they_come(proxied: tuple[Serving, int], versi
 
 @needs_curl
 def test_proxy_bounds_bodies(proxied: tuple[Serving, int], tmp_path: Path) -> None:
-    """The status arrives. (Over HTTP/1.1 it need not: Caddy closes with bytes of the body unread.)"""
+    """The status arrives. (Over HTTP/1.1 it need not: Caddy closes before it has read the body.)"""
     _, port = proxied
     path = tmp_path / "large"
     path.write_bytes(b" " * (9 << 20))
