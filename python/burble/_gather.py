@@ -20,7 +20,13 @@ class Gathered(Generic[T]):
 
     def __init__(self, streams: tuple[Stream[T] | Reader[T], ...]) -> None:
         self._streams = streams  # a stream that is deleted cancels its generation
-        self._merged = _core.Merged([stream._own() for stream in streams], says_ends=True)
+        before = [stream._iteration() for stream in streams]
+        try:
+            self._merged = _core.Merged([stream._own() for stream in streams], says_ends=True)
+        except BaseException:
+            for stream, iteration in zip(streams, before):
+                stream._disown(iteration)
+            raise
 
     def __aiter__(self) -> AsyncIterator[tuple[int, T | Exception | None]]:
         collect_after_cancellation()
@@ -67,7 +73,7 @@ def gather(streams: Iterable[Stream[T] | Reader[T]]) -> Gathered[T]:
 
     :param streams: streams and readers, in the order of their numbers.
     :raises TypeError: for anything else.
-    :raises RuntimeError: if one of them is being read.
+    :raises RuntimeError: if one of them is being read. All streams are then as before.
     """
     given = tuple(streams)
     for stream in given:

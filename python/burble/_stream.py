@@ -140,6 +140,16 @@ class Stream(Handle, Generic[T]):
                 self._passed_over = False
         return self._reader
 
+    def _iteration(self) -> tuple[bool, bool]:
+        """Before _own(), for _disown()."""
+        return self._iterated, self._passed_over
+
+    def _disown(self, iteration: tuple[bool, bool]) -> None:
+        """After _own(): nothing was read by it, so the stream is as before."""
+        self._iterated, passed_over = iteration
+        if passed_over:
+            self._pass_over()
+
     def _pass_over(self) -> None:
         """Other readers read: while the stream itself is not iterated, it delays nothing."""
         if not self._iterated and not self._passed_over:
@@ -365,6 +375,12 @@ class Reader(Generic[T]):
 
     def _own(self) -> _core.Reader:
         return self._reader
+
+    def _iteration(self) -> tuple[bool, bool]:
+        return True, False
+
+    def _disown(self, iteration: tuple[bool, bool]) -> None:
+        """It has no state to restore."""
 
     def __aiter__(self) -> AsyncIterator[T]:
         collect_after_cancellation()

@@ -149,6 +149,42 @@ def test_gather_refuses_what_is_no_stream_or_is_being_read() -> None:
     del kept
 
 
+@pytest.mark.parametrize("read_before", [False, True])
+def test_gather_that_fails_leaves_streams_as_they_were(read_before: bool) -> None:
+    """Streams that nobody iterates do not hold up their writers while others read them."""
+    writer, stream = burble.channel(max_lag=10)
+    busy = burble.channel()[1]
+    blocked = burble.gather([busy])
+    if read_before:
+        earlier = stream.reader()
+    with pytest.raises(RuntimeError, match="is read by a gather or a batch"):
+        burble.gather([stream, busy])
+    reader = earlier if read_before else stream.reader()
+
+    def write() -> None:
+        for _ in range(50):
+            writer.put_text("0123456789")
+        writer.end()
+
+    with in_thread(write):
+        assert "".join(reader) == 50 * "0123456789"
+    del blocked
+
+
+def test_gather_that_fails_keeps_the_iteration_of_a_stream() -> None:
+    writer, stream = burble.channel()
+    busy = burble.channel()[1]
+    blocked = burble.gather([busy])
+    writer.put_text("a")
+    assert next(stream) == "a"
+    with pytest.raises(RuntimeError):
+        burble.gather([stream, busy])
+    writer.put_text("b")
+    writer.end()
+    assert list(stream) == ["b"]
+    del blocked
+
+
 def test_gather_keeps_streams_that_nothing_else_refers_to() -> None:
     writer, stream = burble.channel()
     source = burble.gather([stream])
