@@ -33,7 +33,7 @@ def _parts(results: Results) -> dict[str, str]:
     if "llama_server" in results.parts:
         samples = results.parts["llama_server"].samples
         for name, load in llama_server.LOADS.items():
-            part = llama_server.Part(samples, name)
+            part = llama_server.Part(samples, name, load.who)
             if any(key.startswith(f"{name}, ") for key in samples):
                 parts[name] = _text(llama_server.tables(part, load))
     for name, module in (("cancel", llama_cancel), ("parts", llama_parts)):

@@ -104,6 +104,7 @@ int main(int argc, char **argv)
     const int requests = (int)strtol(argv[2], NULL, 10);
     burble_llama_engine_options_init(&options);
     options.slots = (uint32_t)requests;
+    options.flash = BURBLE_LLAMA_FLASH_ON; /* as in llama_loop */
     options.threads = (uint32_t)strtoul(argv[4], NULL, 10);
     if (requests < 1 || requests > MOST) {
         fputs("llama_engine: REQUESTS: expected 1 to 64\n", stderr);

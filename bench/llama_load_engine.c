@@ -16,7 +16,7 @@
 #include "llama_load.h"
 
 const char transport_usage[] =
-    "llama_load_engine MODEL SLOTS CONTEXT BATCH THREADS [frames|sampled|logprobs]...";
+    "llama_load_engine MODEL SLOTS CONTEXT BATCH THREADS [flash|frames|sampled|logprobs]...";
 
 static burble_llama_model *model;
 static burble_llama_engine *engine;
@@ -43,8 +43,11 @@ void transport_open(int argc, char **argv)
     burble_error error;
     if (argc < 6)
         die("usage", transport_usage);
+    burble_llama_engine_options_init(&options);
     for (int i = 6; i < argc; i++)
-        if (strcmp(argv[i], "frames") == 0)
+        if (strcmp(argv[i], "flash") == 0)
+            options.flash = BURBLE_LLAMA_FLASH_ON;
+        else if (strcmp(argv[i], "frames") == 0)
             wants_frames = true;
         else if (strcmp(argv[i], "sampled") == 0)
             wants_sampling = true;
@@ -52,7 +55,6 @@ void transport_open(int argc, char **argv)
             wants_logprobs = true;
         else
             die("usage", transport_usage);
-    burble_llama_engine_options_init(&options);
     options.slots = (uint32_t)strtoul(argv[2], NULL, 10);
     options.context = (uint32_t)strtoul(argv[3], NULL, 10);
     options.batch = (uint32_t)strtoul(argv[4], NULL, 10);

@@ -113,6 +113,7 @@ int main(int argc, char **argv)
     params.n_batch = 512 + (uint32_t)sequences;
     params.n_ubatch = params.n_batch;
     params.n_seq_max = (uint32_t)sequences;
+    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
     params.n_outputs_max = (uint32_t)sequences;
     params.n_threads = threads;
     params.n_threads_batch = threads;
