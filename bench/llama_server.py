@@ -304,7 +304,7 @@ def _beside(values: Mapping[str, Sequence[float]], more_is_better: bool) -> list
         return better((values[who] for who in whose if who in values), key=median)
 
     ours, theirs = best(ENGINES), best(SERVERS)
-    return ratios(ours, theirs) if min(theirs) > 0 else []
+    return ratios(ours, theirs) if min(*ours, *theirs) > 0 else []
 
 
 def _row(title: str, values: Mapping[str, Sequence[float]], more_is_better: bool) -> list[str]:
@@ -313,6 +313,8 @@ def _row(title: str, values: Mapping[str, Sequence[float]], more_is_better: bool
 
 
 def _format(values: Sequence[float]) -> str:
+    if not any(values):
+        return "none came"
     lower, middle, upper = map(three_digits, quartiles(values))
     return f"{middle} [{lower}-{upper}]"
 
