@@ -162,9 +162,18 @@ BURBLE_API int burble_relay_attach(burble_relay *relay, const char *id, uint64_t
 BURBLE_API int burble_relay_play(burble_relay *relay, const char *id, uint32_t choice,
                                  uint64_t deadline, burble_stream *text, burble_error *error);
 
-/** Cancels an answer, wherever it is computed. Does not wait. Any thread may call it. BURBLE_OK, BURBLE_EINVAL or
- * BURBLE_ENOMEM. */
-BURBLE_API int burble_relay_cancel(burble_relay *relay, const char *id);
+/** Cancels an answer, wherever it is computed. Blocks until Redis has answered, at most until `deadline` (burble_now; 0: none).
+ * Any thread may call it.
+ *
+ * @retval BURBLE_OK        its worker is told, and the answer ends as cancelled; or it has waited for a worker, and is cancelled
+ * @retval BURBLE_EGONE     there is no such answer that runs or waits: it is over, or not kept any more
+ * @retval BURBLE_ECLOSED   the relay does not run
+ * @retval BURBLE_ESYSTEM   Redis has refused (*error says why)
+ * @retval BURBLE_ETIMEDOUT Redis has not answered in time; if it comes back while the relay runs, the answer is cancelled
+ * @retval BURBLE_EINVAL    `id` is not 32 hexadecimal digits
+ * @retval BURBLE_ENOMEM    out of memory; or too many answers are to be cancelled once Redis is there */
+BURBLE_API int burble_relay_cancel(burble_relay *relay, const char *id, uint64_t deadline,
+                                   burble_error *error);
 
 /** Begins to drain a worker: it takes no new answers; those that it can hand on go back into the queue, for others;
  * the rest may end within `grace` nanoseconds, then they fail. Any thread may call it. */

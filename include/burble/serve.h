@@ -259,7 +259,10 @@ typedef struct burble_serve_model {
      * reads `stream` no longer, and looks for the answer anew if a client returns. Called in any thread; must not
      * block. */
     void (*left)(void *arg, burble_stream *stream);
-    uint64_t reserved[6]; /**< 0: see burble.h */
+    /** Optional. While it returns false, requests that name no model go to another one, if there is one. Must not block, and
+     * calls no function of the server. Any thread. */
+    bool (*usable)(void *arg);
+    uint64_t reserved[5]; /**< 0: see burble.h */
 } burble_serve_model;
 
 /** The longest `digest` of a model, in bytes. */
@@ -340,7 +343,10 @@ typedef struct burble_serve_finder {
     /** How long, in nanoseconds, a client whose position is beyond the present end of an answer waits for it, before it
      * gets 410. */
     uint64_t patience;
-    uint64_t reserved[8]; /**< 0: see burble.h */
+    /** Optional. What is missing before a request can be answered, such as a worker: while it does not return NULL, GET /ready
+     * says 503, with this text for a person, which is valid as long as the server. Must not block. Any thread. */
+    const char *(*missing)(void *arg);
+    uint64_t reserved[7]; /**< 0: see burble.h */
 } burble_serve_finder;
 
 /** Before burble_server_start: answers that the server does not know are looked for by `finder`, which is copied. From

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "relay/front.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -423,7 +424,10 @@ static void check(struct burble__shown *shown, uint64_t now, bool whole)
         burble__front_drop(shown);
     } else if (shown->model != NULL && shown->model->absent_since != 0
                && now - shown->model->absent_since >= away) {
-        burble__subscription_fail(of, BURBLE_ECLOSED, "no worker computes this model any more");
+        char message[128 + BURBLE_FRAME_MAX_NAME];
+        snprintf(message, sizeof message, "no worker computes the model `%s` any more",
+                 shown->model->name);
+        burble__subscription_fail(of, BURBLE_ECLOSED, message);
         cut(shown);
         burble__front_drop(shown);
     } else if (shown->retry && now >= shown->retry_at
@@ -496,6 +500,7 @@ static void on_stop(struct burble__role *role)
         burble__subscription_fail(&shown->entry.of, BURBLE_ECLOSED, "the relay was closed");
         burble__front_drop(shown);
     }
+    burble__front_free_cancels(front);
     uv_close((uv_handle_t *)&front->timer, NULL);
 }
 

@@ -56,6 +56,7 @@ struct burble__front_model {
     struct burble__front_model *next;
     struct burble__front *front;
     _Atomic(uint64_t) waiting; /* answers that wait for a worker; read by any thread */
+    _Atomic(bool) usable;      /* it has a worker, as the last list says; read by any thread */
     uint64_t absent_since;     /* ns: it has no worker; 0: it has */
     bool offered;              /* the server has it */
     bool seen;                 /* in the last list */
@@ -113,9 +114,10 @@ struct burble__front {
     size_t n_models;
     bool was_listed; /* the models, once: the log says if there was none */
 
-    _Atomic(bool) there;    /* Redis */
-    _Atomic(bool) crowded;  /* Redis has little memory left */
-    _Atomic(uint64_t) kept; /* bytes of requests */
+    _Atomic(bool) there;           /* Redis */
+    _Atomic(bool) crowded;         /* Redis has little memory left */
+    _Atomic(const char *) missing; /* what to do, if no model has a worker; NULL: nothing */
+    _Atomic(uint64_t) kept;        /* bytes of requests */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;      /* a waiter is done */

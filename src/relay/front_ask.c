@@ -44,11 +44,10 @@ static void drop_waiter(struct burble__waiter *waiter)
         burble__free(waiter);
 }
 
-bool burble__front_tell(struct burble__shown *shown, int result, const char *message)
+/* As burble__front_tell. Takes over the reference to the waiter. */
+static bool tell(struct burble__front *front, struct burble__waiter *waiter, int result,
+                 const char *message)
 {
-    struct burble__front *front = shown->front;
-    struct burble__waiter *waiter = shown->waiter;
-    shown->waiter = NULL;
     pthread_mutex_lock(&front->lock);
     waiter->done = true;
     waiter->result = result;
@@ -61,6 +60,13 @@ bool burble__front_tell(struct burble__shown *shown, int result, const char *mes
     pthread_cond_broadcast(&front->changed);
     pthread_mutex_unlock(&front->lock);
     return heard;
+}
+
+bool burble__front_tell(struct burble__shown *shown, int result, const char *message)
+{
+    struct burble__waiter *waiter = shown->waiter;
+    shown->waiter = NULL;
+    return tell(shown->front, waiter, result, message);
 }
 
 /* Waits until the waiter is done: *result. False: `deadline` has passed. Drops the waiter, of which *copy is a copy. */
@@ -80,6 +86,12 @@ static bool wait_for(struct burble__front *front, struct burble__waiter *waiter,
     drop_waiter(waiter);
     pthread_mutex_unlock(&front->lock);
     return copy->done;
+}
+
+static int refuse_id(const char *name, burble_error *error)
+{
+    return burble__error_set(error, BURBLE_EINVAL,
+                             "id: expected 32 hexadecimal digits, found '%.64s'", name);
 }
 
 /* ---- posts ----------------------------------------------------------------------------------------------- */
@@ -376,7 +388,10 @@ void burble__front_submitted(struct burble__shown *shown, const redisReply *repl
     } else if (burble__reply_is(what, "conflict")) {
         refuse(shown, BURBLE_EGONE, "");
     } else if (burble__reply_is(what, "absent")) {
-        wait_or_refuse(shown, BURBLE_ECLOSED, "no worker computes this model at present");
+        char message[128 + BURBLE_FRAME_MAX_NAME];
+        snprintf(message, sizeof message, "no worker computes the model `%s` at present",
+                 shown->model->name);
+        wait_or_refuse(shown, BURBLE_ECLOSED, message);
     } else if (burble__reply_is(what, "full")) {
         wait_or_refuse(shown, BURBLE_EFULL, "the queue of this model is full");
     } else {
@@ -393,29 +408,51 @@ struct burble__cancel {
     struct burble__call call; /* first */
     struct burble__cancel *next;
     struct burble__front *front;
+    struct burble__waiter *waiter; /* NULL: nobody waits for it */
 };
+
+/* It is over. */
+static void finish_cancel(struct burble__cancel *cancel, int result, const char *message)
+{
+    if (cancel->waiter != NULL)
+        tell(cancel->front, cancel->waiter, result, message);
+    cancel->front->n_cancels--;
+    burble__call_finish(&cancel->call);
+    burble__free(cancel);
+}
 
 static void on_cancel_done(struct burble__call *call, const redisReply *reply)
 {
     struct burble__cancel *cancel = call->arg;
     struct burble__front *front = cancel->front;
-    if (reply == NULL && !front->stopping) {
+    if (reply == NULL && front->stopping) {
+        finish_cancel(cancel, BURBLE_ECLOSED, "the relay was closed");
+    } else if (reply == NULL) {
         cancel->next = front->cancels; /* again, once Redis is there */
         front->cancels = cancel;
-        return;
+    } else if (burble__reply_is(reply, "ok")) {
+        finish_cancel(cancel, BURBLE_OK, "");
+    } else if (burble__reply_is(reply, "none")) {
+        finish_cancel(cancel, BURBLE_EGONE, "");
+    } else {
+        finish_cancel(cancel, BURBLE_ESYSTEM,
+                      reply->type == REDIS_REPLY_ERROR ? reply->str : "unknown reply of Redis");
     }
-    front->n_cancels--;
-    burble__call_finish(call);
-    burble__free(cancel);
 }
 
-void burble__front_cancel(struct burble__front *front, const struct burble__stream_id *id)
+/* `waiter`: NULL, or of a thread that waits for it; its reference is taken over. */
+static void cancel_for(struct burble__front *front, const struct burble__stream_id *id,
+                       struct burble__waiter *waiter)
 {
     struct burble__cancel *cancel =
         front->n_cancels < CANCELS ? burble__calloc(1, sizeof *cancel) : NULL;
-    if (cancel == NULL)
-        return; /* it ends by its linger */
+    if (cancel == NULL) { /* it ends by its linger */
+        if (waiter != NULL)
+            tell(front, waiter, BURBLE_ENOMEM, burble_result_text(BURBLE_ENOMEM));
+        return;
+    }
     cancel->front = front;
+    cancel->waiter = waiter;
     burble__call_init(&cancel->call, BURBLE__SCRIPT_CANCEL, on_cancel_done, cancel);
     burble__call_add_text(&cancel->call, id->hex);
     burble__call_add_number(&cancel->call, front->relay->options.ttl / MS);
@@ -424,6 +461,11 @@ void burble__front_cancel(struct burble__front *front, const struct burble__stre
         cancel->next = front->cancels;
         front->cancels = cancel;
     }
+}
+
+void burble__front_cancel(struct burble__front *front, const struct burble__stream_id *id)
+{
+    cancel_for(front, id, NULL);
 }
 
 void burble__front_send_cancels(struct burble__front *front)
@@ -445,8 +487,7 @@ void burble__front_free_cancels(struct burble__front *front)
     while (front->cancels != NULL) {
         struct burble__cancel *cancel = front->cancels;
         front->cancels = cancel->next;
-        burble__call_finish(&cancel->call);
-        burble__free(cancel);
+        finish_cancel(cancel, BURBLE_ECLOSED, "the relay was closed");
     }
 }
 
@@ -472,27 +513,43 @@ void burble__front_detach(struct burble__front *front, const struct burble__stre
 struct ask_cancel {
     struct burble__relay_post post; /* first */
     struct burble__stream_id id;
+    struct burble__waiter *waiter;
 };
 
 static void run_cancel(burble_relay *relay, struct burble__relay_post *post)
 {
-    burble__front_cancel(relay->shown, &((struct ask_cancel *)post)->id);
+    const struct ask_cancel *ask = (struct ask_cancel *)post;
+    cancel_for(relay->shown, &ask->id, ask->waiter);
     burble__free(post);
 }
 
-int burble_relay_cancel(burble_relay *relay, const char *name)
+int burble_relay_cancel(burble_relay *relay, const char *name, uint64_t deadline,
+                        burble_error *error)
 {
     struct burble__stream_id id;
+    struct burble__waiter outcome;
     if (!burble__stream_id_parse(name, strlen(name), &id))
-        return BURBLE_EINVAL;
+        return refuse_id(name, error);
     struct ask_cancel *ask = burble__calloc(1, sizeof *ask);
-    if (ask == NULL)
-        return BURBLE_ENOMEM;
-    ask->post.run = run_cancel;
-    ask->id = id;
-    if (!burble__relay_post(relay, &ask->post))
-        burble__free(ask); /* it does not run: nothing is to be cancelled from here */
-    return BURBLE_OK;
+    struct burble__waiter *waiter = new_waiter();
+    if (ask == NULL || waiter == NULL) {
+        burble__free(ask);
+        burble__free(waiter);
+        return burble__error_set(error, BURBLE_ENOMEM, "out of memory");
+    }
+    *ask = (struct ask_cancel){.post.run = run_cancel, .id = id, .waiter = waiter};
+    if (!burble__relay_post(relay, &ask->post)) {
+        burble__free(ask);
+        burble__free(waiter);
+        return burble__error_set(error, BURBLE_ECLOSED, "the relay does not run");
+    }
+    if (!wait_for(relay->shown, waiter, deadline, &outcome))
+        return burble__error_set(error, BURBLE_ETIMEDOUT, "Redis has not answered in time");
+    if (outcome.result == BURBLE_EGONE)
+        return burble__error_set(error, BURBLE_EGONE, "no answer %.32s runs or waits", name);
+    return outcome.result == BURBLE_OK
+               ? BURBLE_OK
+               : burble__error_set(error, outcome.result, "%s", outcome.error.message);
 }
 
 /* ---- finding --------------------------------------------------------------------------------------------- */
@@ -570,8 +627,7 @@ int burble_relay_attach(burble_relay *relay, const char *name, uint64_t frames, 
     burble_stream *stream;
     *out = NULL;
     if (!burble__stream_id_parse(name, strlen(name), &id))
-        return burble__error_set(error, BURBLE_EINVAL,
-                                 "id: expected 32 hexadecimal digits, found '%.64s'", name);
+        return refuse_id(name, error);
     if (burble__held_stream_create(&stream, &held) != BURBLE_OK)
         return burble__error_set(error, BURBLE_ENOMEM, "out of memory");
     struct burble__shown *shown =

@@ -20,6 +20,12 @@
 /* Above so many percent of its maxmemory, Redis gets no more requests: the answers that run need the rest. */
 #define CROWDED 80u
 
+/* What GET /ready says while no model has a worker. */
+#define NONE_YET                                                                                   \
+    "no worker has announced a model in Redis; start one with burble work --redis, and the URL "   \
+    "and --redis-prefix of this server"
+#define GONE "no worker computes any model at present; start one with burble work --redis"
+
 /* ---- the server's side: any thread -------------------------------------------------------------------------- */
 
 static void on_cancelled(void *arg, burble_stream *stream)
@@ -36,6 +42,18 @@ static void find_load(void *arg, burble_serve_load *load)
 {
     struct burble__front_model *model = arg;
     load->waiting = burble__load_relaxed(&model->waiting);
+}
+
+static bool is_usable(void *arg)
+{
+    struct burble__front_model *model = arg;
+    return burble__load_relaxed(&model->usable);
+}
+
+static const char *find_missing(void *arg)
+{
+    struct burble__front *front = arg;
+    return burble__load_relaxed(&front->missing);
 }
 
 static void found_cancelled(void *arg, burble_stream *stream)
@@ -117,6 +135,7 @@ int burble_relay_serve(burble_relay *relay, burble_server *server, burble_error 
         .metrics = put_metrics,
         .closed = on_closed,
         .patience = burble__front_patience(relay),
+        .missing = find_missing,
     };
     if (relay->forks != burble__forks())
         return burble__error_set(error, BURBLE_EINVAL, "the relay belongs to a parent process");
@@ -165,6 +184,7 @@ static void offer(struct burble__front *front, struct burble__front_model *model
         .cancelled = on_cancelled,
         .load = find_load,
         .left = on_left,
+        .usable = is_usable,
     };
     const burble_serve_model *told = &model->told;
     burble_error error;
@@ -248,12 +268,20 @@ static void take_model(struct burble__front *front, const redisReply *name, uint
     offer(front, model, description);
 }
 
-static bool offers_any(const struct burble__front *front)
+/* Notes which models have workers, and what is missing if none has. */
+static void note_workers(struct burble__front *front)
 {
-    const struct burble__front_model *model = front->models;
-    while (model != NULL && !model->offered)
-        model = model->next;
-    return model != NULL;
+    bool offers_any = false, has_worker = false;
+    for (struct burble__front_model *model = front->models; model != NULL; model = model->next) {
+        burble__store_relaxed(&model->usable, model->absent_since == 0);
+        offers_any |= model->offered;
+        has_worker |= model->offered && model->absent_since == 0;
+    }
+    burble__store_relaxed(&front->missing, has_worker ? NULL : offers_any ? GONE : NONE_YET);
+    if (!front->was_listed && !offers_any)
+        burble__relay_log(front->relay,
+                          "no worker has a model yet: requests get 503 until one comes");
+    front->was_listed = true;
 }
 
 static void on_list(struct burble__call *call, const redisReply *reply)
@@ -282,10 +310,7 @@ static void on_list(struct burble__call *call, const redisReply *reply)
         if (model->offered && model->absent_since != 0 && now - model->absent_since >= ABSENCE)
             withdraw(front, model);
     }
-    if (!front->was_listed && !offers_any(front))
-        burble__relay_log(front->relay,
-                          "no worker has a model yet: requests get 503 until one comes");
-    front->was_listed = true;
+    note_workers(front);
 }
 
 /* ---- Redis's memory ------------------------------------------------------------------------------------------- */

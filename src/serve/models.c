@@ -138,11 +138,21 @@ int burble__models_remove(struct burble__models *models, const char *name)
     return BURBLE_OK;
 }
 
+/* What a request gets that names none. With the lock held. */
+static struct burble__model *choose(const struct burble__models *models)
+{
+    struct burble__model *model = models->first;
+    while (model != NULL && model->backend.usable != NULL
+           && !model->backend.usable(model->backend.arg))
+        model = model->next;
+    return model == NULL ? models->first : model;
+}
+
 struct burble__model *burble__models_find(struct burble__models *models, const char *name,
                                           size_t len)
 {
     pthread_mutex_lock(&models->lock);
-    struct burble__model *model = name == NULL ? models->first : *find(models, name, len);
+    struct burble__model *model = name == NULL ? choose(models) : *find(models, name, len);
     if (model != NULL)
         burble__model_ref(model);
     pthread_mutex_unlock(&models->lock);

@@ -45,7 +45,7 @@ struct burble__model *burble__model_create(const burble_serve_model *backend, co
 /* As burble_server_remove_model. */
 int burble__models_remove(struct burble__models *models, const char *name);
 
-/* The model of this name; `name` NULL: the one that was added first. NULL if there is none; otherwise drop it with
+/* The model of this name; `name` NULL: of the usable ones, or else of all, the one that was added first. NULL if there is none; otherwise drop it with
  * burble__model_drop. */
 struct burble__model *burble__models_find(struct burble__models *models, const char *name,
                                           size_t len);

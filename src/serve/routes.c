@@ -156,10 +156,11 @@ static void reply_json(struct burble__exchange *exchange, unsigned status, const
     burble__exchange_reply(exchange, status, "application/json", json, strlen(json));
 }
 
-static void reply_buffer(struct burble__exchange *exchange, int result, struct burble__buffer *body)
+static void reply_buffer(struct burble__exchange *exchange, unsigned status, int result,
+                         struct burble__buffer *body)
 {
     if (result == BURBLE_OK) {
-        burble__exchange_reply_buffer(exchange, 200, "application/json", body);
+        burble__exchange_reply_buffer(exchange, status, "application/json", body);
         return;
     }
     struct burble__problem problem;
@@ -173,15 +174,30 @@ static void run_health(struct burble__exchange *exchange)
     reply_json(exchange, 200, "{\"status\":\"ok\"}\n");
 }
 
+static void reply_missing(struct burble__exchange *exchange, const char *what)
+{
+    struct burble__buffer body;
+    burble__buffer_init(&body, SIZE_MAX / 2);
+    struct burble__output out = {&body, BURBLE_OK};
+    burble__put_raw(&out, "{\"status\":\"unavailable\",\"message\":");
+    burble__put_name(&out, what);
+    burble__put_raw(&out, "}\n");
+    reply_buffer(exchange, 503, out.result, &body);
+}
+
 static void run_ready(struct burble__exchange *exchange)
 {
     burble_server *server = exchange->loop->server;
+    const char *missing = burble__server_missing(server);
     if (burble__server_state(server) != BURBLE__SERVER_RUNNING) {
         burble__exchange_header(exchange, "Retry-After: 5\r\n");
         reply_json(exchange, 503, "{\"status\":\"draining\"}\n");
     } else if (!burble__server_is_connected(server)) {
         burble__exchange_header(exchange, "Retry-After: 1\r\n");
         reply_json(exchange, 503, "{\"status\":\"disconnected\"}\n");
+    } else if (missing != NULL) {
+        burble__exchange_header(exchange, "Retry-After: 1\r\n");
+        reply_missing(exchange, missing);
     } else if (!burble__server_has_models(server)) {
         burble__exchange_header(exchange, "Retry-After: 1\r\n");
         reply_json(exchange, 503, "{\"status\":\"loading\"}\n");
@@ -194,7 +210,7 @@ static void run_models(struct burble__exchange *exchange)
 {
     struct burble__buffer body;
     burble__buffer_init(&body, SIZE_MAX / 2);
-    reply_buffer(exchange, burble__models_write(exchange->loop->server->models, &body), &body);
+    reply_buffer(exchange, 200, burble__models_write(exchange->loop->server->models, &body), &body);
 }
 
 static void run_model(struct burble__exchange *exchange)
@@ -211,7 +227,7 @@ static void run_model(struct burble__exchange *exchange)
     }
     const int result = burble__model_write(model, &body);
     burble__model_drop(&model);
-    reply_buffer(exchange, result, &body);
+    reply_buffer(exchange, 200, result, &body);
 }
 
 static void run_page(struct burble__exchange *exchange)

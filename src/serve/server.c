@@ -657,6 +657,11 @@ bool burble__server_is_connected(const burble_server *server)
     return server->finder.ready == NULL || server->finder.ready(server->finder.arg);
 }
 
+const char *burble__server_missing(const burble_server *server)
+{
+    return server->finder.missing == NULL ? NULL : server->finder.missing(server->finder.arg);
+}
+
 bool burble__server_has_models(burble_server *server)
 {
     return burble__models_count(server->models) > 0
@@ -681,10 +686,10 @@ int burble__server_write_metrics(burble_server *server, struct burble__buffer *o
     burble__metrics_set(all[0], BURBLE__GAUGE_BODY_BYTES, burble__load_relaxed(&server->bodies));
     burble__metrics_set(all[0], BURBLE__GAUGE_ANSWERS, stats.running);
     burble__metrics_set(all[0], BURBLE__GAUGE_RETAINED, stats.bytes);
-    burble__metrics_set(all[0], BURBLE__GAUGE_READY,
-                        burble__server_state(server) == BURBLE__SERVER_RUNNING
-                            && burble__server_has_models(server)
-                            && burble__server_is_connected(server));
+    burble__metrics_set(
+        all[0], BURBLE__GAUGE_READY,
+        burble__server_state(server) == BURBLE__SERVER_RUNNING && burble__server_has_models(server)
+            && burble__server_is_connected(server) && burble__server_missing(server) == NULL);
     struct burble__output more = {out, burble__metrics_write(all, n, server->models, out)};
     if (server->finder.metrics != NULL)
         server->finder.metrics(server->finder.arg, put_text, &more);

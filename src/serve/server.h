@@ -141,6 +141,9 @@ void burble__server_look_at_drain(struct burble__exchange *exchange);
 /* Whether what is behind the server can be reached: that is the finder's answer. */
 bool burble__server_is_connected(const burble_server *server);
 
+/* What is missing before a request can be answered, as the finder says: a text for a person; NULL: nothing. */
+const char *burble__server_missing(const burble_server *server);
+
 /* Whether all the models that it waits for were added, and there is one. */
 bool burble__server_has_models(burble_server *server);
 

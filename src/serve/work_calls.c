@@ -44,9 +44,10 @@ static size_t collect_headers(const struct burble__head *head, burble_serve_head
 
 static void refuse_model(struct burble__work *work, const char *name)
 {
+    const char *missing = burble__server_missing(work->server);
     if (burble__models_count(work->server->models) == 0)
-        burble__problem_set(&work->problem, 503, NULL, NULL,
-                            "no model can be used yet: GET /ready is 200 once one can");
+        burble__problem_set(&work->problem, 503, NULL, NULL, "no model can be used yet: %s",
+                            missing == NULL ? "GET /ready is 200 once one can" : missing);
     else
         burble__problem_set(&work->problem, 404, "model_not_found", "model",
                             "the model `%s` does not exist; GET /v1/models lists those that do",

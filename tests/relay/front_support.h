@@ -332,10 +332,12 @@ static inline int ask(const struct front *front, const char *request, char *repl
     return client.len > 12 ? atoi(client.text + 9) : 0;
 }
 
+#define READY "GET /ready HTTP/1.1\r\n"
+
 static inline bool is_ready(const struct front *front)
 {
     char reply[ROOM];
-    return ask(front, "GET /ready HTTP/1.1\r\n", reply, sizeof reply) == 200;
+    return ask(front, READY, reply, sizeof reply) == 200;
 }
 
 #define POST "POST /v1/completions HTTP/1.1\r\nAuthorization: Bearer key-one\r\n"

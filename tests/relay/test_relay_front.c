@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include "front_support.h"
 
+#include <pthread.h>
+
 /* ---- the usual course ------------------------------------------------------------------------------------- */
 
 static void test_answer_of_another_process_is_shown(void **state)
@@ -334,7 +336,8 @@ static void test_model_without_workers_is_503(void **state)
     client_send(&client, &front, POST, BODY);
     expect_text(&client, NULL);
     assert_non_null(strstr(client.text, " 503 "));
-    assert_non_null(strstr(client.text, "no worker computes this model at present"));
+    assert_non_null(strstr(client.text, "\r\nRetry-After: "));
+    assert_non_null(strstr(client.text, "no worker computes the model `numbers` at present"));
     client_close(&client);
     assert_int_equal(ask(&front, "GET /metrics HTTP/1.1\r\nAuthorization: Bearer key-one\r\n",
                          reply, sizeof reply),
@@ -350,19 +353,86 @@ static void test_front_without_workers_says_so_until_one_comes(void **state)
     SKIP_WITHOUT_REDIS();
     struct hand hand;
     struct client client;
+    char reply[ROOM];
     const unsigned before = lines_of_no_model;
     struct front front = front_begin(2 * SECOND, 30 * SECOND);
     UNTIL(lines_of_no_model > before);
+    assert_int_equal(ask(&front, READY, reply, sizeof reply), 503);
+    assert_non_null(strstr(reply, "\r\nRetry-After: "));
+    assert_non_null(strstr(reply,
+                           "{\"status\":\"unavailable\",\"message\":\"no worker has announced a "
+                           "model in Redis; start one with burble work --redis"));
     client_send(&client, &front, POST, BODY);
     expect_text(&client, NULL);
     assert_non_null(strstr(client.text, " 503 "));
-    assert_non_null(strstr(client.text, "no model can be used yet"));
+    assert_non_null(strstr(client.text, "\r\nRetry-After: "));
+    assert_non_null(
+        strstr(client.text, "no model can be used yet: no worker has announced a model in Redis"));
     client_close(&client);
     hand_open(&hand);
     UNTIL(is_ready(&front));
     front_stop(&front);
     front = front_start(2 * SECOND);
     assert_int_equal(lines_of_no_model, before + 1);
+    front_stop(&front);
+    hand_close(&hand);
+}
+
+/* As if the hand's lease was over. */
+static void lapse(void)
+{
+    redis_ask(&redis, "ZADD {burble}:w 1 " SESSION);
+    redis_ask(&redis, "ZADD {burble}:wk:numbers 1 " SESSION);
+}
+
+static void test_front_whose_workers_are_gone_is_not_ready(void **state)
+{
+    SKIP_WITHOUT_REDIS();
+    struct hand hand;
+    char reply[ROOM];
+    hand_open(&hand);
+    struct front front = front_start(2 * SECOND);
+    lapse();
+    UNTIL(ask(&front, READY, reply, sizeof reply) == 503);
+    assert_non_null(strstr(reply, "\r\nRetry-After: "));
+    assert_non_null(strstr(reply, "\"message\":\"no worker computes any model at present"));
+    assert_int_equal(ask(&front, "GET /metrics HTTP/1.1\r\nAuthorization: Bearer key-one\r\n",
+                         reply, sizeof reply),
+                     200);
+    assert_non_null(strstr(reply, "\nburble_ready 0\n"));
+    hand_close(&hand);
+    redis_ask(&redis, "FLUSHALL");
+    hand_open(&hand);
+    UNTIL(is_ready(&front));
+    front_stop(&front);
+    hand_close(&hand);
+}
+
+static void test_request_without_model_goes_to_one_that_has_a_worker(void **state)
+{
+    SKIP_WITHOUT_REDIS();
+    struct hand hand;
+    struct client client;
+    char reply[ROOM];
+    hand_open(&hand);
+    struct front front = front_start(2 * SECOND);
+    lapse();
+    UNTIL(ask(&front, READY, reply, sizeof reply) == 503);
+    freeReplyObject(EVAL(&hand, OPEN, "00000000000000000000000000000002", "other", "60000", "",
+                         "second",
+                         "{\"v\":1,\"context\":4096,\"chat\":true,"
+                         "\"parameters\":\"000000000fffffff\",\"created\":1,\"slots\":8}"));
+    UNTIL(is_ready(&front));
+    client_send(&client, &front, POST RESUMABLE, "{\"prompt\": \"p\", \"stream\": true}");
+    expect_text(&client, "Burble-Stream");
+    assert_string_equal(redis_ask(&redis, "ZCARD {burble}:q:second"), "1");
+    client_close(&client);
+    /* One that names the model without a worker hears so, though the model is still offered. */
+    client_send(&client, &front, POST, BODY);
+    expect_text(&client, NULL);
+    assert_non_null(strstr(client.text, " 503 "));
+    assert_non_null(strstr(client.text, "no worker computes the model `numbers` at present"));
+    client_close(&client);
     front_stop(&front);
     hand_close(&hand);
 }
@@ -421,6 +491,103 @@ static void test_attach_gives_the_rest_of_an_answer(void **state)
     hand_close(&hand);
 }
 
+/* ---- burble_relay_cancel ------------------------------------------------------------------------------------ */
+
+/* An answer that waits for a worker, since the hand does not claim it. */
+static void queue_one(struct client *client, const struct front *front, char *id, size_t room)
+{
+    client_send(client, front, POST RESUMABLE, BODY);
+    expect_text(client, "\r\n\r\n");
+    find_last(client, "Burble-Stream: ", id, room);
+    UNTIL(strcmp(redis_ask(&redis, "ZCARD {burble}:q:numbers"), "1") == 0);
+}
+
+static void test_cancel_ends_an_answer_that_runs_or_waits(void **state)
+{
+    SKIP_WITHOUT_REDIS();
+    struct hand hand;
+    struct client client, waiting;
+    burble_error error = {0};
+    char id[64];
+    hand_open(&hand);
+    struct front front = front_start(2 * SECOND), other = front_start(2 * SECOND);
+    burble_relay *relay = other.relay;
+    begin(&client, &front, &hand);
+    assert_result(burble_relay_cancel(relay, hand.id, 0, &error), BURBLE_OK);
+    assert_true(hand_is_cancelled(&hand));
+    queue_one(&waiting, &front, id, sizeof id);
+    assert_result(burble_relay_cancel(relay, id, 0, &error), BURBLE_OK);
+    expect_text(&waiting, "cancelled");
+    assert_string_equal(redis_ask(&redis, "ZCARD {burble}:q:numbers"), "0");
+    assert_result(burble_relay_cancel(relay, id, 0, &error), BURBLE_EGONE);
+    assert_non_null(strstr(error.message, id));
+    assert_result(burble_relay_cancel(relay, SESSION, 0, &error), BURBLE_EGONE);
+    assert_result(burble_relay_cancel(relay, "short", 0, &error), BURBLE_EINVAL);
+    assert_non_null(strstr(error.message, "found 'short'"));
+    client_close(&client);
+    client_close(&waiting);
+    front_stop(&front);
+    front_stop(&other);
+    hand_close(&hand);
+}
+
+static void test_cancel_that_redis_does_not_answer_is_done_later(void **state)
+{
+    SKIP_WITHOUT_REDIS();
+    struct hand hand;
+    struct client client;
+    burble_error error = {0};
+    char id[64];
+    hand_open(&hand);
+    struct front front = front_start(2 * SECOND);
+    queue_one(&client, &front, id, sizeof id);
+    redis_freeze(&redis);
+    assert_result(burble_relay_cancel(front.relay, id, burble_now() + SECOND / 10, &error),
+                  BURBLE_ETIMEDOUT);
+    redis_thaw(&redis);
+    expect_text(&client, "cancelled");
+    redis_kill(&redis);
+    assert_result(burble_relay_cancel(front.relay, id, burble_now() + SECOND / 10, &error),
+                  BURBLE_ETIMEDOUT);
+    client_close(&client);
+    front_stop(&front); /* with one that was never sent */
+    redis_start_again(&redis);
+    hand_close(&hand);
+}
+
+struct canceller {
+    burble_relay *relay;
+    _Atomic(bool) begun;
+    int result;
+};
+
+static void *cancel_in_thread(void *arg)
+{
+    struct canceller *canceller = arg;
+    canceller->begun = true;
+    canceller->result = burble_relay_cancel(canceller->relay, SESSION, 0, NULL);
+    return NULL;
+}
+
+static void test_cancel_returns_when_the_relay_stops(void **state)
+{
+    SKIP_WITHOUT_REDIS();
+    struct hand hand;
+    pthread_t thread;
+    hand_open(&hand);
+    struct front front = front_start(2 * SECOND);
+    struct canceller canceller = {.relay = front.relay};
+    redis_freeze(&redis);
+    assert_int_equal(pthread_create(&thread, NULL, cancel_in_thread, &canceller), 0);
+    UNTIL(canceller.begun);
+    burble_relay_stop(front.relay);
+    pthread_join(thread, NULL);
+    assert_result(canceller.result, BURBLE_ECLOSED);
+    redis_thaw(&redis);
+    front_stop(&front);
+    hand_close(&hand);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,7 +603,12 @@ int main(void)
         TEST(test_slow_client_gets_everything_from_redis_later),
         TEST(test_model_without_workers_is_503),
         TEST(test_front_without_workers_says_so_until_one_comes),
+        TEST(test_front_whose_workers_are_gone_is_not_ready),
+        TEST(test_request_without_model_goes_to_one_that_has_a_worker),
         TEST(test_attach_gives_the_rest_of_an_answer),
+        TEST(test_cancel_ends_an_answer_that_runs_or_waits),
+        TEST(test_cancel_that_redis_does_not_answer_is_done_later),
+        TEST(test_cancel_returns_when_the_relay_stops),
     };
     RUN_ALL(tests);
 }

@@ -296,7 +296,7 @@ static void test_answers_of_a_model_without_workers_fail(void **state)
     expect_text(&client, "Burble-Stream");
     freeReplyObject(EVAL(&hand, CLOSE, SESSION, number(++hand.n)));
     expect_text(&client, NULL);
-    assert_non_null(strstr(client.text, "no worker computes this model any more"));
+    assert_non_null(strstr(client.text, "no worker computes the model `numbers` any more"));
     client_close(&client);
     front_stop(&front);
     hand_close(&hand);

@@ -13,6 +13,8 @@ const CLOSED = "closed"; // the code of an answer that a server has left when it
 const STATES = {
   loading: { message: "its model is being loaded" },
   draining: { message: "it is shutting down" },
+  disconnected: { message: "its Redis is away" },
+  unavailable: { message: "no worker computes its models" },
 };
 
 // What the server has refused, or an answer that failed.
