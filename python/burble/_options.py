@@ -26,6 +26,7 @@ Start = Union[int, Literal["oldest", "tail"]]
 # What the core counts with.
 MOST = 2**63 - 1
 UINT32_MAX = 2**32 - 1
+HUNDRED_YEARS = 100.0 * 365 * 86400  # seconds: what waits longer waits for ever, for all clocks
 
 # As Log.reader has them.
 _STARTS = {"oldest": -1, "tail": -2}
@@ -205,16 +206,16 @@ def count(name: str, value: Any, least: int, other: str = "") -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name}: expected an int{other}, found {value!r}")
     if value < least:
-        raise ValueError(f"{name}: expected at least {least}{other}, found {value}")
+        raise ValueError(f"{name}: expected at least {least}{other}, found {shown(value)}")
     if value > MOST:
-        raise ValueError(f"{name}: expected at most {MOST}{other}, found {value}")
+        raise ValueError(f"{name}: expected at most {MOST}{other}, found {shown(value)}")
     return value
 
 
 def uint32(name: str, value: Any, least: int, most: int = UINT32_MAX) -> int:
     """A count for which the core has 32 bits."""
     if count(name, value, least) > most:
-        raise ValueError(f"{name}: expected at most {most}, found {value}")
+        raise ValueError(f"{name}: expected at most {most}, found {shown(value)}")
     return int(value)
 
 
@@ -235,10 +236,32 @@ def _keep(keep: Keep) -> int:
 
 
 def seconds(name: str, value: Any, least: float | None = None) -> float:
-    """Seconds from ``least`` on; None: more than 0."""
+    """Seconds from ``least`` on; None: more than 0. More than a hundred years are a hundred
+    years."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{name}: expected seconds, found {value!r}")
-    if not math.isfinite(value) or (value <= 0 if least is None else value < least):
+    if not _is_finite(value) or (value <= 0 if least is None else value < least):
         bound = "more than 0" if least is None else "0 or more"
-        raise ValueError(f"{name}: expected seconds, {bound}, found {value!r}")
-    return float(value)
+        raise ValueError(f"{name}: expected seconds, {bound}, found {shown(value)}")
+    return min(float(value), HUNDRED_YEARS)
+
+
+def real(name: str, value: Any) -> Any:
+    """A number for which the core has a float, and whose type and range it checks."""
+    if isinstance(value, int) and not _is_finite(value):
+        raise ValueError(f"{name}: expected a number, found {shown(value)}")
+    return value
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that is larger than all floats
+        return False
+
+
+def shown(value: Any) -> str:
+    """A number as messages show it, which are not to have thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an int of {value.bit_length()} bits"
+    return repr(value)

@@ -11,6 +11,7 @@ from typing import Any
 
 from . import _core
 from ._handlers import Handler
+from ._options import seconds
 from ._server import Server
 from ._signals import until_signal
 
@@ -44,6 +45,7 @@ def serve(
     :param quiet: do not say on stderr where it serves.
     :param options: those of :class:`Server`.
     """
+    grace = seconds("grace", grace, 0.0)
     keys = list(options.get("api_keys", ()))  # they stay when the file is read again
     if api_key_file is not None:
         options["api_keys"] = [*keys, *read_keys(api_key_file)]

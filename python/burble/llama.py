@@ -18,11 +18,11 @@ import atexit
 import os
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import Callable, NamedTuple, TypeVar
+from typing import Any, Callable, NamedTuple, TypeVar
 
 from . import _core
 from ._job import External
-from ._options import UINT32_MAX, OptionSet, TextOptions, one_of, uint32
+from ._options import UINT32_MAX, OptionSet, TextOptions, one_of, real, shown, uint32
 from ._stats import Stats, rate
 from ._stream import Stream
 from ._text import Chunk
@@ -133,6 +133,14 @@ class EngineStream(Stream[str]):
             TokenLogprob(token, piece(token), offset, logprob, top)
             for token, offset, logprob, top in self._engine.logprobs(self._tokens)
         ]
+
+
+def _bias(logit_bias: Mapping[int, float]) -> tuple[tuple[int, float], ...]:
+    token: Any
+    for token in logit_bias:
+        if isinstance(token, int) and not -(1 << 31) <= token < 1 << 31:
+            raise ValueError(f"logit_bias: expected token ids, found {shown(token)}")
+    return tuple((token, real("logit_bias", number)) for token, number in logit_bias.items())
 
 
 def _pairs(messages: Iterable[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
@@ -362,32 +370,36 @@ class Engine:
             prompt if isinstance(prompt, str) else list(prompt),
             specials=specials,
             max_tokens=0 if max_new_tokens is None else uint32("max_new_tokens", max_new_tokens, 1),
-            temperature=temperature,
+            temperature=real("temperature", temperature),
             top_k=uint32("top_k", top_k, 0),
-            top_p=top_p,
-            min_p=min_p,
+            top_p=real("top_p", top_p),
+            min_p=real("min_p", min_p),
             seed=UINT32_MAX if seed is None else uint32("seed", seed, 0, UINT32_MAX - 1),
             stop=stop_strings(stop),
             include_stop=include_stop,
             words=chunk == "word",
             skip_special=skip_special_tokens,
             ignore_end=ignore_eos,
-            typical_p=typical_p,
+            typical_p=real("typical_p", typical_p),
             penalties=(
                 uint32("repeat_last_n", repeat_last_n, 0),
-                repeat_penalty,
-                presence_penalty,
-                frequency_penalty,
+                real("repeat_penalty", repeat_penalty),
+                real("presence_penalty", presence_penalty),
+                real("frequency_penalty", frequency_penalty),
             ),
             dry=(
-                dry_multiplier,
-                dry_base,
+                real("dry_multiplier", dry_multiplier),
+                real("dry_base", dry_base),
                 uint32("dry_allowed_length", dry_allowed_length, 0),
                 UINT32_MAX if dry_last_n is None else uint32("dry_last_n", dry_last_n, 0),
                 _strings("dry_breakers", dry_breakers),
             ),
-            mirostat=(uint32("mirostat", mirostat, 0, 2), mirostat_tau, mirostat_eta),
-            logit_bias=() if logit_bias is None else tuple(logit_bias.items()),
+            mirostat=(
+                uint32("mirostat", mirostat, 0, 2),
+                real("mirostat_tau", mirostat_tau),
+                real("mirostat_eta", mirostat_eta),
+            ),
+            logit_bias=() if logit_bias is None else _bias(logit_bias),
             answered=uint32("answered", answered, 0),
             grammar=grammar,
             json=json,

@@ -52,7 +52,7 @@ if not hasattr(_core, "Relay"):
 if TYPE_CHECKING:
     CoreRelay = _core.Relay
 
-__all__ = ["NotFound", "Worker", "WorkerStats", "attach", "work"]
+__all__ = ["NotFound", "Worker", "WorkerStats", "attach", "cancel", "work"]
 
 _logger = logging.getLogger("burble.relay")
 
@@ -101,7 +101,39 @@ class WorkerStats(NamedTuple):
     """Answers that it has taken over from another worker."""
 
 
-class Worker(Host):
+class _RelayHost(Host):
+    """A host whose start waits for Redis."""
+
+    def start(self) -> None:
+        """Connect. In the main thread, a signal is handled at once: if its handler raises an
+        exception, as that of Ctrl-C does, the host is closed."""
+        if threading.current_thread() is not threading.main_thread():
+            super().start()
+            return
+        # (The connecting thread may be in a name look-up, which nothing interrupts.)
+        started = threading.Event()
+        failed: list[BaseException] = []
+        start = super().start
+
+        def run() -> None:
+            try:
+                start()
+            except BaseException as error:
+                failed.append(error)
+            finally:
+                started.set()
+
+        threading.Thread(target=run, name="burble-relay-start", daemon=True).start()
+        try:
+            started.wait()
+        except BaseException:
+            self.close()
+            raise
+        if failed:
+            raise failed.pop()
+
+
+class Worker(_RelayHost):
     """A worker: computes the answers of models for fronts on any machine.
 
     ::
@@ -233,6 +265,7 @@ def work(
     :param quiet: do not say on stderr what it computes.
     :param options: those of :class:`Worker`.
     """
+    grace = seconds("grace", grace, 0.0)
     with Worker(url, models, **options) as worker, until_signal(worker, grace):
         if not quiet:  # from this line on, signals are handled
             print(
@@ -320,11 +353,40 @@ def attach(
     return stream
 
 
+def cancel(
+    url: str,
+    id: str,  # noqa: A002
+    *,
+    prefix: str = "burble",
+    timeout: float = 10.0,
+) -> bool:
+    """Cancel an answer, wherever it is computed, or waits to be. Its clients see that it was
+    cancelled; reading what :func:`attach` has returned raises :exc:`burble.Cancelled`.
+
+    Returns whether there was such an answer; False: it is over, or not kept any more. It ends a
+    moment later, when its worker hears of it.
+
+    Blocks until Redis has answered: in a task, call it by :func:`asyncio.to_thread`. The first call
+    for a URL opens a connection, as :func:`attach` does. Anybody who knows an id can cancel its
+    answer: check the caller's API key or token first.
+
+    :param id: of the stream: 32 hexadecimal digits, which fronts send as ``Burble-Stream``.
+    :param prefix: as of :class:`Worker`.
+    :param timeout: how many seconds Redis may take to answer.
+    :raises burble.Timeout: if Redis does not answer in time. If it answers later, while this
+        process lives, the answer is cancelled.
+    :raises ConnectionError: if Redis cannot be reached.
+    :raises ValueError: if the id or the URL is wrong.
+    """
+    wait = seconds("timeout", timeout, 0.0)
+    return _readers().open(url, prefix).cancel(id, wait)
+
+
 def _stats(log: _core.Log) -> Stats:
     return Stats(log.position, log.position, None, None, None, None, log.blocked)
 
 
-class _Reader(Host):
+class _Reader(_RelayHost):
     """The relay of this process that reads the answers of one Redis."""
 
     _core: CoreRelay

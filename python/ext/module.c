@@ -63,6 +63,11 @@ int core_nanoseconds(PyObject *value, const char *name, uint64_t *nanoseconds)
         if (PyErr_ExceptionMatches(PyExc_TypeError))
             PyErr_Format(PyExc_TypeError, "%s: expected None or a number of seconds, found %.100s",
                          name, Py_TYPE(value)->tp_name);
+        else if (PyErr_ExceptionMatches(PyExc_OverflowError))
+            PyErr_Format(PyExc_ValueError,
+                         "%s: expected None or a number of seconds, found an int that is too large "
+                         "for a float",
+                         name);
         return -1;
     }
     if (!(seconds >= 0.0)) {

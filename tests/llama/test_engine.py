@@ -499,6 +499,32 @@ def test_invalid_prompt_is_refused(
         engine.chat([{"content": "a"}])
 
 
+NUMBERS = """max_new_tokens temperature top_k top_p min_p typical_p seed repeat_penalty
+    presence_penalty frequency_penalty repeat_last_n dry_multiplier dry_base dry_allowed_length
+    dry_last_n mirostat mirostat_tau mirostat_eta answered logprobs priority"""
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 10**5000], ids=["huge", "-huge", "digits"])
+@pytest.mark.parametrize("option", NUMBERS.split())
+def test_number_that_no_float_or_count_holds_is_refused_by_name(
+    engine: llama.Engine, option: str, value: int
+) -> None:
+    with pytest.raises(ValueError, match=f"^{option}: expected") as raised:
+        engine.generate("a", **{option: value})
+    assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "bias", [{5: 10**400}, {10**400: 1.0}, {2**31: 1.0}], ids=["number", "huge id", "id"]
+)
+def test_bias_that_no_float_or_id_holds_is_refused(
+    engine: llama.Engine, bias: dict[int, float]
+) -> None:
+    with pytest.raises(ValueError, match=r"^logit_bias: expected") as raised:
+        engine.generate("a", logit_bias=bias)
+    assert len(str(raised.value)) < 300
+
+
 def test_loading_reports_progress_and_can_be_cancelled() -> None:
     heard: list[float] = []
     with new_engine(progress=heard.append):

@@ -236,6 +236,7 @@ ARGUMENTS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "add_engine": [("new", None)],
         "start": NONE,
         "play": [()],
+        "cancel": [("0" * 32, SOON), ("zero", SOON)],
         "drain": [(0,), (1 << 40,)],
         "wait": [(SOON,)],
         "close": NONE,

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -363,6 +364,33 @@ def test_attach_to_what_is_not_there_raises(fleet: PythonFleet) -> None:
         next(burble.relay.attach("http://here", "0" * 32))
 
 
+def test_cancel_ends_answer_wherever_it_is_computed(fleet: PythonFleet) -> None:
+    url = fleet.redis.url
+    with asking(fleet, "held 1") as answer:
+        assert answer.text(1) == "0 "
+        stream = burble.relay.attach(url, answer.id)
+        assert next(stream) == "0 "
+        assert burble.relay.cancel(url, answer.id)
+        with pytest.raises(burble.Cancelled):
+            "".join(stream)
+        answer.text()
+        assert "cancelled" in str(answer.error)
+    until(lambda: fleet.seen("cancelled") == fleet.seen("held"))
+    assert not burble.relay.cancel(url, answer.id)
+    assert not burble.relay.cancel(url, "0" * 32)
+    with pytest.raises(ValueError, match="32 hexadecimal digits"):
+        burble.relay.cancel(url, "zero")
+    with pytest.raises(ConnectionError):
+        burble.relay.cancel(f"unix://{fleet.folder}/nobody.sock", answer.id)
+
+
+def test_cancel_that_redis_does_not_answer_raises(frozen: RedisServer) -> None:
+    assert not burble.relay.cancel(frozen.url, "0" * 32)
+    frozen.signal(signal.SIGSTOP)
+    with pytest.raises(burble.Timeout):
+        burble.relay.cancel(frozen.url, "0" * 32, timeout=0.05)
+
+
 # ---- the process -------------------------------------------------------------------------------
 
 
@@ -427,6 +455,41 @@ print("leaves")
 """
     assert frozen.process is not None
     assert run(fleet, code, frozen.url, str(frozen.process.pid)) == "leaves\n"
+
+
+CONNECTING = """
+import signal, sys, burble.relay
+try:
+    burble.relay.work(sys.argv[1], {"m": print}, quiet=True)
+except KeyboardInterrupt:
+    print("interrupted")
+except ConnectionError:
+    print("not connected")
+"""
+
+
+def test_ctrl_c_ends_worker_while_it_connects() -> None:
+    """It does not wait until the attempt to connect has failed."""
+    took = {}
+    for interrupts in (False, True):
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            silent.settimeout(PATIENCE)
+            url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+            program = subprocess.Popen(
+                [sys.executable, "-c", CONNECTING, url], stdout=subprocess.PIPE, text=True
+            )
+            connection, _ = silent.accept()  # and says nothing
+            began = time.monotonic()
+            if interrupts:
+                program.send_signal(signal.SIGINT)
+            out, _ = program.communicate(timeout=PATIENCE)
+            took[interrupts] = time.monotonic() - began
+            connection.close()
+        outcome = "interrupted" if interrupts else "not connected"
+        assert (program.returncode, out) == (0, f"{outcome}\n")
+    assert took[True] < took[False] / 2
 
 
 def test_connecting_to_one_redis_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -551,6 +614,17 @@ def test_worker_says_what_is_wrong_with_its_options(fleet: PythonFleet) -> None:
         burble.relay.Worker(fleet.redis.url, {}, slots=2**32 + 1)
     with pytest.raises(ValueError, match="choice: expected at most 4294967295"):
         burble.relay.attach(fleet.redis.url, "0" * 32, choice=2**32)
+    for huge in (10**400, 10**5000):
+        with pytest.raises(ValueError, match=r"^away: expected seconds"):
+            burble.relay.Worker(fleet.redis.url, {}, away=huge)
+        with pytest.raises(ValueError, match=r"^timeout: expected seconds"):
+            burble.relay.attach(fleet.redis.url, "0" * 32, timeout=huge)
+        with pytest.raises(ValueError, match=r"^timeout: expected seconds"):
+            burble.relay.cancel(fleet.redis.url, "0" * 32, timeout=huge)
+        with pytest.raises(ValueError, match=r"^grace: expected seconds"):  # not only at a signal
+            burble.relay.work(fleet.redis.url, {}, grace=huge)
+    with pytest.raises(ValueError, match=r"^away: expected 1 ms to a year"):
+        burble.relay.Worker(fleet.redis.url, {}, away=1e300)
     worker = burble.relay.Worker("redis://user:secret@127.0.0.1:1", {"m": lambda request: "x"})
     with pytest.raises(ConnectionError):
         worker.start()

@@ -205,6 +205,32 @@ static PyObject *relay_play(RelayObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyObject *relay_cancel(RelayObject *self, PyObject *args)
+{
+    const char *id;
+    PyObject *seconds;
+    uint64_t timeout;
+    burble_error error = {0};
+    bool open = false;
+    int rc = BURBLE_ECLOSED;
+    if (!PyArg_ParseTuple(args, "sO", &id, &seconds)
+        || core_nanoseconds(seconds, "timeout", &timeout) < 0)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+        open = host_enter(&self->host);
+        if (open) {
+            const uint64_t deadline = timeout == 0 ? 0 : burble_now() + timeout;
+            rc = burble_relay_cancel(self->relay, id, deadline, &error);
+            host_leave(&self->host);
+        }
+    Py_END_ALLOW_THREADS
+    if (!open)
+        return host_raise_closed(&self->host);
+    if (rc == BURBLE_OK || rc == BURBLE_EGONE)
+        return PyBool_FromLong(rc == BURBLE_OK);
+    return raise_not_played(self, rc, &error);
+}
+
 /* ---- the type -------------------------------------------------------------------------------- */
 
 static PyObject *get_stats(RelayObject *self, void *unused)
@@ -233,6 +259,9 @@ static PyMethodDef relay_methods[] = {
     {"play", (PyCFunction)relay_play, METH_VARARGS,
      "play($self, id, choice, log, seconds, /)\n--\n\n"
      "Have the relay write the text of an answer to a log. LookupError: there is no such answer."},
+    {"cancel", (PyCFunction)relay_cancel, METH_VARARGS,
+     "cancel($self, id, seconds, /)\n--\n\nCancel an answer. Returns whether it has run, or "
+     "waited."},
     {"drain", (PyCFunction)host_drain, METH_VARARGS, HOST_DRAIN},
     {"wait", (PyCFunction)host_wait, METH_O, HOST_WAIT},
     {"close", (PyCFunction)host_close, METH_NOARGS, HOST_CLOSE},
