@@ -18,8 +18,10 @@ struct burble__llama_pace {
     double token; /* what one token of a prompt adds to a step, in nanoseconds; 0: not known yet */
 };
 
-/* How many prompt tokens the next step may compute, beside answers or of several prompts: at least 1, at most `most`. */
-uint32_t burble__llama_pace_room(const struct burble__llama_pace *pace, uint32_t most);
+/* How many prompt tokens the next step may compute, beside `answers` tokens of answers or of several prompts: at least
+ * 1, at most `most`. */
+uint32_t burble__llama_pace_room(const struct burble__llama_pace *pace, uint32_t answers,
+                                 uint32_t most);
 
 /* A step with `answers` tokens of answers and `prompt` ones of prompts has taken `ns`. */
 void burble__llama_pace_note(struct burble__llama_pace *pace, uint32_t answers, uint32_t prompt,

@@ -117,7 +117,7 @@ static uint32_t fill(burble_llama_engine *engine)
         answers += tokens[slot] = count_answer(engine->slots[slot]);
     const uint32_t n = find_prompts(engine, prompts);
     const uint32_t most = engine->options.batch;
-    const uint32_t room = burble__llama_pace_room(&engine->pace, most);
+    const uint32_t room = burble__llama_pace_room(&engine->pace, answers, most);
     /* Without answers, too, several steps share many short prompts: the first ones begin to answer sooner, and not all of them
      * end, and are followed by new requests, in the same step. */
     share(engine, prompts, n, answers == 0 ? most : room, room, tokens);
