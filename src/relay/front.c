@@ -260,6 +260,16 @@ static bool is_attachment(const redisReply *reply)
     return true;
 }
 
+/* Whether an answer that Redis does not have may come to it yet: it was away a moment ago, so another front may have accepted the
+ * request without its reply, or a worker may be about to write the answer again. */
+static bool is_unsure(const struct burble__front *front, uint64_t now)
+{
+    const uint64_t patience = burble__front_patience(front->relay),
+                   stalled_at = front->relay->redis.stalled_at;
+    return (front->back_at != 0 && now - front->back_at < patience)
+           || (stalled_at != 0 && now - stalled_at < patience);
+}
+
 static enum burble__next refuse(struct burble__shown *shown, enum burble__refusal refusal)
 {
     struct burble__front *front = shown->front;
@@ -269,10 +279,9 @@ static enum burble__next refuse(struct burble__shown *shown, enum burble__refusa
         return BURBLE__NEXT_FETCH;
     }
     if (refusal == BURBLE__REFUSED_NONE && shown->sought && shown->waiter != NULL) {
-        const bool restarted = front->restarted_at != 0
-                               && now - front->restarted_at < burble__front_patience(front->relay);
-        burble__front_tell(shown, restarted ? BURBLE_ECLOSED : BURBLE_EGONE,
-                           restarted ? "Redis has restarted: ask again" : "");
+        const bool unsure = is_unsure(front, now);
+        burble__front_tell(shown, unsure ? BURBLE_ECLOSED : BURBLE_EGONE,
+                           unsure ? "Redis was away a moment ago: ask again" : "");
         burble__subscription_fail(&shown->entry.of, BURBLE_EGONE, NULL);
         return BURBLE__NEXT_OVER;
     }
@@ -461,8 +470,8 @@ static void on_connected(struct burble__role *role, bool restarted)
 {
     struct burble__front *front = (struct burble__front *)role;
     const uint64_t now = burble__now();
-    if (restarted)
-        front->restarted_at = now;
+    if (restarted || front->lost_at != 0)
+        front->back_at = now;
     front->lost_at = 0;
     burble__store_release(&front->there, true);
     /* Messages were lost, and Redis may be another one. */

@@ -95,10 +95,10 @@ struct burble__front {
     burble_relay *relay;
     struct burble__directory directory;
     struct burble__shown *fetch_first, *fetch_last;
-    unsigned fetches;      /* in flight */
-    uint64_t n_retries;    /* answers to be fetched after a while */
-    uint64_t lost_at;      /* ns: Redis is away; 0: it is there */
-    uint64_t restarted_at; /* ns: when another process of Redis was found; 0: never */
+    unsigned fetches;   /* in flight */
+    uint64_t n_retries; /* answers to be fetched after a while */
+    uint64_t lost_at;   /* ns: Redis is away; 0: it is there */
+    uint64_t back_at;   /* ns: when Redis was there again after a loss, or restarted; 0: never */
     uv_timer_t timer;
     uint64_t ticked_at;
     bool fast; /* the timer's period */

@@ -353,13 +353,16 @@ static void refuse(struct burble__shown *shown, int code, const char *message)
     burble__front_drop(shown);
 }
 
-/* It cannot be submitted at present. A request that was accepted before goes on waiting. */
+/* It cannot be submitted at present. A request that was accepted before goes on waiting; so does one whose server has waited no
+ * longer for the reply. */
 static void wait_or_refuse(struct burble__shown *shown, int code, const char *message)
 {
     const uint64_t now = burble__now();
     if (shown->submitted_at == 0)
         shown->submitted_at = now;
-    if (shown->waiter != NULL || now - shown->submitted_at >= shown->front->relay->options.away)
+    if (shown->waiter != NULL && burble__front_tell(shown, code, message))
+        burble__front_drop(shown); /* the server fails the stream */
+    else if (now - shown->submitted_at >= shown->front->relay->options.away)
         refuse(shown, code, message);
     else
         burble__front_retry(shown, false);

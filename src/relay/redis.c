@@ -318,7 +318,10 @@ static void on_reply(redisAsyncContext *context, void *given, void *arg)
             lose_soon(redis, BURBLE_ESYSTEM, reply->str);
     }
     if (reply != NULL) {
-        redis->lag = burble__now() - sent_at;
+        const uint64_t now = burble__now();
+        redis->lag = now - sent_at;
+        if (redis->lag >= BURBLE__STALL * MS)
+            redis->stalled_at = now;
         redis->n_calls++;
     }
     call->done(call, reply);

@@ -28,6 +28,9 @@
 /* After so many ms without the answer to a call, or to an attempt to connect, the connections are given up. */
 #define BURBLE__PATIENCE 5000u
 
+/* A reply that takes so many ms says that Redis stood still. */
+#define BURBLE__STALL 500u
+
 struct burble__redis;
 struct redisAsyncContext;
 
@@ -72,6 +75,7 @@ struct burble__redis {
     struct burble__call *first, *last; /* calls in flight */
     struct burble__buffer whole;       /* of a call that is sent with its script's text */
     uint64_t lag;                      /* ns, of the last call */
+    uint64_t stalled_at;               /* ns: the last reply that took BURBLE__STALL; 0: none did */
     uint64_t n_calls, n_connected;
 };
 

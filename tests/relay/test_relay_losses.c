@@ -285,6 +285,67 @@ static void test_request_to_a_frozen_redis_is_answered_once_it_thaws(void **stat
     hand_close(&hand);
 }
 
+/* A request that `front` has accepted, since Redis stood still, and that Redis has refused: its worker's lease is over. */
+static void accept_and_refuse(struct client *client, const struct front *front, char *id,
+                              size_t room)
+{
+    char reply[ROOM];
+    redis_ask(&redis, "ZADD {burble}:wk:numbers 1 " SESSION);
+    redis_freeze(&redis);
+    client_send(client, front, POST RESUMABLE, BODY);
+    expect_text(client, "Burble-Stream: ");
+    expect_text(client, "\r\n\r\n");
+    find_last(client, "Burble-Stream: ", id, room);
+    redis_thaw(&redis);
+    /* What is asked later is answered later. */
+    UNTIL(ask(front, READY, reply, sizeof reply) == 503);
+    burble_relay_cancel(front->relay, SESSION, 0, NULL);
+}
+
+static void test_request_accepted_by_a_frozen_redis_waits_for_a_worker(void **state)
+{
+    SKIP_WITHOUT_REDIS();
+    struct hand hand;
+    struct client client;
+    char id[64];
+    hand_open(&hand);
+    struct front front = front_start(30 * SECOND);
+    accept_and_refuse(&client, &front, id, sizeof id);
+    hand_close(&hand);
+    redis_ask(&redis, "FLUSHALL"); /* the worker's session, too */
+    hand_open(&hand);
+    hand_claim(&hand);
+    assert_string_equal(hand.id, id);
+    hand_write(&hand, "one ");
+    hand_end(&hand);
+    expect_text(&client, "[DONE]");
+    assert_null(strstr(client.text, "error"));
+    client_close(&client);
+    front_stop(&front);
+    hand_close(&hand);
+}
+
+static void test_accepted_request_that_redis_has_not_is_503_at_another_front(void **state)
+{
+    SKIP_WITHOUT_REDIS();
+    struct hand hand;
+    struct client client, late;
+    hand_open(&hand);
+    struct front front = front_start(30 * SECOND), other = front_start(30 * SECOND);
+    accept_and_refuse(&client, &front, hand.id, sizeof hand.id);
+    burble_relay_cancel(other.relay, SESSION, 0, NULL); /* it has its late replies, too */
+    resume(&late, &other, &hand, NULL, "key-one");
+    expect_text(&late, NULL);
+    assert_non_null(strstr(late.text, " 503 "));
+    assert_non_null(strstr(late.text, "\r\nRetry-After: "));
+    assert_non_null(strstr(late.text, "Redis was away a moment ago"));
+    client_close(&client);
+    client_close(&late);
+    front_stop(&front);
+    front_stop(&other);
+    hand_close(&hand);
+}
+
 static void test_answers_of_a_model_without_workers_fail(void **state)
 {
     SKIP_WITHOUT_REDIS();
@@ -342,6 +403,8 @@ int main(void)
         TEST(test_request_that_redis_has_lost_is_submitted_again),
         TEST(test_lost_request_of_a_client_that_left_is_submitted_again),
         TEST(test_request_to_a_frozen_redis_is_answered_once_it_thaws),
+        TEST(test_request_accepted_by_a_frozen_redis_waits_for_a_worker),
+        TEST(test_accepted_request_that_redis_has_not_is_503_at_another_front),
         TEST(test_answers_of_a_model_without_workers_fail),
         TEST(test_front_that_drains_hands_its_clients_on),
     };
