@@ -15,6 +15,7 @@
 /* From the beginning of the oldest block forward to `from`, or to the end of what there is. */
 static void walk_to(burble_reader *reader, uint64_t from)
 {
+    reader->readable = 0;
     for (;;) {
         struct burble__block *next = burble__load_acquire(&reader->block->next);
         if (next == NULL || next->first_seq > from)
@@ -186,8 +187,13 @@ void burble__reader_renew(burble_reader *reader)
  * if it leaves one, is put into *left, for its reference to be given back when no lock is held. */
 static bool has_record(burble_reader *reader, struct burble__block **left)
 {
+    /* No look at `committed` until these are read: the writer writes that cache line at each append, and each
+     * look would take it from the writer. */
+    if (reader->offset < reader->readable)
+        return true;
     /* Acquire: pairs with the release in burble_stream_append_until. */
-    if (reader->offset < burble__load_acquire(&reader->block->committed))
+    reader->readable = burble__load_acquire(&reader->block->committed);
+    if (reader->offset < reader->readable)
         return true;
     /* Acquire: pairs with the release in grow(). */
     struct burble__block *next = burble__load_acquire(&reader->block->next);
@@ -195,14 +201,16 @@ static bool has_record(burble_reader *reader, struct burble__block **left)
         return false;
     /* Once more: the writer may have committed to this block between our two loads and only then
      * have gone on to the next one. Without this look that record would be skipped. */
-    if (reader->offset < burble__load_acquire(&reader->block->committed))
+    reader->readable = burble__load_acquire(&reader->block->committed);
+    if (reader->offset < reader->readable)
         return true;
     burble__block_ref(next); /* before our block goes, which keeps it */
     *left = reader->block;
     reader->block = next;
     reader->offset = 0;
     /* The writer leaves no block empty: where this one still is, there is none after it. */
-    return burble__load_acquire(&next->committed) > 0;
+    reader->readable = burble__load_acquire(&next->committed);
+    return reader->readable > 0;
 }
 
 static void leave(burble_reader *reader, struct burble__block *left)

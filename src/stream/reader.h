@@ -26,6 +26,7 @@ struct burble_reader {
     struct burble__limit *limit;   /* its own; NULL: none */
     struct burble__pace *pace;     /* its own; NULL: no interval */
     uint32_t offset;               /* of the next record, in block->data */
+    uint32_t readable;             /* the end of the records that it has seen committed there */
     int16_t end;                   /* what it has reported as the end; BURBLE_OK: nothing yet */
     _Atomic(bool) interrupted;     /* does not wait any more */
 };

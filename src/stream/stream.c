@@ -189,8 +189,9 @@ int burble_stream_append_until(burble_stream *stream, const char *text, size_t l
     const int writable = burble__stream_writable(stream);
     if (writable != BURBLE_OK)
         return writable;
-    if (burble__load_relaxed(&stream->producer.thread) != burble__thread_number()
-        || burble__thread_number() == 0) {
+    /* Once: in a shared library, reading a thread's variable calls a function. */
+    const uint64_t me = burble__thread_number();
+    if (me == 0 || burble__load_relaxed(&stream->producer.thread) != me) {
         const int rc = burble__producer_adopt(stream);
         if (rc != BURBLE_OK)
             return rc;

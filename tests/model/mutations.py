@@ -494,9 +494,11 @@ SOURCES = [
     Mutation(
         "next: committed relaxed",
         "reader.c",
-        "    if (reader->offset < burble__load_acquire(&reader->block->committed))\n        return true;\n"
+        "    reader->readable = burble__load_acquire(&reader->block->committed);\n"
+        "    if (reader->offset < reader->readable)\n        return true;\n"
         "    /* Acquire: pairs with the release in grow",
-        "    if (reader->offset < burble__load_relaxed(&reader->block->committed))\n        return true;\n"
+        "    reader->readable = burble__load_relaxed(&reader->block->committed);\n"
+        "    if (reader->offset < reader->readable)\n        return true;\n"
         "    /* Acquire: pairs with the release in grow",
         "park",
     ),
@@ -510,9 +512,24 @@ SOURCES = [
     Mutation(
         "next: a block is left without a last look",
         "reader.c",
-        "have gone on to the next one. Without this look that record would be skipped. */\n    if (",
+        "have gone on to the next one. Without this look that record would be skipped. */\n"
+        "    reader->readable = burble__load_acquire(&reader->block->committed);\n    if (",
         "have gone on to the next one. Without this look that record would be skipped. */\n"
         "    if (false && ",
+        "many_blocks",
+    ),
+    Mutation(
+        "next: what was readable of a block is taken for the next one's",
+        "reader.c",
+        "    reader->readable = burble__load_acquire(&next->committed);\n    return reader->readable > 0;",
+        "    return burble__load_acquire(&next->committed) > 0;",
+        "many_blocks",
+    ),
+    Mutation(
+        "next: committed of the next block relaxed",
+        "reader.c",
+        "    reader->readable = burble__load_acquire(&next->committed);",
+        "    reader->readable = burble__load_relaxed(&next->committed);",
         "many_blocks",
     ),
     Mutation(

@@ -232,6 +232,33 @@ static void child_has_intact_reader_moved_at_fork(void **state)
     clear(&parent);
 }
 
+static int read_last_record(void *arg)
+{
+    struct parent *parent = arg;
+    burble_record record;
+    const bool well = reads(parent->reader, "12345678")
+                      && burble_reader_next(parent->reader, &record) == BURBLE_AGAIN;
+    clear(parent);
+    return well ? 0 : 1;
+}
+
+/* It is renewed into the next block, which has fewer records than the one that it has read. */
+static void child_has_reader_at_end_of_block(void **state)
+{
+    (void)state;
+    burble_record record;
+    struct parent parent = setting(0);
+    const struct burble__block *first = parent.stream->tail;
+    unsigned records = 0;
+    for (; parent.stream->tail == first; records++)
+        add(parent.stream, "12345678");
+    assert_true(records > 2);
+    for (unsigned i = 1; i < records; i++)
+        assert_result(burble_reader_next(parent.reader, &record), BURBLE_OK);
+    assert_int_equal(in_child(read_last_record, &parent), 0);
+    clear(&parent);
+}
+
 /* ---- streams of the thread that forks -------------------------------------------------------- */
 
 static int go_on_writing(void *arg)
@@ -590,6 +617,7 @@ int main(void)
         cmocka_unit_test(grandchild_has_dead_stream_of_other_thread),
         cmocka_unit_test(child_takes_no_lock_held_at_fork),
         cmocka_unit_test(child_has_intact_reader_moved_at_fork),
+        cmocka_unit_test(child_has_reader_at_end_of_block),
         cmocka_unit_test(child_and_parent_both_write_stream_of_forking_thread),
         cmocka_unit_test(child_has_open_stream_if_nobody_has_written),
         cmocka_unit_test(child_has_dead_stream_if_handed_over),
