@@ -12,7 +12,7 @@ from typing import Any
 from . import _core
 from ._collect import collect_after_cancellation
 from ._generate import Criterion, Ending, Prompts, check_ids, ids_of
-from ._job import ExternalSink, Job
+from ._job import ExternalSinks, Job
 from ._options import Options, OptionSet, TextOptions, count
 from ._stats import Stats
 from ._stream import Handle, Stream
@@ -426,7 +426,7 @@ class BatchStreamer(BatchStream):
         )
         self._sink.told = True
         self.stopping_criteria = self._sink.criterion
-        super().__init__(Job("generate", None, ExternalSink(logs)), logs, writers, flow)
+        super().__init__(Job("generate", None, ExternalSinks(logs)), logs, writers, flow)
 
     def put(self, value: Any) -> None:
         """Take the next token of each row; ``generate`` calls it. Raises :exc:`Cancelled` after

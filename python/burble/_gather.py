@@ -19,10 +19,13 @@ class Gathered(Generic[T]):
     __slots__ = ("_merged", "_streams")
 
     def __init__(self, streams: tuple[Stream[T] | Reader[T], ...]) -> None:
-        self._streams = streams  # a stream that is deleted cancels its generation
+        self._streams = streams
         before = [stream._iteration() for stream in streams]
         try:
-            self._merged = _core.Merged([stream._own() for stream in streams], says_ends=True)
+            readers = [stream._own() for stream in streams]
+            # Iterating goes straight to it, and it keeps the streams: one that is deleted cancels
+            # its generation.
+            self._merged = _core.Merged(readers, says_ends=True, keep=streams)
         except BaseException:
             for stream, iteration in zip(streams, before):
                 stream._disown(iteration)
@@ -30,10 +33,10 @@ class Gathered(Generic[T]):
 
     def __aiter__(self) -> AsyncIterator[tuple[int, T | Exception | None]]:
         collect_after_cancellation()
-        return self
+        return self._merged
 
     def __iter__(self) -> Iterator[tuple[int, T | Exception | None]]:
-        return self
+        return self._merged
 
     def __anext__(self) -> Awaitable[tuple[int, T | Exception | None]]:
         return self._merged.__anext__()

@@ -281,7 +281,35 @@ class Job:
 
 
 class ExternalSink:
-    """The sink of a job that runs nothing: other threads write these logs."""
+    """The sink of a job that runs nothing: other code writes this log."""
+
+    __slots__ = ("_log",)  # every channel has one
+
+    def __init__(self, log: _core.Log) -> None:
+        self._log = log
+
+    @property
+    def over(self) -> bool:
+        return self._log.state != "open"
+
+    def begin(self) -> None:
+        """Do nothing: no generation runs here."""
+
+    def cancel(self) -> None:
+        self._log.cancel()
+
+    def finish(self, result: Any) -> None:
+        """Do nothing: the writer ends the log."""
+
+    def fail(self, exception: BaseException) -> None:
+        self._log.fail(exception)
+
+    def close(self) -> None:
+        """Do nothing: the writer may still write, and is then told that the log is over."""
+
+
+class ExternalSinks:
+    """The same for several logs."""
 
     __slots__ = ("_logs",)
 
@@ -293,21 +321,21 @@ class ExternalSink:
         return all(log.state != "open" for log in self._logs)
 
     def begin(self) -> None:
-        """Do nothing: no generation runs here."""
+        """As for one log."""
 
     def cancel(self) -> None:
         for log in self._logs:
             log.cancel()
 
     def finish(self, result: Any) -> None:
-        """Do nothing: the writer ends the log."""
+        """As for one log."""
 
     def fail(self, exception: BaseException) -> None:
         for log in self._logs:
             log.fail(exception)
 
     def close(self) -> None:
-        """Do nothing: the writer may still write, and is then told that the log is over."""
+        """As for one log."""
 
 
 class External(Job):
@@ -316,7 +344,7 @@ class External(Job):
     __slots__ = ()
 
     def __init__(self, name: str, log: _core.Log) -> None:
-        super().__init__(name, None, ExternalSink((log,)))
+        super().__init__(name, None, ExternalSink(log))
 
     def result(self, log: _core.Log) -> Any:
         return None if log.state == "ended" else super().result(log)

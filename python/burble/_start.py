@@ -436,7 +436,7 @@ class ChannelWriter:
     __slots__ = ("__weakref__", "_job", "_log", "_writer")
 
     def __init__(self, log: _core.Log, writer: _core.Writer) -> None:
-        self._job = Job("the channel", None, ExternalSink((log,)))
+        self._job = Job("the channel", None, ExternalSink(log))
         self._writer = writer
         self._log = log
 

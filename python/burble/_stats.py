@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Callable, NamedTuple, Union
+
+from . import _core
 
 
 class Stats(NamedTuple):
@@ -45,3 +47,14 @@ def rate(
     if first is None or last is None or tokens <= first_tokens or last <= first:
         return None
     return (tokens - first_tokens) / (last - first)
+
+
+#: Where a stream's statistics come from: a function of its log; or the writer that counts them.
+Source = Union[Callable[[_core.Log], Stats], _core.Writer]
+
+
+def of_writer(writer: _core.Writer, log: _core.Log, prompt_tokens: int | None = None) -> Stats:
+    """The statistics of what it has written to ``log``."""
+    tokens, chunks, first, last, p50, p99 = writer.stats
+    speed = rate(tokens, first, last, writer.first_tokens)
+    return Stats(tokens, chunks, first, p50, p99, speed, log.blocked, prompt_tokens)

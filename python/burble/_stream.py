@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from typing import Any, Callable, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from . import _core
 from ._collect import collect_after_cancellation
@@ -21,7 +21,7 @@ from ._options import (
     optional_seconds,
     start_position,
 )
-from ._stats import Stats
+from ._stats import Source, Stats, of_writer
 from .detokenizer import StopMatch
 
 T = TypeVar("T")
@@ -105,9 +105,7 @@ class Stream(Handle, Generic[T]):
 
     __slots__ = ("_iterated", "_log", "_passed_over", "_reader", "_stats")
 
-    def __init__(
-        self, job: Job, log: _core.Log, options: Options, stats: Callable[[_core.Log], Stats]
-    ) -> None:
+    def __init__(self, job: Job, log: _core.Log, options: Options, stats: Source) -> None:
         super().__init__(job, options)
         self._log = log
         self._stats = stats
@@ -294,7 +292,10 @@ class Stream(Handle, Generic[T]):
     @property
     def stats(self) -> Stats:
         """The number of tokens so far, and the speed."""
-        return self._stats(self._log)
+        source = self._stats
+        if isinstance(source, _core.Writer):
+            return of_writer(source, self._log)
+        return source(self._log)
 
     @property
     def finish_reason(self) -> str | None:

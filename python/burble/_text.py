@@ -7,13 +7,12 @@ import contextlib
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import partial
-from types import MethodType
-from typing import Any, Callable, Literal
+from typing import Any, Literal
 
 from . import _core
 from ._generate import Criterion, Ending, Prompts
 from ._options import one_of
-from ._stats import Stats, rate
+from ._stats import Source, of_writer
 from ._tokenizers import decoding_of, enders_of
 from ._window import Window
 from .detokenizer import Stop, stop_strings
@@ -178,22 +177,14 @@ def fail(log: _core.Log | None, writer: _core.Writer, exception: BaseException) 
             log.fail(exception)
 
 
-def stats_of(
-    writer: _core.Writer, prompt_tokens: int | None = None
-) -> Callable[[_core.Log], Stats]:
-    """The statistics of what it writes.
+def stats_of(writer: _core.Writer, prompt_tokens: int | None = None) -> Source:
+    """Where the statistics of what it writes come from.
 
     :param prompt_tokens: how many tokens the prompt has, if that is known.
     """
     if prompt_tokens is not None:
-        return partial(_stats, writer, prompt_tokens=prompt_tokens)
-    return MethodType(_stats, writer)  # smaller than a closure, and every channel has one
-
-
-def _stats(writer: _core.Writer, log: _core.Log, prompt_tokens: int | None = None) -> Stats:
-    tokens, chunks, first, last, p50, p99 = writer.stats
-    speed = rate(tokens, first, last, writer.first_tokens)
-    return Stats(tokens, chunks, first, p50, p99, speed, log.blocked, prompt_tokens)
+        return partial(of_writer, writer, prompt_tokens=prompt_tokens)
+    return writer  # no object more, since every channel would have one
 
 
 def closed(value: Any, /) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -185,13 +186,57 @@ def test_gather_that_fails_keeps_the_iteration_of_a_stream() -> None:
     del blocked
 
 
-def test_gather_keeps_streams_that_nothing_else_refers_to() -> None:
+@pytest.mark.parametrize("iterating", [False, True])
+def test_gather_keeps_streams_that_nothing_else_refers_to(iterating: bool) -> None:
     writer, stream = burble.channel()
-    source = burble.gather([stream])
+    kept = weakref.ref(stream)
+    source: Any = burble.gather([stream])
+    if iterating:
+        source = iter(source)
     del stream
     gc.collect()
     writer.put_text("text")
     assert next(source) == (0, "text")
+    assert kept() is not None
     del source
     gc.collect()
     assert writer.cancelled
+    assert kept() is None
+
+
+@pytest.mark.parametrize("kind", ["thread", *KINDS])
+def test_gather_timeouts_of_silent_streams_come_while_another_one_goes_on(kind: str) -> None:
+    silent = [burble.channel(first_token_timeout=0.03 * i) for i in (3, 1, 2)]
+    writer, moving = burble.channel(token_timeout=SOON)
+    more = threading.Semaphore(1)
+    over = threading.Event()
+
+    def write() -> None:
+        while more.acquire(timeout=SOON) and not over.is_set():
+            writer.put_text("text")
+        writer.end()
+
+    timeouts = []
+
+    def note(pair: tuple[int, Any]) -> None:
+        i, value = pair
+        if isinstance(value, burble.FirstTokenTimeout):
+            timeouts.append(i)
+            if len(timeouts) == len(silent):
+                over.set()
+        else:
+            assert (i, value) in ((3, "text"), (3, None))
+        more.release()
+
+    async def read(source: Any) -> None:
+        async for pair in source:
+            note(pair)
+
+    source = burble.gather([*(stream for _, stream in silent), moving])
+    with in_thread(write):
+        if kind == "thread":
+            for pair in source:
+                note(pair)
+        else:
+            run(kind, read, source)
+    assert sorted(timeouts) == [0, 1, 2]

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -210,3 +212,21 @@ def test_merged_without_references_frees_its_logs() -> None:
     logs, merged = make_rows(5)
     del merged
     assert [log.state for log in logs] == ["cancelled"] * 5
+
+
+def test_merged_keeps_an_object_until_it_is_freed() -> None:
+    class Kept:
+        merged: Merged
+
+    kept = Kept()
+    gone = weakref.ref(kept)
+    log = Log()
+    merged = Merged([log.reader()], keep=kept)
+    kept.merged = merged  # a cycle
+    del kept
+    gc.collect()
+    assert gone() is not None
+    del merged
+    gc.collect()
+    assert gone() is None
+    assert log.state == "cancelled"

@@ -24,7 +24,7 @@ def test_tokens_put_with_first_one_do_not_count() -> None:
     writer.put(65)
     rate = stream.stats.tokens_per_second
     assert rate is not None
-    tokens, _, first, last, *_ = stream._stats.__self__.stats  # type: ignore[attr-defined]
+    tokens, _, first, last, *_ = stream._stats.stats  # type: ignore[union-attr]
     assert tokens == 1_000_001
     assert rate == 1 / (last - first)
 

@@ -22,7 +22,8 @@ static int assemble(struct pipeline *pipeline, struct core *core, DetokenizerObj
                     burble_chunking rule, char skip_prompt)
 {
     *pipeline = (struct pipeline){.rule = rule, .has_prompt = true, .skip_prompt = skip_prompt};
-    const int rc = burble_chunker_create(rule, &pipeline->chunker);
+    const int rc =
+        rule == BURBLE_CHUNK_TOKEN ? BURBLE_OK : burble_chunker_create(rule, &pipeline->chunker);
     if (rc != BURBLE_OK) {
         core_raise(core, rc);
         return -1;
@@ -94,6 +95,37 @@ void pipeline_finish(struct pipeline *pipeline)
     burble_chunker_destroy(&pipeline->chunker);
 }
 
+/* ---- chunks ---- */
+
+/* What burble_chunker_push does, also by the rule that needs no chunker: each text is a chunk. */
+static int chunk(struct pipeline *pipeline, burble_text text, uint32_t tokens, bool incomplete,
+                 burble_text *out, uint32_t *out_tokens)
+{
+    if (pipeline->chunker != NULL)
+        return burble_chunker_push(pipeline->chunker, text.bytes, text.len, tokens, incomplete, out,
+                                   out_tokens);
+    const uint32_t before = pipeline->tokens;
+    const uint32_t all = tokens > UINT32_MAX - before ? UINT32_MAX : before + tokens;
+    *out = text.len > 0 ? text : (burble_text){.bytes = ""};
+    *out_tokens = text.len > 0 ? all : 0;
+    pipeline->tokens = text.len > 0 ? 0 : all;
+    return BURBLE_OK;
+}
+
+/* What burble_chunker_finish does. */
+static void finish_chunk(struct pipeline *pipeline, burble_text *out, uint32_t *out_tokens)
+{
+    if (pipeline->chunker != NULL) {
+        burble_chunker_finish(pipeline->chunker, out, out_tokens);
+        return;
+    }
+    *out = (burble_text){.bytes = ""};
+    *out_tokens = pipeline->tokens;
+    pipeline->tokens = 0;
+}
+
+/* ---- pieces ---- */
+
 void piece_clear(struct piece *piece)
 {
     Py_CLEAR(piece->keeper);
@@ -106,14 +138,12 @@ static int drain(struct pipeline *pipeline, burble_text last, uint32_t tokens, s
 {
     burble_text before, after;
     uint32_t behind_before, behind_after;
-    if (burble_chunker_push(pipeline->chunker, last.bytes, last.len, tokens, false, &before,
-                            &behind_before)
-        != BURBLE_OK) {
+    if (chunk(pipeline, last, tokens, false, &before, &behind_before) != BURBLE_OK) {
         PyErr_NoMemory();
         return -1;
     }
     PyObject *text = str_from_utf8(before.bytes, before.len);
-    burble_chunker_finish(pipeline->chunker, &after, &behind_after);
+    finish_chunk(pipeline, &after, &behind_after);
     if (text != NULL && after.len > 0) {
         PyObject *rest = str_from_utf8(after.bytes, after.len);
         PyObject *both = rest == NULL ? NULL : PyUnicode_Concat(text, rest);
@@ -170,8 +200,7 @@ static enum passed pass(struct pipeline *pipeline, struct kept_text *kept, uint3
             passed = PASSED_END;
     } else if (holds >= 0) {
         *piece = (struct piece){.text = {"", 0}, .keeper = kept->keeper};
-        if (burble_chunker_push(pipeline->chunker, kept->text.bytes, kept->text.len, tokens,
-                                holds != 0, &piece->text, &piece->tokens)
+        if (chunk(pipeline, kept->text, tokens, holds != 0, &piece->text, &piece->tokens)
             == BURBLE_OK)
             return PASSED_PIECE;
         PyErr_NoMemory();
@@ -210,7 +239,7 @@ enum passed pipeline_put_text(struct pipeline *pipeline, burble_text text, uint3
 void pipeline_cut(struct pipeline *pipeline, struct piece *piece)
 {
     *piece = (struct piece){.text = {"", 0}};
-    burble_chunker_finish(pipeline->chunker, &piece->text, &piece->tokens);
+    finish_chunk(pipeline, &piece->text, &piece->tokens);
 }
 
 int pipeline_rest(struct pipeline *pipeline, struct piece *piece)
@@ -228,7 +257,9 @@ int pipeline_rest(struct pipeline *pipeline, struct piece *piece)
 
 int pipeline_forget(struct pipeline *pipeline)
 {
-    burble_chunker_reset(pipeline->chunker);
+    if (pipeline->chunker != NULL)
+        burble_chunker_reset(pipeline->chunker);
+    pipeline->tokens = 0;
     begin_sequence(pipeline);
     return detokenizer_reset(pipeline->detokenizer);
 }

@@ -16,9 +16,10 @@
 
 struct pipeline {
     DetokenizerObject
-        *detokenizer; /* a reference; or NULL: not made yet, or text without a filter */
-    burble_chunker *chunker;
-    burble_chunking rule; /* of the chunker */
+        *detokenizer;        /* a reference; or NULL: not made yet, or text without a filter */
+    burble_chunker *chunker; /* NULL where `rule` is BURBLE_CHUNK_TOKEN: nothing waits there */
+    burble_chunking rule;
+    uint32_t tokens; /* then: since the last piece that has text; stays at its maximum */
     /* The first ids of a sequence are its prompt where they have the shape [1, n]. */
     char has_prompt;
     char skip_prompt;

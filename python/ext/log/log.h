@@ -18,10 +18,22 @@ struct consumer;
 
 typedef struct LogObject {
     PyObject_HEAD
-    struct core *core;
-    PyObject *weak;
+    /* What each append and each wait uses comes first. */
     burble_stream *stream;
     struct ReaderObject *readers; /* the first of a list, not references: each takes itself out */
+    struct under_way appending;   /* the stream's append, perhaps without the GIL */
+    unsigned long generated_in;   /* the thread in which a job generates it; 0: no job does */
+    uint64_t blocked;             /* nanoseconds that appends have waited for readers */
+    bool begun;                   /* a token has come */
+    bool objects;                 /* a record is a reference to an object (objects.h), not text */
+    struct deadlines deadlines;
+    /* When the last token came; only where deadlines.token_for is set, or it had to wait. */
+    uint64_t active_at;
+
+    uint64_t full_since; /* when the present append began to wait for readers; 0: none does */
+    struct writer_stats *writer_stats; /* of a native writer; NULL: Python writes it */
+    struct core *core;
+    PyObject *weak;
 
     /* How it ended: written together with the end, while the GIL is held. */
     PyObject *reason; /* as given to end(); or NULL */
@@ -31,19 +43,6 @@ typedef struct LogObject {
     PyObject *traceback; /* that it had when it came here; or NULL */
 
     PyObject *id; /* see log_id; NULL: nobody has asked for it */
-
-    struct deadlines deadlines;
-    /* When the last token came; only where deadlines.token_for is set, or it had to wait. */
-    uint64_t active_at;
-
-    struct writer_stats *writer_stats; /* of a native writer; NULL: Python writes it */
-
-    uint64_t blocked;           /* nanoseconds that appends have waited for readers */
-    uint64_t full_since;        /* when the present one began to; 0: none does */
-    bool begun;                 /* a token has come */
-    unsigned long generated_in; /* the thread in which a job generates it; 0: no job does */
-    struct under_way appending; /* the stream's append, perhaps without the GIL */
-    bool objects;               /* a record is a reference to an object (objects.h), not text */
 } LogObject;
 
 /* A log of a stream with these options; NULL: the defaults. A new reference; NULL with an exception. */

@@ -41,7 +41,11 @@ typedef struct MergedObject {
     Py_ssize_t open;       /* rows that are not OVER */
     burble_hub *own;       /* of a thread that blocks; NULL: none has yet */
     const void *parked_at; /* the hub where PARKED rows are: compared, never used */
-    bool says_ends;        /* the last value of a row is its end or error */
+    uint64_t
+        due; /* no deadline of a row that is not IDLE is earlier, unless `due_unknown`; 0: none has one */
+    bool due_unknown;
+    bool says_ends;     /* the last value of a row is its end or error */
+    PyObject *keep;     /* what is to live as long as it; or NULL */
     PyObject *error[3]; /* the first that a row has ended with, raised after all values; or NULLs */
     PyObject *weak;
     struct resumed_last last;
@@ -135,11 +139,15 @@ static PyObject *last_value(MergedObject *self, struct row *row)
 /* (index, value) of what was just read; where there is no memory, it comes next of its row. */
 static PyObject *numbered(struct row *row, PyObject *value)
 {
-    PyObject *both = PyTuple_Pack(2, row->number, value);
-    if (both == NULL && row->reader->reader != NULL)
+    PyObject *both = PyTuple_New(2);
+    if (both != NULL) {
+        PyTuple_SET_ITEM(both, 0, Py_NewRef(row->number));
+        PyTuple_SET_ITEM(both, 1, value);
+    } else if (row->reader->reader != NULL) {
         row->reader->kept = value;
-    else
+    } else {
         Py_DECREF(value);
+    }
     return both;
 }
 
@@ -185,8 +193,14 @@ static void row_ready(burble_reader *reader, void *arg)
     (void)reader;
     struct row *row = arg;
     MergedObject *self = row->merged;
-    if (row->state == PARKED)
+    /* The reader is out of the cache, where many move at once: it is fetched for its reading, and not looked at before. */
+    __builtin_prefetch(row->reader);
+    __builtin_prefetch(&row->reader->kept);
+    if (row->state == PARKED) {
         enqueue(self, row);
+        if (row->at_own || (self->last.noted_at != NULL && self->last.noted_at == self->parked_at))
+            return;
+    }
     if (row->reader->attached != NULL) /* the hub of a loop, not our own */
         hub_resume_last(row->reader->attached, &self->last);
 }
@@ -278,19 +292,34 @@ static int merged_wait(PyObject *object, uint64_t until)
     return self->queued > 0 ? BURBLE_OK : BURBLE_ETIMEDOUT; /* after a signal, too early */
 }
 
+/* Notes the deadline of a row. */
+static void note_deadline(MergedObject *self, const struct row *row)
+{
+    const uint64_t due = reader_deadline(row->reader, &self->consumer);
+    if (due != 0 && (self->due == 0 || due < self->due))
+        self->due = due;
+}
+
+/* Looks only at the rows that are about to be parked: while a row is parked, its deadline moves to a later time at most. So
+ * the result may be too early, and then all are looked at once that time has come. (In a loop with a clock of its own,
+ * deadlines move with that clock.) */
 static uint64_t merged_deadline(PyObject *object, uint64_t began)
 {
     MergedObject *self = as_merged(object);
-    uint64_t earliest = 0;
+    const bool moves = self->consumer.clock.own;
     (void)began;
-    for (Py_ssize_t i = 0; i < self->n; i++) {
-        const uint64_t due = self->rows[i].state == OVER
-                                 ? 0
-                                 : reader_deadline(self->rows[i].reader, &self->consumer);
-        if (due != 0 && (earliest == 0 || due < earliest))
-            earliest = due;
+    if (moves || self->due_unknown || (self->due != 0 && burble_now() >= self->due)) {
+        self->due = 0;
+        for (Py_ssize_t i = 0; i < self->n; i++)
+            if (self->rows[i].state != OVER)
+                note_deadline(self, &self->rows[i]);
+    } else {
+        for (Py_ssize_t i = 0; i < self->n_idle; i++)
+            if (self->rows[self->idle[i]].state == IDLE)
+                note_deadline(self, &self->rows[self->idle[i]]);
     }
-    return earliest;
+    self->due_unknown = moves;
+    return self->due;
 }
 
 static enum reading merged_timed_out(PyObject *object, bool in_thread)
@@ -376,16 +405,17 @@ static int fill(MergedObject *self, PyObject *readers)
 
 static PyObject *merged_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"readers", "says_ends", NULL};
-    PyObject *readers;
+    static char *names[] = {"readers", "says_ends", "keep", NULL};
+    PyObject *readers, *keep = NULL;
     int says_ends = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|p", names, &readers, &says_ends))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|pO", names, &readers, &says_ends, &keep))
         return NULL;
     readers = PySequence_Tuple(readers);
     MergedObject *self = readers == NULL ? NULL : (MergedObject *)type->tp_alloc(type, 0);
     if (self != NULL) {
-        consumer_init(&self->consumer, (PyObject *)self, &merged_consumer, core_of(type));
+        consumer_init(&self->consumer, (PyObject *)self, &merged_consumer, NULL, core_of(type));
         self->says_ends = says_ends != 0;
+        self->keep = Py_XNewRef(keep);
         self->last.consumer = &self->consumer;
         self->consumer.reading = true; /* nobody reads it before it is whole */
         if (fill(self, readers) < 0)
@@ -420,6 +450,7 @@ static int merged_traverse(MergedObject *self, visitproc visit, void *arg)
         Py_VISIT(self->rows[i].reader);
     for (int i = 0; i < 3; i++)
         Py_VISIT(self->error[i]);
+    Py_VISIT(self->keep);
     return consumer_traverse(&self->consumer, visit, arg);
 }
 
@@ -453,6 +484,7 @@ static int merged_clear(MergedObject *self)
     release(self, n);
     for (int i = 0; i < 3; i++)
         Py_CLEAR(self->error[i]);
+    Py_CLEAR(self->keep);
     return 0;
 }
 
@@ -485,11 +517,11 @@ static PyMemberDef merged_members[] = {
 
 PyDoc_STRVAR(
     merged_doc,
-    "Merged(readers, says_ends=False)\n--\n\n"
+    "Merged(readers, says_ends=False, keep=None)\n--\n\n"
     "Several readers as one: (index, value) of each in its turn, by a thread with `for` or a\n"
     "task with `async for`. It ends when all of them have; the first error that one of them\n"
     "ended with is raised then, after all values. says_ends: instead, each reader's last value is\n"
-    "None, or the exception that it ended with.");
+    "None, or the exception that it ended with. keep: any object, which lives as long.");
 
 static PyType_Slot merged_slots[] = {
     {Py_tp_doc, (void *)merged_doc},   {Py_tp_new, merged_new},

@@ -11,24 +11,26 @@
 
 typedef struct ReaderObject {
     PyObject_HEAD
+    /* What each reading uses comes first. */
     LogObject *log;
-    burble_reader *reader;    /* NULL once closed, and not waited at any more */
-    struct consumer *read_by; /* its own consumer, or that of a Merged */
-    HubObject *attached;      /* a reference: the hub that it is attached to; or NULL */
-    uint64_t last;            /* of the record handed out last, plus one; 0: none yet */
-    uint64_t position;        /* once `reader` is NULL */
-    uint64_t until;           /* when waiting raises Timeout; 0: never */
-    uint64_t timeout;         /* the nanoseconds that led to `until`, for the message */
-    /* Read, but not handed out, because there was no memory: it comes next. */
-    burble_record unread;            /* where its `text` is not NULL */
-    struct burble__buffer *gathered; /* or the text of several; or NULL */
-    PyObject *kept;                  /* or as a value already; or NULL */
-    struct ReaderObject *before;     /* the log's other readers */
-    struct ReaderObject *after;
-    PyObject *weak; /* references to it */
+    burble_reader *reader;      /* NULL once closed, and not waited at any more */
+    struct consumer *read_by;   /* its own consumer, or that of a Merged */
+    struct ReaderObject *after; /* the log's other readers */
+    HubObject *attached;        /* a reference: the hub that it is attached to; or NULL */
+    uint64_t last;              /* of the record handed out last, plus one; 0: none yet */
+    uint64_t until;             /* when waiting raises Timeout; 0: never */
     bool coalesce;
     bool closed;
+    /* Read, but not handed out, because there was no memory: it comes next. */
+    PyObject *kept;                  /* as a value already; or NULL */
+    struct burble__buffer *gathered; /* or the text of several; or NULL */
+    burble_record unread;            /* or where its `text` is not NULL */
     struct consumer consumer;
+
+    struct ReaderObject *before; /* as `after` */
+    uint64_t position;           /* once `reader` is NULL */
+    uint64_t timeout;            /* the nanoseconds that led to `until`, for the message */
+    PyObject *weak;              /* references to it */
 } ReaderObject;
 
 /* A reader at `start` as Log.reader has it, without a limit: a new reference. NULL with an exception. */

@@ -266,7 +266,7 @@ ReaderObject *reader_create(LogObject *log, long long start)
     ReaderObject *self = (ReaderObject *)type->tp_alloc(type, 0);
     if (self == NULL)
         return NULL;
-    consumer_init(&self->consumer, (PyObject *)self, &reader_consumer, log->core);
+    consumer_init(&self->consumer, (PyObject *)self, &reader_consumer, NULL, log->core);
     self->read_by = &self->consumer;
     self->log = (LogObject *)Py_NewRef((PyObject *)log);
     self->closed = true; /* until it is one */

@@ -2,6 +2,7 @@
 #include "log/stats.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include <burble/clock.h>
 
@@ -34,13 +35,35 @@ static double middle_of(size_t bucket)
     return 2 * begin * end / (begin + end);
 }
 
+/* Makes sure that an octave has buckets; false if there is no memory for them. */
+static bool cover(struct stats *stats, size_t octave)
+{
+    const size_t first = stats->octave, n = stats->octaves;
+    if (octave >= first && octave < first + n)
+        return true;
+    const size_t begin = n == 0 || octave < first ? octave : first;
+    const size_t end = n > 0 && octave < first ? first + n : octave + 1;
+    uint32_t *between = burble__calloc((end - begin) * STATS_BUCKETS, sizeof *between);
+    if (between == NULL)
+        return false;
+    if (n > 0)
+        memcpy(between + (first - begin) * STATS_BUCKETS, stats->between,
+               n * STATS_BUCKETS * sizeof *between);
+    uint32_t *old = stats->between;
+    /* In this order: a forked child may have any of these moments (writer_stats.h), and reads no memory that is not there. */
+    stats->between = between;
+    stats->octave = (uint8_t)begin;
+    stats->octaves = (uint8_t)(end - begin);
+    burble__free(old);
+    return true;
+}
+
 static void count(struct stats *stats, uint64_t time, uint32_t tokens)
 {
-    if (stats->between == NULL)
-        stats->between = burble__calloc(BUCKETS, sizeof *stats->between);
-    if (stats->between == NULL)
+    const size_t at = bucket_of(time);
+    if (!cover(stats, at / STATS_BUCKETS))
         return; /* text matters more than how fast it came */
-    uint32_t *bucket = &stats->between[bucket_of(time)];
+    uint32_t *bucket = &stats->between[at - (size_t)stats->octave * STATS_BUCKETS];
     *bucket = tokens > UINT32_MAX - *bucket ? UINT32_MAX : *bucket + tokens;
 }
 
@@ -53,6 +76,7 @@ void stats_clear(struct stats *stats)
 {
     burble__free(stats->between);
     stats->between = NULL;
+    stats->octaves = 0;
 }
 
 void stats_add(struct stats *stats, uint32_t tokens, uint64_t now, uint64_t idle)
@@ -73,16 +97,17 @@ void stats_add(struct stats *stats, uint32_t tokens, uint64_t now, uint64_t idle
 double stats_percentile(const struct stats *stats, double of)
 {
     uint64_t all = 0, so_far = 0;
-    for (size_t i = 0; stats->between != NULL && i < BUCKETS; i++)
+    const size_t n = (size_t)stats->octaves * STATS_BUCKETS;
+    for (size_t i = 0; i < n; i++)
         all += stats->between[i];
     if (all == 0)
         return -1;
     /* At least one: the share of a few may be less than one of them. */
     const double rank = of * (double)all;
-    for (size_t i = 0; i < BUCKETS; i++) {
+    for (size_t i = 0; i < n; i++) {
         so_far += stats->between[i];
         if (so_far > 0 && (double)so_far >= rank)
-            return middle_of(i) * 1e-9;
+            return middle_of(i + (size_t)stats->octave * STATS_BUCKETS) * 1e-9;
     }
     return -1;
 }

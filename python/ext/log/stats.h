@@ -4,8 +4,8 @@
  * them are distributed.
  *
  * The times lie in buckets whose width grows with them, so that a percentile is off by at most 3 %
- * (by STATS_FLOOR for times below that), however many tokens there were, in bounded memory: some
- * 2 KiB, which are taken with the second token.
+ * (by STATS_FLOOR for times below that), however many tokens there were, in bounded memory: 72 bytes for each octave from the
+ * shortest time to the longest one, which are taken with the second token and later; 2,160 bytes at most.
  */
 #ifndef BURBLE_PYTHON_STATS_H
 #define BURBLE_PYTHON_STATS_H
@@ -28,7 +28,9 @@ struct stats {
     uint64_t chunks;       /* in so many pieces of text */
     uint64_t first, last;  /* when; 0: none has come */
     uint32_t first_tokens; /* how many came first, together: nothing says how fast */
-    uint32_t *between;     /* the buckets; NULL: none yet, or there was no memory for them */
+    uint8_t octave;        /* the first one that has buckets, */
+    uint8_t octaves;       /* and how many have: 0: none yet, or there was no memory for them */
+    uint32_t *between;     /* the buckets of these */
 };
 
 void stats_init(struct stats *stats);

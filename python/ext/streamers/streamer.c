@@ -193,7 +193,8 @@ static PyObject *streamer_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     StreamerObject *self = (StreamerObject *)type->tp_alloc(type, 0);
     if (self != NULL) {
         self->core = core_of(type);
-        consumer_init(&self->consumer, (PyObject *)self, &streamer_consumer, self->core);
+        consumer_init(&self->consumer, (PyObject *)self, &streamer_consumer, &self->watched,
+                      self->core);
     }
     return (PyObject *)self;
 }

@@ -43,7 +43,8 @@ struct StreamerObject {
     PyObject *timeout_given; /* the same as it was given, or NULL */
     char stop_on_timeout;
     enum finish finish;
-    PyObject *match; /* with FINISH_STOP: as detokenizer_match has it; else NULL */
+    PyObject *match;        /* with FINISH_STOP: as detokenizer_match has it; else NULL */
+    struct watched watched; /* watched.since: when the present wait of a task began */
     struct consumer consumer;
 };
 

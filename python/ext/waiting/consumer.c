@@ -4,14 +4,15 @@
 #include "waiting/future.h"
 
 void consumer_init(struct consumer *self, PyObject *owner, const struct consumer_kind *kind,
-                   struct core *core)
+                   struct watched *watched, struct core *core)
 {
     self->owner = owner;
     self->kind = kind;
     self->core = core;
     self->forks = burble_forks();
-    self->watched.owner = owner;
-    self->watched.check_alive = kind->check_alive;
+    self->watched = watched;
+    if (watched != NULL)
+        *watched = (struct watched){.owner = owner, .check_alive = kind->check_alive};
 }
 
 /* ---- being counted among the consumers parked at a hub ---------------------------------------- */
@@ -20,7 +21,8 @@ static void enlist(struct consumer *self)
 {
     self->listed = true;
     self->hub->waiting++;
-    watch_add(&self->hub->watched, &self->watched);
+    if (self->watched != NULL)
+        watch_add(&self->hub->watched, self->watched);
 }
 
 /* Fine for one that is not. */
@@ -30,7 +32,8 @@ static void delist(struct consumer *self)
         return;
     self->listed = false;
     self->hub->waiting--;
-    watch_remove(&self->watched);
+    if (self->watched != NULL)
+        watch_remove(self->watched);
 }
 
 /* For struct waiting. */
@@ -243,6 +246,11 @@ PyObject *consumer_next(struct consumer *self)
 
 /* ---- the timer of a task that waits ---------------------------------------------------------- */
 
+static uint64_t deadline_of_wait(const struct consumer *self)
+{
+    return self->kind->deadline(self->owner, self->watched == NULL ? 0 : self->watched->since);
+}
+
 /* Asks the loop to call _on_timer after `delay` nanoseconds. */
 static int start_timer(struct consumer *self, PyObject *loop, uint64_t delay)
 {
@@ -302,7 +310,7 @@ static int on_timer(struct consumer *self, PyObject *loop)
         return 0;
     if (clock_read(&self->clock, loop, self->hub->own_clock) < 0)
         return -1;
-    const uint64_t deadline = self->kind->deadline(self->owner, self->watched.since);
+    const uint64_t deadline = deadline_of_wait(self);
     const uint64_t now = burble_now();
     if (deadline == 0)
         return 0;
@@ -337,7 +345,7 @@ void consumer_ready(burble_reader *reader, void *consumer)
 /* Makes the loop check at the deadline of the wait, if it has one. */
 static int watch_deadline(struct consumer *self, PyObject *loop)
 {
-    const uint64_t deadline = self->kind->deadline(self->owner, self->watched.since);
+    const uint64_t deadline = deadline_of_wait(self);
     if (deadline == 0)
         return 0;
     /* A timer that fires too early checks again; one that would fire too late is replaced. (If the loop has
@@ -388,8 +396,8 @@ static int park(struct consumer *self, PyObject **future)
     if (hub == NULL)
         return -1;
     Py_XSETREF(self->hub, hub);
-    if (self->kind->check_alive != NULL)
-        self->watched.since = burble_now();
+    if (self->watched != NULL)
+        self->watched->since = burble_now();
     self->timed_out = false;
     if (clock_read(&self->clock, loop, self->hub->own_clock) < 0) {
         Py_DECREF(loop);

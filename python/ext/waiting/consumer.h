@@ -55,30 +55,33 @@ struct consumer_kind {
 };
 
 struct consumer {
+    /* What each wait of a task uses comes first. */
     struct core *core;
     PyObject *owner; /* the object that it is a part of: not a reference */
     const struct consumer_kind *kind;
-    uint64_t forks;             /* of the process where it was used last: base/fork.h */
-    HubObject *hub;             /* of the loop where it waited last; or NULL */
-    PyObject *future;           /* what its task waits for; or NULL */
-    PyObject *spare;            /* a future to use again; or NULL */
-    PyObject *spare_anext;      /* the same for the awaitables of __anext__ */
+    uint64_t forks;          /* of the process where it was used last: base/fork.h */
+    HubObject *hub;          /* of the loop where it waited last; or NULL */
+    PyObject *future;        /* what its task waits for; or NULL */
+    PyObject *spare;         /* a future to use again; or NULL */
+    PyObject *spare_anext;   /* the same for the awaitables of __anext__ */
+    unsigned int streak;     /* values handed out without giving way to the loop */
+    bool listed;             /* whether its hub counts it among those that are parked there */
+    bool reading;            /* a call is reading or waiting */
+    bool blocked;            /* a thread waits, without the GIL */
+    bool parking;            /* a task is about to wait, and other threads may run */
+    bool timed_out;          /* the present wait of a task has */
+    struct watched *watched; /* where the kind has check_alive; else NULL */
+    struct loop_clock clock; /* of the loop where a task waits */
+
+    uint64_t streak_began;      /* when the present streak did */
     PyObject *timer;            /* a handle of the loop's, where one runs; or NULL */
     const PyObject *timer_loop; /* that loop: compared, never used */
     uint64_t timer_at;          /* when it fires */
-    struct watched watched;     /* watched.since: when the present wait began */
-    struct loop_clock clock;    /* of the loop where a task waits */
-    uint64_t streak_began;      /* when the present streak did */
-    unsigned int streak;        /* values handed out without giving way to the loop */
-    bool listed;                /* whether its hub counts it among those that are parked there */
-    bool reading;               /* a call is reading or waiting */
-    bool blocked;               /* a thread waits, without the GIL */
-    bool parking;               /* a task is about to wait, and other threads may run */
-    bool timed_out;             /* the present wait of a task has */
 };
 
+/* `watched`, which lives as long, where the kind has check_alive; else NULL. */
 void consumer_init(struct consumer *self, PyObject *owner, const struct consumer_kind *kind,
-                   struct core *core);
+                   struct watched *watched, struct core *core);
 
 /* Called before anything else: in a forked child, forgets the waits of the parent's threads and tasks,
  * which do not exist in the child. */

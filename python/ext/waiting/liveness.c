@@ -182,8 +182,6 @@ void producer_clear(struct producer *producer)
 
 void watch_add(struct watch_list *list, struct watched *watched)
 {
-    if (watched->check_alive == NULL)
-        return;
     watched->list = list;
     watched->before = NULL;
     watched->after = list->first;

@@ -51,7 +51,7 @@ void producer_clear(struct producer *producer);
 
 struct watched {
     PyObject *owner; /* not a reference */
-    /* Calls producer_check_alive; NULL: this one needs no check, and is in no list. */
+    /* Calls producer_check_alive. */
     int (*check_alive)(PyObject *owner, PyObject **frames);
     uint64_t since;          /* when the present wait began, by burble_now() */
     struct watch_list *list; /* that it is in; or NULL */
