@@ -81,6 +81,11 @@ struct core {
 
     bool indirect; /* wake tasks through their loop: loops are nested (nest_asyncio) */
 
+    /* Whom an append may have to let the GIL go for (consumers_may_wake); in a forked child, there may be fewer. */
+    size_t blocked_consumers;     /* threads that block */
+    size_t lonely_hubs;           /* hubs where one consumer is parked */
+    const struct hub *lonely_hub; /* the only one of these: borrowed; NULL: unknown */
+
     PyObject *str_on_finalized_text;
     PyObject *str_stream_end;
     PyObject *str_tolist;

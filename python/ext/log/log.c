@@ -96,6 +96,8 @@ static void raise_total_timeout(const LogObject *self)
 
 bool log_wakes(const LogObject *self)
 {
+    if (!consumers_may_wake(self->core))
+        return false;
     /* Almost always there is one reader; if there are many, assume that one of them waits. */
     unsigned int left = 4;
     for (const ReaderObject *reader = self->readers; reader != NULL; reader = reader->after)

@@ -19,6 +19,7 @@ struct consumer;
 typedef struct LogObject {
     PyObject_HEAD
     /* What each append and each wait uses comes first. */
+    struct core *core;
     burble_stream *stream;
     struct ReaderObject *readers; /* the first of a list, not references: each takes itself out */
     struct under_way appending;   /* the stream's append, perhaps without the GIL */
@@ -32,7 +33,6 @@ typedef struct LogObject {
 
     uint64_t full_since; /* when the present append began to wait for readers; 0: none does */
     struct writer_stats *writer_stats; /* of a native writer; NULL: Python writes it */
-    struct core *core;
     PyObject *weak;
 
     /* How it ended: written together with the end, while the GIL is held. */

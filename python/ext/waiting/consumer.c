@@ -20,7 +20,7 @@ void consumer_init(struct consumer *self, PyObject *owner, const struct consumer
 static void enlist(struct consumer *self)
 {
     self->listed = true;
-    self->hub->waiting++;
+    hub_count_waiting(self->hub, true);
     if (self->watched != NULL)
         watch_add(&self->hub->watched, self->watched);
 }
@@ -31,7 +31,7 @@ static void delist(struct consumer *self)
     if (!self->listed)
         return;
     self->listed = false;
-    self->hub->waiting--;
+    hub_count_waiting(self->hub, false);
     if (self->watched != NULL)
         watch_remove(self->watched);
 }
@@ -92,6 +92,14 @@ void consumer_clear(struct consumer *self)
     Py_CLEAR(self->spare);
     Py_CLEAR(self->spare_anext);
     consumer_stop_timer(self);
+}
+
+bool consumers_may_wake(const struct core *core)
+{
+    if (core->blocked_consumers > 0 || core->lonely_hubs > 1)
+        return true;
+    return core->lonely_hubs == 1
+           && (core->lonely_hub == NULL || hub_wakes_for_one(core->lonely_hub));
 }
 
 bool consumer_wakes(const struct consumer *self)
@@ -223,8 +231,10 @@ static enum reading read_blocking(struct consumer *self, PyObject **value)
         if (reading != READ_NOTHING)
             return reading;
         self->blocked = true;
+        self->core->blocked_consumers++;
         const int rc = block(self);
         self->blocked = false;
+        self->core->blocked_consumers--;
         if (rc < 0)
             return READ_ERROR;
         if (rc == 0)

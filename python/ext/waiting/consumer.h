@@ -95,6 +95,9 @@ void consumer_clear(struct consumer *self);
  * loop whose only task waits here. */
 bool consumer_wakes(const struct consumer *self);
 
+/* False if that holds of no consumer. It looks at none of them, which are out of the cache where there are many. */
+bool consumers_may_wake(const struct core *core);
+
 /* Forgets a wait in a loop that was closed, because that loop will never resume it. 0, or -1 with an
  * exception. */
 int consumer_forget_closed_loop(struct consumer *self);

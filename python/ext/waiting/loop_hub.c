@@ -343,6 +343,21 @@ static PyObject *hub_check_alive(HubObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+void hub_count_waiting(HubObject *self, bool more)
+{
+    struct core *core = self->core;
+    if (self->waiting == 1) {
+        core->lonely_hubs--;
+        if (core->lonely_hub == self)
+            core->lonely_hub = NULL;
+    }
+    self->waiting += more ? 1 : (size_t)-1;
+    if (self->waiting == 1) {
+        core->lonely_hubs++;
+        core->lonely_hub = self;
+    }
+}
+
 bool hub_wakes_for_one(const HubObject *self)
 {
     return self->waiting == 1 && self->hub != NULL && burble_hub_would_signal(self->hub);

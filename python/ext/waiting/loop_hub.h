@@ -14,7 +14,7 @@ struct resumed_last {
     struct resumed_last *next; /* there */
 };
 
-typedef struct {
+typedef struct hub {
     PyObject_HEAD
     struct core *core;
     burble_hub *hub; /* NULL once closed */
@@ -55,6 +55,9 @@ void hub_resume_last(HubObject *self, struct resumed_last *last);
 /* Has the hub's loop, which is `loop`, check the producers that are watched (waiting/liveness.h). 0, or -1 with
  * an exception. */
 int hub_schedule_check(HubObject *self, PyObject *loop);
+
+/* One consumer more, or one less, is parked here. */
+void hub_count_waiting(HubObject *self, bool more);
 
 /* Whether text for a consumer that is parked here now wakes its loop for this consumer alone. If other consumers
  * are parked here, too, it may be the first text of a step that writes all their streams. */
