@@ -151,12 +151,23 @@ static PyObject *numbered(struct row *row, PyObject *value)
     return both;
 }
 
+/* Fetches what the reading of the next row will use into the cache. */
+static void fetch_next(const MergedObject *self)
+{
+    if (self->queued == 0)
+        return;
+    const ReaderObject *next = self->rows[self->queue[self->first]].reader;
+    __builtin_prefetch(next->reader);
+    __builtin_prefetch(&next->log->objects);
+}
+
 static enum reading merged_read(PyObject *object, PyObject **value)
 {
     MergedObject *self = as_merged(object);
     while (self->queued > 0) {
         struct row *row = dequeue(self);
         PyObject *text = NULL;
+        fetch_next(self);
         const enum reading reading = reader_read(row->reader, &text);
         if (reading == READ_ERROR && reader_holds_value(row->reader)) {
             enqueue(self, row); /* no memory for its text, which comes next */
@@ -195,7 +206,7 @@ static void row_ready(burble_reader *reader, void *arg)
     MergedObject *self = row->merged;
     /* The reader is out of the cache, where many move at once: it is fetched for its reading, and not looked at before. */
     __builtin_prefetch(row->reader);
-    __builtin_prefetch(&row->reader->kept);
+    __builtin_prefetch(&row->reader->closed);
     if (row->state == PARKED) {
         enqueue(self, row);
         if (row->at_own || (self->last.noted_at != NULL && self->last.noted_at == self->parked_at))
