@@ -15,7 +15,7 @@
 #define FIRST_BUCKETS 64
 
 /* What a record costs in memory beside its bytes, about. */
-#define RECORD_OVERHEAD 16
+#define RECORD_OVERHEAD 4
 
 /* ---- tables: chained, growing ---------------------------------------------------------------------------- */
 

@@ -55,7 +55,7 @@ static void release_records(const struct burble__block *block,
     uint64_t seq = block->first_seq;
     for (uint32_t offset = 0; offset < committed;) {
         const burble_record record = burble__record_at(block, offset, seq++);
-        offset += (uint32_t)burble__record_size(record.len);
+        offset += (uint32_t)burble__record_size(record.len, record.tokens);
         release->call(&record, release->arg);
     }
 }

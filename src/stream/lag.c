@@ -256,7 +256,7 @@ static uint64_t weight_before(const burble_reader *reader)
     for (uint32_t offset = 0; offset < reader->offset;) {
         const burble_record record = burble__record_at(reader->block, offset, 0);
         weight += burble__weigh(reader->stream->lag_unit, record.text, record.len, record.tokens);
-        offset += (uint32_t)burble__record_size(record.len);
+        offset += (uint32_t)burble__record_size(record.len, record.tokens);
     }
     return weight;
 }

@@ -28,9 +28,9 @@ static void walk_to(burble_reader *reader, uint64_t from)
     reader->seq = reader->block->first_seq;
     const uint32_t committed = burble__load_acquire(&reader->block->committed);
     while (reader->seq < from && reader->offset < committed) {
-        reader->offset += (uint32_t)burble__record_size(
-            burble__record_at(reader->block, reader->offset, reader->seq).len);
-        reader->seq++;
+        const burble_record record =
+            burble__record_at(reader->block, reader->offset, reader->seq++);
+        reader->offset += (uint32_t)burble__record_size(record.len, record.tokens);
     }
 }
 
@@ -270,7 +270,7 @@ static int next_here(burble_reader *reader, burble_record *record, struct burble
         }
     }
     *record = burble__record_at(reader->block, reader->offset, reader->seq++);
-    reader->offset += (uint32_t)burble__record_size(record->len);
+    reader->offset += (uint32_t)burble__record_size(record->len, record->tokens);
     if (reader->limit != NULL)
         burble__limit_consumed(reader, burble__weigh(reader->stream->lag_unit, record->text,
                                                      record->len, record->tokens));

@@ -18,7 +18,7 @@
 
 /* Blocks start small, so that a thousand idle streams take little, and double up to a few KiB, so
  * that a long text takes few blocks. Sizes include the block's own head. */
-#define FIRST_BLOCK 184
+#define FIRST_BLOCK 152
 #define LARGEST_BLOCK 4096
 
 void burble_stream_options_init(burble_stream_options *options)
@@ -206,16 +206,14 @@ int burble_stream_append_until(burble_stream *stream, const char *text, size_t l
         if (rc != BURBLE_OK)
             return rc;
     }
-    const size_t size = burble__record_size(len);
+    const size_t size = burble__record_size(len, tokens);
     if (size > stream->tail->capacity - stream->used) {
         const int rc = grow(stream, size);
         if (rc != BURBLE_OK)
             return rc;
     }
     struct burble__block *tail = stream->tail;
-    const struct burble__record_head head = {(uint32_t)len, tokens};
-    memcpy(tail->data + stream->used, &head, sizeof head);
-    memcpy(tail->data + stream->used + sizeof head, text, len);
+    burble__record_write(tail->data + stream->used, text, len, tokens);
     stream->used += (uint32_t)size;
     stream->written += weight;
     stream->retained += len;

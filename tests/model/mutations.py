@@ -450,17 +450,17 @@ SOURCES = [
     Mutation(
         "append: committed before it is written",
         "stream.c",
-        "    memcpy(tail->data + stream->used, &head, sizeof head);",
+        "    burble__record_write(tail->data + stream->used, text, len, tokens);",
         "    burble__store_release(&tail->committed, stream->used + (uint32_t)size);\n"
-        "    memcpy(tail->data + stream->used, &head, sizeof head);",
+        "    burble__record_write(tail->data + stream->used, text, len, tokens);",
         "park",
     ),
     Mutation(
         "append: position before the commit",
         "stream.c",
-        "    memcpy(tail->data + stream->used, &head, sizeof head);",
+        "    burble__record_write(tail->data + stream->used, text, len, tokens);",
         "    burble__store_release(&stream->next_seq, burble__load_relaxed(&stream->next_seq) + 1);\n"
-        "    memcpy(tail->data + stream->used, &head, sizeof head);",
+        "    burble__record_write(tail->data + stream->used, text, len, tokens);",
         "position",
         (
             (

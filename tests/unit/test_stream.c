@@ -46,6 +46,33 @@ static void record_counts_its_tokens(void **state)
     burble_stream_unref(&stream);
 }
 
+/* Around the longest record, and the most tokens, of which a head of one byte can say. */
+static void records_keep_length_and_tokens_whatever_these_are(void **state)
+{
+    (void)state;
+    static const uint32_t tokens[] = {0, 1, 2, 127, 128, UINT32_MAX};
+    enum { LONGEST = 66, KINDS = sizeof tokens / sizeof tokens[0] };
+    char text[LONGEST];
+    burble_stream *stream = new_stream(NULL);
+    burble_reader *reader = new_reader(stream, 0);
+    burble_record record;
+    for (size_t len = 1; len <= LONGEST; len++)
+        for (size_t i = 0; i < KINDS; i++) {
+            memset(text, (int)('a' + (len + i) % 26), len);
+            assert_result(burble_stream_append(stream, text, len, tokens[i]), BURBLE_OK);
+        }
+    for (size_t len = 1; len <= LONGEST; len++)
+        for (size_t i = 0; i < KINDS; i++) {
+            memset(text, (int)('a' + (len + i) % 26), len);
+            assert_result(burble_reader_next(reader, &record), BURBLE_OK);
+            assert_int_equal(record.len, len);
+            assert_int_equal(record.tokens, tokens[i]);
+            assert_memory_equal(record.text, text, len);
+        }
+    burble_reader_destroy(&reader);
+    burble_stream_unref(&stream);
+}
+
 /* Every length from 1 to beyond the largest block, so that each way to fill a block occurs. */
 static void records_of_every_length_cross_blocks_intact(void **state)
 {
@@ -363,6 +390,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_are_read_whole_and_in_order),
         cmocka_unit_test(record_counts_its_tokens),
+        cmocka_unit_test(records_keep_length_and_tokens_whatever_these_are),
         cmocka_unit_test(records_of_every_length_cross_blocks_intact),
         cmocka_unit_test(reader_has_position_of_its_own),
         cmocka_unit_test(stream_outlives_its_handle_while_it_has_readers),
