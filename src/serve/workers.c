@@ -22,6 +22,15 @@ static void push(struct burble__job_queue *queue, struct burble__job *job)
     queue->last = job;
 }
 
+static void push_front(struct burble__job_queue *queue, struct burble__job *job)
+{
+    job->queue = queue;
+    job->next = queue->first;
+    job->before = NULL;
+    *(queue->first == NULL ? &queue->last : &queue->first->before) = job;
+    queue->first = job;
+}
+
 static void take_out(struct burble__job *job)
 {
     struct burble__job_queue *queue = job->queue;
@@ -38,7 +47,8 @@ static struct burble__job *pop(struct burble__job_queue *queue)
     return job;
 }
 
-/* A place in a lane is free: the next job gets it. */
+/* A place in a lane is free: the next job gets it, and runs before those that have not begun: it has memory, such as a
+ * request that was read, and keeps the place. */
 static void pass_on(struct burble__workers *workers, struct burble__lane *lane)
 {
     struct burble__job *job = pop(&lane->waiting);
@@ -47,7 +57,7 @@ static void pass_on(struct burble__workers *workers, struct burble__lane *lane)
         return;
     }
     job->lane = lane;
-    push(&workers->ready, job);
+    push_front(&workers->ready, job);
     pthread_cond_signal(&workers->changed);
 }
 

@@ -4,8 +4,8 @@
  * which they were added.
  *
  * A *lane* keeps those calls apart that may block each other: all of one backend. At most half of the threads are in one
- * lane; a job that comes to a lane which is full waits without a thread, and runs again when it has a place there. So a
- * backend whose calls do not return holds up its own requests, and no others.
+ * lane; a job that comes to a lane which is full waits without a thread, and runs again, as the next one, when it has a place
+ * there. So a backend whose calls do not return holds up its own requests, and no others.
  */
 #ifndef BURBLE_SERVE_WORKERS_H
 #define BURBLE_SERVE_WORKERS_H

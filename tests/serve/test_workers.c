@@ -338,6 +338,71 @@ static void lane_is_never_entered_by_more_than_half_of_the_threads(void **state)
     burble__workers_finish(&workers);
 }
 
+/* Notes when it runs, in its lane if it has one, behind its gate if it has one. */
+struct note {
+    struct burble__job job;
+    struct burble__workers *workers;
+    struct burble__lane *lane;
+    struct gate *gate;
+    atomic_int *clock;
+    atomic_int ran; /* the time; 0: not yet */
+};
+
+static void run_note(struct burble__job *job)
+{
+    struct note *note = (struct note *)(void *)job;
+    if (note->lane != NULL && !burble__workers_enter(note->workers, note->lane, job))
+        return;
+    if (note->gate != NULL)
+        pass(note->gate);
+    if (note->lane != NULL)
+        burble__workers_leave(note->workers, note->lane, job);
+    atomic_store(&note->ran, atomic_fetch_add(note->clock, 1) + 1);
+}
+
+static void job_that_gets_its_place_runs_before_those_that_have_not_begun(void **state)
+{
+    (void)state;
+    enum { HOLDER, WAITER, OTHER, NEW, JOBS = NEW + 3 };
+    struct gate gates[2];
+    struct burble__workers workers;
+    struct burble__lane lane = {.entered = 0};
+    struct note notes[JOBS];
+    atomic_int clock;
+    atomic_init(&clock, 0);
+    for (int i = 0; i < 2; i++) {
+        gates[i] = (struct gate){.open = false};
+        pthread_mutex_init(&gates[i].lock, NULL);
+        pthread_cond_init(&gates[i].changed, NULL);
+    }
+    assert_result(burble__workers_init(&workers, 2), BURBLE_OK); /* one of them in the lane */
+    assert_result(burble__workers_start(&workers, NULL), BURBLE_OK);
+    for (int i = 0; i < JOBS; i++) {
+        notes[i] = (struct note){.job.run = run_note, .workers = &workers, .clock = &clock};
+        atomic_init(&notes[i].ran, 0);
+        notes[i].lane = i == HOLDER || i == WAITER ? &lane : NULL;
+        notes[i].gate = i == HOLDER ? &gates[0] : i == OTHER ? &gates[1] : NULL;
+        burble__workers_add(&workers, &notes[i].job);
+        if (i == HOLDER)
+            wait_for(&gates[0], 1);
+        else if (i == OTHER)
+            wait_for(&gates[1], 1); /* so the other thread has been with WAITER, too */
+    }
+    open_gate(&gates[0]);
+    while (atomic_load(&notes[JOBS - 1].ran) == 0)
+        sched_yield();
+    for (int i = NEW; i < JOBS; i++)
+        assert_true(atomic_load(&notes[WAITER].ran) < atomic_load(&notes[i].ran));
+    open_gate(&gates[1]);
+    burble__workers_stop(&workers);
+    assert_int_equal(lane.entered, 0);
+    burble__workers_finish(&workers);
+    for (int i = 0; i < 2; i++) {
+        pthread_cond_destroy(&gates[i].changed);
+        pthread_mutex_destroy(&gates[i].lock);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +411,7 @@ int main(void)
         cmocka_unit_test(abandoned_requests_of_blocked_backend_are_dropped),
         cmocka_unit_test(server_is_destroyed_while_its_backend_is_blocked),
         cmocka_unit_test(lane_is_never_entered_by_more_than_half_of_the_threads),
+        cmocka_unit_test(job_that_gets_its_place_runs_before_those_that_have_not_begun),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
