@@ -5,7 +5,6 @@
  */
 #include "serve/schema.h"
 
-#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +12,10 @@
 
 #include "base/alloc.h"
 #include "serve/body.h"
-#include "serve/json.h"
-#include "serve/schema_range.h"
+#include "serve/schema_parts.h"
 
 /* The most $ref that lead from one to the next. */
 #define MAX_HOPS 64
-
-#define UNBOUNDED UINT32_MAX
 
 /* White space is bounded, or a model could go on with it for ever. \u writes no half of a surrogate pair. */
 static const char common_rules[] =
@@ -40,41 +36,21 @@ static const char common_rules[] =
     "null ::= \"null\"\n"
     "ws ::= (\" \" | \"\\n\" [ \\t]{0,20})?\n";
 
-#define DATE                                                                                       \
-    "[0-9]{4} \"-\" (\"0\" [1-9] | \"1\" [0-2]) \"-\" (\"0\" [1-9] | [12] [0-9] | \"3\" [01])"
-#define TIME                                                                                       \
-    "([01] [0-9] | \"2\" [0-3]) \":\" [0-5] [0-9] \":\" [0-5] [0-9] (\".\" [0-9]{1,9})? "          \
-    "(\"Z\" | [+-] ([01] [0-9] | \"2\" [0-3]) \":\" [0-5] [0-9])"
-
-static const struct {
-    const char *name, *text;
-} formats[] = {
-    {"date", DATE},
-    {"time", TIME},
-    {"date-time", DATE " \"T\" " TIME},
-    {"uuid", "hex{8} \"-\" hex{4} \"-\" hex{4} \"-\" hex{4} \"-\" hex{12}"},
-};
-
-/* What a keyword is about. */
+/* What a keyword is about: types, or */
 enum {
-    OBJECT = 1,
-    ARRAY = 2,
-    STRING = 4,
-    INTEGER = 8,
-    NUMBER = 16,
-    BOOLEAN = 32,
-    NOTHING = 64, /* null */
-    TYPE = 128,   /* `type` itself */
-    WHOLE = 256,  /* says all by itself */
-    SAYS_NOTHING = 512,
+    TYPE = 2 * BURBLE__TYPE_NULL, /* `type` itself */
+    WHOLE = 2 * TYPE,             /* says all by itself */
+    SAYS_NOTHING = 2 * WHOLE,
 };
 
 static const struct {
     const char *name;
     unsigned type;
 } types[] = {
-    {"object", OBJECT}, {"array", ARRAY},     {"string", STRING}, {"integer", INTEGER},
-    {"number", NUMBER}, {"boolean", BOOLEAN}, {"null", NOTHING},
+    {"object", BURBLE__TYPE_OBJECT}, {"array", BURBLE__TYPE_ARRAY},
+    {"string", BURBLE__TYPE_STRING}, {"integer", BURBLE__TYPE_INTEGER},
+    {"number", BURBLE__TYPE_NUMBER}, {"boolean", BURBLE__TYPE_BOOLEAN},
+    {"null", BURBLE__TYPE_NULL},
 };
 
 static const struct {
@@ -88,20 +64,20 @@ static const struct {
     {"oneOf", WHOLE},
     {"allOf", WHOLE},
     {"$ref", WHOLE},
-    {"properties", OBJECT},
-    {"required", OBJECT},
-    {"additionalProperties", OBJECT},
-    {"items", ARRAY},
-    {"prefixItems", ARRAY},
-    {"minItems", ARRAY},
-    {"maxItems", ARRAY},
-    {"minLength", STRING},
-    {"maxLength", STRING},
-    {"format", STRING},
-    {"minimum", INTEGER | NUMBER},
-    {"maximum", INTEGER | NUMBER},
-    {"exclusiveMinimum", INTEGER | NUMBER},
-    {"exclusiveMaximum", INTEGER | NUMBER},
+    {"properties", BURBLE__TYPE_OBJECT},
+    {"required", BURBLE__TYPE_OBJECT},
+    {"additionalProperties", BURBLE__TYPE_OBJECT},
+    {"items", BURBLE__TYPE_ARRAY},
+    {"prefixItems", BURBLE__TYPE_ARRAY},
+    {"minItems", BURBLE__TYPE_ARRAY},
+    {"maxItems", BURBLE__TYPE_ARRAY},
+    {"minLength", BURBLE__TYPE_STRING},
+    {"maxLength", BURBLE__TYPE_STRING},
+    {"format", BURBLE__TYPE_STRING},
+    {"minimum", BURBLE__TYPE_INTEGER | BURBLE__TYPE_NUMBER},
+    {"maximum", BURBLE__TYPE_INTEGER | BURBLE__TYPE_NUMBER},
+    {"exclusiveMinimum", BURBLE__TYPE_INTEGER | BURBLE__TYPE_NUMBER},
+    {"exclusiveMaximum", BURBLE__TYPE_INTEGER | BURBLE__TYPE_NUMBER},
     {"title", SAYS_NOTHING},
     {"description", SAYS_NOTHING},
     {"default", SAYS_NOTHING},
@@ -118,52 +94,37 @@ static const struct {
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-struct item {
-    json_t *schema;
-    struct burble__body_path path;
-};
-
-struct maker {
-    struct item items[BURBLE__SCHEMA_MAX_SCHEMAS]; /* rule i is that of schema i */
-    size_t n;
-    json_t *root;
-    const char *root_path;
-    uint32_t times; /* repetitions so far */
-    struct burble__output out;
-    struct burble__buffer name; /* of a member, as JSON */
-    struct burble__problem *problem;
-};
-
-static bool refuse(struct maker *maker, const char *path, const char *message)
+bool burble__schema_refuse(struct burble__maker *maker, const char *path, const char *message)
 {
     return burble__problem_set(maker->problem, 400, "unsupported_schema", path, "%s: %s", path,
                                message);
 }
 
-static bool refuse_member(struct maker *maker, const char *path, const char *key,
-                          const char *message)
+bool burble__schema_refuse_member(struct burble__maker *maker, const char *path, const char *key,
+                                  const char *message)
 {
-    return refuse(maker, burble__body_path_member(path, key).text, message);
+    return burble__schema_refuse(maker, burble__body_path_member(path, key).text, message);
 }
 
 /* ---- text ---------------------------------------------------------------------------------------------- */
 
-static void put(struct maker *maker, const char *text)
+void burble__schema_put(struct burble__maker *maker, const char *text)
 {
     burble__put_raw(&maker->out, text);
 }
 
-static void put_number(struct maker *maker, const char *before, size_t number, const char *after)
+void burble__schema_put_number(struct burble__maker *maker, const char *before, size_t number,
+                               const char *after)
 {
-    put(maker, before);
+    burble__schema_put(maker, before);
     burble__put_integer(&maker->out, number);
-    put(maker, after);
+    burble__schema_put(maker, after);
 }
 
 /* Bytes of a literal, between its quotes. Beyond the bound for the text, nothing more is written. */
 static int put_escaped(const char *bytes, size_t n, void *arg)
 {
-    struct maker *maker = arg;
+    struct burble__maker *maker = arg;
     for (size_t i = 0, from = 0; i < n && maker->out.buffer->len <= BURBLE__SCHEMA_MAX_TEXT;
          i = from) {
         from = i;
@@ -179,43 +140,42 @@ static int put_escaped(const char *bytes, size_t n, void *arg)
 }
 
 /* A literal of a value's JSON. */
-static bool put_value(struct maker *maker, const json_t *value)
+static bool put_value(struct burble__maker *maker, const json_t *value)
 {
-    put(maker, "\"");
+    burble__schema_put(maker, "\"");
     if (json_dump_callback(value, put_escaped, maker, JSON_ENCODE_ANY | JSON_COMPACT) != 0)
         return burble__problem_memory(maker->problem);
-    put(maker, "\"");
+    burble__schema_put(maker, "\"");
     return true;
 }
 
-/* A literal of the JSON of a member's name. */
-static bool put_name(struct maker *maker, const char *name)
+bool burble__schema_put_name(struct burble__maker *maker, const char *name)
 {
     maker->name.len = 0;
     if (burble__json_put_name(&maker->name, name) != BURBLE_OK)
         return burble__problem_memory(maker->problem);
-    put(maker, "\"");
+    burble__schema_put(maker, "\"");
     put_escaped(maker->name.bytes, maker->name.len, maker);
-    put(maker, "\"");
+    burble__schema_put(maker, "\"");
     return true;
 }
 
-/* How often the item before may stand. */
-static bool put_times(struct maker *maker, const char *path, uint32_t least, uint32_t most)
+bool burble__schema_put_times(struct burble__maker *maker, const char *path, uint32_t least,
+                              uint32_t most)
 {
-    maker->times += most == UNBOUNDED ? least : most;
+    maker->times += most == BURBLE__UNBOUNDED ? least : most;
     if (maker->times > BURBLE__SCHEMA_MAX_ALL_TIMES) {
         char message[96];
         snprintf(message, sizeof message, "expected at most %u repetitions in a schema, found more",
                  BURBLE__SCHEMA_MAX_ALL_TIMES);
-        return refuse(maker, path, message);
+        return burble__schema_refuse(maker, path, message);
     }
     char text[32];
-    if (most == UNBOUNDED)
+    if (most == BURBLE__UNBOUNDED)
         snprintf(text, sizeof text, "{%u,}", (unsigned)least);
     else
         snprintf(text, sizeof text, "{%u,%u}", (unsigned)least, (unsigned)most);
-    put(maker, text);
+    burble__schema_put(maker, text);
     return true;
 }
 
@@ -237,7 +197,7 @@ static bool next_part(const char **at, char *part, size_t room)
 }
 
 /* What is at a path in the schema, such as #/$defs/a. NULL: nothing. */
-static json_t *find(const struct maker *maker, const char *path)
+static json_t *find(const struct burble__maker *maker, const char *path)
 {
     char part[256];
     json_t *found = *path == '#' ? maker->root : NULL;
@@ -263,7 +223,7 @@ static unsigned about(const char *keyword)
 }
 
 /* Follows $ref, beside which there may be nothing. */
-static bool follow(struct maker *maker, json_t **schema, const char *path)
+static bool follow(struct burble__maker *maker, json_t **schema, const char *path)
 {
     const json_t *ref;
     for (unsigned hops = 0; (ref = json_object_get(*schema, "$ref")) != NULL; hops++) {
@@ -273,7 +233,7 @@ static bool follow(struct maker *maker, json_t **schema, const char *path)
         json_object_foreach(*schema, key, value)
         {
             if (strcmp(key, "$ref") != 0 && about(key) != SAYS_NOTHING)
-                return refuse_member(maker, path, key, "not supported beside $ref");
+                return burble__schema_refuse_member(maker, path, key, "not supported beside $ref");
         }
         if (!burble__body_name(ref, at.text, &target, maker->problem))
             return false;
@@ -290,14 +250,13 @@ static bool follow(struct maker *maker, json_t **schema, const char *path)
     return true;
 }
 
-/* Names the rule of a schema. */
-static bool put_rule(struct maker *maker, json_t *schema, const char *path)
+bool burble__schema_put_rule(struct burble__maker *maker, json_t *schema, const char *path)
 {
     size_t i = 0;
     if (!follow(maker, &schema, path))
         return false;
     if (json_is_true(schema)) {
-        put(maker, "value");
+        burble__schema_put(maker, "value");
         return true;
     }
     if (!json_is_object(schema))
@@ -308,334 +267,14 @@ static bool put_rule(struct maker *maker, json_t *schema, const char *path)
         char message[64];
         snprintf(message, sizeof message, "expected at most %u schemas, found more",
                  BURBLE__SCHEMA_MAX_SCHEMAS);
-        return refuse(maker, path, message);
+        return burble__schema_refuse(maker, path, message);
     }
     if (i == maker->n) {
         maker->items[i].schema = schema;
         maker->items[i].path = burble__body_path_member("", path);
         maker->n++;
     }
-    put_number(maker, "s", i, "");
-    return true;
-}
-
-/* ---- objects ------------------------------------------------------------------------------------------- */
-
-static bool is_required(const json_t *required, const char *name)
-{
-    for (size_t i = 0; i < json_array_size(required); i++) {
-        const char *found = json_string_value(json_array_get(required, i));
-        if (found != NULL && strcmp(found, name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool check_required(struct maker *maker, const json_t *required, const json_t *properties,
-                           const char *path)
-{
-    const struct burble__body_path at = burble__body_path_member(path, "required");
-    if (required != NULL && !json_is_array(required))
-        return burble__body_expected(maker->problem, at.text, "a list of names", required);
-    for (size_t i = 0; i < json_array_size(required); i++) {
-        const char *name;
-        const struct burble__body_path item = burble__body_path_item(at.text, i);
-        if (!burble__body_name(json_array_get(required, i), item.text, &name, maker->problem))
-            return false;
-        if (json_object_get(properties, name) == NULL)
-            return burble__problem_set(maker->problem, 400, "unsupported_schema", item.text,
-                                       "%s: expected a name of properties, found \"%.64s\"",
-                                       item.text, name);
-    }
-    return true;
-}
-
-/* Any names, all with the same schema. */
-static bool put_map(struct maker *maker, json_t *additional, const char *path)
-{
-    put(maker, "\"{\" ws (string ws \":\" ws ");
-    const struct burble__body_path at = burble__body_path_member(path, "additionalProperties");
-    if (!put_rule(maker, additional, at.text))
-        return false;
-    put(maker, " ws (\",\" ws string ws \":\" ws ");
-    if (!put_rule(maker, additional, at.text))
-        return false;
-    put(maker, " ws)*)? \"}\"");
-    return true;
-}
-
-/* What follows from property `i` on, in rules of their own: sN-fI, if none came before, and sN-mI. An optional one may be left
- * out. */
-static void put_property_rules(struct maker *maker, size_t rule, size_t i, size_t n, bool required)
-{
-    static const struct {
-        const char *begin, *before;
-    } kinds[] = {{"-f", ""}, {"-m", "\",\" ws "}};
-    for (size_t kind = 0; kind < 2; kind++) {
-        put_number(maker, "\ns", rule, kinds[kind].begin);
-        put_number(maker, "", i, " ::= ");
-        if (i == n) {
-            put(maker, "\"\"");
-            continue;
-        }
-        put(maker, kinds[kind].before);
-        put_number(maker, "s", rule, "-p");
-        put_number(maker, "", i, " ");
-        put_number(maker, "s", rule, "-m");
-        put_number(maker, "", i + 1, "");
-        if (!required) {
-            put_number(maker, " | s", rule, kinds[kind].begin);
-            put_number(maker, "", i + 1, "");
-        }
-    }
-}
-
-static bool put_properties(struct maker *maker, size_t rule, json_t *properties,
-                           const json_t *required, const char *path)
-{
-    const struct burble__body_path at = burble__body_path_member(path, "properties");
-    const size_t n = json_object_size(properties);
-    const char *name;
-    json_t *schema;
-    size_t i = 0;
-    json_object_foreach(properties, name, schema)
-    {
-        put_number(maker, "\ns", rule, "-p");
-        put_number(maker, "", i, " ::= ");
-        if (!put_name(maker, name))
-            return false;
-        put(maker, " ws \":\" ws ");
-        if (!put_rule(maker, schema, burble__body_path_member(at.text, name).text))
-            return false;
-        put(maker, " ws");
-        put_property_rules(maker, rule, i, n, is_required(required, name));
-        i++;
-    }
-    put_property_rules(maker, rule, n, n, false);
-    return true;
-}
-
-/* The name of an alternative that needs rules of its own, which follow. */
-static bool put_object(struct maker *maker, size_t rule, json_t *schema, const char *path)
-{
-    json_t *properties = json_object_get(schema, "properties");
-    json_t *additional = json_object_get(schema, "additionalProperties");
-    if (properties != NULL && !json_is_object(properties))
-        return burble__body_expected(maker->problem,
-                                     burble__body_path_member(path, "properties").text, "an object",
-                                     properties);
-    if (!check_required(maker, json_object_get(schema, "required"), properties, path))
-        return false;
-    if (additional != NULL && !json_is_boolean(additional) && !json_is_object(additional))
-        return burble__body_expected(maker->problem,
-                                     burble__body_path_member(path, "additionalProperties").text,
-                                     "a schema: an object, true or false", additional);
-    if (json_object_size(properties) > 0) {
-        if (json_object_size(additional) > 0)
-            return refuse_member(maker, path, "additionalProperties",
-                                 "not supported beside properties, unless it is true or false");
-        put_number(maker, "\"{\" ws s", rule, "-f0 \"}\"");
-    } else if (json_is_false(additional)) {
-        put(maker, "\"{\" ws \"}\"");
-    } else if (json_object_size(additional) > 0) {
-        return put_map(maker, additional, path);
-    } else {
-        put(maker, "object");
-    }
-    return true;
-}
-
-/* ---- arrays -------------------------------------------------------------------------------------------- */
-
-static bool read_count(struct maker *maker, const json_t *schema, const char *key, const char *path,
-                       uint32_t *count)
-{
-    const json_t *value = json_object_get(schema, key);
-    double number;
-    if (value == NULL)
-        return true;
-    if (!burble__body_integer(value, burble__body_path_member(path, key).text, 0,
-                              BURBLE__SCHEMA_MAX_TIMES, &number, maker->problem))
-        return false;
-    *count = (uint32_t)number;
-    return true;
-}
-
-static bool read_counts(struct maker *maker, const json_t *schema, const char *least_key,
-                        const char *most_key, const char *path, uint32_t *least, uint32_t *most)
-{
-    *least = 0;
-    *most = UNBOUNDED;
-    if (!read_count(maker, schema, least_key, path, least)
-        || !read_count(maker, schema, most_key, path, most))
-        return false;
-    return *least <= *most
-           || refuse_member(maker, path, most_key, "expected no less than the least, found less");
-}
-
-/* One of each of a list of schemas. */
-static bool put_tuple(struct maker *maker, const json_t *list, const char *path)
-{
-    put(maker, "\"[\" ws ");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        if (i > 0)
-            put(maker, "\",\" ws ");
-        if (!put_rule(maker, json_array_get(list, i), burble__body_path_item(path, i).text))
-            return false;
-        put(maker, " ws ");
-    }
-    put(maker, "\"]\"");
-    return true;
-}
-
-static bool put_list(struct maker *maker, json_t *items, const char *path, uint32_t least,
-                     uint32_t most)
-{
-    const struct burble__body_path at = burble__body_path_member(path, "items");
-    if (most == 0) {
-        put(maker, "\"[\" ws \"]\"");
-        return true;
-    }
-    put(maker, least == 0 ? "\"[\" ws (" : "\"[\" ws ");
-    if (!put_rule(maker, items, at.text))
-        return false;
-    put(maker, " ws (\",\" ws ");
-    if (!put_rule(maker, items, at.text))
-        return false;
-    put(maker, " ws)");
-    if (!put_times(maker, path, least > 0 ? least - 1 : 0,
-                   most == UNBOUNDED ? UNBOUNDED : most - 1))
-        return false;
-    put(maker, least == 0 ? ")? \"]\"" : " \"]\"");
-    return true;
-}
-
-static bool put_array(struct maker *maker, json_t *schema, const char *path)
-{
-    json_t *items = json_object_get(schema, "items");
-    const json_t *first = json_object_get(schema, "prefixItems");
-    uint32_t least, most;
-    const bool old = json_is_array(items); /* as before 2020 */
-    if (!read_counts(maker, schema, "minItems", "maxItems", path, &least, &most))
-        return false;
-    if (first == NULL && !old) {
-        if (items != NULL)
-            return put_list(maker, items, path, least, most);
-        if (least == 0 && most == UNBOUNDED) {
-            put(maker, "array");
-            return true;
-        }
-        return put_list(maker, json_true(), path, least, most);
-    }
-    const char *key = old ? "items" : "prefixItems";
-    const json_t *list = old ? items : first;
-    const size_t n = json_array_size(list);
-    if (!json_is_array(list))
-        return burble__body_expected(maker->problem, burble__body_path_member(path, key).text,
-                                     "a list of schemas", list);
-    if (first != NULL && items != NULL && !json_is_boolean(items))
-        return refuse_member(maker, path, "items", "not supported beside prefixItems");
-    if (least > n || most < n)
-        return refuse_member(maker, path, least > n ? "minItems" : "maxItems",
-                             "expected the number of the schemas that are listed, or none");
-    return put_tuple(maker, list, burble__body_path_member(path, key).text);
-}
-
-/* ---- strings and numbers ------------------------------------------------------------------------------- */
-
-static bool put_string(struct maker *maker, const json_t *schema, const char *path)
-{
-    const json_t *format = json_object_get(schema, "format");
-    uint32_t least, most;
-    const char *name;
-    const struct burble__body_path at = burble__body_path_member(path, "format");
-    if (!read_counts(maker, schema, "minLength", "maxLength", path, &least, &most))
-        return false;
-    if (format == NULL) {
-        if (least == 0 && most == UNBOUNDED) {
-            put(maker, "string");
-            return true;
-        }
-        put(maker, "\"\\\"\" char");
-        if (!put_times(maker, path, least, most))
-            return false;
-        put(maker, " \"\\\"\"");
-        return true;
-    }
-    if (!burble__body_name(format, at.text, &name, maker->problem))
-        return false;
-    if (least != 0 || most != UNBOUNDED)
-        return refuse(maker, at.text, "not supported beside minLength and maxLength");
-    for (size_t i = 0; i < COUNT(formats); i++)
-        if (strcmp(formats[i].name, name) == 0) {
-            put(maker, "\"\\\"\" ");
-            put(maker, formats[i].text);
-            put(maker, " \"\\\"\"");
-            return true;
-        }
-    return burble__problem_set(maker->problem, 400, "unsupported_schema", at.text,
-                               "%s: expected date, time, date-time or uuid, found \"%.64s\"",
-                               at.text, name);
-}
-
-/* A bound of numbers; NAN: there is none. */
-static bool read_bound(struct maker *maker, const json_t *schema, const char *key, const char *path,
-                       double *bound)
-{
-    const json_t *value = json_object_get(schema, key);
-    *bound = NAN;
-    return value == NULL
-           || burble__body_number(value, burble__body_path_member(path, key).text,
-                                  -(double)BURBLE__RANGE_MAX, (double)BURBLE__RANGE_MAX, bound,
-                                  maker->problem);
-}
-
-/* The largest integer that is not above a number of at most 17 digits. */
-static int64_t floor_of(double number)
-{
-    const int64_t whole = (int64_t)number;
-    return (double)whole > number ? whole - 1 : whole;
-}
-
-static bool put_integer(struct maker *maker, const json_t *schema, const char *path)
-{
-    double least, most, above, below;
-    int64_t low = -BURBLE__RANGE_MAX, high = BURBLE__RANGE_MAX;
-    if (!read_bound(maker, schema, "minimum", path, &least)
-        || !read_bound(maker, schema, "maximum", path, &most)
-        || !read_bound(maker, schema, "exclusiveMinimum", path, &above)
-        || !read_bound(maker, schema, "exclusiveMaximum", path, &below))
-        return false;
-    if (isnan(least) && isnan(most) && isnan(above) && isnan(below)) {
-        put(maker, "integer");
-        return true;
-    }
-    if (!isnan(least) && -floor_of(-least) > low)
-        low = -floor_of(-least);
-    if (!isnan(above) && floor_of(above) + 1 > low)
-        low = floor_of(above) + 1;
-    if (!isnan(most) && floor_of(most) < high)
-        high = floor_of(most);
-    if (!isnan(below) && -floor_of(-below) - 1 < high)
-        high = -floor_of(-below) - 1;
-    if (low > high || low > BURBLE__RANGE_MAX || high < -BURBLE__RANGE_MAX)
-        return refuse(maker, path, "expected bounds with an integer between them, found none");
-    burble__range_write(low, high, &maker->out);
-    return true;
-}
-
-static bool put_real(struct maker *maker, const json_t *schema, const char *path)
-{
-    static const char *const others[] = {"maximum", "exclusiveMinimum", "exclusiveMaximum"};
-    double least;
-    if (!read_bound(maker, schema, "minimum", path, &least))
-        return false;
-    for (size_t i = 0; i < COUNT(others); i++)
-        if (json_object_get(schema, others[i]) != NULL)
-            return refuse_member(maker, path, others[i], "supported for integers only");
-    if (!isnan(least) && (least < 0 || least > 0))
-        return refuse_member(maker, path, "minimum", "supported for integers only, unless it is 0");
-    put(maker, isnan(least) ? "number" : "positive");
+    burble__schema_put_number(maker, "s", i, "");
     return true;
 }
 
@@ -645,25 +284,25 @@ static unsigned type_of(const json_t *value)
 {
     switch (json_typeof(value)) {
     case JSON_OBJECT:
-        return OBJECT;
+        return BURBLE__TYPE_OBJECT;
     case JSON_ARRAY:
-        return ARRAY;
+        return BURBLE__TYPE_ARRAY;
     case JSON_STRING:
-        return STRING;
+        return BURBLE__TYPE_STRING;
     case JSON_INTEGER:
-        return INTEGER | NUMBER;
+        return BURBLE__TYPE_INTEGER | BURBLE__TYPE_NUMBER;
     case JSON_REAL:
-        return NUMBER;
+        return BURBLE__TYPE_NUMBER;
     case JSON_NULL:
-        return NOTHING;
+        return BURBLE__TYPE_NULL;
     default:
-        return BOOLEAN;
+        return BURBLE__TYPE_BOOLEAN;
     }
 }
 
 /* The values of `enum`, or that of `const`, which have to be of the schema's types. */
-static bool put_values(struct maker *maker, const json_t *list, const json_t *only, unsigned given,
-                       const char *path)
+static bool put_values(struct burble__maker *maker, const json_t *list, const json_t *only,
+                       unsigned given, const char *path)
 {
     const struct burble__body_path at =
         burble__body_path_member(path, list != NULL ? "enum" : "const");
@@ -677,51 +316,34 @@ static bool put_values(struct maker *maker, const json_t *list, const json_t *on
                 maker->problem, list != NULL ? burble__body_path_item(at.text, i).text : at.text,
                 "a value of the schema's type", value);
         if (i > 0)
-            put(maker, " | ");
+            burble__schema_put(maker, " | ");
         if (!put_value(maker, value))
             return false;
     }
     return true;
 }
 
-static bool put_any_of(struct maker *maker, const char *key, const json_t *list, const char *path)
+static bool put_any_of(struct burble__maker *maker, const char *key, const json_t *list,
+                       const char *path)
 {
     const struct burble__body_path at = burble__body_path_member(path, key);
     const size_t n = json_array_size(list);
     if (n == 0)
         return burble__body_expected(maker->problem, at.text, "a list of schemas", list);
     if (strcmp(key, "allOf") == 0 && n > 1)
-        return refuse(maker, at.text, "supported with one schema only");
+        return burble__schema_refuse(maker, at.text, "supported with one schema only");
     for (size_t i = 0; i < n; i++) {
         if (i > 0)
-            put(maker, " | ");
-        if (!put_rule(maker, json_array_get(list, i), burble__body_path_item(at.text, i).text))
+            burble__schema_put(maker, " | ");
+        if (!burble__schema_put_rule(maker, json_array_get(list, i),
+                                     burble__body_path_item(at.text, i).text))
             return false;
     }
     return true;
 }
 
-static bool put_type(struct maker *maker, size_t rule, unsigned type, json_t *schema,
-                     const char *path)
-{
-    switch (type) {
-    case OBJECT:
-        return put_object(maker, rule, schema, path);
-    case ARRAY:
-        return put_array(maker, schema, path);
-    case STRING:
-        return put_string(maker, schema, path);
-    case INTEGER:
-        return put_integer(maker, schema, path);
-    case NUMBER:
-        return put_real(maker, schema, path);
-    default:
-        put(maker, type == BOOLEAN ? "boolean" : "null");
-        return true;
-    }
-}
-
-static bool read_type(struct maker *maker, const json_t *value, const char *path, unsigned *type)
+static bool read_type(struct burble__maker *maker, const json_t *value, const char *path,
+                      unsigned *type)
 {
     const char *name;
     if (!burble__body_name(value, path, &name, maker->problem))
@@ -738,7 +360,8 @@ static bool read_type(struct maker *maker, const json_t *value, const char *path
 }
 
 /* The types that `type` names; 0: it is not there. */
-static bool read_types(struct maker *maker, const json_t *value, const char *path, unsigned *given)
+static bool read_types(struct burble__maker *maker, const json_t *value, const char *path,
+                       unsigned *given)
 {
     const struct burble__body_path at = burble__body_path_member(path, "type");
     *given = 0;
@@ -755,7 +378,7 @@ static bool read_types(struct maker *maker, const json_t *value, const char *pat
 }
 
 /* Looks at all keywords: which one says all, and what types the others are about. */
-static bool look(struct maker *maker, json_t *schema, const char *path, const char **whole,
+static bool look(struct burble__maker *maker, json_t *schema, const char *path, const char **whole,
                  unsigned *implied)
 {
     const char *key, *other = NULL;
@@ -766,7 +389,7 @@ static bool look(struct maker *maker, json_t *schema, const char *path, const ch
     {
         const unsigned what = about(key);
         if (what == 0 && !(strcmp(key, "uniqueItems") == 0 && json_is_false(value)))
-            return refuse_member(maker, path, key, "not supported");
+            return burble__schema_refuse_member(maker, path, key, "not supported");
         const bool first = what == WHOLE && *whole == NULL;
         const bool implies = what < TYPE && what != 0;
         if (first)
@@ -782,23 +405,24 @@ static bool look(struct maker *maker, json_t *schema, const char *path, const ch
         return true;
     char message[64];
     snprintf(message, sizeof message, "not supported beside %s", *whole);
-    return refuse_member(maker, path, other, message);
+    return burble__schema_refuse_member(maker, path, other, message);
 }
 
 /* The types of a schema that names none: those that its keywords are about, if that is one. */
-static bool imply(struct maker *maker, unsigned implied, const char *path, unsigned *given)
+static bool imply(struct burble__maker *maker, unsigned implied, const char *path, unsigned *given)
 {
-    *given = implied == (INTEGER | NUMBER) ? NUMBER : implied;
+    *given =
+        implied == (BURBLE__TYPE_INTEGER | BURBLE__TYPE_NUMBER) ? BURBLE__TYPE_NUMBER : implied;
     return (*given & (*given - 1)) == 0
-           || refuse_member(maker, path, "type", "expected one, found none");
+           || burble__schema_refuse_member(maker, path, "type", "expected one, found none");
 }
 
-static bool put_schema(struct maker *maker, size_t rule)
+static bool put_schema(struct burble__maker *maker, size_t rule)
 {
     json_t *schema = maker->items[rule].schema;
     const char *path = maker->items[rule].path.text, *whole;
     unsigned given, implied;
-    put_number(maker, "s", rule, " ::= ");
+    burble__schema_put_number(maker, "s", rule, " ::= ");
     if (!look(maker, schema, path, &whole, &implied)
         || !read_types(maker, json_object_get(schema, "type"), path, &given))
         return false;
@@ -812,42 +436,43 @@ static bool put_schema(struct maker *maker, size_t rule)
     if (given == 0 && !imply(maker, implied, path, &given))
         return false;
     if (given == 0)
-        put(maker, "value");
-    if (given & NUMBER) /* which has the integers */
-        given &= ~(unsigned)INTEGER;
+        burble__schema_put(maker, "value");
+    if (given & BURBLE__TYPE_NUMBER) /* which has the integers */
+        given &= ~(unsigned)BURBLE__TYPE_INTEGER;
     const char *next = "";
-    for (unsigned type = OBJECT; type <= NOTHING; type *= 2) {
+    for (unsigned type = BURBLE__TYPE_OBJECT; type <= BURBLE__TYPE_NULL; type *= 2) {
         if ((given & type) == 0)
             continue;
-        put(maker, next);
-        if (!put_type(maker, rule, type, schema, path))
+        burble__schema_put(maker, next);
+        if (!burble__schema_put_type(maker, rule, type, schema, path))
             return false;
         next = " | ";
     }
-    json_t *properties = given & OBJECT ? json_object_get(schema, "properties") : NULL;
+    json_t *properties = given & BURBLE__TYPE_OBJECT ? json_object_get(schema, "properties") : NULL;
     return json_object_size(properties) == 0
-           || put_properties(maker, rule, properties, json_object_get(schema, "required"), path);
+           || burble__schema_put_properties(maker, rule, properties,
+                                            json_object_get(schema, "required"), path);
 }
 
 /* ---- the whole ----------------------------------------------------------------------------------------- */
 
-static bool put_all(struct maker *maker)
+static bool put_all(struct burble__maker *maker)
 {
-    put(maker, common_rules);
-    put(maker, "root ::= ");
-    if (!put_rule(maker, maker->root, maker->root_path))
+    burble__schema_put(maker, common_rules);
+    burble__schema_put(maker, "root ::= ");
+    if (!burble__schema_put_rule(maker, maker->root, maker->root_path))
         return false;
-    put(maker, "\n");
+    burble__schema_put(maker, "\n");
     for (size_t i = 0; i < maker->n; i++) {
         if (!put_schema(maker, i))
             return false;
-        put(maker, "\n");
+        burble__schema_put(maker, "\n");
         if (maker->out.buffer->len > BURBLE__SCHEMA_MAX_TEXT) {
             char message[96];
             snprintf(message, sizeof message,
                      "expected a schema whose grammar has at most %u bytes, found more",
                      BURBLE__SCHEMA_MAX_TEXT);
-            return refuse(maker, maker->root_path, message);
+            return burble__schema_refuse(maker, maker->root_path, message);
         }
     }
     return maker->out.result == BURBLE_OK || burble__problem_memory(maker->problem);
@@ -856,7 +481,7 @@ static bool put_all(struct maker *maker)
 bool burble__schema_write(json_t *schema, const char *path, struct burble__buffer *out,
                           struct burble__problem *problem)
 {
-    struct maker *maker = burble__malloc(sizeof *maker);
+    struct burble__maker *maker = burble__malloc(sizeof *maker);
     if (maker == NULL)
         return burble__problem_memory(problem);
     maker->n = 0;
