@@ -12,7 +12,8 @@ enum { ANSWERS = 1 << 16, FRAME = 128 };
 
 struct answer {
     burble_stream *stream;
-    uint64_t n, most; /* pieces: so far, and in all (0: no end) */
+    uint64_t n, most;    /* pieces: so far, and in all (0: no end) */
+    bool choice_is_over; /* its frame was written */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -38,24 +39,32 @@ static int submit(void *arg, const burble_serve_request *request, burble_stream 
     return result;
 }
 
-static void append(burble_stream *stream, const burble_frame *frame)
+/* Without waiting, which would hold up the other answers. */
+static int append(burble_stream *stream, const burble_frame *frame)
 {
     char bytes[FRAME];
     const size_t len = burble_frame_write(frame, bytes, sizeof bytes);
-    burble_stream_append(stream, bytes, len, frame->kind == BURBLE_FRAME_TEXT);
+    return burble_stream_append_until(stream, bytes, len, frame->kind == BURBLE_FRAME_TEXT,
+                                      BURBLE_NO_WAIT);
 }
 
-static void finish(const struct answer *answer)
+/* BURBLE_OK, or as append(): then it is to be called again if there was no room. */
+static int finish(struct answer *answer)
 {
-    burble_frame frame = {
+    const burble_frame end = {
         .kind = BURBLE_FRAME_FINISH,
         .u.text = {
             .text = {"", 0}, .ids = {"", 0}, .reason = BURBLE_FRAME_LENGTH, .logprobs = {"", 0}}};
-    append(answer->stream, &frame);
-    frame = (burble_frame){.kind = BURBLE_FRAME_USAGE,
-                           .u.usage = {.prompt = 1, .completion = answer->n}};
-    append(answer->stream, &frame);
-    burble_stream_end(answer->stream, BURBLE_REASON_LENGTH);
+    const burble_frame usage = {.kind = BURBLE_FRAME_USAGE,
+                                .u.usage = {.prompt = 1, .completion = answer->n}};
+    int result = answer->choice_is_over ? BURBLE_OK : append(answer->stream, &end);
+    if (result != BURBLE_OK)
+        return result;
+    answer->choice_is_over = true;
+    result = append(answer->stream, &usage);
+    if (result == BURBLE_OK)
+        burble_stream_end(answer->stream, BURBLE_REASON_LENGTH);
+    return result;
 }
 
 /* Writes the time; returns its length. */
@@ -71,10 +80,9 @@ static size_t stamp(char *piece)
     return 9;
 }
 
-/* Appends the next piece. Returns whether another one follows. */
-static bool go_on(struct answer *answer)
+static int append_piece(const struct answer *answer)
 {
-    char text[PIECE], ids[8], bytes[FRAME];
+    char text[PIECE], ids[8];
     const int32_t id = (int32_t)(answer->n % 2048);
     const burble_frame frame = {
         .kind = BURBLE_FRAME_TEXT,
@@ -83,13 +91,19 @@ static bool go_on(struct answer *answer)
         .u.text.n_ids = 1,
         .u.text.logprobs = {"", 0},
     };
-    const size_t len = burble_frame_write(&frame, bytes, sizeof bytes);
-    if (burble_stream_append(answer->stream, bytes, len, 1) != BURBLE_OK)
-        return false;
-    if (++answer->n != answer->most)
+    return append(answer->stream, &frame);
+}
+
+/* Appends the next piece, if there is room for it, and the end behind the last one. Returns whether more follows. */
+static bool go_on(struct answer *answer)
+{
+    const bool is_over = answer->most > 0 && answer->n == answer->most;
+    const int result = is_over ? BURBLE_OK : append_piece(answer);
+    if (result != BURBLE_OK)
+        return result == BURBLE_EFULL;
+    if (!is_over && ++answer->n != answer->most)
         return true;
-    finish(answer);
-    return false;
+    return finish(answer) == BURBLE_EFULL;
 }
 
 static void *produce(void *arg)

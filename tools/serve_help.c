@@ -120,6 +120,7 @@ static const char serve_bounds_help[] = //
     "  --socket-buffer=SIZE     the same in the kernel; 0: as it likes; default: 16K\n"
     "  --max-ignored=SIZE       what a client may send during an answer; default: 64K\n"
     "  --max-answer=SIZE        an answer's text; default: 1M\n"
+    "  --max-lag=SIZE           how far a client may be behind; default: 6K\n"
     "  --retain=SIZE            finished answers that can be resumed; default: 64M\n"
     "  --loops=N                threads for the network; default: 1\n"
     "  --backlog=N              connections that the kernel accepts beforehand;\n"

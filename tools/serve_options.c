@@ -109,6 +109,7 @@ static const struct serve_option table[] = {
     {"socket-buffer", SIZE, 0, AT(server.socket_buffer), 0, MIB(64), SERVE},
     {"max-ignored", SIZE, 0, AT(server.max_ignored), 0, GIB(1), SERVE},
     {"max-answer", SIZE, 0, AT(server.max_answer), KIB(1), GIB(1), SERVE},
+    {"max-lag", SIZE, 0, AT(server.max_lag), 256, GIB(1), SERVE},
     {"retain", SIZE, 0, AT(server.retain), 0, GIB(1024), SERVE},
     {"loops", NUMBER, 0, AT(server.loops), 1, 64, SERVE},
     {"backlog", NUMBER, 0, AT(server.backlog), 1, 65535, SERVE},

@@ -414,9 +414,13 @@ typedef struct burble_server_options {
         max_output; /**< bytes that wait for a client's socket, before its reader stops: 256 to 1 GiB; default: 16 KiB */
     uint32_t socket_buffer; /**< SO_SNDBUF; default: 16 KiB; 0: the system's */
     /** Bytes of an answer that is not streamed, or whose log is kept since it is resumable or has an Idempotency-Key:
-     * above that, it fails. For other answers, how far a client may be behind before the writer waits. 1 KiB to 1 GiB;
-     * default: 1 MiB. */
+     * above that, it fails. Of an answer that another server computes (`left`), how far a client may be behind before the
+     * writer waits. 1 KiB to 1 GiB; default: 1 MiB. */
     uint64_t max_answer;
+    /** How far the client of any other answer may be behind, in bytes of frames that the log holds for it beside what waits
+     * for its socket, before burble_stream_append waits. (A thread that writes several answers appends with BURBLE_NO_WAIT, so
+     * that none waits for the client of another one.) 256 to 1 GiB; default: 6 KiB, which is the text of some 500 tokens. */
+    uint64_t max_lag;
     uint64_t
         retain; /**< bytes of the logs of all finished answers that can be resumed; default: 64 MiB */
     uint64_t

@@ -48,6 +48,7 @@ class ServerOptions(TypedDict, total=False):
     max_output: int
     socket_buffer: int
     max_answer: int
+    max_lag: int
     retain: int
     max_ignored: int
     max_json_depth: int

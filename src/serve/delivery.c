@@ -402,16 +402,19 @@ static int take(struct burble__delivery *delivery, const burble_record *record,
                                      &delivery->tally, out);
 }
 
-/* The client is behind: from now on its reader has a limit. Of a log that is kept, more cannot be read anyway. (A limit takes
- * 300 bytes, and most readers never need one.) */
+/* The client is behind: from now on its reader has a limit. A log that is kept goes on without its client; more than
+ * `max_answer` of it cannot be read. What another server computes is fetched in pieces that are larger than `max_lag`. (A limit
+ * takes 300 bytes, and most readers never need one.) */
 static void limit(struct burble__delivery *delivery)
 {
+    const burble_server_options *options = options_of(delivery);
+    const struct burble__answer *answer = delivery->answer;
     if (delivery->limited)
         return;
+    const bool ordinary = !burble__answer_is_kept(answer) && !burble__answer_is_shared(answer);
+    const uint64_t most = ordinary ? options->max_lag : options->max_answer;
     /* Without memory, it is tried again at the next time. */
-    delivery->limited =
-        burble_reader_limit(delivery->reader, options_of(delivery)->max_answer, BURBLE_LAG_BLOCK)
-        == BURBLE_OK;
+    delivery->limited = burble_reader_limit(delivery->reader, most, BURBLE_LAG_BLOCK) == BURBLE_OK;
 }
 
 /* Reads what there is, and sends it. The delivery may be gone afterwards. */

@@ -12,8 +12,9 @@
  * A stream's head waits for its first text, at most `first_timeout`, so that an answer that fails before is an HTTP status;
  * only a resumable one has it at once. A reply that is not streamed is collected (whole.h).
  *
- * The reader of an ordinary answer makes the writer wait if it falls `max_answer` bytes behind. If the log is kept
- * (burble__answer_is_kept), no reader has a limit, and the answer fails once its log has more than `max_answer` bytes.
+ * The reader of an ordinary answer makes the writer wait if it falls `max_lag` bytes behind; if another server computes the
+ * answer, `max_answer` bytes. If the log is kept (burble__answer_is_kept), a client that is behind costs no more memory, and
+ * the answer fails once its log has more than `max_answer` bytes.
  */
 #ifndef BURBLE_SERVE_DELIVERY_H
 #define BURBLE_SERVE_DELIVERY_H

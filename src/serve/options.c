@@ -33,6 +33,7 @@ void burble_server_options_init(burble_server_options *options)
         .max_output = KIB(16),
         .socket_buffer = KIB(16),
         .max_answer = MIB(1),
+        .max_lag = KIB(6),
         .retain = MIB(64),
         .max_ignored = KIB(64),
         .max_json_depth = 64,
@@ -77,6 +78,8 @@ int burble__server_check_options(const burble_server_options *options, burble_er
         return expect(error, "max_output", "256 to 1073741824", options->max_output);
     if (options->max_answer < 1024 || options->max_answer > UINT64_C(1) << 30)
         return expect(error, "max_answer", "1024 to 1073741824", options->max_answer);
+    if (options->max_lag < 256 || options->max_lag > UINT64_C(1) << 30)
+        return expect(error, "max_lag", "256 to 1073741824", options->max_lag);
     if (options->max_ignored > UINT64_C(1) << 30)
         return expect(error, "max_ignored", "0 to 1073741824", options->max_ignored);
     if (options->max_json_depth < 4 || options->max_json_depth > 1024)

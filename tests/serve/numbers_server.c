@@ -42,6 +42,7 @@
     X(max_output, uint32_t, 1)                                                                     \
     X(socket_buffer, uint32_t, 1)                                                                  \
     X(max_answer, uint64_t, 1)                                                                     \
+    X(max_lag, uint64_t, 1)                                                                        \
     X(retain, uint64_t, 1)                                                                         \
     X(max_ignored, uint64_t, 1)                                                                    \
     X(max_json_depth, uint32_t, 1)                                                                 \

@@ -326,6 +326,31 @@ def test_pings_stand_between_events() -> None:
         assert b": ping\n\n" not in body
 
 
+@pytest.mark.parametrize(
+    ("max_lag", "header", "waits"),
+    [(4096, "", True), (1 << 20, "", False), (4096, "Burble-Resumable: true\r\n", False)],
+)
+def test_ordinary_answer_waits_for_a_client_that_is_max_lag_behind(
+    max_lag: int, header: str, waits: bool
+) -> None:
+    """Others, and answers that are kept, do not wait."""
+    numbers = '{model_name="numbers"}'
+    with serving("--max-lag", max_lag, "--socket-buffer", 4096, "--rate", 5000) as server:
+        with server.connect() as client:
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            long = completion("y", 10_000, stream=True)  # 2 s; 250 KB of frames
+            client.request("POST", "/v1/completions", long, headers=header)
+            while server.metric("queued_bytes") == 0:
+                pass
+            # This one ends later than the first, unless that waits.
+            other = server.ask("POST", "/v1/completions", completion("y", 10_000))
+            assert other.status == 200
+            if waits:
+                assert server.metric("num_requests_running", numbers) == 1
+            else:
+                server.wait_for_metric("num_requests_running", 0, numbers)
+
+
 def test_whole_answer_above_max_answer_gets_500() -> None:
     with serving("--max-answer", 65536) as server:
         reply = server.ask("POST", "/v1/completions", completion("!big", 100))

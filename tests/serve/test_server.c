@@ -114,7 +114,7 @@ static void options_out_of_range_are_refused_by_name(void **state)
 #define CASE(member, value) {#member, {.member = (value)}},
         CASE(loops, 65) CASE(backlog, 65536) CASE(max_connections, (1u << 24) + 1)
             CASE(max_header, 100) CASE(max_body, (UINT64_C(1) << 30) + 1) CASE(max_output, 10)
-                CASE(max_answer, 10) CASE(max_ignored, (UINT64_C(1) << 30) + 1)
+                CASE(max_answer, 10) CASE(max_lag, 10) CASE(max_ignored, (UINT64_C(1) << 30) + 1)
                     CASE(max_json_depth, 2000)
 #undef CASE
     };
@@ -133,6 +133,7 @@ static void options_out_of_range_are_refused_by_name(void **state)
         TAKE(max_body)
         TAKE(max_output)
         TAKE(max_answer)
+        TAKE(max_lag)
         TAKE(max_ignored)
         TAKE(max_json_depth)
 #undef TAKE

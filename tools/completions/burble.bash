@@ -34,7 +34,7 @@ _burble() {
             --gpu-layers --overcommit --redis --redis-prefix --name --lease --away --attempts
             --idle-attempts --max-connections --max-connections-key --max-header --max-body
             --max-bodies --max-json-depth --max-output --socket-buffer --max-ignored --max-answer
-            --retain --loops --backlog --backend-threads --header-timeout --body-timeout --body-rate
+            --max-lag --retain --loops --backlog --backend-threads --header-timeout --body-timeout --body-rate
             --idle-timeout --stall-timeout --output-rate --first-timeout --ping-interval --resume-time
             --drain-delay --grace --log-format --log-prompts --quiet --help --version'
         ;;
@@ -92,7 +92,7 @@ _burble() {
         serve--gpu-layers | serve--max-connections | serve--max-connections-key | \
         serve--max-header | serve--max-body | serve--max-bodies | serve--max-json-depth | \
         serve--max-output | serve--socket-buffer | serve--max-ignored | serve--max-answer | \
-        serve--retain | serve--loops | serve--backlog | serve--backend-threads | \
+        serve--max-lag | serve--retain | serve--loops | serve--backlog | serve--backend-threads | \
         serve--header-timeout | serve--body-timeout | serve--body-rate | serve--idle-timeout | \
         serve--stall-timeout | serve--output-rate | serve--first-timeout | serve--ping-interval | \
         serve--resume-time | serve--drain-delay | serve--grace | \

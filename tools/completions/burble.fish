@@ -102,6 +102,7 @@ complete -c burble -n '__burble_verb serve' -l max-output -x -d 'Bytes that wait
 complete -c burble -n '__burble_verb serve' -l socket-buffer -x -d 'The same in the kernel'
 complete -c burble -n '__burble_verb serve' -l max-ignored -x -d 'Bytes sent during an answer'
 complete -c burble -n '__burble_verb serve' -l max-answer -x -d 'Bytes of an answer'
+complete -c burble -n '__burble_verb serve' -l max-lag -x -d 'Bytes that a client may be behind'
 complete -c burble -n '__burble_verb serve' -l retain -x -d 'Bytes of finished answers'
 complete -c burble -n '__burble_verb serve' -l loops -x -d 'Threads for the network'
 complete -c burble -n '__burble_verb serve' -l backlog -x -d 'Connections not yet accepted'

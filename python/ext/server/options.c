@@ -18,6 +18,7 @@
     X(max_output, uint32_t)                                                                        \
     X(socket_buffer, uint32_t)                                                                     \
     X(max_answer, uint64_t)                                                                        \
+    X(max_lag, uint64_t)                                                                           \
     X(retain, uint64_t)                                                                            \
     X(max_ignored, uint64_t)                                                                       \
     X(max_json_depth, uint32_t)                                                                    \
