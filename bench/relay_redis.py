@@ -141,9 +141,10 @@ class Session:
             # A worker renews its lease with a step each quarter of it.
             words: list[object] = ["EVALSHA", self.sha, 1, PREFIX, self.name, self.n]
             words += [0 if i % lease_every else LEASE, 0, TTL]
-            for answer in self.answers:
-                words += ["f", answer, self.frames, 0, FRAME, ""]
             self.frames += 1
+            entry = f"{self.frames}-0".encode()
+            head, length = bytes([len(entry)]) + entry, len(FRAME).to_bytes(4, "little")
+            words.append(b"".join(answer + head + length + FRAME for answer in self.answers))
             steps.append(packed(*words))
         return steps
 

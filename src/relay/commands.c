@@ -186,11 +186,10 @@ void burble__session_claimed(struct burble__session *session, const redisReply *
 
 /* ---- step --------------------------------------------------------------------------------------------------- */
 
-static void add_end(struct burble__session *session, const struct burble__publication *one)
+static void add_end(struct burble__call *call, const struct burble__publication *one)
 {
     static const char *const states[] = {
         [BURBLE_ENDED] = "ended", [BURBLE_FAILED] = "failed", [BURBLE_CANCELLED] = "cancelled"};
-    struct burble__call *call = &session->call;
     const burble_status *end = &one->end;
     char code[16];
     snprintf(code, sizeof code, "%d", end->state == BURBLE_ENDED ? (int)end->reason : end->code);
@@ -210,7 +209,7 @@ static bool can_go_on(const struct burble__publication *one)
 
 /* What one answer has to send. Returns whether there may be more. */
 static bool add_answer(struct burble__session *session, struct burble__publication *one,
-                       size_t *frames, size_t *bytes, unsigned *ends)
+                       unsigned *ends)
 {
     struct burble__call *call = &session->call;
     const uint64_t before = one->sent;
@@ -220,12 +219,12 @@ static bool add_answer(struct burble__session *session, struct burble__publicati
         burble__call_add_text(call, "-");
         one->bound_sent = true;
     }
-    const bool more = burble__publication_put(one, call, frames, bytes);
+    const bool more = burble__publication_put(one, &session->step);
     session->frames += one->sent - before;
     if (one->over && !one->end_sent) {
         --*ends;
         one->end_sent = true;
-        add_end(session, one);
+        add_end(call, one);
     } else if (one->handing && !one->over && !one->submitting && can_go_on(one)) {
         --*ends;
         one->handed = true;
@@ -261,7 +260,7 @@ static void add_orphans(struct burble__session *session)
 void burble__session_make_step(struct burble__session *session)
 {
     const burble_relay_options *options = &session->relay->options;
-    size_t frames = BURBLE__STEP_FRAMES, bytes = BURBLE__STEP_BYTES;
+    struct burble__step *step = &session->step;
     unsigned ends = MAX_ENDS;
     struct burble__publication *again = NULL, **last_again = &again;
     add_numbered(session, BURBLE__SCRIPT_STEP);
@@ -273,12 +272,15 @@ void burble__session_make_step(struct burble__session *session)
     burble__call_add_number(&session->call, renews ? options->lease / MS : 0);
     burble__call_add_number(&session->call, session->told);
     burble__call_add_number(&session->call, options->ttl / MS);
+    step->records.len = 0;
+    step->frames = BURBLE__STEP_FRAMES;
+    step->bytes = BURBLE__STEP_BYTES;
     session->frames = 0;
     session->quits = session->draining && !session->quit;
     if (session->quits)
         burble__call_add_text(&session->call, "q");
     add_orphans(session);
-    while (session->dirty != NULL && frames > 0 && bytes > 0 && ends > 0
+    while (session->dirty != NULL && step->frames > 0 && step->bytes > 0 && ends > 0
            && session->call.result == BURBLE_OK) {
         struct burble__publication *one = session->dirty;
         session->dirty = one->next_dirty;
@@ -287,7 +289,7 @@ void burble__session_make_step(struct burble__session *session)
         one->dirty = false;
         if (one->list != &session->running)
             continue;
-        if (add_answer(session, one, &frames, &bytes, &ends)) {
+        if (add_answer(session, one, &ends)) {
             one->dirty = true;
             one->next_dirty = NULL;
             *last_again = one;
@@ -298,6 +300,7 @@ void burble__session_make_step(struct burble__session *session)
         *session->last_dirty = again;
         session->last_dirty = last_again;
     }
+    burble__call_add(&session->call, step->records.bytes, step->records.len);
 }
 
 void burble__session_abandon_step(struct burble__session *session)

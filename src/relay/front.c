@@ -327,15 +327,34 @@ static uint32_t read32(const char *bytes)
     return value;
 }
 
-/* A message: records, each an id, the number of the frame, a length, and so many bytes. */
+/* The number of a frame, from the id of its entry: "<number + 1>-0"; of "0-0", BURBLE__FRAMES_ENDED. False if it is none. */
+static bool read_entry(const char *bytes, size_t len, uint32_t *k)
+{
+    uint64_t n = 0;
+    if (len < 3 || len > 12 || memcmp(bytes + len - 2, "-0", 2) != 0)
+        return false;
+    for (size_t i = 0; i < len - 2; i++) {
+        if (bytes[i] < '0' || bytes[i] > '9')
+            return false;
+        n = 10 * n + (uint64_t)(bytes[i] - '0');
+    }
+    *k = (uint32_t)n - 1;
+    return n <= UINT32_MAX;
+}
+
+/* A message: records, which scripts/prelude.lua describes. What follows one that is malformed is ignored. */
 static void on_message(const char *bytes, size_t len, void *arg)
 {
     struct burble__front *front = arg;
-    const size_t head = BURBLE__STREAM_ID_LEN + 8;
-    while (len >= head) {
+    const size_t id_len = BURBLE__STREAM_ID_LEN;
+    while (len > id_len) {
+        const size_t entry_len = (unsigned char)bytes[id_len];
+        const size_t head = id_len + 1 + entry_len + 4;
+        uint32_t k;
+        if (head > len || !read_entry(bytes + id_len + 1, entry_len, &k))
+            return;
         const char *value = bytes + head;
-        const uint32_t k = read32(bytes + BURBLE__STREAM_ID_LEN);
-        const size_t n = read32(bytes + BURBLE__STREAM_ID_LEN + 4);
+        const size_t n = read32(value - 4);
         if (n > len - head)
             return;
         struct burble__entry *entry = burble__directory_find(&front->directory, bytes), *next;

@@ -3,6 +3,8 @@
 #include "relay/publication.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <burble/frame.h>
@@ -50,10 +52,10 @@ void burble__publication_leave(struct burble__publication *one)
 
 /* ---- hashes --------------------------------------------------------------------------------------------- */
 
-static void write_hash(uint32_t hash, char *out)
+static void write32(uint32_t value, char *out)
 {
     for (unsigned i = 0; i < 4; i++)
-        out[i] = (char)(unsigned char)(hash >> (8 * i));
+        out[i] = (char)(unsigned char)(value >> (8 * i));
 }
 
 static uint32_t read_hash(const char *bytes)
@@ -79,7 +81,7 @@ static uint32_t last_hash(const struct burble__publication *one)
 static int note(struct burble__publication *one, const char *bytes, size_t len)
 {
     char hash[4];
-    write_hash(burble_frame_hash(last_hash(one), bytes, len), hash);
+    write32(burble_frame_hash(last_hash(one), bytes, len), hash);
     const int result = burble__buffer_append(&one->hashes, hash, sizeof hash);
     if (result == BURBLE_OK)
         one->bytes += len;
@@ -219,25 +221,34 @@ int burble__publication_rewind(struct burble__publication *one, uint64_t k)
 
 /* ---- sending ----------------------------------------------------------------------------------------------- */
 
-static void add_frame(struct burble__publication *one, struct burble__call *step,
-                      const burble_record *record, bool first)
+/* Without memory, the step says so. scripts/prelude.lua describes a record. */
+static void add_frame(const struct burble__publication *one, struct burble__step *step,
+                      const burble_record *record)
 {
-    if (first) {
-        burble__call_add_text(step, "f");
-        burble__call_add_text(step, one->id.hex);
-        burble__call_add_number(step, one->sent);
-        burble__call_add_text(step, one->sent == one->found ? "1" : "0");
-    }
-    burble__call_add2(step, one->hashes.bytes + 4 * one->sent, 4, record->text, record->len);
+    char head[BURBLE__STREAM_ID_LEN + 1 + 32], len[4];
+    struct burble__buffer *records = &step->records;
+    char *const entry = head + BURBLE__STREAM_ID_LEN + 1;
+    const int n = snprintf(entry, 32, "%" PRIu64 "-0", record->seq + 1);
+    memcpy(head, one->id.hex, BURBLE__STREAM_ID_LEN);
+    entry[-1] = (char)n;
+    write32((uint32_t)(4 + record->len), len);
+    if (step->call->result == BURBLE_OK)
+        step->call->result =
+            burble__buffer_reserve(records, sizeof head + sizeof len + 4 + record->len);
+    if (step->call->result != BURBLE_OK)
+        return;
+    burble__buffer_append(records, head, BURBLE__STREAM_ID_LEN + 1 + (size_t)n);
+    burble__buffer_append(records, len, sizeof len);
+    burble__buffer_append(records, one->hashes.bytes + 4 * record->seq, 4);
+    burble__buffer_append(records, record->text, record->len);
 }
 
-bool burble__publication_put(struct burble__publication *one, struct burble__call *step,
-                             size_t *frames, size_t *bytes)
+bool burble__publication_put(struct burble__publication *one, struct burble__step *step)
 {
     burble_record record;
-    size_t room = one->share < *bytes ? one->share : *bytes;
-    bool first = true, more = true;
-    while (*frames > 0 && room > 0) {
+    size_t room = one->share < step->bytes ? one->share : step->bytes;
+    bool more = true;
+    while (step->frames > 0 && room > 0) {
         const int result = burble_reader_next_or_park(one->reader, &record);
         if (result == BURBLE_AGAIN || result == BURBLE_EDETACHED) {
             more = false;
@@ -250,19 +261,20 @@ bool burble__publication_put(struct burble__publication *one, struct burble__cal
             break;
         }
         if (record.seq == n_hashed(one) && note(one, record.text, record.len) != BURBLE_OK) {
-            step->result = BURBLE_ENOMEM;
+            step->call->result = BURBLE_ENOMEM;
             break;
         }
-        add_frame(one, step, &record, first);
-        first = false;
+        if (record.seq == one->found) {
+            burble__call_add_text(step->call, "n");
+            burble__call_add_text(step->call, one->id.hex);
+        }
+        add_frame(one, step, &record);
         one->sent = record.seq + 1;
         one->progress = burble__now();
-        --*frames;
+        step->frames--;
         room -= record.len < room ? record.len : room;
-        *bytes -= record.len < *bytes ? record.len : *bytes;
+        step->bytes -= record.len < step->bytes ? record.len : step->bytes;
     }
-    if (!first)
-        burble__call_add_text(step, "");
     if (one->bytes > BURBLE__MAX_LOG)
         burble_stream_fail(one->stream, BURBLE_EFULL, "the answer is too long to be kept: 16 MiB");
     return more;

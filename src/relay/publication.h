@@ -118,10 +118,15 @@ void burble__publication_destroy(struct burble__publication *one);
 /* Cancels what is computed, if `code` is 0, or fails it, and tells the backend. Nothing happens if it is over. */
 void burble__publication_cut(struct burble__publication *one, int code, const char *message);
 
-/* Adds frames that were not sent to a step, at most `frames` and `bytes` of them, of which it takes off what it adds; sets `over`
- * at the end. Returns whether there may be more. */
-bool burble__publication_put(struct burble__publication *one, struct burble__call *step,
-                             size_t *frames, size_t *bytes);
+/* A step while it is made. */
+struct burble__step {
+    struct burble__call *call;
+    struct burble__buffer records; /* the frames, which are its last argument */
+    size_t frames, bytes;          /* so many may still be added */
+};
+
+/* Adds frames that were not sent to a step; sets `over` at the end. Returns whether there may be more. */
+bool burble__publication_put(struct burble__publication *one, struct burble__step *step);
 
 /* Has the frames from `k` on sent (again). BURBLE_OK, or BURBLE_ENOMEM: nothing has changed. */
 int burble__publication_rewind(struct burble__publication *one, uint64_t k);

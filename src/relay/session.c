@@ -481,6 +481,7 @@ static void on_destroy(struct burble__role *role, bool forked)
     }
     burble__models_destroy(&session->known);
     burble__call_finish(&session->call);
+    burble__buffer_finish(&session->step.records);
     burble__buffer_finish(&session->orphans);
     burble__free(session);
 }
@@ -502,6 +503,8 @@ int burble__session_create(burble_relay *relay, struct burble__session **out)
     session->relay = relay;
     session->last_dirty = &session->dirty;
     burble__call_init(&session->call, BURBLE__SCRIPT_OPEN, on_reply, session);
+    session->step.call = &session->call;
+    burble__buffer_init(&session->step.records, BURBLE__CALL_MAX);
     burble__buffer_init(&session->orphans, SIZE_MAX / 2);
     uv_timer_init(&relay->uv, &session->tick);
     uv_check_init(&relay->uv, &session->check);

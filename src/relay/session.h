@@ -66,8 +66,9 @@ struct burble__session {
     uint64_t n;                   /* of the last command that was confirmed */
     enum burble__command command; /* that is in flight, or to be sent again */
     struct burble__call call;
-    bool busy;      /* there is one */
-    uint64_t retry; /* burble__now: when it is sent again after an error; 0: none */
+    struct burble__step step; /* of the present or last step */
+    bool busy;                /* there is one */
+    uint64_t retry;           /* burble__now: when it is sent again after an error; 0: none */
     struct burble__publication *adopted; /* by it */
     struct burble__worker_model *asked;  /* the model of the claim */
 

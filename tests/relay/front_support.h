@@ -136,16 +136,23 @@ static inline void hand_hide(struct hand *hand)
 
 static inline void hand_step(struct hand *hand, const burble_frame *frame)
 {
-    char value[204];
+    char value[204], record[300];
     const size_t len = make_frame(hand, frame, value);
-    const char *arguments[] = {SESSION,  number(++hand->n), "60000", "0",   "600000", "f",
-                               hand->id, number(hand->k++), "1",     value, ""};
-    size_t lens[11];
-    for (size_t i = 0; i < 11; i++)
-        lens[i] = i == 9 ? len : strlen(arguments[i]);
+    const char *arguments[] = {SESSION, number(++hand->n), "60000", "0", "600000",
+                               "n",     hand->id,          record};
+    size_t lens[8];
+    /* The id, the length of the entry's id, that, the length of the value. */
+    const int head = snprintf(record, sizeof record, "%s_%u-0", hand->id, ++hand->k);
+    record[32] = (char)(head - 33);
+    const char value_len[4] = {(char)(unsigned char)len, 0, 0, 0};
+    memcpy(record + head, value_len, 4);
+    memcpy(record + head + 4, value, len);
+    for (size_t i = 0; i < 7; i++)
+        lens[i] = strlen(arguments[i]);
+    lens[7] = (size_t)head + 4 + len;
     if (hand->hidden)
         hand_hide(hand);
-    redisReply *reply = eval(hand, BURBLE__SCRIPT_STEP, 11, arguments, lens);
+    redisReply *reply = eval(hand, BURBLE__SCRIPT_STEP, 8, arguments, lens);
     if (hand->hidden) { /* the reply was "QUEUED" */
         freeReplyObject(reply);
         reply = redisCommand(hand->context, "EXEC");
@@ -172,7 +179,7 @@ static inline void hand_end(struct hand *hand)
     frame = (burble_frame){.kind = BURBLE_FRAME_USAGE};
     hand_step(hand, &frame);
     freeReplyObject(EVAL(hand, STEP, SESSION, number(++hand->n), "60000", "0", "600000", "e",
-                         hand->id, "ended", "1", ""));
+                         hand->id, "ended", "1", "", ""));
 }
 
 /* Whether the worker was told to cancel its answer. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from redises import PATIENCE
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "src/relay/scripts"
 PREFIX = "{burble}:"
-ENDED = 0xFFFFFFFF
+ENDED = -1
 LAST = b"the last message so far"
 
 LEASE = 200  # ms
@@ -73,11 +74,19 @@ def records(message: bytes) -> list[Message]:
     """The records of a message."""
     out = []
     while message:
-        k = int.from_bytes(message[32:36], "little")
-        length = int.from_bytes(message[36:40], "little")
-        out.append(Message(message[:32].decode(), k, message[40 : 40 + length]))
-        message = message[40 + length :]
+        answer, n = struct.unpack_from("<32sB", message)
+        entry, length = struct.unpack_from(f"<{n}sI", message, 33)
+        assert entry.endswith(b"-0")
+        message = message[37 + n :]
+        out.append(Message(answer.decode(), int(entry[:-2]) - 1, message[:length]))
+        message = message[length:]
     return out
+
+
+def record(answer: str, entry: str, value: bytes) -> bytes:
+    """A record of a message or step."""
+    entry_, length = entry.encode(), struct.pack("<I", len(value))
+    return answer.encode() + bytes([len(entry_)]) + entry_ + length + value
 
 
 class Scripts:
@@ -184,6 +193,15 @@ class Front:
 
 
 @dataclass
+class Frame:
+    """A frame in a step."""
+
+    answer: str
+    k: int
+    value: bytes
+
+
+@dataclass
 class Session:
     """A worker's session. It counts its commands; `again` repeats the last one."""
 
@@ -225,7 +243,11 @@ class Session:
 
     def step(self, *parts: object, consumed: int = 0, again: bool = False) -> list[Any]:
         """The reply of a step."""
-        return self.command("step", self.lease, consumed, TTL, *parts, again=again)
+        frames = [part for part in parts if isinstance(part, Frame)]
+        others = [part for part in parts if not isinstance(part, Frame)]
+        records = [record(frame.answer, f"{frame.k + 1}-0", frame.value) for frame in frames]
+        words = (self.lease, consumed, TTL, *others, b"".join(records))
+        return self.command("step", *words, again=again)
 
     def adopt(self, answer: str, frames: list[bytes], again: bool = False) -> list[Any]:
         """The reply of adopt."""
@@ -249,7 +271,8 @@ class Session:
 
 def part(answer: str, k: int, frames: list[bytes], new: bool = False) -> tuple[object, ...]:
     """The frames of a step."""
-    return ("f", answer, k, int(new), *frames, "")
+    each = [Frame(answer, k + i, value) for i, value in enumerate(frames)]
+    return (*each, "n", answer) if new else tuple(each)
 
 
 def end(answer: str, state: str = "ended", code: int = 0) -> tuple[object, ...]:

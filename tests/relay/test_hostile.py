@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import struct
 import time
 from collections.abc import Callable
 from typing import Any
@@ -261,15 +262,17 @@ def test_messages_of_others_are_ignored(hostile_fleet: Fleet) -> None:
         ids = [key.rpartition(b":")[2] for key in client.scan_iter(f"{PREFIX}s:*")] or [b"0" * 32]
         for channel in fronts:
             answer = rng.choice(ids)
-            k = rng.choice((0, 1, 50, 2**31, 2**32 - 2, 2**32 - 1)).to_bytes(4, "little")
+            entry = rng.choice((0, 1, 50, 2**31, 2**32 - 1, 2**32, 2**64, 10**40))
             value = rng.randbytes(rng.choice((0, 1, 4, 5, 300, 100_000)))
-            n = rng.choice((0, 1, len(value), len(value), 2**32 - 1)).to_bytes(4, "little")
-            if k == b"\xff\xff\xff\xff":
+            length = rng.choice((0, 1, len(value), len(value), 2**32 - 1))
+            if entry == 0:
                 value = rng.choice((b"", b" ", b"ended", b"ended x y z", b"ended 0 -1 \0"))
-                n = len(value).to_bytes(4, "little")
-            elif k != b"\xff\xff\xff\x7f" and rng.random() < 0.9:
-                k = (2**32 - 5).to_bytes(4, "little")  # (a right number fails the answer: below)
-            client.publish(channel, answer + k + n + value)
+                length = len(value)
+            elif rng.random() < 0.9:
+                entry = 2**32 - 5  # (a right number fails the answer: below)
+            name = rng.choice((b"%d-0", b"%d-0", b"%d-0", b"%d-", b"%d", b"-%d-0")) % entry
+            head = bytes([len(name) + (rng.random() < 0.1)]) + name + struct.pack("<I", length)
+            client.publish(channel, answer + head + value)
             client.publish(channel, rng.randbytes(rng.randrange(80)))
         client.sadd(f"{PREFIX}models", rng.randbytes(300), f"junk {rng.random()}")
         client.set(f"{PREFIX}md:{rng.random()}", json.dumps({"v": rng.random()}))

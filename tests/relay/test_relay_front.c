@@ -222,7 +222,7 @@ static void test_delete_at_another_front_cancels(void **state)
     assert_non_null(strstr(reply, "\"cancelled\":true"));
     UNTIL(hand_is_cancelled(&hand));
     freeReplyObject(EVAL(&hand, STEP, SESSION, number(++hand.n), "60000", "0", "600000", "e",
-                         hand.id, "cancelled", "0", ""));
+                         hand.id, "cancelled", "0", "", ""));
     expect_text(&client, NULL);
     assert_null(strstr(client.text, "[DONE]"));
     client_close(&client);

@@ -15,6 +15,7 @@ from protocol import (
     SCRIPTS,
     TTL,
     Front,
+    Message,
     Scripts,
     Session,
     chain,
@@ -164,6 +165,29 @@ def test_step_shows_frames_to_each_front(scripts: Scripts, front: Front) -> None
         assert [message.k for message in messages] == [1, 2, 3, 4]
         assert [message.value for message in messages] == TEXT[1:]
     assert scripts.log(answer) == TEXT
+
+
+def test_step_shows_each_front_the_frames_of_its_answers(scripts: Scripts, front: Front) -> None:
+    """Answers that one front shows, or two, or none; one is lost."""
+    session = Session(scripts)
+    ids = [front.submit()[0] for _ in range(10)]
+    assert session.claimed() == ids
+    other = Front(scripts)
+    for answer in ids[::3]:
+        other.attach(answer, TEXT[:1])
+    for answer in ids[4:8]:
+        scripts("detach", front.name, answer)
+    scripts.client.delete(f"{PREFIX}s:{ids[3]}")
+    front.messages()
+    parts = [frame for answer in ids for frame in part(answer, 1, TEXT[1:3])]
+    assert session.step(*parts) == [b"ok", [ids[3].encode()]]
+    for each, shown in ((front, ids[:3] + ids[8:]), (other, [ids[0], ids[6], ids[9]])):
+        messages = each.messages()
+        assert sorted(messages, key=lambda m: (ids.index(m.answer), m.k)) == [
+            Message(answer, k, TEXT[k]) for answer in shown for k in (1, 2)
+        ]
+        for answer in shown:
+            assert [m.k for m in messages if m.answer == answer] == [1, 2]
 
 
 def test_step_with_lost_reply_is_done_once(scripts: Scripts, front: Front) -> None:

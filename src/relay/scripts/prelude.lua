@@ -89,19 +89,15 @@ local function frames(id, k, n)
     return out
 end
 
--- The fronts that show an answer; a step asks for those of all its answers at once.
+-- The fronts that show an answer: their names one after another. (MGET takes a key of another type for none.)
 local function each_front(names)
     return string.gmatch(names or '', string.rep('.', 32))
 end
-local function fronts(...)
-    local keys = {...}
-    for i, id in ipairs(keys) do
-        keys[i] = P .. 'fr:' .. id
-    end
-    return redis.call('MGET', unpack(keys))
+local function fronts(id)
+    return redis.call('MGET', P .. 'fr:' .. id)[1]
 end
 local function show(id, F)
-    for other in each_front(fronts(id)[1]) do
+    for other in each_front(fronts(id)) do
         if other == F then
             return
         end
@@ -109,7 +105,7 @@ local function show(id, F)
     redis.call('APPEND', P .. 'fr:' .. id, F)
 end
 local function hide(id, F)
-    local left, names = {}, fronts(id)[1]
+    local left, names = {}, fronts(id)
     for other in each_front(names) do
         left[#left + 1] = other ~= F and other or nil
     end
@@ -120,18 +116,19 @@ local function hide(id, F)
     end
 end
 
--- Tells the fronts that show the answer. A front that does not listen attaches again once it does.
-local function tell(id, k, value)
-    local message = id .. struct.pack('<I4I4', k, #value) .. value
-    for F in each_front(fronts(id)[1]) do
+-- A message to fronts is one or more records: the id of an answer; the id of an entry of its log, after its length; the value
+-- of that entry, after its length. '0-0' is no entry: its value is how the answer has ended.
+local RECORD = '<c32Bc0I4c0'
+
+-- Tells the fronts that show the answer how it has ended. A front that does not listen attaches again once it does.
+local function tell(id, value)
+    local message = struct.pack(RECORD, id, 3, '0-0', #value, value)
+    for F in each_front(fronts(id)) do
         if redis.call('PUBLISH', P .. 'c:' .. F, message) == 0 then
             hide(id, F)
         end
     end
 end
-
--- In the place of a frame's number: the answer has ended, and how.
-local ENDED = 4294967295
 
 -- The answer is over: it is kept for `ttl`, counted from now.
 local function finish(id, state, code, message, ttl)
@@ -145,7 +142,7 @@ local function finish(id, state, code, message, ttl)
     if name then
         redis.call('PEXPIRE', P .. 'i:' .. name, ttl)
     end
-    tell(id, ENDED, state .. ' ' .. code .. ' ' .. count(id) .. ' ' .. message)
+    tell(id, state .. ' ' .. code .. ' ' .. count(id) .. ' ' .. message)
 end
 
 -- Back into the queue, in its old place; but an answer that is to be cancelled ends.

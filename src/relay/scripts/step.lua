@@ -1,12 +1,14 @@
 -- ARGV: session, n, lease (0: it is not renewed), how many entries of ctl were done, ttl, then any number of
---     'f', id, k, new, value…, ''    frames from number k on (no value is empty); new is 1 with the first frames of an attempt
+--     'n', id                        its frames are the first ones of an attempt
 --     'd', id, digest                in place of that of the model; '-': another worker cannot go on with its text
---     'e', id, state, code, message  its end; its frames stand before
+--     'e', id, state, code, message  its end, after its frames
 --     'h', id                        back into the queue, if another worker can go on with it; otherwise ctl says 'keep <id>'
 --     'r', id                        back into the queue
 --     'q'                            the session takes no more answers
+-- and last the frames, as the records of one message
 -- → {'ok', {refused ids}, ctl…}; {'done', {}, ctl…}; {'gone'}; {'want'}
 -- Refused is the id of an answer that is not this session's any more.
+-- What is done here for each frame is most of what a token costs Redis: docs/relay-performance.md.
 local S, n, lease, consumed, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local ctl, own = P .. 'ctl:' .. S, P .. 'own:' .. S
 local why = fence(S, n)
@@ -15,126 +17,131 @@ if why == 'done' then
 elseif why then
     return {why}
 end
-local t = now()
 if lease > 0 then
-    renew(S, lease, t)
+    renew(S, lease, now())
 end
 if consumed > 0 then
     redis.call('LTRIM', ctl, consumed, -1)
 end
--- Which of its answers are this session's, and which fronts show them: one question each for all.
--- `messages` has one message for all answers that the same fronts show, by these fronts' names.
+-- Frame k is of the answer ids[k], and its record ends before ends[k].
+local records, first, last = ARGV[#ARGV], 6, #ARGV - 1
+local ids, entries, values, ends, n_frames, at = {}, {}, {}, {}, 0, 1
+local asked, keys, n_asked = {}, {}, 0
+local read, size, before, log, shown_by = struct.unpack, #records, nil, P .. 's:', P .. 'fr:'
+while at <= size do
+    local id, entry, value
+    id, entry, value, at = read(RECORD, records, at)
+    n_frames = n_frames + 1
+    ids[n_frames], entries[n_frames], values[n_frames], ends[n_frames] = id, entry, value, at
+    if id ~= before then
+        n_asked = n_asked + 1
+        asked[n_asked], keys[n_asked], before = id, shown_by .. id, id
+    end
+end
 -- An answer that Redis has lost is refused, too. (For frames, the length of its log shows that.)
-local refused, messages, mine, there, shown, ids, i = {}, {}, {}, {}, {}, {}, 6
-local lengths = {d = 3, q = 1, e = 5, h = 2, r = 2}
-while i <= #ARGV do
-    local what = ARGV[i]
-    if what ~= 'q' and mine[ARGV[i + 1]] == nil then
-        mine[ARGV[i + 1]] = false
-        ids[#ids + 1] = ARGV[i + 1]
+local there, sizes, i = {}, {n = 2, d = 3, q = 1, e = 5, h = 2, r = 2}, first
+while i <= last do
+    local what, id = ARGV[i], ARGV[i + 1]
+    if what ~= 'q' then
+        n_asked = n_asked + 1
+        asked[n_asked], keys[n_asked] = id, shown_by .. id
     end
-    if what == 'f' then
-        i = i + 4
-        while ARGV[i] ~= '' do
-            i = i + 1
-        end
-        i = i + 1
-    else
-        if what ~= 'q' and there[ARGV[i + 1]] == nil then
-            there[ARGV[i + 1]] = is_there(ARGV[i + 1])
-        end
-        i = i + lengths[what]
+    if what ~= 'q' and what ~= 'n' and there[id] == nil then
+        there[id] = is_there(id)
+    end
+    i = i + sizes[what]
+end
+-- Which of its answers are this session's, and which fronts show them: one question each for all.
+local owned, shown = {}, {}
+if n_asked > 0 then
+    owned, shown = redis.call('SMISMEMBER', own, unpack(asked)), redis.call('MGET', unpack(keys))
+end
+local refused, is_refused = {}, {}
+local function refuse(id)
+    if not is_refused[id] then
+        is_refused[id] = true
+        refused[#refused + 1] = id
     end
 end
-local names = #ids > 0 and fronts(unpack(ids)) or {}
-for j, is in ipairs(#ids > 0 and redis.call('SMISMEMBER', own, unpack(ids)) or {}) do
-    shown[ids[j]] = names[j]
-    mine[ids[j]] = is == 1 and there[ids[j]] ~= false
-    if not mine[ids[j]] then
-        refused[#refused + 1] = ids[j]
+for j = 1, n_asked do
+    if owned[j] == 0 or there[asked[j]] == false then
+        refuse(asked[j])
     end
 end
-i = 6
+-- `messages` has, for the names of fronts, the parts of the records that these fronts get: often, all of them are one part.
+local messages = {}
+local function add_part(names, from, to)
+    if names and from < to then
+        local parts = messages[names] or {}
+        messages[names] = parts
+        parts[#parts + 1] = from == 1 and to > size and records or string.sub(records, from, to - 1)
+    end
+end
+local add, of_type = redis.pcall, type
+local id, key, mine, names, from, j = nil, nil, false, false, 1, 0
+at = 1
+for k = 1, n_frames do
+    if ids[k] ~= id then
+        id, j = ids[k], j + 1
+        key, mine = log .. id, not is_refused[id]
+        local by = mine and shown[j]
+        if by ~= names then
+            add_part(names, from, at)
+            names, from = by, at
+        end
+    end
+    -- Nil, if Redis has lost the log; an error, if it has another one.
+    if mine and of_type(add('XADD', key, 'NOMKSTREAM', entries[k], 'f', values[k])) ~= 'string' then
+        refuse(id)
+        add_part(names, from, at)
+        mine, names = false, false
+    end
+    at = ends[k]
+end
+add_part(names, from, at)
+for names, parts in pairs(messages) do
+    local message = #parts == 1 and parts[1] or table.concat(parts)
+    for F in each_front(names) do
+        redis.call('PUBLISH', P .. 'c:' .. F, message)
+    end
+end
 local function leave(id)
     redis.call('SREM', own, id)
     if redis.call('HGET', P .. 'ses:' .. S, 'alone') == id then
         redis.call('HDEL', P .. 'ses:' .. S, 'alone')
     end
-    mine[id] = false
+    is_refused[id] = true
 end
 local function can_leave(id)
     local m = redis.call('HMGET', P .. 'm:' .. id, 'model', 'digest', 'cancel')
-    return m[3] or not m[1] or is_able(m[1], count(id) > 1 and m[2] or '', S, t)
+    return m[3] or not m[1] or is_able(m[1], count(id) > 1 and m[2] or '', S, now())
 end
-local function send()
-    for names, list in pairs(messages) do
-        local message = table.concat(list)
-        for F in each_front(names) do
-            redis.call('PUBLISH', P .. 'c:' .. F, message)
-        end
-        messages[names] = nil
-    end
-end
-while i <= #ARGV do
+i = first
+while i <= last do
     local what, id = ARGV[i], ARGV[i + 1]
-    if what == 'f' then
-        local k, key, accepted = tonumber(ARGV[i + 2]), P .. 's:' .. id, mine[id]
-        if accepted and ARGV[i + 3] == '1' then
-            redis.pcall('HSET', P .. 'm:' .. id, 'idle', 0)
-        end
-        local names, list = accepted and shown[id], nil
-        if names then
-            list = messages[names] or {}
-            messages[names] = list
-        end
-        i = i + 4
-        while ARGV[i] ~= '' do
-            local value = ARGV[i]
-            -- Nil, if Redis has lost the log; an error, if it has another one.
-            if accepted
-                and type(redis.pcall('XADD', key, 'NOMKSTREAM', string.format('%d-0', k + 1), 'f', value)) ~= 'string' then
-                accepted, list = false, nil
-                refused[#refused + 1] = id
-                mine[id] = false
-            elseif list then
-                local n = #list
-                list[n + 1], list[n + 2], list[n + 3] = id, struct.pack('<I4I4', k, #value), value
-            end
-            k = k + 1
-            i = i + 1
-        end
-        i = i + 1
-    elseif what == 'd' then
-        if mine[id] then
-            redis.call('HSET', P .. 'm:' .. id, 'digest', ARGV[i + 2])
-        end
-        i = i + 3
-    elseif what == 'q' then
+    if what == 'q' then
         for model in string.gmatch(redis.call('HGET', P .. 'ses:' .. S, 'models'), '[^\n]+') do
             redis.call('ZREM', P .. 'wk:' .. model, S)
         end
         redis.call('HSET', P .. 'ses:' .. S, 'models', '')
-        i = i + 1
+    elseif is_refused[id] then
+        -- (Nothing of it is done.)
+    elseif what == 'n' then
+        redis.pcall('HSET', P .. 'm:' .. id, 'idle', 0)
+    elseif what == 'd' then
+        redis.call('HSET', P .. 'm:' .. id, 'digest', ARGV[i + 2])
     elseif what == 'e' then
-        if mine[id] then
-            leave(id)
-            send()
-            finish(id, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ttl)
-        end
-        i = i + 5
+        leave(id)
+        finish(id, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ttl)
+    elseif what == 'h' and not can_leave(id) then
+        redis.call('RPUSH', ctl, 'keep ' .. id)
     else
-        if mine[id] and what == 'h' and not can_leave(id) then
-            redis.call('RPUSH', ctl, 'keep ' .. id)
-        elseif mine[id] then
-            leave(id)
-            send()
-            -- A worker that hands it on does not count as one that died.
-            redis.call('HINCRBY', P .. 'm:' .. id, 'attempts', -1)
-            redis.call('HSET', P .. 'm:' .. id, 'idle', 0)
-            requeue(id, redis.call('HGET', P .. 'm:' .. id, 'model'), ttl)
-        end
-        i = i + 2
+        leave(id)
+        -- A worker that hands it on does not count as one that died.
+        redis.call('HINCRBY', P .. 'm:' .. id, 'attempts', -1)
+        redis.call('HSET', P .. 'm:' .. id, 'idle', 0)
+        requeue(id, redis.call('HGET', P .. 'm:' .. id, 'model'), ttl)
     end
+    i = i + sizes[what]
 end
-send()
 return {'ok', refused, unpack(redis.call('LRANGE', ctl, 0, 999))}
