@@ -144,6 +144,19 @@ def test_broken_answer_can_be_asked_for(
 
 
 @needs_redis
+def test_claim_that_fails_leaves_the_answer_in_the_queue(scripts: Scripts, front: Front) -> None:
+    """The session's set of answers is of another type for a while."""
+    session = Session(scripts)
+    answer, _ = front.submit()
+    own = f"{PREFIX}own:{session.name}"
+    set_list(scripts.client, own)
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        session.claim()
+    scripts.client.delete(own)
+    assert Session(scripts, before=session.name).claimed() == [answer]
+
+
+@needs_redis
 @pytest.mark.parametrize("name", ["short", "x" * 4096, "\0" * 32, "g" * 32])
 def test_strange_id_in_queue_is_not_claimed(scripts: Scripts, front: Front, name: str) -> None:
     session = Session(scripts)

@@ -62,6 +62,8 @@ for i = 5, #ARGV do
             end
             skipped = skipped + 1
         else
+            -- (First: if own has another type, the answer stays where it is.)
+            redis.call('SADD', own, id)
             redis.call('ZREM', q, id)
             redis.call('HSET', P .. 'm:' .. id, 'state', 'running', 'session', S)
             redis.call('HDEL', P .. 'm:' .. id, 'by')
@@ -70,7 +72,6 @@ for i = 5, #ARGV do
             end
             redis.call('HINCRBY', P .. 'm:' .. id, 'attempts', 1)
             redis.call('HINCRBY', P .. 'm:' .. id, 'idle', 1)
-            redis.call('SADD', own, id)
             if alone then
                 redis.call('HSET', ses, 'alone', id)
             end
