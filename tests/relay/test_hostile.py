@@ -31,9 +31,11 @@ def set_string(client: redis.Redis, key: str) -> None:
 
 
 def set_list(client: redis.Redis, key: str) -> None:
-    """Another one."""
-    client.delete(key)
-    client.rpush(key, "a list")
+    """Another one, whoever writes the key meanwhile."""
+    with client.pipeline() as at_once:
+        at_once.delete(key)
+        at_once.rpush(key, "a list")
+        at_once.execute()
 
 
 def set_fields(**fields: str | None) -> Callable[[redis.Redis, str], None]:
