@@ -459,6 +459,7 @@ print("leaves")
 
 CONNECTING = """
 import signal, sys, burble.relay
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 try:
     burble.relay.work(sys.argv[1], {"m": print}, quiet=True)
 except KeyboardInterrupt:
