@@ -249,11 +249,11 @@ static int drain(struct serve *serve)
     notify("STOPPING=1");
     signals_again();
     burble_server_stats_now(serve->server, &stats);
+    burble_server_drain(serve->server, serve->options->grace); /* what the line says, is so */
     log_say(&serve->daemon.log, LOG_INFO,
             "%s: draining; %" PRIu64 " answers may go on for %s; a second signal ends them",
             daemon_signal_name(serve->daemon.signal), stats.running,
             time_text(serve->options->grace, grace));
-    burble_server_drain(serve->server, serve->options->grace);
     serve->daemon.signal = 0;
     while (burble_server_wait(serve->server, burble_now() + MS(DRAIN_STEP)) == BURBLE_ETIMEDOUT) {
         daemon_take_signals(&serve->daemon);

@@ -60,13 +60,13 @@ static int drain(struct work *work)
     notify("STOPPING=1");
     signals_again();
     burble_relay_stats_now(work->relay, &stats);
+    burble_relay_drain(work->relay, work->options->grace); /* what the line says, is so */
     log_say(&daemon->log, LOG_INFO,
             "%s: draining; %" PRIu64
             " answers go on elsewhere, or may end here within %s; a second "
             "signal ends them",
             daemon_signal_name(daemon->signal), stats.computing,
             time_text(work->options->grace, grace));
-    burble_relay_drain(work->relay, work->options->grace);
     daemon->signal = 0;
     const uint64_t deadline = burble_now() + work->options->grace + MS(LATE);
     while (burble_relay_wait(work->relay, burble_now() + MS(DRAIN_STEP)) == BURBLE_ETIMEDOUT) {
