@@ -366,7 +366,7 @@ def cancel(
     Returns whether there was such an answer; False: it is over, or not kept any more. It ends a
     moment later, when its worker hears of it.
 
-    Blocks until Redis has answered: in a task, call it by :func:`asyncio.to_thread`. The first call
+    Blocks until Redis has answered: in a task, call it by ``asyncio.to_thread``. The first call
     for a URL opens a connection, as :func:`attach` does. Anybody who knows an id can cancel its
     answer: check the caller's API key or token first.
 
