@@ -175,8 +175,8 @@ def test_redis_killed_without_its_data_loses_no_byte() -> None:
 
 
 def settle(rng: random.Random) -> None:
-    """Leave Redis alone for long enough that fronts say of a lost answer that it is lost: after each
-    restart, they ask its client to come back, for a lease and two seconds."""
+    """Leave Redis alone until fronts say of a lost answer that it is lost: after each restart, they
+    ask its client to come back, for a lease and two seconds."""
     pause(rng, 3, 3.5)
 
 
