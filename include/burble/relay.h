@@ -165,9 +165,10 @@ BURBLE_API int burble_relay_play(burble_relay *relay, const char *id, uint32_t c
 /** Cancels an answer, wherever it is computed. Blocks until Redis has answered, at most until `deadline` (burble_now; 0: none).
  * Any thread may call it.
  *
- * @retval BURBLE_OK        its worker is told, and the answer ends as cancelled; or it has waited for a worker, and is cancelled
+ * @retval BURBLE_OK        its worker is told, and the answer ends as cancelled, unless the worker ends it first; or it has
+ *                          waited for a worker, and is cancelled
  * @retval BURBLE_EGONE     there is no such answer that runs or waits: it is over, or not kept any more
- * @retval BURBLE_ECLOSED   the relay does not run
+ * @retval BURBLE_ECLOSED   the relay does not run, or was stopped meanwhile
  * @retval BURBLE_ESYSTEM   Redis has refused (*error says why)
  * @retval BURBLE_ETIMEDOUT Redis has not answered in time; if it comes back while the relay runs, the answer is cancelled
  * @retval BURBLE_EINVAL    `id` is not 32 hexadecimal digits

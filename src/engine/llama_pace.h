@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * How many prompt tokens a step may compute: beside answers, as many as make the step longer by a time that the
- * readers of these answers do not notice; without answers, the same number if several prompts share the step. What a
- * token costs is measured, step by step.
+ * readers of these answers do not notice, and as take the time of answers that have ended. Without answers, several prompts
+ * share such a step, too. What a token costs is measured, step by step.
  *
  * Only the engine's thread uses it.
  */

@@ -402,8 +402,8 @@ static int take(struct burble__delivery *delivery, const burble_record *record,
                                      &delivery->tally, out);
 }
 
-/* The client is behind: from now on its reader has a limit. A log that is kept goes on without its client; more than
- * `max_answer` of it cannot be read. What another server computes is fetched in pieces that are larger than `max_lag`. (A limit
+/* The client is behind: from now on its reader has a limit. A log that is kept goes on without its client up to
+ * `max_answer`, where the answer fails anyway. What another server computes is fetched in pieces that are larger than `max_lag`. (A limit
  * takes 300 bytes, and most readers never need one.) */
 static void limit(struct burble__delivery *delivery)
 {

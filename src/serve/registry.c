@@ -14,7 +14,7 @@
 #define DEFAULT_MAX_EVICTED ((size_t)1 << 16)
 #define FIRST_BUCKETS 64
 
-/* What a record costs in memory beside its bytes, about. */
+/* What a record costs in memory beside its bytes, about; 9 to 12 if it has 64 bytes or more, or stands for several tokens. */
 #define RECORD_OVERHEAD 4
 
 /* ---- tables: chained, growing ---------------------------------------------------------------------------- */

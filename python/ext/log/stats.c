@@ -7,6 +7,7 @@
 #include <burble/clock.h>
 
 #include "base/alloc.h"
+#include "base/atomic.h"
 
 #define BUCKETS ((size_t)STATS_OCTAVES * STATS_BUCKETS)
 
@@ -52,6 +53,7 @@ static bool cover(struct stats *stats, size_t octave)
     uint32_t *old = stats->between;
     /* In this order: a forked child may have any of these moments (writer_stats.h), and reads no memory that is not there. */
     stats->between = between;
+    burble__fence_seq_cst(); /* else the compiler or the processor may change the order */
     stats->octave = (uint8_t)begin;
     stats->octaves = (uint8_t)(end - begin);
     burble__free(old);

@@ -29,8 +29,8 @@ typedef struct {
     struct under_way busy; /* one of the methods that write */
 } WriterObject;
 
-/* Of many streams that are written in turn, most are out of the cache. Fetches what a token will use, all at once, and not
- * one after the other as it is come to. */
+/* Of many streams that are written in turn, most are out of the cache. Fetches all that a token will use at once, so that the
+ * misses overlap. */
 static void fetch(const WriterObject *self)
 {
     const LogObject *log = self->log;

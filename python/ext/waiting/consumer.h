@@ -95,7 +95,8 @@ void consumer_clear(struct consumer *self);
  * loop whose only task waits here. */
 bool consumer_wakes(const struct consumer *self);
 
-/* False if that holds of no consumer. It looks at none of them, which are out of the cache where there are many. */
+/* False only if consumer_wakes is false for all consumers. It looks at counts alone: where there are many consumers, they are
+ * out of the cache. */
 bool consumers_may_wake(const struct core *core);
 
 /* Forgets a wait in a loop that was closed, because that loop will never resume it. 0, or -1 with an
