@@ -57,6 +57,9 @@ extern "C" {
 /** The longest `id` and `model` of a begin frame, in bytes. */
 #define BURBLE_FRAME_MAX_NAME 255
 
+/** The largest time, and number of tokens, of a frame: readers of JSON take it, and the sum of two, exactly. */
+#define BURBLE_FRAME_MAX_NUMBER (UINT64_C(1) << 52)
+
 typedef enum burble_frame_kind {
     BURBLE_FRAME_BEGIN = 1,
     BURBLE_FRAME_TEXT = 2,
@@ -81,7 +84,7 @@ typedef struct burble_frame {
         struct {
             burble_text id;    /**< 1 to BURBLE_FRAME_MAX_NAME bytes */
             burble_text model; /**< 1 to BURBLE_FRAME_MAX_NAME bytes */
-            uint64_t created;  /**< seconds since 1970 */
+            uint64_t created;  /**< seconds since 1970, at most BURBLE_FRAME_MAX_NUMBER */
             uint32_t
                 version; /**< read: BURBLE_FRAME_VERSION or above; written: BURBLE_FRAME_VERSION */
             uint32_t route; /**< of whoever writes it: which form the answer has */
@@ -98,6 +101,7 @@ typedef struct burble_frame {
                 logprobs; /**< TEXT: encoded: read them with burble_logprob_read; may be empty */
         } text; /**< TEXT, REASONING, TOOL; and FINISH, whose text is the stop string found */
         struct {
+            /* Numbers of tokens: each at most BURBLE_FRAME_MAX_NUMBER. */
             uint64_t prompt;     /**< tokens of the prompt */
             uint64_t reused;     /**< of these, not computed again */
             uint64_t completion; /**< tokens generated, of all choices */

@@ -193,7 +193,7 @@ static int read_begin(burble_text rest, burble_frame *frame)
         return BURBLE_EUNSUPPORTED;
     const bool taken = take_number32(&rest, UINT32_MAX, &frame->u.begin.route)
                        && take_number(&rest, UINT64_MAX, &frame->u.begin.flags)
-                       && take_number(&rest, UINT64_MAX, &frame->u.begin.created)
+                       && take_number(&rest, BURBLE_FRAME_MAX_NUMBER, &frame->u.begin.created)
                        && take_string(&rest, BURBLE_FRAME_MAX_NAME, &frame->u.begin.id)
                        && take_string(&rest, BURBLE_FRAME_MAX_NAME, &frame->u.begin.model);
     return taken && frame->u.begin.version > 0 && frame->u.begin.id.len > 0
@@ -204,9 +204,10 @@ static int read_begin(burble_text rest, burble_frame *frame)
 
 static int read_usage(burble_text rest, burble_frame *frame)
 {
-    const bool taken = take_number(&rest, UINT64_MAX, &frame->u.usage.prompt)
-                       && take_number(&rest, UINT64_MAX, &frame->u.usage.reused)
-                       && take_number(&rest, UINT64_MAX, &frame->u.usage.completion)
+    const uint64_t most = BURBLE_FRAME_MAX_NUMBER;
+    const bool taken = take_number(&rest, most, &frame->u.usage.prompt)
+                       && take_number(&rest, most, &frame->u.usage.reused)
+                       && take_number(&rest, most, &frame->u.usage.completion)
                        && take_number(&rest, UINT64_MAX, &frame->u.usage.queue_ns)
                        && take_number(&rest, UINT64_MAX, &frame->u.usage.prompt_ns)
                        && take_number(&rest, UINT64_MAX, &frame->u.usage.answer_ns);

@@ -127,12 +127,16 @@ static void test_finish_and_usage_read_back(void **state)
     burble_frame usage = {.kind = BURBLE_FRAME_USAGE};
     usage.u.usage.prompt = 12;
     usage.u.usage.reused = 11;
-    usage.u.usage.completion = UINT64_MAX;
+    usage.u.usage.completion = BURBLE_FRAME_MAX_NUMBER;
     usage.u.usage.answer_ns = 5;
     write_and_read(&usage, bytes, sizeof bytes, &len, &read);
-    assert_true(read.u.usage.completion == UINT64_MAX);
+    assert_true(read.u.usage.completion == BURBLE_FRAME_MAX_NUMBER);
     assert_int_equal(read.u.usage.reused, 11);
     assert_int_equal(read.u.usage.answer_ns, 5);
+
+    usage.u.usage.completion++; /* and the sum of two might be more than JSON's readers take */
+    len = burble_frame_write(&usage, bytes, sizeof bytes);
+    assert_int_equal(burble_frame_read(bytes, len, &read), BURBLE_EFORMAT);
 }
 
 static void test_what_is_no_frame_is_refused(void **state)
