@@ -121,7 +121,7 @@ static void linger(struct burble__connection *connection)
         return;
     }
     enter(connection, BURBLE__LINGER);
-    connection->lingered = 0;
+    connection->heard_after = 0;
     burble__connection_watch(connection);
 }
 
@@ -158,7 +158,7 @@ static uint64_t due(const struct burble__connection *connection)
         at = burble__exchange_due(connection->exchange);
         break;
     case BURBLE__LINGER:
-        at = connection->lingered + LINGER_QUIET;
+        at = connection->heard_after + LINGER_QUIET;
         at = connection->since + (at < LINGER_WHOLE ? at : LINGER_WHOLE);
         break;
     case BURBLE__CLOSED:
@@ -600,7 +600,8 @@ static void read_kept(struct burble__connection *connection)
 static void on_bytes(struct burble__connection *connection, const char *bytes, size_t n)
 {
     if (connection->phase == BURBLE__LINGER) {
-        connection->lingered = (uint32_t)(burble__loop_now(connection->loop) - connection->since);
+        connection->heard_after =
+            (uint32_t)(burble__loop_now(connection->loop) - connection->since);
         return;
     }
     if (connection->phase == BURBLE__ANSWER && connection->last) {

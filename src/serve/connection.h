@@ -67,9 +67,8 @@ struct burble__connection {
     struct burble__kept *kept;         /* what came during an answer; NULL: nothing */
     struct burble__waiting *waiting;   /* bytes for the socket; NULL: none */
     union {
-        uint32_t head_bytes; /* of the present request; a last ANSWER: bytes that were dropped */
-        uint32_t
-            lingered; /* LINGER: when its client last sent something, in ms since its beginning */
+        uint32_t head_bytes;  /* of the present request; a last ANSWER: bytes that were dropped */
+        uint32_t heard_after; /* LINGER: ms until the client last sent something */
     };
     uint64_t since;            /* ms: when the phase began */
     uint64_t key;              /* that counts this connection; 0: none */
