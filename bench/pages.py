@@ -29,6 +29,9 @@ def update(results: Results, reports: Mapping[str, Report], folder: Path) -> Non
         "behind": _faster_peers(reports),
         **{name: _report(report) for name, report in reports.items()},
     }
+    if generate.has_intervals(results.parts["generate"]):
+        title = "What an interval saves, and how late the text is"
+        parts["generate"] += f"\n\n![{title}](plots/interval.svg)"
     text = page.read_text(encoding="utf-8")
     for name, part in parts.items():
         text = replace(page, text, f"bench-{name}", part)

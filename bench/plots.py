@@ -357,6 +357,44 @@ def draw_generate(found: Found) -> Any:
     return figure
 
 
+def draw_interval(found: Found) -> Any:
+    """What reading costs, over how late the text is, by the interval."""
+    measured = found["generate"]
+    token = median(measured.samples[generate.key(generate.NOTHING, "wall")])
+    figure, axes = _figure(
+        "What an interval saves, and how late the text is",
+        f"burble.stream, a model of {1e3 * token:.1f} ms a token; dot: half of the tokens; end of"
+        " the line: 99 %",
+        3.6,
+        0.8,
+        0.5,
+    )
+    shade, seen = colour("burble.stream"), []
+    for waits, name in generate.intervals().items():
+        middle, low, high = generate.summary(generate.share(measured, name))
+        p50, p99 = (1e3 * median(measured.samples[generate.key(name, p)]) for p in ("p50", "p99"))
+        seen += [p50, p99]
+        axes.plot([p50, p99], [middle, middle], color=shade, lw=1.8)
+        axes.plot([p50, p50], [low, high], color=shade, lw=5, alpha=0.35, solid_capstyle="butt")
+        axes.plot(p50, middle, "o", color=shade, markersize=6)
+        axes.annotate(
+            f"interval={waits / 1e3:g}" if waits else "no interval",
+            (p50, middle),
+            xytext=(0, 8),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    axes.axhline(100 * (generate.GOAL - 1), color="#999999", lw=1, ls="--")
+    _logarithmic(axes.xaxis, _decades(seen))
+    axes.set(
+        xlabel="milliseconds from put to the reader",
+        ylabel="CPU time, % of a token's",
+        xlim=(min(seen) / 1.3, max(seen) * 1.3),
+    )
+    axes.set_ylim(bottom=0)
+    return figure
+
+
 def draw_handoff(found: Found) -> Any:
     """The cost of an item from a thread at full speed."""
     samples, facts = found["handoff"]
@@ -398,6 +436,7 @@ PLOTS: dict[str, Callable[[Found], Any]] = {
     "latency": draw_latency,
     "detokenize": draw_detokenize,
     "generate": draw_generate,
+    "interval": draw_interval,
     "handoff": draw_handoff,
 }
 
@@ -407,4 +446,6 @@ def draw(found: Found, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):
         for name, plot in PLOTS.items():
+            if name == "interval" and not generate.has_intervals(found["generate"]):
+                continue
             plot(found).savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
