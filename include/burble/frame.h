@@ -85,8 +85,8 @@ typedef struct burble_frame {
             burble_text id;    /**< 1 to BURBLE_FRAME_MAX_NAME bytes */
             burble_text model; /**< 1 to BURBLE_FRAME_MAX_NAME bytes */
             uint64_t created;  /**< seconds since 1970, at most BURBLE_FRAME_MAX_NUMBER */
-            uint32_t
-                version; /**< read: BURBLE_FRAME_VERSION or above; written: BURBLE_FRAME_VERSION */
+            /** Read: BURBLE_FRAME_VERSION or above; written: BURBLE_FRAME_VERSION. */
+            uint32_t version;
             uint32_t route; /**< of whoever writes it: which form the answer has */
             uint64_t flags; /**< of whoever writes it: what else all events need */
         } begin;
@@ -97,8 +97,8 @@ typedef struct burble_frame {
             burble_text ids;
             uint32_t n_ids;
             uint32_t reason; /**< FINISH: a burble_frame_reason */
-            burble_text
-                logprobs; /**< TEXT: encoded: read them with burble_logprob_read; may be empty */
+            /** TEXT: encoded: read them with burble_logprob_read; may be empty. */
+            burble_text logprobs;
         } text; /**< TEXT, REASONING, TOOL; and FINISH, whose text is the stop string found */
         struct {
             /* Numbers of tokens: each at most BURBLE_FRAME_MAX_NUMBER. */
@@ -117,8 +117,8 @@ typedef struct burble_logprob {
     int32_t id; /**< -1: unknown */
     float logprob;
     burble_text text; /**< the token's text: bytes, which may be a part of a character */
-    uint32_t
-        n_top; /**< of a token: the number of alternatives, which follow it; of an alternative: 0 */
+    /** Of a token: the number of alternatives, which follow it; of an alternative: 0. */
+    uint32_t n_top;
 } burble_logprob;
 
 /** Writes a frame to `bytes`. Returns its length. If that is above `capacity`, nothing useful was written: call it

@@ -51,23 +51,23 @@ typedef struct burble_relay_options {
 
     /* Bounds. */
     uint32_t queue; /**< answers of a model that wait for a worker; default: 1,024 */
-    uint64_t
-        max_pending; /**< bytes of frames that Redis has not confirmed, of one answer, before its writer waits; default: 1 MiB */
-    uint64_t
-        retain; /**< bytes of the logs of finished answers that a worker keeps for a Redis that has lost them; default: 64 MiB */
+    /** Bytes of frames that Redis has not confirmed, of one answer, before its writer waits; default: 1 MiB. */
+    uint64_t max_pending;
+    /** Bytes of the logs of finished answers that a worker keeps for a Redis that has lost them; default: 64 MiB. */
+    uint64_t retain;
     uint32_t attempts;      /**< how many workers may try an answer; default: 5 */
     uint32_t idle_attempts; /**< of these, how many in a row without a new frame; default: 2 */
 
     /* Times, in nanoseconds. */
-    uint64_t
-        lease; /**< a worker that Redis has not heard of for so long has its answers given to others: 200 ms to 60 s; default: 2 s */
-    uint64_t
-        stall; /**< a worker one of whose answers has had no frame for so long, though it computes, gives up its lease; default: 60 s */
+    /** The answers of a worker go to others if Redis has not heard of it for so long: 200 ms to 60 s; default: 2 s. */
+    uint64_t lease;
+    /** A worker gives up its lease if it computes an answer that has had no frame for so long; default: 60 s. */
+    uint64_t stall;
     uint64_t ttl; /**< how long an answer is kept after its end; default: 600 s */
-    uint64_t
-        linger; /**< how long an answer goes on that no front shows; default: 600 s; of one that is not resumable, 30 s at most */
-    uint64_t
-        away; /**< how long Redis may be away before the answers that wait for it fail; default: 60 s */
+    /** How long an answer goes on that no front shows; default: 600 s. One that is not resumable: 30 s at most. */
+    uint64_t linger;
+    /** How long Redis may be away before the answers that wait for it fail; default: 60 s. */
+    uint64_t away;
 
     /** Called in the relay's thread with a line for a person: connected, lost, reaped, rejoined … Must not block. Default:
      * NULL. */
@@ -197,8 +197,8 @@ BURBLE_API void burble_relay_destroy(burble_relay **relay);
 typedef struct burble_relay_stats {
     bool connected;
     uint64_t lag_ns; /**< of the last command, until its reply */
-    uint64_t
-        pending; /**< bytes of the worker's command that Redis has not confirmed; 0: none is in flight */
+    /** Bytes of the worker's command that Redis has not confirmed; 0: none is in flight. */
+    uint64_t pending;
     uint64_t computing;   /**< answers that this worker has */
     uint64_t showing;     /**< answers that this front reads */
     uint64_t commands;    /**< scripts so far */

@@ -152,12 +152,12 @@ typedef struct burble_serve_request {
     const burble_serve_bias *bias; /**< LOGIT_BIAS */
     size_t n_bias;
     burble_text grammar; /**< GRAMMAR; with `json_schema`, the server has made it of the schema */
-    bool json_object;    /**< RESPONSE_FORMAT is {"type": "json_object"}, */
-    bool
-        json_schema; /**< or has a JSON Schema: RESPONSE_FORMAT and GRAMMAR are given; else it is "text" */
+    bool json_object;    /**< RESPONSE_FORMAT is {"type": "json_object"} */
+    /** RESPONSE_FORMAT has a JSON Schema; GRAMMAR is given, too. (If both are false, RESPONSE_FORMAT is "text".) */
+    bool json_schema;
 
-    uint32_t
-        choices; /**< `n`, or 1: of each prompt. All of them are at most BURBLE_FRAME_MAX_CHOICES */
+    /** Answers to each prompt: `n`, or 1. Those to all prompts are at most BURBLE_FRAME_MAX_CHOICES. */
+    uint32_t choices;
     bool streamed;                      /**< the client asked for a stream */
     bool resumable;                     /**< the answer outlives its connection */
     burble_text body;                   /**< the whole request, as JSON */
@@ -213,8 +213,8 @@ typedef struct burble_serve_load {
 typedef struct burble_serve_model {
     const char *name; /**< 1 to BURBLE_FRAME_MAX_NAME bytes of UTF-8 */
     uint64_t created; /**< seconds since 1970; 0: when it was added */
-    uint64_t
-        parameters; /**< the parameters that the backend honours: the server refuses the others by name */
+    /** The parameters that the backend honours: the server refuses the others by name. */
+    uint64_t parameters;
     uint32_t context; /**< most tokens of prompt and answer; 0: unknown. It is told to clients */
     bool chat;        /**< it has a chat template: POST /v1/chat/completions is possible */
     void *arg;        /**< passed to the functions */
@@ -280,16 +280,15 @@ typedef struct burble_serve_counts {
 
 /** One choice's plain text, which the server reads and makes frames of. */
 typedef struct burble_serve_source {
-    burble_stream *
-        stream; /**< records of text; the server takes a reference, and cancels it with the answer */
+    /** Records of text; the server takes a reference, and cancels it with the answer. */
+    burble_stream *stream;
     uint64_t prompt_tokens; /**< for the usage; of the first source only */
-    burble_reader *
-        reader; /**< of `stream`, attached to no hub: the server reads with it, where others have read before, or
-                 * text is written already that the stream itself does not keep. After BURBLE_OK, it is
-                 * the server's. NULL: the server makes one, from the oldest record on */
-    burble_serve_counts
-        *counts; /**< of the first source only; NULL: `prompt_tokens` is all that is known. After
-                                  * BURBLE_OK, it is the server's */
+    /** Of `stream`, attached to no hub: the server reads with it, where others have read before, or text is written
+     * already that the stream itself does not keep. After BURBLE_OK, it is the server's. NULL: the server makes one,
+     * from the oldest record on. */
+    burble_reader *reader;
+    /** Of the first source only; NULL: `prompt_tokens` is all that is known. After BURBLE_OK, it is the server's. */
+    burble_serve_counts *counts;
     uint64_t reserved[2]; /**< 0: see burble.h */
 } burble_serve_source;
 
@@ -401,17 +400,17 @@ typedef struct burble_server_options {
     uint32_t expected_models; /**< GET /ready says 503 until so many were added; default: 1 */
 
     /* Bounds. */
-    uint32_t
-        max_connections; /**< in all: 1 to 2^24; default: 16,384. At most what the limit of descriptors allows */
+    /** Connections in all: 1 to 2^24; default: 16,384. At most what the limit of descriptors allows. */
+    uint32_t max_connections;
     uint32_t max_connections_key; /**< for each key; default: 0: no bound */
-    uint32_t
-        max_header;    /**< bytes of a request's line and headers: 256 to 1 MiB; default: 16 KiB */
+    /** Bytes of a request's line and headers: 256 to 1 MiB; default: 16 KiB. */
+    uint32_t max_header;
     uint64_t max_body; /**< bytes of a request's body: 1 to 1 GiB; default: 8 MiB */
     /** Bytes of all bodies that are being received or parsed, and of what clients send during answers; default:
      * 256 MiB. */
     uint64_t max_bodies;
-    uint32_t
-        max_output; /**< bytes that wait for a client's socket, before its reader stops: 256 to 1 GiB; default: 16 KiB */
+    /** Bytes that wait for a client's socket, before its reader stops: 256 to 1 GiB; default: 16 KiB. */
+    uint32_t max_output;
     uint32_t socket_buffer; /**< SO_SNDBUF; default: 16 KiB; 0: the system's */
     /** Bytes of an answer that is not streamed, or whose log is kept since it is resumable or has an Idempotency-Key:
      * above that, it fails. Of an answer that another server computes (`left`), how far a client may be behind before the
@@ -421,27 +420,27 @@ typedef struct burble_server_options {
      * for its socket, before burble_stream_append waits. (A thread that writes several answers appends with BURBLE_NO_WAIT, so
      * that none waits for the client of another one.) 256 to 1 GiB; default: 6 KiB, which is the text of some 500 tokens. */
     uint64_t max_lag;
-    uint64_t
-        retain; /**< bytes of the logs of all finished answers that can be resumed; default: 64 MiB */
-    uint64_t
-        max_ignored; /**< bytes that a client may send during its answer: at most 1 GiB; default: 64 KiB */
+    /** Bytes of the logs of all finished answers that can be resumed; default: 64 MiB. */
+    uint64_t retain;
+    /** Bytes that a client may send during its answer: at most 1 GiB; default: 64 KiB. */
+    uint64_t max_ignored;
     uint32_t max_json_depth; /**< of a body: 4 to 1,024; default: 64 */
 
     /* Times, in nanoseconds. */
     uint64_t header_timeout; /**< for a request's headers to be complete; default: 10 s */
-    uint64_t
-        body_timeout; /**< for a body, plus one second for each `body_rate` bytes of it; default: 10 s */
+    /** The time for a body, plus one second for each `body_rate` bytes of it; default: 10 s. */
+    uint64_t body_timeout;
     uint64_t body_rate;     /**< bytes a second: at least 1; default: 16 KiB */
     uint64_t idle_timeout;  /**< between requests; default: 75 s */
     uint64_t stall_timeout; /**< a client that takes nothing; default: 30 s */
     /** Bytes a second: at least 1; default: 1 KiB. A client for which bytes wait is cut if it has taken fewer of them than
      * that, since they began to wait, after `stall_timeout`. */
     uint64_t output_rate;
-    uint64_t
-        first_timeout; /**< how long a stream's headers wait for its first text; default: 10 s */
+    /** How long a stream's headers wait for its first text; default: 10 s. */
+    uint64_t first_timeout;
     uint64_t ping_interval; /**< keep-alive comments while there is no text; default: 15 s */
-    uint64_t
-        resume_time; /**< how long a resumable answer lives without a client, and after its end; default: 600 s */
+    /** How long a resumable answer lives without a client, and after its end; default: 600 s. */
+    uint64_t resume_time;
     uint64_t drain_delay; /**< how long connections are still taken once draining; default: 5 s */
 
     /** Called in an event loop's thread for each request that is over. Must not block. Default: NULL. */

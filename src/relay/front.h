@@ -76,11 +76,11 @@ struct burble__shown {
     struct burble__shown *fetch_before, *fetch_behind; /* in the queue of fetches */
     uint64_t retry_at;     /* ns: when it is fetched again, if `retry` */
     uint64_t fetched_from; /* the first frame that the last attach has asked for */
-    uint64_t
-        submitted_at; /* ns: when its request was first refused in the background; 0: it was not */
-    bool submitted;   /* Redis has its request */
-    uint64_t
-        left_at;    /* ns: nobody reads it here, but its request is still kept; 0: somebody does */
+    /* ns: when its request was first refused in the background; 0: it was not. */
+    uint64_t submitted_at;
+    bool submitted; /* Redis has its request */
+    /* ns: when its last reader here left, while its request is still kept; 0: it has a reader. */
+    uint64_t left_at;
     bool sought;    /* its waiter wants to know at once if there is none */
     bool of_server; /* its reader cancels the answer when it cancels the stream */
     bool queued;    /* it is in the queue of fetches */

@@ -48,15 +48,15 @@ struct burble__answer {
         struct burble__answer *newer, *older; /* of those that run, or of those that have ended */
         uint32_t clients;
         enum { BURBLE__UNLISTED, BURBLE__RUNNING, BURBLE__ENDED } list; /* it has a reference */
-        uint64_t
-            since; /* RUNNING: when the last client left, or it was created; ENDED: when it was */
+        /* RUNNING: when the last client left, or it was created; ENDED: when it was. */
+        uint64_t since;
         union {
             uint64_t bytes;   /* ENDED: of its log */
             uint64_t checked; /* RUNNING: when its log was last measured */
         };
     } of_registry;
-    burble_reader *
-        meter; /* of an answer that was without a client: measures its log; read by the tick alone */
+    /* Of an answer that was without a client: measures its log; read by the tick alone. */
+    burble_reader *meter;
     uint64_t meter_bytes; /* what it has read */
     bool resumable;
     bool found;            /* by a finder: another server has taken its request */

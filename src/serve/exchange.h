@@ -61,8 +61,8 @@ struct burble__exchange {
     uint64_t sent;                /* bytes of the response */
     struct burble__delivery *delivery;
     struct burble__work *work; /* what a worker thread does for it */
-    char
-        *item; /* of the path: the id of a stream, the name of a model; or all of an unknown path */
+    /* Of the path: the id of a stream, the name of a model; or all of an unknown path. */
+    char *item;
     char *request_id;   /* the client's; NULL: it has a number */
     uint64_t number;    /* its request id, as hexadecimal digits; 0: it has none yet */
     const char *result; /* for the log; NULL: by the status */

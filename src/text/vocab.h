@@ -72,8 +72,8 @@ struct burble_vocab {
     uint32_t *filters;                  /* n_filters times `size` */
     struct burble__rewrites rewrites;   /* of the whole text */
     struct burble__rewrites in_runs[2]; /* of what byte tokens become: [1] in the first token */
-    size_t
-        finish_max; /* the most bytes that the end of the sequence can hand out, before rewrites */
+    /* The most bytes that the end of the sequence can hand out, before rewrites. */
+    size_t finish_max;
     burble__piece pieces[];
 };
 
