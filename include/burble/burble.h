@@ -20,7 +20,12 @@
  * Three headers, to include or to copy, watch a hub in an event loop: loop_uv.h, loop_glib.h and
  * loop_libevent.h. They need the headers of that loop.
  *
- * The engine for llama.cpp is a separate library with a separate header: llama.h. So is the server: serve.h.
+ * Three separate libraries have headers of their own:
+ *
+ *     llama.h        the engine for llama.cpp: libburble-llama
+ *     serve.h        the server: libburble-serve
+ *     llama_serve.h  such an engine as a model of such a server: libburble-llama
+ *     relay.h        answers across machines, over Redis: libburble-relay
  *
  * Conventions:
  *
@@ -43,9 +48,10 @@
  * room for new members; its size does not change within a SONAME. `reserved` must be 0 in a struct that is passed to a
  * function, else the result is BURBLE_EINVAL: the program then asks for a member that this version does not
  * have. The functions that fill in defaults set it to 0; structs without such a function are to be
- * initialized with {0}. The library sets it to 0 in the structs that it fills in. The exceptions are small
- * structs that make up arrays and never change: burble_text, burble_token, burble_span and
- * burble_stop_token.
+ * initialized with {0}. The library sets it to 0 in the structs that it fills in. A struct that only the library
+ * allocates may get members at its end. These have no `reserved` and never change: the small structs that make up
+ * arrays (burble_text, burble_token, burble_span, burble_stop_token, burble_llama_bias, burble_llama_prompt),
+ * burble_frame and burble_logprob (frame.h), and burble_serve_counts.
  *
  * Strings are UTF-8, lengths are in bytes, times are nanoseconds of CLOCK_MONOTONIC. Only one thread at a
  * time may use an object, unless its comment says otherwise.
