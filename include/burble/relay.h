@@ -18,7 +18,7 @@
  *
  * A reader that was shown frame k of an answer is next shown only a frame k+1 whose predecessors are byte for byte what it was
  * shown; otherwise the stream fails, with one of the errors of burble_relay_attach. This holds also where Redis has lost
- * its newest writes. The protocol, and the races that its steps are there for, are in docs/relay.md.
+ * its newest writes. docs/design.md has the protocol, and the races that its rules prevent.
  *
  * Forks: a forked child has none of the relay's threads: it can only destroy the relay.
  */

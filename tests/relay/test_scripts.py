@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The scripts of libburble-relay, one by one, on a real Redis: docs/relay.md has the protocol."""
+"""The scripts of libburble-relay, one by one, on a real Redis: docs/design.md has the protocol."""
 
 from __future__ import annotations
 
