@@ -40,9 +40,9 @@
  * load, parse) gives the caller one reference. `copy` makes an independent object. `destroy` and `unref`
  * take the address of a handle and set the handle to NULL; NULL and a pointer to NULL are allowed.
  *
- * Getters are named by the value that they give, without "get", and take a pointer to const. A single number, boolean or handle is
- * returned; several values, or a struct, are stored through pointers. A returned handle is borrowed: it is
- * valid as long as the object.
+ * Getters are named by the value that they give, without "get", and take a pointer to const. A single number, boolean
+ * or handle is returned; several values, or a struct, are stored through pointers. A returned handle is borrowed: it
+ * is valid as long as the object.
  *
  * Compatibility: a struct that the caller allocates has a member `reserved`, from which later versions take
  * room for new members; its size does not change within a SONAME. `reserved` must be 0 in a struct that is passed to a

@@ -154,7 +154,8 @@ BURBLE_API bool burble_logprob_read(burble_text *rest, bool top, burble_logprob 
 #define BURBLE_FRAME_HASH 2166136261u
 
 /** The hash of all frames up to this one, from that up to the one before it. Two streams with the same hash at the
- * same position hold the same frames; by chance alone, once in four thousand million times. (FNV-1a, of the length and the bytes.) */
+ * same position hold the same frames; by chance alone, once in four thousand million times. (FNV-1a, of the length
+ * and the bytes.) */
 BURBLE_API uint32_t burble_frame_hash(uint32_t before, const char *bytes, size_t len);
 
 #ifdef __cplusplus

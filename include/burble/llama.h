@@ -109,10 +109,11 @@ BURBLE_API burble_vocab *burble_llama_model_vocab(const burble_llama_model *mode
 /** The length of the context that the model was trained with, in tokens. Any thread may call it. */
 BURBLE_API uint32_t burble_llama_model_context(const burble_llama_model *model);
 
-/** Converts `len` bytes of text (UTF-8) to ids, including the tokens that the model expects at the
- * beginning, such as a BOS token, but none at the end: the text is to be continued. If `specials` is true, the text of a special token becomes that token:
- * pass true for the output of burble_llama_model_apply_template (but see burble_llama_model_tokenize_chat), false for text from untrusted sources.
- * Writes at most `capacity` ids; `ids` may be NULL if `capacity` is 0. Any thread may call it.
+/** Converts `len` bytes of text (UTF-8) to ids, including the tokens that the model expects at the beginning, such as
+ * a BOS token, but none at the end: the text is to be continued. If `specials` is true, the text of a special token
+ * becomes that token: pass true for the output of burble_llama_model_apply_template (but see
+ * burble_llama_model_tokenize_chat), false for text from untrusted sources. Writes at most `capacity` ids; `ids` may
+ * be NULL if `capacity` is 0. Any thread may call it.
  *
  * @retval BURBLE_OK      *n ids were written
  * @retval BURBLE_EFULL   `capacity` is too small: *n is the number of ids that the text has; the contents of `ids`
@@ -179,10 +180,10 @@ BURBLE_API int burble_llama_model_apply_template(const burble_llama_model *model
                                                  burble_error *error);
 
 /** Converts a conversation to ids, by a chat template: those of burble_llama_model_apply_template and
- * burble_llama_model_tokenize with `specials`, but what a message has becomes no control token, and none of the tokens
- * that the template uses, whatever its text is. Roles that templates do not know are text like that, too. If the template
- * begins with the BOS token that the model adds, there is only one. A content may have NUL bytes. Writes at most `capacity` ids; `ids` may be NULL
- * if `capacity` is 0. Any thread may call it.
+ * burble_llama_model_tokenize with `specials`, but what a message has becomes no control token, and none of the
+ * tokens that the template uses, whatever its text is. Roles that templates do not know are text like that, too. If
+ * the template begins with the BOS token that the model adds, there is only one. A content may have NUL bytes. Writes
+ * at most `capacity` ids; `ids` may be NULL if `capacity` is 0. Any thread may call it.
  *
  * (Templates that have no special tokens, such as "User: " before each message, can be imitated by any text.)
  *
@@ -221,9 +222,9 @@ BURBLE_API const char *burble_llama_cache_name(burble_llama_cache type);
 /** Whether llama.cpp computes attention in one pass (flash attention), which needs less memory, and is mostly
  * faster. */
 typedef enum burble_llama_flash {
-    /** If llama.cpp can. On a processor not for a model whose heads have no multiple of 32 numbers, for which
-     * it is slow in texts of more than about 200 tokens, unless `context` is at most 192, V is quantized or
-     * the scores of a batch (`batch` + `slots` times `context` times the model's heads, 4 bytes each) exceed 256 MiB. */
+    /** If llama.cpp can. On a processor not for a model whose heads have no multiple of 32 numbers, for which it is
+     * slow in texts of more than about 200 tokens, unless `context` is at most 192, V is quantized or the scores of a
+     * batch (`batch` + `slots` times `context` times the model's heads, 4 bytes each) exceed 256 MiB. */
     BURBLE_LLAMA_FLASH_AUTO = 0,
     BURBLE_LLAMA_FLASH_ON,
     BURBLE_LLAMA_FLASH_OFF,
@@ -277,10 +278,10 @@ typedef struct burble_llama_memory {
     uint64_t reserved[4]; /**< 0 */
 } burble_llama_memory;
 
-/** Says how much memory a model and an engine on it would take, without loading the weights. NULL for options:
- * the defaults. The numbers come from llama.cpp, which simulates the engine. Not included: the vocabulary, threads' stacks, texts, and
- * what sampling needs. With a GPU, they are the sums of what the GPU and the machine need. Any thread may call
- * it.
+/** Says how much memory a model and an engine on it would take, without loading the weights. NULL for options: the
+ * defaults. The numbers come from llama.cpp, which simulates the engine. Not included: the vocabulary, threads'
+ * stacks, texts, and what sampling needs. With a GPU, they are the sums of what the GPU and the machine need. Any
+ * thread may call it.
  *
  * burble_llama_model_load and burble_llama_engine_create fail with BURBLE_ENOMEM if a file's size, or `cache`
  * and `compute`, are more than `available`, unless the options say `overcommit`, or llama.cpp was built for a
@@ -509,15 +510,15 @@ typedef struct burble_llama_request {
      * FINISH has the ids that are left, and the stop string that was found. USAGE is the last frame. The tokens of a
      * stop string that is left out have no log-probabilities, nor has a token that ends the text.
      *
-     * To continue an answer whose frames got lost from any place on, pass all ids of those before it as the last ones of
-     * `ids`, and their number as `answered`. If they end the answer, only FINISH and USAGE are
-     * written. An answer that has all its `max_tokens`, or fills the context, lacks only a FINISH frame, which the caller
-     * writes. The counts of USAGE are those of the whole answer. Default: false. */
+     * To continue an answer whose frames got lost from any place on, pass all ids of those before it as the last ones
+     * of `ids`, and their number as `answered`. If they end the answer, only FINISH and USAGE are written. An answer
+     * that has all its `max_tokens`, or fills the context, lacks only a FINISH frame, which the caller writes. The
+     * counts of USAGE are those of the whole answer. Default: false. */
     bool frames;
     /** With `frames`: the number of answers, 0 (the default, as 1) to BURBLE_FRAME_MAX_CHOICES. They share what is
-     * computed of the prompt, also without `reuse`. Each is a request of the engine's, with a slot and a
-     * place in the queue of its own: all are accepted, or none. Choice i has the seed `seed` + i, modulo 2^32 - 1. If one
-     * fails, the stream fails, and the others end. The reason of the stream's end is that of the choice that ends last. */
+     * computed of the prompt, also without `reuse`. Each is a request of the engine's, with a slot and a place in the
+     * queue of its own: all are accepted, or none. Choice i has the seed `seed` + i, modulo 2^32 - 1. If one fails,
+     * the stream fails, and the others end. The reason of the stream's end is that of the choice that ends last. */
     uint32_t choices;
     /** With `frames`: several prompts, `n_prompts` (0, the default: the one above), each with as many answers: choice
      * i * `choices` + j is answer j to prompt i, with the seed `seed` + j. The answers are at most
@@ -530,8 +531,8 @@ typedef struct burble_llama_request {
 /** Fills in the defaults; the prompt is empty. */
 BURBLE_API void burble_llama_request_init(burble_llama_request *request);
 
-/** Submits a request. Its text is written to `stream`, which must be open and, without `frames`, have no records. The engine
- * takes a reference to the stream, and the engine's thread becomes its writer. Everything in `request` is
+/** Submits a request. Its text is written to `stream`, which must be open and, without `frames`, have no records. The
+ * engine takes a reference to the stream, and the engine's thread becomes its writer. Everything in `request` is
  * copied. Any thread may call it.
  *
  * The stream ends with BURBLE_REASON_STOP at the model's end-of-text token or a stop string, and with

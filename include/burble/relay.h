@@ -14,11 +14,12 @@
  *     burble_relay_destroy(&relay);                       burble_relay_destroy(&relay);
  *
  * One relay may be both. It has a thread of its own, with an event loop and two connections to Redis: one that is
- * subscribed, and one for commands. While Redis is away, workers go on up to the bounds below, and the relay connects again.
+ * subscribed, and one for commands. While Redis is away, workers go on up to the bounds below, and the relay connects
+ * again.
  *
- * A reader that was shown frame k of an answer is next shown only a frame k+1 whose predecessors are byte for byte what it was
- * shown; otherwise the stream fails, with one of the errors of burble_relay_attach. This holds also where Redis has lost
- * its newest writes. docs/design.md has the protocol, and the races that its rules prevent.
+ * A reader that was shown frame k of an answer is next shown only a frame k+1 whose predecessors are byte for byte
+ * what it was shown; otherwise the stream fails, with one of the errors of burble_relay_attach. This holds also where
+ * Redis has lost its newest writes. docs/design.md has the protocol, and the races that its rules prevent.
  *
  * Forks: a forked child has none of the relay's threads: it can only destroy the relay.
  */
@@ -40,8 +41,8 @@ extern "C" {
 typedef struct burble_relay burble_relay;
 
 typedef struct burble_relay_options {
-    /** redis://[[user]:password@]host[:port][/database], or unix://[[user]:password@]/path/of/socket[?db=N]; the password may
-     * be percent-encoded. Default: "redis://127.0.0.1:6379". */
+    /** redis://[[user]:password@]host[:port][/database], or unix://[[user]:password@]/path/of/socket[?db=N]; the
+     * password may be percent-encoded. Default: "redis://127.0.0.1:6379". */
     const char *url;
     /** The name of this process in `status`; default: host name and process id. */
     const char *name;
@@ -69,8 +70,8 @@ typedef struct burble_relay_options {
     /** How long Redis may be away before the answers that wait for it fail; default: 60 s. */
     uint64_t away;
 
-    /** Called in the relay's thread with a line for a person: connected, lost, reaped, rejoined … Must not block. Default:
-     * NULL. */
+    /** Called in the relay's thread with a line for a person: connected, lost, reaped, rejoined … Must not block.
+     * Default: NULL. */
     void (*log)(const char *line, void *arg);
     void *log_arg;
     uint64_t reserved[16]; /**< 0: see burble.h */
@@ -90,9 +91,9 @@ BURBLE_API void burble_relay_options_init(burble_relay_options *options);
 BURBLE_API int burble_relay_create(const burble_relay_options *options, burble_relay **out,
                                    burble_error *error);
 
-/** Before burble_relay_start: this process computes answers of the model, at most `slots` at once. Everything but `arg` is
- * copied. A model whose `digest` is not NULL can go on with answers that a worker with the same digest has begun
- * (serve.h: burble_serve_request.written).
+/** Before burble_relay_start: this process computes answers of the model, at most `slots` at once. Everything but
+ * `arg` is copied. A model whose `digest` is not NULL can go on with answers that a worker with the same digest has
+ * begun (serve.h: burble_serve_request.written).
  *
  * @retval BURBLE_OK      it does
  * @retval BURBLE_EINVAL  there is one of that name, `slots` is 0, or the relay was started
@@ -100,8 +101,8 @@ BURBLE_API int burble_relay_create(const burble_relay_options *options, burble_r
 BURBLE_API int burble_relay_add_model(burble_relay *relay, const burble_serve_model *model,
                                       uint32_t slots, burble_error *error);
 
-/** As burble_server_read_text, for a request that a worker got from a front (burble_serve_request.server is NULL): the relay's
- * thread makes the frames of the answer `stream` from plain text.
+/** As burble_server_read_text, for a request that a worker got from a front (burble_serve_request.server is NULL):
+ * the relay's thread makes the frames of the answer `stream` from plain text.
  *
  * @retval BURBLE_OK      the sources are read; or they were cancelled, because the answer is over already
  * @retval BURBLE_EINVAL  `n` is not the number of choices, `reserved` is not 0, or `stream` is no answer
@@ -109,9 +110,9 @@ BURBLE_API int burble_relay_add_model(burble_relay *relay, const burble_serve_mo
 BURBLE_API int burble_relay_read_text(burble_relay *relay, burble_stream *stream,
                                       const burble_serve_source *sources, size_t n);
 
-/** Before burble_relay_start, and before burble_server_start: makes this process a front. The models that workers have
- * become models of the server, as they come and go, and streams that the server does not know are looked for in Redis. The server
- * must be destroyed before the relay.
+/** Before burble_relay_start, and before burble_server_start: makes this process a front. The models that workers
+ * have become models of the server, as they come and go, and streams that the server does not know are looked for in
+ * Redis. The server must be destroyed before the relay.
  *
  * @retval BURBLE_OK      it is
  * @retval BURBLE_EINVAL  it has one already, or one of them was started
@@ -120,8 +121,8 @@ BURBLE_API int burble_relay_serve(burble_relay *relay, burble_server *server, bu
 
 /** Connects and starts the thread. Returns once Redis has answered, or refused.
  *
- * A worker registers its models a moment later: until then, fronts answer that no worker computes them. For each connection,
- * the relay's thread looks up the host's name, and waits for the name server.
+ * A worker registers its models a moment later: until then, fronts answer that no worker computes them. For each
+ * connection, the relay's thread looks up the host's name, and waits for the name server.
  *
  * @retval BURBLE_OK      it is connected
  * @retval BURBLE_EINVAL  it was started before
@@ -131,10 +132,10 @@ BURBLE_API int burble_relay_serve(burble_relay *relay, burble_server *server, bu
  * @retval BURBLE_ENOMEM  out of memory */
 BURBLE_API int burble_relay_start(burble_relay *relay, burble_error *error);
 
-/** Attaches to an answer: *out is a stream of its frames (frame.h), from the one of number `frames` on, of which the caller has
- * the ones before; `hash` is their hash (burble_frame_hash). It ends as the answer does. Cancelling it only ends the
- * reading; burble_relay_cancel cancels the answer. Blocks until Redis has answered, at most until `deadline` (burble_now; 0: none).
- * Any thread may call it.
+/** Attaches to an answer: *out is a stream of its frames (frame.h), from the one of number `frames` on, of which the
+ * caller has the ones before; `hash` is their hash (burble_frame_hash). It ends as the answer does. Cancelling it
+ * only ends the reading; burble_relay_cancel cancels the answer. Blocks until Redis has answered, at most until
+ * `deadline` (burble_now; 0: none). Any thread may call it.
  *
  * @retval BURBLE_OK        *out is the stream, which the caller owns
  * @retval BURBLE_EGONE     404: there is no such answer (any more)
@@ -151,19 +152,20 @@ BURBLE_API int burble_relay_attach(burble_relay *relay, const char *id, uint64_t
                                    uint32_t hash, uint64_t deadline, burble_stream **out,
                                    burble_error *error);
 
-/** Attaches to an answer as plain text: the relay's thread writes the text of one choice, from its beginning, to the stream `text`,
- * of which it takes a reference. `text` ends as the choice does, with BURBLE_REASON_STOP or BURBLE_REASON_LENGTH. The token
- * count of a record is that of its frame. If a reader of `text` has a limit (burble_reader_limit), reading the answer waits for
- * it; the answer itself does not. Cancelling `text` only ends the reading. Blocks as burble_relay_attach, with the same
- * results; `text` is unchanged unless the result is BURBLE_OK. Any thread may call it.
+/** Attaches to an answer as plain text: the relay's thread writes the text of one choice, from its beginning, to the
+ * stream `text`, of which it takes a reference. `text` ends as the choice does, with BURBLE_REASON_STOP or
+ * BURBLE_REASON_LENGTH. The token count of a record is that of its frame. If a reader of `text` has a limit
+ * (burble_reader_limit), reading the answer waits for it; the answer itself does not. Cancelling `text` only ends the
+ * reading. Blocks as burble_relay_attach, with the same results; `text` is unchanged unless the result is BURBLE_OK.
+ * Any thread may call it.
  *
- * `text` fails later as the stream of burble_relay_attach does; with BURBLE_EINVAL if the answer has no such choice; and
- * with BURBLE_ECLOSED if the relay is destroyed. */
+ * `text` fails later as the stream of burble_relay_attach does; with BURBLE_EINVAL if the answer has no such choice;
+ * and with BURBLE_ECLOSED if the relay is destroyed. */
 BURBLE_API int burble_relay_play(burble_relay *relay, const char *id, uint32_t choice,
                                  uint64_t deadline, burble_stream *text, burble_error *error);
 
-/** Cancels an answer, wherever it is computed. Blocks until Redis has answered, at most until `deadline` (burble_now; 0: none).
- * Any thread may call it.
+/** Cancels an answer, wherever it is computed. Blocks until Redis has answered, at most until `deadline` (burble_now;
+ * 0: none). Any thread may call it.
  *
  * @retval BURBLE_OK        its worker is told, and the answer ends as cancelled, unless the worker ends it first; or it has
  *                          waited for a worker, and is cancelled
@@ -180,17 +182,17 @@ BURBLE_API int burble_relay_cancel(burble_relay *relay, const char *id, uint64_t
  * the rest may end within `grace` nanoseconds, then they fail. Any thread may call it. */
 BURBLE_API void burble_relay_drain(burble_relay *relay, uint64_t grace);
 
-/** Waits until nothing is computed any more after burble_relay_drain, and Redis knows it. `deadline` by burble_now; 0: none. BURBLE_OK or
- * BURBLE_ETIMEDOUT. Any thread may call it. */
+/** Waits until nothing is computed any more after burble_relay_drain, and Redis knows it. `deadline` by burble_now;
+ * 0: none. BURBLE_OK or BURBLE_ETIMEDOUT. Any thread may call it. */
 BURBLE_API int burble_relay_wait(burble_relay *relay, uint64_t deadline);
 
-/** Begins to end the relay, as burble_relay_destroy does, and returns at once: other threads that wait in burble_relay_start,
- * burble_relay_attach or burble_relay_play get BURBLE_ECLOSED. Once they have returned, the relay can be destroyed. Any thread
- * may call it, also repeatedly; of a relay that was not started, it does nothing. */
+/** Begins to end the relay, as burble_relay_destroy does, and returns at once: other threads that wait in
+ * burble_relay_start, burble_relay_attach or burble_relay_play get BURBLE_ECLOSED. Once they have returned, the relay
+ * can be destroyed. Any thread may call it, also repeatedly; of a relay that was not started, it does nothing. */
 BURBLE_API void burble_relay_stop(burble_relay *relay);
 
-/** Ends the thread, closes the connections, frees the relay and sets *relay to NULL. What it computes is cancelled here, and goes on at
- * others once its lease is over. NULL and a pointer to NULL are allowed. */
+/** Ends the thread, closes the connections, frees the relay and sets *relay to NULL. What it computes is cancelled
+ * here, and goes on at others once its lease is over. NULL and a pointer to NULL are allowed. */
 BURBLE_API void burble_relay_destroy(burble_relay **relay);
 
 /** Counts of a relay. */
@@ -252,8 +254,8 @@ typedef struct burble_relay_status {
     uint64_t reserved[8];
 } burble_relay_status;
 
-/** Asks Redis for workers and queues. Blocks until it has answered, at most until `deadline` (burble_now; 0: none). After
- * burble_relay_start. Any thread may call it.
+/** Asks Redis for workers and queues. Blocks until it has answered, at most until `deadline` (burble_now; 0: none).
+ * After burble_relay_start. Any thread may call it.
  *
  * @retval BURBLE_OK        *out is the status, which the caller owns
  * @retval BURBLE_ECLOSED   the relay does not run

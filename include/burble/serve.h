@@ -14,10 +14,10 @@
  *     burble_server_wait(server, 0);
  *     burble_server_destroy(&server);
  *
- * The server has threads of its own, which run event loops: each client is a socket there, and a reader of the
- * stream of its answer. What generates is a *backend*: for each request, the server creates a stream and calls the function
- * `submit` of the model that the request names. The backend writes frames (frame.h) to this stream, from any
- * thread, or gives the server streams of plain text, from which the server makes frames (burble_server_read_text).
+ * The server has threads of its own, which run event loops: each client is a socket there, and a reader of the stream
+ * of its answer. What generates is a *backend*: for each request, the server creates a stream and calls the function
+ * `submit` of the model that the request names. The backend writes frames (frame.h) to this stream, from any thread,
+ * or gives the server streams of plain text, from which the server makes frames (burble_server_read_text).
  *
  * A request is cancelled by its stream: burble_stream_append returns BURBLE_ECANCELED, and burble_stream_status
  * says so.
@@ -138,8 +138,8 @@ typedef struct burble_serve_request {
     burble_text prompt; /**< COMPLETION: the first of `prompts`: text, or */
     const int32_t *ids; /**< if not NULL: `n_ids` ids, each 0 or above */
     size_t n_ids;
-    /** COMPLETION: all `n_prompts` prompts, one unless the model has BURBLE_SERVE_PROMPTS. Choice j of prompt i is choice
-     * i * `choices` + j of the answer. */
+    /** COMPLETION: all `n_prompts` prompts, one unless the model has BURBLE_SERVE_PROMPTS. Choice j of prompt i is
+     * choice i * `choices` + j of the answer. */
     const burble_serve_prompt *prompts;
     size_t n_prompts;
 
@@ -165,9 +165,9 @@ typedef struct burble_serve_request {
     size_t n_headers;
     const char *request_id; /**< X-Request-Id, or what the server made */
     burble_server *server; /**< NULL: the request comes from a front on another machine (relay.h) */
-    /** The frames after BURBLE_FRAME_BEGIN that the answer has already: another worker, whose model has the same `digest`, has
-     * written them. The backend goes on after them as if it had written them itself, and writes none of them again. The
-     * stream has all of them. Never there for a model without `digest`, and for several choices. */
+    /** The frames after BURBLE_FRAME_BEGIN that the answer has already: another worker, whose model has the same
+     * `digest`, has written them. The backend goes on after them as if it had written them itself, and writes none of
+     * them again. The stream has all of them. Never there for a model without `digest`, and for several choices. */
     const burble_text *written;
     size_t n_written;
 
@@ -220,8 +220,8 @@ typedef struct burble_serve_model {
     void *arg;        /**< passed to the functions */
 
     /** Takes a request. The backend takes a reference to `stream` (burble_stream_ref), which has a frame,
-     * BURBLE_FRAME_BEGIN, and with `echo` the text of the prompt for each choice, and calls burble_stream_hand_over if another thread writes it. May block for
-     * a short time. It must not wait for the answer.
+     * BURBLE_FRAME_BEGIN, and with `echo` the text of the prompt for each choice, and calls burble_stream_hand_over
+     * if another thread writes it. May block for a short time. It must not wait for the answer.
      *
      * @retval BURBLE_OK           the request was taken
      * @retval BURBLE_EINVAL       400: *error says what is wrong; if it begins with the name of a parameter and a
@@ -250,17 +250,17 @@ typedef struct burble_serve_model {
     /** Optional. Called once when the model was removed, or the server destroyed, and no function above runs any
      * more. */
     void (*release)(void *arg);
-    /** Optional. What text depends on besides the request: two models with the same digest compute the same text for the same
-     * request and seed, and can go on with the answers of each other (burble_serve_request.written). 1 to
+    /** Optional. What text depends on besides the request: two models with the same digest compute the same text for
+     * the same request and seed, and can go on with the answers of each other (burble_serve_request.written). 1 to
      * BURBLE_SERVE_MAX_DIGEST visible ASCII characters but '-' alone; it is copied. NULL: it cannot go on. */
     const char *digest;
-    /** Optional: other servers show the answers, too (burble_serve_finder), so this one keeps an answer only while it has
-     * a client here. Called if an answer that is resumable, or that has an Idempotency-Key, has none any more: the server
-     * reads `stream` no longer, and looks for the answer anew if a client returns. Called in any thread; must not
-     * block. */
+    /** Optional: other servers show the answers, too (burble_serve_finder), so this one keeps an answer only while it
+     * has a client here. Called if an answer that is resumable, or that has an Idempotency-Key, has none any more:
+     * the server reads `stream` no longer, and looks for the answer anew if a client returns. Called in any thread;
+     * must not block. */
     void (*left)(void *arg, burble_stream *stream);
-    /** Optional. While it returns false, requests that name no model go to another one, if there is one. Must not block, and
-     * calls no function of the server. Any thread. */
+    /** Optional. While it returns false, requests that name no model go to another one, if there is one. Must not
+     * block, and calls no function of the server. Any thread. */
     bool (*usable)(void *arg);
     uint64_t reserved[5]; /**< 0: see burble.h */
 } burble_serve_model;
@@ -308,8 +308,8 @@ BURBLE_API int burble_server_read_text(burble_server *server, burble_stream *str
 
 /** An answer that a finder has found. */
 typedef struct burble_serve_found {
-    /** Its frames from BURBLE_FRAME_BEGIN on, which it has already; it keeps them all (BURBLE_KEEP_ALL). The reference becomes
-     * the server's. */
+    /** Its frames from BURBLE_FRAME_BEGIN on, which it has already; it keeps them all (BURBLE_KEEP_ALL). The
+     * reference becomes the server's. */
     burble_stream *stream;
     uint64_t key;         /**< burble_serve_request.key of its request: others do not find it */
     char token[33];       /**< burble_serve_request.token */
@@ -337,13 +337,15 @@ typedef struct burble_serve_finder {
     /** Optional. More lines for GET /metrics: calls `put` any number of times. Called in a thread that is no event
      * loop's. */
     void (*metrics)(void *arg, void (*put)(void *to, const char *text, size_t len), void *to);
-    /** Optional. Called once at the beginning of burble_server_destroy: after it, `arg` calls no function of the server. */
+    /** Optional. Called once at the beginning of burble_server_destroy: after it, `arg` calls no function of the
+     * server. */
     void (*closed)(void *arg);
     /** How long, in nanoseconds, a client whose position is beyond the present end of an answer waits for it, before it
      * gets 410. */
     uint64_t patience;
-    /** Optional. What is missing before a request can be answered, such as a worker: while it does not return NULL, GET /ready
-     * says 503, with this text for a person, which is valid as long as the server. Must not block. Any thread. */
+    /** Optional. What is missing before a request can be answered, such as a worker: while it does not return NULL,
+     * GET /ready says 503, with this text for a person, which is valid as long as the server. Must not block. Any
+     * thread. */
     const char *(*missing)(void *arg);
     uint64_t reserved[7]; /**< 0: see burble.h */
 } burble_serve_finder;
@@ -381,8 +383,8 @@ typedef struct burble_server_options {
     int listen_fd; /**< a listening socket (socket activation), which the server takes over; default: -1 */
     uint32_t loops;   /**< event loops, each with a thread: 1 to 64; default: 1 */
     uint32_t backlog; /**< connections that the kernel holds: 1 to 65,535; default: 1024 */
-    /** Threads that parse requests and call backends: 2 to 1,024; default: 4. The calls of one backend take at most half of
-     * them at once, so that one whose calls do not return holds up no other requests than its own. */
+    /** Threads that parse requests and call backends: 2 to 1,024; default: 4. The calls of one backend take at most
+     * half of them at once, so that one whose calls do not return holds up no other requests than its own. */
     uint32_t backend_threads;
 
     const char *const *keys; /**< API keys; `n_keys` 0, the default: none is asked for */
@@ -390,10 +392,10 @@ typedef struct burble_server_options {
     const char *const
         *origins; /**< CORS: "*", or origins such as "https://example.com"; default: none */
     size_t n_origins;
-    /** The hosts that requests may be for, by their header Host: names and addresses without ports ("[::1]" in brackets), or
-     * "*" for any; a request for another one gets status 421. It keeps pages of other origins out whose names lead to
-     * this machine (DNS rebinding). Default, with `n_allowed_hosts` 0: if the server listens on a loopback address
-     * and has no keys, "localhost", "127.0.0.1", "[::1]" and `host`; else any. */
+    /** The hosts that requests may be for, by their header Host: names and addresses without ports ("[::1]" in
+     * brackets), or "*" for any; a request for another one gets status 421. It keeps pages of other origins out whose
+     * names lead to this machine (DNS rebinding). Default, with `n_allowed_hosts` 0: if the server listens on a
+     * loopback address and has no keys, "localhost", "127.0.0.1", "[::1]" and `host`; else any. */
     const char *const *allowed_hosts;
     size_t n_allowed_hosts;
     bool page;                /**< serve the page at /; default: true */
@@ -413,12 +415,13 @@ typedef struct burble_server_options {
     uint32_t max_output;
     uint32_t socket_buffer; /**< SO_SNDBUF; default: 16 KiB; 0: the system's */
     /** Bytes of an answer that is not streamed, or whose log is kept since it is resumable or has an Idempotency-Key:
-     * above that, it fails. Of an answer that another server computes (`left`), how far a client may be behind before the
-     * writer waits. 1 KiB to 1 GiB; default: 1 MiB. */
+     * above that, it fails. Of an answer that another server computes (`left`), how far a client may be behind before
+     * the writer waits. 1 KiB to 1 GiB; default: 1 MiB. */
     uint64_t max_answer;
-    /** How far the client of any other answer may be behind, in bytes of frames that the log holds for it beside what waits
-     * for its socket, before burble_stream_append waits. (A thread that writes several answers appends with BURBLE_NO_WAIT, so
-     * that none waits for the client of another one.) 256 to 1 GiB; default: 6 KiB, which is the text of some 500 tokens. */
+    /** How far the client of any other answer may be behind, in bytes of frames that the log holds for it beside what
+     * waits for its socket, before burble_stream_append waits. (A thread that writes several answers appends with
+     * BURBLE_NO_WAIT, so that none waits for the client of another one.) 256 to 1 GiB; default: 6 KiB, which is the
+     * text of some 500 tokens. */
     uint64_t max_lag;
     /** Bytes of the logs of all finished answers that can be resumed; default: 64 MiB. */
     uint64_t retain;
@@ -433,8 +436,8 @@ typedef struct burble_server_options {
     uint64_t body_rate;     /**< bytes a second: at least 1; default: 16 KiB */
     uint64_t idle_timeout;  /**< between requests; default: 75 s */
     uint64_t stall_timeout; /**< a client that takes nothing; default: 30 s */
-    /** Bytes a second: at least 1; default: 1 KiB. A client for which bytes wait is cut if it has taken fewer of them than
-     * that, since they began to wait, after `stall_timeout`. */
+    /** Bytes a second: at least 1; default: 1 KiB. A client for which bytes wait is cut if it has taken fewer of them
+     * than that, since they began to wait, after `stall_timeout`. */
     uint64_t output_rate;
     /** How long a stream's headers wait for its first text; default: 10 s. */
     uint64_t first_timeout;
@@ -464,8 +467,8 @@ BURBLE_API void burble_server_options_init(burble_server_options *options);
 BURBLE_API int burble_server_create(const burble_server_options *options, burble_server **out,
                                     burble_error *error);
 
-/** Adds a model. Everything but `arg` is copied. Until `expected_models` were added, GET /ready says 503. Any thread may
- * call it.
+/** Adds a model. Everything but `arg` is copied. Until `expected_models` were added, GET /ready says 503. Any thread
+ * may call it.
  *
  * @retval BURBLE_OK      clients can use it
  * @retval BURBLE_EINVAL  there is one of that name; the name is empty, too long or not UTF-8; `submit` is
@@ -500,9 +503,9 @@ BURBLE_API uint16_t burble_server_port(const burble_server *server);
  * Unless the result is BURBLE_OK, the old keys stay. */
 BURBLE_API int burble_server_set_keys(burble_server *server, const char *const *keys, size_t n);
 
-/** Begins to drain: GET /ready says 503 at once; after `drain_delay`, no connection is accepted any more, and
- * new POST requests get 503. `grace` nanoseconds after this call, the answers that still run fail. The server stops once no
- * answer runs. A second call stops it now. Before burble_server_start, it does nothing. Any thread may call it. */
+/** Begins to drain: GET /ready says 503 at once; after `drain_delay`, no connection is accepted any more, and new
+ * POST requests get 503. `grace` nanoseconds after this call, the answers that still run fail. The server stops once
+ * no answer runs. A second call stops it now. Before burble_server_start, it does nothing. Any thread may call it. */
 BURBLE_API void burble_server_drain(burble_server *server, uint64_t grace);
 
 /** Waits until the server has stopped; returns at once if it was never started. `deadline` by burble_now; 0: none.
