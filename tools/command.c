@@ -122,3 +122,14 @@ int print_version(void)
     snprintf(text, sizeof text, "burble %s\n%s", burble_version(), LLAMA_VERSION);
     return print_only(text);
 }
+
+int absent_verb(int argc, char **argv, const char *help, const char *why)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return print_only(help);
+        if (strcmp(argv[i], "--version") == 0 || strcmp(argv[i], "-V") == 0)
+            return print_version();
+    }
+    return complain("%s", why);
+}

@@ -63,4 +63,8 @@ int print_only(const char *text);
 /* The same with the version, and that of llama.cpp where it is built in. */
 int print_version(void);
 
+/* A verb that this burble was built without: --help and --version are answered; for all else, says `why`. Returns an
+ * exit code. */
+int absent_verb(int argc, char **argv, const char *help, const char *why);
+
 #endif

@@ -2,8 +2,6 @@
  *
  * `burble run` where llama.cpp was not there when burble was built.
  */
-#include <string.h>
-
 #include "command.h"
 
 static const char help[] = //
@@ -17,12 +15,7 @@ static const char help[] = //
 
 int run_main(int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-            return print_only(help);
-        if (strcmp(argv[i], "--version") == 0 || strcmp(argv[i], "-V") == 0)
-            return print_version();
-    }
-    return complain("this burble was built without llama.cpp; to use this verb, install "
-                    "llama.cpp and build burble with -Dllama=enabled");
+    return absent_verb(argc, argv, help,
+                       "this burble was built without llama.cpp; to use this verb, install "
+                       "llama.cpp and build burble with -Dllama=enabled");
 }

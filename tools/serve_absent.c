@@ -2,8 +2,6 @@
  *
  * `burble serve` where a library that it needs was not there when burble was built.
  */
-#include <string.h>
-
 #include "command.h"
 
 static const char help[] = //
@@ -17,13 +15,8 @@ static const char help[] = //
 
 int serve_main(int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-            return print_only(help);
-        if (strcmp(argv[i], "--version") == 0 || strcmp(argv[i], "-V") == 0)
-            return print_version();
-    }
-    return complain(
+    return absent_verb(
+        argc, argv, help,
         "this burble was built without llama.cpp or the libraries of the server; to use "
         "this verb, install them and build burble with -Dllama=enabled -Dserve=enabled");
 }

@@ -2,8 +2,6 @@
  *
  * `burble work` where a library that it needs was not there when burble was built.
  */
-#include <string.h>
-
 #include "command.h"
 
 static const char help[] = //
@@ -18,13 +16,9 @@ static const char help[] = //
 
 int work_main(int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-            return print_only(help);
-        if (strcmp(argv[i], "--version") == 0 || strcmp(argv[i], "-V") == 0)
-            return print_version();
-    }
-    return complain("this burble was built without llama.cpp, hiredis or the libraries of the "
-                    "server; to use this verb, install them and build burble with -Dllama=enabled "
-                    "-Dserve=enabled -Drelay=enabled");
+    return absent_verb(
+        argc, argv, help,
+        "this burble was built without llama.cpp, hiredis or the libraries of the "
+        "server; to use this verb, install them and build burble with -Dllama=enabled "
+        "-Dserve=enabled -Drelay=enabled");
 }
