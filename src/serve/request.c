@@ -251,9 +251,11 @@ static bool read_all(struct burble__request *request, struct burble__problem *pr
     json_t *const root = request->body.root;
     const char *name;
     json_t *value;
-    json_object_foreach(root, name,
-                        value) if (!burble__is_absent(value)
-                                   && !read_member(request, name, value, problem)) return false;
+    json_object_foreach(root, name, value)
+    {
+        if (!burble__is_absent(value) && !read_member(request, name, value, problem))
+            return false;
+    }
     if (!burble__request_parameters_end(request, problem)
         || (request->wanted.route == BURBLE_SERVE_COMPLETION
             && !check_best_of(request, json_object_get(root, "best_of"), problem))) {

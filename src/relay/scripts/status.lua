@@ -1,4 +1,5 @@
--- For a person: → {sessions: {S, worker, models, lease in ms, answers}…}, {models: {name, waiting, workers}…}
+-- For a person: → {sessions: {S, worker, models, lease in ms, answers, commands so far}…},
+-- {models: {name, waiting, workers, description}…}
 local t, sessions, models = now(), {}, {}
 for _, S in ipairs(redis.call('ZRANGE', P .. 'w', 0, -1)) do
     local s = redis.call('HMGET', P .. 'ses:' .. S, 'worker', 'models', 'n')
