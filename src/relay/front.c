@@ -8,6 +8,8 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/little_endian.h"
+#include "base/thread.h"
 
 #define MS UINT64_C(1000000)
 
@@ -172,8 +174,8 @@ static bool send_attach(struct burble__shown *shown)
     burble_relay *relay = relay_of(shown);
     struct burble__subscription *of = &shown->entry.of;
     struct burble__call *call = &shown->call;
-    const char hash[4] = {(char)(of->hash & 0xff), (char)(of->hash >> 8 & 0xff),
-                          (char)(of->hash >> 16 & 0xff), (char)(of->hash >> 24)};
+    char hash[4];
+    burble__put_le32(of->hash, hash);
     burble__call_restart(call, BURBLE__SCRIPT_ATTACH);
     call->done = on_attached;
     call->arg = shown;
@@ -319,14 +321,6 @@ static void on_attached(struct burble__call *call, const redisReply *reply)
 
 /* ---- messages -------------------------------------------------------------------------------------------- */
 
-static uint32_t read32(const char *bytes)
-{
-    uint32_t value = 0;
-    for (unsigned i = 0; i < 4; i++)
-        value |= (uint32_t)(unsigned char)bytes[i] << 8 * i;
-    return value;
-}
-
 /* The number of a frame, from the id of its entry: "<number + 1>-0"; of "0-0", BURBLE__FRAMES_ENDED. False if it is none. */
 static bool read_entry(const char *bytes, size_t len, uint32_t *k)
 {
@@ -354,7 +348,7 @@ static void on_message(const char *bytes, size_t len, void *arg)
         if (head > len || !read_entry(bytes + id_len + 1, entry_len, &k))
             return;
         const char *value = bytes + head;
-        const size_t n = read32(value - 4);
+        const size_t n = burble__get_le32(value - 4);
         if (n > len - head)
             return;
         struct burble__entry *entry = burble__directory_find(&front->directory, bytes), *next;
@@ -549,17 +543,6 @@ static void on_destroy(struct burble__role *role, bool forked)
     burble__free(front);
 }
 
-static bool make_condition(pthread_cond_t *condition)
-{
-    pthread_condattr_t attributes;
-    if (pthread_condattr_init(&attributes) != 0)
-        return false;
-    const bool made = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0
-                      && pthread_cond_init(condition, &attributes) == 0;
-    pthread_condattr_destroy(&attributes);
-    return made;
-}
-
 int burble__front_create(burble_relay *relay)
 {
     struct burble__front *front = burble__calloc(1, sizeof *front);
@@ -575,7 +558,7 @@ int burble__front_create(burble_relay *relay)
         burble__free(front);
         return BURBLE_ENOMEM;
     }
-    if (!make_condition(&front->changed)) {
+    if (!burble__condition_init(&front->changed)) {
         burble__directory_finish(&front->directory);
         burble__free(front);
         return BURBLE_ENOMEM;

@@ -47,7 +47,7 @@ struct burble__waiter {
 };
 
 /* A request, as it is submitted. */
-struct burble__kept {
+struct burble__kept_request {
     struct burble__call call; /* submit */
     uint64_t charged;
 };
@@ -69,8 +69,8 @@ struct burble__front_model {
 struct burble__shown {
     struct burble__entry entry; /* first */
     struct burble__front *front;
-    struct burble__call call;  /* attach */
-    struct burble__kept *kept; /* NULL: it has text, or was submitted elsewhere */
+    struct burble__call call;          /* attach */
+    struct burble__kept_request *kept; /* NULL: it has text, or was submitted elsewhere */
     struct burble__waiter *waiter;
     struct burble__front_model *model;                 /* NULL: not known */
     struct burble__shown *fetch_before, *fetch_behind; /* in the queue of fetches */

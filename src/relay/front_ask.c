@@ -6,14 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <sys/random.h>
 
-#include <burble/clock.h>
-
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/little_endian.h"
+#include "base/thread.h"
 #include "serve/json.h"
 
 #define MS UINT64_C(1000000)
@@ -73,15 +72,10 @@ bool burble__front_tell(struct burble__shown *shown, int result, const char *mes
 static bool wait_for(struct burble__front *front, struct burble__waiter *waiter, uint64_t deadline,
                      struct burble__waiter *copy)
 {
-    const struct timespec until = {
-        .tv_sec = (time_t)(deadline / 1000000000),
-        .tv_nsec = (long)(deadline % 1000000000),
-    };
     int late = 0;
     pthread_mutex_lock(&front->lock);
     while (!waiter->done && late == 0)
-        late = deadline == 0 ? pthread_cond_wait(&front->changed, &front->lock)
-                             : pthread_cond_timedwait(&front->changed, &front->lock, &until);
+        late = burble__condition_wait(&front->changed, &front->lock, deadline);
     *copy = *waiter;
     drop_waiter(waiter);
     pthread_mutex_unlock(&front->lock);
@@ -211,7 +205,7 @@ static void free_new(struct burble__shown *shown)
 
 void burble__front_forget_kept(struct burble__shown *shown)
 {
-    struct burble__kept *kept = shown->kept;
+    struct burble__kept_request *kept = shown->kept;
     if (kept == NULL || kept->call.in_flight)
         return; /* (its reply forgets it) */
     shown->kept = NULL;
@@ -226,7 +220,7 @@ static void on_submitted(struct burble__call *call, const redisReply *reply)
     burble__front_submitted(shown, reply);
 }
 
-/* The request, for the worker: docs/relay.md. */
+/* The request, for the worker: submission.c describes it. */
 static int write_request(const burble_serve_request *request, struct burble__buffer *buffer)
 {
     struct burble__output out = {buffer, BURBLE_OK};
@@ -257,9 +251,8 @@ static void add_submission(struct burble__call *call, const burble_relay *relay,
 {
     const bool kept = request->resumable || request->idempotency.len > 0;
     const uint64_t linger = relay->options.linger;
-    const char frame_hash[4] = {(char)(hash & 0xff), (char)(hash >> 8 & 0xff),
-                                (char)(hash >> 16 & 0xff), (char)(hash >> 24)};
-    char key[80], name[20];
+    char key[80], name[20], frame_hash[4];
+    burble__put_le32(hash, frame_hash);
     snprintf(key, sizeof key, "%016" PRIx64 " %s %c", request->key,
              request->token[0] == '\0' ? "-" : request->token, kept ? 'k' : 'o');
     snprintf(name, sizeof name, "%016" PRIx64 ":", request->key);
@@ -288,7 +281,8 @@ static int keep(struct burble__shown *shown, const burble_serve_request *request
     struct burble__buffer text;
     burble__buffer_init(&text, BURBLE__CALL_MAX);
     int result = write_request(request, &text);
-    struct burble__kept *kept = result == BURBLE_OK ? burble__calloc(1, sizeof *kept) : NULL;
+    struct burble__kept_request *kept =
+        result == BURBLE_OK ? burble__calloc(1, sizeof *kept) : NULL;
     if (kept == NULL) {
         burble__buffer_finish(&text);
         return result == BURBLE_OK ? BURBLE_ENOMEM : result;
@@ -335,7 +329,7 @@ int burble__front_submit(void *arg, const burble_serve_request *request, burble_
                                  result == BURBLE_EFULL ? "too many requests wait for Redis"
                                                         : burble_result_text(result));
     }
-    if (!wait_for(front, waiter, burble_now() + WAIT, &outcome))
+    if (!wait_for(front, waiter, burble__now() + WAIT, &outcome))
         return BURBLE_OK; /* it is submitted as soon as Redis answers; if it refuses, the stream fails */
     if (outcome.result != BURBLE_OK && error != NULL)
         *error = outcome.error;
@@ -601,7 +595,7 @@ int burble__front_find(void *arg, const char *name, burble_serve_found *found, b
         result = show(front, shown);
         if (result != BURBLE_OK) {
             free_new(shown);
-        } else if (wait_for(front, waiter, burble_now() + WAIT, &outcome)) {
+        } else if (wait_for(front, waiter, burble__now() + WAIT, &outcome)) {
             result = outcome.result;
             if (result == BURBLE_OK && !read_key(outcome.key, found))
                 result = BURBLE_EFORMAT;

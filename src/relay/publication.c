@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/little_endian.h"
 #include "relay/session.h"
 
 /* The most hashes: no frame is shorter than a byte. */
@@ -52,20 +53,6 @@ void burble__publication_leave(struct burble__publication *one)
 
 /* ---- hashes --------------------------------------------------------------------------------------------- */
 
-static void write32(uint32_t value, char *out)
-{
-    for (unsigned i = 0; i < 4; i++)
-        out[i] = (char)(unsigned char)(value >> (8 * i));
-}
-
-static uint32_t read_hash(const char *bytes)
-{
-    uint32_t hash = 0;
-    for (unsigned i = 0; i < 4; i++)
-        hash |= (uint32_t)(unsigned char)bytes[i] << (8 * i);
-    return hash;
-}
-
 static size_t n_hashed(const struct burble__publication *one)
 {
     return one->hashes.len / 4;
@@ -74,14 +61,14 @@ static size_t n_hashed(const struct burble__publication *one)
 static uint32_t last_hash(const struct burble__publication *one)
 {
     return one->hashes.len == 0 ? BURBLE_FRAME_HASH
-                                : read_hash(one->hashes.bytes + one->hashes.len - 4);
+                                : burble__get_le32(one->hashes.bytes + one->hashes.len - 4);
 }
 
 /* Notes the hash of the next frame. BURBLE_OK or BURBLE_ENOMEM. */
 static int note(struct burble__publication *one, const char *bytes, size_t len)
 {
     char hash[4];
-    write32(burble_frame_hash(last_hash(one), bytes, len), hash);
+    burble__put_le32(burble_frame_hash(last_hash(one), bytes, len), hash);
     const int result = burble__buffer_append(&one->hashes, hash, sizeof hash);
     if (result == BURBLE_OK)
         one->bytes += len;
@@ -231,7 +218,7 @@ static void add_frame(const struct burble__publication *one, struct burble__step
     const int n = snprintf(entry, 32, "%" PRIu64 "-0", record->seq + 1);
     memcpy(head, one->id.hex, BURBLE__STREAM_ID_LEN);
     entry[-1] = (char)n;
-    write32((uint32_t)(4 + record->len), len);
+    burble__put_le32((uint32_t)(4 + record->len), len);
     if (step->call->result == BURBLE_OK)
         step->call->result =
             burble__buffer_reserve(records, sizeof head + sizeof len + 4 + record->len);

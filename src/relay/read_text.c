@@ -3,10 +3,10 @@
  * burble_relay_read_text: gives the relay's thread a recorder for an answer that this worker computes.
  */
 #define _GNU_SOURCE
-#include <burble/clock.h>
 #include <burble/frame.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/fork.h"
 #include "relay/relay.h"
 #include "serve/envelope.h"
@@ -56,7 +56,7 @@ int burble_relay_read_text(burble_relay *relay, burble_stream *stream,
         return BURBLE_EINVAL;
     struct beginning *beginning = burble__calloc(1, sizeof *beginning);
     struct burble__recorder *recorder =
-        beginning == NULL ? NULL : burble__recorder_create(stream, burble_now(), sources, n);
+        beginning == NULL ? NULL : burble__recorder_create(stream, burble__now(), sources, n);
     if (recorder == NULL) {
         burble__free(beginning);
         burble_stream_fail(stream, BURBLE_ENOMEM, "out of memory");

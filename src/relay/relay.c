@@ -3,7 +3,6 @@
 #include "relay/relay.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/fork.h"
+#include "base/thread.h"
 #include "relay/front.h"
 #include "relay/options.h"
 #include "relay/player.h"
@@ -104,17 +104,6 @@ static void free_relay(burble_relay *relay)
     burble__free(relay);
 }
 
-static bool make_condition(pthread_cond_t *condition)
-{
-    pthread_condattr_t attributes;
-    if (pthread_condattr_init(&attributes) != 0)
-        return false;
-    const bool made = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0
-                      && pthread_cond_init(condition, &attributes) == 0;
-    pthread_condattr_destroy(&attributes);
-    return made;
-}
-
 int burble_relay_create(const burble_relay_options *options, burble_relay **out,
                         burble_error *error)
 {
@@ -131,7 +120,8 @@ int burble_relay_create(const burble_relay_options *options, burble_relay **out,
     if (result != BURBLE_OK)
         return result;
     burble_relay *relay = burble__calloc(1, sizeof *relay);
-    if (relay == NULL || burble__fork_watch() != BURBLE_OK || !make_condition(&relay->changed)) {
+    if (relay == NULL || burble__fork_watch() != BURBLE_OK
+        || !burble__condition_init(&relay->changed)) {
         burble__free(relay);
         return burble__error_set(error, BURBLE_ENOMEM, "out of memory");
     }
@@ -310,17 +300,6 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* Signals are for other threads; a closed connection is no signal here, but an error. */
-static int start_thread(burble_relay *relay)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int result = pthread_create(&relay->thread, NULL, run, relay);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return result;
-}
-
 int burble_relay_start(burble_relay *relay, burble_error *error)
 {
     if (relay->forks != burble__forks())
@@ -332,7 +311,7 @@ int burble_relay_start(burble_relay *relay, burble_error *error)
     pthread_mutex_unlock(&relay->lock);
     if (!is_new)
         return burble__error_set(error, BURBLE_EINVAL, "the relay was started before");
-    const int reason = start_thread(relay);
+    const int reason = burble__thread_start(&relay->thread, run, relay);
     if (reason != 0) {
         set_state(relay, BURBLE__RELAY_CREATED);
         return burble__error_set(error, BURBLE_ESYSTEM, "cannot start a thread: %s",

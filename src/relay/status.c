@@ -9,10 +9,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/error_message.h"
+#include "base/thread.h"
 #include "relay/relay.h"
 
 struct question {
@@ -234,22 +234,11 @@ static void run(burble_relay *relay, struct burble__relay_post *post)
 
 /* ---- the caller ---------------------------------------------------------------------------------------------- */
 
-static bool make_condition(pthread_cond_t *condition)
-{
-    pthread_condattr_t attributes;
-    if (pthread_condattr_init(&attributes) != 0)
-        return false;
-    const bool made = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0
-                      && pthread_cond_init(condition, &attributes) == 0;
-    pthread_condattr_destroy(&attributes);
-    return made;
-}
-
 static struct question *make_question(burble_relay *relay)
 {
     struct question *question = burble__calloc(1, sizeof *question);
     burble_relay_status *status = burble__calloc(1, sizeof *status);
-    if (question == NULL || status == NULL || !make_condition(&question->answered)) {
+    if (question == NULL || status == NULL || !burble__condition_init(&question->answered)) {
         burble__free(status);
         burble__free(question);
         return NULL;
@@ -265,14 +254,10 @@ static struct question *make_question(burble_relay *relay)
 
 static void wait_for_answer(struct question *question, uint64_t deadline)
 {
-    const struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000),
-                                   .tv_nsec = (long)(deadline % 1000000000)};
     int result = 0;
     pthread_mutex_lock(&question->lock);
     while (!question->done && result != ETIMEDOUT)
-        result = deadline == 0
-                     ? pthread_cond_wait(&question->answered, &question->lock)
-                     : pthread_cond_timedwait(&question->answered, &question->lock, &until);
+        result = burble__condition_wait(&question->answered, &question->lock, deadline);
     if (!question->done)
         burble__error_set(&question->error, BURBLE_ETIMEDOUT, "Redis has not answered in time");
     pthread_mutex_unlock(&question->lock);

@@ -12,9 +12,8 @@
 
 #include <jansson.h>
 
-#include <burble/clock.h>
-
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "relay/session.h"
 #include "serve/request.h"
 
@@ -143,7 +142,7 @@ static void on_done(uv_work_t *of, int status)
     one->submitting = false;
     one->taken = result == BURBLE_OK;
     one->bound = submission->bound;
-    one->progress = burble_now();
+    one->progress = burble__now();
     if (result != BURBLE_OK)
         burble_stream_fail(one->stream, result,
                            submission->error.message[0] != '\0' ? submission->error.message

@@ -9,6 +9,7 @@
 #include <burble/frame.h>
 
 #include "base/alloc.h"
+#include "base/little_endian.h"
 
 /* The bytes of a hash in front of a frame. */
 #define HASH_LEN 4
@@ -60,14 +61,6 @@ void burble__subscription_init(struct burble__subscription *subscription,
 {
     *subscription = (struct burble__subscription){
         .id = *id, .stream = stream, .shown = shown, .hash = hash, .known = shown};
-}
-
-static uint32_t read_hash(const char *bytes)
-{
-    uint32_t hash = 0;
-    for (unsigned i = 0; i < HASH_LEN; i++)
-        hash |= (uint32_t)(unsigned char)bytes[i] << 8 * i;
-    return hash;
 }
 
 /* The tokens that a frame stands for, as its writer has counted them. */
@@ -217,7 +210,7 @@ enum burble__next burble__subscription_take(struct burble__subscription *subscri
         return BURBLE__NEXT_FETCH;
     if (len <= HASH_LEN)
         return diverged(subscription, "a frame of this answer is damaged");
-    const uint32_t hash = read_hash(value);
+    const uint32_t hash = burble__get_le32(value);
     if (burble_frame_hash(subscription->hash, value + HASH_LEN, len - HASH_LEN) != hash)
         return diverged(subscription, "the answer goes on with another text than was shown");
     return append(subscription, value + HASH_LEN, len - HASH_LEN, hash);
@@ -274,7 +267,7 @@ enum burble__next burble__subscription_looked(struct burble__subscription *subsc
         return BURBLE__NEXT_FETCH;
     if ((uint64_t)n > subscription->shown)
         return BURBLE__NEXT_FETCH;
-    if ((uint64_t)n == subscription->shown && n > 0 && read_hash(hash) != subscription->hash)
+    if ((uint64_t)n == subscription->shown && n > 0 && burble__get_le32(hash) != subscription->hash)
         return BURBLE__NEXT_FETCH;
     return BURBLE__NEXT_NOTHING;
 }

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fork.h"
+#include "base/thread.h"
 #include "relay/session.h"
 
 static void on_doorbell(const char *bytes, size_t len, void *arg)
@@ -110,15 +111,12 @@ void burble_relay_drain(burble_relay *relay, uint64_t grace)
 
 int burble_relay_wait(burble_relay *relay, uint64_t deadline)
 {
-    const struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u),
-                                   .tv_nsec = (long)(deadline % 1000000000u)};
     int result = 0;
     if (relay->forks != burble__forks())
         return BURBLE_OK;
     pthread_mutex_lock(&relay->lock);
     while (!relay->drained && relay->state == BURBLE__RELAY_RUNNING && result != ETIMEDOUT)
-        result = deadline == 0 ? pthread_cond_wait(&relay->changed, &relay->lock)
-                               : pthread_cond_timedwait(&relay->changed, &relay->lock, &until);
+        result = burble__condition_wait(&relay->changed, &relay->lock, deadline);
     const bool is_over = relay->drained || relay->state != BURBLE__RELAY_RUNNING;
     pthread_mutex_unlock(&relay->lock);
     return is_over ? BURBLE_OK : BURBLE_ETIMEDOUT;

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "serve/exchange.h"
 #include "serve/loop.h"
 #include "serve/routes.h"

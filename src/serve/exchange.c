@@ -10,8 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <burble/clock.h>
+
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "serve/connection.h"
 #include "serve/delivery.h"
 #include "serve/loop.h"
@@ -45,7 +46,7 @@ struct burble__exchange *burble__exchange_create(struct burble__connection *conn
     exchange->in = in;
     exchange->connection = connection;
     exchange->loop = connection->loop;
-    exchange->began = burble__now();
+    exchange->began = burble_now();
     burble__head_init(&in->head, options->max_header + 2 * BURBLE__MAX_HEADERS);
     burble__buffer_init(&in->body, (size_t)options->max_body);
     return exchange;
@@ -112,7 +113,7 @@ static void log_it(const struct burble__exchange *exchange)
         .result = exchange->result != NULL ? exchange->result
                   : exchange->status < 400 ? "ok"
                                            : "error",
-        .total_ns = burble__now() - exchange->began,
+        .total_ns = burble_now() - exchange->began,
         .sent = exchange->sent,
     };
     if (exchange->delivery != NULL)

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -18,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "base/error_message.h"
+#include "base/thread.h"
 #include "serve/connection.h"
 #include "serve/registry.h"
 #include "serve/server.h"
@@ -219,7 +219,7 @@ static void stop(struct burble__loop *loop)
     burble__recorders_stop(&loop->recorders, BURBLE_ECLOSED, "the server is shutting down");
     burble__retries_close(&loop->retries);
     loop->stopping = true;
-    burble__loop_clear(loop, &loop->drain_timer);
+    burble__loop_clear(loop, &loop->watch_timer);
     uv_close((uv_handle_t *)&loop->hub_poll, NULL);
     uv_close((uv_handle_t *)&loop->timer, NULL);
     end_without_works(loop);
@@ -242,7 +242,7 @@ static void run_posts(struct burble__loop *loop)
 static void on_watch(struct burble__timer *timer)
 {
     struct burble__loop *loop =
-        (struct burble__loop *)(void *)((char *)timer - offsetof(struct burble__loop, drain_timer));
+        (struct burble__loop *)(void *)((char *)timer - offsetof(struct burble__loop, watch_timer));
     burble_server *server = loop->server;
     burble__registry_tick(server->registry, burble_now());
     burble__server_watch_drain(server);
@@ -256,7 +256,7 @@ static void on_wake(uv_async_t *async)
     const enum burble__state state = burble__server_state(loop->server);
     run_posts(loop);
     if (state >= BURBLE__SERVER_DRAINING && loop->index == 0 && !loop->stopping)
-        burble__loop_set(loop, &loop->drain_timer, burble__loop_now(loop));
+        burble__loop_set(loop, &loop->watch_timer, burble__loop_now(loop));
     if (state >= BURBLE__SERVER_CLOSING) {
         stop_accepting(loop);
         close_idle(loop);
@@ -303,12 +303,7 @@ static void *run(void *arg)
 
 int burble__loop_start(struct burble__loop *loop, burble_error *error)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    /* The process's signals are for its own threads, and SIGPIPE, of a client that has left, is for nobody. */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int result = pthread_create(&loop->thread, NULL, run, loop);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    const int result = burble__thread_start(&loop->thread, run, loop);
     if (result != 0) {
         errno = result;
         return burble__error_set(error, BURBLE_ESYSTEM, "cannot start a thread: %s",
@@ -377,7 +372,7 @@ int burble__loop_create(struct burble__loop *loop, burble_server *server, unsign
         .listen_fd = -1,
         .spare_fd = -1,
         .last_post = &loop->posts,
-        .drain_timer.fire = on_watch,
+        .watch_timer.fire = on_watch,
     };
     pthread_mutex_init(&loop->lock, NULL);
     burble__buffer_init(&loop->output, MAX_OUTPUT);
@@ -402,7 +397,7 @@ int burble__loop_create(struct burble__loop *loop, burble_server *server, unsign
         return fail_uv(error, result);
     burble__wheel_init(&loop->wheel, burble__loop_now(loop));
     if (index == 0)
-        burble__loop_set(loop, &loop->drain_timer, burble__loop_now(loop) + WATCH);
+        burble__loop_set(loop, &loop->watch_timer, burble__loop_now(loop) + WATCH);
     return BURBLE_OK;
 }
 

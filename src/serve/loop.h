@@ -56,8 +56,8 @@ struct burble__loop {
     uv_async_t wake;
     burble_hub *hub;
     struct burble__wheel wheel;
-    uint64_t turn_at; /* ms: when `timer` turns the wheel; UINT64_MAX: never */
-    struct burble__timer drain_timer;
+    uint64_t turn_at;                 /* ms: when `timer` turns the wheel; UINT64_MAX: never */
+    struct burble__timer watch_timer; /* the first loop: ticks the registry, and watches a drain */
 
     pthread_mutex_t lock;
     struct burble__post *posts, **last_post; /* under the lock */

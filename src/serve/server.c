@@ -18,6 +18,7 @@
 #include "base/error_message.h"
 #include "base/fork.h"
 #include "base/reserved.h"
+#include "base/thread.h"
 #include "serve/connection.h"
 #include "serve/exchange.h"
 #include "serve/hosts.h"
@@ -151,17 +152,6 @@ static int make_parts(burble_server *server, const burble_server_options *option
     return burble__keys_set(server->keys, options->keys, options->n_keys, error);
 }
 
-static bool make_condition(pthread_cond_t *condition)
-{
-    pthread_condattr_t attributes;
-    if (pthread_condattr_init(&attributes) != 0)
-        return false;
-    const bool made = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0
-                      && pthread_cond_init(condition, &attributes) == 0;
-    pthread_condattr_destroy(&attributes);
-    return made;
-}
-
 int burble_server_create(const burble_server_options *options, burble_server **out,
                          burble_error *error)
 {
@@ -179,7 +169,7 @@ int burble_server_create(const burble_server_options *options, burble_server **o
     burble_server *server = burble__calloc(1, sizeof *server);
     if (server == NULL)
         return burble__error_set(error, BURBLE_ENOMEM, "out of memory");
-    if (!make_condition(&server->stopped)) {
+    if (!burble__condition_init(&server->stopped)) {
         burble__free(server);
         return burble__error_set(error, BURBLE_ENOMEM, "out of memory");
     }
@@ -456,17 +446,10 @@ int burble_server_wait(burble_server *server, uint64_t deadline)
 {
     if (!is_here(server) || burble__server_state(server) == BURBLE__SERVER_CREATED)
         return BURBLE_OK;
-    const struct timespec until = {
-        .tv_sec = (time_t)(deadline / 1000000000),
-        .tv_nsec = (long)(deadline % 1000000000),
-    };
     int result = 0;
     pthread_mutex_lock(&server->lock);
     while (server->live > 0 && result != ETIMEDOUT)
-        if (deadline == 0)
-            pthread_cond_wait(&server->stopped, &server->lock);
-        else
-            result = pthread_cond_timedwait(&server->stopped, &server->lock, &until);
+        result = burble__condition_wait(&server->stopped, &server->lock, deadline);
     const bool stopped = server->live == 0;
     pthread_mutex_unlock(&server->lock);
     return stopped ? BURBLE_OK : BURBLE_ETIMEDOUT;

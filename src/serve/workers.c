@@ -5,11 +5,11 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/error_message.h"
+#include "base/thread.h"
 
 /* ---- queues: with the lock held -------------------------------------------------------------------------- */
 
@@ -161,13 +161,10 @@ int burble__workers_init(struct burble__workers *workers, unsigned n)
 
 int burble__workers_start(struct burble__workers *workers, burble_error *error)
 {
-    sigset_t all, before;
     int result = 0;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* as for the loops' threads */
     while (workers->n < workers->wanted && result == 0) {
         pthread_t *thread = &workers->threads[workers->n];
-        result = pthread_create(thread, NULL, work, workers);
+        result = burble__thread_start(thread, work, workers);
         if (result != 0)
             break;
         workers->n++;
@@ -175,7 +172,6 @@ int burble__workers_start(struct burble__workers *workers, burble_error *error)
         pthread_setname_np(*thread, BURBLE__WORKER_NAME);
 #endif
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (result == 0)
         return BURBLE_OK;
     errno = result;

@@ -9,12 +9,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
 #include "base/fork.h"
 #include "base/reserved.h"
+#include "base/thread.h"
 
 #define MOST_WORKERS 1024
 
@@ -225,14 +225,9 @@ static bool is_full(const burble_pool *pool)
 /* One more thread, if there may be one. Needs the lock. 0, or what the system says. */
 static int start_worker(burble_pool *pool)
 {
-    sigset_t all, before;
     struct worker *worker = &pool->workers[pool->started];
     worker->pool = pool;
-    /* The program's signals are for its own threads. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int rc = pthread_create(&worker->thread, NULL, work, worker);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    const int rc = burble__thread_start(&worker->thread, work, worker);
     if (rc == 0)
         pool->started++;
     return rc;

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/base64.h"
+#include "base/little_endian.h"
 #include "text/load_pattern.h"
 
 /* How deep sequences of normalizers go, at most. */
@@ -28,12 +29,6 @@ struct trie {
     size_t n;
 };
 
-static uint32_t read_u32(const unsigned char *bytes)
-{
-    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16
-           | (uint32_t)bytes[3] << 24;
-}
-
 static uint32_t offset_of(uint32_t unit)
 {
     return unit >> 10 << ((unit & 1u << 9) >> 6);
@@ -42,10 +37,10 @@ static uint32_t offset_of(uint32_t unit)
 /* Whether the trie has the string of this one byte. */
 static bool has_key(const struct trie *trie, uint32_t byte)
 {
-    const uint32_t at = offset_of(read_u32(trie->bytes)) ^ byte;
+    const uint32_t at = offset_of(burble__get_le32(trie->bytes)) ^ byte;
     if (at >= trie->n)
         return false;
-    const uint32_t unit = read_u32(trie->bytes + 4 * (size_t)at);
+    const uint32_t unit = burble__get_le32(trie->bytes + 4 * (size_t)at);
     return (unit & (1u << 31 | 0xFF)) == byte && (unit & 1u << 8) != 0;
 }
 
@@ -65,7 +60,7 @@ static int read_precompiled(const struct burble__source *source, struct burble__
     const bool whole = burble__base64_decode(burble__json_text(map).bytes, characters, bytes, &len);
     const struct trie trie = {
         .bytes = (const unsigned char *)bytes + 4,
-        .n = whole && len >= 4 ? read_u32((const unsigned char *)bytes) / 4 : 0,
+        .n = whole && len >= 4 ? burble__get_le32((const unsigned char *)bytes) / 4 : 0,
     };
     const bool fits = trie.n > 0 && trie.n <= (len - 4) / 4;
     for (uint32_t byte = 1; fits && byte < 0x80; byte++)
