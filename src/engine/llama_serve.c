@@ -249,67 +249,92 @@ static int go_on(const struct backend *backend, const burble_serve_request *requ
 
 /* ---- the functions of the backend ------------------------------------------------------------------ */
 
+/* What a request to the engine refers to: freed once that is submitted. */
+struct parts {
+    burble_llama_bias *bias;
+    burble_llama_prompt *prompts;
+    int32_t *ids;
+};
+
+/* All but the prompt. BURBLE_OK or BURBLE_ENOMEM. */
+static int convert(const burble_serve_request *request, burble_llama_request *wanted,
+                   struct parts *parts)
+{
+    convert_numbers(request, wanted);
+    wanted->frames = true;
+    wanted->choices = request->choices;
+    wanted->stop = request->stop;
+    wanted->n_stop = request->n_stop;
+    if (request->given & BURBLE_SERVE_BIT(BURBLE_SERVE_DRY_SEQUENCE_BREAKERS)) {
+        wanted->dry_breakers = request->breakers;
+        wanted->n_dry_breakers = request->n_breakers;
+    }
+    if (request->given & BURBLE_SERVE_BIT(BURBLE_SERVE_GRAMMAR)) {
+        wanted->grammar = request->grammar.bytes;
+        wanted->grammar_len = request->grammar.len;
+    }
+    wanted->json = request->json_object;
+    if (request->n_bias == 0)
+        return BURBLE_OK;
+    parts->bias = burble__calloc(request->n_bias, sizeof *parts->bias);
+    if (parts->bias == NULL)
+        return BURBLE_ENOMEM;
+    for (size_t i = 0; i < request->n_bias; i++)
+        parts->bias[i] = (burble_llama_bias){request->bias[i].id, request->bias[i].bias};
+    wanted->logit_bias = parts->bias;
+    wanted->n_logit_bias = request->n_bias;
+    return BURBLE_OK;
+}
+
+/* The prompt, or the prompts. */
+static int convert_prompt(const struct backend *backend, const burble_serve_request *request,
+                          burble_llama_request *wanted, struct parts *parts, burble_error *error)
+{
+    if (request->route == BURBLE_SERVE_CHAT) {
+        const int result = tokenize_messages(backend, request, &parts->ids, &wanted->n_ids, error);
+        wanted->ids = parts->ids;
+        return result;
+    }
+    if (request->n_prompts > 1) {
+        parts->prompts = convert_prompts(request);
+        wanted->prompts = parts->prompts;
+        wanted->n_prompts = request->n_prompts;
+        wanted->specials = true;
+        return parts->prompts == NULL ? BURBLE_ENOMEM : BURBLE_OK;
+    }
+    if (request->ids != NULL) {
+        wanted->ids = request->ids;
+        wanted->n_ids = request->n_ids;
+    } else {
+        wanted->prompt = request->prompt.len > 0 ? request->prompt.bytes : "";
+        wanted->prompt_len = request->prompt.len;
+        wanted->specials = true;
+    }
+    return BURBLE_OK;
+}
+
 static int submit(void *arg, const burble_serve_request *request, burble_stream *stream,
                   burble_error *error)
 {
     const struct backend *backend = arg;
+    struct parts parts = {0};
     burble_llama_request wanted;
-    burble_llama_bias *bias = NULL;
-    burble_llama_prompt *prompts = NULL;
-    int32_t *ids = NULL;
     int result = check(backend, request, error);
     if (result != BURBLE_OK)
         return result;
     burble_llama_request_init(&wanted);
-    convert_numbers(request, &wanted);
-    wanted.frames = true;
-    wanted.choices = request->choices;
-    wanted.stop = request->stop;
-    wanted.n_stop = request->n_stop;
-    if (request->given & BURBLE_SERVE_BIT(BURBLE_SERVE_DRY_SEQUENCE_BREAKERS)) {
-        wanted.dry_breakers = request->breakers;
-        wanted.n_dry_breakers = request->n_breakers;
-    }
-    if (request->given & BURBLE_SERVE_BIT(BURBLE_SERVE_GRAMMAR)) {
-        wanted.grammar = request->grammar.bytes;
-        wanted.grammar_len = request->grammar.len;
-    }
-    wanted.json = request->json_object;
-    if (request->n_bias > 0) {
-        bias = burble__calloc(request->n_bias, sizeof *bias);
-        result = bias == NULL ? BURBLE_ENOMEM : BURBLE_OK;
-        for (size_t i = 0; bias != NULL && i < request->n_bias; i++)
-            bias[i] = (burble_llama_bias){request->bias[i].id, request->bias[i].bias};
-        wanted.logit_bias = bias;
-        wanted.n_logit_bias = request->n_bias;
-    }
-    if (request->route == BURBLE_SERVE_CHAT && result == BURBLE_OK) {
-        result = tokenize_messages(backend, request, &ids, &wanted.n_ids, error);
-        wanted.ids = ids;
-    } else if (request->n_prompts > 1) {
-        prompts = result == BURBLE_OK ? convert_prompts(request) : NULL;
-        if (result == BURBLE_OK && prompts == NULL)
-            result = BURBLE_ENOMEM;
-        wanted.prompts = prompts;
-        wanted.n_prompts = request->n_prompts;
-        wanted.specials = true;
-    } else if (request->ids != NULL) {
-        wanted.ids = request->ids;
-        wanted.n_ids = request->n_ids;
-    } else {
-        wanted.prompt = request->prompt.len > 0 ? request->prompt.bytes : "";
-        wanted.prompt_len = request->prompt.len;
-        wanted.specials = true;
-    }
-    if (result == BURBLE_OK && request->n_written > 0)
-        result = go_on(backend, request, &wanted, stream, error);
-    else if (result == BURBLE_OK)
-        result = burble_llama_engine_submit(backend->engine, &wanted, stream, error);
+    result = convert(request, &wanted, &parts);
+    if (result == BURBLE_OK)
+        result = convert_prompt(backend, request, &wanted, &parts, error);
+    if (result == BURBLE_OK)
+        result = request->n_written > 0
+                     ? go_on(backend, request, &wanted, stream, error)
+                     : burble_llama_engine_submit(backend->engine, &wanted, stream, error);
     if (result == BURBLE_ENOMEM)
         burble__error_set(error, result, "no memory for a request");
-    burble__free(bias);
-    burble__free(prompts);
-    burble__free(ids);
+    burble__free(parts.bias);
+    burble__free(parts.prompts);
+    burble__free(parts.ids);
     return result;
 }
 
