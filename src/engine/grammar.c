@@ -20,8 +20,8 @@
 struct item {
     uint32_t at;     /* symbol */
     uint32_t origin; /* set */
-    uint32_t
-        same; /* an earlier item of this set with the same symbol, as an index from 1; 0: none */
+    /* An earlier item of this set with the same symbol, as an index from 1; 0: none. */
+    uint32_t same;
 };
 
 /* The part of a character that has come. */
@@ -43,8 +43,8 @@ struct burble__grammar {
     size_t n_items, items_size;
     uint32_t *sets; /* where each begins */
     size_t n_sets, sets_size;
-    uint32_t *
-        newest; /* for each symbol: the newest item with it, from 1; valid only in the present set */
+    /* For each symbol: the newest item with it, from 1; valid only in the present set. */
+    uint32_t *newest;
     struct partial partial;
     uint32_t work; /* left for the present call */
     bool gave_up;

@@ -10,8 +10,8 @@
 
 struct burble__queue {
     struct burble__request *first, *last;
-    struct burble__request
-        *looked_at; /* by burble__queue_sweep, last; NULL: it begins at the first */
+    /* By burble__queue_sweep, last; NULL: it begins at the first. */
+    struct burble__request *looked_at;
     uint32_t n;
 };
 

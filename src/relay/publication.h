@@ -69,8 +69,8 @@ struct burble__publication {
     burble_ready_fn *ready;
     uint64_t limit; /* bytes, of the reader */
     size_t share;   /* bytes, of one step */
-    struct burble__buffer
-        hashes; /* 4 bytes for each frame that was read, little-endian: of all frames up to it */
+    /* 4 bytes for each frame that was read, little-endian: of all frames up to it. */
+    struct burble__buffer hashes;
     uint64_t bytes;           /* of these frames */
     uint64_t confirmed, sent; /* frames */
     uint64_t found;           /* frames that it had when this worker got it */

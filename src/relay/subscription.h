@@ -41,8 +41,8 @@ struct burble__subscription {
     bool cut;                      /* by its reader: it was cancelled, or has failed, here */
     bool diverged;                 /* the stream has failed since another text follows */
     _Atomic(uint64_t) *n_diverged; /* counts such streams; NULL: nobody does */
-    struct burble__held
-        *held; /* of the stream's text that is in memory; NULL: its readers bound that */
+    /* Of the stream's text that is in memory; NULL: its readers bound that. */
+    struct burble__held *held;
 };
 
 /* How much of a stream's text is in memory. Its references: one of the subscription, and one of each record. */

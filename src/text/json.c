@@ -28,8 +28,8 @@ struct parser {
     const char *at, *end;
     struct burble__buffer nodes;
     char *texts;
-    size_t
-        used; /* of `texts`, which has room for all strings: none is longer than it is in the source */
+    /* Of `texts`, which has room for all strings: none is longer than it is in the source. */
+    size_t used;
     struct level levels[BURBLE__JSON_DEPTH_MAX];
     size_t depth;
     size_t left_out;            /* the depth in the array that is only checked, or 0 */

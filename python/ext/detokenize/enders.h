@@ -9,8 +9,8 @@
 
 struct ender {
     int32_t id;
-    Py_ssize_t
-        which; /* of the stop strings: a special token with that text; -1: an end of sequence */
+    /* Of the stop strings: a special token with that text; -1: an end of sequence. */
+    Py_ssize_t which;
     Py_ssize_t order; /* in which they were given */
 };
 

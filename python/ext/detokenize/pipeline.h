@@ -15,8 +15,8 @@
 #include "detokenize/ids.h"
 
 struct pipeline {
-    DetokenizerObject
-        *detokenizer;        /* a reference; or NULL: not made yet, or text without a filter */
+    /* A reference; or NULL: not made yet, or text without a filter. */
+    DetokenizerObject *detokenizer;
     burble_chunker *chunker; /* NULL where `rule` is BURBLE_CHUNK_TOKEN: nothing waits there */
     burble_chunking rule;
     uint32_t tokens; /* then: since the last piece that has text; stays at its maximum */

@@ -38,8 +38,8 @@ typedef struct LogObject {
     /* How it ended: written together with the end, while the GIL is held. */
     PyObject *reason; /* as given to end(); or NULL */
     PyObject *match;  /* the same */
-    PyObject *
-        error; /* the exception of a failure, made when it is first asked for where it is burble's */
+    /* The exception of a failure, made when it is first asked for where it is burble's. */
+    PyObject *error;
     PyObject *traceback; /* that it had when it came here; or NULL */
 
     PyObject *id; /* see log_id; NULL: nobody has asked for it */

@@ -41,8 +41,8 @@ typedef struct MergedObject {
     Py_ssize_t open;       /* rows that are not OVER */
     burble_hub *own;       /* of a thread that blocks; NULL: none has yet */
     const void *parked_at; /* the hub where PARKED rows are: compared, never used */
-    uint64_t
-        due; /* no deadline of a row that is not IDLE is earlier, unless `due_unknown`; 0: none has one */
+    /* No deadline of a row that is not IDLE is earlier, unless `due_unknown`; 0: none has one. */
+    uint64_t due;
     bool due_unknown;
     bool says_ends;     /* the last value of a row is its end or error */
     PyObject *keep;     /* what is to live as long as it; or NULL */

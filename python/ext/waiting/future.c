@@ -14,8 +14,8 @@ typedef struct {
     PyObject *message; /* of a cancellation; or NULL */
     enum future_state state;
     char blocking;
-    bool
-        waking; /* inside future_wake, which has one reference, and calls nobody after this callback */
+    /* Inside future_wake, which has one reference, and calls nobody after this callback. */
+    bool waking;
 } FutureObject;
 
 static FutureObject *as_future(const PyObject *object)

@@ -20,8 +20,8 @@ struct consumer;
 /* Whose task waits. */
 struct waiting {
     struct consumer *consumer;
-    PyObject *
-        owner; /* the object that the consumer is a part of; the future has a reference while pending */
+    /* The object that the consumer is a part of; the future has a reference while pending. */
+    PyObject *owner;
     /* Called when the future is no longer pending. `future`: it may be used again; NULL: it goes. Runs no
      * Python code that could see the future half done: the caller has a reference to it and to the owner. */
     void (*left)(struct consumer *consumer, PyObject *future);
