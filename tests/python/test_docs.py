@@ -90,11 +90,28 @@ def test_make_targets_on_page_exist(page: Path) -> None:
         assert target in targets, target
 
 
+def without_code(page: Path) -> str:
+    """A page's text, but for its fences."""
+    return re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names of its headings, as GitHub makes them. (Sphinx also takes others.)"""
+    titles = re.findall(r"^#+ (.*)$", without_code(page), re.MULTILINE)
+    texts = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title) for title in titles)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in texts}
+
+
 @pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_on_page_exist(page: Path) -> None:
-    """In the tree; `make docs` looks at those within the site, headings included."""
-    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
-        assert "://" in link or (page.parent / link).exists(), link
+    """In the tree, headings included."""
+    for link in re.findall(r"\]\(([^)\s]+)[^)]*\)", without_code(page)):
+        if "://" in link:
+            continue
+        name, _, heading = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not heading or target.suffix != ".md" or heading in anchors(target), link
 
 
 # ---- README.md -------------------------------------------------------------------------------
