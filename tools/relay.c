@@ -196,8 +196,8 @@ int relay_main(int argc, char **argv)
         }
     }
     if (optind == argc || strcmp(argv[optind], "status") != 0)
-        return complain_of_usage("expected 'status', found %s",
-                                 optind == argc ? "nothing" : argv[optind]);
+        return optind == argc ? complain_of_usage("expected 'status', found nothing")
+                              : complain_of_usage("expected 'status', found '%s'", argv[optind]);
     if (argc - optind != 2)
         return complain_of_usage("expected one URL after 'status', found %d", argc - optind - 1);
     options.url = argv[optind + 1];

@@ -41,6 +41,17 @@ int serve_relay_create(const struct serve_options *options, struct serve_log *lo
     return result == BURBLE_OK ? EXIT_DONE : serve_relay_complain(options, log, result, &error);
 }
 
+int serve_relay_check(const struct serve_options *options, struct serve_log *log)
+{
+    burble_error error = {.message = ""};
+    burble_relay *relay = NULL;
+    int result = burble_relay_create(&options->relay, &relay, &error);
+    if (result == BURBLE_OK)
+        result = burble_relay_start(relay, &error);
+    burble_relay_destroy(&relay);
+    return result == BURBLE_OK ? EXIT_DONE : serve_relay_complain(options, log, result, &error);
+}
+
 int serve_relay_open(const struct serve_options *options, struct serve_log *log,
                      burble_server *server, burble_relay **out)
 {

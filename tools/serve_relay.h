@@ -25,6 +25,9 @@ void serve_relay_close(burble_relay **relay);
 int serve_relay_create(const struct serve_options *options, struct serve_log *log,
                        burble_relay **out);
 
+/* Connects to Redis and leaves it again: before models are loaded, which may take minutes. Results as above. */
+int serve_relay_check(const struct serve_options *options, struct serve_log *log);
+
 /* Says in the log why a function of the relay failed. Returns EXIT_ERROR. */
 int serve_relay_complain(const struct serve_options *options, struct serve_log *log, int result,
                          const burble_error *error);

@@ -94,7 +94,9 @@ static int drain(struct work *work)
 static int run(struct work *work)
 {
     struct daemon *const daemon = &work->daemon;
-    int result = serve_relay_create(work->options, &daemon->log, &work->relay);
+    int result = serve_relay_check(work->options, &daemon->log);
+    if (result == EXIT_DONE)
+        result = serve_relay_create(work->options, &daemon->log, &work->relay);
     if (result == EXIT_DONE)
         result = daemon_load_models(daemon, add_model, work);
     if (result == EXIT_DONE)

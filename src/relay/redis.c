@@ -71,6 +71,19 @@ void burble__redis_drop(struct burble__redis *redis, const char *why)
     lose_soon(redis, BURBLE_ESYSTEM, why);
 }
 
+/* Gives the connection up, before there is one. */
+static void lose_unconnected(struct burble__redis *redis, const char *reason)
+{
+    const struct burble__url *const url = redis->url;
+    char why[200];
+    if (url->local)
+        snprintf(why, sizeof why, "cannot connect to %s: %s", url->host, reason);
+    else
+        snprintf(why, sizeof why, "cannot connect to %s, port %u: %s", url->host,
+                 (unsigned)url->port, reason);
+    lose_soon(redis, BURBLE_ESYSTEM, why);
+}
+
 static void on_connect(const redisAsyncContext *context, int status)
 {
     struct burble__redis *redis = context->data;
@@ -81,9 +94,7 @@ static void on_connect(const redisAsyncContext *context, int status)
         redis->calls = NULL;
     if (redis->subscribed == context)
         redis->subscribed = NULL;
-    char why[200];
-    snprintf(why, sizeof why, "cannot connect to %s: %s", redis->url->host, context->errstr);
-    lose_soon(redis, BURBLE_ESYSTEM, why);
+    lose_unconnected(redis, context->errstr);
 }
 
 static void on_disconnect(const redisAsyncContext *context, int status)
@@ -216,12 +227,9 @@ static struct redisAsyncContext *open_connection(struct burble__redis *redis)
     struct redisAsyncContext *context =
         url->local ? redisAsyncConnectUnix(url->host) : redisAsyncConnect(url->host, url->port);
     if (context == NULL || context->err != 0) {
-        char why[200];
-        snprintf(why, sizeof why, "cannot connect to %s: %s", url->host,
-                 context == NULL ? "out of memory" : context->errstr);
+        lose_unconnected(redis, context == NULL ? "out of memory" : context->errstr);
         if (context != NULL)
             redisAsyncFree(context);
-        lose_soon(redis, BURBLE_ESYSTEM, why);
         return NULL;
     }
     context->data = redis;

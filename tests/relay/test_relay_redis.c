@@ -150,8 +150,9 @@ static void test_start_without_redis_fails_with_reason(void **state)
     refused("unix:///nowhere/redis.sock", BURBLE_ESYSTEM,
             "cannot connect to /nowhere/redis.sock: No such file");
     refused("redis://127.0.0.1:1", BURBLE_ESYSTEM,
-            "cannot connect to 127.0.0.1: Connection refused");
-    refused("redis://burble.invalid", BURBLE_ESYSTEM, "cannot connect to burble.invalid: ");
+            "cannot connect to 127.0.0.1, port 1: Connection refused");
+    refused("redis://burble.invalid", BURBLE_ESYSTEM,
+            "cannot connect to burble.invalid, port 6379: ");
     burble_relay *relay = new_relay("redis://127.0.0.1:1");
     burble_relay_destroy(&relay); /* never started */
     burble_relay_destroy(&relay);

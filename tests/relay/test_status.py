@@ -96,6 +96,22 @@ def test_status_without_redis_says_why_and_no_password(short_folder: Path) -> No
     assert "secret" not in err
 
 
+def test_worker_without_redis_ends_before_it_loads_models(short_folder: Path) -> None:
+    url = f"unix://user:secret@{short_folder}/none.sock"
+    model = ROOT / "models" / "shakespeare.gguf"
+    done = subprocess.run(
+        [COMMAND, "work", "--redis", url, "-m", model],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    said = f"error: unix://{short_folder}/none.sock: cannot connect to {short_folder}/none.sock: "
+    assert said in done.stderr
+    assert "loaded" not in done.stderr
+
+
 def test_status_of_frozen_redis_ends_in_time(short_folder: Path) -> None:
     with redis_server(short_folder) as server:
         server.signal(signal.SIGSTOP)
@@ -111,7 +127,7 @@ def test_status_of_frozen_redis_ends_in_time(short_folder: Path) -> None:
     ("words", "message"),
     [
         ((), "expected 'status', found nothing"),
-        (("stop",), "expected 'status', found stop"),
+        (("stop",), "expected 'status', found 'stop'"),
         (("status",), "expected one URL after 'status', found 0"),
         (("status", "a", "b"), "expected one URL after 'status', found 2"),
         (("status", "http://x"), ""),
