@@ -1,26 +1,42 @@
 /* SPDX-License-Identifier: MIT */
+#define _POSIX_C_SOURCE 200809L
+
 #include "serve_model.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include <burble/llama_serve.h>
 
 #include "command.h"
+
+/* Says why a file cannot be read. A name that is not one of GGUF's may be of a model elsewhere. */
+static int complain_of_file(const char *path, int reason)
+{
+    const size_t len = strlen(path);
+    if (reason == EISDIR)
+        return complain("%s: expected a GGUF file, found a directory (python -m burble serve takes "
+                        "a model of transformers)",
+                        path);
+    if (reason == ENOENT && (len < 5 || strcasecmp(path + len - 5, ".gguf") != 0))
+        return complain("%s: expected the path of a GGUF file: %s", path, strerror(reason));
+    return complain("%s: %s", path, strerror(reason));
+}
 
 int serve_model_check(const char *path)
 {
     char magic[4];
     FILE *file = fopen(path, "rb");
     if (file == NULL)
-        return complain("%s: %s", path, strerror(errno));
+        return complain_of_file(path, errno);
     errno = 0;
     const size_t n = fread(magic, 1, sizeof magic, file);
     const int reason = ferror(file) ? errno : 0;
     fclose(file);
     if (reason != 0)
-        return complain("%s: %s", path, strerror(reason));
+        return complain_of_file(path, reason);
     return n == sizeof magic && memcmp(magic, "GGUF", n) == 0
                ? EXIT_DONE
                : complain("%s: expected a GGUF file, found another one", path);

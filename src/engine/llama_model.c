@@ -136,7 +136,10 @@ int burble__llama_look_at(const char *path, burble_error *error)
                                      "%s: expected a GGUF file, found an empty one", path);
         }
         errno = reason;
-        return burble__error_set(error, BURBLE_ESYSTEM, "%s: %s", path, strerror(reason));
+        return reason == EISDIR
+                   ? burble__error_set(error, BURBLE_ESYSTEM,
+                                       "%s: expected a GGUF file, found a directory", path)
+                   : burble__error_set(error, BURBLE_ESYSTEM, "%s: %s", path, strerror(reason));
     }
     fclose(file);
     return BURBLE_OK;

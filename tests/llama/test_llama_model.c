@@ -79,7 +79,7 @@ static void load_missing_file_error_names_it(void **state)
     (void)state;
     refuses("/nowhere/at/all.gguf", BURBLE_ESYSTEM, "No such file");
     assert_int_equal(errno, ENOENT);
-    refuses("/", BURBLE_ESYSTEM, "directory");
+    refuses("/", BURBLE_ESYSTEM, "expected a GGUF file, found a directory");
 }
 
 /* The first `size` bytes of the model, with `change` at its beginning. */

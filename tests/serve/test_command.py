@@ -103,8 +103,8 @@ def test_default_of_help_is_in_range() -> None:
         option = re.search(r"--([a-z-]+)=", part)
         default = re.search(r"default:\s+(\d[\w.]*)", part)
         if option is not None and default is not None:
-            said = refused("-m", "/nowhere", f"--{option[1]}={default[1].rstrip('.')}", code=1)
-            assert said == "burble serve: /nowhere: No such file or directory\n"
+            said = refused("-m", "/nowhere.gguf", f"--{option[1]}={default[1].rstrip('.')}", code=1)
+            assert said == "burble serve: /nowhere.gguf: No such file or directory\n"
             tried += 1
     assert tried > 25
 
@@ -272,7 +272,14 @@ def test_address_of_another_machine_is_refused() -> None:
 
 def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
-    assert refused("-m", str(path), code=1).endswith(f"{path}: No such file or directory\n")
+    assert refused("-m", str(path), code=1) == f"burble serve: {path}: No such file or directory\n"
+    assert refused("-m", "owner/model", code=1) == (
+        "burble serve: owner/model: expected the path of a GGUF file: No such file or directory\n"
+    )
+    assert refused("-m", str(tmp_path), code=1) == (
+        f"burble serve: {tmp_path}: expected a GGUF file, found a directory (python -m burble serve "
+        "takes a model of transformers)\n"
+    )
     path.write_text("{}")
     said = refused("-m", MODEL, "-m", str(path), code=1)
     assert said == f"burble serve: {path}: expected a GGUF file, found another one\n"
