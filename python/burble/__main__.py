@@ -17,23 +17,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "serve",
         help="serve a model of transformers by OpenAI's API",
         description="Serve a model of transformers by OpenAI's API, until Ctrl-C or SIGTERM.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     serve.add_argument("model", metavar="MODEL", help="a folder, or a name on Hugging Face")
     serve.add_argument("--name", help="what clients call it (default: the last part of MODEL)")
-    serve.add_argument("--host", default="127.0.0.1", help="the address on which it listens")
-    serve.add_argument("--port", type=int, default=8080, help="0: any free one")
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="the address on which it listens (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--port", type=int, default=8080, help="0: any free one (default: %(default)s)"
+    )
     serve.add_argument("--api-key-file", metavar="FILE", help="API keys, one a line")
     serve.add_argument(
-        "--workers", type=int, default=1, help="how many generations run at once; others wait"
+        "--workers",
+        type=int,
+        default=1,
+        help="how many generations run at once; others wait (default: %(default)s)",
     )
     serve.add_argument(
-        "--queue", type=int, default=256, help="how many answers run or wait; more are refused"
+        "--queue",
+        type=int,
+        default=256,
+        help="how many answers run or wait; more are refused (default: %(default)s)",
     )
-    serve.add_argument("--device", default="cpu", help="where the model is: cpu, cuda, mps")
-    serve.add_argument("--dtype", default="auto", help="of its weights: bfloat16, float32 …")
+    serve.add_argument(
+        "--device", default="cpu", help="where the model is: cpu, cuda, mps (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--dtype", default="auto", help="of its weights: bfloat16, float32 … (default: %(default)s)"
+    )
     serve.add_argument("--chat-template", metavar="FILE", help="in place of the model's own")
-    serve.add_argument("--grace", type=float, default=30.0, help="seconds of draining")
+    serve.add_argument(
+        "--grace", type=float, default=30.0, help="seconds of draining (default: %(default)s)"
+    )
     serve.add_argument("--no-page", action="store_true", help="without the page at /")
     serve.add_argument("--access-log", action="store_true", help="a line for each request")
     serve.set_defaults(function=_serve)

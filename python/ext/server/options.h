@@ -7,6 +7,7 @@
 
 #include "common/core.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include <burble/serve.h>
@@ -25,7 +26,8 @@ int options_set(burble_server_options *options, PyObject *numbers);
         options->option = (type)value;                                                             \
         if ((long long)options->option == value)                                                   \
             return 0;                                                                              \
-        PyErr_Format(PyExc_ValueError, #option ": %lld is out of its range", value);               \
+        PyErr_Format(PyExc_ValueError, #option ": expected at most %llu, found %lld",              \
+                     ULLONG_MAX >> (64 - 8 * sizeof(type)), value);                                \
         return -1;                                                                                 \
     }
 
