@@ -123,6 +123,8 @@ def load(name: str, threads: int) -> tuple[Any, Any]:
     """
     if os.path.isdir(name) and not os.path.exists(os.path.join(name, "config.json")):
         raise ValueError("this folder holds no model: it has no config.json")
+    if os.path.isfile(name):
+        raise ValueError("expected a folder or a name on the Hugging Face hub, found a file")
     if name.startswith((".", "/", "~")) and not os.path.isdir(name):
         raise ValueError("there is no such folder")
 

@@ -27,6 +27,8 @@ model = AutoModelForCausalLM.from_pretrained(MODEL)
 
 def handler(request: burble.Request) -> burble.Stream[str]:
     """The text that follows the prompt."""
+    if not request.prompt:
+        raise burble.RequestError("expected text", param="prompt")
     inputs = tokenizer(request.prompt, return_tensors="pt")
     most = request.parameters.get("max_tokens", 60)
     stream: burble.Stream[str] = burble.stream(
@@ -36,6 +38,8 @@ def handler(request: burble.Request) -> burble.Stream[str]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: {sys.argv[0]} URL, such as redis://127.0.0.1")
     burble.relay.work(
         sys.argv[1], {"assistant": handler}, slots=2, parameters=["max_tokens"], chat=False
     )

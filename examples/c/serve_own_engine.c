@@ -4,8 +4,11 @@
  * libburble-serve alone. Then:
  *
  *     curl -N http://127.0.0.1:8080/v1/completions -d '{"model": "counter", "prompt": "", "stream": true}'
+ *
+ * Ctrl-C or SIGTERM ends it.
  */
 #include <err.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +59,13 @@ int main(int argc, char **argv)
     burble_serve_model model;
     burble_server *server;
     burble_pool *pool;
+    sigset_t ends;
+    int found;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGINT);
+    sigaddset(&ends, SIGTERM);
+    sigprocmask(SIG_BLOCK, &ends,
+                NULL); /* in all threads, which are made below: sigwait takes them */
     if (burble_pool_create(NULL, &pool) != BURBLE_OK)
         errx(1, "no pool");
     memset(&error, 0, sizeof error);
@@ -72,7 +82,7 @@ int main(int argc, char **argv)
         errx(1, "%s", error.message);
     printf("http://127.0.0.1:%u\n", (unsigned)burble_server_port(server));
     fflush(stdout);
-    getchar(); /* until the end of standard input */
+    sigwait(&ends, &found);
     burble_server_destroy(&server);
     burble_pool_destroy(&pool);
     return 0;

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "examples" / "c" / "serve_own_engine.c"
+NUMBERS = os.environ.get("BURBLE_TEST_NUMBERS", ROOT / "build/plain/tests/serve/numbers_server")
+PROGRAM = Path(NUMBERS).parents[2] / "examples" / "c" / "serve_own_engine"  # of the same build
 LONG = 60.0
 
 pytestmark = pytest.mark.timeout(120)
@@ -22,16 +25,16 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    programs = sorted(ROOT.glob("build/*/examples/c/serve_own_engine"))
-    if not programs:
-        pytest.skip("serve_own_engine was not built: a library of the server is missing")
+    if not PROGRAM.exists():
+        pytest.skip(f"{PROGRAM} was not built: a library of the server is missing")
     with subprocess.Popen(
-        [programs[-1], "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [PROGRAM, "0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None
             yield int(process.stdout.readline().rpartition(":")[2])
-            process.communicate(timeout=LONG)  # the end of its input ends it
+            process.terminate()
+            process.communicate(timeout=LONG)
             assert process.returncode == 0
         finally:
             process.kill()
