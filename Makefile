@@ -49,7 +49,7 @@ llama: $(BUILD)/.has-llama built-llama-release ## build library, command and pac
 install: all ## install the library, its headers and the command; PREFIX=<folder>
 	@$(MESON) configure $(BUILD)/release -Dprefix="$(abspath $(PREFIX))" -Dlibdir=lib
 	@$(MESON) install -C $(BUILD)/release --quiet
-	@echo "-- installed in $(abspath $(PREFIX)); where programs do not find it there, set"
+	@echo "-- installed in $(DESTDIR)$(abspath $(PREFIX)); where programs do not find it there, set"
 	@echo "   PKG_CONFIG_PATH=$(abspath $(PREFIX))/lib/pkgconfig LD_LIBRARY_PATH=$(abspath $(PREFIX))/lib"
 # (Through the environment, so that any character may be in them.)
 demo: export BURBLE_MODEL := $(value MODEL)

@@ -27,7 +27,7 @@ $(DONE)/venv:
 	@mkdir -p $(DONE)
 	@touch $@
 $(patsubst %,$(DONE)/%,build demo test bench coverage lint docs dist nox mistral serve_peers llama_tests): $(DONE)/%: requirements/%.txt $(DONE)/venv
-	@echo "-- installing Python packages ($<)"
+	@echo "-- installing Python packages ($<)$(if $(filter demo,$*),: PyTorch is large and may take minutes)"
 	@$(PIP) install $(if $(filter mistral,$*),--no-deps) -r $<
 	@touch $@
 # After the others, which bring most of what it needs.
