@@ -159,7 +159,7 @@ def test_demo_without_limit_fills_context(here: Here) -> None:
     [
         (("--model", "/no/such/folder"), "/no/such/folder: there is no such folder"),
         (("--model", str(ROOT / "src")), "holds no model: it has no config.json"),
-        (("--model", str(ROOT / "README.md")), "README.md: expected a folder or a name on the Hugging"),
+        (("--model", str(ROOT / "README.md")), "README.md: expected a folder or a name"),
         (("--prompt", ""), "the prompt is empty"),
         (("--prompt", "and so on " * 600), "the model's context only 512"),
         (("--model", "no-such-model"), "demo: no-such-model: "),

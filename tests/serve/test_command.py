@@ -277,8 +277,8 @@ def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
         "burble serve: owner/model: expected the path of a GGUF file: No such file or directory\n"
     )
     assert refused("-m", str(tmp_path), code=1) == (
-        f"burble serve: {tmp_path}: expected a GGUF file, found a directory (python -m burble serve "
-        "takes a model of transformers)\n"
+        f"burble serve: {tmp_path}: expected a GGUF file, found a directory "
+        "(python -m burble serve takes a model of transformers)\n"
     )
     path.write_text("{}")
     said = refused("-m", MODEL, "-m", str(path), code=1)
