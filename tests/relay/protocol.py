@@ -22,6 +22,7 @@ LEASE = 200  # ms
 PAUSE = 150  # ms: between the passes of reap
 TTL = 600_000  # ms
 LINGER = 60_000  # ms
+LOOKS = 5_000  # ms: how long fronts have to say what they show (prelude.lua)
 
 
 @dataclass
@@ -121,6 +122,13 @@ class Scripts:
         assert self.reap() == [0, 0, 0]
         self.wait(PAUSE + 20)
         return self.reap()
+
+    def look_around(self) -> None:
+        """Let time pass in which Redis is there, so that fronts can say what they show."""
+        self.reap()
+        for _ in range(LOOKS // 1000):
+            self.wait(1000)
+            self.reap()
 
     def of_answer(self, answer: str) -> dict[str, str]:
         """The hash m:<id>."""

@@ -10,6 +10,7 @@ import redis
 from protocol import (
     ENDED,
     LEASE,
+    LINGER,
     PAUSE,
     PREFIX,
     SCRIPTS,
@@ -117,6 +118,23 @@ def test_claim_brings_all_of_a_long_log(scripts: Scripts, front: Front) -> None:
     assert entry[8] == frames
 
 
+def test_session_may_have_more_answers_than_lua_can_unpack(scripts: Scripts, front: Front) -> None:
+    session = Session(scripts, lease=600_000)
+    answer, _ = front.submit()
+    fields, ids = scripts.of_answer(answer), [f"{i:032x}" for i in range(8000)]
+    with scripts.client.pipeline() as at_once:
+        for one in ids:
+            at_once.hset(f"{PREFIX}m:{one}", mapping=fields)  # type: ignore[arg-type]
+            at_once.xadd(f"{PREFIX}s:{one}", {"f": TEXT[0]}, "1-0")
+            at_once.zadd(f"{PREFIX}q:m", {one: 2})
+        at_once.execute()
+    ids.append(answer)
+    assert sorted(session.claimed(9000)) == sorted(ids)
+    assert sorted(session.claimed(9000, again=True)) == sorted(ids)
+    successor = Session(scripts, before=session.name, lease=600_000)
+    assert sorted(successor.inherited) == sorted(ids)
+
+
 def test_claim_with_lost_reply_brings_the_same(scripts: Scripts, front: Front) -> None:
     session = Session(scripts)
     ids = [front.submit()[0] for _ in range(3)]
@@ -142,12 +160,22 @@ def test_claim_takes_only_its_models(scripts: Scripts, front: Front) -> None:
 
 
 def test_claim_ends_answer_that_no_front_waits_for(scripts: Scripts, front: Front) -> None:
-    session = Session(scripts)
+    session = Session(scripts, lease=60_000)
     answer, _ = front.submit(linger=10)
-    scripts.wait(30)
+    scripts.look_around()
     assert session.claimed() == []
     assert scripts.of_answer(answer)["state"] == "cancelled"
     assert [message.k for message in front.messages()] == [ENDED]
+
+
+def test_claim_after_redis_stood_still_ends_no_answer(scripts: Scripts, front: Front) -> None:
+    """Redis is back, and the worker is faster than the fronts, which had no way to say what they show."""
+    session = Session(scripts, lease=3 * LINGER)
+    scripts.look_around()
+    answer, _ = front.submit()
+    scripts.wait(2 * LINGER)
+    assert session.claimed() == [answer]
+    assert scripts.of_answer(answer)["state"] == "running"
 
 
 # ---- step ----------------------------------------------------------------------------------------
@@ -394,16 +422,35 @@ def test_abandoned_answer_of_the_caller_is_cancelled(scripts: Scripts, front: Fr
     abandoned, _ = front.submit(linger=10)
     shown, _ = front.submit()
     assert session.claimed() == [abandoned, shown]
-    scripts.wait(30)
+    scripts.look_around()
     scripts.reap(session.name)
     scripts.reap(session.name)
     assert session.step() == [b"ok", [], b"cancel " + abandoned.encode()]
+
+
+@pytest.mark.parametrize("ms", [2 * LINGER, -2 * LINGER])
+def test_clock_that_is_set_ends_no_answer(scripts: Scripts, front: Front, ms: int) -> None:
+    """Nor does a Redis that stood still. The worker is faster than the front, which looks once a second."""
+    session = Session(scripts, lease=3 * LINGER)
+    answer, _ = front.submit()
+    assert session.claimed() == [answer]
+    scripts.look_around()
+    scripts.wait(ms)
+    scripts.reap(session.name)
+    scripts.wait(900)
+    scripts.reap(session.name)
+    front.look(answer)
+    scripts.look_around()
+    scripts.reap(session.name)
+    assert session.step() == [b"ok", []]
 
 
 def test_look_keeps_an_answer_from_being_abandoned(scripts: Scripts, front: Front) -> None:
     session = Session(scripts, lease=60_000)
     answer, _ = front.submit(linger=100)
     assert session.claimed() == [answer]
+    scripts.look_around()
+    front.look(answer)
     for _ in range(3):
         scripts.wait(60)
         front.look(answer)

@@ -7,7 +7,7 @@
 local S, n, free, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local ses, own = P .. 'ses:' .. S, P .. 'own:' .. S
 local why = fence(S, n)
-local took = {}
+local took = {'ok'} -- the reply: there may be more than Lua can unpack
 local function take(id)
     local m = redis.call('HMGET', P .. 'm:' .. id, 'model', 'request', 'digest', 'key', 'idempotency', 'body', 'linger')
     took[#took + 1] = {id, m[1], m[2], m[3] or '', m[4], m[5] or '', m[6], m[7], frames(id, 0)}
@@ -19,11 +19,12 @@ if why == 'done' then
             take(id)
         end
     end
-    return {'ok', unpack(took)}
+    return took
 elseif why then
     return {why}
 end
 local t, names = now(), {}
+local looked = could_look(t)
 -- Whether this session is to keep itself free for an answer: it is idle but for that, or the first to come to it.
 local function is_kept_for(id, by)
     if by ~= S and by and redis.call('EXISTS', P .. 'ses:' .. by) == 1 then
@@ -45,7 +46,7 @@ for i = 5, #ARGV do
         local alone, text = tonumber(m[5] or 0) > 0, count(id) > 1
         if not here or m[1] ~= 'queued' then
             redis.call('ZREM', q, id)
-        elseif m[2] or t - tonumber(m[3]) > tonumber(m[4]) then
+        elseif m[2] or (looked and t - tonumber(m[3]) > tonumber(m[4])) then
             redis.call('ZREM', q, id)
             finish(id, 'cancelled', 0, '', ttl)
         elseif text and m[7] ~= mine and is_able(model, m[7] or '-', S, t) then
@@ -82,4 +83,4 @@ for i = 5, #ARGV do
     end
 end
 redis.call('HSET', ses, 'took', table.concat(names, ' '))
-return {'ok', unpack(took)}
+return took

@@ -33,4 +33,7 @@ if redis.call('EXISTS', P .. 'ses:' .. S) == 0 then
         end
     end
 end
-return {'ok', unpack(redis.call('SMEMBERS', P .. 'own:' .. S))}
+-- (There may be more than Lua can unpack.)
+local own = redis.call('SMEMBERS', P .. 'own:' .. S)
+table.insert(own, 1, 'ok')
+return own

@@ -7,6 +7,7 @@
 --     n            the last such number
 --     w            ZSET  session of a worker → end of its lease
 --     lapsed       ZSET  session whose lease was over → when that was first seen
+--     beat         when reap last ran, and since when it has done so without a gap
 --     wk:<model>   ZSET  session that computes the model → end of its lease
 --     models       SET   names of the models that sessions have registered
 --     md:<model>   what the last session that registered it said: JSON
@@ -24,6 +25,18 @@ local P = KEYS[1]
 local function now()
     local t = redis.call('TIME')
     return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Whether fronts have had the time to say which answers they show: if Redis has stood still, was away, or its clock was set to
+-- another time, what they said before seems to be old.
+local LOOKS = 5000
+local function read_beat(t)
+    local last, since = string.match(redis.call('MGET', P .. 'beat')[1] or '', '^(%d+) (%d+)$')
+    return last and math.abs(t - last) <= LOOKS and tonumber(since)
+end
+local function could_look(t)
+    local since = read_beat(t)
+    return since and t - since >= LOOKS
 end
 
 -- The next command of a session: it is done once, and the commands of a session that was fenced are not done at all.

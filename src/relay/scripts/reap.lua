@@ -6,6 +6,8 @@
 -- The answers of the caller that no front shows any more are to be cancelled.
 local idle, attempts, ttl, pause, mine = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local t, fenced, back, failed = now(), 0, 0, 0
+-- (Without memory, nothing that follows can be done either.)
+redis.pcall('SET', P .. 'beat', string.format('%d %d', t, read_beat(t) or t))
 local function give_back(id)
     if not is_there(id) then
         return
@@ -37,11 +39,12 @@ for _, S in ipairs(redis.call('ZRANGEBYSCORE', P .. 'w', '-inf', '(' .. t)) do
     end
 end
 if mine ~= '' and redis.call('EXISTS', P .. 'ses:' .. mine) == 1 then
+    local looked = could_look(t)
     for _, id in ipairs(redis.call('SMEMBERS', P .. 'own:' .. mine)) do
         -- (Each answer, once a second: so only one that seems to be left is examined closely.)
         local m = redis.pcall('HMGET', P .. 'm:' .. id, 'seen', 'linger')
         local seen, linger = tonumber(m[1]), tonumber(m[2])
-        if not (seen and linger and t - seen <= linger) and is_there(id)
+        if not (seen and linger and (t - seen <= linger or not looked)) and is_there(id)
             and redis.call('HSET', P .. 'm:' .. id, 'cancel', 1) == 1 then
             redis.call('RPUSH', P .. 'ctl:' .. mine, 'cancel ' .. id)
         end
