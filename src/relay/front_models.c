@@ -228,7 +228,7 @@ struct burble__front_model *burble__front_find_model(const struct burble__front 
                                                      const char *name, size_t len)
 {
     struct burble__front_model *model = front->models;
-    while (model != NULL && (strncmp(model->name, name, len) != 0 || model->name[len] != '\0'))
+    while (model != NULL && (strlen(model->name) != len || memcmp(model->name, name, len) != 0))
         model = model->next;
     return model;
 }

@@ -437,6 +437,40 @@ static void test_request_without_model_goes_to_one_that_has_a_worker(void **stat
     hand_close(&hand);
 }
 
+#define MODELS "GET /v1/models HTTP/1.1\r\nAuthorization: Bearer key-one\r\n"
+
+/* Opens a session of a model, and waits until the front offers it. */
+static void offer(struct hand *hand, const struct front *front, const char *session, const char *model)
+{
+    char reply[ROOM];
+    freeReplyObject(EVAL(hand, OPEN, session, model, "60000", "", model,
+                         "{\"v\":1,\"context\":4096,\"chat\":true,"
+                         "\"parameters\":\"000000000fffffff\",\"created\":1,\"slots\":8}"));
+    UNTIL(ask(front, MODELS, reply, sizeof reply) == 200 && strstr(reply, model) != NULL);
+}
+
+/* Another program has put names into the set of models that begin like those of workers. */
+static void test_name_with_nul_is_not_that_of_another_model(void **state)
+{
+    SKIP_WITHOUT_REDIS();
+    static const char *const models[] = {"numbers", "second", "third"};
+    struct hand hand;
+    char name[8192], reply[ROOM];
+    hand_open(&hand);
+    struct front front = front_start(2 * SECOND);
+    for (unsigned i = 0; i < 3 * 32; i++) {
+        memset(name, 'x', sizeof name);
+        snprintf(name, sizeof name, "%s", models[i % 3]);
+        const size_t len = strlen(models[i % 3]) + 2 + i, longer = i < 3 ? sizeof name : len;
+        freeReplyObject(redisCommand(hand.context, "SADD {burble}:models %b", name, longer));
+    }
+    offer(&hand, &front, "00000000000000000000000000000002", "second");
+    offer(&hand, &front, "00000000000000000000000000000003", "third"); /* it has listed all once */
+    assert_int_equal(ask(&front, READY, reply, sizeof reply), 200);
+    front_stop(&front);
+    hand_close(&hand);
+}
+
 /* ---- burble_relay_attach ------------------------------------------------------------------------------------ */
 
 static void test_attach_gives_the_rest_of_an_answer(void **state)
@@ -604,6 +638,7 @@ int main(void)
         TEST(test_model_without_workers_is_503),
         TEST(test_front_without_workers_says_so_until_one_comes),
         TEST(test_front_whose_workers_are_gone_is_not_ready),
+        TEST(test_name_with_nul_is_not_that_of_another_model),
         TEST(test_request_without_model_goes_to_one_that_has_a_worker),
         TEST(test_attach_gives_the_rest_of_an_answer),
         TEST(test_cancel_ends_an_answer_that_runs_or_waits),
