@@ -230,6 +230,16 @@ static void add_frame(const struct burble__publication *one, struct burble__step
     burble__buffer_append(records, record->text, record->len);
 }
 
+/* The log has become too long. The frame with which it did is not sent, however long that is; and so none after it, even if the
+ * writer has ended the stream already. */
+static void end_too_long(struct burble__publication *one)
+{
+    static const char why[] = "the answer is too long to be kept: 16 MiB";
+    burble_stream_fail(one->stream, BURBLE_EFULL, why);
+    one->end = (burble_status){.state = BURBLE_FAILED, .code = BURBLE_EFULL, .message = why};
+    one->over = true;
+}
+
 bool burble__publication_put(struct burble__publication *one, struct burble__step *step)
 {
     burble_record record;
@@ -251,6 +261,11 @@ bool burble__publication_put(struct burble__publication *one, struct burble__ste
             step->call->result = BURBLE_ENOMEM;
             break;
         }
+        if (one->bytes > BURBLE__MAX_LOG) {
+            end_too_long(one);
+            more = false;
+            break;
+        }
         if (record.seq == one->found) {
             burble__call_add_text(step->call, "n");
             burble__call_add_text(step->call, one->id.hex);
@@ -262,7 +277,5 @@ bool burble__publication_put(struct burble__publication *one, struct burble__ste
         room -= record.len < room ? record.len : room;
         step->bytes -= record.len < step->bytes ? record.len : step->bytes;
     }
-    if (one->bytes > BURBLE__MAX_LOG)
-        burble_stream_fail(one->stream, BURBLE_EFULL, "the answer is too long to be kept: 16 MiB");
     return more;
 }

@@ -463,6 +463,32 @@ static void test_log_beyond_16_mib_fails_its_answer(void **state)
     end(relay);
 }
 
+/* It would hold up all other answers of the worker, and above 256 MiB for ever. */
+static void test_frame_beyond_16_mib_is_not_sent(void **state)
+{
+    enum { SIZE = 17 << 20 };
+    static char text[SIZE], bytes[SIZE + 100];
+    burble_frame frame = {.kind = BURBLE_FRAME_TEXT};
+    memset(text, 'x', sizeof text);
+    BEGIN(false);
+    const burble_relay_options options = options_for(&server);
+    burble_relay *relay = start_worker(&options, &backend, "d", 2);
+    submit_answer(&server, 1);
+    UNTIL(jobs_of(&backend) == 1);
+    frame.u.text.text = (burble_text){text, sizeof text};
+    frame.u.text.ids = frame.u.text.logprobs = (burble_text){"", 0};
+    const size_t len = burble_frame_write(&frame, bytes, sizeof bytes);
+    burble_stream *stream = backend.jobs[0].stream;
+    assert_result(burble_stream_append(stream, bytes, len, 1), BURBLE_OK);
+    (void)burble_stream_end(stream, BURBLE_REASON_STOP); /* unless it has failed already */
+    UNTIL(has(&server, 1, "state", "failed"));
+    assert_true(has(&server, 1, "message", "the answer is too long to be kept: 16 MiB"));
+    assert_int_equal(frames_of(&server, 1), 1);
+    submit_answer(&server, 2);
+    UNTIL(jobs_of(&backend) == 2);
+    end(relay);
+}
+
 static void test_redis_that_stays_away_fails_answers(void **state)
 {
     BEGIN(true);
@@ -642,6 +668,7 @@ int main(void)
         cmocka_unit_test(test_frozen_redis_reaps_nobody),
         cmocka_unit_test(test_writer_waits_at_max_pending),
         cmocka_unit_test(test_log_beyond_16_mib_fails_its_answer),
+        cmocka_unit_test(test_frame_beyond_16_mib_is_not_sent),
         cmocka_unit_test(test_redis_that_stays_away_fails_answers),
         cmocka_unit_test(test_fenced_worker_takes_its_answers_back),
         cmocka_unit_test(test_answer_of_another_worker_is_dropped),
