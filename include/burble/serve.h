@@ -282,7 +282,8 @@ typedef struct burble_serve_counts {
 typedef struct burble_serve_source {
     /** Records of text; the server takes a reference, and cancels it with the answer. */
     burble_stream *stream;
-    uint64_t prompt_tokens; /**< for the usage; of the first source only */
+    /** For the usage: at most BURBLE_FRAME_MAX_NUMBER; of the first source only. */
+    uint64_t prompt_tokens;
     /** Of `stream`, attached to no hub: the server reads with it, where others have read before, or text is written
      * already that the stream itself does not keep. After BURBLE_OK, it is the server's. NULL: the server makes one,
      * from the oldest record on. */

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import operator
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, Callable, Union
@@ -20,6 +21,7 @@ from . import _core
 from ._batch import BatchStream
 from ._deadlines import Deadlines
 from ._generate import name_of
+from ._options import uint32
 from ._request import Request, RequestError
 from ._start import channel, iterate
 from ._stream import Stream
@@ -115,15 +117,17 @@ class Backend:
 
     def _give(self, request: Request, result: Any) -> None:
         streams = _streams_of(result, request.n)
-        prompt = request.prompt_tokens
-        if prompt is None:
-            prompt = streams[0].stats.prompt_tokens or 0
         for stream in streams:
             self._kept[stream] = None
         try:
             for stream in streams:
                 self._deadlines.watch(stream._log)
             readers = tuple(stream._log.reader(stream.position) for stream in streams)
+            prompt = request.prompt_tokens
+            if prompt is None:
+                prompt = streams[0].stats.prompt_tokens or 0
+            else:
+                prompt = uint32("prompt_tokens", operator.index(prompt), 0)
             request._answer.read(readers, prompt)
         except BaseException as error:
             for stream in streams:

@@ -239,7 +239,8 @@ static void on_retry(struct burble__retry *retry)
 
 bool burble__sources_are_valid(const burble_serve_source *sources, size_t n)
 {
-    if (n == 0 || n > BURBLE_FRAME_MAX_CHOICES)
+    if (n == 0 || n > BURBLE_FRAME_MAX_CHOICES
+        || sources[0].prompt_tokens > BURBLE_FRAME_MAX_NUMBER)
         return false;
     for (size_t i = 0; i < n; i++)
         if (sources[i].stream == NULL || !BURBLE__UNUSED(&sources[i]))

@@ -118,6 +118,25 @@ def test_client_streams_chat_with_usage() -> None:
     assert chunks[-1].usage.completion_tokens == len(PIECES)
 
 
+@pytest.mark.parametrize("count", [-1, 2**32, 2**63, 2**64, 10**400, "7", 1.5])
+def test_prompt_tokens_that_are_no_count_fail_at_once(
+    count: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not at the end of the answer, whose usage nobody could read."""
+    handler = Open("a")
+
+    def count_wrongly(request: burble.Request) -> Any:
+        request.prompt_tokens = count
+        return handler(request)
+
+    with serving(count_wrongly) as (_, client):
+        answer = client.post({"model": "default", "messages": MESSAGES})
+    assert answer.status_code == 500
+    assert "the handler failed" in answer.json()["error"]["message"]
+    assert handler.streams[0].state == "cancelled"
+    assert "prompt_tokens" in caplog.text or "TypeError" in caplog.text
+
+
 def test_client_gets_completion() -> None:
     prompts: list[Any] = []
 

@@ -401,7 +401,7 @@ static int submit_counted(void *arg, const burble_serve_request *request, burble
 {
     (void)error;
     struct counted *counted = arg;
-    burble_serve_source source = {.prompt_tokens = 2, .counts = &counted->base};
+    burble_serve_source source = {.counts = &counted->base};
     burble_stream *text;
     if (burble_stream_create(NULL, &text) != BURBLE_OK
         || burble_reader_create(text, BURBLE_FROM_OLDEST, &source.reader, NULL) != BURBLE_OK
@@ -410,6 +410,10 @@ static int submit_counted(void *arg, const burble_serve_request *request, burble
     if (request->prompt.len == 0) /* else the client leaves before its end */
         burble_stream_end(text, BURBLE_REASON_STOP);
     source.stream = text;
+    source.prompt_tokens = BURBLE_FRAME_MAX_NUMBER + 1; /* of which no frame can be read */
+    if (burble_server_read_text(request->server, stream, &source, 1) != BURBLE_EINVAL)
+        abort();
+    source.prompt_tokens = 2;
     const int result = burble_server_read_text(request->server, stream, &source, 1);
     burble_stream_unref(&text);
     return result;
