@@ -123,8 +123,8 @@ class _RelayHost(Host):
             finally:
                 started.set()
 
-        threading.Thread(target=run, name="burble-relay-start", daemon=True).start()
         try:
+            threading.Thread(target=run, name="burble-relay-start", daemon=True).start()
             started.wait()
         except BaseException:
             self.close()
@@ -207,9 +207,13 @@ class Worker(_RelayHost):
             the rights of the user.
         """
         super().start()
-        threading.Thread(
-            target=_write_lines, args=(self._lines,), name="burble-relay-log", daemon=True
-        ).start()
+        try:
+            threading.Thread(
+                target=_write_lines, args=(self._lines,), name="burble-relay-log", daemon=True
+            ).start()
+        except BaseException:
+            self.close()
+            raise
 
     def drain(self, grace: float = 30.0) -> None:
         """Begin to stop, and return at once: the worker takes no new answer, and hands on the
@@ -398,12 +402,12 @@ class _Reader(_RelayHost):
 
 class _Opening:
     """The first that asks for a reader connects it; those that ask meanwhile share what comes of
-    it."""
+    it. If a signal interrupts the first one, the next one connects it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may come here while its thread connects
         self._reader: _Reader | None = None
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
 
     @property
     def is_over(self) -> bool:
@@ -417,10 +421,11 @@ class _Opening:
                 try:
                     reader = _Reader(url, prefix)
                     reader.start()
-                except BaseException as error:
+                except Exception as error:
                     self.error = error
                     raise
-                self._reader = reader
+                if self._reader is None:  # else a signal's handler was faster
+                    self._reader = reader
             return self._reader._core
 
 
@@ -429,20 +434,22 @@ class _Readers:
 
     def __init__(self) -> None:
         self._openings: dict[tuple[str, str], _Opening] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # as that of an opening
 
     def open(self, url: str, prefix: str) -> _core.Relay:
         """Blocks while it connects; calls for another Redis do not wait for that."""
+        key = (url, prefix)
         with self._lock:
-            opening = self._openings.get((url, prefix))
-            if opening is None or opening.is_over:
-                opening = self._openings[url, prefix] = _Opening()
+            opening = self._openings.get(key)
+            if opening is not None and opening.is_over:
+                self._openings.pop(key, None)
+            opening = self._openings.setdefault(key, _Opening())
         try:
             return opening.wait(url, prefix)
-        except BaseException:
+        except Exception:
             with self._lock:
-                if self._openings.get((url, prefix)) is opening:
-                    del self._openings[url, prefix]
+                if self._openings.get(key) is opening:
+                    del self._openings[key]
             raise
 
 

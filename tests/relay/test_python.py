@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import httpx
@@ -491,6 +492,80 @@ def test_ctrl_c_ends_worker_while_it_connects() -> None:
         outcome = "interrupted" if interrupts else "not connected"
         assert (program.returncode, out) == (0, f"{outcome}\n")
     assert took[True] < took[False] / 2
+
+
+@pytest.mark.parametrize("which", ["burble-relay-start", "burble-relay-log"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_worker_whose_thread_does_not_start_is_closed(
+    frozen: RedisServer, monkeypatch: pytest.MonkeyPatch, which: str, error: type[BaseException]
+) -> None:
+    """Else it goes on in the background: nobody leaves a block that was not entered."""
+
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            if self.name == which:
+                raise error
+
+    names = {**vars(threading), "Thread": Thread}
+    monkeypatch.setattr(burble.relay, "threading", SimpleNamespace(**names))
+    worker = burble.relay.Worker(frozen.url, {"other": str})
+    with pytest.raises(error):
+        worker.start()
+    assert worker.closed
+
+
+def test_interrupted_connecting_is_no_error_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C is for the main thread; another one that waits for the same connection makes it."""
+    begun, release = threading.Event(), threading.Event()
+
+    class Interrupted:
+        closed = False
+        _core = "here"
+
+        def __init__(self, url: str, prefix: str) -> None:
+            self.first = not begun.is_set()
+
+        def start(self) -> None:
+            if self.first:
+                begun.set()
+                assert release.wait(PATIENCE)
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(burble.relay, "_Reader", Interrupted)
+    opening = burble.relay._Opening()
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(opening.wait, "url", "burble")
+        assert begun.wait(PATIENCE)
+        second = threads.submit(opening.wait, "url", "burble")
+        release.set()
+        assert isinstance(first.exception(PATIENCE), KeyboardInterrupt)
+        assert second.result(PATIENCE) == "here"  # type: ignore[comparison-overlap]
+
+
+def test_signal_handler_may_connect_while_its_thread_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cancels an answer, for instance."""
+    readers = burble.relay._Readers()
+    found: list[Any] = []
+
+    class Handled:
+        closed = False
+
+        def __init__(self, url: str, prefix: str) -> None:
+            self._core = url
+
+        def start(self) -> None:
+            if not found:
+                found.append(None)
+                found.append(readers.open("url", "burble"))  # the handler
+
+    monkeypatch.setattr(burble.relay, "_Reader", Handled)
+    thread = threading.Thread(
+        target=lambda: found.append(readers.open("url", "burble")), daemon=True
+    )
+    thread.start()
+    thread.join(PATIENCE)
+    assert found == [None, "url", "url"]
 
 
 def test_connecting_to_one_redis_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
