@@ -387,11 +387,25 @@ def test_answer_is_continued_by_workers_of_its_digest_alone(scripts: Scripts, fr
 def test_answer_whose_digest_nobody_has_fails(scripts: Scripts, front: Front) -> None:
     session, answer = running(scripts, front)
     session.step(*part(answer, 1, TEXT[1:2], new=True))
-    other = Session(scripts, digest="other")
+    other = Session(scripts, digest="other", lease=60_000)
     session.step("q", *hand_on(answer))
+    scripts.look_around()
     assert other.claimed() == []
     found = scripts.of_answer(answer)
     assert (found["state"], found["code"]) == ("failed", "DIGEST")
+
+
+def test_answer_waits_for_its_digest_after_redis_stood_still(scripts: Scripts, front: Front) -> None:
+    """All leases seem to be over then."""
+    same, other = (Session(scripts, digest=digest, lease=60_000) for digest in ("d", "other"))
+    answer, _ = front.submit()
+    assert same.claimed() == [answer]
+    same.step(*part(answer, 1, TEXT[1:2], new=True), *hand_on(answer))
+    scripts.look_around()
+    scripts.wait(2 * LINGER)
+    assert other.claimed() == []
+    assert same.step() == [b"ok", []]
+    assert same.claimed() == [answer]
 
 
 def test_begin_alone_is_computed_by_any_digest(scripts: Scripts, front: Front) -> None:

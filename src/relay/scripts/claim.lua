@@ -3,7 +3,7 @@
 -- An answer whose last worker died before it wrote a frame is computed alone, so that it takes no others along if it is the
 -- reason. A session with other answers that comes to it first takes none of its model until it has it, so that it does not
 -- wait for ever where all workers are busy; the others go past it. Text is gone on with where the model has the digest of its
--- beginning; if nobody has it, the answer fails.
+-- beginning; if nobody has it, the answer fails (but not while the leases of those who have it may seem to be over).
 local S, n, free, ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local ses, own = P .. 'ses:' .. S, P .. 'own:' .. S
 local why = fence(S, n)
@@ -49,7 +49,7 @@ for i = 5, #ARGV do
         elseif m[2] or (looked and t - tonumber(m[3]) > tonumber(m[4])) then
             redis.call('ZREM', q, id)
             finish(id, 'cancelled', 0, '', ttl)
-        elseif text and m[7] ~= mine and is_able(model, m[7] or '-', S, t) then
+        elseif text and m[7] ~= mine and (not looked or is_able(model, m[7] or '-', S, t)) then
             skipped = skipped + 1
             if skipped == 8 then
                 break
