@@ -17,7 +17,8 @@
 #include "relay/session.h"
 #include "serve/request.h"
 
-#define MAX_DEPTH 64u
+/* How deep the body's JSON may be: the front has refused what is deeper than its own bound, which is no higher. */
+#define MAX_DEPTH 1024u
 
 struct submission {
     uv_work_t work;

@@ -121,6 +121,23 @@ static void test_request_of_another_version_fails_answer(void **state)
     end(relay);
 }
 
+/* A front whose max_json_depth is the highest one. */
+static void test_request_that_is_as_deep_as_a_front_lets_through_is_computed(void **state)
+{
+    enum { DEPTH = 1024 };
+    char body[3 * DEPTH] = "{\\\"prompt\\\":\\\"deep\\\",\\\"metadata\\\":{\\\"a\\\":";
+    BEGIN(false);
+    const burble_relay_options options = options_for(&server);
+    burble_relay *relay = start_worker(&options, &backend, "d", 2);
+    char *at = body + strlen(body);
+    memset(at, '[', DEPTH - 2);
+    memset(at + DEPTH - 2, ']', DEPTH - 2);
+    memcpy(at + 2 * (DEPTH - 2), "}}", 3);
+    SUBMIT(submit_body(&server, 1, body));
+    UNTIL(jobs_of(&backend) == 1);
+    end(relay);
+}
+
 static void test_cancelled_answer_ends_at_backend(void **state)
 {
     BEGIN(false);
@@ -654,6 +671,7 @@ int main(void)
         cmocka_unit_test(test_refusal_of_backend_fails_answer),
         cmocka_unit_test(test_malformed_log_fails_answer),
         cmocka_unit_test(test_request_of_another_version_fails_answer),
+        cmocka_unit_test(test_request_that_is_as_deep_as_a_front_lets_through_is_computed),
         cmocka_unit_test(test_cancelled_answer_ends_at_backend),
         cmocka_unit_test(test_answer_goes_on_after_dead_worker),
         cmocka_unit_test(test_text_of_other_digest_is_not_gone_on_with),

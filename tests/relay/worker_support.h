@@ -264,7 +264,7 @@ static inline const char *id_of(unsigned i)
 /* `body` is escaped for JSON. */
 static inline const char *submit_body(struct redis_server *server, unsigned i, const char *body)
 {
-    char begin[128], value[132], request[512];
+    char begin[128], value[132], request[4096];
     uint32_t hash = BURBLE_FRAME_HASH;
     snprintf(request, sizeof request,
              "{\"v\":1,\"route\":2,\"id\":\"cmpl-%s\",\"seed\":7,\"resumable\":true,"
