@@ -230,8 +230,8 @@ static void add_frame(const struct burble__publication *one, struct burble__step
     burble__buffer_append(records, record->text, record->len);
 }
 
-/* The log has become too long. The frame with which it did is not sent, however long that is; and so none after it, even if the
- * writer has ended the stream already. */
+/* The log has become too long. The frame with which it did is not sent, however long that is, and none after it, even
+ * if the writer has ended the stream already. */
 static void end_too_long(struct burble__publication *one)
 {
     static const char why[] = "the answer is too long to be kept: 16 MiB";

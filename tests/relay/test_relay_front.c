@@ -440,7 +440,8 @@ static void test_request_without_model_goes_to_one_that_has_a_worker(void **stat
 #define MODELS "GET /v1/models HTTP/1.1\r\nAuthorization: Bearer key-one\r\n"
 
 /* Opens a session of a model, and waits until the front offers it. */
-static void offer(struct hand *hand, const struct front *front, const char *session, const char *model)
+static void offer(struct hand *hand, const struct front *front, const char *session,
+                  const char *model)
 {
     char reply[ROOM];
     freeReplyObject(EVAL(hand, OPEN, session, model, "60000", "", model,

@@ -169,7 +169,7 @@ def test_claim_ends_answer_that_no_front_waits_for(scripts: Scripts, front: Fron
 
 
 def test_claim_after_redis_stood_still_ends_no_answer(scripts: Scripts, front: Front) -> None:
-    """Redis is back, and the worker is faster than the fronts, which had no way to say what they show."""
+    """The worker is faster than the fronts, which could not say what they show."""
     session = Session(scripts, lease=3 * LINGER)
     scripts.look_around()
     answer, _ = front.submit()
@@ -395,7 +395,9 @@ def test_answer_whose_digest_nobody_has_fails(scripts: Scripts, front: Front) ->
     assert (found["state"], found["code"]) == ("failed", "DIGEST")
 
 
-def test_answer_waits_for_its_digest_after_redis_stood_still(scripts: Scripts, front: Front) -> None:
+def test_answer_waits_for_its_digest_after_redis_stood_still(
+    scripts: Scripts, front: Front
+) -> None:
     """All leases seem to be over then."""
     same, other = (Session(scripts, digest=digest, lease=60_000) for digest in ("d", "other"))
     answer, _ = front.submit()
@@ -444,7 +446,8 @@ def test_abandoned_answer_of_the_caller_is_cancelled(scripts: Scripts, front: Fr
 
 @pytest.mark.parametrize("ms", [2 * LINGER, -2 * LINGER])
 def test_clock_that_is_set_ends_no_answer(scripts: Scripts, front: Front, ms: int) -> None:
-    """Nor does a Redis that stood still. The worker is faster than the front, which looks once a second."""
+    """Nor does a Redis that stood still. The worker is faster than the front, which looks once a
+    second."""
     session = Session(scripts, lease=3 * LINGER)
     answer, _ = front.submit()
     assert session.claimed() == [answer]

@@ -27,8 +27,8 @@ local function now()
     return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- Whether fronts have had the time to say which answers they show: if Redis has stood still, was away, or its clock was set to
--- another time, what they said before seems to be old.
+-- Whether fronts have had the time to say which answers they show: if Redis has stood still, was away, or its clock was
+-- set to another time, what they said before seems to be old.
 local LOOKS = 5000
 local function read_beat(t)
     local last, since = string.match(redis.call('MGET', P .. 'beat')[1] or '', '^(%d+) (%d+)$')
