@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/buffer.h"
 #include "base/hash.h"
+#include "base/large_pages.h"
 #include "base/utf8.h"
 
 /* Keys of an object up to which each is compared with each. */
@@ -78,6 +79,36 @@ static int fail(const struct parser *parser, const char *at, const char *expecte
 static bool is_plain(char byte)
 {
     return (unsigned char)byte >= 0x20 && byte != '"' && byte != '\\';
+}
+
+/* How many bytes are 0 before the first that is not. `eight`, as it is in memory, is not 0. */
+static size_t zero_bytes(uint64_t eight)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return (size_t)__builtin_clzll(eight) / 8;
+#else
+    return (size_t)__builtin_ctzll(eight) / 8;
+#endif
+}
+
+/* Passes bytes that are ASCII and stand for themselves; all of them, except on a big-endian machine. Returns their
+ * number. */
+static size_t plain_ascii(const char *at, const char *end)
+{
+    const char *const begin = at;
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+    for (uint64_t eight; end - at >= 8; at += 8) {
+        memcpy(&eight, at, sizeof eight);
+        /* The highest bit of each byte that ends the run. A borrow may also set that of a more significant byte. */
+        const uint64_t quote = eight ^ (ones * '"'), backslash = eight ^ (ones * '\\');
+        const uint64_t marks =
+            ((eight - ones * ' ') | (quote - ones) | (backslash - ones) | eight) & high;
+        if (marks != 0)
+            return (size_t)(at - begin) + zero_bytes(marks);
+    }
+    while (at < end && is_plain(*at) && (unsigned char)*at < 0x80)
+        at++;
+    return (size_t)(at - begin);
 }
 
 /* The value of four hexadecimal digits, which are passed; UINT32_MAX where they are not there. */
@@ -162,7 +193,10 @@ static int take_string(struct parser *parser, struct burble__json_node *node)
         const char *const run = parser->at;
         const char *at = run;
         bool is_checked = true; /* of ASCII and characters of two bytes, as byte-level tokens are */
-        while (at < parser->end && is_plain(*at)) {
+        for (;;) {
+            at += plain_ascii(at, parser->end);
+            if (at == parser->end || !is_plain(*at))
+                break;
             const unsigned char byte = (unsigned char)*at++;
             if (byte < 0x80)
                 continue;
@@ -286,8 +320,11 @@ static char next(struct parser *parser)
         at++;
         for (uint64_t eight; parser->end - at >= 8; at += 8) { /* indentation */
             memcpy(&eight, at, sizeof eight);
-            if (eight != spaces)
+            eight ^= spaces;
+            if (eight != 0) {
+                at += zero_bytes(eight);
                 break;
+            }
         }
     }
     parser->at = at;
@@ -487,8 +524,12 @@ int burble__json_parse(const struct burble__source *source, struct burble__json_
         .source = source, .at = source->bytes, .end = source->bytes + source->size};
     burble__buffer_init(&parser.nodes, SIZE_MAX / 2);
     burble__buffer_init(&parser.keys, SIZE_MAX / 2);
+    *out = (struct burble__json_document){NULL, NULL};
     parser.texts = burble__malloc(source->size + 1);
-    int result = parser.texts == NULL ? no_memory(&parser) : take_value(&parser);
+    if (parser.texts == NULL)
+        return no_memory(&parser);
+    burble__prefer_large_pages(parser.texts, source->size + 1);
+    int result = take_value(&parser);
     while (result == BURBLE_OK && parser.depth > 0)
         result = go_on(&parser);
     if (result == BURBLE_OK && (next(&parser), parser.at < parser.end))

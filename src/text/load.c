@@ -2,9 +2,10 @@
  *
  * From a file to a vocabulary: reads the file, detects its format and calls the loader.
  *
- * A file is read from its beginning, twice as much each time, until the loader has what it needs: for
- * most formats the whole file, for a GGUF file the part before the tensors. The file is not mapped into
- * memory, because a mapped file that becomes shorter would crash the process.
+ * A file is read from its beginning until the loader has what it needs: for most formats the whole file,
+ * for a GGUF file the part before the tensors. A GGUF file or a very large one is read in parts, twice as
+ * much each time, any other one in two. The file is not mapped into memory, because a mapped file that
+ * becomes shorter would crash the process.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -20,9 +21,14 @@
 #include <unistd.h>
 
 #include "base/buffer.h"
+#include "base/large_pages.h"
 
 /* How much is read at first, in bytes. */
 #define FIRST_READ ((size_t)1 << 20)
+
+/* The rest of a file of less than this, in bytes, is read at once, unless it is GGUF. Its memory then grows once, before
+ * most of it is used: large pages that are moved become small ones. */
+#define ALL_AT_ONCE ((uint64_t)64 << 20)
 
 /* ---- telling the format -------------------------------------------------------------------------- */
 
@@ -50,6 +56,11 @@ static bool looks_like_ranks(const char *bytes, size_t size)
     return bytes[at - 1] != ' ' && (at == size || is_space(bytes[at]));
 }
 
+static bool is_gguf(const struct burble__source *source)
+{
+    return source->size >= 4 && memcmp(source->bytes, "GGUF", 4) == 0;
+}
+
 /* The format, where the source shows it; else BURBLE_VOCAB_AUTO. HF_JSON stands for all JSON. */
 static burble_vocab_format tell(const struct burble__source *source)
 {
@@ -58,7 +69,7 @@ static burble_vocab_format tell(const struct burble__source *source)
     size_t first = 0;
     while (first < size && is_space(bytes[first]))
         first++;
-    if (size >= 4 && memcmp(bytes, "GGUF", 4) == 0)
+    if (is_gguf(source))
         return BURBLE_VOCAB_GGUF;
     if (first < size && bytes[first] == '{')
         return BURBLE_VOCAB_HF_JSON;
@@ -168,6 +179,7 @@ static int fill(int fd, struct burble__buffer *buffer, size_t want)
 {
     if (burble__buffer_reserve(buffer, want - buffer->len) != BURBLE_OK)
         return BURBLE_ENOMEM;
+    burble__prefer_large_pages(buffer->bytes, want);
     while (buffer->len < want) {
         const ssize_t n = read(fd, buffer->bytes + buffer->len, want - buffer->len);
         if (n == 0)
@@ -191,13 +203,19 @@ static uint64_t total_of(int fd, size_t len)
     return UINT64_MAX; /* a pipe, or a file that grows */
 }
 
+/* How much is read next, where `want` bytes were not enough. */
+static size_t more(const struct burble__source *source, size_t want)
+{
+    return source->total < ALL_AT_ONCE && !is_gguf(source) ? (size_t)source->total + 1 : 2 * want;
+}
+
 static int read_and_parse(int fd, struct burble__source *source, burble_vocab_format format,
                           burble_vocab **out)
 {
     struct burble__buffer buffer;
     burble__buffer_init(&buffer, BURBLE__LOAD_MAX);
     int result = BURBLE_AGAIN;
-    for (size_t want = FIRST_READ; result == BURBLE_AGAIN; want *= 2) {
+    for (size_t want = FIRST_READ; result == BURBLE_AGAIN; want = more(source, want)) {
         if (want > BURBLE__LOAD_MAX) {
             result = burble__load_fail(source, BURBLE_EFORMAT,
                                        "expected a vocabulary in the first %zu MiB, found more",

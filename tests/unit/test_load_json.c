@@ -135,6 +135,59 @@ static void strings_are_unescaped(void **state)
     }
 }
 
+/* Strings are looked at eight bytes at a time: each byte, and characters of each length, at each place in 18. */
+static void any_byte_at_any_place_of_string_is_seen(void **state)
+{
+    enum { LENGTH = 18 };
+    (void)state;
+    struct burble__json_document document;
+    burble_error error;
+    for (size_t place = 0; place < LENGTH; place++) {
+        for (unsigned byte = 0; byte < 256; byte++) {
+            char text[LENGTH + 2];
+            memset(text, 'x', sizeof text);
+            text[0] = text[LENGTH + 1] = '"';
+            text[1 + place] = (char)byte;
+            const bool plain = byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
+            const int result = parse_text(text, sizeof text, &document, &error);
+            assert_int_equal(result, plain ? BURBLE_OK : BURBLE_EFORMAT);
+            if (!plain)
+                continue;
+            const struct burble__json root = {&document, document.nodes};
+            assert_int_equal(burble__json_text(root).len, LENGTH);
+            assert_memory_equal(burble__json_text(root).bytes, text + 1, LENGTH);
+            burble__json_finish(&document);
+        }
+        static const char *const characters[] = {"\xC4\xA0", "\xE2\x82\xAC", "\xF0\x9F\x98\x80",
+                                                 "\\n"};
+        for (size_t i = 0; i < COUNT(characters); i++) {
+            char text[2 * LENGTH + 8];
+            snprintf(text, sizeof text, "\"%.*s%sxxxxxxxxx\"", (int)place, "xxxxxxxxxxxxxxxxxx",
+                     characters[i]);
+            const size_t len = burble__json_text(accept(text, &document)).len;
+            assert_int_equal(len, place + 9 + strlen(characters[i]) - (i == 3));
+            burble__json_finish(&document);
+        }
+    }
+}
+
+static void space_of_any_length_is_passed(void **state)
+{
+    static const char spaces[] = "                          ";
+    (void)state;
+    struct burble__json_document document;
+    for (int n = 0; n < (int)sizeof spaces; n++) {
+        static const char others[] = " \t\r\n";
+        for (size_t i = 0; i < sizeof others - 1; i++) {
+            char text[128];
+            snprintf(text, sizeof text, "[\n%.*s%c%.*s1%.*s]%.*s", n, spaces, others[i], n / 2,
+                     spaces, n, spaces, n, spaces);
+            assert_int_equal(burble__json_size(accept(text, &document)), 1);
+            burble__json_finish(&document);
+        }
+    }
+}
+
 static void error_names_position_and_expectation(void **state)
 {
     (void)state;
@@ -339,6 +392,8 @@ int main(void)
         cmocka_unit_test(values_are_read_in_order),
         cmocka_unit_test(integers_have_64_bits),
         cmocka_unit_test(strings_are_unescaped),
+        cmocka_unit_test(any_byte_at_any_place_of_string_is_seen),
+        cmocka_unit_test(space_of_any_length_is_passed),
         cmocka_unit_test(error_names_position_and_expectation),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(every_text_that_is_cut_or_changed_is_refused_or_read),
