@@ -230,6 +230,8 @@ typedef struct burble_serve_model {
      * @retval BURBLE_EUNSUPPORTED 400: as BURBLE_EINVAL
      * @retval BURBLE_ETOOLONG     400: as BURBLE_EINVAL; the prompt is longer than the context
      * @retval BURBLE_ECLOSED, BURBLE_ENOMEM  503
+     * @retval BURBLE_AGAIN        503: it is not known yet whether the request was taken. The client is to repeat it with
+     *                             its Idempotency-Key. The stream goes on, as if the client had left
      * @retval BURBLE_EGONE        another server has an answer with this Idempotency-Key: the message of *error is its id, of 32
      *                             hexadecimal digits, for burble_serve_finder.find; or, if it is to a request with another
      *                             body, empty: 409. Only if the server has a finder

@@ -329,8 +329,14 @@ int burble__front_submit(void *arg, const burble_serve_request *request, burble_
                                  result == BURBLE_EFULL ? "too many requests wait for Redis"
                                                         : burble_result_text(result));
     }
-    if (!wait_for(front, waiter, burble__now() + WAIT, &outcome))
-        return BURBLE_OK; /* it is submitted as soon as Redis answers; if it refuses, the stream fails */
+    if (!wait_for(front, waiter, burble__now() + WAIT, &outcome)) {
+        /* It is submitted as soon as Redis answers. A client that has repeated it at another front may be the first there. */
+        if (request->idempotency.len > 0)
+            return burble__error_set(error, BURBLE_AGAIN,
+                                     "Redis does not answer: repeat the request with the same "
+                                     "Idempotency-Key");
+        return BURBLE_OK; /* if Redis refuses it, the stream fails */
+    }
     if (outcome.result != BURBLE_OK && error != NULL)
         *error = outcome.error;
     return outcome.result;
@@ -339,11 +345,15 @@ int burble__front_submit(void *arg, const burble_serve_request *request, burble_
 /* Redis has refused the request. */
 static void refuse(struct burble__shown *shown, int code, const char *message)
 {
+    const char *told = code != BURBLE_EGONE ? message
+                       : message[0] == '\0'
+                           ? "this Idempotency-Key was used for a request with another body"
+                           : "another server has this answer: repeat the request with the same "
+                             "Idempotency-Key";
     /* The server fails the stream if it waits for the reply. */
     if (shown->waiter == NULL || !burble__front_tell(shown, code, message))
         burble__subscription_fail(&shown->entry.of, code == BURBLE_EGONE ? BURBLE_ECLOSED : code,
-                                  code == BURBLE_EGONE ? "another server has this answer"
-                                                       : message);
+                                  told);
     burble__front_drop(shown);
 }
 

@@ -162,7 +162,9 @@ static void generate(struct burble__work *work, const struct burble__answer_opti
         int result = request->echo ? burble__echo(request, answer, &error) : BURBLE_OK;
         if (result == BURBLE_OK)
             result = submit(work, answer, options, &error);
-        if (result == BURBLE_OK) {
+        if (result == BURBLE_AGAIN) /* the answer goes on without this client */
+            burble__problem_of_result(&work->problem, BURBLE_ECLOSED, &error);
+        if (result == BURBLE_OK || result == BURBLE_AGAIN) {
             work->answer = answer;
             return;
         }
@@ -171,7 +173,9 @@ static void generate(struct burble__work *work, const struct burble__answer_opti
             burble__problem_of_result(&work->problem, result, &error);
         /* For another client that has attached to it by its Idempotency-Key meanwhile. */
         if (elsewhere)
-            burble_stream_fail(answer->stream, BURBLE_ECLOSED, "another server has this answer");
+            burble_stream_fail(answer->stream, BURBLE_ECLOSED,
+                               "another server has this answer: repeat the request with the same "
+                               "Idempotency-Key");
         else
             burble_stream_fail(answer->stream, result < 0 ? result : BURBLE_EINVAL, error.message);
         burble__registry_remove(registry, answer);

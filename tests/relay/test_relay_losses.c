@@ -285,6 +285,60 @@ static void test_request_to_a_frozen_redis_is_answered_once_it_thaws(void **stat
     hand_close(&hand);
 }
 
+#define KEYED POST RESUMABLE "Idempotency-Key: again\r\n"
+
+/* Clients that repeat a request at `first` and `second` while Redis stands still, when nobody knows whether it has the request: each
+ * has to ask again, or gets the one answer. */
+static void check_repeated_request(struct hand *hand, const struct front *first,
+                                   const struct front *second)
+{
+    struct client clients[3];
+    redis_freeze(&redis);
+    client_send(&clients[0], first, KEYED, BODY);
+    client_send(&clients[1], second, KEYED, BODY);
+    expect_text(&clients[0], "\r\n\r\n");
+    expect_text(&clients[1], "\r\n\r\n");
+    redis_thaw(&redis);
+    UNTIL(is_ready(first) && is_ready(second));
+    client_send(&clients[2], second, KEYED, BODY);
+    hand_claim(hand);
+    hand_write(hand, "one ");
+    hand_end(hand);
+    for (unsigned i = 0; i < 3; i++) {
+        expect_text(&clients[i], NULL);
+        if (strncmp(clients[i].text, "HTTP/1.1 503 ", 13) == 0 && i < 2)
+            assert_non_null(strstr(clients[i].text, "\r\nRetry-After: "));
+        else if (strstr(clients[i].text, "one ") == NULL
+                 || strstr(clients[i].text, "[DONE]") == NULL)
+            fail_msg("client %u: expected the answer, found\n%s", i, clients[i].text);
+        client_close(&clients[i]);
+    }
+    assert_string_equal(redis_ask(&redis, "ZCARD {burble}:q:numbers"), "0");
+}
+
+static void test_request_repeated_at_its_front_while_redis_is_frozen_has_one_answer(void **state)
+{
+    SKIP_WITHOUT_REDIS();
+    struct hand hand;
+    hand_open(&hand);
+    struct front front = front_start(2 * SECOND);
+    check_repeated_request(&hand, &front, &front);
+    front_stop(&front);
+    hand_close(&hand);
+}
+
+static void test_request_repeated_elsewhere_while_redis_is_frozen_has_one_answer(void **state)
+{
+    SKIP_WITHOUT_REDIS();
+    struct hand hand;
+    hand_open(&hand);
+    struct front a = front_start(2 * SECOND), b = front_start(2 * SECOND);
+    check_repeated_request(&hand, &a, &b);
+    front_stop(&a);
+    front_stop(&b);
+    hand_close(&hand);
+}
+
 /* A request that `front` has accepted, since Redis stood still, and that Redis has refused: its worker's lease is over. */
 static void accept_and_refuse(struct client *client, const struct front *front, char *id,
                               size_t room)
@@ -403,6 +457,8 @@ int main(void)
         TEST(test_request_that_redis_has_lost_is_submitted_again),
         TEST(test_lost_request_of_a_client_that_left_is_submitted_again),
         TEST(test_request_to_a_frozen_redis_is_answered_once_it_thaws),
+        TEST(test_request_repeated_at_its_front_while_redis_is_frozen_has_one_answer),
+        TEST(test_request_repeated_elsewhere_while_redis_is_frozen_has_one_answer),
         TEST(test_request_accepted_by_a_frozen_redis_waits_for_a_worker),
         TEST(test_accepted_request_that_redis_has_not_is_503_at_another_front),
         TEST(test_answers_of_a_model_without_workers_fail),
