@@ -295,6 +295,8 @@ static void on_lost(const burble_error *why, void *arg)
 static void *run(void *arg)
 {
     burble_relay *relay = arg;
+    pthread_mutex_lock(&relay->lock); /* until burble_relay_start has set the state */
+    pthread_mutex_unlock(&relay->lock);
     burble__redis_connect(&relay->redis);
     uv_run(&relay->uv, UV_RUN_DEFAULT);
     return NULL;
@@ -306,17 +308,16 @@ int burble_relay_start(burble_relay *relay, burble_error *error)
         return burble__error_set(error, BURBLE_EINVAL, "the relay belongs to a parent process");
     pthread_mutex_lock(&relay->lock);
     const bool is_new = relay->state == BURBLE__RELAY_CREATED;
-    if (is_new)
+    /* With the lock held, so that nothing is posted to a thread that does not come to be. */
+    const int reason = is_new ? burble__thread_start(&relay->thread, run, relay) : 0;
+    if (is_new && reason == 0)
         relay->state = BURBLE__RELAY_STARTING;
     pthread_mutex_unlock(&relay->lock);
     if (!is_new)
         return burble__error_set(error, BURBLE_EINVAL, "the relay was started before");
-    const int reason = burble__thread_start(&relay->thread, run, relay);
-    if (reason != 0) {
-        set_state(relay, BURBLE__RELAY_CREATED);
+    if (reason != 0)
         return burble__error_set(error, BURBLE_ESYSTEM, "cannot start a thread: %s",
                                  strerror(reason));
-    }
     pthread_mutex_lock(&relay->lock);
     while (relay->state == BURBLE__RELAY_STARTING)
         pthread_cond_wait(&relay->changed, &relay->lock);

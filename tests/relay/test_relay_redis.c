@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include "support.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "redis_server.h"
@@ -339,6 +341,78 @@ static void test_call_to_dead_redis_is_answered(void **state)
     redis_stop(&server);
 }
 
+/* ---- without a thread ---------------------------------------------------------------------------------------- */
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+                          void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+                          void *arg);
+
+/* Posts while the relay's thread is being created, which fails; NULL: threads are created. */
+static struct poster {
+    pthread_t thread;
+    burble_relay *relay;
+    struct burble__relay_post post;
+    bool accepted;
+    _Atomic(bool) ran;
+} *poster;
+
+static void on_post(burble_relay *relay, struct burble__relay_post *post)
+{
+    struct poster *of = (struct poster *)(void *)((char *)post - offsetof(struct poster, post));
+    (void)relay;
+    burble__store_release(&of->ran, true);
+}
+
+static void *run_poster(void *arg)
+{
+    struct poster *of = arg;
+    of->accepted = burble__relay_post(of->relay, &of->post);
+    return NULL;
+}
+
+/* (The linker calls this in place of pthread_create.) */
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+                          void *arg)
+{
+    struct timespec until;
+    if (poster == NULL)
+        return __real_pthread_create(thread, attr, run, arg);
+    assert_int_equal(__real_pthread_create(&poster->thread, NULL, run_poster, poster), 0);
+    /* It has posted, if it may; otherwise it waits until this function has returned. */
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 100000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    if (pthread_timedjoin_np(poster->thread, NULL, &until) == 0)
+        poster->thread = 0;
+    return EAGAIN;
+}
+
+static void test_post_is_refused_if_no_thread_can_be_created(void **state)
+{
+    struct redis_server server;
+    burble_error error;
+    (void)state;
+    if (!redis_start(&server, false))
+        skip();
+    burble_relay *relay = new_relay(server.url);
+    struct poster of = {.relay = relay, .post.run = on_post};
+    poster = &of;
+    const int result = burble_relay_start(relay, &error);
+    poster = NULL;
+    if (of.thread != 0)
+        pthread_join(of.thread, NULL);
+    assert_result(result, BURBLE_ESYSTEM);
+    assert_false(of.accepted);
+    /* It can be started again. */
+    assert_result(burble_relay_start(relay, &error), BURBLE_OK);
+    assert_true(burble__relay_post(relay, &of.post));
+    UNTIL(burble__load_acquire(&of.ran));
+    burble_relay_destroy(&relay);
+    redis_stop(&server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +424,7 @@ int main(void)
         cmocka_unit_test(test_scripts_survive_flush_and_restart),
         cmocka_unit_test(test_messages_of_channels_arrive),
         cmocka_unit_test(test_call_to_dead_redis_is_answered),
+        cmocka_unit_test(test_post_is_refused_if_no_thread_can_be_created),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
