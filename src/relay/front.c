@@ -115,11 +115,10 @@ bool burble__front_is_gone(struct burble__shown *shown)
     return gone;
 }
 
-/* The stream was cancelled, or has failed, here: so is the answer. */
-static void cut(struct burble__shown *shown)
+/* The stream was cancelled, or has failed, here: so is the answer. False: without memory, it is not. */
+static bool cut(struct burble__shown *shown)
 {
-    if (shown->of_server)
-        burble__front_cancel(shown->front, &shown->entry.of.id);
+    return !shown->of_server || burble__front_cancel(shown->front, &shown->entry.of.id);
 }
 
 void burble__front_leave(struct burble__shown *shown)
@@ -432,12 +431,10 @@ static void check(struct burble__shown *shown, uint64_t now, bool whole)
     const uint64_t away = front->relay->options.away;
     if (whole && was_cut(shown)) {
         of->cut = of->over = true;
-        if (shown->cut)
-            cut(shown); /* without memory, the server could not say so */
-        if (shown->cut || !shown->of_server)
-            burble__front_drop(shown);
-        else
+        if (shown->of_server && !shown->cut)
             shown->cut = true;
+        else if (cut(shown)) /* without memory, the server could not say so */
+            burble__front_drop(shown);
     } else if (shown->left_at != 0
                && (shown->kept == NULL || now - shown->left_at >= front->relay->options.linger)) {
         burble__front_drop(shown);
@@ -450,8 +447,8 @@ static void check(struct burble__shown *shown, uint64_t now, bool whole)
         snprintf(message, sizeof message, "no worker computes the model `%s` any more",
                  shown->model->name);
         burble__subscription_fail(of, BURBLE_ECLOSED, message);
-        cut(shown);
-        burble__front_drop(shown);
+        if (cut(shown))
+            burble__front_drop(shown);
     } else if (shown->retry && now >= shown->retry_at
                && (!of->full || burble__subscription_has_room(of))) {
         burble__front_fetch(shown);
@@ -475,6 +472,8 @@ static void on_timer(uv_timer_t *timer)
         front->cursor = front->directory.oldest;
     send_look(front);
     burble__front_ask_models(front);
+    if (front->relay->redis.connected)
+        burble__front_send_cancels(front);
 }
 
 /* ---- the role --------------------------------------------------------------------------------------------- */

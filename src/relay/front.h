@@ -170,8 +170,8 @@ void burble__front_forget_kept(struct burble__shown *shown);
 /* This front shows the answer of this name no longer: its frames need not be sent here. */
 void burble__front_detach(struct burble__front *front, const struct burble__stream_id *id);
 
-/* Cancels the answer of this name in Redis, now or when Redis is there. */
-void burble__front_cancel(struct burble__front *front, const struct burble__stream_id *id);
+/* Cancels the answer of this name in Redis, now or when Redis is there. False: no memory, or too many are to be cancelled. */
+bool burble__front_cancel(struct burble__front *front, const struct burble__stream_id *id);
 void burble__front_send_cancels(struct burble__front *front);
 void burble__front_free_cancels(struct burble__front *front);
 

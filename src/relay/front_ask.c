@@ -23,7 +23,7 @@
 /* The longest time that an answer which is not kept goes on without a front that shows it. */
 #define ORDINARY_LINGER (30000 * MS)
 
-/* The most answers that are to be cancelled once Redis is there; others end by their linger. */
+/* The most answers that are to be cancelled once Redis is there. */
 #define CANCELS 65536u
 
 /* ---- waiting --------------------------------------------------------------------------------------------- */
@@ -114,9 +114,9 @@ static void run_part(burble_relay *relay, struct burble__relay_post *post)
     struct burble__entry *entry = burble__directory_of_stream(&ask->front->directory, ask->stream);
     (void)relay;
     if (entry != NULL && ask->cancels) {
-        const struct burble__stream_id id = entry->of.id;
-        burble__front_drop((struct burble__shown *)entry);
-        burble__front_cancel(ask->front, &id);
+        /* (Without memory for that, the timer finds the stream, which was cancelled.) */
+        if (burble__front_cancel(ask->front, &entry->of.id))
+            burble__front_drop((struct burble__shown *)entry);
     } else if (entry != NULL) {
         burble__front_leave((struct burble__shown *)entry);
     }
@@ -415,6 +415,7 @@ struct burble__cancel {
     struct burble__call call; /* first */
     struct burble__cancel *next;
     struct burble__front *front;
+    struct burble__stream_id id;
     struct burble__waiter *waiter; /* NULL: nobody waits for it */
 };
 
@@ -428,15 +429,32 @@ static void finish_cancel(struct burble__cancel *cancel, int result, const char 
     burble__free(cancel);
 }
 
+/* It is sent by the next tick at which Redis is there. */
+static void put_off(struct burble__cancel *cancel)
+{
+    cancel->next = cancel->front->cancels;
+    cancel->front->cancels = cancel;
+}
+
+static void send_cancel(struct burble__cancel *cancel)
+{
+    const burble_relay *relay = cancel->front->relay;
+    burble__call_restart(&cancel->call, BURBLE__SCRIPT_CANCEL);
+    burble__call_add_text(&cancel->call, cancel->id.hex);
+    burble__call_add_number(&cancel->call, relay->options.ttl / MS);
+    if (!burble__redis_send(&cancel->front->relay->redis, &cancel->call))
+        put_off(cancel);
+}
+
 static void on_cancel_done(struct burble__call *call, const redisReply *reply)
 {
     struct burble__cancel *cancel = call->arg;
-    struct burble__front *front = cancel->front;
+    const struct burble__front *front = cancel->front;
     if (reply == NULL && front->stopping) {
         finish_cancel(cancel, BURBLE_ECLOSED, "the relay was closed");
-    } else if (reply == NULL) {
-        cancel->next = front->cancels; /* again, once Redis is there */
-        front->cancels = cancel;
+    } else if (reply == NULL
+               || (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOSCRIPT", 8) == 0)) {
+        put_off(cancel); /* (without memory, the script's text was not sent) */
     } else if (burble__reply_is(reply, "ok")) {
         finish_cancel(cancel, BURBLE_OK, "");
     } else if (burble__reply_is(reply, "none")) {
@@ -447,32 +465,29 @@ static void on_cancel_done(struct burble__call *call, const redisReply *reply)
     }
 }
 
-/* `waiter`: NULL, or of a thread that waits for it; its reference is taken over. */
-static void cancel_for(struct burble__front *front, const struct burble__stream_id *id,
+/* `waiter`: NULL, or of a thread that waits for it; its reference is taken over. False: no memory, or too many. */
+static bool cancel_for(struct burble__front *front, const struct burble__stream_id *id,
                        struct burble__waiter *waiter)
 {
     struct burble__cancel *cancel =
         front->n_cancels < CANCELS ? burble__calloc(1, sizeof *cancel) : NULL;
-    if (cancel == NULL) { /* it ends by its linger */
+    if (cancel == NULL) {
         if (waiter != NULL)
             tell(front, waiter, BURBLE_ENOMEM, burble_result_text(BURBLE_ENOMEM));
-        return;
+        return false;
     }
     cancel->front = front;
+    cancel->id = *id;
     cancel->waiter = waiter;
     burble__call_init(&cancel->call, BURBLE__SCRIPT_CANCEL, on_cancel_done, cancel);
-    burble__call_add_text(&cancel->call, id->hex);
-    burble__call_add_number(&cancel->call, front->relay->options.ttl / MS);
     front->n_cancels++;
-    if (!burble__redis_send(&front->relay->redis, &cancel->call)) {
-        cancel->next = front->cancels;
-        front->cancels = cancel;
-    }
+    send_cancel(cancel);
+    return true;
 }
 
-void burble__front_cancel(struct burble__front *front, const struct burble__stream_id *id)
+bool burble__front_cancel(struct burble__front *front, const struct burble__stream_id *id)
 {
-    cancel_for(front, id, NULL);
+    return cancel_for(front, id, NULL);
 }
 
 void burble__front_send_cancels(struct burble__front *front)
@@ -481,10 +496,7 @@ void burble__front_send_cancels(struct burble__front *front)
     front->cancels = NULL;
     while (cancel != NULL) {
         struct burble__cancel *next = cancel->next;
-        if (!burble__redis_send(&front->relay->redis, &cancel->call)) {
-            cancel->next = front->cancels;
-            front->cancels = cancel;
-        }
+        send_cancel(cancel);
         cancel = next;
     }
 }
