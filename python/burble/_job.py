@@ -266,7 +266,7 @@ class Job:
     async def join_async(self, timeout: float) -> None:
         """The same for a task, also for one that was cancelled itself."""
         if timeout > 0 and not self._over:
-            with _shield():
+            with shield():
                 ended = await self.wait_async(timeout)
             if not ended:
                 self._warn(timeout, 2)
@@ -350,7 +350,7 @@ class External(Job):
         return None if log.state == "ended" else super().result(log)
 
 
-def _shield() -> AbstractContextManager[object]:
+def shield() -> AbstractContextManager[object]:
     """Where cancellation is a state rather than an event, as in trio and anyio, every wait of a
     cancelled task would end at once: a scope that lets it wait."""
     if asyncio._get_running_loop() is None:

@@ -20,6 +20,7 @@ hiredis, beside the libraries of its server.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import threading
@@ -31,9 +32,10 @@ from urllib.parse import urlsplit
 from . import _core
 from ._forks import PerProcess
 from ._handlers import Handler
-from ._host import Host, numbers_of, strings
-from ._job import External
+from ._host import H, Host, numbers_of, strings
+from ._job import External, shield
 from ._options import Keep, LagUnit, OptionSet, seconds, uint32
+from ._running import in_trio
 from ._signals import until_signal
 from ._stats import Stats
 from ._stream import Stream
@@ -132,6 +134,31 @@ class _RelayHost(Host):
         if failed:
             raise failed.pop()
 
+    async def __aenter__(self: H) -> H:
+        if not in_trio():
+            self._loop.use(asyncio.get_running_loop())
+        started = _core.Log(objects=True)
+        reader = started.reader()
+
+        def run() -> None:
+            try:
+                self.start()
+            except BaseException as error:
+                started.fail(error)
+            else:
+                started.end()
+
+        threading.Thread(target=run, name="burble-relay-start", daemon=True).start()
+        try:
+            async for _ in reader:
+                pass
+        except BaseException:
+            if started.state == "open":  # the task was cancelled
+                with shield():
+                    await self.aclose()
+            raise
+        return self
+
 
 class Worker(_RelayHost):
     """A worker: computes the answers of models for fronts on any machine.
@@ -141,7 +168,8 @@ class Worker(_RelayHost):
         with burble.relay.Worker("redis://10.0.0.1", {"assistant": handler}) as worker:
             ...
 
-    Entering the block connects it, leaving closes it; ``async with`` does the same in a task.
+    Entering the block connects it, leaving closes it; ``async with`` does the same in a task, whose
+    event loop goes on meanwhile.
     Handlers are those of :class:`burble.Server`; a :class:`burble.llama.Engine` in place of a
     handler is computed without Python. A worker claims no more answers than it has ``slots``.
 

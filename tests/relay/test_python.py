@@ -26,6 +26,7 @@ from typing import Any, Callable
 import httpx
 import openai
 import pytest
+import trio
 from fleet import COMMAND, ROOT, Fleet, Process
 from redises import PATIENCE, RedisServer, needs_redis
 
@@ -647,6 +648,71 @@ def test_slow_logging_leaves_lines_out(
         release.set()
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+def test_task_that_enters_a_worker_does_not_block_its_loop(frozen: RedisServer) -> None:
+    async def enter() -> bool:
+        async with burble.relay.Worker(frozen.url, {"one": lambda request: "x"}) as worker:
+            return worker.stats.connected
+
+    async def main() -> None:
+        frozen.signal(signal.SIGSTOP)
+        entering = asyncio.ensure_future(enter())
+        await asyncio.sleep(0)
+        assert not entering.done()
+        frozen.signal(signal.SIGCONT)
+        assert await entering
+
+    async def main_in_trio() -> None:
+        frozen.signal(signal.SIGSTOP)
+        entered = []
+
+        async def run() -> None:
+            entered.append(await enter())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await trio.lowlevel.checkpoint()
+            assert entered == []
+            frozen.signal(signal.SIGCONT)
+        assert entered == [True]
+
+    asyncio.run(main())
+    trio.run(main_in_trio)
+
+
+def test_cancelled_task_that_enters_a_worker_closes_it(frozen: RedisServer) -> None:
+    frozen.signal(signal.SIGSTOP)
+
+    async def main() -> None:
+        worker = burble.relay.Worker(frozen.url, {"one": lambda request: "x"})
+        entering = asyncio.ensure_future(worker.__aenter__())
+        await asyncio.sleep(0)
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+        assert worker.closed
+
+    async def main_in_trio() -> None:
+        worker = burble.relay.Worker(frozen.url, {"one": lambda request: "x"})
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            async with worker:
+                raise AssertionError("it cannot have entered")
+        assert scope.cancelled_caught
+        assert worker.closed
+
+    asyncio.run(main())
+    trio.run(main_in_trio)
+
+
+def test_task_that_enters_a_worker_without_redis_gets_its_error() -> None:
+    async def main() -> None:
+        async with burble.relay.Worker("redis://127.0.0.1:1", {"one": lambda request: "x"}):
+            raise AssertionError("there is no Redis")
+
+    with pytest.raises(ConnectionError, match="Connection refused"):
+        asyncio.run(main())
 
 
 def test_forked_child_has_no_worker_and_attaches_anew(fleet: PythonFleet) -> None:
