@@ -33,6 +33,9 @@
 /* How many ids a sequence must have in common with a prompt to be copied for it: less is as soon computed. */
 #define WORTH_COPYING 32
 
+/* Slots whose last uses are no more steps apart count as equally old. */
+#define AS_OLD 64
+
 /* The most time of moves that is saved up, in nanoseconds. */
 #define MOST_CREDIT 20000000
 
@@ -114,9 +117,19 @@ static uint32_t find_donor(const burble_llama_engine *engine, const struct burbl
     return donor;
 }
 
-/* The free slot whose loss costs least: an empty one, else the one that was used least recently. `spared` is
- * taken only if no other one is free. */
-static uint32_t find_cheapest(const burble_llama_engine *engine, uint32_t spared)
+/* How many ids of the prompt a free slot has computed; 0 if that is less than half of it, such as the token that all prompts
+ * begin with. */
+static uint32_t own_part(const burble_llama_engine *engine, uint32_t slot,
+                         const struct burble__request *request)
+{
+    if (!request->reuse)
+        return 0;
+    const uint32_t n = burble__cells_common(&engine->cells, slot, request->ids, request->n_ids - 1);
+    return n >= request->n_ids / 2 ? n : 0;
+}
+
+/* The free slot that was used least recently, an empty one first. `spared` is taken only if no other one is free. */
+static uint32_t find_oldest(const burble_llama_engine *engine, uint32_t spared)
 {
     uint32_t best = engine->options.slots;
     for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
@@ -129,6 +142,31 @@ static uint32_t find_cheapest(const burble_llama_engine *engine, uint32_t spared
             const struct burble__sequence *least = &engine->cells.sequences[best];
             if (least->n > 0 && (found->n == 0 || found->used < least->used))
                 best = slot;
+        }
+    }
+    return best;
+}
+
+/* The free slot whose loss costs least: an empty one, else of the oldest ones the one that has computed the longest beginning of
+ * the prompt. If `donor` has computed so much of it that it is copied, the donor is taken only if no other one is free. */
+static uint32_t find_cheapest(const burble_llama_engine *engine,
+                              const struct burble__request *request, uint32_t donor,
+                              uint32_t common)
+{
+    const bool copied = common >= WORTH_COPYING;
+    uint32_t best = find_oldest(engine, copied ? donor : engine->options.slots);
+    const struct burble__sequence *oldest = &engine->cells.sequences[best];
+    if (oldest->n == 0 || copied || common == 0)
+        return best;
+    uint32_t longest = own_part(engine, best, request);
+    for (uint32_t slot = 0; slot < engine->options.slots; slot++) {
+        const struct burble__sequence *found = &engine->cells.sequences[slot];
+        if (engine->slots[slot] != NULL || found->used > oldest->used + AS_OLD)
+            continue;
+        const uint32_t n = own_part(engine, slot, request);
+        if (n > longest) {
+            best = slot;
+            longest = n;
         }
     }
     return best;
@@ -176,8 +214,7 @@ static void place(burble_llama_engine *engine, struct burble__request *request)
     const uint32_t donor = find_donor(engine, request, &common);
     const bool fits = common > 0 && engine->slots[donor] == NULL
                       && common >= engine->cells.sequences[donor].n / 2;
-    const uint32_t slot =
-        fits ? donor : find_cheapest(engine, common > 0 ? donor : engine->options.slots);
+    const uint32_t slot = fits ? donor : find_cheapest(engine, request, donor, common);
     request->fed = 0;
     if (request->choice != NULL && request->choice->shared->placed == 0)
         request->choice->shared->placed = burble__now();
@@ -187,7 +224,7 @@ static void place(burble_llama_engine *engine, struct burble__request *request)
     else if (common >= WORTH_COPYING && request->leader == 0)
         common = burble__cells_copy(&engine->cells, donor, slot, common) ? common : 0;
     else
-        common = burble__cells_cut(&engine->cells, slot, 0);
+        common = burble__cells_cut(&engine->cells, slot, own_part(engine, slot, request));
     set_reused(engine, request, common);
     pthread_mutex_lock(&engine->lock);
     engine->slots[slot] = request;

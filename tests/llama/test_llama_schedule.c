@@ -432,6 +432,43 @@ static void cancel_of_leader_leaves_followers(void **state)
     }
 }
 
+/* Asks for an answer of `n` tokens to a short prompt. Returns how much of the prompt was computed before. */
+static uint64_t reused_for(burble_llama_engine *engine, unsigned seed, uint32_t n)
+{
+    enum { SHORT = 8 };
+    static struct output output;
+    int32_t ids[SHORT];
+    const burble_llama_request request = request_of(ids, SHORT, seed, n);
+    const uint64_t before = stats_of(engine).reused_tokens;
+    generate(engine, &request, &output);
+    assert_result(output.end, BURBLE_END);
+    return wait_until_active(engine, 0).reused_tokens - before;
+}
+
+/* Too little to be copied to another slot, and the answers are longer than the prompts. */
+static void short_prompt_that_comes_again_gets_its_old_slot(void **state)
+{
+    enum { SLOTS = 3, ANSWER = 20 };
+    (void)state;
+    burble_llama_engine *engine = open_engine(model, SLOTS, 0);
+    for (unsigned seed = 1; seed <= SLOTS; seed++)
+        assert_int_equal(reused_for(engine, seed, ANSWER), 0);
+    for (unsigned seed = SLOTS; seed > 0; seed--)
+        assert_int_equal(reused_for(engine, seed, ANSWER), 7);
+    burble_llama_engine_destroy(&engine);
+}
+
+static void short_prompt_does_not_displace_new_sequence_instead_of_old_one(void **state)
+{
+    (void)state;
+    burble_llama_engine *engine = open_engine(model, 2, 0);
+    assert_int_equal(reused_for(engine, 1, 20), 0);
+    assert_int_equal(reused_for(engine, 2, 100), 0);
+    assert_int_equal(reused_for(engine, 2, 100), 0); /* the first one's slot is much older */
+    assert_int_equal(reused_for(engine, 2, 100), 7);
+    burble_llama_engine_destroy(&engine);
+}
+
 /* A prompt that is to stay secret is neither taken from others nor left for them. */
 static void request_without_reuse_shares_nothing(void **state)
 {
@@ -627,6 +664,8 @@ int main(void)
         IN_BOTH(requests_with_one_prompt_compute_it_once),
         IN_BOTH(cancel_of_leader_leaves_followers),
         cmocka_unit_test(request_without_reuse_shares_nothing),
+        cmocka_unit_test(short_prompt_that_comes_again_gets_its_old_slot),
+        cmocka_unit_test(short_prompt_does_not_displace_new_sequence_instead_of_old_one),
         IN_BOTH(slow_readers_give_their_slots_to_others),
         cmocka_unit_test(cancel_or_deadline_ends_a_paused_request),
         cmocka_unit_test(slow_readers_do_not_keep_others_waiting),
