@@ -297,8 +297,10 @@ typedef struct burble_serve_source {
 
 /** For a backend that has streams of plain text: the server reads source i as choice i of the answer `stream`, to
  * which the backend writes nothing then, and ends it when all have ended. Tokens are counted by the `tokens` of the
- * records. A source that fails, fails the answer. Call it once for a stream that `submit` was called with, in
- * `submit` or later; if the request has been cancelled meanwhile, the sources are cancelled. Any thread may call it.
+ * records. A source that fails, fails the answer. If the client is so far behind that the answer takes no more text
+ * (`max_lag`), 65,536 units of each source wait beside it; then burble_stream_append to the source waits, too. Call it
+ * once for a stream that `submit` was called with, in `submit` or later; if the request has been cancelled meanwhile, the
+ * sources are cancelled. Any thread may call it.
  *
  * @retval BURBLE_OK      the sources are read
  * @retval BURBLE_EINVAL  `n` is not the number of choices, `reserved` is not 0, or the answer is not one of the server's

@@ -113,8 +113,11 @@ static void play(struct burble__player *player)
 {
     burble_record record;
     int result;
-    if (player->kept && !put(player))
-        return;
+    if (player->kept) {
+        if (!put(player))
+            return;
+        player->retry.doubled = 0;
+    }
     while ((result = burble_reader_next_or_park(player->reader, &record)) == BURBLE_OK) {
         result = burble_frame_read(record.text, record.len, &player->frame);
         if (result != BURBLE_OK && result != BURBLE_EUNSUPPORTED) {

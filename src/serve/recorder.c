@@ -16,6 +16,10 @@
 /* How far, in units of its stream, a reader of a source falls behind before what generates waits. */
 #define SOURCE_LAG 65536u
 
+/* The most bytes of text that are read from a source in one turn of the loop: a quick writer must not hold up others, nor fill the
+ * answer's log before its reader has had its turn. */
+#define TURN 16384u
+
 /* The most bytes of a frame around its text, and of a frame without text. */
 #define FRAME_AROUND 64u
 
@@ -188,12 +192,19 @@ static bool read_source(struct burble__recorder *recorder, uint32_t choice)
 {
     struct source *source = &recorder->sources[choice];
     burble_record record;
+    size_t taken = 0;
     int result;
     if (source->reader == NULL)
         return true;
-    while ((result = burble_reader_next_or_park(source->reader, &record)) == BURBLE_OK)
+    while ((result = burble_reader_next_or_park(source->reader, &record)) == BURBLE_OK) {
+        taken += record.len;
         if (!put_text(recorder, choice, &record))
             return false;
+        if (taken >= TURN) {
+            burble__retry_soon(recorder->all->retries, &recorder->retry);
+            return true;
+        }
+    }
     return result == BURBLE_AGAIN || end_source(recorder, choice);
 }
 
@@ -222,8 +233,11 @@ static void on_ready(burble_reader *reader, void *arg)
 /* Appends what was kept, and reads all sources. */
 static void read_on(struct burble__recorder *recorder)
 {
-    if (recorder->frame.len > 0 && !append_kept(recorder))
-        return;
+    if (recorder->frame.len > 0) {
+        if (!append_kept(recorder))
+            return;
+        recorder->retry.doubled = 0;
+    }
     for (uint32_t i = 0; i < recorder->n; i++)
         if (!read_source(recorder, i))
             return;

@@ -459,6 +459,61 @@ static void counts_of_source_are_read_at_its_end_and_released_once(void **state)
     assert_int_equal(atomic_load(&counted.released), 2);
 }
 
+/* ---- sources that are ahead of their client -------------------------------------------------------------- */
+
+static int submit_source(void *arg, const burble_serve_request *request, burble_stream *stream,
+                         burble_error *error)
+{
+    (void)error;
+    burble_serve_source source = {.stream = arg};
+    return burble_server_read_text(request->server, stream, &source, 1);
+}
+
+/* Beyond the source itself, text is in the answer's log, waits for the socket, and is in the kernel's buffers of both ends. */
+static void source_of_client_that_does_not_read_is_full_from_64_KiB_on(void **state)
+{
+    enum { SOURCE = 65536, BEHIND = 7 * 65536, TRIES = 10000 };
+    static const char asked[] =
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 28\r\n\r\n"
+        "{\"prompt\":\"x\",\"stream\":true}";
+    static char text[256];
+    char status[sizeof "HTTP/1.1 200" - 1];
+    burble_stream *source;
+    burble_error error = {.code = BURBLE_OK};
+    burble_server_options options = quick_options();
+    (void)state;
+    memset(text, 'x', sizeof text);
+    assert_result(burble_stream_create(NULL, &source), BURBLE_OK);
+    assert_result(burble_stream_append(source, text, sizeof text, 1), BURBLE_OK);
+    burble_server *server = create_at(HERE, &options);
+    burble_serve_model model = {.name = "source", .submit = submit_source, .arg = source};
+    assert_result(burble_server_add_model(server, &model, &error), BURBLE_OK);
+    assert_result(burble_server_start(server, &error), BURBLE_OK);
+    const int fd = connect_to(burble_server_port(server));
+    assert_int_equal(write(fd, asked, sizeof asked - 1), sizeof asked - 1);
+    assert_int_equal(recv(fd, status, sizeof status, MSG_WAITALL), sizeof status);
+    assert_memory_equal(status, "HTTP/1.1 200", sizeof status); /* so the source has its reader */
+    size_t taken = sizeof text;
+    for (int full = 0; full < TRIES;) {
+        const int result = burble_stream_append_until(source, text, sizeof text, 1, BURBLE_NO_WAIT);
+        if (result == BURBLE_OK) {
+            taken += sizeof text;
+            assert_true(taken <= SOURCE + BEHIND);
+        } else {
+            assert_result(result, BURBLE_EFULL);
+            assert_true(taken > SOURCE - sizeof text);
+            full++;
+            sched_yield();
+        }
+    }
+    close(fd);
+    while (burble_stream_append_until(source, text, sizeof text, 1, BURBLE_NO_WAIT)
+           != BURBLE_ECANCELED) {
+    }
+    burble_server_destroy(&server);
+    burble_stream_unref(&source);
+}
+
 /* ---- the end ------------------------------------------------------------------------------------------- */
 
 static void begin_stream(int fd, const char *model)
@@ -608,6 +663,7 @@ int main(void)
         cmocka_unit_test(keys_that_no_header_can_carry_are_refused_and_the_old_ones_stay),
         cmocka_unit_test(text_of_a_stream_that_is_no_answer_is_refused),
         cmocka_unit_test(counts_of_source_are_read_at_its_end_and_released_once),
+        cmocka_unit_test(source_of_client_that_does_not_read_is_full_from_64_KiB_on),
         cmocka_unit_test(destroy_ends_running_answers),
         cmocka_unit_test(wait_has_a_deadline_and_drain_ends_it),
         cmocka_unit_test(stats_count),
