@@ -365,7 +365,7 @@ def draw_interval(found: Found) -> Any:
         "What an interval saves, and how late the text is",
         f"burble.stream, a model of {1e3 * token:.1f} ms a token; dot: half of the tokens; end of"
         " the line: 99 %",
-        3.6,
+        5.4,
         0.8,
         0.5,
     )
@@ -379,9 +379,10 @@ def draw_interval(found: Found) -> Any:
         axes.plot(p50, middle, "o", color=shade, markersize=6)
         axes.annotate(
             f"interval={waits / 1e3:g}" if waits else "no interval",
-            (p50, middle),
-            xytext=(0, 8),
+            (p99, middle),
+            xytext=(5, 0),
             textcoords="offset points",
+            va="center",
             fontsize=8,
         )
     axes.axhline(100 * (generate.GOAL - 1), color="#999999", lw=1, ls="--")
@@ -389,7 +390,7 @@ def draw_interval(found: Found) -> Any:
     axes.set(
         xlabel="milliseconds from put to the reader",
         ylabel="CPU time, % of a token's",
-        xlim=(min(seen) / 1.3, max(seen) * 1.3),
+        xlim=(min(seen) / 1.3, max(seen) * 3),  # with room for the last label
     )
     axes.set_ylim(bottom=0)
     return figure
