@@ -192,9 +192,10 @@ def test_iterated_stream_beside_reader_keeps_its_position() -> None:
 
 
 def test_reader_with_drop_policy_is_dropped_at_limit() -> None:
-    text = TEXT * 20
-    handle = stream(say, text, max_lag=None)
-    reader = handle.reader("tail", max_lag=10, on_lag="drop_reader")
-    assert "".join(handle) == text
+    steps = Steps()
+    handle = stream(steps, max_lag=None)
+    reader = handle.reader("tail", max_lag=10, on_lag="drop_reader")  # before there is any text
+    steps.go(100)
+    assert "".join(handle) == TEXT
     with pytest.raises(burble.Lagged):
         list(reader)
