@@ -358,7 +358,7 @@ def draw_generate(found: Found) -> Any:
 
 
 def draw_interval(found: Found) -> Any:
-    """What reading costs, over how late the text is, by the interval."""
+    """Draw what reading costs over how late the text arrives, for each interval."""
     measured = found["generate"]
     token = median(measured.samples[generate.key(generate.NOTHING, "wall")])
     figure, axes = _figure(

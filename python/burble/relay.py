@@ -148,14 +148,13 @@ class _RelayHost(Host):
             else:
                 started.end()
 
-        threading.Thread(target=run, name="burble-relay-start", daemon=True).start()
         try:
+            threading.Thread(target=run, name="burble-relay-start", daemon=True).start()
             async for _ in reader:
                 pass
-        except BaseException:
-            if started.state == "open":  # the task was cancelled
-                with shield():
-                    await self.aclose()
+        except BaseException:  # it has failed, the task was cancelled, or there is no thread
+            with shield():
+                await self.aclose()
             raise
         return self
 

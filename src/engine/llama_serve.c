@@ -249,7 +249,7 @@ static int go_on(const struct backend *backend, const burble_serve_request *requ
 
 /* ---- the functions of the backend ------------------------------------------------------------------ */
 
-/* What a request to the engine refers to: freed once that is submitted. */
+/* A request to the engine refers to these; they are freed once it is submitted. */
 struct parts {
     burble_llama_bias *bias;
     burble_llama_prompt *prompts;

@@ -41,7 +41,7 @@ struct burble__subscription {
     bool cut;                      /* by its reader: it was cancelled, or has failed, here */
     bool diverged;                 /* the stream has failed since another text follows */
     _Atomic(uint64_t) *n_diverged; /* counts such streams; NULL: nobody does */
-    /* Of the stream's text that is in memory; NULL: its readers bound that. */
+    /* It bounds the stream's text that is in memory; NULL: its readers do. */
     struct burble__held *held;
 };
 

@@ -55,7 +55,7 @@ struct burble__answer {
             uint64_t checked; /* RUNNING: when its log was last measured */
         };
     } of_registry;
-    /* Of an answer that was without a client: measures its log; read by the tick alone. */
+    /* It measures the log of an answer that was without a client; only the tick reads it. */
     burble_reader *meter;
     uint64_t meter_bytes; /* what it has read */
     bool resumable;

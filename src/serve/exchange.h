@@ -61,7 +61,7 @@ struct burble__exchange {
     uint64_t sent;                /* bytes of the response */
     struct burble__delivery *delivery;
     struct burble__work *work; /* what a worker thread does for it */
-    /* Of the path: the id of a stream, the name of a model; or all of an unknown path. */
+    /* The id of a stream or the name of a model in the path; or all of an unknown path. */
     char *item;
     char *request_id;   /* the client's; NULL: it has a number */
     uint64_t number;    /* its request id, as hexadecimal digits; 0: it has none yet */

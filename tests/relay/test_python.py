@@ -495,10 +495,22 @@ def test_ctrl_c_ends_worker_while_it_connects() -> None:
     assert took[True] < took[False] / 2
 
 
+async def enter(worker: burble.relay.Worker) -> None:
+    async with worker:
+        pass
+
+
+@pytest.mark.parametrize(
+    "start", [burble.relay.Worker.start, lambda worker: asyncio.run(enter(worker))]
+)
 @pytest.mark.parametrize("which", ["burble-relay-start", "burble-relay-log"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_worker_whose_thread_does_not_start_is_closed(
-    frozen: RedisServer, monkeypatch: pytest.MonkeyPatch, which: str, error: type[BaseException]
+    frozen: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[[burble.relay.Worker], None],
+    which: str,
+    error: type[BaseException],
 ) -> None:
     """Else it goes on in the background: nobody leaves a block that was not entered."""
 
@@ -512,7 +524,7 @@ def test_worker_whose_thread_does_not_start_is_closed(
     monkeypatch.setattr(burble.relay, "threading", SimpleNamespace(**names))
     worker = burble.relay.Worker(frozen.url, {"other": str})
     with pytest.raises(error):
-        worker.start()
+        start(worker)
     assert worker.closed
 
 

@@ -316,7 +316,7 @@ static void check_repeated_request(struct hand *hand, const struct front *first,
     assert_string_equal(redis_ask(&redis, "ZCARD {burble}:q:numbers"), "0");
 }
 
-static void test_request_repeated_at_its_front_while_redis_is_frozen_has_one_answer(void **state)
+static void test_repeat_at_frozen_redis_has_one_answer(void **state)
 {
     SKIP_WITHOUT_REDIS();
     struct hand hand;
@@ -327,7 +327,7 @@ static void test_request_repeated_at_its_front_while_redis_is_frozen_has_one_ans
     hand_close(&hand);
 }
 
-static void test_request_repeated_elsewhere_while_redis_is_frozen_has_one_answer(void **state)
+static void test_repeat_at_other_front_has_one_answer(void **state)
 {
     SKIP_WITHOUT_REDIS();
     struct hand hand;
@@ -457,8 +457,8 @@ int main(void)
         TEST(test_request_that_redis_has_lost_is_submitted_again),
         TEST(test_lost_request_of_a_client_that_left_is_submitted_again),
         TEST(test_request_to_a_frozen_redis_is_answered_once_it_thaws),
-        TEST(test_request_repeated_at_its_front_while_redis_is_frozen_has_one_answer),
-        TEST(test_request_repeated_elsewhere_while_redis_is_frozen_has_one_answer),
+        TEST(test_repeat_at_frozen_redis_has_one_answer),
+        TEST(test_repeat_at_other_front_has_one_answer),
         TEST(test_request_accepted_by_a_frozen_redis_waits_for_a_worker),
         TEST(test_accepted_request_that_redis_has_not_is_503_at_another_front),
         TEST(test_answers_of_a_model_without_workers_fail),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A relay whose allocations fail in turn, those of its thread: what it does then is reported, or done later. (The linker puts the
- * functions below between the libraries and the allocator. The allocations of hiredis, libuv and jansson do not fail.)
+ * A relay whose allocations fail in turn, those of its thread: what it does then is reported, or done later.
+ * (The allocations of hiredis, libuv and jansson do not fail.)
  */
 #define _GNU_SOURCE
 #include "front_support.h"
@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "../unit/failing_memory.h"
 #include "relay/relay.h"
 
 /* ---- the allocator ------------------------------------------------------------------------------------------ */
@@ -16,9 +17,9 @@
 static _Atomic(bool) armed;
 static _Atomic(long) before; /* allocations that still succeed */
 static _Atomic(long) most;   /* that fail after these */
-static _Atomic(long) failed, blocks;
-static burble_relay
-    *_Atomic tortured[2];       /* the relays whose threads' allocations fail; NULL: none */
+static _Atomic(long) failed;
+/* The relays whose threads' allocations fail; NULL: none. */
+static burble_relay *_Atomic tortured[2];
 static _Atomic(bool) everybody; /* those of all threads */
 
 static bool is_tortured(void)
@@ -41,51 +42,6 @@ static bool fails(void)
     failed++;
     errno = ENOMEM;
     return true;
-}
-
-static void *counted(void *p)
-{
-    blocks += p != NULL;
-    return p;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-void __real_free(void *p);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
-void __wrap_free(void *p);
-
-void *__wrap_malloc(size_t size)
-{
-    return fails() ? NULL : counted(__real_malloc(size));
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    return fails() ? NULL : counted(__real_calloc(n, size));
-}
-
-void *__wrap_realloc(void *p, size_t size)
-{
-    if (fails())
-        return NULL;
-    return p == NULL ? counted(__real_malloc(size)) : __real_realloc(p, size);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-    return fails() ? NULL : counted(__real_aligned_alloc(alignment, size));
-}
-
-void __wrap_free(void *p)
-{
-    blocks -= p != NULL;
-    __real_free(p);
 }
 
 /* From now on `count` allocations of the relays' threads fail, after `n` others. */

@@ -419,10 +419,20 @@ static void test_frozen_redis_reaps_nobody(void **state)
     end(relay);
 }
 
+/* Writes a frame with a text of `n` bytes, at most 17 MiB. Returns its length. */
+static size_t write_long_frame(char *bytes, size_t capacity, size_t n)
+{
+    static char text[17 << 20];
+    burble_frame frame = {.kind = BURBLE_FRAME_TEXT};
+    assert_true(n <= sizeof text);
+    memset(text, 'x', n);
+    frame.u.text.text = (burble_text){text, n};
+    frame.u.text.ids = frame.u.text.logprobs = (burble_text){"", 0};
+    return burble_frame_write(&frame, bytes, capacity);
+}
+
 static void test_writer_waits_at_max_pending(void **state)
 {
-    char text[1024];
-    memset(text, 'x', sizeof text);
     BEGIN(false);
     burble_relay_options options = options_for(&server);
     options.max_pending = 65536;
@@ -430,11 +440,8 @@ static void test_writer_waits_at_max_pending(void **state)
     submit_answer(&server, 1);
     UNTIL(jobs_of(&backend) == 1);
     redis_freeze(&server);
-    burble_frame frame = {.kind = BURBLE_FRAME_TEXT};
     char bytes[1100];
-    frame.u.text.text = (burble_text){text, sizeof text};
-    frame.u.text.ids = frame.u.text.logprobs = (burble_text){"", 0};
-    const size_t len = burble_frame_write(&frame, bytes, sizeof bytes);
+    const size_t len = write_long_frame(bytes, sizeof bytes, 1024);
     size_t written = 0;
     int result;
     while ((result = burble_stream_append_until(backend.jobs[0].stream, bytes, len, 1,
@@ -455,17 +462,13 @@ static void test_writer_waits_at_max_pending(void **state)
 static void test_log_beyond_16_mib_fails_its_answer(void **state)
 {
     enum { SIZE = 60000 };
-    static char text[SIZE], bytes[SIZE + 100];
-    burble_frame frame = {.kind = BURBLE_FRAME_TEXT};
-    memset(text, 'x', sizeof text);
+    static char bytes[SIZE + 100];
     BEGIN(false);
     const burble_relay_options options = options_for(&server);
     burble_relay *relay = start_worker(&options, &backend, "d", 2);
     submit_answer(&server, 1);
     UNTIL(jobs_of(&backend) == 1);
-    frame.u.text.text = (burble_text){text, sizeof text};
-    frame.u.text.ids = frame.u.text.logprobs = (burble_text){"", 0};
-    const size_t len = burble_frame_write(&frame, bytes, sizeof bytes);
+    const size_t len = write_long_frame(bytes, sizeof bytes, SIZE);
     uint64_t written = 0;
     int result;
     while ((result = burble_stream_append_until(backend.jobs[0].stream, bytes, len, 1,
@@ -484,17 +487,13 @@ static void test_log_beyond_16_mib_fails_its_answer(void **state)
 static void test_frame_beyond_16_mib_is_not_sent(void **state)
 {
     enum { SIZE = 17 << 20 };
-    static char text[SIZE], bytes[SIZE + 100];
-    burble_frame frame = {.kind = BURBLE_FRAME_TEXT};
-    memset(text, 'x', sizeof text);
+    static char bytes[SIZE + 100];
     BEGIN(false);
     const burble_relay_options options = options_for(&server);
     burble_relay *relay = start_worker(&options, &backend, "d", 2);
     submit_answer(&server, 1);
     UNTIL(jobs_of(&backend) == 1);
-    frame.u.text.text = (burble_text){text, sizeof text};
-    frame.u.text.ids = frame.u.text.logprobs = (burble_text){"", 0};
-    const size_t len = burble_frame_write(&frame, bytes, sizeof bytes);
+    const size_t len = write_long_frame(bytes, sizeof bytes, SIZE);
     burble_stream *stream = backend.jobs[0].stream;
     assert_result(burble_stream_append(stream, bytes, len, 1), BURBLE_OK);
     (void)burble_stream_end(stream, BURBLE_REASON_STOP); /* unless it has failed already */

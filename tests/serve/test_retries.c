@@ -13,7 +13,7 @@ enum { TRIES = 8 };
 static uv_loop_t loop;
 static struct burble__retries retries;
 
-/* What is tried again until it has been tried so often. */
+/* An attempt that is tried again until nothing is left to try. */
 struct attempt {
     struct burble__retry retry; /* first */
     unsigned left, tried;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A server whose allocations fail in turn, those of its loops and of the threads that parse requests: clients get a
- * response or a closed connection, and once there is memory again, everything works. (The linker puts the functions
- * below between the libraries and the allocator. libuv's own allocations do not fail: it ends the process then.)
+ * response or a closed connection, and once there is memory again, everything works. (libuv's own
+ * allocations do not fail: it ends the process then.)
  */
 #define _GNU_SOURCE
 
@@ -20,6 +20,7 @@
 
 #include <burble/serve.h>
 
+#include "failing_memory.h"
 #include "numbers.h"
 
 /* ---- the allocator --------------------------------------------------------------------------------------- */
@@ -29,7 +30,6 @@ enum mode { NEVER, ONCE, FROM_THEN_ON };
 static _Atomic(int) mode;
 static _Atomic(long) before; /* allocations that still succeed */
 static _Atomic(long) failed;
-static _Atomic(long) blocks; /* of the libraries and the backend */
 
 /* Whether this thread's allocations fail: it is the server's, and not in the backend. */
 static _Thread_local bool in_backend;
@@ -52,51 +52,6 @@ static bool fails(void)
     atomic_fetch_add(&failed, 1);
     errno = ENOMEM;
     return true;
-}
-
-static void *counted(void *p)
-{
-    atomic_fetch_add(&blocks, p != NULL);
-    return p;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-void __real_free(void *p);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
-void __wrap_free(void *p);
-
-void *__wrap_malloc(size_t size)
-{
-    return fails() ? NULL : counted(__real_malloc(size));
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    return fails() ? NULL : counted(__real_calloc(n, size));
-}
-
-void *__wrap_realloc(void *p, size_t size)
-{
-    if (fails())
-        return NULL;
-    return p == NULL ? counted(__real_realloc(p, size)) : __real_realloc(p, size);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-    return fails() ? NULL : counted(__real_aligned_alloc(alignment, size));
-}
-
-void __wrap_free(void *p)
-{
-    atomic_fetch_sub(&blocks, p != NULL);
-    __real_free(p);
 }
 
 /* ---- a backend that has memory --------------------------------------------------------------------------- */

@@ -9,7 +9,7 @@
 
 struct ender {
     int32_t id;
-    /* Of the stop strings: a special token with that text; -1: an end of sequence. */
+    /* The stop string that is this special token's text, by its number; -1: the token is an end of sequence. */
     Py_ssize_t which;
     Py_ssize_t order; /* in which they were given */
 };
